@@ -1,0 +1,21 @@
+"""What every server stands on.
+
+The problem. A distributed system is hard to teach because it cannot be repeated: the bug that a student saw depends on
+the network, the scheduler and the disk of that second. The idea of this room is that a server never touches the
+operating system. It asks its *world* for the time, for a connection, for a file, for a random number; and there are
+two worlds. In the real one a node is a process and its bytes lie in files. In the simulated one a thousand nodes live
+in one process, time jumps from event to event, and everything that can happen is decided by one seed.
+
+    world.py       the interfaces: Clock, Disk, File, Network, ByteStream, World
+    errors.py      one tree of errors, each definite or indefinite, and its table to gRPC codes
+    events.py      typed events with cause ids and Lamport clocks
+    rpc.py         what both worlds' channels and servers share: token, causes, clocks, errors
+    bulk.py        the headers and frames of the bulk protocol (GFS 3.2)
+    record_log.py  framed, checksummed records in a file: the master's operation log stands on it
+    real/          the world of processes, sockets and files
+    simulated/     the world of virtual time
+    wire/          stubs generated from proto/
+
+What we simplify. Both papers assume a data centre's own services for naming and monitoring. Here a node learns the
+master's address from its configuration.
+"""

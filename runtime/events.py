@@ -1,0 +1,187 @@
+"""Typed events: what happened, where, when, and because of what.
+
+Every server emits events into one append-only stream. A record carries a Lamport clock, so that records of different
+nodes can be put in an order that respects cause, and a cause id, which crosses RPCs and bulk streams with the work it
+belongs to: all records of one client write share one cause. Logs for people, timelines and golden traces are views of
+this stream.
+
+An event is a frozen dataclass that a room defines for itself, in the past tense, with one sentence for people:
+
+>>> @dataclass(frozen=True, slots=True)
+... class ReplicaLost(Event):
+...     sentence: ClassVar[str] = "lost the replica of chunk {handle:#x} on {server}"
+...     handle: int
+...     server: str
+>>> log = EventLog("master", MemorySink(), wall_microseconds=lambda: 1_000_000)
+>>> with because("c1"):
+...     log.emit(ReplicaLost(handle=42, server="cs1"))
+>>> print(rendered(log.sink.records[0]))
+00:00:01.000 master   lost the replica of chunk 0x2a on cs1 [c1]
+
+Values of events are str, int, float, bool, or tuples of these.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+_cause: contextvars.ContextVar[str] = contextvars.ContextVar("cause", default="")
+
+_kinds: dict[str, type["Event"]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of all events. `sentence` is a format string over the event's fields."""
+
+    sentence: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        _kinds[cls.__name__] = cls
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event with its circumstances. `wall_microseconds` is since the epoch, by the emitting node's own clock."""
+
+    lamport: int
+    wall_microseconds: int
+    node: str
+    cause: str
+    event: Event
+
+    def to_json(self) -> str:
+        """One line, keys in a fixed order: equal records give equal bytes."""
+        fields = {name: getattr(self.event, name) for name in _field_names(type(self.event))}
+        return json.dumps(
+            {
+                "lamport": self.lamport,
+                "wall": self.wall_microseconds,
+                "node": self.node,
+                "cause": self.cause,
+                "kind": type(self.event).__name__,
+                **fields,
+            },
+            ensure_ascii=True,
+        )
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def write(self, record: Record) -> None:
+        """Take one record. Must not raise and must not wait."""
+
+
+class MemorySink:
+    """Keeps the records in a list: the simulated world's sink, and the tests'."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, record: Record) -> None:
+        """Append the record."""
+        self.records.append(record)
+
+
+class EventLog:
+    """One node's end of the stream, and its Lamport clock."""
+
+    def __init__(self, node: str, sink: Sink, wall_microseconds: Callable[[], int]) -> None:
+        self.node = node
+        self.sink = sink
+        self.lamport = 0
+        self._wall_microseconds = wall_microseconds
+
+    def emit(self, event: Event) -> None:
+        """Record that `event` happened here and now, because of the current cause."""
+        self.lamport += 1
+        self.sink.write(Record(self.lamport, self._wall_microseconds(), self.node, _cause.get(), event))
+
+    def sent(self) -> int:
+        """The Lamport time to put on an outgoing message."""
+        self.lamport += 1
+        return self.lamport
+
+    def received(self, lamport: int) -> None:
+        """Take note of the Lamport time of an incoming message."""
+        self.lamport = max(self.lamport, lamport) + 1
+
+
+def current_cause() -> str:
+    """The cause id of the work that this task does; empty outside of any."""
+    return _cause.get()
+
+
+@contextlib.contextmanager
+def because(cause: str) -> Iterator[None]:
+    """Run the block under this cause id."""
+    token = _cause.set(cause)
+    try:
+        yield
+    finally:
+        _cause.reset(token)
+
+
+def set_cause(cause: str) -> None:
+    """Set the cause of the current task until it ends: for tasks that serve exactly one request."""
+    _cause.set(cause)
+
+
+def record_from_json(line: str) -> Record:
+    """Parse one line of `Record.to_json`. A kind that this program does not know becomes an `UnknownEvent`."""
+    fields = json.loads(line)
+    lamport, wall, node, cause, kind = (fields.pop(key) for key in ("lamport", "wall", "node", "cause", "kind"))
+    event_type = _kinds.get(kind)
+    if event_type is None or set(fields) != set(_field_names(event_type)):
+        return Record(lamport, wall, node, cause, UnknownEvent(kind=kind, fields=json.dumps(fields)))
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Record(lamport, wall, node, cause, event_type(**values))
+
+
+def sentence(event: Event) -> str:
+    """The event in words."""
+    values = {name: getattr(event, name) for name in _field_names(type(event))}
+    template = type(event).sentence
+    return template.format(**values) if template else f"{type(event).__name__} {values}"
+
+
+def rendered(record: Record) -> str:
+    """One line for people."""
+    time = datetime.datetime.fromtimestamp(record.wall_microseconds / 1e6, datetime.UTC)
+    cause = f" [{record.cause}]" if record.cause else ""
+    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d} {record.node:<8} {sentence(record.event)}{cause}"
+
+
+def _field_names(kind: type[Event]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEvent(Event):
+    """An event of another program version, kept so that reading a log loses nothing."""
+
+    sentence: ClassVar[str] = "{kind} {fields}"
+    kind: str
+    fields: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(Event):
+    """A node began to serve."""
+
+    sentence: ClassVar[str] = "started as {role}"
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStopped(Event):
+    """A node ended in good order."""
+
+    sentence: ClassVar[str] = "stopped"
