@@ -28,7 +28,7 @@ import datetime
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 _cause: contextvars.ContextVar[str] = contextvars.ContextVar("cause", default="")
 
@@ -41,8 +41,7 @@ class Event:
 
     sentence: ClassVar[str] = ""
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
+    def __init_subclass__(cls) -> None:
         _kinds[cls.__name__] = cls
 
 
@@ -98,6 +97,12 @@ class EventLog:
         self.sink = sink
         self.lamport = 0
         self._wall_microseconds = wall_microseconds
+        self._causes = 0
+
+    def new_cause(self) -> str:
+        """An id for a piece of work that begins here, such as one call of a client."""
+        self._causes += 1
+        return f"{self.node}.{self._causes}"
 
     def emit(self, event: Event) -> None:
         """Record that `event` happened here and now, because of the current cause."""
@@ -185,3 +190,12 @@ class NodeStopped(Event):
     """A node ended in good order."""
 
     sentence: ClassVar[str] = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed(Event):
+    """A background task ended with an exception that nobody awaits: a bug, or a fault that nobody handles."""
+
+    sentence: ClassVar[str] = "the background task {task!r} failed: {trace}"
+    task: str
+    trace: str

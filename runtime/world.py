@@ -129,7 +129,10 @@ class Disk(Protocol):
         """Total and free space."""
 
     async def lock(self, path: str) -> None:
-        """Hold this folder for the node's lifetime; Conflict if another live process holds it."""
+        """Hold this folder until `unlock` or the node's end; Conflict if another live node, or this one, holds it."""
+
+    async def unlock(self, path: str) -> None:
+        """Let go of a folder that this node holds; harmless if it does not."""
 
 
 class ByteStream(Protocol):

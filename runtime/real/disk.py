@@ -1,0 +1,272 @@
+"""A node's disk in the real world: one folder, its files, and the errors of the operating system in our words.
+
+Every operation but `sync` runs inline and never suspends, so that a coroutine over this disk can also be driven without
+an event loop (the embedded tablet engine does that); `sync` uses a thread when a loop is running.
+
+Invariant: no path leaves the folder.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    DirectoryNotEmpty,
+    DiskFailure,
+    InvalidRequest,
+    IsADirectory,
+    NoSpace,
+    NotADirectory,
+    NotFound,
+    TabletopError,
+    shown,
+)
+from runtime.world import Buffer, DiskUsage, OpenMode
+
+_FLAGS: dict[OpenMode, int] = {
+    "read": os.O_RDONLY,
+    "update": os.O_RDWR,
+    "create": os.O_RDWR | os.O_CREAT | os.O_EXCL,
+    "replace": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
+}
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter
+
+
+class RealFile:
+    """An open file of a `RealDisk`."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self._end: int | None = None
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes; fewer only at the end. Raises DiskFailure."""
+        with translated("read", self.path):
+            data = os.pread(self.descriptor, count, offset)
+            if len(data) == count or not data:
+                return data
+            parts = [data]
+            while data and (missing := count - sum(map(len, parts))):
+                data = os.pread(self.descriptor, missing, offset + sum(map(len, parts)))
+                parts.append(data)
+            return b"".join(parts)
+
+    async def read_into(self, offset: int, target: memoryview) -> int:
+        """Fill `target`; returns the bytes read, fewer only at the end. Raises DiskFailure."""
+        done = 0
+        with translated("read", self.path):
+            while done < len(target):
+                got = os.preadv(self.descriptor, [target[done:]], offset + done)
+                if got == 0:
+                    break
+                done += got
+        return done
+
+    async def write_at(self, offset: int, data: Buffer) -> None:
+        """Write all of `data`. Raises NoSpace or DiskFailure; a part may then be written."""
+        with translated("write", self.path):
+            done = os.pwrite(self.descriptor, data, offset)
+            if done < len(data):
+                view = memoryview(data)
+                while done < len(view):
+                    done += os.pwrite(self.descriptor, view[done:], offset + done)
+        if self._end is not None:
+            self._end = max(self._end, offset + len(data))
+
+    async def append(self, data: Buffer) -> int:
+        """Write at the end; returns the offset. Raises NoSpace or DiskFailure; a part may then be written."""
+        if self._end is None:
+            self._end = await self.size()
+        offset = self._end
+        try:
+            await self.write_at(offset, data)
+        except TabletopError:
+            self._end = None
+            raise
+        return offset
+
+    async def truncate(self, size: int) -> None:
+        """Cut or extend with zeros. Raises NoSpace or DiskFailure."""
+        with translated("truncate", self.path):
+            os.ftruncate(self.descriptor, size)
+        self._end = None
+
+    async def size(self) -> int:
+        """Length in bytes."""
+        with translated("look at", self.path):
+            return os.fstat(self.descriptor).st_size
+
+    async def sync(self) -> None:
+        """Wait until the bytes are on stable storage. Raises DiskFailure."""
+        await _aside(lambda: _sync_descriptor(self.descriptor, self.path))
+
+    async def close(self) -> None:
+        """Let go of the descriptor."""
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class RealDisk:
+    """One folder. Paths are relative to it, with "/" between parts."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self._locks: dict[str, int] = {}
+        with translated("create the folder", str(self.root)):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    async def open(self, path: str, mode: OpenMode) -> RealFile:
+        """Open a file as `world.Disk.open` says."""
+        with translated("open", str(self._full(path))):
+            descriptor = os.open(self._full(path), _FLAGS[mode] | os.O_CLOEXEC, 0o666)
+        return RealFile(str(self._full(path)), descriptor)
+
+    async def make_directory(self, path: str) -> None:
+        """Create a folder and its missing ancestors."""
+        with translated("create the folder", str(self._full(path))):
+            self._full(path).mkdir(parents=True, exist_ok=True)
+
+    async def rename(self, source: str, target: str) -> None:
+        """Rename in one step, replacing an existing file."""
+        with translated("rename", str(self._full(source))):
+            os.replace(self._full(source), self._full(target))
+
+    async def remove(self, path: str) -> None:
+        """Remove a file or an empty folder."""
+        full = self._full(path)
+        with translated("remove", str(full)):
+            if full.is_dir() and not full.is_symlink():
+                full.rmdir()
+            else:
+                full.unlink()
+
+    async def list(self, path: str = "") -> list[str]:
+        """Names, sorted."""
+        with translated("list", str(self._full(path))):
+            return sorted(os.listdir(self._full(path)))
+
+    async def exists(self, path: str) -> bool:
+        """Whether the name is there."""
+        return self._full(path).exists()
+
+    async def size(self, path: str) -> int:
+        """Length of a file, in bytes."""
+        with translated("look at", str(self._full(path))):
+            return self._full(path).stat().st_size
+
+    async def sync_directory(self, path: str = "") -> None:
+        """Wait until the folder's names are on stable storage."""
+        full = str(self._full(path))
+
+        def work() -> None:
+            with translated("sync the folder", full):
+                descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    _sync_descriptor(descriptor, full)
+                finally:
+                    os.close(descriptor)
+
+        await _aside(work)
+
+    async def usage(self) -> DiskUsage:
+        """Space of the file system that the folder is on."""
+        with translated("ask for free space in", str(self.root)):
+            found = shutil.disk_usage(self.root)
+        return DiskUsage(found.total, found.free)
+
+    async def lock(self, path: str) -> None:
+        """Hold the folder by an advisory lock on its file LOCK, which ends with the process."""
+        full = self._full(path) / "LOCK"
+        with translated("lock", str(full)):
+            descriptor = os.open(full, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise Conflict(
+                f"{full.parent} is in use by another process (or opened twice by this one); close that one first"
+            ) from error
+        self._locks[path] = descriptor
+
+    async def unlock(self, path: str) -> None:
+        """Let go of the folder."""
+        descriptor = self._locks.pop(path, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _full(self, path: str) -> Path:
+        parts = [part for part in path.split("/") if part]
+        if path.startswith("/") or ".." in parts or "\0" in path:
+            raise InvalidRequest(f"{shown(path)} does not lie within the disk's folder {self.root}")
+        return self.root.joinpath(*parts)
+
+
+@contextmanager
+def translated(verb: str, path: str) -> Iterator[None]:
+    """Turn an OSError of the block into one of ours, saying what was tried on which path."""
+    try:
+        yield
+    except OSError as error:
+        raise _translated(verb, path, error) from error
+
+
+_KINDS: dict[int, type[TabletopError]] = {
+    errno.ENOENT: NotFound,
+    errno.EEXIST: AlreadyExists,
+    errno.ENOTEMPTY: DirectoryNotEmpty,
+    errno.EISDIR: IsADirectory,
+    errno.ENOTDIR: NotADirectory,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: NoSpace,
+    errno.ENAMETOOLONG: InvalidRequest,
+}
+
+_ADVICE = {
+    errno.ENOSPC: "; free some space on that disk and try again",
+    errno.EDQUOT: "; your disk quota is used up",
+    errno.EACCES: "; give this user the permission, or choose another folder",
+    errno.EROFS: "; the file system is read-only, choose another folder",
+    errno.EMFILE: "; raise the limit of open files (ulimit -n)",
+}
+
+
+def _translated(verb: str, path: str, error: OSError) -> TabletopError:
+    number = error.errno or 0
+    kind = _KINDS.get(number, DiskFailure)
+    message = f"cannot {verb} {path}: {os.strerror(number) if number else error}{_ADVICE.get(number, '')}"
+    definite = True if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EMFILE) else None
+    return kind(message, definite=definite)
+
+
+def _sync_descriptor(descriptor: int, path: str) -> None:
+    with translated("sync", path):
+        if _FULL_SYNC is not None:
+            fcntl.fcntl(descriptor, _FULL_SYNC)
+        else:
+            os.fsync(descriptor)
+
+
+async def _aside(work: Callable[[], None]) -> None:
+    """Run slow work in a thread if there is a loop to keep turning, else here."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        work()
+    else:
+        await loop.run_in_executor(None, work)

@@ -1,0 +1,291 @@
+"""The network of the real world: grpc.aio for control, plain TCP for bulk bytes.
+
+Bulk streams work on non-blocking sockets through the loop's `sock_…` calls, which try the system call first and wait
+only if it would block: bytes land in the caller's buffer without a copy in between. Small reads (headers) go through a
+buffer, so that a header costs one system call at most.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import grpc.aio
+
+from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
+from runtime.events import EventLog
+from runtime.real.disk import RealFile
+from runtime.rpc import NodeChannel, NodeRegistrar
+from runtime.world import Buffer, ByteStream, File
+
+# The C core of gRPC reports every closed connection on standard error, which belongs to our own messages.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+_CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+_SERVER_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.so_reuseport", 0),
+]
+_HEADER_BUFFER_BYTES = 16 * 1024
+_BACKLOG = 512
+_GONE = (ConnectionError, BrokenPipeError, TimeoutError)
+
+
+class RealStream:
+    """A TCP connection. One task reads and one writes at a time."""
+
+    def __init__(self, connection: socket.socket, peer: str) -> None:
+        self.peer = peer
+        self._socket = connection
+        self._loop = asyncio.get_running_loop()
+        self._ahead = b""
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def read_exactly(self, count: int) -> bytes:
+        """Exactly `count` bytes. Raises EOFError at a clean end before the first of them, Unavailable otherwise."""
+        if len(self._ahead) >= count:
+            data, self._ahead = self._ahead[:count], self._ahead[count:]
+            return data
+        if count > _HEADER_BUFFER_BYTES:
+            target = bytearray(count)
+            await self.read_into(memoryview(target))
+            return bytes(target)
+        while len(self._ahead) < count:
+            more = await self._receive(_HEADER_BUFFER_BYTES)
+            if not more:
+                if self._ahead:
+                    raise Unavailable(f"{self.peer} closed the connection in the middle of a message")
+                raise EOFError(f"{self.peer} closed the connection")
+            self._ahead += more
+        data, self._ahead = self._ahead[:count], self._ahead[count:]
+        return data
+
+    async def read_into(self, target: memoryview) -> None:
+        """Fill `target`. Raises Unavailable if the other side ends before."""
+        done = min(len(self._ahead), len(target))
+        if done:
+            target[:done] = self._ahead[:done]
+            self._ahead = self._ahead[done:]
+        while done < len(target):
+            try:
+                got = await self._loop.sock_recv_into(self._socket, target[done:])
+            except OSError as error:
+                raise self._gone(error) from error
+            if got == 0:
+                raise Unavailable(f"{self.peer} closed the connection in the middle of a message")
+            done += got
+
+    async def write(self, data: Buffer) -> None:
+        """Send all of `data`. Raises Unavailable."""
+        try:
+            await self._loop.sock_sendall(self._socket, data)
+        except OSError as error:
+            raise self._gone(error) from error
+
+    async def send_file(self, file: File, offset: int, count: int) -> None:
+        """Send a part of a file with sendfile(2). Raises Unavailable, also if the file is shorter."""
+        source = cast(RealFile, file)
+        done = 0
+        while done < count:
+            try:
+                sent = os.sendfile(self._socket.fileno(), source.descriptor, offset + done, count - done)
+            except BlockingIOError:
+                await self._writable()
+                continue
+            except OSError as error:
+                raise self._gone(error) from error
+            if sent == 0:
+                raise Unavailable(f"{source.path} ended {count - done} bytes before what was announced")
+            done += sent
+
+    async def close(self) -> None:
+        """Finish writing and let go."""
+        if self._socket.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+            self._release()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        if self._socket.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self._release()
+
+    def _release(self) -> None:
+        # A task may still wait for this descriptor; forget it before the number is given to another socket.
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+
+    async def _receive(self, limit: int) -> bytes:
+        try:
+            return await self._loop.sock_recv(self._socket, limit)
+        except OSError as error:
+            raise self._gone(error) from error
+
+    async def _writable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        descriptor = self._socket.fileno()
+        self._loop.add_writer(descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(descriptor)
+
+    def _gone(self, error: OSError) -> Unavailable:
+        return Unavailable(f"the connection to {self.peer} is gone: {error.strerror or error}")
+
+
+class RealListener:
+    """An open TCP port."""
+
+    def __init__(self, door: socket.socket, serve: Callable[[ByteStream], Awaitable[None]], spawn: Any) -> None:
+        self.address = _text(door.getsockname())
+        self._door = door
+        self._serve = serve
+        self._spawn = spawn
+        self._accepting: asyncio.Task[None] = spawn(self._accept(), f"accept {self.address}")
+
+    async def close(self) -> None:
+        """Accept no more."""
+        self._accepting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._accepting
+        self._door.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(self._door)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
+                    await asyncio.sleep(0.1)
+                    continue
+                raise
+            self._spawn(self._attend(RealStream(connection, _text(peer))), f"stream from {_text(peer)}")
+
+    async def _attend(self, stream: RealStream) -> None:
+        try:
+            await self._serve(stream)
+        except (Unavailable, EOFError):
+            pass  # The other side went away: its business.
+        finally:
+            await stream.close()
+
+
+class RealRpcServer:
+    """A grpc.aio server bound to an address."""
+
+    def __init__(self, address: str, token: str, events: EventLog) -> None:
+        self.address = address
+        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
+        self._registrar = NodeRegistrar(self._server, token, events)
+
+    @property
+    def registrar(self) -> grpc.aio.Server:
+        """What the generated functions are handed."""
+        return self._registrar.as_server()
+
+    async def start(self) -> None:
+        """Bind and serve. Raises Conflict if the port is taken, InvalidRequest if the address is none."""
+        host, port = _split(self.address)
+        try:
+            bound = self._server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise Conflict(
+                f"cannot listen on {self.address}: the port is in use (or not allowed); choose another, or 0 for any"
+            ) from error
+        self.address = f"{host}:{bound if port == 0 else port}"
+        await self._server.start()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stop serving."""
+        await self._server.stop(grace_seconds)
+
+
+class RealNetwork:
+    """One process's way to the others."""
+
+    def __init__(self, token: str, events: EventLog, spawn: Any) -> None:
+        self.token = token
+        self._events = events
+        self._spawn = spawn
+        self._channels: dict[str, NodeChannel] = {}
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """A channel to an address; one is kept for each."""
+        found = self._channels.get(address)
+        if found is None:
+            raw = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+            found = self._channels[address] = NodeChannel(raw, address, self.token, self._events)
+        return found.as_channel()
+
+    def rpc_server(self, address: str) -> RealRpcServer:
+        """A server to be started at an address."""
+        return RealRpcServer(address, self.token, self._events)
+
+    async def connect(self, address: str) -> RealStream:
+        """Open a TCP connection. Raises Unavailable (definite)."""
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, _split(address))
+        except OSError as error:
+            connection.close()
+            raise Unavailable(f"cannot connect to {address}: {error.strerror or error}", definite=True) from error
+        except BaseException:
+            connection.close()
+            raise
+        return RealStream(connection, address)
+
+    async def listen(self, address: str, serve: Callable[[ByteStream], Awaitable[None]]) -> RealListener:
+        """Open a TCP port. Raises Conflict if it is taken."""
+        door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        door.setblocking(False)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind(_split(address))
+        except OSError as error:
+            door.close()
+            raise Conflict(
+                f"cannot listen on {address}: {error.strerror}; choose another port, or 0 for any"
+            ) from error
+        door.listen(_BACKLOG)
+        return RealListener(door, serve, self._spawn)
+
+    async def close(self) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            await channel.raw.close()
+        self._channels.clear()
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InvalidRequest(f"{shown(address)} is not an address; expected host:port, such as 127.0.0.1:0")
+    return host, int(port)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _text(name: Any) -> str:
+    return f"{name[0]}:{name[1]}"

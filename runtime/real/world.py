@@ -1,0 +1,94 @@
+"""One process's world.
+
+>>> async def main():
+...     world = RealWorld(node="desk", root=folder, token="secret")
+...     await world.disk.make_directory("a/b")
+...     names = await world.disk.list("a")
+...     await world.close()
+...     return names
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as folder:
+...     asyncio.run(main())
+['b']
+"""
+
+import asyncio
+import os
+import random
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import psutil
+
+from runtime.events import EventLog, MemorySink, Record, Sink, TaskFailed
+from runtime.real.clock import RealClock
+from runtime.real.disk import RealDisk
+from runtime.real.network import RealNetwork
+
+T = TypeVar("T")
+
+
+class FileSink:
+    """Appends records to a file, one JSON line each; a line reaches the page cache before `write` returns."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file: TextIO = Path(path).open("a", encoding="ascii", buffering=1)  # noqa: SIM115 - lives with the node
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        self._file.write(record.to_json() + "\n")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+class RealWorld:
+    """The operating system behind the interfaces of `runtime.world`."""
+
+    def __init__(self, *, node: str, root: str | os.PathLike[str], token: str, sink: Sink | None = None) -> None:
+        self.node = node
+        self.clock = RealClock()
+        self.random = random.Random()
+        self.disk = RealDisk(root)
+        self.events = EventLog(node, sink or MemorySink(), self.clock.wall_microseconds)
+        self.network = RealNetwork(token, self.events, self.spawn)
+        self._tasks: dict[asyncio.Task[Any], str] = {}
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` in the background; an exception that escapes it is recorded as TaskFailed."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks[task] = name
+        task.add_done_callback(self._ended)
+        return task
+
+    async def breathe(self) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(0)
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    def resident_bytes(self) -> int:
+        """Resident set size of this process."""
+        return int(psutil.Process().memory_info().rss)
+
+    def process_id(self) -> int:
+        """The process id."""
+        return os.getpid()
+
+    async def close(self) -> None:
+        """Cancel what runs in the background and close every channel."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.network.close()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        name = self._tasks.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.events.emit(TaskFailed(task=name, trace="".join(traceback.format_exception(error))))
