@@ -1,0 +1,114 @@
+"""Where a cluster on this machine can be found: the one place that knows.
+
+The problem. Whoever starts a cluster and whoever uses it are different programs, at different times. The idea is a
+folder per cluster, in the place where the operating system keeps a user's state, with two files for clients:
+
+    <home>/<cluster>/cluster.json    {"format": 1, "cluster": "desk", "master": "127.0.0.1:40123", ...}
+    <home>/<cluster>/token           the cluster's secret, mode 0600: who can read it may use the cluster
+
+`<home>` is the variable TABLETOP_HOME if it is set, else `tabletop` below XDG_STATE_HOME, else
+~/.local/state/tabletop. The cluster's name is the argument, else the variable TABLETOP_CLUSTER, else "desk".
+
+This module belongs to the real world alone: it is the only one of this room that looks at files and variables of the
+machine. The paper's clients find their master through DNS and monitoring (GFS 5.1.3).
+
+>>> home_folder({"TABLETOP_HOME": "/tmp/lesson"}).as_posix()
+'/tmp/lesson'
+>>> home_folder({"XDG_STATE_HOME": "/home/ada/state"}).as_posix()
+'/home/ada/state/tabletop'
+>>> cluster_name(None, {"TABLETOP_CLUSTER": "group-4"})
+'group-4'
+>>> cluster_name("mine", {"TABLETOP_CLUSTER": "group-4"})
+'mine'
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.errors import IncompatibleFormat, InvalidRequest, NotFound, Unauthenticated, Unavailable, shown
+
+FORMAT = 1
+DEFAULT_CLUSTER = "desk"
+CONTACT_FILE = "cluster.json"
+TOKEN_FILE = "token"
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What a client needs to know of a cluster. `master` is "host:port"; the token stays out of logs."""
+
+    cluster: str
+    master: str
+    token: str = field(repr=False)
+
+
+def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder that holds one folder for each of this user's clusters. It need not exist yet."""
+    if home := environment.get("TABLETOP_HOME"):
+        return Path(home).expanduser().absolute()
+    # An XDG path that is not absolute is to be ignored, says the specification.
+    state = environment.get("XDG_STATE_HOME", "")
+    if os.path.isabs(state):
+        return Path(state) / "tabletop"
+    return Path.home() / ".local" / "state" / "tabletop"
+
+
+def cluster_name(name: str | None = None, environment: Mapping[str, str] = os.environ) -> str:
+    """The cluster that is meant: the argument, else TABLETOP_CLUSTER, else "desk"."""
+    return name or environment.get("TABLETOP_CLUSTER") or DEFAULT_CLUSTER
+
+
+def find_contact(cluster: str | None = None, *, home: Path | None = None) -> Contact:
+    """Read how the cluster is reached.
+
+    Raises NotFound if there is no such cluster, Unavailable if it has never served, Unauthenticated if its token is
+    missing or not yours to read, and IncompatibleFormat if another version wrote the folder.
+    """
+    name = cluster_name(cluster)
+    # The name becomes a part of a path, so that it must be no path itself.
+    if name in (".", "..") or "/" in name or "\0" in name:
+        raise InvalidRequest(f"cluster name {shown(name)}: expected letters, digits, '-' or '_'")
+    folder = (home or home_folder()) / name
+    master = _master_address(folder / CONTACT_FILE, name)
+    return Contact(name, master, _token(folder / TOKEN_FILE, name))
+
+
+def _master_address(path: Path, cluster: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(
+            f"no cluster {cluster!r}: there is no {path}; start it with `tabletop up --cluster {cluster}`, "
+            "or name another with --cluster or TABLETOP_CLUSTER"
+        ) from None
+    except OSError as error:
+        raise Unauthenticated(f"{path} cannot be read: {error}; the folder belongs to whoever started it") from error
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise IncompatibleFormat(f"{path} is not JSON: {error}; if you did not change it, remove the folder") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else values
+        raise IncompatibleFormat(
+            f"{path} is of format {found!r}, this version of Tabletop reads format {FORMAT}: use the version that "
+            f"made the cluster, or remove {path.parent} and start it anew"
+        )
+    master = values.get("master")
+    if not isinstance(master, str) or not master:
+        raise Unavailable(
+            f"cluster {cluster!r} has never served; start it with `tabletop up --cluster {cluster}`", definite=True
+        )
+    return master
+
+
+def _token(path: Path, cluster: str) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unauthenticated(
+            f"the token of cluster {cluster!r} cannot be read from {path}: {error}; "
+            "use the account that started the cluster, or pass token="
+        ) from error

@@ -1,0 +1,61 @@
+"""What a client can be tuned by. The paper gives none of these numbers, so we chose them and say why."""
+
+from dataclasses import dataclass
+
+from runtime.bulk import READ_LIMIT_BYTES
+from runtime.errors import InvalidRequest
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Bytes and seconds. The defaults suit a cluster on one desk."""
+
+    # The host that this client runs on, to know which replica is near (GFS 3.2). Empty: none is nearer than another.
+    own_host: str = ""
+
+    # How long a location may be remembered without asking the master again: it bounds how long a reader may see a
+    # stale replica (GFS 2.7.1).
+    location_seconds: float = 30.0
+    # Chunks to ask for at once: the next ones are nearly always wanted too (GFS 2.4).
+    locations_at_once: int = 16
+    # How long a server that failed is tried last.
+    avoid_seconds: float = 15.0
+
+    # One read or write moves at most a piece. A file being read or written holds `window` pieces in memory.
+    read_piece_bytes: int = 1 * MEBIBYTE
+    read_window: int = 4
+    write_piece_bytes: int = 1 * MEBIBYTE
+    write_window: int = 4
+    # Data up to this size rides in the write request instead of being pushed ahead of it.
+    inline_bytes: int = 64 * KIBIBYTE
+
+    # One try of one call, and of moving one piece. A paused server costs a client this long, once.
+    call_seconds: float = 10.0
+    piece_seconds: float = 15.0
+    # Tries of steps 3 to 7 before the write begins again from the start (GFS 3.1).
+    write_tries: int = 3
+    # The whole of one read or one question to the master: enough for a master to restart.
+    patience_seconds: float = 30.0
+    # The whole of one write. More than a lease of 60 seconds, because a dead primary's lease has to run out before the
+    # master may grant another (GFS 3.1).
+    write_patience_seconds: float = 120.0
+    # For how long "too few servers" and "no space" are taken for a passing state: a server may be about to register.
+    shortage_seconds: float = 5.0
+    # Pauses between tries: the first at most this long, then twice as long each time, with jitter.
+    first_pause_seconds: float = 0.05
+    longest_pause_seconds: float = 2.0
+
+    # Connections kept open to each server for the next transfer.
+    idle_connections: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.read_piece_bytes <= READ_LIMIT_BYTES:
+            raise InvalidRequest(
+                f"read_piece_bytes={self.read_piece_bytes}: expected between 1 and {READ_LIMIT_BYTES}, the most that "
+                "one read may ask for"
+            )
+        if self.write_piece_bytes <= 0 or self.read_window <= 0 or self.write_window <= 0 or self.write_tries <= 0:
+            raise InvalidRequest("piece sizes, windows and tries of a client must be 1 or more")
