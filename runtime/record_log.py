@@ -251,7 +251,7 @@ class LogReader:
                 position = 0
             problem, sequence, payload = _parse(window, position, size - offset)
             if not problem and self._expected is not None and sequence > self._expected:
-                problem = f"record {self._expected} is missing before record {sequence}"
+                problem, offset = f"record {self._expected} is missing before record {sequence}", self.end.offset
             if problem:
                 await self._judge(offset, size, problem)
                 return

@@ -1,0 +1,164 @@
+"""The record log: group commit, torn tails, damage, padding, duplicates."""
+
+import asyncio
+
+import pytest
+
+from runtime.errors import Corrupted, DiskFailure, NoSpace
+from runtime.record_log import HEADER_BYTES, LogReader, LogRecord, LogWriter, encode_frame
+
+
+class MemoryFile:
+    """A file in memory that counts syncs and can be told to fail."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+        self.syncs = 0
+        self.space: int | None = None
+        self.sync_fails = False
+
+    async def append(self, data) -> int:
+        offset = len(self.data)
+        if self.space is not None and offset + len(data) > self.space:
+            self.data += bytes(data)[: self.space - offset]
+            raise NoSpace("the disk is full")
+        self.data += data
+        await asyncio.sleep(0)
+        return offset
+
+    async def truncate(self, size: int) -> None:
+        del self.data[size:]
+
+    async def sync(self) -> None:
+        await asyncio.sleep(0)
+        if self.sync_fails:
+            raise DiskFailure("EIO")
+        self.syncs += 1
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        return bytes(self.data[offset : offset + count])
+
+    async def size(self) -> int:
+        return len(self.data)
+
+
+async def read_all(data: bytes, **options) -> tuple[list[LogRecord], LogReader]:
+    reader = LogReader(MemoryFile(data), "log", **options)
+    return [record async for record in reader], reader
+
+
+def log_of(*payloads: bytes, durable: bool = True) -> bytes:
+    """A log in which every record was synced before the next was written."""
+    data = b""
+    for number, payload in enumerate(payloads, 1):
+        data += encode_frame(payload, number, len(data) if durable else 0)
+    return data
+
+
+async def test_records_come_back_in_order_with_their_numbers():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    assert [await writer.commit(b"a"), await writer.append(b"bb"), await writer.commit(b"")] == [1, 2, 3]
+    records, reader = await read_all(file.data)
+    assert [(record.sequence, record.payload) for record in records] == [(1, b"a"), (2, b"bb"), (3, b"")]
+    assert reader.end.kind == "clean" and reader.end.offset == len(file.data) == writer.offset
+
+
+async def test_concurrent_commits_share_one_sync():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    await asyncio.gather(*(writer.commit(bytes([number])) for number in range(50)))
+    assert file.syncs <= 2
+    records, _ = await read_all(file.data)
+    assert [record.payload[0] for record in records] == list(range(50))
+
+
+async def test_a_cancelled_committer_does_not_harm_the_others():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    tasks = [asyncio.ensure_future(writer.commit(bytes([number]))) for number in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    assert await asyncio.gather(*tasks[1:]) == [2, 3]
+    assert await writer.commit(b"later") == 4
+
+
+@pytest.mark.parametrize("cut", range(1, HEADER_BYTES + 5))
+async def test_torn_log_tail_keeps_the_durable_prefix(cut: int):
+    data = log_of(b"first", b"hello")
+    records, reader = await read_all(data[:-cut])
+    assert [record.payload for record in records] == [b"first"]
+    assert reader.end.kind == "torn"
+    assert reader.end.offset == HEADER_BYTES + 5
+    assert reader.end.dropped_bytes == HEADER_BYTES + 5 - cut
+
+
+@pytest.mark.parametrize("place", [0, 4, 8, 12, 20, HEADER_BYTES, HEADER_BYTES + 4])
+async def test_damage_to_a_durable_record_is_refused_with_offset_and_number(place: int):
+    data = bytearray(log_of(b"first", b"hello", b"third"))
+    data[HEADER_BYTES + 5 + place] ^= 0x10
+    with pytest.raises(Corrupted, match=r"record 2 at offset 33 is damaged.*record 3 at offset 66"):
+        await read_all(data)
+
+
+async def test_an_unsynced_record_may_be_lost_although_a_later_one_is_whole():
+    data = bytearray(log_of(b"first", b"hello", b"third", durable=False))
+    data[HEADER_BYTES + 5 + HEADER_BYTES] ^= 1
+    records, reader = await read_all(data)
+    assert [record.payload for record in records] == [b"first"]
+    assert reader.end.kind == "torn"
+
+
+async def test_padding_is_skipped_between_records_and_at_the_end():
+    data = encode_frame(b"a", 1, 0) + bytes(100) + encode_frame(b"b", 2, 0) + bytes(7)
+    records, reader = await read_all(data)
+    assert [record.payload for record in records] == [b"a", b"b"]
+    assert (reader.end.kind, reader.end.dropped_bytes) == ("clean", 7)
+
+
+async def test_duplicates_of_retried_appends_are_skipped():
+    frame = encode_frame(b"a", 1, 0)
+    records, reader = await read_all(frame + frame + encode_frame(b"b", 2, 0) + frame)
+    assert [record.payload for record in records] == [b"a", b"b"]
+    assert reader.duplicates == 2
+
+
+async def test_a_durable_record_overwritten_with_zeros_is_damage():
+    data = bytearray(log_of(b"first", b"hello", b"third"))
+    data[33:66] = bytes(33)
+    with pytest.raises(Corrupted, match="record 2 is missing"):
+        await read_all(data)
+
+
+async def test_records_larger_than_the_read_window_come_back_whole():
+    payloads = [bytes([number]) * 1_500_000 for number in range(3)]
+    records, _ = await read_all(log_of(*payloads))
+    assert [record.payload for record in records] == payloads
+
+
+async def test_a_full_disk_leaves_the_log_as_it_was_and_works_again_with_space():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    await writer.commit(b"kept")
+    file.space = len(file.data) + 10
+    with pytest.raises(NoSpace) as caught:
+        await writer.commit(b"too much")
+    assert caught.value.definite
+    file.space = None
+    assert await writer.commit(b"again") == 2
+    records, reader = await read_all(file.data)
+    assert [record.payload for record in records] == [b"kept", b"again"]
+    assert reader.end.kind == "clean"
+
+
+async def test_after_a_failed_sync_the_writer_refuses_everything():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    file.sync_fails = True
+    with pytest.raises(DiskFailure):
+        await writer.commit(b"lost?")
+    file.sync_fails = False
+    with pytest.raises(DiskFailure, match="restart this node"):
+        await writer.commit(b"never")
+    with pytest.raises(DiskFailure, match="restart this node"):
+        await writer.append(b"never")
