@@ -1,0 +1,260 @@
+"""A cluster's folder: everything that a cluster of real processes keeps, in one place.
+
+    <home>/<cluster>/
+        cluster.json            what the cluster is, and where its master is reached
+        token                   the cluster's secret, readable by its owner alone
+        nodes/<name>/
+            config.json         what the node's program is told
+            ready.json          written by the program once it serves, removed when it ends in good order
+            failure.json        written by the program when it refuses to go on, with the reason
+            log                 what the program prints: its events, in words
+            events.jsonl        its events, one JSON object a line
+            data/               the node's disk
+
+`gfs.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; this module knows the rest.
+Every file is replaced as a whole (written beside, then renamed), so that nobody ever reads half of one.
+
+Two commands that work on one cluster at the same time would trip over each other: `locked` holds the folder itself.
+A folder may be purged while somebody waits for it, so whoever gets the lock looks whether the name still leads to
+the folder that was locked.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gfs.locate
+from cluster.processes import ProcessIdentity
+from cluster.settings import ClusterSettings, check_cluster_name
+from runtime.errors import Conflict, IncompatibleFormat, NotFound
+
+LOCK_PATIENCE_SECONDS = 60.0
+
+
+class UnknownCluster(NotFound):
+    """There is no cluster of this name here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """What cluster.json says. `master` is "host:port", empty until the master has served for the first time."""
+
+    cluster: str
+    master: str
+    settings: ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyRecord:
+    """What a node's program says about itself once it serves."""
+
+    identity: ProcessIdentity
+    control_address: str
+    bulk_address: str
+
+
+class NodeFolder:
+    """One node's part of the cluster's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.config = path / "config.json"
+        self.log = path / "log"
+        self.events = path / "events.jsonl"
+        self.data = path / "data"
+        self._ready = path / "ready.json"
+        self._failure = path / "failure.json"
+
+    def prepare(self, config: dict[str, Any]) -> None:
+        """Get the folder ready for another start of the program."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        self.forget_ready()
+        self._failure.unlink(missing_ok=True)
+        write_json(self.config, config)
+
+    def read_ready(self) -> ReadyRecord | None:
+        """What the program wrote when it began to serve; None if it does not serve, or ended in good order."""
+        values = read_json(self._ready)
+        if values is None:
+            return None
+        identity = ProcessIdentity(values["process_id"], values["process_started"])
+        return ReadyRecord(identity, values["control_address"], values["bulk_address"])
+
+    def write_ready(self, record: ReadyRecord) -> None:
+        """Say that the program serves."""
+        write_json(
+            self._ready,
+            {
+                "process_id": record.identity.process_id,
+                "process_started": record.identity.started,
+                "control_address": record.control_address,
+                "bulk_address": record.bulk_address,
+            },
+        )
+
+    def forget_ready(self) -> None:
+        """Take back what `write_ready` said."""
+        self._ready.unlink(missing_ok=True)
+
+    def read_failure(self) -> tuple[str, str] | None:
+        """Why the program refused to go on: the error's kind and message."""
+        values = read_json(self._failure)
+        return None if values is None else (values["kind"], values["message"])
+
+    def write_failure(self, kind: str, message: str) -> None:
+        """Leave the reason for whoever started the program."""
+        write_json(self._failure, {"kind": kind, "message": message})
+
+
+class ClusterFolder:
+    """The folder of the cluster of this name."""
+
+    def __init__(self, name: str, home: Path | None = None) -> None:
+        check_cluster_name(name)
+        self.name = name
+        # Without symbolic links: a node's processes are also found by the path on their command line.
+        self.home = (home or gfs.locate.home_folder()).resolve()
+        self.path = self.home / name
+
+    def exists(self) -> bool:
+        """Whether there is such a cluster, running or not."""
+        return self._record.is_file()
+
+    def require(self) -> ClusterRecord:
+        """What the cluster is. Raises UnknownCluster and IncompatibleFormat."""
+        self.require_exists()
+        return self.read_record()
+
+    def require_exists(self) -> None:
+        """Raise UnknownCluster, with the clusters that there are, if there is none of this name."""
+        if not self.exists():
+            others = cluster_names(self.home)
+            known = f"there are: {', '.join(others)}" if others else "there are none yet"
+            raise UnknownCluster(
+                f"no cluster {self.name!r} in {self.home} ({known}); start one with "
+                f"`tabletop up --cluster {self.name}`, or name another with --cluster or TABLETOP_CLUSTER"
+            )
+
+    def read_record(self) -> ClusterRecord:
+        """What cluster.json says. Raises IncompatibleFormat when another version wrote it."""
+        values = read_json(self._record) or {}
+        found = values.get("format")
+        if found != gfs.locate.FORMAT:
+            raise IncompatibleFormat(
+                f"{self._record} is of format {found!r}, this version of Tabletop reads format {gfs.locate.FORMAT}: use "
+                f"the version that made the cluster, or remove {self.path} and start it anew"
+            )
+        return ClusterRecord(values["cluster"], values["master"], ClusterSettings.from_json(values["settings"]))
+
+    def write_record(self, record: ClusterRecord) -> None:
+        """Create or replace cluster.json."""
+        write_json(
+            self._record,
+            {
+                "format": gfs.locate.FORMAT,
+                "cluster": record.cluster,
+                "master": record.master,
+                "settings": record.settings.to_json(),
+            },
+        )
+
+    def token(self) -> str:
+        """The cluster's secret, drawn when it is first asked for."""
+        path = self.path / "token"
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(16) + "\n")
+        return path.read_text(encoding="ascii").strip()
+
+    def node(self, name: str) -> NodeFolder:
+        """The part of one node, which need not exist yet."""
+        return NodeFolder(self.path / "nodes" / name)
+
+    def node_folders(self) -> list[NodeFolder]:
+        """The parts of all nodes that were ever started."""
+        return [NodeFolder(path.parent) for path in sorted(self.path.glob("nodes/*/config.json"))]
+
+    def purge(self) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.asynccontextmanager
+    async def locked(self, *, patience_seconds: float = LOCK_PATIENCE_SECONDS) -> AsyncIterator[None]:
+        """Hold the folder, created if need be, against other commands. Raises Conflict after waiting in vain."""
+        descriptor = await self._lock(patience_seconds)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # Only if nothing was put into it; while it is still held.
+            os.close(descriptor)
+
+    async def _lock(self, patience_seconds: float) -> int:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_seconds
+        while True:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                descriptor = os.open(self.path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._leads_to(descriptor):
+                    return descriptor
+            except BlockingIOError:
+                if loop.time() > deadline:
+                    os.close(descriptor)
+                    raise Conflict(
+                        f"another command has been working on cluster {self.name!r} for more than "
+                        f"{patience_seconds:.0f} seconds; wait for it or end it, then try again"
+                    ) from None
+            os.close(descriptor)
+            await asyncio.sleep(0.05)
+
+    def _leads_to(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    @property
+    def _record(self) -> Path:
+        return self.path / "cluster.json"
+
+
+def cluster_names(home: Path | None = None) -> list[str]:
+    """The clusters that have a folder, sorted."""
+    home = home or gfs.locate.home_folder()
+    return sorted(path.parent.name for path in home.glob("*/cluster.json"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; None if there is no such file. Raises IncompatibleFormat for anything else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise IncompatibleFormat(f"{path} is not a JSON object: {error}; if you did not change it, remove it") from error
+    if not isinstance(values, dict):
+        raise IncompatibleFormat(f"{path} is not a JSON object; if you did not change it, remove it")
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object so that a reader finds either the old file or the whole new one."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)

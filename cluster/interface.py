@@ -1,0 +1,121 @@
+"""A whole cluster as one object: what tests, demonstrations and exercises are written against.
+
+`RealCluster` starts processes, `SimulatedCluster` puts nodes into a simulation; a story told over this interface runs
+in both worlds. All times come from the running loop (`asyncio.get_running_loop().time()`), which is the system's clock
+in one world and the virtual one in the other.
+"""
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from cluster.settings import ClusterSettings
+from gfs.client import Client
+from runtime.errors import TimedOut
+from runtime.wire import master_pb2
+from runtime.world import World
+
+T = TypeVar("T")
+
+
+class NodeState(enum.Enum):
+    """What a node is found to be, by asking the operating system and the node itself."""
+
+    SERVING = "serving"  # it answers
+    STARTING = "starting"  # its program runs and does not serve yet, or does not any more
+    PAUSED = "paused"  # stopped by a signal; it will go on where it was
+    HUNG = "hung"  # its program runs and does not answer in time
+    DEAD = "dead"  # its program ended without a word: killed, or crashed
+    STOPPED = "stopped"  # its program ended in good order
+    FAILED = "failed"  # its program refused to go on, and said why
+
+
+LIVING = frozenset({NodeState.SERVING, NodeState.STARTING, NodeState.PAUSED, NodeState.HUNG})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What was found out about one node. Zeros and empty texts where it could not be asked."""
+
+    node: str
+    role: str
+    state: NodeState
+    process_id: int = 0
+    control_address: str = ""
+    bulk_address: str = ""
+    uptime_seconds: float = 0.0
+    resident_bytes: int = 0
+    version: str = ""
+    counters: dict[str, int] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """What was done to one stored block. `block` counts from 0, in 64 KB; `file` is the path on the server's disk."""
+
+    path: str
+    chunk_index: int
+    handle: int
+    server: str
+    block: int
+    file: str
+    file_offset: int
+    flipped_bytes: int
+
+
+class Cluster(Protocol):
+    """One cluster. Node names are "master", "cs1", "cs2", …; an unknown one raises NotFound everywhere."""
+
+    name: str
+    settings: ClusterSettings
+
+    async def stop(self) -> None:
+        """Stop every node in good order."""
+
+    async def nodes(self) -> list[NodeReport]:
+        """What each node is at this moment, the master first."""
+
+    async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
+        """What the master knows, on request with every chunk. Raises Unavailable or TimedOut."""
+
+    def client(self) -> Client:
+        """The file system, as an application on this cluster sees it; one for each cluster object."""
+
+    @property
+    def client_world(self) -> World:
+        """The world that the client stands on."""
+
+    async def kill(self, node: str) -> None:
+        """End the node at once, as a crash would: it says no goodbye."""
+
+    async def restart(self, node: str) -> None:
+        """Start the node again on its disk; one that lives is stopped in good order first. Returns when it serves."""
+
+    async def pause(self, node: str) -> None:
+        """Freeze the node: it keeps its connections and answers nothing."""
+
+    async def resume(self, node: str) -> None:
+        """Let a paused node go on."""
+
+    async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
+        """Flip bits in one stored block of one replica, on `server` or else on the first that has it, behind the
+        back of the server, which goes on running."""
+
+
+async def wait_until(
+    condition: Callable[[], Awaitable[T]], *, what: str, timeout_seconds: float, poll_seconds: float = 0.1
+) -> T:
+    """Ask again and again until `condition` returns something true, and return that. `what` is for the message of the
+    TimedOut that is raised when it does not come true in time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    while True:
+        result = await condition()
+        if result:
+            return result
+        if loop.time() >= deadline:
+            raise TimedOut(f"waited {timeout_seconds:g} seconds in vain until {what}", definite=True)
+        await asyncio.sleep(poll_seconds)

@@ -1,0 +1,138 @@
+"""One node as a program: `python -m cluster.program --config nodes/cs1/config.json`.
+
+The program reads its configuration, builds the real world on its folder, runs the server of its role until it is asked
+to stop (SIGTERM, or the Shutdown call), and says what became of it in files that its starter reads: `ready.json` once
+it serves, `failure.json` when it refuses to go on. What it prints goes to its log: its events, in words.
+
+A cluster that belongs to a program (a test, the demonstration) names that program as its owner. The nodes look once a
+second whether the owner still lives, and stop when it does not: even a kill -9 of the owner leaves nothing running.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import faulthandler
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from cluster import processes
+from cluster.folder import NodeFolder, ReadyRecord, read_json
+from cluster.processes import ProcessIdentity, ProcessState
+from runtime.errors import InvalidRequest, TabletopError
+from runtime.events import Record, rendered
+from runtime.real.world import FileSink, RealWorld
+
+OWNER_CHECK_SECONDS = 1.0
+
+
+class Server(Protocol):
+    """What the program needs of a server, whatever its role."""
+
+    control_address: str
+    bulk_address: str
+
+    async def start(self) -> None:
+        """Return when it serves."""
+
+    async def run_until_shutdown(self) -> None:
+        """Return when somebody has asked it to stop."""
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What a program is told. `settings` are the fields of the role's settings class."""
+
+    cluster: str
+    node: str
+    role: str
+    settings: dict[str, Any]
+    owner: ProcessIdentity | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration file's content."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "NodeConfig":
+        """The configuration that `to_json` wrote."""
+        owner = values.pop("owner")
+        return cls(**values, owner=ProcessIdentity(**owner) if owner else None)
+
+
+class ProgramSink:
+    """Events go to a file, and in words to the log."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = FileSink(path)
+
+    def write(self, record: Record) -> None:
+        """Write the record twice."""
+        self._file.write(record)
+        print(rendered(record), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 writes a stack to the log: what does a node that hangs wait for?
+    parser = argparse.ArgumentParser(prog="python -m cluster.program", description="Run one node of a cluster.")
+    parser.add_argument("--config", required=True, type=Path, help="the node's configuration, a JSON file")
+    path: Path = parser.parse_args(arguments).config
+    folder = NodeFolder(path.parent)
+    try:
+        asyncio.run(_serve(folder))
+    except TabletopError as error:
+        folder.write_failure(type(error).__name__, error.message)
+        print(f"refused to go on: {error.message}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        folder.write_failure("InternalError", f"{type(error).__name__}: {error} (a bug; see {folder.log})")
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+async def _serve(folder: NodeFolder) -> None:
+    values = read_json(folder.config)
+    if values is None:
+        raise InvalidRequest(f"no configuration file {folder.config}")
+    config = NodeConfig.from_json(values)
+    token = (folder.path.parent.parent / "token").read_text(encoding="ascii").strip()
+    world = RealWorld(node=config.node, root=folder.data, token=token, sink=ProgramSink(folder.events))
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGINT, stopping.set)
+    server = make_server(world, config)
+    await server.start()
+    try:
+        folder.write_ready(ReadyRecord(processes.this_process(), server.control_address, server.bulk_address))
+        await _until_stopped(world, server, stopping, config.owner)
+    finally:
+        folder.forget_ready()
+        await server.stop()
+        await world.close()
+
+
+async def _until_stopped(
+    world: RealWorld, server: Server, stopping: asyncio.Event, owner: ProcessIdentity | None
+) -> None:
+    waits = [
+        world.spawn(stopping.wait(), "wait for a signal"),
+        world.spawn(server.run_until_shutdown(), "wait for Shutdown"),
+    ]
+    if owner is not None:
+        waits.append(world.spawn(_until_gone(owner), "watch the owner"))
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _until_gone(owner: ProcessIdentity) -> None:
+    while processes.state_of(owner) is not ProcessState.GONE:
+        await asyncio.sleep(OWNER_CHECK_SECONDS)

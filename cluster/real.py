@@ -1,0 +1,368 @@
+"""A cluster of real processes on this machine.
+
+The object is a view: all it knows is in the cluster's folder and in the processes themselves, so any command can make
+one for a cluster that another command has started, and every answer is about now. What it starts and cannot bring to
+serve, it stops again.
+
+The master's port is drawn from below the range that the system gives to outgoing connections. Otherwise a chunkserver
+that tries to reach its restarting master could be given the master's own port as its source, connect to itself, and
+keep the port from the master for good.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster import faults, processes
+from cluster.folder import ClusterFolder, ClusterRecord, NodeFolder, ReadyRecord
+from cluster.interface import LIVING, Corruption, NodeReport, NodeState, wait_until
+from cluster.processes import ProcessIdentity, ProcessState
+from cluster.program import NodeConfig, program_settings
+from cluster.settings import ClusterSettings
+from gfs.client import Client
+from gfs.settings import ClientSettings
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    TabletopError,
+    TimedOut,
+    Unavailable,
+    error_from_wire,
+)
+from runtime.real.disk import RealDisk
+from runtime.real.world import RealWorld
+from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
+
+MASTER_PORTS = range(20_000, 32_000)
+HOST = "127.0.0.1"
+DESCRIBE_SECONDS = 1.0
+STATUS_SECONDS = 5.0
+START_SECONDS = 60.0
+GRACE_SECONDS = 5.0
+
+
+class RealCluster:
+    """The cluster of this name; `owned` makes its nodes stop when the calling process ends, however it ends."""
+
+    def __init__(self, name: str, *, home: Path | None = None, owned: bool = False) -> None:
+        self.folder = ClusterFolder(name, home)
+        self.name = name
+        self._owner = processes.this_process() if owned else None
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._world: RealWorld | None = None
+        self._client: Client | None = None
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """What the cluster was set up with."""
+        return self.folder.require().settings
+
+    async def start(self, settings: ClusterSettings, *, port: int | None = None) -> bool:
+        """Bring the cluster up; returns when every chunkserver has registered with the master. False if anything of
+        it was running already: then nothing is changed.
+
+        Raises what `ClusterSettings.check` raises, Conflict for a port in use or settings other than those the cluster
+        was made with, and whatever kept a node from starting. On any failure everything that was started is stopped,
+        and a cluster that did not exist before leaves no file.
+        """
+        settings.check()
+        async with self.folder.locked():
+            fresh = not self.folder.exists()
+            if not fresh:
+                self._check_same(settings)
+                if any(report.state in LIVING for report in await self.nodes()):
+                    return False
+            with self._undone_on_failure(fresh):
+                await self._start_all(settings, port)
+        return True
+
+    async def stop(self, *, purge: bool = False) -> None:
+        """Stop every node in good order, killing what does not stop within 5 seconds; with `purge`, remove the folder
+        too. A cluster that does not run is fine."""
+        await self.close()
+        async with self.folder.locked():
+            self._end_all()
+            if purge:
+                self.folder.purge()
+
+    async def close(self) -> None:
+        """Let go of the connections of this object; the cluster goes on."""
+        client, self._client = self._client, None
+        world, self._world = self._world, None
+        if client is not None:
+            await client.close()
+        if world is not None:
+            await world.close()
+
+    # What is.
+
+    async def nodes(self) -> list[NodeReport]:
+        """What each node is at this moment, by its process and by what it answers within a second."""
+        names = self.settings.node_names()
+        return list(await asyncio.gather(*(self._look_at(name) for name in names)))
+
+    async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
+        """What the master knows."""
+        address = self.folder.require().master
+        if not address:
+            raise Unavailable(f"the master of cluster {self.name!r} has not served yet", definite=True)
+        stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(address))
+        return await stub.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=STATUS_SECONDS)
+
+    def client(self) -> Client:
+        """The file system of this cluster."""
+        if self._client is None:
+            record = self.folder.require()
+            self._client = Client(self.client_world, ClientSettings(master=record.master))
+        return self._client
+
+    @property
+    def client_world(self) -> RealWorld:
+        """The world of this object's own calls."""
+        if self._world is None:
+            self._world = RealWorld(node="client", root=self.folder.path, token=self.folder.token())
+        return self._world
+
+    # Faults.
+
+    async def kill(self, node: str) -> None:
+        """SIGKILL."""
+        self._signal(node, signal.SIGKILL)
+        identity = self._require_process(node, or_none=True)
+        if identity is not None:
+            processes.end_processes([identity], 0.0)
+        self._collect(node)
+
+    async def pause(self, node: str) -> None:
+        """SIGSTOP."""
+        self._signal(node, signal.SIGSTOP)
+
+    async def resume(self, node: str) -> None:
+        """SIGCONT."""
+        self._signal(node, signal.SIGCONT)
+
+    async def restart(self, node: str) -> None:
+        """Start the node's program again, after SIGTERM if it runs."""
+        folder = self._node(node)
+        async with self.folder.locked():
+            if not folder.config.exists():
+                raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
+            processes.end_processes(self._processes_of(folder), GRACE_SECONDS)
+            self._collect(node)
+            record = self.folder.read_record()
+            await self._start_node(node, record, record.master if node == "master" else f"{HOST}:0")
+
+    async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
+        """Flip bits in a file below the server's folder."""
+        return await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+
+    def _disk_of(self, node: str) -> RealDisk:
+        return RealDisk(self._node(node).data)
+
+    # Starting and ending.
+
+    async def _start_all(self, settings: ClusterSettings, port: int | None) -> None:
+        self.folder.token()
+        old = self.folder.read_record().master if self.folder.exists() else ""
+        record = ClusterRecord(self.name, old, settings)
+        self.folder.write_record(record)
+        await self._start_master(record, port)
+        record = self.folder.read_record()
+        await asyncio.gather(
+            *(self._start_node(name, record, f"{HOST}:0") for name in settings.node_names() if name != "master")
+        )
+        await wait_until(
+            self._all_registered,
+            what=f"all {settings.chunkservers} chunkservers have registered with the master (logs in {self.folder.path})",
+            timeout_seconds=START_SECONDS,
+            poll_seconds=0.05,
+        )
+
+    async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
+        known = f"{HOST}:{port}" if port else record.master
+        for attempt in range(5):
+            address = known or f"{HOST}:{_free_port()}"
+            try:
+                ready = await self._start_node("master", record, address)
+                break
+            except Conflict as error:
+                if known:
+                    raise Conflict(f"{error.message} with `tabletop up --port`") from None
+                if attempt == 4:
+                    raise
+        self.folder.write_record(ClusterRecord(self.name, ready.control_address, record.settings))
+
+    async def _start_node(self, name: str, record: ClusterRecord, address: str) -> ReadyRecord:
+        role = "master" if name == "master" else "chunkserver"
+        settings = program_settings(name, record.cluster, record.settings, address, record.master)
+        folder = self._node(name)
+        folder.prepare(NodeConfig(record.cluster, name, role, settings, self._owner).to_json())
+        child = self._children[name] = processes.start_program(folder.config, folder.log)
+
+        async def ready() -> ReadyRecord | None:
+            if child.poll() is not None:
+                raise _reason(folder, child.returncode)
+            return folder.read_ready()
+
+        found = await wait_until(
+            ready, what=f"{name} serves (its log: {folder.log})", timeout_seconds=START_SECONDS, poll_seconds=0.02
+        )
+        assert found is not None
+        return found
+
+    async def _all_registered(self) -> bool:
+        with contextlib.suppress(Unavailable, TimedOut):
+            status = await self.status()
+            return sum(server.alive for server in status.servers) >= self.settings.chunkservers
+        return False
+
+    @contextlib.contextmanager
+    def _undone_on_failure(self, fresh: bool) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with _without_interrupts():
+                self._end_all()
+                if fresh:
+                    self.folder.purge()
+            raise
+
+    def _end_all(self) -> None:
+        with _without_interrupts():
+            found = {identity.process_id: identity for identity in processes.find_programs(self.folder.path)}
+            for folder in self.folder.node_folders():
+                for identity in self._processes_of(folder):
+                    found.setdefault(identity.process_id, identity)
+            processes.end_processes(found.values(), GRACE_SECONDS)
+            for name in list(self._children):
+                self._collect(name)
+
+    def _collect(self, node: str) -> None:
+        child = self._children.pop(node, None)
+        if child is not None:
+            child.wait()
+
+    def _check_same(self, settings: ClusterSettings) -> None:
+        made_with = self.folder.read_record().settings
+        if made_with != settings:
+            raise Conflict(
+                f"cluster {self.name!r} was made with other settings: {_differences(made_with, settings)}; start it "
+                f"without options, or remove it first with `tabletop down --cluster {self.name} --purge`"
+            )
+
+    # Processes.
+
+    async def _look_at(self, name: str) -> NodeReport:
+        role = "master" if name == "master" else "chunkserver"
+        folder = self.folder.node(name)
+        ready = folder.read_ready()
+        if ready is None:
+            return self._look_at_unready(name, role, folder)
+        state = processes.state_of(ready.identity)
+        number, control, bulk = ready.identity.process_id, ready.control_address, ready.bulk_address
+        if state is ProcessState.GONE:
+            return NodeReport(name, role, NodeState.DEAD, note=f"its process {number} is gone")
+        if state is ProcessState.PAUSED:
+            return NodeReport(name, role, NodeState.PAUSED, number, control, bulk, note="stopped by a signal")
+        try:
+            stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(ready.control_address))
+            found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+        except TabletopError as error:
+            return NodeReport(name, role, NodeState.HUNG, number, control, bulk, note=error.message)
+        return NodeReport(
+            name,
+            role,
+            NodeState.SERVING,
+            number,
+            control,
+            bulk,
+            uptime_seconds=found.uptime_seconds,
+            resident_bytes=found.resident_bytes,
+            version=found.version,
+            counters=dict(found.counters),
+        )
+
+    def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:
+        living = self._processes_of(folder)
+        if living:
+            paused = processes.state_of(living[0]) is ProcessState.PAUSED
+            state = NodeState.PAUSED if paused else NodeState.STARTING
+            return NodeReport(name, role, state, living[0].process_id)
+        failure = folder.read_failure()
+        if failure is not None:
+            return NodeReport(name, role, NodeState.FAILED, note=failure[1])
+        return NodeReport(name, role, NodeState.STOPPED)
+
+    def _processes_of(self, folder: NodeFolder) -> list[ProcessIdentity]:
+        ready = folder.read_ready()
+        if ready is not None and processes.state_of(ready.identity) is not ProcessState.GONE:
+            return [ready.identity]
+        return processes.find_programs(folder.path)
+
+    def _require_process(self, node: str, *, or_none: bool = False) -> ProcessIdentity | None:
+        found = self._processes_of(self._node(node))
+        if not found and not or_none:
+            raise Conflict(
+                f"{node} of cluster {self.name!r} is not running; `tabletop fault restart {node}` starts it again"
+            )
+        return found[0] if found else None
+
+    def _signal(self, node: str, number: signal.Signals) -> None:
+        identity = self._require_process(node)
+        assert identity is not None
+        processes.send_signal(identity, number)
+
+    def _node(self, name: str) -> NodeFolder:
+        known = self.settings.node_names()
+        if name not in known:
+            raise NotFound(f"no node {name!r} in cluster {self.name!r}; there are: {', '.join(known)}")
+        return self.folder.node(name)
+
+
+def _free_port() -> int:
+    """A port below the range of outgoing connections on which nobody listens at this moment."""
+    for port in random.sample(MASTER_PORTS, 200):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
+            try:
+                door.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise Conflict(f"no free port found between {MASTER_PORTS.start} and {MASTER_PORTS.stop}; name one with --port")
+
+
+def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
+    """Why a program that was started ended before it served."""
+    failure = folder.read_failure()
+    if failure is None:
+        return InternalError(f"{folder.name} ended with exit code {exit_code} before it served; its log: {folder.log}")
+    kind, message = failure
+    return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
+
+
+def _differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
+    old, new = made_with.to_json(), wanted.to_json()
+    return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits until the block is done: what ends processes must not be ended half-way itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

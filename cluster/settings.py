@@ -1,0 +1,99 @@
+"""What a whole cluster is set up with, in both worlds, and which settings can never work.
+
+Every refusal happens here, before a file is written or a process started.
+"""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runtime.errors import InvalidRequest, TooFewServers, shown
+
+BLOCK_BYTES = 64 * 1024  # GFS 5.2: checksums are kept for blocks of this size, so chunks are whole numbers of blocks.
+LARGEST_CHUNK_BYTES = 1 << 30
+DURABILITIES = ("replicated", "fsync")
+LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How a cluster is built. Bytes and seconds; the defaults are the paper's where it names one (GFS 2.3, 2.5, 3.1)."""
+
+    chunkservers: int = 5
+    replicas: int = 3
+    chunk_bytes: int = 64 * 1024 * 1024
+    lease_seconds: float = 60.0
+    heartbeat_seconds: float = 1.0
+    durability: str = "replicated"
+
+    def check(self) -> None:
+        """Raise InvalidRequest or TooFewServers for settings that can never work."""
+        if not 1 <= self.chunkservers <= LARGEST_CLUSTER:
+            raise InvalidRequest(
+                f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {LARGEST_CLUSTER}"
+            )
+        if self.replicas < 1:
+            raise InvalidRequest(f"a replication goal of {self.replicas}: expected 1 or more")
+        if self.replicas > self.chunkservers:
+            raise TooFewServers(
+                f"{self.replicas} replicas need at least {self.replicas} chunkservers, but the cluster is to have "
+                f"{self.chunkservers}: start it with --chunkservers {self.replicas} or more, or with "
+                f"--replicas {self.chunkservers} or fewer"
+            )
+        if self.chunk_bytes % BLOCK_BYTES or not BLOCK_BYTES <= self.chunk_bytes <= LARGEST_CHUNK_BYTES:
+            raise InvalidRequest(
+                f"a chunk size of {self.chunk_bytes} bytes: expected a multiple of {BLOCK_BYTES} (64K) "
+                f"up to {LARGEST_CHUNK_BYTES} (1G)"
+            )
+        if not 0 < self.heartbeat_seconds <= 60:
+            raise InvalidRequest(f"a heartbeat every {self.heartbeat_seconds} seconds: expected between 0 and 60")
+        if not self.heartbeat_seconds * 2 <= self.lease_seconds <= 3600:
+            raise InvalidRequest(
+                f"leases of {self.lease_seconds} seconds: expected at least two heartbeats "
+                f"({self.heartbeat_seconds * 2} seconds), because extensions ride on heartbeats (GFS 3.1), "
+                "and at most an hour"
+            )
+        if self.durability not in DURABILITIES:
+            raise InvalidRequest(
+                f"durability {shown(self.durability)}: expected {' or '.join(repr(name) for name in DURABILITIES)}"
+            )
+
+    def node_names(self) -> list[str]:
+        """All nodes, the master first: `["master", "cs1", "cs2", …]`."""
+        return ["master", *(f"cs{number}" for number in range(1, self.chunkservers + 1))]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of the settings."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ClusterSettings":
+        """The settings that `to_json` wrote."""
+        return cls(**values)
+
+
+def check_cluster_name(name: str) -> None:
+    """Raise InvalidRequest for a name that cannot be a folder, or would be awkward to type.
+
+    >>> check_cluster_name("lecture-7")
+    >>> check_cluster_name("../desk")
+    Traceback (most recent call last):
+    ...
+    runtime.errors.InvalidRequest: cluster name '../desk': expected 1 to 40 letters, digits, '-' or '_', first a letter
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", name):
+        raise InvalidRequest(
+            f"cluster name {shown(name)}: expected 1 to 40 letters, digits, '-' or '_', first a letter"
+        )
+
+
+def parse_bytes(text: str) -> int:
+    """A size with an optional unit of 1024: "65536", "64K", "64M", "1G". Raises InvalidRequest.
+
+    >>> parse_bytes("64K"), parse_bytes("1.5M"), parse_bytes("100")
+    (65536, 1572864, 100)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise InvalidRequest(f"size {shown(text)}: expected a number of bytes such as 1048576, 256K, 64M or 1G")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

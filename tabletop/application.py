@@ -1,0 +1,60 @@
+"""All commands of `tabletop`, put together.
+
+Each group of commands is a module with a typer app or with functions of its own. To add a group, write such a module
+and register it here, as `fs` and `fault` are.
+"""
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from tabletop import cluster_commands, demo, fault_commands, file_commands
+from tabletop.console import output
+
+HELP = """
+A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watch them recover.
+
+    tabletop up                          start a cluster
+    tabletop fs put notes/ /notes        store a folder
+    tabletop fault kill cs2              break something
+    tabletop status                      watch it heal
+    tabletop down --purge                leave nothing behind
+
+Every command takes --cluster NAME, or the variable TABLETOP_CLUSTER; without, the cluster is called "desk".
+State is kept below TABLETOP_HOME, or XDG_STATE_HOME/tabletop, or ~/.local/state/tabletop.
+
+Exit codes: 0 done; 1 failed; 2 the command line makes no sense; 3 no such cluster, or it does not answer;
+4 failed, and may have happened all the same; 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="tabletop",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help"]},
+)
+
+app.command("up")(cluster_commands.up)
+app.command("down")(cluster_commands.down)
+app.command("ps")(cluster_commands.ps)
+app.command("status")(cluster_commands.status)
+app.add_typer(file_commands.app, name="fs")
+app.add_typer(fault_commands.app, name="fault")
+app.command("demo")(demo.demo)
+
+
+@app.command()
+def version(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also where it is installed, and the Python.")] = False,
+) -> None:
+    """Print the version of Tabletop."""
+    output.print(f"tabletop {importlib.metadata.version('tabletop-cluster')}")
+    if verbose:
+        import sys
+        from pathlib import Path
+
+        output.print(f"installed in {Path(__file__).resolve().parent.parent}, Python {sys.version.split()[0]}")

@@ -1,0 +1,125 @@
+"""What all commands share: where they print, how they end, and what Ctrl-C does.
+
+Exit codes (also shown by `tabletop --help`):
+
+    0    done
+    1    the operation failed, and nothing was changed unless the message says so
+    2    the command line makes no sense (unknown option, missing argument)
+    3    there is no such cluster, or it does not answer
+    4    the operation failed and may have happened all the same: look before you repeat it
+    130  interrupted by Ctrl-C (143 by a termination signal); what was half done is undone
+
+What the command was asked for goes to standard output; errors, progress and remarks go to standard error, so that
+`tabletop fs cat /a > b` and `tabletop status --json | jq` do what they should.
+
+An error is one message: what was found, what was expected, what to do next. Tracebacks are for our own bugs.
+"""
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from cluster.folder import UnknownCluster
+from runtime.errors import TabletopError, TimedOut, Unavailable
+
+T = TypeVar("T")
+
+# Without a terminal nobody's window is too narrow: tables keep all their columns.
+PIPE_WIDTH = 240
+
+output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+notes = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+
+
+class ExitCode(enum.IntEnum):
+    """How a command ended; see the top of this module."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    UNCERTAIN = 4
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
+def exit_code_of(error: TabletopError, *, changes: bool) -> ExitCode:
+    """The exit code for an error that ends a command; `changes` says whether the command would change anything."""
+    if changes and not error.definite:
+        return ExitCode.UNCERTAIN
+    if isinstance(error, (UnknownCluster, Unavailable, TimedOut)):
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED
+
+
+def perform(work: Coroutine[Any, Any, T], *, changes: bool = False) -> T:
+    """Run a command's work to its end; every way it can fail becomes one message and an exit code.
+
+    Ctrl-C and termination signals cancel the work, which cleans up after itself, before the command ends.
+    """
+    try:
+        return asyncio.run(_with_termination(work))
+    except TabletopError as error:
+        code = exit_code_of(error, changes=changes)
+        remedy = " (It may have happened all the same: look before you repeat it.)"
+        fail(error.message + (remedy if code is ExitCode.UNCERTAIN else ""), code)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.BROKEN_PIPE) from None
+    except OSError as error:
+        fail(_system_message(error), ExitCode.FAILED)
+    except KeyboardInterrupt:
+        fail("interrupted", ExitCode.INTERRUPTED)
+    except _Terminated:
+        fail("terminated by a signal", ExitCode.TERMINATED)
+
+
+def fail(message: str, code: ExitCode) -> NoReturn:
+    """Print one error message to standard error and end the command."""
+    notes.print(f"tabletop: {message}", style="red", markup=False)
+    raise typer.Exit(code)
+
+
+def remark(message: str) -> None:
+    """Print a remark to standard error."""
+    notes.print(message, markup=False)
+
+
+class _Terminated(Exception):
+    """SIGTERM or SIGHUP came."""
+
+
+async def _with_termination(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if terminated:
+            raise _Terminated from None
+        raise
+
+
+def _system_message(error: OSError) -> str:
+    subject = f"{error.filename}: " if error.filename else ""
+    return f"{subject}{error.strerror or error}"

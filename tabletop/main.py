@@ -1,0 +1,18 @@
+"""The command `tabletop`. Importing this module costs nothing, so that even an early Ctrl-C ends in one line."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; this is what the installed program calls."""
+    try:
+        from tabletop.application import app
+
+        app(prog_name="tabletop")
+    except KeyboardInterrupt:
+        print("tabletop: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

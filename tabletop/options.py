@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from gfs.locate import DEFAULT_CLUSTER
+
+ClusterOption = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        envvar="TABLETOP_CLUSTER",
+        help="Which cluster; several can run side by side.",
+        show_envvar=True,
+    ),
+]
+
+HumanOption = Annotated[bool, typer.Option("-h", help="Sizes with units, such as 1.5 KB.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+DESK = DEFAULT_CLUSTER
