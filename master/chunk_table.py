@@ -1,0 +1,293 @@
+"""Chunks by handle: version and goal (persistent), replicas and length (learned from chunkservers).
+
+The problem. A million chunks, and for each: which version is current (GFS 4.5), how many replicas there should be, and
+where they are. "Less than 64 bytes for each chunk" (2.6.1) leaves no room for an object per chunk.
+
+The idea. Handles are given out in order, so chunks live in *segments* of 1024 neighbouring handles, and each segment
+is a few plain arrays: 4 bytes of version, 4 of length, 1 of goal, 1 of flags, and a pointer to a tuple of server names.
+Equal tuples are one object, for a small cluster has few combinations of servers. That is 18 bytes a chunk, and the
+tuples.
+
+Replicas and lengths are soft state: never persisted, empty after a restart, filled by registrations and heartbeats
+(2.6.2). A segment remembers which of its chunks have too few or too many replicas until something in it changes, so
+finding the chunks that need attention among a million costs nothing while nothing happens.
+
+Two version numbers. `version` is the last that a completed grant gave to *every* replica of the chunk. `attempted` is
+the last that was ever sent out. They differ while a grant runs, and after one failed; no number is ever sent out twice,
+so a replica that was left behind by a failed grant can never be taken for a current one.
+
+>>> table = ChunkTable()
+>>> handle = table.reserve_handle()
+>>> table.create(handle, goal=3)
+>>> table.set_replicas(handle, ("cs1", "cs2"))
+>>> table.needing_attention()
+[1]
+
+Invariants: (1) attempted >= version >= 1 for every chunk; (2) a chunk's replica names are distinct; (3) the count of
+chunks is right; (4) the cached attention of a segment equals a fresh look.
+"""
+
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runtime.errors import Corrupted
+
+SEGMENT_CHUNKS = 1024
+_FLAG_DELETED = 1
+_SEGMENT_HEADER = struct.Struct("<Q")
+_PACKED_BYTES = _SEGMENT_HEADER.size + SEGMENT_CHUNKS * (4 + 1 + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk, looked at. `length` is in bytes, as last reported; `replicas` are names of live servers."""
+
+    handle: int
+    version: int
+    attempted: int
+    goal: int
+    length: int
+    is_deleted: bool
+    replicas: tuple[str, ...]
+
+
+class _Segment:
+    """The chunks of 1024 neighbouring handles. A goal of 0 means that there is no such chunk."""
+
+    __slots__ = ("attention", "count", "flags", "goals", "lengths", "replicas", "versions")
+
+    def __init__(self) -> None:
+        self.versions = array("I", bytes(4 * SEGMENT_CHUNKS))
+        self.lengths = array("I", bytes(4 * SEGMENT_CHUNKS))
+        self.goals = bytearray(SEGMENT_CHUNKS)
+        self.flags = bytearray(SEGMENT_CHUNKS)
+        self.replicas: list[tuple[str, ...]] = [()] * SEGMENT_CHUNKS
+        self.count = 0
+        self.attention: array[int] | None = None  # places; None: look again
+
+    def look(self) -> "array[int]":
+        pairs = enumerate(zip(self.goals, self.replicas, strict=True))
+        return array("H", [place for place, (goal, replicas) in pairs if len(replicas) != goal])
+
+
+class ChunkTable:
+    """All chunks. Not aware of time, disk or network."""
+
+    def __init__(self) -> None:
+        self.next_handle = 1
+        self._segments: dict[int, _Segment] = {}
+        self._attempted: dict[int, int] = {}  # only where it differs from the version
+        self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, handle: int) -> bool:
+        segment = self._segments.get(handle // SEGMENT_CHUNKS)
+        return segment is not None and segment.goals[handle % SEGMENT_CHUNKS] != 0
+
+    def reserve_handle(self) -> int:
+        """A handle that was never given out before (the operation log has to know of the reservation first)."""
+        self.next_handle += 1
+        return self.next_handle - 1
+
+    # Persistent facts
+
+    def create(self, handle: int, *, goal: int, version: int = 1) -> None:
+        """Add a chunk without replicas."""
+        assert handle not in self and 0 < goal < 256 and version >= 1
+        segment = self._segments.setdefault(handle // SEGMENT_CHUNKS, _Segment())
+        place = handle % SEGMENT_CHUNKS
+        segment.versions[place] = version
+        segment.goals[place] = goal
+        segment.count += 1
+        segment.attention = None
+        self._count += 1
+
+    def forget(self, handle: int) -> None:
+        """Drop a chunk: from here on its replicas are orphans."""
+        segment, place = self._at(handle)
+        segment.versions[place] = segment.lengths[place] = segment.goals[place] = segment.flags[place] = 0
+        segment.replicas[place] = ()
+        segment.count -= 1
+        segment.attention = None
+        self._attempted.pop(handle, None)
+        self._count -= 1
+        if segment.count == 0:
+            del self._segments[handle // SEGMENT_CHUNKS]
+
+    def attempt(self, handle: int, version: int) -> None:
+        """Note that `version` is about to be sent to replicas."""
+        assert version > self.attempted(handle), f"version {version} of chunk {handle:#x} was used before"
+        self._attempted[handle] = version
+
+    def confirm(self, handle: int, version: int) -> None:
+        """Note that the chunk's replicas have `version`, and that no other version is current any more."""
+        segment, place = self._at(handle)
+        assert version >= segment.versions[place], f"version of chunk {handle:#x} would fall to {version}"
+        segment.versions[place] = version
+        if self._attempted.get(handle, 0) <= version:
+            self._attempted.pop(handle, None)
+
+    def set_deleted(self, handle: int, deleted: bool) -> None:
+        """Note whether the chunk's file is under a hidden name: then it is cloned after all others (4.3)."""
+        segment, place = self._at(handle)
+        segment.flags[place] = segment.flags[place] & ~_FLAG_DELETED | (_FLAG_DELETED if deleted else 0)
+
+    # Soft facts
+
+    def set_replicas(self, handle: int, servers: tuple[str, ...]) -> None:
+        """Say which servers hold the current version."""
+        segment, place = self._at(handle)
+        segment.replicas[place] = self._tuples.setdefault(servers, servers)
+        segment.attention = None
+
+    def add_replica(self, handle: int, server: str) -> bool:
+        """Add a server to those that hold the current version; False if it was among them."""
+        replicas = self.replicas(handle)
+        if server in replicas:
+            return False
+        self.set_replicas(handle, (*replicas, server))
+        return True
+
+    def drop_replica(self, handle: int, server: str) -> bool:
+        """Take a server out; False if it was not among them."""
+        replicas = self.replicas(handle)
+        if server not in replicas:
+            return False
+        self.set_replicas(handle, tuple(name for name in replicas if name != server))
+        return True
+
+    def drop_server(self, server: str) -> list[int]:
+        """Take a server out of all chunks; returns their handles, in order."""
+        lost: list[int] = []
+        changed = {old: tuple(name for name in old if name != server) for old in self._tuples if server in old}
+        self._tuples = {names: names for names in self._tuples if server not in names}
+        for number in sorted(self._segments):
+            segment = self._segments[number]
+            hit = [place for place, names in enumerate(segment.replicas) if names in changed]
+            for place in hit:
+                names = changed[segment.replicas[place]]
+                segment.replicas[place] = self._tuples.setdefault(names, names)
+            if hit:
+                segment.attention = None
+                lost.extend(number * SEGMENT_CHUNKS + place for place in hit)
+        return lost
+
+    def note_length(self, handle: int, length: int) -> None:
+        """A replica of the current version has `length` bytes. Chunks never shrink, so the longest report counts."""
+        segment, place = self._at(handle)
+        if length > segment.lengths[place]:
+            segment.lengths[place] = length
+
+    # Looking
+
+    def chunk(self, handle: int) -> Chunk:
+        """Everything about one chunk, which must exist."""
+        segment, place = self._at(handle)
+        version = segment.versions[place]
+        return Chunk(
+            handle=handle,
+            version=version,
+            attempted=self._attempted.get(handle, version),
+            goal=segment.goals[place],
+            length=segment.lengths[place],
+            is_deleted=bool(segment.flags[place] & _FLAG_DELETED),
+            replicas=segment.replicas[place],
+        )
+
+    def version(self, handle: int) -> int:
+        """The current version."""
+        segment, place = self._at(handle)
+        return segment.versions[place]
+
+    def attempted(self, handle: int) -> int:
+        """The last version ever sent to a replica."""
+        return self._attempted.get(handle) or self.version(handle)
+
+    def replicas(self, handle: int) -> tuple[str, ...]:
+        """Names of the servers that hold the current version."""
+        segment, place = self._at(handle)
+        return segment.replicas[place]
+
+    def length(self, handle: int) -> int:
+        """Bytes, as last reported."""
+        segment, place = self._at(handle)
+        return segment.lengths[place]
+
+    def handles(self) -> Iterator[int]:
+        """All handles, in order. The table must not change while this runs."""
+        for number in sorted(self._segments):
+            goals = self._segments[number].goals
+            yield from (number * SEGMENT_CHUNKS + place for place in range(SEGMENT_CHUNKS) if goals[place])
+
+    def needing_attention(self) -> list[int]:
+        """Handles of the chunks with fewer or more replicas than their goal, in order."""
+        found: list[int] = []
+        for number in sorted(self._segments):
+            segment = self._segments[number]
+            if segment.attention is None:
+                segment.attention = segment.look()
+            found.extend(number * SEGMENT_CHUNKS + place for place in segment.attention)
+        return found
+
+    # Checkpoints
+
+    def snapshot(self) -> tuple[list[bytes], dict[int, int]]:
+        """The persistent facts: one byte string a segment, and the attempted versions that are ahead."""
+        packed = [
+            b"".join(
+                (
+                    _SEGMENT_HEADER.pack(number),
+                    self._segments[number].versions.tobytes(),
+                    self._segments[number].goals,
+                    self._segments[number].flags,
+                )
+            )
+            for number in sorted(self._segments)
+        ]
+        return packed, dict(self._attempted)
+
+    def load_segment(self, packed: bytes) -> None:
+        """Add one segment of a snapshot. Raises Corrupted if it is none."""
+        if len(packed) != _PACKED_BYTES:
+            raise Corrupted(f"a segment of the chunk table has {len(packed)} bytes, expected {_PACKED_BYTES}")
+        (number,) = _SEGMENT_HEADER.unpack_from(packed)
+        segment = self._segments[number] = _Segment()
+        goals = _SEGMENT_HEADER.size + 4 * SEGMENT_CHUNKS
+        segment.versions = array("I", packed[_SEGMENT_HEADER.size : goals])
+        segment.goals[:] = packed[goals : goals + SEGMENT_CHUNKS]
+        segment.flags[:] = packed[goals + SEGMENT_CHUNKS :]
+        segment.count = SEGMENT_CHUNKS - segment.goals.count(0)
+        self._count += segment.count
+
+    def load_attempted(self, attempted: dict[int, int]) -> None:
+        """Add the attempted versions of a snapshot."""
+        self._attempted.update(attempted)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if a stated invariant does not hold. Reads everything."""
+        count = 0
+        for number, segment in self._segments.items():
+            count += segment.count
+            assert segment.count == SEGMENT_CHUNKS - segment.goals.count(0) > 0
+            assert segment.attention is None or segment.attention == segment.look()
+            for place in range(SEGMENT_CHUNKS):
+                handle = number * SEGMENT_CHUNKS + place
+                replicas = segment.replicas[place]
+                assert len(set(replicas)) == len(replicas), f"chunk {handle:#x} counts a replica twice: {replicas}"
+                if segment.goals[place]:
+                    assert self.attempted(handle) >= segment.versions[place] >= 1
+                    assert handle < self.next_handle
+                else:
+                    assert not replicas and handle not in self._attempted
+        assert count == self._count, f"{count} chunks, counted {self._count}"
+
+    def _at(self, handle: int) -> tuple[_Segment, int]:
+        segment = self._segments[handle // SEGMENT_CHUNKS]
+        place = handle % SEGMENT_CHUNKS
+        assert segment.goals[place], f"no chunk {handle:#x}"
+        return segment, place

@@ -1,0 +1,107 @@
+"""Which chunks to clone, from where to where, and which surplus replicas to remove (GFS 4.3).
+
+The problem. When a server dies, ten thousand chunks lose a replica at once. Cloning them all together would starve the
+clients; cloning them in any order may lose a chunk that was down to its last copy.
+
+The idea. Order by need, then limit what runs. Need, as in the paper: chunks that block a client first; then by how far
+a chunk is from its goal (lost two of three before lost one); live files before deleted ones. Limits: so many clones in
+the cluster, so many at one server (as source or destination), and a throttle on each clone's bandwidth, which the
+destination keeps.
+
+`plan_replication` is pure: it sees a snapshot and returns orders. `repair.py` carries them out.
+
+>>> need = Need(handle=1, goal=3, replicas=("cs1",), is_deleted=False, is_waited_for=False)
+>>> servers = [Candidate(f"cs{n}", "", total=100, free=90, recent_creations=0) for n in (1, 2, 3)]
+>>> plan_replication([need], servers, running=(), limits=Limits(), needed_bytes=1)
+[CloneOrder(handle=1, source='cs1', destination='cs2')]
+
+What we simplify. One clone a chunk at a time. No rebalancing of well-replicated chunks yet.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from master.placement import Candidate, plan_placement
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A chunk with fewer replicas than its goal. `replicas` are live holders of the current version."""
+
+    handle: int
+    goal: int
+    replicas: tuple[str, ...]
+    is_deleted: bool
+    is_waited_for: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloneOrder:
+    """Copy a chunk from `source` to `destination`."""
+
+    handle: int
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many clones may run at once, in the cluster and at one server."""
+
+    clones: int = 8
+    clones_per_server: int = 2
+
+
+def priority(need: Need) -> tuple[bool, bool, float, int]:
+    """The sort key of a need: the most pressing sorts first.
+
+    >>> lost_two = Need(1, 3, ("cs1",), False, False)
+    >>> lost_one = Need(2, 3, ("cs1", "cs2"), False, False)
+    >>> deleted = Need(3, 3, ("cs1",), True, False)
+    >>> waited_for = Need(4, 3, ("cs1", "cs2"), False, True)
+    >>> [need.handle for need in sorted([deleted, lost_one, lost_two, waited_for], key=priority)]
+    [4, 1, 2, 3]
+    """
+    return (not need.is_waited_for, need.is_deleted, len(need.replicas) - need.goal, need.handle)
+
+
+def plan_replication(
+    needs: Sequence[Need],
+    servers: Sequence[Candidate],
+    *,
+    running: Sequence[CloneOrder],
+    limits: Limits,
+    needed_bytes: int,
+) -> list[CloneOrder]:
+    """The clones to start now, most pressing first, within the limits. `servers` are the live ones, by name."""
+    by_name = {server.name: server for server in servers}
+    load = {server.name: 0 for server in servers}
+    for order in running:
+        for name in (order.source, order.destination):
+            load[name] = load.get(name, 0) + 1
+    busy = {order.handle for order in running}
+    orders: list[CloneOrder] = []
+    for need in sorted((need for need in needs if need.handle not in busy), key=priority):
+        if len(running) + len(orders) >= limits.clones:
+            break
+        found = _plan_one(need, by_name, load, limits, needed_bytes)
+        if found is not None:
+            orders.append(found)
+            load[found.source] += 1
+            load[found.destination] += 1
+    return orders
+
+
+def _plan_one(
+    need: Need, servers: Mapping[str, Candidate], load: Mapping[str, int], limits: Limits, needed_bytes: int
+) -> CloneOrder | None:
+    sources = [name for name in need.replicas if name in servers and load[name] < limits.clones_per_server]
+    if not sources:
+        return None
+    present = [servers[name] for name in need.replicas if name in servers]
+    idle = [server for server in servers.values() if load[server.name] < limits.clones_per_server]
+    target = plan_placement(idle, count=1, needed_bytes=needed_bytes, present=present)
+    if not target:
+        return None
+    source = min(sources, key=lambda name: (load[name], need.replicas.index(name)))
+    return CloneOrder(need.handle, source, target[0])

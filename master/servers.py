@@ -1,0 +1,171 @@
+"""The chunkservers that the master knows, and which of them are alive (GFS 2.4, 4.4).
+
+A server registers when it starts and sends a heartbeat every second after that. One that is silent for `dead_after`
+seconds is given up: its replicas count as lost, and it must register again. One that missed a few heartbeats, or did
+not answer a call, is *suspect*: still counted, but nothing new is placed on it.
+
+    UNSEEN ---register---> LIVE <---heartbeat--- SUSPECT ---silence---> DEAD ---register---> LIVE
+                             +-------silence------->+
+
+UNSEEN is a server that the operation log knows and that has not registered since the master started.
+
+>>> table = ServerTable(suspect_after=2.5, dead_after=5.0)
+>>> table.register(Registration(Address("cs1", "h:1", "h:2"), incarnation=9, rack="a", total=100, free=80), now=0.0)
+True
+>>> table.judge_silence(now=3.0), table.judge_silence(now=6.0)
+([('cs1', <ServerState.SUSPECT: 'suspect'>)], [('cs1', <ServerState.DEAD: 'dead'>)])
+
+Invariants: (1) a server's name is given once; (2) recent creations are never negative; (3) only registered servers
+have an address.
+"""
+
+import enum
+from dataclasses import dataclass
+
+_FORGET_CREATIONS_SECONDS = 10.0
+
+
+class ServerState(enum.Enum):
+    """What the master believes of a chunkserver."""
+
+    UNSEEN = "unseen"
+    LIVE = "live"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's name, and where it is reached ("host:port")."""
+
+    server: str
+    control: str
+    bulk: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a server says of itself when it starts. `total` and `free` are bytes of disk."""
+
+    address: Address
+    incarnation: int
+    rack: str
+    total: int
+    free: int
+
+
+class Server:
+    """One chunkserver."""
+
+    __slots__ = ("_created", "_created_at", "address", "free", "incarnation", "name", "rack", "seen", "state", "total")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = ServerState.UNSEEN
+        self.address = Address(name, "", "")
+        self.incarnation = 0
+        self.rack = ""
+        self.total = 0
+        self.free = 0
+        self.seen = 0.0
+        self._created = 0.0
+        self._created_at = 0.0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its replicas count."""
+        return self.state in (ServerState.LIVE, ServerState.SUSPECT)
+
+    def recent_creations(self, now: float) -> float:
+        """Replicas lately placed here; each counts less with time, and nothing after ten seconds."""
+        age = now - self._created_at
+        return max(0.0, self._created * (1.0 - age / _FORGET_CREATIONS_SECONDS))
+
+    def note_creation(self, now: float, expected_bytes: int) -> None:
+        """A replica was placed here. The disk is counted as fuller until the next heartbeat tells the truth."""
+        self._created = self.recent_creations(now) + 1.0
+        self._created_at = now
+        self.free = max(0, self.free - expected_bytes)
+
+
+class ServerTable:
+    """All chunkservers ever seen, by name."""
+
+    def __init__(self, *, suspect_after: float, dead_after: float) -> None:
+        self._suspect_after = suspect_after
+        self._dead_after = dead_after
+        self._servers: dict[str, Server] = {}
+
+    def __len__(self) -> int:
+        return len(self._servers)
+
+    def expect(self, name: str) -> None:
+        """The operation log knows this server."""
+        self._servers.setdefault(name, Server(name))
+
+    def find(self, name: str) -> Server | None:
+        """The server of that name, if it ever registered."""
+        return self._servers.get(name)
+
+    def all(self) -> list[Server]:
+        """Every server, by name."""
+        return [self._servers[name] for name in sorted(self._servers)]
+
+    def alive(self) -> list[Server]:
+        """The servers whose replicas count, by name."""
+        return [server for server in self.all() if server.is_alive]
+
+    def all_have_registered(self) -> bool:
+        """Whether nobody is still awaited after a restart of the master."""
+        return all(server.state is not ServerState.UNSEEN for server in self._servers.values())
+
+    def register(self, said: Registration, now: float) -> bool:
+        """A server has started, or found that the master had forgotten it. True if it is a new incarnation."""
+        server = self._servers.setdefault(said.address.server, Server(said.address.server))
+        is_new = server.incarnation != said.incarnation
+        server.state = ServerState.LIVE
+        server.address = said.address
+        server.incarnation = said.incarnation
+        server.rack = said.rack
+        server.total, server.free = said.total, said.free
+        server.seen = now
+        return is_new
+
+    def heartbeat(self, name: str, incarnation: int, *, total: int, free: int, now: float) -> bool:
+        """A heartbeat came. False if the server has to register (again)."""
+        server = self._servers.get(name)
+        if server is None or not server.is_alive or server.incarnation != incarnation:
+            return False
+        server.state = ServerState.LIVE
+        server.total, server.free = total, free
+        server.seen = now
+        return True
+
+    def suspect(self, name: str) -> bool:
+        """A call to this server went unanswered; True if it was not suspect before. Its next heartbeat clears it."""
+        server = self._servers.get(name)
+        if server is None or server.state is not ServerState.LIVE:
+            return False
+        server.state = ServerState.SUSPECT
+        return True
+
+    def judge_silence(self, now: float) -> list[tuple[str, ServerState]]:
+        """Downgrade the silent ones; returns who changed, and to what."""
+        changed: list[tuple[str, ServerState]] = []
+        for server in self.alive():
+            silence = now - server.seen
+            if silence > self._dead_after:
+                server.state = ServerState.DEAD
+            elif silence > self._suspect_after and server.state is ServerState.LIVE:
+                server.state = ServerState.SUSPECT
+            else:
+                continue
+            changed.append((server.name, server.state))
+        return changed
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if a stated invariant does not hold."""
+        for name, server in self._servers.items():
+            assert server.name == name == server.address.server
+            assert server.recent_creations(server.seen) >= 0 <= server.free
+            assert (server.state is ServerState.UNSEEN) == (not server.address.control)

@@ -1,0 +1,202 @@
+"""The namespace: checks that change nothing, changes that cannot fail."""
+
+import random
+
+import pytest
+
+from master.namespace import DirectoryEntry, FileEntry, Namespace
+from master.paths import hidden_name
+from master.prefix_table import PrefixTable
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    DirectoryNotEmpty,
+    InvalidRequest,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    TabletopError,
+)
+
+
+@pytest.fixture
+def names() -> Namespace:
+    names = Namespace()
+    for directory in ("/home", "/home/ann", "/home/bob", "/empty"):
+        names.make_directory(directory, created_microseconds=1)
+    for file in ("/home/ann/thesis", "/home/ann/notes", "/home-made"):
+        names.create(file, goal=3, created_microseconds=2)
+    names.append_chunk("/home/ann/thesis", 0x2A)
+    names.append_chunk("/home/ann/thesis", 0x2B)
+    return names
+
+
+def listed(names: Namespace, path: str) -> list[str]:
+    return [name for name, _ in names.children(path, after="", limit=1000)]
+
+
+def test_facts_come_back_as_they_were_put(names: Namespace) -> None:
+    assert names.file("/home/ann/thesis") == FileEntry(3, 2, (0x2A, 0x2B))
+    assert names.get("/home") == DirectoryEntry(1, 2)
+    assert names.get("/") == DirectoryEntry(0, 3)
+    names.check_invariants()
+
+
+def test_a_directory_lists_its_direct_children_in_order_and_not_what_is_hidden(names: Namespace) -> None:
+    assert listed(names, "/") == ["/empty", "/home", "/home-made"]
+    assert listed(names, "/home") == ["/home/ann", "/home/bob"]
+    names.move("/home-made", hidden_name("/home-made", 1))
+    assert listed(names, "/") == ["/empty", "/home"]
+    assert len(listed(names, "/.deleted")) == 1
+    assert [name for name, _ in names.children("/", after="/empty", limit=1)] == ["/home"]
+
+
+def test_a_recursive_listing_walks_in_path_order_page_by_page(names: Namespace) -> None:
+    names.move("/home-made", hidden_name("/home-made", 1))
+    whole = [name for name, _ in names.descendants("/", after="", limit=100)]
+    assert whole == ["/empty", "/home", "/home/ann", "/home/ann/notes", "/home/ann/thesis", "/home/bob"]
+    pages, after = [], ""
+    while page := names.descendants("/", after=after, limit=2):
+        pages += [name for name, _ in page]
+        after = pages[-1]
+    assert pages == whole
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/home", AlreadyExists),
+        ("/home-made", AlreadyExists),
+        ("/absent/file", NotFound),
+        ("/home-made/below", NotADirectory),
+        ("/home/../x", InvalidRequest),
+    ],
+)
+def test_a_file_that_cannot_be_created_is_refused(names: Namespace, path: str, error: type[TabletopError]) -> None:
+    with pytest.raises(error):
+        names.check_create(path)
+
+
+def test_the_missing_ancestor_is_named(names: Namespace) -> None:
+    with pytest.raises(NotFound, match="/absent"):
+        names.get("/absent/deeper/file")
+    with pytest.raises(NotADirectory, match="/home-made"):
+        names.get("/home-made/below/it")
+
+
+def test_missing_ancestors_are_planned_outermost_first(names: Namespace) -> None:
+    assert names.plan_directories("/home/new/deep", parents=True) == ["/home/new", "/home/new/deep"]
+    assert names.plan_directories("/home", parents=True) == []
+    with pytest.raises(NotFound):
+        names.plan_directories("/home/new/deep", parents=False)
+    with pytest.raises(NotADirectory):
+        names.plan_directories("/home-made/deep", parents=True)
+
+
+def test_a_full_directory_needs_a_recursive_deletion(names: Namespace) -> None:
+    with pytest.raises(DirectoryNotEmpty, match="2 entries"):
+        names.check_delete("/home", recursive=False)
+    names.check_delete("/home", recursive=True)
+    names.check_delete("/empty", recursive=False)
+    with pytest.raises(InvalidRequest):
+        names.check_delete("/", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "replace", "error"),
+    [
+        ("/absent", "/x", False, NotFound),
+        ("/home", "/home/ann/inside", False, InvalidRequest),
+        ("/home", "/home", False, InvalidRequest),
+        ("/home/ann/notes", "/home-made", False, AlreadyExists),
+        ("/home/ann/notes", "/home/bob", True, AlreadyExists),
+        ("/home", "/home-made", True, Conflict),
+        ("/home", "/absent/x", False, NotFound),
+        ("/home", "/.deleted/x", False, InvalidRequest),
+        ("/", "/x", False, InvalidRequest),
+    ],
+)
+def test_a_rename_that_cannot_be_is_refused(
+    names: Namespace, source: str, target: str, replace: bool, error: type[TabletopError]
+) -> None:
+    with pytest.raises(error):
+        names.check_rename(source, target, replace=replace)
+
+
+def test_a_rename_that_would_make_paths_too_long_below_is_refused() -> None:
+    names = Namespace()
+    deep = "/d"
+    names.make_directory("/d", created_microseconds=0)
+    for _ in range(16):
+        deep += "/" + "x" * 250
+        names.make_directory(deep, created_microseconds=0)
+    with pytest.raises(InvalidRequest, match="4096"):
+        names.check_rename("/d", "/" + "y" * 200, replace=False)
+    names.check_rename("/d", "/e", replace=False)
+
+
+def test_moving_a_directory_moves_what_is_below_it(names: Namespace) -> None:
+    names.move("/home", "/empty/house")
+    names.check_invariants()
+    assert names.file("/empty/house/ann/thesis").handles == (0x2A, 0x2B)
+    with pytest.raises(NotFound):
+        names.get("/home/ann")
+    assert names.get("/empty") == DirectoryEntry(1, 1)
+
+
+def test_hiding_counts_files_as_deleted_and_bringing_back_undoes_it(names: Namespace) -> None:
+    hidden = hidden_name("/home", 5)
+    names.move("/home", hidden)
+    names.check_invariants()
+    assert (names.files, names.hidden_files, names.directories) == (1, 2, 2)
+    names.move(hidden, "/home")
+    names.check_invariants()
+    assert (names.files, names.hidden_files, names.directories) == (3, 0, 5)
+
+
+def test_removing_returns_the_chunks_of_everything_below(names: Namespace) -> None:
+    assert names.remove("/home") == [0x2A, 0x2B]
+    names.check_invariants()
+    assert names.files == 1
+
+
+def test_a_file_is_not_a_directory_nor_the_other_way_round(names: Namespace) -> None:
+    with pytest.raises(IsADirectory):
+        names.file("/home")
+
+
+def test_counts_and_structure_hold_under_random_work() -> None:
+    chance = random.Random(3)
+    names = Namespace()
+    known = ["/"]
+    for step in range(1500):
+        path = chance.choice(known).rstrip("/") + f"/{chance.randrange(30)}"
+        action = chance.randrange(6)
+        try:
+            if action < 2:
+                names.check_create(path)
+                names.create(path, goal=1, created_microseconds=step)
+                names.append_chunk(path, step)
+            elif action < 4:
+                for directory in names.plan_directories(path, parents=True):
+                    names.make_directory(directory, created_microseconds=step)
+                    known.append(directory)
+            elif action == 4:
+                target = chance.choice(known).rstrip("/") + f"/{chance.randrange(30)}"
+                names.check_rename(path, target, replace=False)
+                names.move(path, target)
+                known.append(target)
+            else:
+                names.check_delete(path, recursive=chance.random() < 0.5)
+                if chance.random() < 0.5:
+                    names.move(path, hidden_name(path, step))
+                else:
+                    names.remove(path)
+        except TabletopError:
+            pass
+        if step % 100 == 0:
+            names.check_invariants()
+    names.check_invariants()
+    copy = Namespace(PrefixTable.from_leaves(names.table.snapshot()))
+    copy.files, copy.directories, copy.hidden_files = names.files, names.directories, names.hidden_files
+    copy.check_invariants()
