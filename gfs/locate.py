@@ -61,7 +61,7 @@ def cluster_name(name: str | None = None, environment: Mapping[str, str] = os.en
     return name or environment.get("TABLETOP_CLUSTER") or DEFAULT_CLUSTER
 
 
-def find_contact(cluster: str | None = None, *, home: Path | None = None) -> Contact:
+def find_contact(cluster: str | None = None, *, home: str | Path | None = None) -> Contact:
     """Read how the cluster is reached.
 
     Raises NotFound if there is no such cluster, Unavailable if it has never served, Unauthenticated if its token is
@@ -71,7 +71,7 @@ def find_contact(cluster: str | None = None, *, home: Path | None = None) -> Con
     # The name becomes a part of a path, so that it must be no path itself.
     if name in (".", "..") or "/" in name or "\0" in name:
         raise InvalidRequest(f"cluster name {shown(name)}: expected letters, digits, '-' or '_'")
-    folder = (home or home_folder()) / name
+    folder = (Path(home) if home else home_folder()) / name
     master = _master_address(folder / CONTACT_FILE, name)
     return Contact(name, master, _token(folder / TOKEN_FILE, name))
 

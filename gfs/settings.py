@@ -22,7 +22,7 @@ class ClientSettings:
     # Chunks to ask for at once: the next ones are nearly always wanted too (GFS 2.4).
     locations_at_once: int = 16
     # How long a server that failed is tried last.
-    avoid_seconds: float = 15.0
+    avoid_seconds: float = 30.0
 
     # One read or write moves at most a piece. A file being read or written holds `window` pieces in memory.
     read_piece_bytes: int = 1 * MEBIBYTE
@@ -32,9 +32,12 @@ class ClientSettings:
     # Data up to this size rides in the write request instead of being pushed ahead of it.
     inline_bytes: int = 64 * KIBIBYTE
 
-    # One try of one call, and of moving one piece. A paused server costs a client this long, once.
+    # One try: of a call, of reading a piece, of pushing or writing one. A paused server costs a reader this long, once.
     call_seconds: float = 10.0
-    piece_seconds: float = 15.0
+    read_seconds: float = 5.0
+    write_seconds: float = 10.0
+    # A whole listing, however long.
+    list_seconds: float = 300.0
     # Tries of steps 3 to 7 before the write begins again from the start (GFS 3.1).
     write_tries: int = 3
     # The whole of one read or one question to the master: enough for a master to restart.
@@ -57,5 +60,5 @@ class ClientSettings:
                 f"read_piece_bytes={self.read_piece_bytes}: expected between 1 and {READ_LIMIT_BYTES}, the most that "
                 "one read may ask for"
             )
-        if self.write_piece_bytes <= 0 or self.read_window <= 0 or self.write_window <= 0 or self.write_tries <= 0:
+        if min(self.write_piece_bytes, self.read_window, self.write_window, self.write_tries) <= 0:
             raise InvalidRequest("piece sizes, windows and tries of a client must be 1 or more")

@@ -1,0 +1,103 @@
+"""The file system's client library: what applications link (GFS 2.3).
+
+The problem. A file of this system is cut into chunks of 64 MB, each stored on several chunkservers that may be slow,
+damaged, stale or gone. An application wants to open, read and write, and to be told the truth when something failed.
+
+The idea. The client does the work that the paper gives it, so that the master stays out of the way of the data:
+
+    names          are asked of the master, and nothing else is                                   (2.4)   master_link.py
+    a read         turns an offset into a chunk and an offset in it, takes the replicas from
+                   a cache, and goes to the nearest one, then to the next                         (2.4)   reading.py
+    a write        is cut at chunk boundaries; the data is pushed along the chain of replicas,
+                   then the primary is told to write it; failed tries are repeated             (3.1, 3.2)  writing.py
+    a whole file   is written under a passing name and renamed, so that nobody sees half of it    (2.7.2)  file.py
+
+    settings.py       every number that the paper leaves open      distance.py        which replica is near
+    pieces.py         cutting ranges at chunk boundaries           location_cache.py  what the master said before
+    bulk_links.py     connections for data, apart from control     lengths.py         how long a file under lease is
+    read_ahead.py     pieces fetched before they are asked for     write_behind.py    pieces sent while more come in
+    client.py         the asynchronous client                      synchronous.py     the same for plain programs
+    locate.py         where this machine's clusters are found      patience.py        how long to try
+
+    import gfs
+    fs = gfs.connect()
+    with fs.open("/a", "wb") as file:
+        file.write(b"hello")
+
+Errors are those of `runtime.errors`: each says whether it is *definite* (it did not happen and never will) or not.
+
+What we simplify. No truncation, no links, no permissions beyond the cluster's token, and files are opened in binary
+mode only: wrap them in `io.TextIOWrapper` for text. Distance is guessed from addresses, as in the paper.
+"""
+
+from gfs.client import Client
+from gfs.file import File
+from gfs.lengths import FileStatus
+from gfs.locate import find_contact
+from gfs.settings import ClientSettings
+from gfs.synchronous import FileSystem, RawFile
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    Corrupted,
+    DirectoryNotEmpty,
+    InvalidRequest,
+    IsADirectory,
+    MutationFailed,
+    NoSpace,
+    NotADirectory,
+    NotFound,
+    TabletopError,
+    TimedOut,
+    TooFewServers,
+    Unauthenticated,
+    Unavailable,
+)
+
+__all__ = [
+    "AlreadyExists",
+    "Client",
+    "ClientSettings",
+    "Conflict",
+    "Corrupted",
+    "DirectoryNotEmpty",
+    "File",
+    "FileStatus",
+    "FileSystem",
+    "InvalidRequest",
+    "IsADirectory",
+    "MutationFailed",
+    "NoSpace",
+    "NotADirectory",
+    "NotFound",
+    "RawFile",
+    "TabletopError",
+    "TimedOut",
+    "TooFewServers",
+    "Unauthenticated",
+    "Unavailable",
+    "connect",
+]
+
+
+def connect(
+    cluster: str | None = None,
+    *,
+    master: str | None = None,
+    token: str | None = None,
+    state: str | None = None,
+    settings: ClientSettings | None = None,
+) -> FileSystem:
+    """The file system of a cluster.
+
+    Without arguments: this machine's cluster of the name in TABLETOP_CLUSTER, else "desk". `state` is the folder that
+    holds the clusters' folders, if it is not the usual one (see `gfs.locate`). With both `master` ("host:port") and
+    `token`, nothing is looked up. Raises NotFound, Unauthenticated, Unavailable, IncompatibleFormat.
+    """
+    if master is None or token is None:
+        contact = find_contact(cluster, home=state)
+        cluster, master, token = contact.cluster, master or contact.master, token or contact.token
+    if settings is None:
+        # On one desk, the servers that are on this machine are the near ones.
+        settings = ClientSettings(own_host="127.0.0.1")
+    return FileSystem(master, token, cluster=cluster or "", settings=settings)

@@ -1,0 +1,173 @@
+"""The client's connections for bulk bytes: reading a piece from a replica, pushing one down a chain (GFS 3.2).
+
+A connection carries one transfer at a time; the caller that wants several pieces at once uses several connections, so
+that no piece waits for another one's replica. Connections that did their work in good order are kept for the next
+transfer to the same server (the paper: a persistent TCP connection over an extended time, 2.5).
+
+Invariants:
+1. A connection goes back to the idle ones only when every byte of its transfer was consumed. After an error, a time
+   limit or a cancellation it is dropped: what is still under way on it belongs to nobody.
+2. Bytes are given to the caller only after their checksums were compared (GFS 5.2 ends at the chunkserver; this also
+   covers the way from there to here).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import crc32c
+
+from runtime.bulk import CHECKSUM_BYTES, FRAME, FRAME_BYTES, encode_header, hello, read_header
+from runtime.errors import Corrupted, TimedOut, Unavailable, error_from_wire
+from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
+from runtime.wire.chunkserver_pb2 import DataId
+from runtime.wire.common_pb2 import Location
+from runtime.world import ByteStream, World
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """What a replica answered: `length` bytes are in the target; the whole chunk has `chunk_length` bytes there."""
+
+    length: int
+    chunk_length: int
+
+
+class BulkLinks:
+    """Connections to bulk listeners, and what travels over them."""
+
+    def __init__(self, world: World, *, idle_connections: int) -> None:
+        self._world = world
+        self._idle_connections = idle_connections
+        self._idle: dict[str, list[ByteStream]] = {}
+
+    async def read(
+        self, replica: Location, request: ReadRequest, target: memoryview, *, timeout_seconds: float
+    ) -> ReadAnswer:
+        """Read a piece of a chunk into `target`, which has room for `request.length` bytes.
+
+        Raises what the replica answered (StaleVersion, NotFound, Corrupted, ...), Corrupted for damage on the way,
+        Unavailable, and TimedOut.
+        """
+        encoded = encode_header(BulkRequest(read=request))
+
+        async def talk(stream: ByteStream) -> ReadReply:
+            await stream.write(encoded)
+            reply = await read_header(stream, ReadReply)
+            if reply.length > min(request.length, len(target)):
+                raise Corrupted(f"{replica.server} sent {reply.length} bytes where {request.length} were asked for")
+            if reply.length:
+                await stream.read_into(target[: reply.length])
+            return reply
+
+        reply = await self._with_connection(replica, talk, timeout_seconds)
+        if reply.error_kind:
+            raise error_from_wire(reply.error_kind, reply.message, definite=True)
+        check_payload(target[: reply.length], reply.crc32c, replica.server)
+        return ReadAnswer(reply.length, reply.chunk_length)
+
+    async def push(
+        self, chain: Sequence[Location], data_id: DataId, data: memoryview, *, cause: str, timeout_seconds: float
+    ) -> PushReply:
+        """Send data to the first of the chain, which forwards it while it arrives (GFS 3.1 step 3, 3.2).
+
+        The reply says who has the data and who failed. Raises Unavailable or TimedOut when the first one does not
+        answer.
+        """
+        request = PushRequest(data=data_id, length=len(data), chain=chain[1:], cause=cause)
+        encoded = encode_header(BulkRequest(push=request))
+
+        async def talk(stream: ByteStream) -> PushReply:
+            await stream.write(encoded)
+            for begin in range(0, len(data), FRAME_BYTES):
+                frame = data[begin : begin + FRAME_BYTES]
+                await stream.write(FRAME.pack(len(frame), crc32c.crc32c(frame)))
+                await stream.write(frame)
+            return await read_header(stream, PushReply)
+
+        # A receiver that fails may answer before it has read all frames, so that the connection is of no more use.
+        return await self._with_connection(chain[0], talk, timeout_seconds, keep=lambda reply: not reply.failed)
+
+    def close(self) -> None:
+        """Drop every idle connection."""
+        for streams in self._idle.values():
+            for stream in streams:
+                stream.abort()
+        self._idle.clear()
+
+    async def _with_connection(
+        self,
+        server: Location,
+        talk: Callable[[ByteStream], Awaitable[T]],
+        timeout_seconds: float,
+        keep: Callable[[T], bool] = lambda _: True,
+    ) -> T:
+        address = server.bulk_address
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    stream, is_new = await self._take(address)
+                    try:
+                        reply = await talk(stream)
+                    except (Unavailable, EOFError) as error:
+                        stream.abort()
+                        if is_new:
+                            raise Unavailable(f"{server.server} at {address} ended the transfer: {error}") from error
+                        # It was closed while it lay idle, because the server was restarted; so were the others.
+                        self._drop(address)
+                    except BaseException:
+                        stream.abort()
+                        raise
+                    else:
+                        self._give_back(address, stream, keep=keep(reply))
+                        return reply
+        except TimeoutError:
+            raise TimedOut(f"{server.server} at {address} moved no piece within {timeout_seconds:g} seconds") from None
+
+    async def _take(self, address: str) -> tuple[ByteStream, bool]:
+        idle = self._idle.get(address)
+        if idle:
+            return idle.pop(), False
+        stream = await self._world.network.connect(address)
+        try:
+            await stream.write(hello(self._world))
+        except BaseException:
+            stream.abort()
+            raise
+        return stream, True
+
+    def _give_back(self, address: str, stream: ByteStream, *, keep: bool) -> None:
+        idle = self._idle.setdefault(address, [])
+        if keep and len(idle) < self._idle_connections:
+            idle.append(stream)
+        else:
+            stream.abort()
+
+    def _drop(self, address: str) -> None:
+        for stream in self._idle.pop(address, []):
+            stream.abort()
+
+
+def check_payload(payload: memoryview, checksums: Sequence[int], sender: str) -> None:
+    """Raise Corrupted if the payload is not what its checksums, one for each 64 KiB, were made from.
+
+    >>> check_payload(memoryview(b"123456789"), [0xE3069283], "cs1")
+    >>> check_payload(memoryview(b"123456780"), [0xE3069283], "cs1")
+    Traceback (most recent call last):
+    ...
+    runtime.errors.Corrupted: bytes 0 to 9 from cs1 were damaged on the way: CRC32C 0xb80e40f4, expected 0xe3069283
+    """
+    expected_count = -(-len(payload) // CHECKSUM_BYTES)
+    if len(checksums) != expected_count:
+        raise Corrupted(f"{sender} sent {len(checksums)} checksums with {len(payload)} bytes, not {expected_count}")
+    for begin, expected in zip(range(0, len(payload), CHECKSUM_BYTES), checksums, strict=True):
+        found = crc32c.crc32c(payload[begin : begin + CHECKSUM_BYTES])
+        if found != expected:
+            end = min(begin + CHECKSUM_BYTES, len(payload))
+            raise Corrupted(
+                f"bytes {begin} to {end} from {sender} were damaged on the way: CRC32C {found:#x}, "
+                f"expected {expected:#x}"
+            )

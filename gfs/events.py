@@ -1,0 +1,47 @@
+"""What a client reports of its troubles: every try that failed and was made good by another."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from runtime.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSkipped(Event):
+    """A replica did not serve a read; the client goes on to another (GFS 2.4, 5.2)."""
+
+    sentence: ClassVar[str] = "could not read chunk {index} ({handle:#x}) of {path} from {server}: {reason}"
+    path: str
+    index: int
+    handle: int
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRetried(Event):
+    """A try of a write failed; the client tries again (GFS 3.1 step 7)."""
+
+    sentence: ClassVar[str] = "trying again to write {length} bytes at {offset} of chunk {index} of {path}: {reason}"
+    path: str
+    index: int
+    offset: int
+    length: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MasterAskedAgain(Event):
+    """The master did not answer a question; the client asks again."""
+
+    sentence: ClassVar[str] = "asking the master again: {reason}"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind(Event):
+    """A write failed, and its remains could not be removed."""
+
+    sentence: ClassVar[str] = "{path} is left behind by a failed write: {reason}"
+    path: str
+    reason: str

@@ -1,0 +1,235 @@
+"""An open file.
+
+    rb    read
+    wb    write a new file under a passing name; it takes its final name, whole, when it is closed (GFS 2.7.2)
+    xb    create the file under its final name at once; whoever looks sees it grow
+    ab    write on at the end that the file has now (this is not the atomic record append of GFS 3.3)
+    r+b   read and write anywhere in an existing file
+
+A file that is abandoned, by an exception in its `async with` or by a failed `close`, leaves nothing behind under `wb`
+and `xb`. Reads in order are read ahead; writes are gathered into pieces and written behind, so that only `flush` and
+`close` say that every replica has them.
+
+An open file serves one task at a time.
+"""
+
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from gfs.read_ahead import ReadAhead
+from gfs.reading import ChunkReader
+from gfs.settings import ClientSettings
+from gfs.write_behind import Source, WriteBehind
+from runtime.errors import InvalidRequest
+from runtime.world import Buffer
+
+FileMode = Literal["rb", "wb", "xb", "ab", "r+b"]
+
+
+class FileState(enum.Enum):
+    """Where an open file is in its life."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What becomes of a file at its end: it is kept under its final name, or discarded."""
+
+    keep: Callable[[], Awaitable[None]]
+    discard: Callable[[], Awaitable[None]]
+
+
+class File:
+    """A file opened by `Client.open`. Offsets and counts are bytes."""
+
+    def __init__(
+        self,
+        path: str,
+        mode: FileMode,
+        settings: ClientSettings,
+        *,
+        stored_path: str,
+        reader: ChunkReader,
+        behind: WriteBehind | None,
+        ending: Ending,
+        measure: Callable[[str], Awaitable[int]],
+        position: int = 0,
+    ) -> None:
+        self.path = path
+        self.mode: FileMode = mode
+        self.stored_path = stored_path  # Where the bytes are until the file is closed: not `path` under "wb".
+        self._settings = settings
+        self._reader = reader
+        self._ahead = ReadAhead(reader, settings, stored_path)
+        self._behind = behind
+        self._ending = ending
+        self._measure = measure
+        self._position = position
+        self._state = FileState.OPEN
+
+    @property
+    def readable(self) -> bool:
+        """Whether the mode allows reading."""
+        return self.mode in ("rb", "r+b")
+
+    @property
+    def writable(self) -> bool:
+        """Whether the mode allows writing."""
+        return self._behind is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was closed or abandoned."""
+        return self._state is not FileState.OPEN
+
+    async def __aenter__(self) -> "File":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.close()
+        else:
+            await self.abandon()
+
+    def tell(self) -> int:
+        """The position of the next read or write."""
+        return self._position
+
+    async def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position: from the begin (0), from where it is (1), or from the end (2). Returns it."""
+        self._check_open()
+        if whence not in (0, 1, 2):
+            raise InvalidRequest(f"seek in {self.path} from {whence!r}: expected 0 (begin), 1 (position) or 2 (end)")
+        base = await self.length() if whence == 2 else self._position * whence
+        self._position = self._checked(base + offset)
+        return self._position
+
+    async def length(self) -> int:
+        """The file's length now, everything written so far included. Raises Unavailable."""
+        self._check_open()
+        await self._settle_writes()
+        return await self._measure(self.stored_path)
+
+    async def read(self, count: int = -1) -> bytes:
+        """The next bytes: `count`, fewer only at the end of the file; all that are left if `count` is negative."""
+        if count >= 0:
+            target = memoryview(bytearray(await self._useful(self._position, count)))
+            return bytes(target[: await self.readinto(target)])
+        parts: list[bytes] = []
+        while part := await self.read(1 << 62):
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def readinto(self, target: memoryview) -> int:
+        """Fill `target` from the position; returns the bytes read, fewer only at the end of the file."""
+        await self._before_reading()
+        count = await self._ahead.read_into(self._position, target)
+        self._position += count
+        return count
+
+    async def pread(self, offset: int, count: int) -> bytes:
+        """Bytes from `offset`, without moving the position; fewer than `count` only at the end of the file."""
+        target = memoryview(bytearray(await self._useful(self._checked(offset), count)))
+        return bytes(target[: await self.pread_into(offset, target)])
+
+    async def pread_into(self, offset: int, target: memoryview) -> int:
+        """Fill `target` from `offset`, without moving the position; returns the bytes read."""
+        await self._before_reading()
+        return await self._reader.read_at(self.stored_path, self._checked(offset), target)
+
+    async def write(self, data: Buffer) -> int:
+        """Write at the position, behind the scenes; returns the number of bytes. Raises an earlier piece's failure."""
+        behind = await self._before_writing()
+        await behind.write(self._position, data)
+        count = memoryview(data).nbytes
+        self._position += count
+        return count
+
+    async def write_from(self, source: Source) -> int:
+        """Write what `source` puts into the buffers that it is handed, until it returns 0; returns the bytes written.
+
+        This saves a copy of large files.
+        """
+        behind = await self._before_writing()
+        count = await behind.write_from(self._position, source)
+        self._position += count
+        return count
+
+    async def pwrite(self, offset: int, data: Buffer) -> None:
+        """Write at `offset`, without moving the position; returns when every replica has applied it."""
+        behind = await self._before_writing()
+        await behind.write(self._checked(offset), data)
+        await behind.flush()
+
+    async def flush(self) -> None:
+        """Return when every replica has applied everything written so far."""
+        self._check_open()
+        await self._settle_writes()
+
+    async def close(self) -> None:
+        """Flush; under "wb", take the final name. Closing twice is harmless.
+
+        If that fails, the file is abandoned and the error raised.
+        """
+        if self.closed:
+            return
+        try:
+            await self._ahead.drop()
+            await self._settle_writes()
+            await self._ending.keep()
+        except BaseException:
+            await self.abandon()
+            raise
+        self._state = FileState.CLOSED
+
+    async def abandon(self) -> None:
+        """Close without keeping: under "wb" and "xb", nothing is left behind. Abandoning twice is harmless."""
+        if self.closed:
+            return
+        self._state = FileState.ABANDONED
+        await self._ahead.drop()
+        if self._behind is not None:
+            await self._behind.abandon()
+        await self._ending.discard()
+
+    async def _before_reading(self) -> None:
+        self._check_open()
+        if not self.readable:
+            raise InvalidRequest(f"{self.path} is open in mode {self.mode!r}; open it in 'rb' or 'r+b' to read")
+        await self._settle_writes()
+
+    async def _before_writing(self) -> WriteBehind:
+        self._check_open()
+        if self._behind is None:
+            raise InvalidRequest(f"{self.path} is open in mode {self.mode!r}; open it in 'wb' or 'r+b' to write")
+        await self._ahead.drop()
+        return self._behind
+
+    async def _settle_writes(self) -> None:
+        if self._behind is not None:
+            await self._behind.flush()
+
+    async def _useful(self, position: int, count: int) -> int:
+        """How large a buffer to make for `count` bytes: no larger than what the file can have, if that is large."""
+        if count <= self._settings.read_piece_bytes:
+            return count
+        await self._before_reading()
+        expected = (await self._reader.facts(self.stored_path)).end - position
+        return min(count, max(expected, self._settings.read_piece_bytes))
+
+    def _checked(self, offset: int) -> int:
+        if offset < 0:
+            raise InvalidRequest(f"offset {offset} in {self.path}: expected 0 or more")
+        return offset
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise InvalidRequest(f"{self.path} is {self._state.value}; open it again")

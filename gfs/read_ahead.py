@@ -1,0 +1,59 @@
+"""Reading ahead of a caller that reads in order.
+
+The first read is just a read. The second one that begins where the last one ended starts a `PieceStream`, and from
+then on the next pieces are under way while the caller deals with this one. A read from elsewhere ends the stream.
+"""
+
+from gfs.reading import ChunkReader, PieceStream
+from gfs.settings import ClientSettings
+
+
+class ReadAhead:
+    """Serves the reads of one open file."""
+
+    def __init__(self, reader: ChunkReader, settings: ClientSettings, path: str) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._path = path
+        self._stream: PieceStream | None = None
+        self._rest = memoryview(b"")  # Of the piece that the stream handed out last.
+        self._last_end: int | None = None
+
+    async def read_into(self, position: int, target: memoryview) -> int:
+        """Fill `target` from `position`; returns the bytes read, fewer only at the end of the file."""
+        if self._last_end != position:
+            await self.drop()
+        elif self._stream is None and len(target) < self._settings.read_piece_bytes * self._settings.read_window:
+            await self._begin(position)
+        done = await self._from_stream(target)
+        if done < len(target):
+            # No stream, or the stream has come to the end that was known when it began: the file may have grown.
+            await self.drop()
+            done += await self._reader.read_at(self._path, position + done, target[done:])
+        self._last_end = position + done
+        return done
+
+    async def drop(self) -> None:
+        """Give up what was read ahead."""
+        self._rest = memoryview(b"")
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.close()
+
+    async def _begin(self, position: int) -> None:
+        facts = await self._reader.facts(self._path)
+        if position < facts.end:
+            self._stream = PieceStream(self._reader, self._settings, self._path, position, facts.end, facts.chunk_bytes)
+
+    async def _from_stream(self, target: memoryview) -> int:
+        done = 0
+        while self._stream is not None and done < len(target):
+            if not self._rest:
+                self._rest = await self._stream.next()
+                if not self._rest:
+                    break
+            count = min(len(self._rest), len(target) - done)
+            target[done : done + count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            done += count
+        return done

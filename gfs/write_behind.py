@@ -1,0 +1,163 @@
+"""A stream of bytes, cut into pieces, a window of them under way at once.
+
+The problem. Each piece is pushed, then written, and the next push need not wait for that. The idea: bytes are gathered
+into the buffer of one piece; a full piece becomes a task; at most `write_window` tasks run. So the push of one piece
+overlaps with the write of the one before, and memory is bounded by the window whatever the file's size.
+
+Invariants:
+1. Pieces that overlap are written in the order in which they were given.
+2. A chunk is allocated only after the one before it.
+3. After a failure nothing more is sent, and every later call raises it: bytes after a gap would be worse than none.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from gfs.pieces import Piece, piece_at
+from gfs.settings import ClientSettings
+from gfs.writing import ChunkWriter
+from runtime.errors import TabletopError
+from runtime.world import Buffer
+
+Source = Callable[[memoryview], Awaitable[int]]
+
+
+class WriteBehind:
+    """Takes bytes for one file and sees that they reach its chunks."""
+
+    def __init__(
+        self, writer: ChunkWriter, settings: ClientSettings, path: str, *, chunk_bytes: int, chunk_count: int
+    ) -> None:
+        self._writer = writer
+        self._path = path
+        self._chunk_bytes = chunk_bytes
+        self._chunks_allocated = chunk_count
+        self._piece_bytes = min(settings.write_piece_bytes, chunk_bytes)
+        self._window = settings.write_window
+        self._under_way: deque[tuple[Piece, asyncio.Task[None]]] = deque()
+        self._failure: TabletopError | None = None
+        self._buffer: memoryview | None = None
+        self._begin = 0  # Position of the buffer's first byte.
+        self._filled = 0
+        self._sent_pieces = 0
+
+    async def write(self, position: int, data: Buffer) -> None:
+        """Take bytes that begin at `position`. They are copied, or of a type that cannot change, so that the caller may
+        go on at once. Raises the failure of an earlier piece."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            self._raise_failure()
+            here = position + done
+            if self._buffer is not None and here != self._begin + self._filled:
+                await self._send_buffer()
+            piece = self._piece_from(here, len(view) - done)
+            if self._buffer is None and piece.length == self._room_from(here) and isinstance(data, bytes):
+                await self._send(piece, view[done : done + piece.length])
+                done += piece.length
+                continue
+            room = self._open_buffer(here)
+            count = min(len(room), len(view) - done)
+            room[:count] = view[done : done + count]
+            done += count
+            await self._fill(count)
+
+    async def write_from(self, position: int, source: Source) -> int:
+        """Take bytes from `source`, which fills the buffer that it is handed and returns their number, 0 at the end.
+
+        Returns the number of bytes. This saves the copy that `write` makes.
+        """
+        begin = position
+        if self._buffer is not None and position != self._begin + self._filled:
+            await self._send_buffer()
+        while True:
+            self._raise_failure()
+            count = await source(self._open_buffer(position))
+            if count == 0:
+                return position - begin
+            position += count
+            await self._fill(count)
+
+    async def flush(self) -> None:
+        """Return when every replica has applied everything. Raises the first failure."""
+        if self._failure is None and self._filled:
+            await self._send_buffer()
+        while self._under_way:
+            await self._settle_oldest()
+        self._raise_failure()
+
+    async def abandon(self) -> None:
+        """Give up what is under way. What was sent may be applied or not."""
+        tasks = [task for _, task in self._under_way]
+        self._under_way.clear()
+        self._buffer, self._filled = None, 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether there are bytes that no replica has been told of, or that were not acknowledged."""
+        return bool(self._filled or self._under_way)
+
+    def _open_buffer(self, position: int) -> memoryview:
+        """The free part of the current piece's buffer."""
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(self._room_from(position)))
+            self._begin, self._filled = position, 0
+        return self._buffer[self._filled :]
+
+    async def _fill(self, count: int) -> None:
+        self._filled += count
+        if self._buffer is not None and self._filled == len(self._buffer):
+            await self._send_buffer()
+
+    async def _send_buffer(self) -> None:
+        buffer, filled = self._buffer, self._filled
+        self._buffer, self._filled = None, 0
+        if buffer is not None and filled:
+            await self._send(self._piece_from(self._begin, filled), buffer[:filled])
+
+    async def _send(self, piece: Piece, data: memoryview) -> None:
+        while len(self._under_way) >= self._window or any(_overlap(piece, other) for other, _ in self._under_way):
+            await self._settle_oldest()
+        self._raise_failure()
+        try:
+            # Chunk by chunk: the master allocates only the next one. A jump beyond the end leaves a hole of zeros.
+            for index in range(self._chunks_allocated, piece.index + 1):
+                await self._writer.holder(self._path, index)
+                self._chunks_allocated = index + 1
+        except TabletopError as error:
+            self._failure = error
+            raise
+        work = self._writer.write_piece(self._path, piece, data)
+        self._under_way.append((piece, asyncio.create_task(work, name=f"write {self._path} {piece.position}")))
+        self._sent_pieces += 1
+
+    async def _settle_oldest(self) -> None:
+        _, task = self._under_way[0]
+        try:
+            await task
+        except TabletopError as error:
+            self._failure = self._failure or error
+        if self._under_way and self._under_way[0][1] is task:
+            self._under_way.popleft()
+
+    def _raise_failure(self) -> None:
+        if self._failure is None:
+            return
+        error = self._failure
+        # Of several pieces, some may be there.
+        definite = error.definite and self._sent_pieces <= 1
+        raise type(error)(error.message, definite=definite)
+
+    def _piece_from(self, position: int, length: int) -> Piece:
+        return piece_at(position, length, chunk_bytes=self._chunk_bytes, piece_bytes=self._piece_bytes)
+
+    def _room_from(self, position: int) -> int:
+        return self._piece_from(position, self._piece_bytes).length
+
+
+def _overlap(one: Piece, other: Piece) -> bool:
+    return one.position < other.end and other.position < one.end
