@@ -158,7 +158,7 @@ def check_payload(payload: memoryview, checksums: Sequence[int], sender: str) ->
     >>> check_payload(memoryview(b"123456780"), [0xE3069283], "cs1")
     Traceback (most recent call last):
     ...
-    runtime.errors.Corrupted: bytes 0 to 9 from cs1 were damaged on the way: CRC32C 0xb80e40f4, expected 0xe3069283
+    runtime.errors.Corrupted: bytes 0 to 9 from cs1 were damaged on the way: CRC32C 0x9bb4494f, expected 0xe3069283
     """
     expected_count = -(-len(payload) // CHECKSUM_BYTES)
     if len(checksums) != expected_count:

@@ -7,15 +7,19 @@ as any replica has applied every acknowledged mutation. For a listing, all chunk
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gfs.reading import Replicas
 from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
 from runtime.wire.chunkserver_pb2 import ChunkStatesRequest
-from runtime.wire.chunkserver_pb2_grpc import ChunkserverAsyncStub, ChunkserverStub
+from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
 from runtime.wire.common_pb2 import Location
 from runtime.wire.master_pb2 import FileInfo
 from runtime.world import World
+
+if TYPE_CHECKING:
+    from runtime.wire.chunkserver_pb2_grpc import ChunkserverAsyncStub
 
 HANDLES_AT_ONCE = 4096
 
@@ -62,7 +66,7 @@ class LengthFinder:
             missing = {position: left for position, left in missing.items() if position not in found and left}
         return [_status(file, found.get(position)) for position, file in enumerate(files)]
 
-    def stub(self, server: Location) -> ChunkserverAsyncStub:
+    def stub(self, server: Location) -> "ChunkserverAsyncStub":
         """The control face of a chunkserver."""
         address = server.control_address
         if address not in self._stubs:

@@ -10,7 +10,7 @@ try may be what it is about. Callers that can tell, because the name was drawn a
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gfs.events import MasterAskedAgain
 from gfs.patience import Patience
@@ -25,8 +25,11 @@ from runtime.wire.master_pb2 import (
     LeaseHolder,
     StatRequest,
 )
-from runtime.wire.master_pb2_grpc import MasterAsyncStub, MasterStub
+from runtime.wire.master_pb2_grpc import MasterStub
 from runtime.world import World
+
+if TYPE_CHECKING:
+    from runtime.wire.master_pb2_grpc import MasterAsyncStub
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
