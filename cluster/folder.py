@@ -151,8 +151,8 @@ class ClusterFolder:
         found = values.get("format")
         if found != gfs.locate.FORMAT:
             raise IncompatibleFormat(
-                f"{self._record} is of format {found!r}, this version of Tabletop reads format {gfs.locate.FORMAT}: use "
-                f"the version that made the cluster, or remove {self.path} and start it anew"
+                f"{self._record} is of format {found!r}, this version of Tabletop reads format {gfs.locate.FORMAT}: "
+                f"use the version that made the cluster, or remove {self.path} and start it anew"
             )
         return ClusterRecord(values["cluster"], values["master"], ClusterSettings.from_json(values["settings"]))
 
@@ -247,7 +247,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise IncompatibleFormat(f"{path} is not a JSON object: {error}; if you did not change it, remove it") from error
+        raise IncompatibleFormat(
+            f"{path} is not a JSON object: {error}; if you did not change it, remove it"
+        ) from error
     if not isinstance(values, dict):
         raise IncompatibleFormat(f"{path} is not a JSON object; if you did not change it, remove it")
     return values

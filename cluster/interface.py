@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from cluster.settings import ClusterSettings
 from gfs.client import Client
 from runtime.errors import TimedOut
+from runtime.events import Record
 from runtime.wire import master_pb2
 from runtime.world import World
 
@@ -69,8 +70,13 @@ class Corruption:
 class Cluster(Protocol):
     """One cluster. Node names are "master", "cs1", "cs2", …; an unknown one raises NotFound everywhere."""
 
-    name: str
-    settings: ClusterSettings
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """What it was set up with."""
 
     async def stop(self) -> None:
         """Stop every node in good order."""
@@ -87,6 +93,9 @@ class Cluster(Protocol):
     @property
     def client_world(self) -> World:
         """The world that the client stands on."""
+
+    def events(self, node: str) -> list[Record]:
+        """What the node has recorded of itself, oldest first, over all its lives."""
 
     async def kill(self, node: str) -> None:
         """End the node at once, as a crash would: it says no goodbye."""

@@ -17,32 +17,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cluster import processes
 from cluster.folder import NodeFolder, ReadyRecord, read_json
 from cluster.processes import ProcessIdentity, ProcessState
+from cluster.roles import Server, make_server
 from runtime.errors import InvalidRequest, TabletopError
 from runtime.events import Record, rendered
 from runtime.real.world import FileSink, RealWorld
 
 OWNER_CHECK_SECONDS = 1.0
-
-
-class Server(Protocol):
-    """What the program needs of a server, whatever its role."""
-
-    control_address: str
-    bulk_address: str
-
-    async def start(self) -> None:
-        """Return when it serves."""
-
-    async def run_until_shutdown(self) -> None:
-        """Return when somebody has asked it to stop."""
-
-    async def stop(self) -> None:
-        """Stop in good order."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +95,7 @@ async def _serve(folder: NodeFolder) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGINT, stopping.set)
-    server = make_server(world, config)
+    server = make_server(world, config.role, config.settings)
     await server.start()
     try:
         folder.write_ready(ReadyRecord(processes.this_process(), server.control_address, server.bulk_address))
@@ -126,7 +111,7 @@ async def _until_stopped(
 ) -> None:
     waits = [
         world.spawn(stopping.wait(), "wait for a signal"),
-        world.spawn(server.run_until_shutdown(), "wait for Shutdown"),
+        world.spawn(server.wait_for_shutdown(), "wait for Shutdown"),
     ]
     if owner is not None:
         waits.append(world.spawn(_until_gone(owner), "watch the owner"))
@@ -134,5 +119,9 @@ async def _until_stopped(
 
 
 async def _until_gone(owner: ProcessIdentity) -> None:
-    while processes.state_of(owner) is not ProcessState.GONE:
+    while processes.state_of(owner) is not ProcessState.GONE:  # noqa: ASYNC110 - another process sets no event of ours
         await asyncio.sleep(OWNER_CHECK_SECONDS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -23,21 +23,20 @@ from cluster import faults, processes
 from cluster.folder import ClusterFolder, ClusterRecord, NodeFolder, ReadyRecord
 from cluster.interface import LIVING, Corruption, NodeReport, NodeState, wait_until
 from cluster.processes import ProcessIdentity, ProcessState
-from cluster.program import NodeConfig, program_settings
+from cluster.program import NodeConfig
+from cluster.roles import MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
 from gfs.client import Client
-from gfs.settings import ClientSettings
 from runtime.errors import (
-    AlreadyExists,
     Conflict,
     InternalError,
-    InvalidRequest,
     NotFound,
     TabletopError,
     TimedOut,
     Unavailable,
     error_from_wire,
 )
+from runtime.events import Record, record_from_json
 from runtime.real.disk import RealDisk
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
@@ -122,7 +121,7 @@ class RealCluster:
         """The file system of this cluster."""
         if self._client is None:
             record = self.folder.require()
-            self._client = Client(self.client_world, ClientSettings(master=record.master))
+            self._client = Client(self.client_world, record.master)
         return self._client
 
     @property
@@ -159,11 +158,17 @@ class RealCluster:
             processes.end_processes(self._processes_of(folder), GRACE_SECONDS)
             self._collect(node)
             record = self.folder.read_record()
-            await self._start_node(node, record, record.master if node == "master" else f"{HOST}:0")
+            await self._start_node(node, record, record.master if node == MASTER else f"{HOST}:0")
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
         return await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+
+    def events(self, node: str) -> list[Record]:
+        """The node's records."""
+        path = self._node(node).events
+        lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+        return [record_from_json(line) for line in lines if line.endswith("}")]
 
     def _disk_of(self, node: str) -> RealDisk:
         return RealDisk(self._node(node).data)
@@ -178,11 +183,11 @@ class RealCluster:
         await self._start_master(record, port)
         record = self.folder.read_record()
         await asyncio.gather(
-            *(self._start_node(name, record, f"{HOST}:0") for name in settings.node_names() if name != "master")
+            *(self._start_node(name, record, f"{HOST}:0") for name in settings.node_names() if name != MASTER)
         )
         await wait_until(
             self._all_registered,
-            what=f"all {settings.chunkservers} chunkservers have registered with the master (logs in {self.folder.path})",
+            what=f"all {settings.chunkservers} chunkservers have registered (their logs: {self.folder.path}/nodes)",
             timeout_seconds=START_SECONDS,
             poll_seconds=0.05,
         )
@@ -192,7 +197,7 @@ class RealCluster:
         for attempt in range(5):
             address = known or f"{HOST}:{_free_port()}"
             try:
-                ready = await self._start_node("master", record, address)
+                ready = await self._start_node(MASTER, record, address)
                 break
             except Conflict as error:
                 if known:
@@ -202,10 +207,9 @@ class RealCluster:
         self.folder.write_record(ClusterRecord(self.name, ready.control_address, record.settings))
 
     async def _start_node(self, name: str, record: ClusterRecord, address: str) -> ReadyRecord:
-        role = "master" if name == "master" else "chunkserver"
-        settings = program_settings(name, record.cluster, record.settings, address, record.master)
+        settings = node_settings(name, record.cluster, record.settings, address=address, master_address=record.master)
         folder = self._node(name)
-        folder.prepare(NodeConfig(record.cluster, name, role, settings, self._owner).to_json())
+        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner).to_json())
         child = self._children[name] = processes.start_program(folder.config, folder.log)
 
         async def ready() -> ReadyRecord | None:
@@ -262,7 +266,7 @@ class RealCluster:
     # Processes.
 
     async def _look_at(self, name: str) -> NodeReport:
-        role = "master" if name == "master" else "chunkserver"
+        role = role_of(name)
         folder = self.folder.node(name)
         ready = folder.read_ready()
         if ready is None:

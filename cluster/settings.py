@@ -17,7 +17,7 @@ LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """How a cluster is built. Bytes and seconds; the defaults are the paper's where it names one (GFS 2.3, 2.5, 3.1)."""
+    """How a cluster is built. Bytes and seconds. The paper's defaults, where it names one (GFS 2.3, 2.5, 3.1)."""
 
     chunkservers: int = 5
     replicas: int = 3

@@ -2,20 +2,20 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from cluster.folder import ClusterFolder, cluster_names
-from cluster.interface import LIVING, NodeReport, NodeState
+from cluster.interface import NodeReport, NodeState
 from cluster.real import RealCluster
 from cluster.settings import ClusterSettings, parse_bytes
-from runtime.errors import TabletopError, TimedOut, Unavailable
+from runtime.errors import TimedOut, Unavailable
 from runtime.wire import master_pb2
 from tabletop import wording
-from tabletop.console import ExitCode, notes, output, perform, remark
+from tabletop.console import notes, output, perform, remark
 from tabletop.options import DESK, ClusterOption, JsonOption
 
 DEFAULTS = ClusterSettings()
@@ -165,8 +165,10 @@ async def _status(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
     finally:
         await cluster.close()
     if as_json:
-        master = None if found is None else MessageToDict(
-            found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        master = (
+            None
+            if found is None
+            else MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
         )
         values = {"cluster": cluster.name, "nodes": [_node_values(report) for report in reports], "master": master}
         print(json.dumps(values, indent=2))
@@ -247,7 +249,7 @@ def _server_table(servers: list[master_pb2.ServerStatus], reports: dict[str, Nod
     return table
 
 
-def chunk_table(chunks: "list[master_pb2.ChunkStatus]") -> Table:
+def chunk_table(chunks: Iterable[master_pb2.ChunkStatus]) -> Table:
     """Chunks and where they are."""
     table = plain_table("FILE", "CHUNK", "HANDLE", "VERSION", "LENGTH", "PRIMARY", "REPLICAS")
     for found in chunks:

@@ -26,6 +26,7 @@ from runtime.events import EventLog, MemorySink, Record, Sink, TaskFailed
 from runtime.real.clock import RealClock
 from runtime.real.disk import RealDisk
 from runtime.real.network import RealNetwork
+from runtime.world import Clock, Disk, Network, Random
 
 T = TypeVar("T")
 
@@ -50,11 +51,12 @@ class RealWorld:
 
     def __init__(self, *, node: str, root: str | os.PathLike[str], token: str, sink: Sink | None = None) -> None:
         self.node = node
-        self.clock = RealClock()
-        self.random = random.Random()
-        self.disk = RealDisk(root)
+        self.clock: Clock = RealClock()
+        self.random: Random = random.Random()
+        self.disk: Disk = RealDisk(root)
         self.events = EventLog(node, sink or MemorySink(), self.clock.wall_microseconds)
-        self.network = RealNetwork(token, self.events, self.spawn)
+        self._sockets = RealNetwork(token, self.events, self.spawn)
+        self.network: Network = self._sockets
         self._tasks: dict[asyncio.Task[Any], str] = {}
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -86,7 +88,7 @@ class RealWorld:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.network.close()
+        await self._sockets.close()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         name = self._tasks.pop(task)

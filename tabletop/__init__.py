@@ -1,0 +1,13 @@
+"""What people run: the command `tabletop`.
+
+    main.py               where the command begins             application.py    all commands, put together
+    cluster_commands.py   up, down, ps, status
+    file_commands.py      fs …                                 copying.py        what goes where in put and get
+    fault_commands.py     fault …                              transfer.py       moving trees, many files at once
+    demo.py               demo                                 story.py          what it tells, in either world
+    console.py            output, errors, exit codes, Ctrl-C   options.py        options that commands share
+    progress.py           how far long work has come           sources.py        trees to be stored
+    wording.py            numbers and times in words
+
+A command looks at what is now: nothing that was noted at an earlier time is reported as the state of the cluster.
+"""

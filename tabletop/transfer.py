@@ -1,0 +1,185 @@
+"""Moving whole trees into the cluster and out of it: many files at once, and nothing half-done under a final name.
+
+The problem. A tree has thousands of small files, each of which costs a few round trips, and some large ones, each of
+which fills a window of buffers. The idea: files go side by side, small ones many at a time because they wait for
+answers, large ones few at a time because they move bytes. So memory is bounded by the two numbers below.
+
+A tree is first written under a temporary name beside the target (as `hdfs dfs` does with its `._COPYING_`), and the
+whole gets its final name in one step at the end. Interrupted before that, what was written is removed. So a name that
+exists is complete.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from cluster.interface import Cluster
+from gfs.client import Client
+from runtime.errors import AlreadyExists, NotADirectory, NotFound, TabletopError, shown
+from tabletop.progress import Meter
+from tabletop.sources import SourceFile, Tree
+
+FILES_AT_ONCE = 32
+LARGE_BYTES = 1024 * 1024
+LARGE_FILES_AT_ONCE = 3
+CLEAN_UP_SECONDS = 15.0
+TEMPORARY_PREFIX = "._COPYING_"
+
+
+async def put_tree(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> None:
+    """Store a tree as the new directory `target`, or a tree of one file "" as the new file `target`.
+
+    Raises AlreadyExists, and what the client raises; then nothing is left.
+    """
+    client = cluster.client()
+    await require_absent(client, target)
+    if is_one_file(tree):
+        await put_file(client, tree, tree.files[0], target, meter, replicas=replicas)
+        return
+    async with temporary_directory(cluster, target) as temporary:
+        for directory in tree.directories:
+            await client.make_directory(f"{temporary}/{directory}")
+
+        async def put(file: SourceFile) -> None:
+            await put_file(client, tree, file, f"{temporary}/{file.path}", meter, replicas=replicas)
+
+        await for_each_file(tree.files, put)
+        await client.rename(temporary, target)
+
+
+async def replace_files(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> None:
+    """Store a tree over what is at `target`: directories are kept, each file is replaced in one step of its own."""
+    client = cluster.client()
+    if not is_one_file(tree):
+        await client.make_directory(target, parents=True)
+    for directory in tree.directories:
+        await client.make_directory(f"{target}/{directory}", parents=True)
+
+    async def put(file: SourceFile) -> None:
+        path = f"{target}/{file.path}" if file.path else target
+        await put_file(client, tree, file, path, meter, replicas=replicas, overwrite=True)
+
+    await for_each_file(tree.files, put)
+
+
+async def put_file(
+    client: Client,
+    tree: Tree,
+    file: SourceFile,
+    path: str,
+    meter: Meter,
+    *,
+    replicas: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Store one file of a tree; interrupted, nothing is left under `path`, or what was there before."""
+    if file.size <= LARGE_BYTES:
+        data = b"".join([piece async for piece in tree.pieces(file.path)])
+        await client.write_file(path, data, overwrite=overwrite, replication_goal=replicas)
+        meter.advance(bytes_done=len(data))
+    else:
+        await put_pieces(client, tree.pieces(file.path), path, meter, replicas=replicas, overwrite=overwrite)
+    meter.advance(files_done=1)
+
+
+async def put_pieces(
+    client: Client, pieces: AsyncIterator[bytes], path: str, meter: Meter, *, replicas: int, overwrite: bool
+) -> None:
+    """Store a stream of bytes; it gets its name when it is complete."""
+    async with await client.open(path, "wb", overwrite=overwrite, replication_goal=replicas) as stored:
+        async for piece in pieces:
+            await stored.write(piece)
+            meter.advance(bytes_done=len(piece))
+
+
+async def digest_of(client: Client, path: str, meter: Meter) -> str:
+    """The SHA-256 of a stored file, in hexadecimal."""
+    digest = hashlib.sha256()
+
+    async def take(piece: memoryview) -> None:
+        digest.update(piece)
+        meter.advance(bytes_done=len(piece))
+
+    await client.read_file_into(path, take)
+    meter.advance(files_done=1)
+    return digest.hexdigest()
+
+
+async def for_each_file(files: Sequence[SourceFile], work: Callable[[SourceFile], Awaitable[None]]) -> None:
+    """Do the work for every file, many at once; the first failure cancels the rest and is raised."""
+    small = iter([file for file in files if file.size <= LARGE_BYTES])
+    large = iter(sorted((file for file in files if file.size > LARGE_BYTES), key=lambda file: -file.size))
+
+    async def drain(queue: Iterator[SourceFile]) -> None:
+        for file in queue:
+            await work(file)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(LARGE_FILES_AT_ONCE):
+                group.create_task(drain(large))
+            for _ in range(FILES_AT_ONCE - LARGE_FILES_AT_ONCE):
+                group.create_task(drain(small))
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+
+
+def is_one_file(tree: Tree) -> bool:
+    """Whether the tree is a single file without a folder around it."""
+    return [file.path for file in tree.files] == [""]
+
+
+@asynccontextmanager
+async def temporary_directory(cluster: Cluster, target: str) -> AsyncIterator[str]:
+    """A directory beside `target` that is removed, with all in it, if the block fails or is cancelled."""
+    client = cluster.client()
+    parent = target.rpartition("/")[0]
+    temporary = f"{parent}/{TEMPORARY_PREFIX}{cluster.client_world.random.getrandbits(48):012x}"
+    await client.make_directory(temporary)
+    try:
+        yield temporary
+    except BaseException:
+        # Cancelled once more, we go on cleaning up: it is bounded.
+        clean_up = asyncio.ensure_future(_remove(client, temporary))
+        while not clean_up.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(clean_up)
+        raise
+
+
+async def require_absent(client: Client, path: str) -> None:
+    """Raise AlreadyExists if something is at `path`, NotFound or NotADirectory if it can have no place."""
+    try:
+        found = await client.stat(path)
+    except NotFound:
+        parent = path.rpartition("/")[0] or "/"
+        await require_directory(client, parent, for_path=path)
+        return
+    kind = "directory" if found.is_directory else "file"
+    raise AlreadyExists(
+        f"there is already a {kind} {shown(path)}; use -f to replace what is in the way, or another name"
+    )
+
+
+async def require_directory(client: Client, path: str, *, for_path: str) -> None:
+    """Raise NotFound or NotADirectory unless `path` is a directory."""
+    try:
+        found = await client.stat(path)
+    except NotFound:
+        raise NotFound(
+            f"{shown(for_path)} has no place: there is no directory {shown(path)}; make it with `tabletop fs mkdir -p`"
+        ) from None
+    if not found.is_directory:
+        raise NotADirectory(f"{shown(for_path)} has no place: {shown(path)} is a file, expected a directory")
+
+
+async def _remove(client: Client, path: str) -> None:
+    with suppress(TabletopError, TimeoutError):
+        async with asyncio.timeout(CLEAN_UP_SECONDS):
+            await client.delete(path, recursive=True, immediately=True)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
