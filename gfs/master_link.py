@@ -109,7 +109,7 @@ class MasterLink:
                 except (Unavailable, TimedOut) as error:
                     in_doubt = in_doubt or (mutates and not error.definite)
                     if patience.over():
-                        raise self._gave_up(error, patience, in_doubt=in_doubt) from error
+                        raise self._gave_up(request, error, patience, in_doubt=in_doubt) from error
                     self._world.events.emit(MasterAskedAgain(reason=error.message))
                 except TabletopError as error:
                     if in_doubt:
@@ -117,9 +117,11 @@ class MasterLink:
                     raise
                 await patience.pause()
 
-    def _gave_up(self, error: TabletopError, patience: Patience, *, in_doubt: bool) -> TimedOut:
+    def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, in_doubt: bool) -> TimedOut:
+        question = type(request).__name__.removesuffix("Request")
+        path = getattr(request, "path", "") or getattr(request, "source", "")
         return TimedOut(
-            f"the master at {self.address} gave no answer within {patience.seconds:g} seconds: {error.message}; "
+            f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds: {error.message}; "
             "see `tabletop status`",
             definite=not in_doubt,
         )

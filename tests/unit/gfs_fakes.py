@@ -1,0 +1,417 @@
+"""A master and chunkservers that do as little as a client can be tested with, and misbehave when told to.
+
+They stand on worlds and serve the real contracts, so that the client under test is the whole client. What they leave out:
+leases have no time limit, nothing is persisted, and replicas are written without messages.
+
+`mishaps[method]` is a list of errors: each call of that method takes the first and raises it instead of working;
+`afterwards[method]` is the same, but the work is done first, as when an answer is lost. A mishap None means: work.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import crc32c
+
+from gfs.client import Client
+from gfs.settings import ClientSettings
+from runtime.bulk import CHECKSUM_BYTES, FRAME, encode_header, hello, read_header, receive_hello
+from runtime.errors import (
+    AlreadyExists,
+    DataNotBuffered,
+    InvalidRequest,
+    IsADirectory,
+    NotFound,
+    NotPrimary,
+    StaleVersion,
+    TabletopError,
+    Unavailable,
+)
+from runtime.real.world import RealWorld
+from runtime.wire import bulk_pb2, chunkserver_pb2, common_pb2, master_pb2
+from runtime.wire.chunkserver_pb2_grpc import ChunkserverServicer, add_ChunkserverServicer_to_server
+from runtime.wire.master_pb2_grpc import MasterServicer, add_MasterServicer_to_server
+
+CHUNK_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
+Mishaps = dict[str, list[Exception | None]]
+
+QUICK = ClientSettings(
+    read_piece_bytes=PIECE_BYTES,
+    write_piece_bytes=PIECE_BYTES,
+    inline_bytes=4096,
+    locations_at_once=2,
+    first_pause_seconds=0.001,
+    longest_pause_seconds=0.01,
+    call_seconds=5.0,
+    read_seconds=5.0,
+    write_seconds=5.0,
+    patience_seconds=10.0,
+    write_patience_seconds=10.0,
+    shortage_seconds=0.02,
+)
+
+
+class Misbehaving:
+    """Counts calls, and does to some of them what it was told."""
+
+    def __init__(self) -> None:
+        self.mishaps: Mishaps = {}
+        self.afterwards: Mishaps = {}
+        self.calls: list[tuple[str, Any]] = []
+
+    def begin(self, method: str, request: Any) -> None:
+        self.calls.append((method, request))
+        self._take(self.mishaps, method)
+
+    def end(self, method: str) -> None:
+        self._take(self.afterwards, method)
+
+    def count(self, method: str) -> int:
+        return sum(1 for name, _ in self.calls if name == method)
+
+    @staticmethod
+    def _take(mishaps: Mishaps, method: str) -> None:
+        if mishaps.get(method) and (error := mishaps[method].pop(0)) is not None:
+            raise error
+
+
+class FakeChunkserver(Misbehaving, ChunkserverServicer):
+    def __init__(self, cluster: "FakeCluster", name: str) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.name = name
+        self.chunks: dict[int, bytearray] = {}
+        self.versions: dict[int, int] = {}
+        self.pushed: dict[tuple[int, int], bytes] = {}
+        self.world = cluster.new_world(name)
+        self.damages_payloads = False
+        self.streams: list[Any] = []
+
+    async def start(self) -> None:
+        self.rpc = self.world.network.rpc_server("127.0.0.1:0")
+        add_ChunkserverServicer_to_server(self, self.rpc.registrar)
+        await self.rpc.start()
+        self.listener = await self.world.network.listen("127.0.0.1:0", self.serve)
+        self.location = common_pb2.Location(
+            server=self.name, control_address=self.rpc.address, bulk_address=self.listener.address
+        )
+
+    async def stop(self) -> None:
+        await self.listener.close()
+        await self.rpc.stop(0)
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        for stream in self.streams:
+            stream.abort()
+        self.streams.clear()
+
+    def hold(self, handle: int, version: int) -> None:
+        self.chunks.setdefault(handle, bytearray())
+        self.versions[handle] = version
+
+    def apply(self, handle: int, offset: int, data: bytes) -> None:
+        chunk = self.chunks[handle]
+        chunk.extend(bytes(max(0, offset + len(data) - len(chunk))))
+        chunk[offset : offset + len(data)] = data
+
+    async def GetChunkStates(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("GetChunkStates", request)
+        reply = chunkserver_pb2.ChunkStatesReply()
+        for handle in request.handles:
+            if handle in self.chunks:
+                reply.states.add(handle=handle, version=self.versions[handle], length=len(self.chunks[handle]))
+        return reply
+
+    async def Write(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("Write", request)
+        mutation = request.mutation
+        replicas = self.cluster.master.chunks[request.handle]
+        if replicas.replicas[0].server != self.name:
+            raise NotPrimary(f"{self.name} holds no lease for {request.handle}")
+        if self.versions[request.handle] != request.version:
+            raise StaleVersion(f"{self.name} has version {self.versions[request.handle]}, not {request.version}")
+        servers = [self.cluster.servers[replica.server] for replica in replicas.replicas]
+        for server in servers:
+            if mutation.WhichOneof("data") == "inline":
+                data = mutation.inline
+            else:
+                key = (mutation.pushed.client, mutation.pushed.number)
+                if key not in server.pushed:
+                    raise DataNotBuffered(f"{server.name} has no data {key}")
+                data = server.pushed[key]
+            assert len(data) == mutation.length and crc32c.crc32c(data) == mutation.crc32c
+            server.apply(request.handle, mutation.offset, data)
+        self.end("Write")
+        return chunkserver_pb2.WriteReply(length=len(self.chunks[request.handle]), serial=1)
+
+    async def serve(self, stream: Any) -> None:
+        self.streams.append(stream)
+        await receive_hello(self.world, stream)
+        while True:
+            request = await read_header(stream, bulk_pb2.BulkRequest)
+            if request.WhichOneof("kind") == "read":
+                await self._serve_read(stream, request.read)
+            else:
+                await self._serve_push(stream, request.push)
+
+    async def _serve_read(self, stream: Any, request: Any) -> None:
+        try:
+            self.begin("read", request)
+            if request.handle not in self.chunks:
+                raise NotFound(f"{self.name} has no chunk {request.handle}")
+            if self.versions[request.handle] < request.version:
+                raise StaleVersion(f"{self.name} has version {self.versions[request.handle]}")
+        except TabletopError as error:
+            reply = bulk_pb2.ReadReply(error_kind=type(error).__name__, message=error.message)
+            await stream.write(encode_header(reply))
+            return
+        chunk = self.chunks[request.handle]
+        payload = bytes(chunk[request.offset : request.offset + request.length])
+        blocks = (payload[begin : begin + CHECKSUM_BYTES] for begin in range(0, len(payload), CHECKSUM_BYTES))
+        reply = bulk_pb2.ReadReply(
+            length=len(payload), crc32c=[crc32c.crc32c(block) for block in blocks], chunk_length=len(chunk)
+        )
+        if self.damages_payloads and payload:
+            payload = bytes([payload[0] ^ 1]) + payload[1:]
+        await stream.write(encode_header(reply))
+        await stream.write(payload)
+
+    async def _serve_push(self, stream: Any, request: Any) -> None:
+        data = bytearray()
+        while len(data) < request.length:
+            size, checksum = FRAME.unpack(await stream.read_exactly(FRAME.size))
+            frame = await stream.read_exactly(size)
+            assert crc32c.crc32c(frame) == checksum
+            data += frame
+        try:
+            self.begin("push", request)
+        except TabletopError as error:
+            reply = bulk_pb2.PushReply(failed=self.name, error_kind=type(error).__name__, message=error.message)
+        else:
+            self.pushed[request.data.client, request.data.number] = bytes(data)
+            reply = await self._forward(request, bytes(data))
+        await stream.write(encode_header(reply))
+
+    async def _forward(self, request: Any, data: bytes) -> Any:
+        if not request.chain:
+            return bulk_pb2.PushReply(stored=[self.name])
+        following = request.chain[0]
+        try:
+            stream = await self.world.network.connect(following.bulk_address)
+        except Unavailable as error:
+            return bulk_pb2.PushReply(failed=following.server, error_kind="Unavailable", message=error.message)
+        onward = bulk_pb2.PushRequest(data=request.data, length=request.length, chain=request.chain[1:])
+        await stream.write(hello(self.world) + encode_header(bulk_pb2.BulkRequest(push=onward)))
+        await stream.write(FRAME.pack(len(data), crc32c.crc32c(data)) + data)
+        reply = await read_header(stream, bulk_pb2.PushReply)
+        await stream.close()
+        reply.stored.append(self.name)
+        return reply
+
+
+class FakeMaster(Misbehaving, MasterServicer):
+    def __init__(self, cluster: "FakeCluster") -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.world = cluster.new_world("master")
+        self.files: dict[str, list[int]] = {}
+        self.directories = {"/"}
+        self.chunks: dict[int, common_pb2.ChunkLocations] = {}
+        self.lengths_are_settled = False
+        self.replicas = 3
+
+    async def start(self) -> None:
+        self.rpc = self.world.network.rpc_server("127.0.0.1:0")
+        add_MasterServicer_to_server(self, self.rpc.registrar)
+        await self.rpc.start()
+
+    def info(self, path: str) -> master_pb2.FileInfo:
+        if path in self.directories:
+            return master_pb2.FileInfo(path=path, is_directory=True, length_is_settled=True)
+        if path not in self.files:
+            raise NotFound(f"no file {path}")
+        handles = self.files[path]
+        info = master_pb2.FileInfo(
+            path=path,
+            replication_goal=3,
+            chunk_count=len(handles),
+            chunk_bytes=CHUNK_BYTES,
+            length_is_settled=not handles,
+        )
+        if handles:
+            info.last_chunk.CopyFrom(self.chunks[handles[-1]])
+        if handles and self.lengths_are_settled:
+            last = self.cluster.servers[self.chunks[handles[-1]].replicas[0].server].chunks[handles[-1]]
+            info.length = (len(handles) - 1) * CHUNK_BYTES + len(last)
+            info.length_is_settled = True
+        return info
+
+    async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("Create", request)
+        if request.path in self.files or request.path in self.directories:
+            raise AlreadyExists(f"{request.path} exists")
+        if (request.path.rpartition("/")[0] or "/") not in self.directories:
+            raise NotFound(f"no directory for {request.path}")
+        self.files[request.path] = []
+        self.end("Create")
+        return self.info(request.path)
+
+    async def MakeDirectory(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("MakeDirectory", request)
+        self.directories.add(request.path)
+        return self.info(request.path)
+
+    async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("Delete", request)
+        if request.path not in self.files:
+            raise NotFound(f"no file {request.path}")
+        del self.files[request.path]
+        self.end("Delete")
+        return master_pb2.DeleteReply(files=1)
+
+    async def Rename(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("Rename", request)
+        if request.source not in self.files:
+            raise NotFound(f"no file {request.source}")
+        if request.target in self.files and not request.replace:
+            raise AlreadyExists(f"{request.target} exists")
+        self.files[request.target] = self.files.pop(request.source)
+        self.end("Rename")
+        return master_pb2.RenameReply()
+
+    async def Stat(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("Stat", request)
+        return self.info(request.path)
+
+    async def List(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        self.begin("List", request)
+        below = request.path.rstrip("/") + "/"
+        names = sorted(name for name in [*self.files, *self.directories] if name.startswith(below) and name != below)
+        wanted = [name for name in names if request.recursive or "/" not in name[len(below) :]]
+        for begin in range(0, len(wanted), 2):
+            yield master_pb2.ListReply(entries=[self.info(name) for name in wanted[begin : begin + 2]])
+
+    async def FindLocations(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("FindLocations", request)
+        info = self.info(request.path)
+        if info.is_directory:
+            raise IsADirectory(f"{request.path} is a directory")
+        reply = master_pb2.FindLocationsReply(file=info)
+        handles = self.files[request.path]
+        for index in range(request.first_index, min(len(handles), request.first_index + request.count)):
+            chunk = reply.chunks.add()
+            chunk.CopyFrom(self.chunks[handles[index]])
+            chunk.index = index
+        return reply
+
+    async def FindLeaseHolder(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("FindLeaseHolder", request)
+        handles = self.files.get(request.path)
+        if handles is None:
+            raise NotFound(f"no file {request.path}")
+        if request.index > len(handles):
+            raise InvalidRequest(f"chunk {request.index} of {request.path} does not follow the last")
+        if request.index == len(handles):
+            handles.append(self.allocate())
+        chunk = self.chunks[handles[request.index]]
+        if request.suspect:
+            self.leave_out(chunk, request.suspect)
+        return master_pb2.LeaseHolder(
+            handle=chunk.handle,
+            version=chunk.version,
+            index=request.index,
+            primary=chunk.replicas[0],
+            secondaries=chunk.replicas[1:],
+            lease_milliseconds=60_000,
+        )
+
+    async def GetClusterStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.begin("GetClusterStatus", request)
+        return master_pb2.ClusterStatus(cluster="fake", file_count=len(self.files))
+
+    def allocate(self) -> int:
+        handle = len(self.chunks) + 1
+        names = sorted(self.cluster.servers)
+        chosen = [names[(handle + step) % len(names)] for step in range(min(self.replicas, len(names)))]
+        chunk = common_pb2.ChunkLocations(handle=handle, version=1)
+        for name in chosen:
+            self.cluster.servers[name].hold(handle, 1)
+            chunk.replicas.add().CopyFrom(self.cluster.servers[name].location)
+        self.chunks[handle] = chunk
+        return handle
+
+    def leave_out(self, chunk: common_pb2.ChunkLocations, server: str) -> None:
+        """Go on without the server, under a new version, as a master does when a lease has run out (GFS 4.5)."""
+        left = [replica for replica in chunk.replicas if replica.server != server] or list(chunk.replicas)
+        del chunk.replicas[:]
+        chunk.replicas.extend(left)
+        chunk.version += 1
+        for replica in left:
+            self.cluster.servers[replica.server].versions[chunk.handle] = chunk.version
+
+
+class FakeCluster:
+    """One master, some chunkservers, and clients: `async with FakeCluster(folder) as cluster`."""
+
+    def __init__(self, folder: Any, *, chunkservers: int = 4) -> None:
+        self.folder = folder
+        self.worlds: list[RealWorld] = []
+        self.clients: list[Client] = []
+        self.servers: dict[str, FakeChunkserver] = {}
+        self.master = FakeMaster(self)
+        for number in range(1, chunkservers + 1):
+            self.servers[f"cs{number}"] = FakeChunkserver(self, f"cs{number}")
+
+    def new_world(self, node: str) -> Any:
+        world = RealWorld(node=node, root=self.folder / node, token="secret")
+        self.worlds.append(world)
+        return world
+
+    def new_client(self, settings: ClientSettings = QUICK) -> Client:
+        world = self.new_world(f"client{len(self.clients) + 1}")
+        client = Client(world, self.master.rpc.address, settings)
+        self.clients.append(client)
+        return client
+
+    def holders(self, path: str, index: int = 0) -> list[FakeChunkserver]:
+        """The servers of a chunk's replicas, the primary first."""
+        chunk = self.master.chunks[self.master.files[path][index]]
+        return [self.servers[replica.server] for replica in chunk.replicas]
+
+    def to_happen(self, when: str, method: str, errors: list[Exception]) -> None:
+        """Have these errors come from whichever chunkservers are called next."""
+        shared: list[Exception | None] = list(errors)
+        for server in self.servers.values():
+            getattr(server, when)[method] = shared
+
+    def stored(self, path: str) -> list[bytes]:
+        """The file's bytes as each place in the order of replicas has them."""
+        copies = []
+        for place in range(self.master.replicas):
+            parts = []
+            for index, handle in enumerate(self.master.files[path]):
+                servers = self.holders(path, index)
+                parts.append(bytes(servers[min(place, len(servers) - 1)].chunks[handle]))
+            copies.append(b"".join(parts))
+        return copies
+
+    async def __aenter__(self) -> "FakeCluster":
+        await self.master.start()
+        for server in self.servers.values():
+            await server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self.clients:
+            await client.close()
+            client._reader.locations.check_invariants()
+            client._writer.holders.check_invariants()
+        for server in self.servers.values():
+            await server.stop()
+        await self.master.rpc.stop(0)
+        for world in self.worlds:
+            await world.close()
+        # Nothing is left running but this.
+        assert asyncio.all_tasks() == {asyncio.current_task()}
