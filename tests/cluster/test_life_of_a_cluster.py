@@ -1,0 +1,103 @@
+"""A cluster of processes from the outside: started, broken, mended, ended."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import processes
+from tests.cluster.command_line import Desk, eventually
+
+pytestmark = pytest.mark.cluster
+
+QUICK = ("--chunk-size", "256K", "--lease-seconds", "2", "--heartbeat-seconds", "0.3")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "home")
+    yield desk
+    processes.end_processes(desk.programs(), grace_seconds=0.0)
+
+
+def test_a_file_survives_the_loss_of_two_servers_one_after_the_other(desk: Desk, tmp_path: Path):
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(os.urandom(3_000_000))
+    assert "serves" in desk.run("up", "--chunkservers", "4", *QUICK)
+    assert "already up" in desk.run("up")
+    desk.run("fs", "put", str(source), "/file")
+    for victim in ("cs1", "cs2"):
+        desk.run("fault", "kill", victim)
+        eventually(lambda: is_healed(desk, victim), f"the chunks of {victim} are elsewhere")
+        if victim == "cs1":
+            desk.run("fault", "restart", victim)
+    desk.run("fs", "get", "/file", str(copy))
+    assert copy.read_bytes() == source.read_bytes()
+    assert "dead" in desk.run("ps")
+    desk.run("down", "--purge")
+    assert desk.programs() == []
+    assert desk.files() == []
+
+
+def is_healed(desk: Desk, dead: str) -> bool:
+    master = desk.status()["master"]
+    alive = {server["location"]["server"]: server["alive"] for server in master["servers"]}
+    return not alive[dead] and int(master["under_replicated_chunks"]) == int(master["missing_chunks"]) == 0
+
+
+def test_an_interrupted_start_leaves_no_process_and_no_file(desk: Desk):
+    starting = desk.start("up", "--chunkservers", "3")
+    eventually(desk.programs, "the first node's program runs")
+    starting.send_signal(signal.SIGINT)
+    printed, _ = starting.communicate(timeout=60)
+    assert starting.returncode == 130, printed
+    assert "interrupted" in printed
+    assert desk.programs() == []
+    assert desk.files() == []
+
+
+def test_nodes_that_belong_to_a_program_end_with_it_however_it_ends(desk: Desk, tmp_path: Path):
+    owner = desk.start("demo", "--from", str(Path(__file__).resolve().parent.parent), "--chunkservers", "4")
+    found: list[processes.ProcessIdentity] = []
+
+    def started() -> bool:
+        found[:] = programs_of(owner.pid)
+        return len(found) >= 2
+
+    eventually(started, "the demonstration's nodes run")
+    owner.kill()
+    owner.communicate()
+    eventually(
+        lambda: all(processes.state_of(each) is processes.ProcessState.GONE for each in found), "its nodes are gone"
+    )
+
+
+def programs_of(parent: int) -> list[processes.ProcessIdentity]:
+    import psutil
+
+    children = psutil.Process(parent).children()
+    return [processes.ProcessIdentity(child.pid, child.create_time()) for child in children]
+
+
+def test_damage_in_the_middle_of_the_log_is_refused_and_at_its_tail_dropped_and_said(desk: Desk):
+    desk.run("up", "--chunkservers", "1", "--replicas", "1")
+    for number in range(5):
+        desk.run("fs", "mkdir", f"/directory-{number}")
+    desk.run("down")
+    log = newest_log(desk)
+    good = log.read_bytes()
+
+    log.write_bytes(good[:-3])
+    desk.run("up")
+    assert "torn" in desk.run("status")
+    assert "/directory-3" in desk.run("fs", "ls", "/")
+    desk.run("down")
+
+    middle = len(good) // 2
+    log.write_bytes(good[:middle] + bytes([good[middle] ^ 0xFF]) + good[middle + 1 :])
+    printed = desk.run("up", expect=1)
+    assert "master did not start" in printed
+    assert log.name in printed
+    assert desk.programs() == []

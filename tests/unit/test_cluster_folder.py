@@ -1,0 +1,119 @@
+"""A cluster's folder and what happens when two commands want it."""
+
+import asyncio
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+import gfs.locate
+from cluster.folder import ClusterFolder, ClusterRecord, ReadyRecord, UnknownCluster, cluster_names
+from cluster.processes import ProcessIdentity
+from cluster.settings import ClusterSettings
+from runtime.errors import Conflict, IncompatibleFormat
+
+
+def made(home: Path, name: str = "desk", master: str = "127.0.0.1:20001") -> ClusterFolder:
+    folder = ClusterFolder(name, home)
+    folder.path.mkdir(parents=True)
+    folder.write_record(ClusterRecord(name, master, ClusterSettings()))
+    return folder
+
+
+def test_the_record_survives_its_file(tmp_path: Path):
+    folder = made(tmp_path)
+    assert folder.require() == ClusterRecord("desk", "127.0.0.1:20001", ClusterSettings())
+
+
+def test_clients_find_a_cluster_by_what_the_folder_holds(tmp_path: Path):
+    folder = made(tmp_path)
+    token = folder.token()
+    contact = gfs.locate.find_contact("desk", home=tmp_path)
+    assert (contact.cluster, contact.master, contact.token) == ("desk", "127.0.0.1:20001", token)
+
+
+def test_the_token_is_drawn_once_and_readable_by_its_owner_alone(tmp_path: Path):
+    folder = made(tmp_path)
+    assert folder.token() == folder.token()
+    assert len(folder.token()) == 32
+    assert stat.S_IMODE((folder.path / "token").stat().st_mode) == 0o600
+
+
+def test_an_unknown_cluster_is_answered_with_the_ones_there_are(tmp_path: Path):
+    made(tmp_path, "lecture")
+    made(tmp_path, "lab")
+    with pytest.raises(UnknownCluster, match=r"no cluster 'desk' .*there are: lab, lecture"):
+        ClusterFolder("desk", tmp_path).require()
+    assert cluster_names(tmp_path) == ["lab", "lecture"]
+
+
+def test_a_folder_of_another_version_is_refused_with_both_versions(tmp_path: Path):
+    folder = made(tmp_path)
+    path = folder.path / "cluster.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(IncompatibleFormat, match=r"of format 99, this version of Tabletop reads format 1"):
+        folder.require()
+
+
+def test_a_record_that_is_no_json_is_refused(tmp_path: Path):
+    folder = made(tmp_path)
+    (folder.path / "cluster.json").write_text("{")
+    with pytest.raises(IncompatibleFormat, match="is not a JSON object"):
+        folder.require()
+
+
+def test_a_node_says_that_it_serves_and_takes_it_back(tmp_path: Path):
+    node = made(tmp_path).node("cs1")
+    node.prepare({"role": "chunkserver"})
+    assert node.read_ready() is None
+    record = ReadyRecord(ProcessIdentity(12, 34.5), "127.0.0.1:1", "127.0.0.1:2")
+    node.write_ready(record)
+    assert node.read_ready() == record
+    node.forget_ready()
+    assert node.read_ready() is None
+
+
+def test_another_start_forgets_why_the_last_one_failed(tmp_path: Path):
+    node = made(tmp_path).node("cs1")
+    node.prepare({})
+    node.write_failure("Conflict", "the port is in use")
+    assert node.read_failure() == ("Conflict", "the port is in use")
+    node.prepare({})
+    assert node.read_failure() is None
+
+
+async def test_two_commands_never_hold_one_folder(tmp_path: Path):
+    folder = made(tmp_path)
+    async with folder.locked():
+        with pytest.raises(Conflict, match="another command has been working on cluster 'desk'"):
+            async with ClusterFolder("desk", tmp_path).locked(patience_seconds=0.0):
+                raise AssertionError("two hold it")
+    async with folder.locked(patience_seconds=0.0):
+        pass
+
+
+async def test_who_waits_while_the_folder_is_purged_gets_a_new_one(tmp_path: Path):
+    folder, other = made(tmp_path), ClusterFolder("desk", tmp_path)
+    order = []
+
+    async def wait_and_write() -> None:
+        async with other.locked():
+            order.append("second")
+            other.write_record(ClusterRecord("desk", "", ClusterSettings()))
+
+    async with folder.locked():
+        waiting = asyncio.create_task(wait_and_write())
+        await asyncio.sleep(0)
+        folder.purge()
+        order.append("first")
+    await waiting
+    assert order == ["first", "second"]
+    assert other.exists()
+
+
+async def test_a_lock_without_a_cluster_leaves_no_folder(tmp_path: Path):
+    folder = ClusterFolder("desk", tmp_path)
+    async with folder.locked():
+        assert folder.path.is_dir()
+    assert not folder.path.exists()
