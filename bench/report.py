@@ -1,0 +1,46 @@
+"""How benchmarks print: one table a run, with the medians of several rounds and what they are compared with."""
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Row:
+    """One thing measured: figures of each contestant, one a round, higher is better."""
+
+    what: str
+    unit: str
+    figures: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, contestant: str, figure: float) -> None:
+        """Note the figure of one round."""
+        self.figures.setdefault(contestant, []).append(figure)
+
+    def median(self, contestant: str) -> float | None:
+        """The middle of the rounds; None if it was not measured."""
+        found = self.figures.get(contestant)
+        return statistics.median(found) if found else None
+
+
+def machine() -> str:
+    """The machine in a line, as far as the platform tells."""
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, CPython {platform.python_version()}"
+
+
+def table(rows: Sequence[Row], contestants: Sequence[str], *, ours: str, against: str) -> str:
+    """A Markdown table of the medians, with the ratio of `ours` to `against`."""
+    head = ["", *contestants, f"{ours} / {against}"]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
+    for row in rows:
+        cells = [_cell(row.median(contestant), row.unit) for contestant in contestants]
+        mine, theirs = row.median(ours), row.median(against)
+        ratio = f"{mine / theirs:.2f}" if mine and theirs else "-"
+        lines.append("| " + " | ".join([row.what, *cells, ratio]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(figure: float | None, unit: str) -> str:
+    return "-" if figure is None else f"{figure:,.0f} {unit}" if figure >= 10 else f"{figure:.1f} {unit}"
