@@ -250,7 +250,7 @@ def _memory(cluster: RealCluster) -> str:
     for name in cluster.settings.node_names():
         ready = cluster.folder.node(name).read_ready()
         if ready is not None:
-            found.append(f"{name} {psutil.Process(ready.process_id).memory_info().rss / MEGABYTE:.0f}")
+            found.append(f"{name} {psutil.Process(ready.identity.process_id).memory_info().rss / MEGABYTE:.0f}")
     return "resident MiB afterwards: " + ", ".join(found)
 
 
