@@ -1,0 +1,55 @@
+"""Events: clocks, causes, and their way to a file and back."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from runtime.events import Event, EventLog, MemorySink, UnknownEvent, because, record_from_json, rendered
+
+
+@dataclass(frozen=True, slots=True)
+class KettleBoiled(Event):
+    sentence: ClassVar[str] = "boiled {litres} litres for {guests}"
+    litres: float
+    guests: tuple[str, ...]
+
+
+def new_log(node: str = "cs1") -> EventLog:
+    return EventLog(node, MemorySink(), wall_microseconds=lambda: 3_600_000_000)
+
+
+def test_a_record_comes_back_from_its_line():
+    log = new_log()
+    with because("client.7"):
+        log.emit(KettleBoiled(1.5, ("ann", "bob")))
+    record = log.sink.records[0]
+    assert record_from_json(record.to_json()) == record
+    assert record.cause == "client.7"
+
+
+def test_an_event_that_this_program_does_not_know_is_kept():
+    line = '{"lamport": 1, "wall": 0, "node": "cs1", "cause": "", "kind": "FromTheFuture", "colour": "red"}'
+    record = record_from_json(line)
+    assert record.event == UnknownEvent(kind="FromTheFuture", fields='{"colour": "red"}')
+
+
+def test_an_answer_is_later_than_its_request_on_every_clock():
+    client, server = new_log("client"), new_log("server")
+    for _ in range(5):
+        server.emit(KettleBoiled(1.0, ()))
+    sent = client.sent()
+    server.received(sent)
+    answered = server.sent()
+    client.received(answered)
+    client.emit(KettleBoiled(2.0, ()))
+    assert sent < answered < client.sink.records[-1].lamport
+
+
+def test_causes_of_one_node_are_never_alike():
+    log = new_log()
+    assert log.new_cause() != log.new_cause()
+
+
+def test_a_record_reads_as_a_sentence():
+    log = new_log()
+    log.emit(KettleBoiled(1.5, ("ann",)))
+    assert rendered(log.sink.records[0]) == "01:00:00.000 cs1      boiled 1.5 litres for ('ann',)"
