@@ -224,6 +224,16 @@ class ChunkTable:
             goals = self._segments[number].goals
             yield from (number * SEGMENT_CHUNKS + place for place in range(SEGMENT_CHUNKS) if goals[place])
 
+    def held_by(self, server: str) -> list[int]:
+        """Handles of the chunks that count this server among their replicas, in order."""
+        sets = [names for names in self._tuples if server in names]
+        holding = dict.fromkeys(sets)
+        found: list[int] = []
+        for number in sorted(self._segments):
+            replicas = self._segments[number].replicas
+            found.extend(number * SEGMENT_CHUNKS + place for place, names in enumerate(replicas) if names in holding)
+        return found
+
     def needing_attention(self) -> list[int]:
         """Handles of the chunks with fewer or more replicas than their goal, in order."""
         found: list[int] = []

@@ -38,8 +38,8 @@ def judge_replica(
 ) -> Verdict:
     """What to think of a replica at version `reported`.
 
-    `version` and `attempted` are the master's (None: no such chunk); `is_unwanted` says that the master has dropped this
-    very replica before, as corrupt or surplus.
+    `version` and `attempted` are the master's (None: no such chunk); `is_unwanted` says that the master has dropped
+    this very replica before, as corrupt or surplus.
     """
     if is_forming:
         return Verdict.FORMING

@@ -81,11 +81,10 @@ class Server:
         age = now - self._created_at
         return max(0.0, self._created * (1.0 - age / _FORGET_CREATIONS_SECONDS))
 
-    def note_creation(self, now: float, expected_bytes: int) -> None:
-        """A replica was placed here. The disk is counted as fuller until the next heartbeat tells the truth."""
+    def note_creation(self, now: float) -> None:
+        """A replica was placed here."""
         self._created = self.recent_creations(now) + 1.0
         self._created_at = now
-        self.free = max(0, self.free - expected_bytes)
 
 
 class ServerTable:

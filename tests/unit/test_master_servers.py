@@ -51,7 +51,7 @@ def test_a_server_that_the_log_knows_is_awaited_until_it_registers() -> None:
 def test_recent_creations_fade() -> None:
     servers = table()
     server = servers.alive()[0]
-    server.note_creation(0.0, 100)
-    server.note_creation(0.0, 100)
-    assert server.recent_creations(0.0) == 2.0 and server.free == 700
+    server.note_creation(0.0)
+    server.note_creation(0.0)
+    assert server.recent_creations(0.0) == 2.0
     assert server.recent_creations(5.0) == 1.0 and server.recent_creations(20.0) == 0.0

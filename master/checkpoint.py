@@ -1,0 +1,157 @@
+"""The persistent state as a file (GFS 2.6.3).
+
+A checkpoint is a sequence of frames as in `runtime/record_log.py`, numbered from 1. The first byte of each payload
+says what it holds:
+
+    H   u32 format, u64 first sequence of the log that follows, then the totals: 5 u64
+    S   names of the chunkservers that ever joined, UTF-8, separated by NUL
+    N   leaves of the namespace table, each as u32 length and bytes
+    C   segments of the chunk table, likewise
+    A   versions attempted but not confirmed: u64 handle and u64 version each
+    E   u64 count of the frames before: the checkpoint is complete
+
+The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
+without its E frame, or with a frame whose checksum does not fit, is no checkpoint: recovery passes it over.
+
+Writing goes in slices of a quarter of a megabyte with a breath in between, while the master serves. The name becomes
+valid by a rename, after everything in it is on stable storage.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from master.records import FORMAT
+from master.state import MasterState, Snapshot, Totals
+from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.record_log import LogReader, encode_frame
+from runtime.world import World
+
+_HEADER = struct.Struct("<IQ5Q")
+_PAIR = struct.Struct("<QQ")
+_LENGTH = struct.Struct("<I")
+_SLICE_BYTES = 256 * 1024
+
+
+async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
+    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure.
+
+    `first_sequence` is the number of the first log record that the snapshot does not contain.
+    """
+    part = path + ".part"
+    file = await world.disk.open(part, "replace")
+    size = 0
+    try:
+        for number, payload in enumerate(_payloads(snapshot, first_sequence), start=1):
+            frame = encode_frame(payload, number, 0)
+            await file.append(frame)
+            size += len(frame)
+            await world.breathe()
+        await file.sync()
+    finally:
+        await file.close()
+    await world.disk.rename(part, path)
+    await world.disk.sync_directory(path.rpartition("/")[0])
+    return size
+
+
+async def read_checkpoint(world: World, path: str) -> tuple[MasterState, int]:
+    """The state in a checkpoint, and the number of the first log record that it does not contain.
+
+    Raises Corrupted if it is incomplete or damaged, IncompatibleFormat if a newer program wrote it.
+    """
+    file = await world.disk.open(path, "read")
+    try:
+        return await _restored(path, _frames(world, LogReader(file, path, first_sequence=1)))
+    finally:
+        await file.close()
+
+
+async def _frames(world: World, reader: LogReader) -> AsyncIterator[bytes]:
+    async for record in reader:
+        yield record.payload
+        await world.breathe()
+
+
+async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterState, int]:
+    header: tuple[int, ...] | None = None
+    servers: list[str] = []
+    leaves: list[bytes] = []
+    segments: list[bytes] = []
+    attempted: dict[int, int] = {}
+    count = 0
+    complete = False
+    async for payload in frames:
+        kind, body = payload[:1], payload[1:]
+        if kind == b"H":
+            header = _header(path, body)
+        elif kind == b"S":
+            servers = body.decode().split("\0")
+        elif kind == b"N":
+            leaves.extend(_unjoined(body))
+        elif kind == b"C":
+            segments.extend(_unjoined(body))
+        elif kind == b"A":
+            attempted.update(_PAIR.iter_unpack(body))
+        elif kind == b"E":
+            complete = int.from_bytes(body, "little") == count
+        count += 1
+    if header is None or not complete:
+        raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
+    return MasterState.restored(Totals(*header[2:]), servers, leaves, segments, attempted), header[1]
+
+
+def _header(path: str, body: bytes) -> tuple[int, ...]:
+    (found,) = _LENGTH.unpack_from(body)
+    if found != FORMAT:
+        raise IncompatibleFormat(f"{path} is in format {found}, this program reads format {FORMAT}; use a newer one")
+    fields: tuple[int, ...] = _HEADER.unpack(body)
+    return fields
+
+
+def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
+    totals = snapshot.totals
+    count = 1
+    yield b"H" + _HEADER.pack(
+        FORMAT,
+        first_sequence,
+        totals.files,
+        totals.directories,
+        totals.hidden_files,
+        totals.handle_limit,
+        totals.last_stamp,
+    )
+    if snapshot.servers:
+        count += 1
+        yield b"S" + "\0".join(snapshot.servers).encode()
+    for kind, parts in ((b"N", snapshot.leaves), (b"C", snapshot.segments)):
+        for body in _joined(parts):
+            count += 1
+            yield kind + body
+    pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(snapshot.attempted.items()))
+    if pairs:
+        count += 1
+        yield b"A" + pairs
+    yield b"E" + count.to_bytes(8, "little")
+
+
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Byte strings with their lengths, in slices."""
+    gathered: list[bytes] = []
+    size = 0
+    for part in parts:
+        gathered += (_LENGTH.pack(len(part)), part)
+        size += len(part)
+        if size >= _SLICE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _unjoined(body: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(body):
+        (length,) = _LENGTH.unpack_from(body, at)
+        at += _LENGTH.size
+        yield body[at : at + length]
+        at += length

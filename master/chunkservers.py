@@ -1,0 +1,167 @@
+"""The master's calls to chunkservers.
+
+The problem. When thousands of small files are created at once, each asks three servers to create one replica: that
+many calls would keep the master busy with nothing else. The idea is that of the group commit: while a call to a server
+is under way, what else that server should be told gathers, and travels together in the next call. One client alone does
+not wait for anybody; a thousand share a few calls.
+
+A server that does not answer is suspect from then on, until its next heartbeat.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from master.events import ChunkserverSuspected
+from master.servers import Address, Server, ServerTable
+from runtime.errors import TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.wire import chunkserver_pb2, chunkserver_pb2_grpc, common_pb2, node_pb2, node_pb2_grpc
+from runtime.world import World
+
+_ITEMS_A_CALL = 512
+_CALLS_AT_ONCE = 2
+_GONE = (Unavailable, TimedOut)
+_Item = tuple[chunkserver_pb2.Advance, "asyncio.Future[Outcome]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A replica as its server says it is: version, and length in bytes."""
+
+    version: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item: what the server now holds, or why it did not do it.
+
+    With an error, `held` says what the server has instead, as far as it said so.
+    """
+
+    held: Held
+    error: TabletopError | None = None
+
+
+class _Outbox:
+    """What one server is to be told, and how many calls to it are under way."""
+
+    def __init__(self) -> None:
+        self.items: list[_Item] = []
+        self.calls = 0
+
+
+class Chunkservers:
+    """Sends requests to chunkservers by name."""
+
+    def __init__(self, world: World, servers: ServerTable, *, call_seconds: float) -> None:
+        self.calls = 0  # AdvanceChunks calls made, for the counters
+        self.items = 0  # chunks in them
+        self._world = world
+        self._servers = servers
+        self._call_seconds = call_seconds
+        self._outboxes: dict[str, _Outbox] = {}
+
+    async def advance(self, server: str, item: chunkserver_pb2.Advance) -> Outcome:
+        """Create a replica or raise its version. Never raises: the outcome says what went wrong."""
+        outbox = self._outboxes.setdefault(server, _Outbox())
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        outbox.items.append((item, future))
+        if outbox.calls < _CALLS_AT_ONCE:
+            outbox.calls += 1
+            self._world.spawn(self._empty(server, outbox), f"advance chunks on {server}")
+        return await future
+
+    async def revoke(self, server: str, handles: list[int]) -> dict[int, Held]:
+        """End leases at their primary; returns what it holds of the chunks. Raises Unavailable, TimedOut."""
+        request = chunkserver_pb2.RevokeLeasesRequest(handles=handles)
+        stub = self._stub(server)
+        try:
+            reply = await stub.RevokeLeases(request, timeout=self._call_seconds)
+        except _GONE as error:
+            self._suspect(server, error)
+            raise
+        return {state.handle: Held(state.version, state.length) for state in reply.states}
+
+    async def clone(
+        self, destination: str, *, handle: int, version: int, source: Address, bytes_per_second: int, seconds: float
+    ) -> Held:
+        """Have `destination` copy a chunk from `source`; returns what it then holds. Raises what it raised."""
+        request = chunkserver_pb2.CloneRequest(
+            handle=handle, version=version, source=location(source), bytes_per_second=bytes_per_second
+        )
+        state = await self._stub(destination).Clone(request, timeout=seconds)
+        return Held(state.version, state.length)
+
+    async def answers(self, server: str) -> bool:
+        """Whether the server answers a trivial call, under its own name and in time; it is suspect if not."""
+        try:
+            channel = self._world.network.channel(self._address(server).control)
+            stub = node_pb2_grpc.NodeStub(channel)
+            description = await stub.Describe(node_pb2.DescribeRequest(), timeout=self._call_seconds)
+        except TabletopError as error:
+            self._suspect(server, error)
+            return False
+        return description.node == server
+
+    async def _empty(self, server: str, outbox: _Outbox) -> None:
+        try:
+            while outbox.items:
+                batch, outbox.items = outbox.items[:_ITEMS_A_CALL], outbox.items[_ITEMS_A_CALL:]
+                await self._send(server, batch)
+        finally:
+            outbox.calls -= 1
+
+    async def _send(self, server: str, batch: list[_Item]) -> None:
+        self.calls += 1
+        self.items += len(batch)
+        nothing = Held(0, 0)
+        try:
+            request = chunkserver_pb2.AdvanceChunksRequest(items=[item for item, _ in batch])
+            reply = await self._stub(server).AdvanceChunks(request, timeout=self._call_seconds)
+        except TabletopError as error:
+            if isinstance(error, _GONE):
+                self._suspect(server, error)
+            for _, future in batch:
+                _settle(future, Outcome(nothing, error))
+            return
+        results = {result.handle: result for result in reply.results}
+        for item, future in batch:
+            result = results.get(item.handle)
+            if result is None:
+                silence = Unavailable(f"{server} did not say what became of chunk {item.handle:#x}")
+                _settle(future, Outcome(nothing, silence))
+                continue
+            held = Held(result.state.version, result.state.length)
+            problem = None
+            if not result.done and held.version != item.to_version:
+                problem = error_from_wire(result.error_kind, f"{server}: {result.message}", definite=True)
+            _settle(future, Outcome(held, problem))
+
+    def _stub(self, server: str) -> "chunkserver_pb2_grpc.ChunkserverAsyncStub":
+        channel = self._world.network.channel(self._address(server).control)
+        return chunkserver_pb2_grpc.ChunkserverStub(channel)
+
+    def _address(self, server: str) -> Address:
+        found = self._servers.find(server)
+        if found is None or not found.address.control:
+            raise Unavailable(f"{server} has not registered since the master started", definite=True)
+        return found.address
+
+    def _suspect(self, server: str, error: TabletopError) -> None:
+        if self._servers.suspect(server):
+            self._world.events.emit(ChunkserverSuspected(server=server, reason=error.message))
+
+
+def location(address: Address) -> common_pb2.Location:
+    """An address on the wire."""
+    return common_pb2.Location(server=address.server, control_address=address.control, bulk_address=address.bulk)
+
+
+def locations(servers: list[Server]) -> list[common_pb2.Location]:
+    """Servers' addresses on the wire."""
+    return [location(server.address) for server in servers]
+
+
+def _settle(future: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)

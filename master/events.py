@@ -1,0 +1,220 @@
+"""What the master records of itself. Sentences are for people; fields are for programs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from runtime.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class LogReplayed(Event):
+    """The persistent state was recovered."""
+
+    sentence: ClassVar[str] = "recovered {files} files and {chunks} chunks from {records} log records; {note}"
+    records: int
+    files: int
+    chunks: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogFailed(Event):
+    """The operation log refused a record: nothing was changed."""
+
+    sentence: ClassVar[str] = "the operation log refused a record: {problem}"
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStarted(Event):
+    """The log was switched, and the state before that is being written."""
+
+    sentence: ClassVar[str] = "began checkpoint {sequence}"
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFinished(Event):
+    """The checkpoint is complete; older logs are removed."""
+
+    sentence: ClassVar[str] = "finished checkpoint {sequence} of {size} bytes"
+    sequence: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed(Event):
+    """The checkpoint could not be written; the logs it would have replaced are kept."""
+
+    sentence: ClassVar[str] = "gave up a checkpoint: {problem}"
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileCreated(Event):
+    """A client created a file."""
+
+    sentence: ClassVar[str] = "created {path} with replication goal {goal}"
+    path: str
+    goal: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileDeleted(Event):
+    """A client deleted a file or a tree; it can be read under its hidden name until it is reclaimed."""
+
+    sentence: ClassVar[str] = "deleted {path} ({files} files); kept as {hidden}"
+    path: str
+    hidden: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileReclaimed(Event):
+    """An entry is gone for good, and its chunks are orphans."""
+
+    sentence: ClassVar[str] = "reclaimed {path} and {chunks} chunks"
+    path: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRenamed(Event):
+    """A client renamed a file or directory."""
+
+    sentence: ClassVar[str] = "renamed {source} to {target}"
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCreated(Event):
+    """A chunk became part of a file."""
+
+    sentence: ClassVar[str] = "created chunk {handle:#x}, number {index} of {path}, on {servers}"
+    handle: int
+    path: str
+    index: int
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted(Event):
+    """A replica became primary."""
+
+    sentence: ClassVar[str] = "granted {primary} the lease on chunk {handle:#x}, version {version}, with {secondaries}"
+    handle: int
+    version: int
+    primary: str
+    secondaries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRevoked(Event):
+    """A lease ended before its time."""
+
+    sentence: ClassVar[str] = "ended the lease of {primary} on chunk {handle:#x}: {reason}"
+    handle: int
+    primary: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLost(Event):
+    """A replica no longer counts."""
+
+    sentence: ClassVar[str] = "lost the replica of chunk {handle:#x} on {server}: {reason}"
+    handle: int
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFound(Event):
+    """A replica counts again, or its higher version was adopted."""
+
+    sentence: ClassVar[str] = "found chunk {handle:#x} at version {version} on {server}"
+    handle: int
+    server: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageNamed(Event):
+    """A server was told that it may delete replicas."""
+
+    sentence: ClassVar[str] = "told {server} that {count} replicas are garbage"
+    server: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionReported(Event):
+    """A chunkserver found a block that does not match its checksum."""
+
+    sentence: ClassVar[str] = "{server} found block {block} of chunk {handle:#x} corrupt: {found}"
+    handle: int
+    server: str
+    block: int
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverRegistered(Event):
+    """A chunkserver reported for work with all it holds."""
+
+    sentence: ClassVar[str] = "{server} registered with {chunks} chunks"
+    server: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverSuspected(Event):
+    """A chunkserver missed heartbeats or did not answer a call."""
+
+    sentence: ClassVar[str] = "suspects {server}: {reason}"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverDied(Event):
+    """A chunkserver was silent for too long, and its replicas count as lost."""
+
+    sentence: ClassVar[str] = (
+        "gave {server} up after {silence_seconds:.1f} s of silence; {chunks} chunks lost a replica"
+    )
+    server: str
+    silence_seconds: float
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloneStarted(Event):
+    """A chunk is being copied."""
+
+    sentence: ClassVar[str] = "cloning chunk {handle:#x} from {source} to {destination}"
+    handle: int
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloneFinished(Event):
+    """The copy counts as a replica."""
+
+    sentence: ClassVar[str] = "cloned chunk {handle:#x} to {destination}; it has {replicas} of {goal} replicas"
+    handle: int
+    destination: str
+    replicas: int
+    goal: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloneFailed(Event):
+    """The copy did not come about; it will be planned again."""
+
+    sentence: ClassVar[str] = "could not clone chunk {handle:#x} to {destination}: {problem}"
+    handle: int
+    destination: str
+    problem: str

@@ -1,0 +1,201 @@
+"""What the operation log says: one record for each change of the persistent state (GFS 2.6.3).
+
+Every record is a frozen dataclass. On disk it is one byte for its kind, then its fields in order, little-endian:
+
+    int     8 bytes, unsigned
+    str     2 bytes of length, then UTF-8
+    tuple   2 bytes of count, then that many str
+
+The framing, checksums and numbers around a record are `runtime/record_log.py`'s.
+
+>>> encode(VersionConfirmed(handle=42, version=2)).hex()
+'092a000000000000000200000000000000'
+>>> decode(encode(DirectoriesMade(paths=("/a", "/a/b"), created_microseconds=7)))
+DirectoriesMade(paths=('/a', '/a/b'), created_microseconds=7)
+
+Invariant: a kind's number and fields never change their meaning. A new need gets a new kind, and `FORMAT` rises, so
+that an older program refuses the log instead of misreading it.
+"""
+
+import struct
+from dataclasses import dataclass, fields
+
+from runtime.errors import Corrupted, IncompatibleFormat
+
+FORMAT = 1
+_INT = struct.Struct("<Q")
+_LENGTH = struct.Struct("<H")
+
+
+@dataclass(frozen=True, slots=True)
+class LogOpened:
+    """The first record of every log file: which format it is in, and whose it is."""
+
+    format: int
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileCreated:
+    """A file, without chunks."""
+
+    path: str
+    goal: int
+    created_microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoriesMade:
+    """Directories, outermost first."""
+
+    paths: tuple[str, ...]
+    created_microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryMoved:
+    """A rename; or a deletion, to a hidden name; or an undeletion, from one (GFS 4.4).
+
+    `replaced` is the hidden name for a file that stood at the target, empty if none did.
+    """
+
+    source: str
+    target: str
+    replaced: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRemoved:
+    """An entry and all below it are forgotten; their chunks become orphans."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlesReserved:
+    """Handles below `limit` may have been sent to chunkservers: after a restart, begin there."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkAllocated:
+    """A chunk became the `index`-th of a file; its replicas exist."""
+
+    path: str
+    index: int
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionAttempted:
+    """`version` is about to be sent to replicas of the chunk, and must never be used again (GFS 4.5)."""
+
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionConfirmed:
+    """Replicas with a lower version are stale from here on."""
+
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerJoined:
+    """A chunkserver of a new name registered. What it holds is never logged (GFS 2.6.2)."""
+
+    server: str
+
+
+Record = (
+    LogOpened
+    | FileCreated
+    | DirectoriesMade
+    | EntryMoved
+    | EntryRemoved
+    | HandlesReserved
+    | ChunkAllocated
+    | VersionAttempted
+    | VersionConfirmed
+    | ServerJoined
+)
+
+KINDS: dict[int, type[Record]] = {
+    1: LogOpened,
+    2: FileCreated,
+    3: DirectoriesMade,
+    4: EntryMoved,
+    5: EntryRemoved,
+    6: HandlesReserved,
+    7: ChunkAllocated,
+    8: VersionAttempted,
+    9: VersionConfirmed,
+    10: ServerJoined,
+}
+_NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
+_FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}
+
+
+def encode(record: Record) -> bytes:
+    """The record's bytes."""
+    parts = [bytes((_NUMBERS[type(record)],))]
+    for name, _ in _FIELDS[type(record)]:
+        value = getattr(record, name)
+        if isinstance(value, int):
+            parts.append(_INT.pack(value))
+        elif isinstance(value, str):
+            parts.append(_text(value))
+        else:
+            parts.append(_LENGTH.pack(len(value)))
+            parts.extend(map(_text, value))
+    return b"".join(parts)
+
+
+def decode(payload: bytes) -> Record:
+    """The record in these bytes. Raises IncompatibleFormat (an unknown kind) or Corrupted (not its shape)."""
+    kind = KINDS.get(payload[0]) if payload else None
+    if kind is None:
+        found = f"kind {payload[0]}" if payload else "nothing"
+        raise IncompatibleFormat(f"found a record of {found}, this program knows kinds 1 to {max(KINDS)}; update it")
+    at = 1
+    values: list[int | str | tuple[str, ...]] = []
+    try:
+        for _, field_type in _FIELDS[kind]:
+            if field_type is int:
+                values.append(_INT.unpack_from(payload, at)[0])
+                at += _INT.size
+            elif field_type is str:
+                text, at = _read_text(payload, at)
+                values.append(text)
+            else:
+                (count,) = _LENGTH.unpack_from(payload, at)
+                at += _LENGTH.size
+                texts = []
+                for _ in range(count):
+                    text, at = _read_text(payload, at)
+                    texts.append(text)
+                values.append(tuple(texts))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise Corrupted(f"a {kind.__name__} record of {len(payload)} bytes is malformed: {error}") from error
+    if at != len(payload):
+        raise Corrupted(f"a {kind.__name__} record has {len(payload)} bytes, expected {at}")
+    make: type = kind
+    record: Record = make(*values)
+    return record
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return _LENGTH.pack(len(encoded)) + encoded
+
+
+def _read_text(payload: bytes, at: int) -> tuple[str, int]:
+    (length,) = _LENGTH.unpack_from(payload, at)
+    start = at + _LENGTH.size
+    if start + length > len(payload):
+        raise Corrupted(f"a text of {length} bytes at {start} in a record of {len(payload)} bytes")
+    return payload[start : start + length].decode(), start + length

@@ -1,0 +1,95 @@
+"""The master as a server: wiring, start and stop."""
+
+import asyncio
+
+from master.core import Core
+from master.granting import Granting
+from master.repair import Repair
+from master.reporting import Reporting
+from master.service import MasterService, RegistryService
+from master.settings import MasterSettings
+from runtime.events import NodeStarted, NodeStopped
+from runtime.node import NodeService
+from runtime.wire import master_pb2_grpc, node_pb2_grpc
+from runtime.world import RpcServer, World
+
+_GRACE_SECONDS = 1.0
+
+
+class MasterServer:
+    """One master. `start` returns when it serves; its log and checkpoints lie in the world's disk, in `log/`."""
+
+    bulk_address = ""  # A master moves no file data.
+
+    def __init__(self, world: World, settings: MasterSettings) -> None:
+        self.core = Core(world, settings)
+        self.granting = Granting(self.core)
+        self.repair = Repair(self.core)
+        self.reporting = Reporting(self.core)
+        self._world = world
+        self._settings = settings
+        self._rpc: RpcServer | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._shutdown = asyncio.Event()
+
+    @property
+    def control_address(self) -> str:
+        """Where it is reached; final once it serves."""
+        return self._rpc.address if self._rpc else self._settings.control_address
+
+    async def start(self) -> None:
+        """Recover and serve. Raises Corrupted, IncompatibleFormat, Conflict (folder or port in use), DiskFailure."""
+        await self._world.disk.lock("")
+        await self.core.recover()
+        rpc = self._world.network.rpc_server(self._settings.control_address)
+        service = MasterService(self.core, self.granting, self.repair)
+        master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
+        registry = RegistryService(self.core, self.reporting)
+        master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)
+        node = NodeService(
+            self._world,
+            role="master",
+            cluster=self._settings.cluster,
+            control_address=lambda: self.control_address,
+            counters=self.counters,
+            stop=self._shutdown.set,
+        )
+        node_pb2_grpc.add_NodeServicer_to_server(node, rpc.registrar)
+        await rpc.start()
+        self._rpc = rpc
+        self._loops = [
+            self._world.spawn(self.repair.watch_clock(), "watch the clock"),
+            self._world.spawn(self.repair.mend_chunks(), "mend chunks"),
+            self._world.spawn(self.repair.scan_names(), "scan names"),
+        ]
+        self._world.events.emit(NodeStarted(role="master"))
+
+    async def wait_for_shutdown(self) -> None:
+        """Return when somebody has called Shutdown."""
+        await self._shutdown.wait()
+
+    async def stop(self) -> None:
+        """Stop serving, finish what was begun, close the log."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._rpc is not None:
+            await self._rpc.stop(_GRACE_SECONDS)
+        await self.core.drain()
+        await self.core.log.close()
+        self._world.events.emit(NodeStopped())
+
+    def counters(self) -> dict[str, int]:
+        """What it counted since its start, for Describe."""
+        core = self.core
+        return {
+            "log_records": core.log.next_sequence - 1,
+            "log_bytes": core.log.log_bytes,
+            "log_syncs": core.log.syncs,
+            "advance_calls": core.calls.calls,
+            "advance_items": core.calls.items,
+            "files": core.state.namespace.files,
+            "chunks": len(core.state.chunks),
+            "leases": len(core.leases),
+            "clones_running": self.repair.clones_running,
+        }

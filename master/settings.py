@@ -1,0 +1,104 @@
+"""How a master is set up.
+
+>>> MasterSettings.from_dict({"cluster": "desk", "lease_seconds": 5}).lease_seconds
+5.0
+>>> MasterSettings.from_dict({"lease_second": 5})
+Traceback (most recent call last):
+...
+runtime.errors.InvalidRequest: the master's settings have no field 'lease_second'; did you mean 'lease_seconds'?
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import InvalidRequest, shown
+
+LARGEST_GOAL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """Sizes are bytes, times are seconds. The defaults are the paper's where it names one."""
+
+    cluster: str = "tabletop"
+    control_address: str = "127.0.0.1:0"
+    chunk_bytes: int = 64 * 1024 * 1024  # GFS 2.5
+    replication_goal: int = 3  # GFS 2.3: for files that do not ask for another
+    lease_seconds: float = 60.0  # GFS 3.1
+    heartbeat_seconds: float = 1.0
+    suspect_after_seconds: float = 2.5
+    dead_after_seconds: float = 5.0
+    # After a restart, how long a chunk without any known replica is "not known yet" rather than lost.
+    settling_seconds: float = 5.0
+    reserve_bytes: int = 16 * 1024 * 1024  # a server with less free space gets no new replica
+    call_seconds: float = 2.0  # how long a chunkserver may take to answer a small request
+    checkpoint_log_bytes: int = 16 * 1024 * 1024
+    kept_checkpoints: int = 2
+    trash_grace_seconds: float = 3 * 24 * 3600.0  # GFS 4.4
+    namespace_scan_seconds: float = 10.0
+    clones_at_once: int = 8
+    clones_per_server: int = 2
+    clone_bytes_per_second: int = 0  # the destination's throttle (GFS 4.3); 0: none
+    clone_seconds: float = 600.0  # how long one clone may take
+    repair_seconds: float = 0.5  # between looks for chunks that need a clone
+    lease_wait_seconds: float = 10.0  # how long FindLeaseHolder waits for a lease to run out before it says: try again
+    read_ahead_chunks: int = 4  # further chunks told to a reader (GFS 2.7.1)
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest for values that can never work."""
+        _require(0 < self.chunk_bytes < 2**32, "chunk_bytes", self.chunk_bytes, "between 1 and 4 GiB - 1")
+        _require(
+            1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", self.replication_goal, "between 1 and 100"
+        )
+        positive = ("lease_seconds", "heartbeat_seconds", "call_seconds", "clone_seconds", "repair_seconds")
+        for name in (*positive, "namespace_scan_seconds", "clones_at_once", "clones_per_server"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in (
+            "trash_grace_seconds",
+            "clone_bytes_per_second",
+            "settling_seconds",
+            "read_ahead_chunks",
+            "reserve_bytes",
+        ):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.kept_checkpoints >= 1, "kept_checkpoints", self.kept_checkpoints, "1 or more")
+        _require(self.checkpoint_log_bytes >= 1024, "checkpoint_log_bytes", self.checkpoint_log_bytes, "1024 or more")
+        _require(
+            self.heartbeat_seconds <= self.suspect_after_seconds <= self.dead_after_seconds,
+            "suspect_after_seconds",
+            self.suspect_after_seconds,
+            f"between heartbeat_seconds ({self.heartbeat_seconds}) and dead_after_seconds ({self.dead_after_seconds})",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object of the settings."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "MasterSettings":
+        """The settings that `to_dict` wrote. Raises InvalidRequest for an unknown field or a value of a wrong type."""
+        types = {field.name: field.type for field in dataclasses.fields(cls)}
+        checked: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in types:
+                near = difflib.get_close_matches(name, types, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types)}"
+                raise InvalidRequest(f"the master's settings have no field {shown(name)}{hint}")
+            expected = types[name]
+            if expected is float and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            if not isinstance(value, expected if isinstance(expected, type) else object) or isinstance(value, bool):
+                wanted = getattr(expected, "__name__", str(expected))
+                raise InvalidRequest(
+                    f"the master's setting {name} is {value!r} ({type(value).__name__}), expected {wanted}"
+                )
+            checked[name] = value
+        return cls(**checked)
+
+
+def _require(holds: bool, name: str, found: object, expected: str) -> None:
+    if not holds:
+        raise InvalidRequest(f"the master's setting {name} is {found}, expected {expected}")

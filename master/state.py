@@ -1,0 +1,168 @@
+"""Everything that survives a restart of the master, and the one way in which it changes (GFS 2.6).
+
+The problem. After a crash the log is replayed, and must lead to the same state as the one that clients were told of.
+If the running master changed its tables in one place and replayed records in another, the two would drift apart.
+
+The idea. `MasterState.apply(record)` is the only thing that changes the persistent state, at run time and in recovery
+alike. It is pure (no clock, no chance, no waiting) and cannot refuse: whatever may go wrong was checked before the
+record was written.
+
+Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
+if its file has a hidden name; (3) handles lie below the reserved limit; (4) hidden names carry stamps up to the last.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from master import paths
+from master.chunk_table import ChunkTable
+from master.namespace import DirectoryEntry, Namespace
+from master.prefix_table import PrefixTable
+from master.records import (
+    ChunkAllocated,
+    DirectoriesMade,
+    EntryMoved,
+    EntryRemoved,
+    FileCreated,
+    HandlesReserved,
+    LogOpened,
+    Record,
+    ServerJoined,
+    VersionAttempted,
+    VersionConfirmed,
+)
+from runtime.errors import Corrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The small facts of a snapshot."""
+
+    files: int
+    directories: int
+    hidden_files: int
+    handle_limit: int
+    last_stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The persistent state at one moment. Immutable parts are shared with the living state, so taking one is quick."""
+
+    totals: Totals
+    servers: tuple[str, ...]
+    leaves: list[bytes]
+    segments: list[bytes]
+    attempted: dict[int, int]
+
+
+class MasterState:
+    """The persistent state, and beside it the soft facts that live in the same chunk table."""
+
+    def __init__(self) -> None:
+        self.namespace = Namespace()
+        self.chunks = ChunkTable()
+        self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
+        self.handle_limit = self.chunks.next_handle
+        self.last_stamp = 0
+
+    def apply(self, record: Record) -> list[int]:
+        """Change the state as the record says; returns the handles of chunks that were forgotten."""
+        match record:
+            case FileCreated():
+                self.namespace.create(record.path, goal=record.goal, created_microseconds=record.created_microseconds)
+            case DirectoriesMade():
+                for path in record.paths:
+                    self.namespace.make_directory(path, created_microseconds=record.created_microseconds)
+            case EntryMoved():
+                if record.replaced:
+                    self._move(record.target, record.replaced)
+                self._move(record.source, record.target)
+            case EntryRemoved():
+                forgotten = self.namespace.remove(record.path)
+                for handle in forgotten:
+                    self.chunks.forget(handle)
+                return forgotten
+            case HandlesReserved():
+                self.handle_limit = max(self.handle_limit, record.limit)
+            case ChunkAllocated():
+                goal = self.namespace.file(record.path).goal
+                self.namespace.append_chunk(record.path, record.handle)
+                self.chunks.create(record.handle, goal=goal, version=record.version)
+            case VersionAttempted():
+                if record.handle in self.chunks:
+                    self.chunks.attempt(record.handle, record.version)
+            case VersionConfirmed():
+                if record.handle in self.chunks and record.version > self.chunks.version(record.handle):
+                    self.chunks.confirm(record.handle, record.version)
+            case ServerJoined():
+                self.servers[record.server] = None
+            case LogOpened():
+                pass
+        return []
+
+    def finish_recovery(self) -> None:
+        """After the last record: no handle that may have been sent out is given again."""
+        self.chunks.next_handle = max(self.chunks.next_handle, self.handle_limit)
+
+    def unused_stamp(self, now_microseconds: int) -> int:
+        """A moment for a hidden name that no other has: now, or just behind the last. (Replay repeats the names.)"""
+        self.last_stamp = max(now_microseconds, self.last_stamp + 1)
+        return self.last_stamp
+
+    def snapshot(self) -> Snapshot:
+        """The state as of now; later changes do not show in it."""
+        names = self.namespace
+        totals = Totals(names.files, names.directories, names.hidden_files, self.handle_limit, self.last_stamp)
+        segments, attempted = self.chunks.snapshot()
+        return Snapshot(totals, tuple(self.servers), names.table.snapshot(), segments, attempted)
+
+    @classmethod
+    def restored(
+        cls,
+        totals: Totals,
+        servers: Iterable[str],
+        leaves: Iterable[bytes],
+        segments: Iterable[bytes],
+        attempted: dict[int, int],
+    ) -> "MasterState":
+        """The state that a snapshot was taken of. Raises Corrupted if the parts do not fit together."""
+        state = cls()
+        state.namespace = Namespace(PrefixTable.from_leaves(leaves))
+        state.namespace.files = totals.files
+        state.namespace.directories = totals.directories
+        state.namespace.hidden_files = totals.hidden_files
+        if not isinstance(state.namespace.find("/"), DirectoryEntry):
+            raise Corrupted("the namespace in a checkpoint has no root directory")
+        for segment in segments:
+            state.chunks.load_segment(segment)
+        state.chunks.load_attempted(attempted)
+        state.chunks.next_handle = state.handle_limit = totals.handle_limit
+        state.servers = dict.fromkeys(servers)
+        state.last_stamp = totals.last_stamp
+        return state
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if a stated invariant does not hold. Reads everything."""
+        self.namespace.check_invariants()
+        self.chunks.check_invariants()
+        owned: set[int] = set()
+        for path, file in self.namespace.files_in("/"):
+            for handle in file.handles:
+                assert handle not in owned, f"chunk {handle:#x} belongs to two files"
+                owned.add(handle)
+                chunk = self.chunks.chunk(handle)
+                assert chunk.goal == file.goal, f"chunk {handle:#x} of {path} has goal {chunk.goal}"
+                assert chunk.is_deleted == paths.is_hidden(path), f"chunk {handle:#x} of {path}: wrong deleted mark"
+                assert handle < self.handle_limit
+            assert not paths.is_hidden(path) or paths.deleted_at(path.split("/", 3)[2]) <= self.last_stamp
+        assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
+
+    def _move(self, source: str, target: str) -> None:
+        if paths.is_hidden(target):
+            self.last_stamp = max(self.last_stamp, paths.deleted_at(target))
+        if paths.is_hidden(source) != paths.is_hidden(target):
+            for _, file in self.namespace.files_in(source):
+                for handle in file.handles:
+                    self.chunks.set_deleted(handle, paths.is_hidden(target))
+        self.namespace.move(source, target)

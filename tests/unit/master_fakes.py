@@ -1,0 +1,535 @@
+"""A small world in virtual time, and chunkservers that only pretend, to test the master with.
+
+The whole master runs, over its real contracts; messages are serialised. What is left out: chunkservers store no bytes,
+only versions and lengths. Time is the loop's own and jumps to the next timer, so a minute costs nothing.
+
+    with Scene() as scene:
+        scene.run(story(scene))
+"""
+
+import asyncio
+import contextlib
+import random
+import selectors
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from master.server import MasterServer
+from master.settings import MasterSettings
+from runtime.errors import AlreadyExists, NotFound, StaleVersion, TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.events import EventLog, MemorySink
+from runtime.node import NodeService
+from runtime.wire import chunkserver_pb2, chunkserver_pb2_grpc, common_pb2, master_pb2, master_pb2_grpc, node_pb2_grpc
+from runtime.world import DiskUsage
+
+CALL_SECONDS = 0.001
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Time stands still while anything runs, and then jumps to the next timer."""
+
+    def __init__(self) -> None:
+        loop = self
+
+        class Selector(selectors.SelectSelector):
+            def select(self, timeout: float | None = None) -> Any:
+                if timeout is None:
+                    raise RuntimeError("nothing is left to happen: a deadlock")
+                loop.seconds += max(0.0, timeout)
+                return super().select(0)
+
+        self.seconds = 1000.0
+        super().__init__(Selector())
+
+    def time(self) -> float:
+        return self.seconds
+
+
+class MemoryFile:
+    def __init__(self, disk: "MemoryDisk", path: str) -> None:
+        self.disk, self.path = disk, path
+
+    @property
+    def data(self) -> bytearray:
+        return self.disk.files[self.path]
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        return bytes(self.data[offset : offset + count])
+
+    async def append(self, data: Any) -> int:
+        offset = len(self.data)
+        if self.disk.fail_writes is not None:
+            self.data.extend(bytes(data)[: len(data) // 2])
+            raise self.disk.fail_writes
+        self.data.extend(data)
+        return offset
+
+    async def truncate(self, size: int) -> None:
+        if self.disk.fail_writes is not None:
+            raise self.disk.fail_writes
+        del self.data[size:]
+
+    async def size(self) -> int:
+        return len(self.data)
+
+    async def sync(self) -> None:
+        await asyncio.sleep(0.0001)
+        if self.disk.fail_syncs is not None:
+            raise self.disk.fail_syncs
+        self.disk.synced[self.path] = bytes(self.data)
+
+    async def close(self) -> None:
+        pass
+
+
+class MemoryDisk:
+    """Files in memory. What was not synced is in `files` and not in `synced`; names are durable at once."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytearray] = {}
+        self.synced: dict[str, bytes] = {}
+        self.fail_writes: TabletopError | None = None
+        self.fail_syncs: TabletopError | None = None
+
+    def after_power_cut(self) -> "MemoryDisk":
+        disk = MemoryDisk()
+        disk.synced = {path: self.synced.get(path, b"") for path in self.files}
+        disk.files = {path: bytearray(data) for path, data in disk.synced.items()}
+        return disk
+
+    async def lock(self, path: str) -> None:
+        pass
+
+    async def open(self, path: str, mode: str) -> MemoryFile:
+        if mode in ("read", "update") and path not in self.files:
+            raise NotFound(f"no file {path}")
+        if mode == "create" and path in self.files:
+            raise AlreadyExists(path)
+        if mode in ("replace", "create"):
+            if self.fail_writes is not None:
+                raise self.fail_writes
+            self.files[path] = bytearray()
+            self.synced[path] = b""
+        return MemoryFile(self, path)
+
+    async def make_directory(self, path: str) -> None:
+        pass
+
+    async def rename(self, source: str, target: str) -> None:
+        self.files[target] = self.files.pop(source)
+        self.synced[target] = self.synced.pop(source)
+
+    async def remove(self, path: str) -> None:
+        del self.files[path], self.synced[path]
+
+    async def list(self, path: str = "") -> list[str]:
+        return sorted(name.removeprefix(path + "/") for name in self.files if name.startswith(path + "/"))
+
+    async def sync_directory(self, path: str = "") -> None:
+        pass
+
+    async def usage(self) -> DiskUsage:
+        return DiskUsage(10**9, 10**9)
+
+
+class Switchboard:
+    """Who listens where, and whom nobody can reach."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, dict[str, Any]] = {}
+        self.silent: list[str] = []  # addresses that take calls and never answer
+        self.next_port = 1
+
+
+class Registrar:
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        pass
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        self.handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+
+
+class MiniServer:
+    def __init__(self, board: Switchboard, address: str) -> None:
+        if address.endswith(":0"):
+            address = f"node:{board.next_port}"
+            board.next_port += 1
+        self.address = address
+        self.registrar: Any = Registrar()
+        self.board = board
+
+    async def start(self) -> None:
+        self.board.handlers[self.address] = self.registrar.handlers
+
+    async def stop(self, grace_seconds: float) -> None:
+        self.board.handlers.pop(self.address, None)
+
+
+class MiniChannel:
+    def __init__(self, board: Switchboard, address: str) -> None:
+        self.board, self.address = board, address
+
+    def _handler(self, path: str) -> Any:
+        handlers = self.board.handlers.get(self.address)
+        if handlers is None:
+            raise Unavailable(f"{self.address} refused the connection", definite=True)
+        return handlers[path]
+
+    def unary_unary(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
+        async def call(request: Any, *, timeout: float = 30.0) -> Any:
+            try:
+                async with asyncio.timeout(timeout):
+                    await asyncio.sleep(CALL_SECONDS)
+                    handler = self._handler(path)
+                    while self.address in self.board.silent:
+                        await asyncio.sleep(timeout)
+                    received = handler.request_deserializer(request_serializer(request))
+                    context = SimpleNamespace(time_remaining=lambda: timeout)
+                    task = asyncio.ensure_future(handler.unary_unary(received, context))
+                    try:
+                        reply = await asyncio.shield(task)
+                    except asyncio.CancelledError:
+                        task.cancel()
+                        raise
+                    return response_deserializer(handler.response_serializer(reply))
+            except TimeoutError:
+                raise TimedOut(f"{path} at {self.address}: no answer in {timeout} s") from None
+            except TabletopError as error:
+                raise error_from_wire(type(error).__name__, error.message, definite=error.definite) from None
+
+        return call
+
+    def unary_stream(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
+        async def call(request: Any, *, timeout: float = 30.0) -> AsyncIterator[Any]:
+            handler = self._handler(path)
+            async for reply in handler.unary_stream(request, SimpleNamespace(time_remaining=lambda: timeout)):
+                yield response_deserializer(handler.response_serializer(reply))
+
+        return call
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **options: None
+
+
+class MiniWorld:
+    """One node's world."""
+
+    def __init__(self, node: str, board: Switchboard, disk: MemoryDisk, sink: MemorySink) -> None:
+        self.node, self.disk, self.board = node, disk, board
+        self.random = random.Random(node)
+        self.clock = SimpleNamespace(
+            now=lambda: asyncio.get_running_loop().time(),
+            wall_microseconds=self._wall,
+            sleep=asyncio.sleep,
+        )
+        self.network = SimpleNamespace(
+            channel=lambda address: MiniChannel(board, address), rpc_server=lambda address: MiniServer(board, address)
+        )
+        self.events = EventLog(node, sink, self._wall)
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def _wall(self) -> int:
+        return 1_700_000_000_000_000 + int(asyncio.get_event_loop_policy().get_event_loop().time() * 1e6)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self.tasks.append(task)
+        return task
+
+    async def breathe(self) -> None:
+        await asyncio.sleep(0)
+
+    def resident_bytes(self) -> int:
+        return 0
+
+    def process_id(self) -> int:
+        return 0
+
+    def kill(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+
+
+class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
+    """Holds versions and lengths. `mishaps` are errors for the next items that it is told to advance."""
+
+    def __init__(self, scene: "Scene", name: str, *, rack: str = "", free: int = 900 * 2**20) -> None:
+        self.scene, self.name, self.rack, self.free = scene, name, rack, free
+        self.total = 1000 * 2**20
+        self.chunks: dict[int, tuple[int, int]] = {}
+        self.leases: dict[int, tuple[int, float, tuple[str, ...]]] = {}  # version, end, secondaries
+        self.deleted: list[int] = []
+        self.changed: list[int] = []
+        self.extend: list[int] = []
+        self.mishaps: list[TabletopError | None] = []
+        self.after_mishaps: list[TabletopError | None] = []
+        self.clones: list[Any] = []
+        self.clone_seconds = 0.05
+        self.incarnation = 0
+        self.beating = True
+        self.obeys_garbage = True
+
+    async def start(self, address: str = "any:0") -> None:
+        self.incarnation += 1
+        self.leases.clear()
+        self.world = MiniWorld(self.name, self.scene.board, MemoryDisk(), self.scene.sink)
+        self.rpc = MiniServer(self.scene.board, address)
+        chunkserver_pb2_grpc.add_ChunkserverServicer_to_server(self, self.rpc.registrar)
+        node = NodeService(self.world, role="chunkserver", cluster="t", control_address=lambda: self.rpc.address)
+        node_pb2_grpc.add_NodeServicer_to_server(node, self.rpc.registrar)
+        await self.rpc.start()
+        self.world.spawn(self._live(), "live")
+
+    async def kill(self) -> None:
+        self.world.kill()
+        await self.rpc.stop(0)
+
+    def silence(self, *, beating: bool = False) -> None:
+        """Neither answer nor (unless said so) send heartbeats, like a paused process."""
+        self.scene.board.silent.append(self.rpc.address)
+        self.beating = beating
+
+    def speak(self) -> None:
+        self.scene.board.silent.remove(self.rpc.address)
+        self.beating = True
+
+    def state(self, handle: int) -> common_pb2.ChunkState:
+        version, length = self.chunks.get(handle, (0, 0))
+        return common_pb2.ChunkState(handle=handle, version=version, length=length)
+
+    def write(self, handle: int, length: int) -> None:
+        """Pretend that a mutation made the replica so long."""
+        self.chunks[handle] = (self.chunks[handle][0], length)
+        self.changed.append(handle)
+
+    async def _live(self) -> None:
+        while True:
+            with contextlib.suppress(TabletopError):
+                await self._register()
+                while await self._beat():
+                    await asyncio.sleep(self.scene.settings.heartbeat_seconds)
+            await asyncio.sleep(0.1)
+
+    async def _register(self) -> None:
+        request = master_pb2.RegisterRequest(
+            location=common_pb2.Location(server=self.name, control_address=self.rpc.address, bulk_address="bulk:1"),
+            incarnation=self.incarnation,
+            rack=self.rack,
+            disk_total_bytes=self.total,
+            disk_free_bytes=self.free,
+            chunks=[self.state(handle) for handle in sorted(self.chunks)],
+        )
+        reply = await self.scene.registry.Register(request, timeout=5)
+        self._delete(reply.garbage)
+
+    async def _beat(self) -> bool:
+        while not self.beating:
+            await asyncio.sleep(0.05)
+        sent = asyncio.get_running_loop().time()
+        deleted, changed = self.deleted, self.changed
+        self.deleted, self.changed = [], []
+        reply = await self.scene.registry.Heartbeat(
+            master_pb2.HeartbeatRequest(
+                server=self.name,
+                incarnation=self.incarnation,
+                disk_total_bytes=self.total,
+                disk_free_bytes=self.free,
+                deleted=deleted,
+                changed=[self.state(handle) for handle in changed if handle in self.chunks],
+                sample=[self.state(handle) for handle in sorted(self.chunks)],
+                extend=[self.state(handle) for handle in self.extend],
+            ),
+            timeout=5,
+        )
+        self._delete(reply.garbage)
+        for item in reply.extensions:
+            version, _, secondaries = self.leases[item.handle]
+            self.leases[item.handle] = (version, sent + item.milliseconds / 1000, secondaries)
+        return bool(reply.known)
+
+    def _delete(self, garbage: Any) -> None:
+        for handle in garbage:
+            if self.obeys_garbage and self.chunks.pop(handle, None) is not None:
+                self.deleted.append(handle)
+
+    async def AdvanceChunks(self, request: Any, context: Any) -> Any:
+        return chunkserver_pb2.AdvanceChunksReply(results=[self._advance(item) for item in request.items])
+
+    def _advance(self, item: Any) -> Any:
+        try:
+            _raise_next(self.mishaps)
+            held = self.chunks.get(item.handle, (0, 0))
+            if held[0] != item.from_version:
+                raise StaleVersion(f"{self.name} holds version {held[0]}, not {item.from_version}")
+            self.chunks[item.handle] = (item.to_version, held[1])
+            self.leases.pop(item.handle, None)
+            if item.lease_milliseconds:
+                end = asyncio.get_running_loop().time() + item.lease_milliseconds / 1000
+                self.leases[item.handle] = (item.to_version, end, tuple(peer.server for peer in item.secondaries))
+            _raise_next(self.after_mishaps)
+        except TabletopError as error:
+            return chunkserver_pb2.AdvanceResult(
+                handle=item.handle,
+                state=self.state(item.handle),
+                error_kind=type(error).__name__,
+                message=error.message,
+            )
+        return chunkserver_pb2.AdvanceResult(handle=item.handle, done=True, state=self.state(item.handle))
+
+    async def RevokeLeases(self, request: Any, context: Any) -> Any:
+        for handle in request.handles:
+            self.leases.pop(handle, None)
+        return chunkserver_pb2.RevokeLeasesReply(states=[self.state(handle) for handle in request.handles])
+
+    async def Clone(self, request: Any, context: Any) -> Any:
+        self.clones.append(request)
+        await asyncio.sleep(self.clone_seconds)
+        _raise_next(self.mishaps)
+        version, length = self.scene.chunkservers[request.source.server].chunks[request.handle]
+        if version != request.version:
+            raise StaleVersion(f"the source has version {version}")
+        self.chunks[request.handle] = (version, length)
+        return self.state(request.handle)
+
+    async def Write(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def GetChunkStates(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def Apply(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+def _raise_next(mishaps: list[TabletopError | None]) -> None:
+    if mishaps and (error := mishaps.pop(0)) is not None:
+        raise error
+
+
+class Scene:
+    """A master, its chunkservers and a client's stubs, in a loop of their own."""
+
+    def __init__(self, *, chunkservers: int = 4, **settings: Any) -> None:
+        self.settings = MasterSettings(control_address="master:1", **settings)
+        self.board = Switchboard()
+        self.sink = MemorySink()
+        self.disk = MemoryDisk()
+        self.names = [f"cs{number}" for number in range(1, chunkservers + 1)]
+        self.chunkservers: dict[str, FakeChunkserver] = {}
+        self.racks: dict[str, str] = {}
+        channel: Any = MiniChannel(self.board, "master:1")
+        self.master: Any = master_pb2_grpc.MasterStub(channel)
+        self.registry: Any = master_pb2_grpc.ChunkserverRegistryStub(channel)
+        self.server: MasterServer
+
+    def play(self, story: Callable[["Scene"], Awaitable[None]]) -> None:
+        """Run a story to its end, then look whether every invariant holds."""
+
+        async def whole() -> None:
+            async with asyncio.timeout(3600):
+                await self.start_master()
+                for name in self.names:
+                    self.chunkservers[name] = FakeChunkserver(self, name, rack=self.racks.get(name, ""))
+                    await self.chunkservers[name].start()
+                await self.until(lambda: len(self.server.core.servers.alive()) == len(self.names))
+                await story(self)
+                self.server.core.check_invariants()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+        loop = VirtualLoop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(whole())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+        assert [record.event for record in self.sink.records if type(record.event).__name__ == "TaskFailed"] == []
+
+    async def start_master(self, disk: MemoryDisk | None = None) -> None:
+        self.disk = disk or self.disk
+        self.world = MiniWorld("master", self.board, self.disk, self.sink)
+        world: Any = self.world
+        self.server = MasterServer(world, self.settings)
+        await self.server.start()
+
+    async def kill_master(self) -> None:
+        """No good-bye: whatever was not synced is as good as lost."""
+        self.board.handlers.pop("master:1", None)
+        self.world.kill()
+        self.disk = self.disk.after_power_cut()
+
+    async def restart_master(self) -> None:
+        await self.kill_master()
+        await self.start_master()
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 200.0) -> None:
+        """Let time pass until the condition holds."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not condition():
+            assert asyncio.get_running_loop().time() < deadline, "it did not come to pass"
+            await asyncio.sleep(0.01)
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    # A client's words
+
+    async def create(self, path: str, goal: int = 3) -> Any:
+        return await self.master.Create(master_pb2.CreateRequest(path=path, replication_goal=goal), timeout=30)
+
+    async def lease(self, path: str, index: int = 0, *, suspect: str = "", timeout: float = 30.0) -> Any:
+        request = master_pb2.FindLeaseHolderRequest(path=path, index=index, allocate=True, suspect=suspect)
+        return await self.master.FindLeaseHolder(request, timeout=timeout)
+
+    async def where(self, path: str, first: int = 0, count: int = 1) -> Any:
+        request = master_pb2.FindLocationsRequest(path=path, first_index=first, count=count)
+        return await self.master.FindLocations(request, timeout=30)
+
+    async def stat(self, path: str) -> Any:
+        return await self.master.Stat(master_pb2.StatRequest(path=path), timeout=30)
+
+    async def delete(self, path: str, **options: Any) -> Any:
+        return await self.master.Delete(master_pb2.DeleteRequest(path=path, **options), timeout=30)
+
+    async def rename(self, source: str, target: str, **options: Any) -> Any:
+        return await self.master.Rename(master_pb2.RenameRequest(source=source, target=target, **options), timeout=30)
+
+    async def make_directory(self, path: str, **options: Any) -> Any:
+        return await self.master.MakeDirectory(master_pb2.MakeDirectoryRequest(path=path, **options), timeout=30)
+
+    async def listed(self, path: str, *, recursive: bool = False) -> list[str]:
+        replies = self.master.List(master_pb2.ListRequest(path=path, recursive=recursive), timeout=30)
+        return [entry.path async for reply in replies for entry in reply.entries]
+
+    async def status(self, *, chunks: bool = False) -> Any:
+        return await self.master.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=30)
+
+    def replicas(self, handle: int) -> tuple[str, ...]:
+        return self.server.core.state.chunks.replicas(handle)
+
+    def holders(self, handle: int) -> list[str]:
+        """Servers that really have the chunk, whatever the master thinks."""
+        return [name for name, server in self.chunkservers.items() if handle in server.chunks]
+
+    def events(self, kind: str) -> list[Any]:
+        return [record.event for record in self.sink.records if type(record.event).__name__ == kind]
+
+
+def fingerprint(server: MasterServer) -> tuple[Any, ...]:
+    """The persistent state, comparable."""
+    snapshot = server.core.state.snapshot()
+    table = [item for leaf in snapshot.leaves for item in _unpacked(leaf)]
+    totals = snapshot.totals
+    return (totals, snapshot.servers, table, snapshot.segments, snapshot.attempted)
+
+
+def _unpacked(leaf: bytes) -> Iterator[tuple[bytes, bytes]]:
+    from master.prefix_table import unpack
+
+    keys, values = unpack(leaf)
+    return zip(keys, values, strict=True)
