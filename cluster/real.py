@@ -348,7 +348,10 @@ def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
     """Why a program that was started ended before it served."""
     failure = folder.read_failure()
     if failure is None:
-        return InternalError(f"{folder.name} ended with exit code {exit_code} before it served; its log: {folder.log}")
+        words = folder.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
+        return InternalError(
+            f"{folder.name} ended with exit code {exit_code} before it served; its last words: {words[-1]}"
+        )
     kind, message = failure
     return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
 

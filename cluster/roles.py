@@ -1,13 +1,12 @@
 """From a cluster's settings to the settings of each node, and from those to a server: the same in both worlds."""
 
-import dataclasses
 from typing import Any, Protocol
 
 from chunkserver.server import ChunkserverServer
-from chunkserver.settings import ChunkserverSettings
-from master.server import MasterServer
 
+from chunkserver.settings import ChunkserverSettings
 from cluster.settings import ClusterSettings
+from master.server import MasterServer
 from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown
 from runtime.world import World
@@ -36,7 +35,7 @@ class Server(Protocol):
     async def start(self) -> None:
         """Return when it serves."""
 
-    async def wait_for_shutdown(self) -> None:
+    async def run_until_shutdown(self) -> None:
         """Return when somebody has asked it to stop (Node.Shutdown)."""
 
     async def stop(self) -> None:
@@ -64,15 +63,14 @@ def node_settings(
             dead_after_seconds=DEAD_AFTER_HEARTBEATS * settings.heartbeat_seconds,
         ).to_dict()
     host = address.rpartition(":")[0]
-    return dataclasses.asdict(
-        ChunkserverSettings(
-            cluster=cluster,
-            control_address=address,
-            bulk_address=f"{host}:0",
-            master_address=master_address,
-            durability=settings.durability,
-        )
-    )
+    return ChunkserverSettings(
+        cluster=cluster,
+        control_address=address,
+        bulk_address=f"{host}:0",
+        master_address=master_address,
+        durability=settings.durability,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    ).to_dict()
 
 
 def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
@@ -80,5 +78,5 @@ def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
     if role == MASTER_ROLE:
         return MasterServer(world, MasterSettings.from_dict(settings))
     if role == CHUNKSERVER_ROLE:
-        return ChunkserverServer(world, ChunkserverSettings(**settings))
+        return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
     raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r} or {CHUNKSERVER_ROLE!r}")

@@ -5,6 +5,8 @@ and register it here, as `fs` and `fault` are.
 """
 
 import importlib.metadata
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +17,7 @@ from tabletop.console import output
 HELP = """
 A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watch them recover.
 
+\b
     tabletop up                          start a cluster
     tabletop fs put notes/ /notes        store a folder
     tabletop fault kill cs2              break something
@@ -24,8 +27,14 @@ A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watc
 Every command takes --cluster NAME, or the variable TABLETOP_CLUSTER; without, the cluster is called "desk".
 State is kept below TABLETOP_HOME, or XDG_STATE_HOME/tabletop, or ~/.local/state/tabletop.
 
-Exit codes: 0 done; 1 failed; 2 the command line makes no sense; 3 no such cluster, or it does not answer;
-4 failed, and may have happened all the same; 130 interrupted.
+\b
+Exit codes:
+    0    done
+    1    failed; nothing was changed unless the message says so
+    2    the command line makes no sense
+    3    there is no such cluster, or it does not answer
+    4    failed, and may have happened all the same: look before you repeat it
+    130  interrupted by Ctrl-C
 """
 
 app = typer.Typer(
@@ -52,9 +61,10 @@ def version(
     verbose: Annotated[bool, typer.Option("--verbose", help="Also where it is installed, and the Python.")] = False,
 ) -> None:
     """Print the version of Tabletop."""
-    output.print(f"tabletop {importlib.metadata.version('tabletop-cluster')}")
+    try:
+        found = importlib.metadata.version("tabletop-cluster")
+    except importlib.metadata.PackageNotFoundError:
+        found = "(a checkout that is not installed)"
+    output.print(f"tabletop {found}", markup=False)
     if verbose:
-        import sys
-        from pathlib import Path
-
-        output.print(f"installed in {Path(__file__).resolve().parent.parent}, Python {sys.version.split()[0]}")
+        output.print(f"in {Path(__file__).resolve().parent.parent}, Python {sys.version.split()[0]}", markup=False)

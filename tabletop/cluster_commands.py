@@ -55,6 +55,7 @@ def up(
     A cluster that exists is started again as it was made, with its files. Running `up` twice is harmless: the second
     reports what it finds.
 
+    \b
         tabletop up
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
     """

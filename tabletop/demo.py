@@ -47,6 +47,7 @@ def demo(
     disk, restarts the master, and compares every byte. Takes less than two minutes. The exit code is 0 only if every
     comparison held.
 
+    \b
         tabletop demo
         tabletop demo --from ~/Documents/lectures
     """

@@ -12,6 +12,7 @@ from tabletop.options import DESK, ClusterOption
 app = typer.Typer(
     help="""Break a running cluster on purpose, and mend it.
 
+    \b
     tabletop fault kill cs2                 as a crash would
     tabletop fault pause cs3                it keeps its connections, and answers nothing
     tabletop fault resume cs3
@@ -64,6 +65,7 @@ def corrupt(
     The chunkserver finds out when it reads the block (every read verifies the checksum, GFS 5.2) or when its scrubber
     comes by, reports to the master, and the chunk is copied from a good replica.
 
+    \b
         tabletop fault corrupt /notes/a.txt --chunk 0 --block 0 --server cs2
         tabletop fs cat /notes/a.txt        still right
         tabletop status                     one replica less, then three again

@@ -19,6 +19,7 @@ from tabletop.options import DESK, ClusterOption, HumanOption
 app = typer.Typer(
     help="""Files and directories in the cluster, as with `hdfs dfs`. Paths begin with /.
 
+    \b
     tabletop fs mkdir -p /courses/2024
     tabletop fs put lecture.pdf notes/ /courses/2024
     tabletop fs ls -R -h /courses
