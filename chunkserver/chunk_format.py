@@ -13,8 +13,8 @@ the highest sequence counts. All other checksums are in a *table* behind the slo
     overwrite    an *intent* with the old and the new checksums of the blocks first, then data, table, header. After
                  a death in between, each block is compared with both.
 
-A header also carries a checksum of the table entries that were written with it: after a power cut, a header that reached
-the disk before its entries is not believed, and the other slot counts.
+A header also carries a checksum of the table entries that were written with it: after a power cut, a header that
+reached the disk before its entries is not believed, and the other slot counts.
 
     0     slot of even sequences       512   slot of odd sequences
     1024  table: one u32 a block       behind the table, at a multiple of 512: the intent
@@ -132,7 +132,9 @@ def decode_metadata(raw: bytes, handle: int) -> Metadata:
                 checksums.append(header.tail_crc32c)
             return Metadata(header, checksums, _decode_intent(raw, header))
     found = f"headers of chunks {[hex(header.handle) for header in headers]}" if headers else "no valid header"
-    raise Corrupted(f"the metadata of chunk {handle:#x} has {found} in its {len(raw)} bytes, expected one of that chunk")
+    raise Corrupted(
+        f"the metadata of chunk {handle:#x} has {found} in its {len(raw)} bytes, expected one of that chunk"
+    )
 
 
 def _decode_slot(raw: bytes, offset: int) -> Header | None:
@@ -145,7 +147,7 @@ def _decode_slot(raw: bytes, offset: int) -> Header | None:
 
 
 def _entries_arrived(raw: bytes, header: Header) -> bool:
-    if TABLE_OFFSET + 4 * header.full_blocks > len(raw):
+    if header.full_blocks and TABLE_OFFSET + 4 * header.full_blocks > len(raw):
         return False
     begin = TABLE_OFFSET + 4 * header.entries_first
     return bool(crc32c.crc32c(raw[begin : begin + 4 * header.entries_count]) == header.entries_crc32c)
