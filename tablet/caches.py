@@ -1,0 +1,172 @@
+"""The two caches of a tablet server (BT 6), and their hit figures.
+
+The *block cache* keeps decompressed SSTable blocks: for reads near those just made. The *scan cache* stands above the
+SSTables and keeps what all of them together say about a row, or about one column of it: for reads of the same data again
+and again. Both forget what was used longest ago, and both are bounded in bytes.
+
+>>> cache = BlockCache(limit_bytes=10_000)
+>>> cache.get((1, 0)) is None, cache.figures
+(True, CacheFigures(hits=0, misses=1, bytes=0, entries=0))
+
+A block never changes, so the block cache is never wrong. The scan cache is told of each row that a new SSTable brings
+(`forget`); compactions change files, not answers, and leave it alone.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tablet.cells import Entries
+from tablet.sstable_format import Block
+
+_ENTRY_BYTES = 250
+"""What a cached entry costs beside its bytes: tuples and a place in the cache."""
+
+BlockKey = tuple[int, int]
+"""(file number, place of the block in the file)"""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFigures:
+    """How a cache does. `bytes` is what it is charged now."""
+
+    hits: int
+    misses: int
+    bytes: int
+    entries: int
+
+
+class BlockCache:
+    """Decompressed blocks, least recently used first out. A limit of 0 switches it off."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._blocks: OrderedDict[BlockKey, Block] = OrderedDict()
+        self._bytes = 0
+        self._hits = 0
+        self._misses = 0
+
+    def get(self, key: BlockKey) -> Block | None:
+        """The block, or None; counts either way."""
+        block = self._blocks.get(key)
+        if block is None:
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._blocks.move_to_end(key)
+        return block
+
+    def put(self, key: BlockKey, block: Block) -> None:
+        """Keep a block, and drop others for it."""
+        charge = block.charged_bytes
+        if charge > self.limit_bytes or key in self._blocks:
+            return
+        self._blocks[key] = block
+        self._bytes += charge
+        while self._bytes > self.limit_bytes:
+            _, old = self._blocks.popitem(last=False)
+            self._bytes -= old.charged_bytes
+
+    def forget_file(self, file_number: int, blocks: int) -> None:
+        """Drop the blocks of a file that is no more."""
+        for place in range(blocks):
+            block = self._blocks.pop((file_number, place), None)
+            if block is not None:
+                self._bytes -= block.charged_bytes
+
+    @property
+    def figures(self) -> CacheFigures:
+        """Hits, misses and size."""
+        return CacheFigures(self._hits, self._misses, self._bytes, len(self._blocks))
+
+    def check_invariants(self) -> None:
+        """Assert that the books balance."""
+        assert self._bytes == sum(block.charged_bytes for block in self._blocks.values())
+        assert self._bytes <= self.limit_bytes or not self._blocks
+
+
+class PinnedBlocks(BlockCache):
+    """The blocks of in-memory locality groups: loaded when first needed, kept for good (BT 6)."""
+
+    def __init__(self) -> None:
+        super().__init__(limit_bytes=2**63)
+
+
+ScanKey = tuple[str, bytes | None, bool]
+"""(locality group, column, or None for the whole row, whether older versions may be missing)"""
+
+
+class ScanCache:
+    """What the SSTables of a group say about a row or one of its columns. A limit of 0 switches it off."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._rows: OrderedDict[bytes, dict[ScanKey, Entries]] = OrderedDict()
+        self._charges: dict[bytes, int] = {}
+        self._bytes = 0
+        self._hits = 0
+        self._misses = 0
+
+    def get(self, row: bytes, key: ScanKey) -> Entries | None:
+        """The entries, or None if they are not cached; an empty tuple is the knowledge that there are none."""
+        found = self._rows.get(row)
+        if found is not None:
+            entries = found.get(key)
+            if entries is not None:
+                self._hits += 1
+                self._rows.move_to_end(row)
+                return entries
+        self._misses += 1
+        return None
+
+    def put(self, row: bytes, key: ScanKey, entries: Entries) -> None:
+        """Remember what a read found."""
+        charge = _charge(row, entries)
+        if charge * 16 > self.limit_bytes:
+            return
+        found = self._rows.get(row)
+        if found is None:
+            self._rows[row] = {key: entries}
+            self._charges[row] = charge
+        elif key in found:
+            return
+        else:
+            found[key] = entries
+            self._charges[row] += charge
+        self._bytes += charge
+        while self._bytes > self.limit_bytes:
+            old, _ = self._rows.popitem(last=False)
+            self._bytes -= self._charges.pop(old)
+
+    def forget(self, rows: Iterable[bytes]) -> None:
+        """Drop rows that a new SSTable says something about."""
+        if not self._rows:
+            return
+        for row in rows:
+            if row in self._rows:
+                del self._rows[row]
+                self._bytes -= self._charges.pop(row)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._rows.clear()
+        self._charges.clear()
+        self._bytes = 0
+
+    @property
+    def figures(self) -> CacheFigures:
+        """Hits, misses and size."""
+        return CacheFigures(self._hits, self._misses, self._bytes, len(self._rows))
+
+    def check_invariants(self) -> None:
+        """Assert that the books balance."""
+        charged = sum(_charge(row, entries) for row, found in self._rows.items() for entries in found.values())
+        assert self._bytes == charged
+        assert self._bytes <= self.limit_bytes or not self._rows
+
+
+def _charge(row: bytes, entries: Entries) -> int:
+    charge = len(row) + _ENTRY_BYTES
+    for column, _, _, value in entries:
+        charge += len(column) + len(value) + _ENTRY_BYTES
+    return charge

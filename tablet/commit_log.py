@@ -1,0 +1,254 @@
+"""The commit log: what was promised, before it is anywhere else (BT 5.3).
+
+The problem. A mutation is answered when it cannot be lost any more; the memtable is lost with the process. So the
+mutation goes to a log first, and opening a tablet reads back what no SSTable holds yet.
+
+The idea. One log per memtable. Its frames are those of `runtime/record_log.py`; the payload of a mutation is the row
+and its fragment, as the memtable will keep it:
+
+    u8 1 | u16 tablet length | u32 rows | tablet | (u32 row length | u32 fragment length | row | fragment) …
+
+The tablet's name is there because a tablet server writes one log for all its tablets (BT 6); a tablet that stands alone
+has none. The first frame of each log, u8 0 and JSON, says what the log is, and up to which sequence earlier logs were
+durable when it was begun. Sequences go on from log to log.
+
+Durability. With `sync="fsync"` a write is answered once it is on stable storage; concurrent writers share a sync (group
+commit). With `sync="os"` it is answered once the operating system has it: it survives the death of the process,
+but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is dropped.
+
+Invariant: the records that are replayed are a prefix of those that were written, and hold every durable one.
+"""
+
+import json
+import struct
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.record_log import LogReader, LogWriter
+from tablet.events import LogTailDropped
+from tablet.manifest import log_name
+from tablet.storage import Storage, StoredFile
+
+FORMAT = 1
+KIND = "tabletop commit log"
+HEADER_KIND = 0
+ROWS_KIND = 1
+
+SyncMode = Literal["fsync", "os"]
+RowFragment = tuple[bytes, bytes]
+"""(row, encoded fragment)"""
+
+_ROWS = struct.Struct("<BHI")
+_ROW = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True)
+class LogHeader:
+    """The first record of a log. Every record up to `durable_sequence` was durable when the log was begun."""
+
+    tablet: str
+    number: int
+    durable_sequence: int
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        fields = {
+            "kind": KIND,
+            "format": FORMAT,
+            "tablet": self.tablet,
+            "number": self.number,
+            "durable_sequence": self.durable_sequence,
+        }
+        return bytes((HEADER_KIND,)) + json.dumps(fields).encode()
+
+
+def decode_header(payload: bytes, name: str) -> LogHeader:
+    """The reverse. Raises IncompatibleFormat for a log that is not a tablet's or of a future version, Corrupted."""
+    if payload[:1] != bytes((HEADER_KIND,)):
+        raise IncompatibleFormat(f"{name} is not a tablet's commit log: its first record is no header")
+    try:
+        fields = json.loads(payload[1:])
+        if fields["kind"] != KIND or fields["format"] != FORMAT:
+            raise IncompatibleFormat(
+                f"{name} is a {fields['kind']!r} of format {fields['format']}; this program reads {KIND!r} of {FORMAT}"
+            )
+        return LogHeader(fields["tablet"], fields["number"], fields["durable_sequence"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupted(f"{name}: its header cannot be read ({error})") from error
+
+
+def encode_rows(tablet: bytes, rows: Sequence[RowFragment]) -> bytes:
+    """The payload of mutations that are logged together."""
+    parts = [_ROWS.pack(ROWS_KIND, len(tablet), len(rows)), tablet]
+    for row, fragment in rows:
+        parts += (_ROW.pack(len(row), len(fragment)), row, fragment)
+    return b"".join(parts)
+
+
+def decode_rows(payload: bytes) -> tuple[bytes, list[RowFragment]]:
+    """(tablet, its mutations). Raises Corrupted if the lengths do not add up.
+
+    >>> decode_rows(encode_rows(b"users", [(b"r1", b"fragment"), (b"r2", b"")]))
+    (b'users', [(b'r1', b'fragment'), (b'r2', b'')])
+    """
+    try:
+        kind, tablet_length, count = _ROWS.unpack_from(payload)
+        position = _ROWS.size + tablet_length
+        tablet = payload[_ROWS.size : position]
+        rows: list[RowFragment] = []
+        for _ in range(count if kind == ROWS_KIND else 0):
+            row_length, fragment_length = _ROW.unpack_from(payload, position)
+            position += _ROW.size
+            row_end = position + row_length
+            rows.append((payload[position:row_end], payload[row_end : (position := row_end + fragment_length)]))
+    except struct.error as error:
+        raise Corrupted(f"a log record of {len(payload)} bytes ends early ({error})") from error
+    if kind != ROWS_KIND or position != len(payload):
+        raise Corrupted(f"a log record of {len(payload)} bytes and kind {kind} has rows of {position} bytes")
+    return tablet, rows
+
+
+class CommitLog:
+    """One log being written. `inline`: there is no event loop, so a commit is an append and a sync of its own."""
+
+    def __init__(self, file: StoredFile, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool) -> None:
+        self.number = header.number
+        self._file = file
+        self._durable_sequence = header.durable_sequence
+        self._sync_mode = sync
+        self._inline = inline
+        self._tablet = header.tablet.encode()
+        self._one = _ROWS.pack(ROWS_KIND, len(self._tablet), 1) + self._tablet
+        self._writer = LogWriter(file, next_sequence=next_sequence)
+
+    @classmethod
+    async def create(
+        cls, storage: Storage, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool
+    ) -> "CommitLog":
+        """Begin a log; its header takes one sequence. Raises AlreadyExists, NoSpace, DiskFailure."""
+        file = await storage.create(log_name(header.number))
+        log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline)
+        await log._writer.append(header.encode())
+        return log
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of the last record."""
+        return self._writer.next_sequence - 1
+
+    @property
+    def durable_sequence(self) -> int:
+        """Every record up to this one is known to be durable."""
+        return self.last_sequence if self._writer.durable_through == self._writer.offset else self._durable_sequence
+
+    @property
+    def file_bytes(self) -> int:
+        """The length of the log."""
+        return self._writer.offset
+
+    @property
+    def syncs(self) -> int:
+        """How often it was synced."""
+        return self._writer.syncs
+
+    async def write_one(self, row: bytes, fragment: bytes) -> int:
+        """Log one row's mutation; returns its sequence when it is as durable as the mode says.
+
+        Raises NoSpace (definite) or DiskFailure.
+        """
+        payload = b"".join((self._one, _ROW.pack(len(row), len(fragment)), row, fragment))
+        if self._sync_mode == "os":
+            return await self._writer.append(payload)
+        return await self._commit(payload)
+
+    async def write(self, rows: Sequence[RowFragment]) -> int:
+        """Log mutations of several rows in one record."""
+        payload = encode_rows(self._tablet, rows)
+        if self._sync_mode == "os":
+            return await self._writer.append(payload)
+        return await self._commit(payload)
+
+    async def sync(self) -> None:
+        """Make everything written so far durable."""
+        sequence = self.last_sequence
+        await self._writer.sync()
+        self._durable_sequence = max(self._durable_sequence, sequence)
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        await self._file.close()
+
+    async def _commit(self, payload: bytes) -> int:
+        if not self._inline:
+            return await self._writer.commit(payload)
+        sequence = await self._writer.append(payload)
+        await self._writer.sync()
+        return sequence
+
+
+@dataclass(slots=True)
+class Replay:
+    """Reads back the logs from `first_number` on: iterate, then look at what was found."""
+
+    storage: Storage
+    logs: Mapping[int, str]
+    first_number: int
+    flushed_sequence: int
+    last_sequence: int = 0
+    records: int = 0
+    dropped: tuple[LogTailDropped, ...] = ()
+    left_out: tuple[int, ...] = ()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+        self.last_sequence = self.flushed_sequence
+        numbers = sorted(number for number in self.logs if number >= self.first_number)
+        for place, number in enumerate(numbers):
+            file = await self.storage.open(self.logs[number])
+            try:
+                async for sequence, rows in self._one(file, self.logs[number]):
+                    yield sequence, rows
+                await file.sync()
+            except _Gap as gap:
+                self.left_out = tuple(numbers[place:])
+                self.dropped += (gap.event,)
+                return
+            finally:
+                await file.close()
+
+    async def _one(self, file: StoredFile, name: str) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+        reader = LogReader(file, name)
+        first = True
+        async for record in reader:
+            if first:
+                self._check_header(record.payload, record.sequence, name, await file.size())
+                first = False
+            elif record.sequence > self.flushed_sequence:
+                _, rows = decode_rows(record.payload)
+                self.records += 1
+                yield record.sequence, rows
+            self.last_sequence = max(self.last_sequence, record.sequence)
+        if reader.end.kind == "torn":
+            self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reader.end.reason),)
+
+    def _check_header(self, payload: bytes, sequence: int, name: str, size: int) -> None:
+        """The log must begin where the one before ended, unless what is missing was never durable."""
+        header = decode_header(payload, name)
+        if sequence <= self.last_sequence + 1:
+            return
+        missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
+        if header.durable_sequence > self.last_sequence:
+            raise Corrupted(
+                f"{name}: {missing}, and its header says that all up to {header.durable_sequence} had been durable; "
+                f"restore the log before {name} from a copy"
+            )
+        raise _Gap(LogTailDropped(name, 0, size, missing))
+
+
+class _Gap(Exception):
+    """A log begins behind records that were lost, legally, with the tail of the one before."""
+
+    def __init__(self, event: LogTailDropped) -> None:
+        super().__init__(event.reason)
+        self.event = event

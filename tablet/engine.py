@@ -1,0 +1,528 @@
+"""One tablet: a log-structured merge tree over a `Storage` (BT 5.3, 5.4, 6).
+
+    write   → commit log → memtable ─(frozen, flushed)→ SSTable ─(compacted)→ SSTable
+    read    ← memtables + SSTables, merged
+
+`Engine` is the asynchronous face, for servers: reads and writes go on while its background task flushes and compacts.
+`open` gives the synchronous one, for a program or a notebook that wants a tablet in a folder:
+
+>>> import tempfile
+>>> folder = tempfile.mkdtemp()
+>>> with open(folder) as tablet:
+...     tablet.create_family("page")
+...     tablet.put("com.example", "page:title", "An example")
+...     tablet.get("com.example", "page:title")
+b'An example'
+
+A row is written atomically and its mutations are ordered: whoever writes a row holds its lock from before the log
+record until the memtable has it, so the memtable applies a row's mutations in the order of the log. Readers take no
+locks. The memtable takes a mutation only after its log record is as durable as `Options.sync` asks, so no reader sees
+what a crash could take back.
+
+What we simplify. One log per tablet; the paper's tablet servers share one among many. No checksum guards the memtable.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import AlreadyExists, Conflict, InvalidRequest, TabletopError
+from tablet.cells import (
+    MUTATION_LIMIT_BYTES,
+    DeleteCells,
+    DeleteFamily,
+    Operation,
+    Row,
+    SetCell,
+    check_column,
+    check_fragment_size,
+    check_row,
+    check_timestamp,
+    encode_fragment,
+    encode_put,
+    family_of,
+    fragment_of,
+)
+from tablet.commit_log import RowFragment
+from tablet.events import TabletClosed, WritesStalled
+from tablet.figures import EngineFigures, figures_of
+from tablet.filters import EVERYTHING, ReadFilter
+from tablet.housekeeping import Housekeeping
+from tablet.manifest import load_snapshot, snapshot_file_name, sorted_out
+from tablet.opening import open_state
+from tablet.options import EngineWorld, Options
+from tablet.reading import Reader, Scan
+from tablet.schema import Family, GarbageRule, LocalityGroup, Schema
+from tablet.state import TabletState
+from tablet.storage import Storage
+from tablet.writing import Writer
+
+if TYPE_CHECKING:
+    from tablet.embedded import EmbeddedTablet
+
+COUNTER_BYTES = 8
+_COUNTER_MODULUS = 2**64
+_KNOWN_COLUMNS = 10_000
+_BATCH_BYTES = 1024 * 1024
+_RETRY_SECONDS = 1.0
+_CLOSED = "closed; open it again"
+_MOVING = "about to move and takes no more writes; ask the master where it goes"
+
+
+class Engine:
+    """One open tablet. Make one with `Engine.open`."""
+
+    def __init__(self, state: TabletState, *, inline: bool) -> None:
+        self.state = state
+        self.housekeeping = Housekeeping(state)
+        self._options = state.options
+        self.reader = Reader(state)
+        self._writer = Writer(state, inline=inline, wait_for_room=self._stall, frozen=self._call_housekeeping)
+        self._locks = self._writer.locks
+        self._commit = self._writer.commit
+        self._known_columns: set[bytes] = set()
+        self._last_timestamp = 0
+        self._keeping: list[Any] = []
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._trouble: TabletopError | None = None
+        self._flushing = asyncio.Lock()
+        self._compacting = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls,
+        storage: Storage,
+        world: EngineWorld,
+        options: Options | None = None,
+        *,
+        tablet: str = "",
+        inline: bool = False,
+    ) -> "Engine":
+        """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop.
+
+        Raises Conflict if it is open elsewhere, NotFound if there is none and `options.create` is off, Corrupted,
+        IncompatibleFormat, DiskFailure.
+        """
+        chosen = options or Options()
+        chosen.check()
+        await storage.lock()
+        try:
+            state, last_sequence, must_flush = await open_state(storage, world, chosen, tablet=tablet, inline=inline)
+        except BaseException:
+            await storage.unlock()
+            raise
+        engine = cls(state, inline=inline)
+        assert engine._writer.log.last_sequence > last_sequence
+        if must_flush:
+            await engine.flush()
+        return engine
+
+    def start(self) -> None:
+        """Flush and compact in the background from here on."""
+        assert not self._keeping, "started twice"
+        name = self.state.manifest.tablet or "tablet"
+        spawn = self.state.world.spawn
+        self._keeping = [
+            spawn(self._keep(self.flush_one), f"{name}: minor compactions"),
+            spawn(self._keep(self.compact_one), f"{name}: merging compactions"),
+        ]
+
+    async def close(self) -> None:
+        """Flush a large memtable, make the log durable, and let go of everything. Closing twice is harmless."""
+        if self._writer.refusal == _CLOSED:
+            return
+        self._writer.refusal = _CLOSED
+        await self._stop_keeping()
+        try:
+            if self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
+                await self._flush_all()
+            await self.sync()
+        finally:
+            await self.state.close()
+            await self.state.storage.unlock()
+            self.state.world.events.emit(TabletClosed(self.state.manifest.tablet))
+
+    @property
+    def schema(self) -> Schema:
+        """Families and locality groups."""
+        return self.state.manifest.schema
+
+    async def create_family(self, name: str, rule: GarbageRule | None = None, *, group: str = "default") -> None:
+        """Create a column family. Raises AlreadyExists, NotFound for the group, InvalidRequest."""
+        await self._change_schema(lambda schema: schema.with_family(Family(name, rule, group)))
+
+    async def set_garbage_rule(self, name: str, rule: GarbageRule | None) -> None:
+        """Give a family another version policy. Raises NotFound."""
+        await self._change_schema(lambda schema: schema.with_rule(name, rule))
+
+    async def drop_family(self, name: str) -> None:
+        """Remove a family and, by a major compaction, all its cells. Raises NotFound."""
+        await self._change_schema(lambda schema: schema.without_family(name))
+        await self.compact()
+
+    async def set_locality_group(self, group: LocalityGroup) -> None:
+        """Create a locality group, or change how its SSTables are written from now on."""
+        await self._change_schema(lambda schema: schema.with_group(group))
+
+    async def put(self, row: bytes, column: bytes, value: bytes, timestamp: int | None = None) -> None:
+        """Write one cell; without a timestamp (microseconds), at the present time.
+
+        Raises InvalidRequest, NotFound for the family, NoSpace (definite), DiskFailure.
+        """
+        if column not in self._known_columns:
+            self._check_column(column)
+        if timestamp is None:
+            timestamp = self._next_timestamp()
+        else:
+            check_timestamp(timestamp)
+        fragment = encode_put(column, timestamp, value)
+        self._check_write(row, len(fragment))
+        locks = self._locks
+        if not locks.try_acquire(row):
+            await locks.acquire(row)
+        try:
+            await self._commit(row, fragment)
+        finally:
+            locks.release(row)
+
+    async def write(self, row: bytes, operations: Sequence[Operation]) -> None:
+        """Apply operations to one row, atomically and in their order. Errors as `put`."""
+        fragment = self._fragment(row, operations)
+        if not fragment:
+            return
+        await self._locks.acquire(row)
+        try:
+            await self._commit(row, fragment)
+        finally:
+            self._locks.release(row)
+
+    async def write_many(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
+        """Apply mutations to many rows, each row atomically, in few log records. All are checked before any is applied;
+        after a NoSpace or DiskFailure a part may have been. Errors as `put`."""
+        found = [(row, self._fragment(row, operations)) for row, operations in mutations]
+        batch: list[RowFragment] = []
+        size = 0
+        for row, fragment in found:
+            if not fragment:
+                continue
+            batch.append((row, fragment))
+            size += len(fragment)
+            if size >= _BATCH_BYTES:
+                await self._writer.commit_batch(batch)
+                batch, size = [], 0
+        if batch:
+            await self._writer.commit_batch(batch)
+
+    async def get(self, row: bytes, column: bytes) -> bytes | None:
+        """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
+        self._check_open()
+        return await self.reader.newest_value(row, column)
+
+    async def read(self, row: bytes, wanted: ReadFilter = EVERYTHING) -> Row | None:
+        """The row's cells that the filter wants, or None if there are none. Raises Corrupted, DiskFailure."""
+        self._check_open()
+        entries = await self.reader.row(row, wanted)
+        return Row(row, entries) if entries else None
+
+    def scan_batches(
+        self, start: bytes = b"", end: bytes = b"", *, prefix: bytes = b"", wanted: ReadFilter = EVERYTHING
+    ) -> Scan:
+        """A scan over start <= row < end (empty: no bound) and the rows with `prefix`; ask it for `next_batch`."""
+        self._check_open()
+        if prefix:
+            start = max(start, prefix)
+            after = _successor(prefix)
+            end = min(end, after) if end and after else end or after
+        manifest = self.state.manifest
+        start = max(start, manifest.start_row)
+        end = min(end, manifest.end_row) if end and manifest.end_row else end or manifest.end_row
+        return Scan(self.state, start, end, wanted)
+
+    async def scan(
+        self,
+        start: bytes = b"",
+        end: bytes = b"",
+        *,
+        prefix: bytes = b"",
+        wanted: ReadFilter = EVERYTHING,
+        limit: int | None = None,
+    ) -> AsyncIterator[Row]:
+        """The rows of `scan_batches`, one by one, at most `limit`."""
+        batches = self.scan_batches(start, end, prefix=prefix, wanted=wanted)
+        left = limit
+        while left != 0 and (rows := await batches.next_batch()):
+            for row in rows[:left]:
+                yield row
+            left = None if left is None else left - min(left, len(rows))
+
+    async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
+        """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware
+        does. Raises InvalidRequest if the newest value has not 8 bytes."""
+
+        def added(old: bytes | None) -> bytes:
+            if old is not None and len(old) != COUNTER_BYTES:
+                raise InvalidRequest(f"{column!r} of row {row!r} holds {len(old)} bytes, a counter has {COUNTER_BYTES}")
+            total = (int.from_bytes(old or b"", "big") + delta) % _COUNTER_MODULUS
+            return total.to_bytes(COUNTER_BYTES, "big")
+
+        return int.from_bytes(await self._read_modify_write(row, column, added), "big", signed=True)
+
+    async def append(self, row: bytes, column: bytes, data: bytes) -> bytes:
+        """Append to the newest value (a missing one is empty) and return the new one."""
+        return await self._read_modify_write(row, column, lambda old: (old or b"") + data)
+
+    async def check_and_mutate(
+        self,
+        row: bytes,
+        wanted: ReadFilter,
+        if_found: Sequence[Operation] = (),
+        otherwise: Sequence[Operation] = (),
+        *,
+        value: bytes | None = None,
+    ) -> bool:
+        """Apply `if_found` if the filter finds a cell in the row (with this value, if one is given), else `otherwise`;
+        returns which, True for found. One atomic step."""
+        yes, no = self._fragment(row, if_found), self._fragment(row, otherwise)
+        await self._locks.acquire(row)
+        try:
+            entries = await self.reader.row(row, wanted)
+            found = any(value is None or entry[3] == value for entry in entries)
+            fragment = yes if found else no
+            if fragment:
+                await self._commit(row, fragment)
+        finally:
+            self._locks.release(row)
+        return found
+
+    async def sync(self) -> None:
+        """Make everything that was written durable. Raises DiskFailure."""
+        for number in sorted(self.state.logs):
+            await self.state.logs[number].sync()
+
+    async def flush(self) -> None:
+        """Minor compaction of all that is in memory (BT 5.4)."""
+        self._check_open()
+        await self._flush_all()
+
+    async def compact(self) -> None:
+        """Flush, then a major compaction of every locality group (BT 5.4)."""
+        await self.flush()
+        async with self._compacting:
+            dropped = self.schema.dropped
+            await self.housekeeping.compact_all()
+            if dropped:
+                await self.state.install_schema(replace(self.schema, dropped=self.schema.dropped[len(dropped) :]))
+        self._note_progress()
+
+    async def prepare_move(self) -> None:
+        """Make the tablet ready to be loaded elsewhere without reading a log (BT 6): a minor compaction while writes go
+        on, then refuse writes, then a second, short one for what came in meanwhile. Reads are served until `close`."""
+        await self.flush()
+        self._writer.refusal = _MOVING
+        try:
+            await self.flush()
+        except TabletopError:
+            self._writer.refusal = ""
+            raise
+
+    async def save_snapshot(self, name: str) -> None:
+        """Keep the tablet's present content under a name: a list of SSTables, no copy. Raises AlreadyExists."""
+        if snapshot_file_name(name) in await self.state.storage.list():
+            raise AlreadyExists(f"there is a snapshot {name!r}; delete it first, or choose another name")
+        await self.flush()
+        await self.state.save_snapshot(name)
+
+    async def snapshots(self) -> list[str]:
+        """The names of the snapshots, sorted."""
+        return sorted(sorted_out(await self.state.storage.list()).snapshots)
+
+    async def restore_snapshot(self, name: str) -> None:
+        """Go back to a snapshot; what was written since is gone. Raises NotFound."""
+        held = await load_snapshot(self.state.storage, name)
+        self._check_writable()
+        async with self._flushing, self._compacting, self._writer.stopped():
+            await self._writer.begin_log()
+            log = self._writer.log
+            await self.state.install_tables(
+                tables=held.tables, schema=held.schema, log_number=log.number, flushed_sequence=log.last_sequence - 1
+            )
+            self._known_columns.clear()
+            await self.state.sweep()
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot; SSTables that only it referred to go with it. Raises NotFound."""
+        await load_snapshot(self.state.storage, name)
+        await self.state.storage.remove(snapshot_file_name(name))
+        await self.state.sweep()
+
+    def figures(self) -> EngineFigures:
+        """Counters for people, tests and benchmarks."""
+        return figures_of(self.state, self.housekeeping.work, self._writer.user_bytes, self._writer.old_log_bytes)
+
+    async def do_some_housework(self) -> bool:
+        """One flush or one compaction, if one is due; whether there was. For who drives an engine without `start`."""
+        return await self.flush_one() or await self.compact_one()
+
+    def stall_reason(self) -> str:
+        """Why a write must wait for housekeeping; empty if it need not."""
+        return self._writer.stall_reason()
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between any two operations."""
+        self.state.check_invariants()
+        assert self._writer.log is self.state.log
+
+    async def _stall(self, reason: str) -> None:
+        """Wait until housekeeping has got on, or do it here if nobody else does."""
+        self.state.world.events.emit(WritesStalled(self.state.manifest.tablet, reason))
+        if not self._keeping:
+            await self.do_some_housework()
+            return
+        self._progress.clear()
+        self._wake.set()
+        await self._progress.wait()
+        if self._trouble is not None and self.stall_reason():
+            raise self._trouble
+
+    def _call_housekeeping(self) -> None:
+        self._wake.set()
+
+    async def flush_one(self) -> bool:
+        """One minor compaction, if a memtable waits; whether there was. Raises NoSpace, DiskFailure."""
+        async with self._flushing:
+            if not self.state.frozen:
+                return False
+            await self.housekeeping.flush_oldest()
+        self._note_progress()
+        return True
+
+    async def compact_one(self) -> bool:
+        """One merging compaction, if the policy wants one; whether there was. Raises NoSpace, DiskFailure, Corrupted."""
+        async with self._compacting:
+            due = self.housekeeping.next_compaction()
+            if due is None:
+                return False
+            await self.housekeeping.compact(*due)
+        self._note_progress()
+        return True
+
+    async def _keep(self, one_job: Callable[[], Awaitable[bool]]) -> None:
+        """Do one kind of housekeeping for ever. Trouble is told to writers that wait, and tried again a little later."""
+        while True:
+            try:
+                if await one_job():
+                    continue
+                await self._wake.wait()
+                self._wake.clear()
+            except TabletopError as error:
+                self._trouble = error
+                self._progress.set()
+                await self.state.world.clock.sleep(_RETRY_SECONDS)
+
+    def _note_progress(self) -> None:
+        self._trouble = None
+        self._progress.set()
+        self._wake.set()
+
+    async def _stop_keeping(self) -> None:
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True) if self._keeping else None
+        self._keeping = []
+
+    async def _flush_all(self) -> None:
+        await self._writer.empty()
+        while await self.flush_one():
+            pass
+
+    async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
+        self._check_writable()
+        await self.state.install_schema(change(self.schema))
+        self._known_columns.clear()
+
+    async def _read_modify_write(self, row: bytes, column: bytes, change: Callable[[bytes | None], bytes]) -> bytes:
+        """Write the changed value at the present time, or at the newest version's if that lies in the future."""
+        self._check_column(column)
+        self._check_write(row, 0)
+        await self._locks.acquire(row)
+        try:
+            newest = await self.reader.row(row, ReadFilter(columns=frozenset((column,)), versions=1))
+            value = change(newest[0][3] if newest else None)
+            timestamp = max(self._next_timestamp(), -newest[0][1]) if newest else self._next_timestamp()
+            fragment = encode_put(column, timestamp, value)
+            check_fragment_size(row, len(fragment))
+            await self._commit(row, fragment)
+        finally:
+            self._locks.release(row)
+        return value
+
+    def _fragment(self, row: bytes, operations: Sequence[Operation]) -> bytes:
+        """Check a mutation and encode it."""
+        for operation in operations:
+            if isinstance(operation, SetCell | DeleteCells):
+                if operation.column not in self._known_columns:
+                    self._check_column(operation.column)
+                stamps = (operation.timestamp,) if isinstance(operation, SetCell) else (operation.start, operation.end)
+                for timestamp in stamps:
+                    if timestamp is not None:
+                        check_timestamp(timestamp)
+            elif isinstance(operation, DeleteFamily):
+                self._check_family(operation.family)
+        fragment = encode_fragment(fragment_of(operations, self._next_timestamp()))
+        self._check_write(row, len(fragment))
+        return fragment
+
+    def _check_write(self, row: bytes, size: int) -> None:
+        if self._writer.refusal:
+            self._check_writable()
+        check_row(row)
+        if size > MUTATION_LIMIT_BYTES:
+            check_fragment_size(row, size)
+        manifest = self.state.manifest
+        if (manifest.end_row and row >= manifest.end_row) or row < manifest.start_row:
+            raise InvalidRequest(
+                f"row {row[:80]!r} is not in this tablet, which holds {manifest.start_row!r} <= row < {manifest.end_row!r}"
+            )
+
+    def _check_column(self, column: bytes) -> None:
+        check_column(column)
+        self._check_family(family_of(column))
+        if len(self._known_columns) >= _KNOWN_COLUMNS:
+            self._known_columns.clear()
+        self._known_columns.add(column)
+
+    def _check_family(self, family: bytes) -> None:
+        if family not in self.schema.families:
+            self.schema.family(family.decode("utf-8", "replace"))
+
+    def _check_open(self) -> None:
+        if self._writer.refusal == _CLOSED:
+            raise Conflict(f"this tablet is {_CLOSED}")
+
+    def _check_writable(self) -> None:
+        if self._writer.refusal:
+            raise Conflict(f"this tablet is {self._writer.refusal}")
+
+    def _next_timestamp(self) -> int:
+        """The wall clock, but later than any timestamp given before: two writes are two versions."""
+        self._last_timestamp = max(self.state.world.clock.wall_microseconds(), self._last_timestamp + 1)
+        return self._last_timestamp
+
+
+def open(folder: str | PathLike[str], options: Options | None = None) -> "EmbeddedTablet":
+    """The tablet in a folder of this machine, for a program without an event loop; begins one in an empty folder.
+
+    Raises Conflict if the folder is open already, IncompatibleFormat, Corrupted, DiskFailure.
+    """
+    from tablet.embedded import EmbeddedTablet
+
+    return EmbeddedTablet(folder, options)
+
+
+def _successor(prefix: bytes) -> bytes:
+    """The smallest row behind all rows with this prefix; empty if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b""

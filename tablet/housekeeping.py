@@ -1,0 +1,176 @@
+"""Housekeeping: flushes and compactions, in slices, while serving goes on (BT 5.4).
+
+Each job writes its new SSTable slice by slice with a breath in between, then has `state.py` switch to it, then sweeps.
+A job that fails (a full disk, an I/O error, damage in an input) leaves the tablet as it was; what it wrote is swept.
+"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from runtime.errors import TabletopError
+from tablet.compaction import (
+    CompactionPlan,
+    TableSize,
+    apply_compaction,
+    plan_major,
+    policy_named,
+    write_slice,
+)
+from tablet.events import CompactionFailed, CompactionFinished, CompactionStarted, FlushFailed, FlushFinished, FlushStarted
+from tablet.manifest import TableReference, table_name
+from tablet.memtable import Memtable
+from tablet.merge import EMPTY
+from tablet.schema import LocalityGroup
+from tablet.sources import MemtableSource
+from tablet.sstable_reader import SSTable
+from tablet.sstable_writer import SSTableWriter
+from tablet.state import TabletState, new_reference
+
+
+@dataclass(slots=True)
+class Work:
+    """What housekeeping did so far, in bytes of SSTable files: the material of write amplification."""
+
+    flushes: int = 0
+    flushed_bytes: int = 0
+    compactions: int = 0
+    compaction_read_bytes: int = 0
+    compaction_written_bytes: int = 0
+
+
+class Housekeeping:
+    """The background work of one tablet. At most one flush and one compaction at a time; the caller sees to that."""
+
+    def __init__(self, state: TabletState) -> None:
+        self.work = Work()
+        self._state = state
+
+    def next_compaction(self) -> tuple[str, CompactionPlan] | None:
+        """What the policy would merge now: (group, plan)."""
+        options = self._state.options
+        policy = policy_named(options.policy)
+        for group, tables in self._state.view.tables.items():
+            plan = policy(table_sizes(tables), options.policy_settings)
+            if plan is not None:
+                return group, plan
+        return None
+
+    async def flush_oldest(self) -> None:
+        """Minor compaction of the oldest frozen memtable, if there is one. Raises NoSpace, DiskFailure."""
+        state = self._state
+        if not state.frozen:
+            return
+        memtable = state.frozen[-1]
+        tablet, clock = state.manifest.tablet, state.world.clock
+        started = clock.now()
+        state.world.events.emit(FlushStarted(tablet, len(memtable)))
+        try:
+            made = await self._write_memtable(memtable)
+            await state.install_flush(memtable, made)
+        except TabletopError as error:
+            state.world.events.emit(FlushFailed(tablet, str(error)))
+            raise
+        finally:
+            state.growing.clear_flush()
+        written = sum(reference.file_bytes for reference in made.values())
+        self.work.flushes += 1
+        self.work.flushed_bytes += written
+        names = tuple(reference.name for reference in made.values())
+        number = state.manifest.log_number
+        state.world.events.emit(FlushFinished(tablet, names, written, number, clock.now() - started))
+        await state.sweep()
+
+    async def compact(self, group: str, plan: CompactionPlan, kind: str = "merging") -> None:
+        """Merge what the plan says. Raises NoSpace, DiskFailure, Corrupted."""
+        state = self._state
+        tables = [table for table in state.view.tables[group] if table.number in plan.numbers]
+        tablet, clock = state.manifest.tablet, state.world.clock
+        started = clock.now()
+        event = CompactionStarted(tablet, group, kind, plan.names, plan.read_bytes, plan.reason)
+        state.world.events.emit(event)
+        try:
+            made = await self._write_merged(group, tables, drop_markers=plan.drops_deletions)
+            await state.install_compaction(group, plan.numbers, made)
+        except TabletopError as error:
+            state.world.events.emit(CompactionFailed(tablet, str(error)))
+            raise
+        finally:
+            state.growing.clear_compaction()
+        written = made.file_bytes if made is not None else 0
+        self.work.compactions += 1
+        self.work.compaction_read_bytes += plan.read_bytes
+        self.work.compaction_written_bytes += written
+        name = made.name if made is not None else ""
+        seconds = clock.now() - started
+        state.world.events.emit(
+            CompactionFinished(tablet, group, kind, name, plan.read_bytes, written, seconds)
+        )
+        await state.sweep()
+
+    async def compact_all(self) -> None:
+        """Major compaction: exactly one SSTable for each locality group, without deletions (BT 5.4)."""
+        for group in list(self._state.view.tables):
+            plan = plan_major(table_sizes(self._state.view.tables[group]))
+            if plan is not None:
+                await self.compact(group, plan, "major")
+
+    async def _write_memtable(self, memtable: Memtable) -> dict[str, TableReference]:
+        """One SSTable for each locality group that has something to say."""
+        state = self._state
+        schema = state.manifest.schema
+        families = state.view.families
+        made: dict[str, TableReference] = {}
+        for group, settings in schema.groups.items():
+            own = families[group] if len(schema.groups) > 1 else None
+            source = MemtableSource(memtable, families=own)
+            drop_markers = not state.view.tables.get(group)
+            async with AsyncExitStack() as cleanup:
+                writer, number = await self._begin(settings, cleanup, flush=True)
+                now = state.world.clock.wall_microseconds()
+                while (chunk := await source.next()) is not EMPTY:
+                    await write_slice(chunk, writer, schema=schema, now=now, drop_markers=drop_markers)
+                    await state.world.breathe()
+                reference = await self._finish(writer, number, memtable.first_sequence, memtable.last_sequence)
+                if reference is not None:
+                    made[group] = reference
+        return made
+
+    async def _write_merged(self, group: str, tables: Sequence[SSTable], *, drop_markers: bool) -> TableReference | None:
+        state = self._state
+        manifest = state.manifest
+        settings = manifest.schema.groups[group]
+        async with AsyncExitStack() as cleanup:
+            writer, number = await self._begin(settings, cleanup, flush=False)
+            await apply_compaction(
+                tables,
+                writer,
+                schema=manifest.schema,
+                now=state.world.clock.wall_microseconds(),
+                drop_markers=drop_markers,
+                bounds=(manifest.start_row, manifest.end_row),
+                breathe=state.world.breathe,
+            )
+            first = min(table.properties.first_sequence for table in tables)
+            last = max(table.properties.last_sequence for table in tables)
+            return await self._finish(writer, number, first, last)
+
+    async def _begin(
+        self, settings: LocalityGroup, cleanup: AsyncExitStack, *, flush: bool
+    ) -> tuple[SSTableWriter, int]:
+        number = self._state.new_file_number()
+        self._state.growing.add(table_name(number), flush=flush)
+        writer = await SSTableWriter.create(self._state.storage, table_name(number), settings)
+        cleanup.push_async_callback(writer.abandon)
+        return writer, number
+
+    async def _finish(self, writer: SSTableWriter, number: int, first: int, last: int) -> TableReference | None:
+        if not writer.rows:
+            return None
+        properties = await writer.finish(first_sequence=first, last_sequence=last)
+        return new_reference(number, writer.file_bytes, properties)
+
+
+def table_sizes(tables: Sequence[SSTable]) -> list[TableSize]:
+    """What a compaction policy is told."""
+    return [TableSize(table.name, table.number, table.file_bytes) for table in tables]

@@ -1,0 +1,248 @@
+"""The manifest: which files make up the tablet, at each moment exactly one truth.
+
+The problem. A flush adds an SSTable and makes a log needless; a compaction puts one SSTable in the place of several. A
+crash in the middle must leave the state before or the state after. In the paper the METADATA table holds this state
+(BT 5.3: the SSTables and the redo points); a tablet that stands alone needs a file of its own.
+
+The idea. The state is small, so each change writes all of it: as JSON in one log frame (length, CRC32C) to a file
+`manifest-000007.new`, synced, then renamed to `manifest-000007`. The highest number is the truth. Nothing is ever
+overwritten, so storage needs no atomic replacement, and an older manifest is removed only after the newer one is there.
+
+Invariants: (1) a manifest names only files that were synced and renamed before it was; (2) a file that the newest
+manifest, a snapshot, or an open reader names is never removed (mark and sweep); (3) a manifest under its final name is
+whole: one that is not is damage, never a torn write.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.errors import Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
+from runtime.record_log import LogReader, encode_frame
+from tablet.schema import Schema
+from tablet.sstable_writer import TEMPORARY, TableProperties
+from tablet.storage import Storage
+
+FORMAT = 1
+KIND = "tabletop tablet"
+
+_MANIFEST = re.compile(r"manifest-(\d{6,})$")
+_NUMBERED = re.compile(r"(\d{6,})\.(sst|log)$")
+_SNAPSHOT = re.compile(r"snapshot-([A-Za-z0-9_.-]{1,64})$")
+LOCK_NAME = "LOCK"
+
+
+@dataclass(frozen=True, slots=True)
+class TableReference:
+    """One SSTable of the tablet. `name` is what the storage calls it; `number` is unique within the tablet."""
+
+    name: str
+    number: int
+    file_bytes: int
+    properties: TableProperties
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The tablet's persistent state. `tables` are by locality group, the newest first. Logs from `log_number` on hold
+    what the SSTables do not (the redo point); all records up to `flushed_sequence` are in SSTables.
+    `start_row` <= row < `end_row` (empty: no bound) is the tablet's row range."""
+
+    number: int = 0
+    tablet: str = ""
+    schema: Schema = field(default_factory=Schema)
+    tables: Mapping[str, tuple[TableReference, ...]] = field(default_factory=dict)
+    log_number: int = 1
+    flushed_sequence: int = 0
+    next_file_number: int = 1
+    start_row: bytes = b""
+    end_row: bytes = b""
+
+    def references(self) -> list[TableReference]:
+        """All SSTables of all groups."""
+        return [reference for group in self.tables.values() for reference in group]
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        fields = {
+            "kind": KIND,
+            "format": FORMAT,
+            "number": self.number,
+            "tablet": self.tablet,
+            "start_row": self.start_row.decode("latin-1"),
+            "end_row": self.end_row.decode("latin-1"),
+            "log_number": self.log_number,
+            "flushed_sequence": self.flushed_sequence,
+            "next_file_number": self.next_file_number,
+            "schema": self.schema.to_json(),
+            "tables": {
+                group: [
+                    {
+                        "name": reference.name,
+                        "number": reference.number,
+                        "file_bytes": reference.file_bytes,
+                        "properties": reference.properties.to_json(),
+                    }
+                    for reference in references
+                ]
+                for group, references in self.tables.items()
+            },
+        }
+        return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_through=0)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """The files of a tablet's folder by kind. `others` are not ours."""
+
+    manifests: dict[int, str]
+    logs: dict[int, str]
+    tables: dict[int, str]
+    snapshots: dict[str, str]
+    temporary: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def sorted_out(names: Sequence[str]) -> FolderListing:
+    """Recognise the files of a tablet by their names.
+
+    >>> listing = sorted_out(["000004.sst", "000005.log", "000006.sst.new", "LOCK", "manifest-000002", "notes.txt"])
+    >>> listing.tables, listing.logs, listing.temporary, listing.others
+    ({4: '000004.sst'}, {5: '000005.log'}, ('000006.sst.new',), ('notes.txt',))
+    """
+    listing = FolderListing({}, {}, {}, {}, (), ())
+    temporary, others = [], []
+    for name in names:
+        if name == LOCK_NAME:
+            continue
+        if name.endswith(TEMPORARY) and _ours(name.removesuffix(TEMPORARY)):
+            temporary.append(name)
+        elif match := _MANIFEST.match(name):
+            listing.manifests[int(match[1])] = name
+        elif match := _NUMBERED.match(name):
+            (listing.tables if match[2] == "sst" else listing.logs)[int(match[1])] = name
+        elif match := _SNAPSHOT.match(name):
+            listing.snapshots[match[1]] = name
+        else:
+            others.append(name)
+    return FolderListing(
+        listing.manifests, listing.logs, listing.tables, listing.snapshots, tuple(temporary), tuple(others)
+    )
+
+
+def manifest_name(number: int) -> str:
+    """The file name of a manifest."""
+    return f"manifest-{number:06}"
+
+
+def table_name(number: int) -> str:
+    """The file name of an SSTable."""
+    return f"{number:06}.sst"
+
+
+def log_name(number: int) -> str:
+    """The file name of a commit log."""
+    return f"{number:06}.log"
+
+
+def snapshot_file_name(name: str) -> str:
+    """The file name of a snapshot. Raises InvalidRequest for a name that no file should have."""
+    if not _SNAPSHOT.match(f"snapshot-{name}") or name.endswith(TEMPORARY):
+        raise InvalidRequest(f"{name[:80]!r} cannot be a snapshot's name; use up to 64 letters, digits, '_', '-', '.'")
+    return f"snapshot-{name}"
+
+
+async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
+    """Write, sync, and rename into place: afterwards the state is as `manifest` says, before as it was."""
+    file = await storage.create(name + TEMPORARY)
+    try:
+        await file.append(manifest.encode())
+        await file.sync()
+    finally:
+        await file.close()
+    await storage.rename(name + TEMPORARY, name)
+
+
+async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | None:
+    """The newest manifest of a folder, or None for a folder without files.
+
+    Raises IncompatibleFormat if the folder belongs to something else or to a future version, Corrupted if the manifest
+    is damaged or gone.
+    """
+    listing = sorted_out(names)
+    if listing.manifests:
+        return await load_manifest(storage, listing.manifests[max(listing.manifests)])
+    if listing.tables or listing.logs:
+        raise Corrupted(
+            f"the folder has {len(listing.tables)} SSTables and {len(listing.logs)} logs, but no manifest that says "
+            f"which of them count; restore the manifest from a copy"
+        )
+    if listing.others:
+        raise IncompatibleFormat(
+            f"the folder is not a tablet: it holds {listing.others[0]!r} and no manifest; choose an empty folder"
+        )
+    return None
+
+
+async def load_manifest(storage: Storage, name: str) -> Manifest:
+    """Read one manifest or snapshot. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
+    file = await storage.open(name)
+    try:
+        reader = LogReader(file, name)
+        payloads = [record.payload async for record in reader]
+    finally:
+        await file.close()
+    if len(payloads) != 1 or reader.end.kind != "clean":
+        reason = reader.end.reason or f"{len(payloads)} records where one is expected"
+        raise Corrupted(f"{name} is damaged ({reason}); restore it from a copy")
+    try:
+        fields = json.loads(payloads[0])
+        if fields["kind"] != KIND:
+            raise IncompatibleFormat(f"{name} describes a {fields['kind']!r}, expected a {KIND!r}")
+        if fields["format"] != FORMAT:
+            raise IncompatibleFormat(
+                f"{name} has format {fields['format']}, this program reads {FORMAT}; use the version that wrote it"
+            )
+        return _from_json(fields)
+    except TabletopError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupted(f"{name} does not hold a manifest ({type(error).__name__}: {error})") from error
+
+
+def _from_json(fields: Mapping[str, Any]) -> Manifest:
+    tables = {
+        group: tuple(
+            TableReference(
+                entry["name"], entry["number"], entry["file_bytes"], TableProperties.from_json(entry["properties"])
+            )
+            for entry in entries
+        )
+        for group, entries in fields["tables"].items()
+    }
+    return Manifest(
+        number=fields["number"],
+        tablet=fields["tablet"],
+        schema=Schema.from_json(fields["schema"]),
+        tables=tables,
+        log_number=fields["log_number"],
+        flushed_sequence=fields["flushed_sequence"],
+        next_file_number=fields["next_file_number"],
+        start_row=fields["start_row"].encode("latin-1"),
+        end_row=fields["end_row"].encode("latin-1"),
+    )
+
+
+async def load_snapshot(storage: Storage, name: str) -> Manifest:
+    """Read a snapshot by its name. Raises NotFound with the names there are."""
+    try:
+        return await load_manifest(storage, snapshot_file_name(name))
+    except NotFound as error:
+        known = ", ".join(sorted_out(await storage.list()).snapshots) or "none"
+        raise NotFound(f"there is no snapshot {name!r}; there are: {known}") from error
+
+
+def _ours(name: str) -> bool:
+    return bool(_MANIFEST.match(name) or _NUMBERED.match(name) or _SNAPSHOT.match(name))

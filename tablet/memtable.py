@@ -1,0 +1,111 @@
+"""The memtable: recent writes, sorted, in memory (BT 5.3).
+
+The problem. Writes come in any order, reads and the next SSTable want them sorted, and a reader must never wait for a
+writer nor see half a mutation.
+
+The idea. A `SortedDict` from row to the row's fragment. A row is *copied on write* (BT 6): a mutation makes a new
+fragment and puts it in the old one's place, in one step; a reader that holds the old one goes on with it in peace.
+The first mutation of a row is kept as the bytes that went into the log; only a second one decodes it.
+
+>>> from tablet.cells import encode_put
+>>> memtable = Memtable(log_number=1)
+>>> memtable.apply(b"r", encode_put(b"f:q", 1, b"old"), sequence=1)
+>>> memtable.apply(b"r", encode_put(b"f:q", 2, b"new"), sequence=2)
+>>> memtable.entries(b"r")
+((b'f:q', -2, 0, b'new'), (b'f:q', -1, 0, b'old'))
+
+Invariants: (1) rows are sorted; (2) `charged_bytes` is the sum of what the rows are charged; (3) sequences rise.
+
+What we simplify. What a row is charged for Python's objects is an estimate, made once for CPython on 64 bits.
+"""
+
+from itertools import islice
+
+from sortedcontainers import SortedDict
+
+from tablet.cells import Entries, decode_fragment, encode_fragment, is_single_put
+from tablet.merge import Chunk, lay_over
+
+ROW_OVERHEAD_BYTES = 150
+"""Beside its own bytes: two bytes objects, a place in the dictionary and one in the sorted list."""
+
+ENTRY_OVERHEAD_BYTES = 200
+"""A decoded entry: a tuple, its column, its timestamp and its value as objects."""
+
+
+class Memtable:
+    """Fragments by row. `log_number` is the oldest log with records that are only here."""
+
+    def __init__(self, log_number: int) -> None:
+        self.log_number = log_number
+        self.first_sequence = 0
+        self.last_sequence = 0
+        self.charged_bytes = 0
+        self._rows: SortedDict = SortedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def apply(self, row: bytes, fragment: bytes, sequence: int) -> None:
+        """Lay a mutation's fragment over the row."""
+        if not self.first_sequence:
+            self.first_sequence = sequence
+        self.last_sequence = max(self.last_sequence, sequence)
+        rows = self._rows
+        before = rows.get(row)
+        if before is None:
+            rows[row] = fragment
+            self.charged_bytes += len(row) + len(fragment) + ROW_OVERHEAD_BYTES
+            return
+        old = decode_fragment(before) if isinstance(before, bytes) else before
+        new = decode_fragment(fragment)
+        entries = lay_over(new, old)
+        rows[row] = entries
+        if old is before and len(entries) == len(old) + len(new):
+            self.charged_bytes += _charge(new)
+        else:
+            self.charged_bytes += _charge(entries) - _charge(before)
+
+    def __contains__(self, row: bytes) -> bool:
+        return row in self._rows
+
+    def entries(self, row: bytes) -> Entries | None:
+        """What the memtable knows about a row; None for nothing."""
+        found = self._rows.get(row)
+        return decode_fragment(found) if isinstance(found, bytes) else found
+
+    def chunk(self, start: bytes, limit: int) -> Chunk:
+        """The first `limit` rows from `start` on, encoded."""
+        rows = list(islice(self._rows.irange(start), limit)) if start else list(islice(self._rows, limit))
+        return self._encoded(rows)
+
+    def rows_after(self, row: bytes, limit: int) -> Chunk:
+        """The first `limit` rows behind `row`, encoded."""
+        return self._encoded(list(islice(self._rows.irange(row, inclusive=(False, True)), limit)))
+
+    def rows(self) -> list[bytes]:
+        """All rows, sorted."""
+        return list(self._rows)
+
+    def check_invariants(self) -> None:
+        """Assert what must hold after every operation."""
+        self._rows._check()
+        charged = 0
+        for row, content in self._rows.items():
+            charged += len(row) + ROW_OVERHEAD_BYTES + _charge(content)
+            entries = self.entries(row)
+            assert entries is not None
+            assert list(entries) == sorted(entries), f"row {row!r} is not sorted"
+        assert charged == self.charged_bytes, (charged, self.charged_bytes)
+        assert self.first_sequence <= self.last_sequence
+
+    def _encoded(self, rows: list[bytes]) -> Chunk:
+        found = map(self._rows.__getitem__, rows)
+        fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
+        return Chunk(rows, fragments, all(map(is_single_put, fragments)))
+
+
+def _charge(content: bytes | Entries) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    return sum(len(column) + len(value) + ENTRY_OVERHEAD_BYTES for column, _, _, value in content)

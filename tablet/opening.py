@@ -1,0 +1,66 @@
+"""Opening a tablet: the manifest, the SSTables' indexes, and the log since the redo point (BT 5.3)."""
+
+from dataclasses import replace
+
+from runtime.errors import Conflict, NotFound
+from tablet.commit_log import CommitLog, LogHeader, Replay
+from tablet.events import TabletOpened
+from tablet.manifest import FolderListing, Manifest, load_current, manifest_name, sorted_out, write_manifest
+from tablet.options import EngineWorld, Options
+from tablet.state import TabletState
+from tablet.storage import Storage
+
+
+async def open_state(
+    storage: Storage, world: EngineWorld, options: Options, *, tablet: str, inline: bool
+) -> tuple[TabletState, int, bool]:
+    """(the state, the last sequence that was replayed, whether the memtable must be flushed before anything else).
+
+    The latter is so if a log was left out because the one before it lost its tail: its records must not come back.
+    Nothing on the disk is changed before everything was found to be readable.
+    """
+    started = world.clock.now()
+    manifest, listing = await _manifest(storage, options, tablet)
+    state = TabletState(storage, world, options, manifest)
+    try:
+        state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
+        await state.open_tables()
+        replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
+        async for sequence, rows in replay:
+            for row, fragment in rows:
+                state.memtable.apply(row, fragment, sequence)
+        for dropped in replay.dropped:
+            world.events.emit(dropped)
+        number = state.new_file_number()
+        state.logs[number] = await CommitLog.create(
+            storage,
+            LogHeader(manifest.tablet, number, replay.last_sequence),
+            next_sequence=replay.last_sequence + 1,
+            sync=options.sync,
+            inline=inline,
+        )
+        if not replay.records and not replay.left_out and listing.logs:
+            await state.forget_logs(number, replay.last_sequence)
+        await state.sweep()
+    except BaseException:
+        await state.close()
+        raise
+    world.events.emit(
+        TabletOpened(manifest.tablet, len(manifest.references()), replay.records, world.clock.now() - started)
+    )
+    return state, replay.last_sequence, bool(replay.left_out)
+
+
+async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Manifest, FolderListing]:
+    names = await storage.list()
+    manifest = await load_current(storage, names)
+    if manifest is None:
+        if not options.create:
+            raise NotFound("the folder holds no tablet, and Options.create is off")
+        manifest = replace(Manifest(), number=1, tablet=tablet)
+        for name in sorted_out(names).temporary:
+            await storage.remove(name)
+        await write_manifest(storage, manifest, manifest_name(1))
+    elif tablet and manifest.tablet != tablet:
+        raise Conflict(f"the folder holds tablet {manifest.tablet!r}, not {tablet!r}")
+    return manifest, sorted_out(await storage.list())

@@ -1,0 +1,64 @@
+"""How an engine is set up, and what it needs of its world."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from runtime.errors import InvalidRequest
+from runtime.events import EventLog
+from runtime.world import Clock
+from tablet.commit_log import SyncMode
+from tablet.compaction import PolicySettings, policy_named
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of a running engine; none is stored with the data.
+
+    Memory is bounded by `memtable_bytes` times one plus `frozen_memtables`, the two caches, and a few bytes per row for
+    index and filters. `sync`: "fsync" (a power cut takes nothing that was answered) or "os" (a killed process loses
+    nothing, a power cut may take the last writes). `flush_on_close_bytes`: a memtable larger than this is flushed at
+    a clean close, for a quick reopening. `sweeps`: whether the engine removes files that it no longer needs; where
+    tablets share SSTables, their master does that (BT 6).
+    """
+
+    sync: SyncMode = "os"
+    memtable_bytes: int = 64 * 1024 * 1024
+    frozen_memtables: int = 1
+    block_cache_bytes: int = 64 * 1024 * 1024
+    scan_cache_bytes: int = 16 * 1024 * 1024
+    policy: str = "size_tiered"
+    policy_settings: PolicySettings = PolicySettings()  # noqa: RUF009 - frozen
+    stall_tables: int = 24
+    flush_on_close_bytes: int = 4 * 1024 * 1024
+    create: bool = True
+    sweeps: bool = True
+
+    def check(self) -> None:
+        """Raise InvalidRequest for settings that make no sense."""
+        policy_named(self.policy)
+        if self.sync not in ("fsync", "os"):
+            raise InvalidRequest(f'sync is {self.sync!r}; choose "fsync" or "os"')
+        if self.memtable_bytes < 1024:
+            raise InvalidRequest(f"memtable_bytes is {self.memtable_bytes}; choose at least 1,024")
+        if self.frozen_memtables < 1:
+            raise InvalidRequest(f"frozen_memtables is {self.frozen_memtables}; one must be allowed to wait")
+        if self.policy_settings.fan_in < 2:
+            raise InvalidRequest(f"fan_in is {self.policy_settings.fan_in}; a merge takes at least 2 files")
+        if self.stall_tables <= self.policy_settings.max_tables:
+            raise InvalidRequest(
+                f"stall_tables is {self.stall_tables}, which must be above max_tables ({self.policy_settings.max_tables})"
+            )
+
+
+class EngineWorld(Protocol):
+    """The part of `runtime.world.World` that an engine stands on."""
+
+    clock: Clock
+    events: EventLog
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> Any:
+        """Run `work` in the background."""
+
+    async def breathe(self) -> None:
+        """Let others run, between two slices of long work."""

@@ -1,0 +1,34 @@
+"""Locks of rows: at most one mutation of a row at a time."""
+
+import asyncio
+
+
+class RowLocks:
+    """A lock for each row that is held; rows that nobody holds cost nothing."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, asyncio.Event | None] = {}
+
+    def try_acquire(self, row: bytes) -> bool:
+        """Take the lock if it is free."""
+        if row in self._held:
+            return False
+        self._held[row] = None
+        return True
+
+    async def acquire(self, row: bytes) -> None:
+        """Take the lock, when it is free."""
+        while row in self._held:
+            event = self._held[row]
+            if event is None:
+                event = self._held[row] = asyncio.Event()
+            await event.wait()
+        self._held[row] = None
+
+    def release(self, row: bytes) -> None:
+        """Let go of the lock."""
+        event = self._held.pop(row)
+        if event is not None:
+            event.set()

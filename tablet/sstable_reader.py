@@ -1,0 +1,290 @@
+"""Reading an SSTable: one binary search in memory, one block from the file (BT 4).
+
+The problem. A point read should touch one block, or none if the row is not there; a scan should read each block once;
+and no byte may be believed that does not match its checksum.
+
+The idea. Opening reads the footer, the index, the filters and the properties; they stay in memory, a few bytes for each
+row. A read asks the filter of the partition where the row would be, finds the block by `bisect` on the last rows of the
+blocks, and looks for the block in the cache before it reads it.
+
+What we simplify. The index is not itself split into blocks: a file of a million 64 KB blocks would have an index of
+some hundred megabytes.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from runtime.errors import Corrupted, TabletopError
+from tablet.bloom import Filter, HashedKey, column_key, decode_filter
+from tablet.caches import BlockCache
+from tablet.merge import EMPTY, Chunk
+from tablet.sstable_format import (
+    FOOTER_BYTES,
+    INDEX_HEADER,
+    Block,
+    Footer,
+    decode_footer,
+    unpack_numbers,
+    unseal,
+    unsealed_body,
+)
+from tablet.sstable_writer import TableProperties
+from tablet.storage import Storage, StoredFile
+
+_RUN_BYTES = 64 * 1024
+
+
+class Lookup:
+    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, when first needed."""
+
+    __slots__ = ("_column", "_column_key", "_marker_key", "_row_key", "row")
+
+    def __init__(self, row: bytes, column: bytes | None) -> None:
+        self.row = row
+        self._column = column
+        self._row_key: HashedKey | None = None
+        self._column_key: HashedKey | None = None
+        self._marker_key: HashedKey | None = None
+
+    @property
+    def row_key(self) -> HashedKey:
+        """The key of the row."""
+        if self._row_key is None:
+            self._row_key = HashedKey(self.row)
+        return self._row_key
+
+    @property
+    def column_key(self) -> HashedKey:
+        """The key of the row and the column; of the row, if no column was asked for."""
+        if self._column_key is None:
+            self._column_key = self.row_key if self._column is None else HashedKey(column_key(self.row, self._column))
+        return self._column_key
+
+    @property
+    def marker_key(self) -> HashedKey:
+        """The key of a deletion of the whole row or of a family."""
+        if self._marker_key is None:
+            self._marker_key = HashedKey(column_key(self.row, b""))
+        return self._marker_key
+
+
+class SSTable:
+    """One open SSTable. Immutable, so that readers need no locks."""
+
+    def __init__(self, name: str, number: int, file: StoredFile, file_bytes: int, cache: BlockCache) -> None:
+        self.name = name
+        self.number = number
+        self.file_bytes = file_bytes
+        self.newest_timestamp = 0
+        self.bloom_checks = 0
+        self.bloom_rejections = 0
+        self.bloom_mistakes = 0
+        self._file = file
+        self._cache = cache
+        self._properties: TableProperties | None = None
+        self._block_ends: Sequence[int] = ()
+        self._last_rows: list[bytes] = []
+        self._next_columns: list[bytes] = []
+        self._filters: list[Filter] = []
+        self._filter_of_block: list[int] = []
+        self._column_keys = False
+
+    @classmethod
+    async def open(cls, storage: Storage, name: str, number: int, cache: BlockCache) -> "SSTable":
+        """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
+        file = await storage.open(name)
+        try:
+            size = await file.size()
+            table = cls(name, number, file, size, cache)
+            await table._load()
+        except BaseException:
+            await file.close()
+            raise
+        return table
+
+    @property
+    def properties(self) -> TableProperties:
+        """What the file says about itself."""
+        assert self._properties is not None
+        return self._properties
+
+    @property
+    def blocks(self) -> int:
+        """The number of data blocks."""
+        return len(self._last_rows)
+
+    @property
+    def filters(self) -> Sequence[Filter]:
+        """The Bloom filters, one for each partition."""
+        return self._filters
+
+    def locate(self, wanted: "Lookup") -> int:
+        """The place of the first block that may hold anything that is looked for, or -1. No I/O."""
+        row = wanted.row
+        place = bisect_left(self._last_rows, row)
+        if place == len(self._last_rows):
+            return -1
+        if not self._filters:
+            return place
+        self.bloom_checks += 1
+        found = self._filters[self._filter_of_block[place]]
+        if found.may_contain(wanted.column_key if self._column_keys else wanted.row_key):
+            return place
+        if self._next_columns[place] and self._last_rows[place] == row:
+            return place  # A giant row has pieces in several partitions: one filter's word is not enough.
+        if self._column_keys and self.properties.broad_markers and found.may_contain(wanted.marker_key):
+            return place
+        self.bloom_rejections += 1
+        return -1
+
+    async def fragment(self, place: int, row: bytes, column: bytes | None = None) -> bytes | None:
+        """The row's fragment, or None; `place` is from `locate`. With `column`, pieces of a giant row that cannot hold
+        it are left out."""
+        block = self._cache.get((self.number, place)) or await self._load_block(place)
+        found = block.fragment(row)
+        if found is None:
+            self.bloom_mistakes += 1
+            return None
+        if not self._next_columns[place] or self._last_rows[place] != row:
+            return found
+        return await self._giant(found, row, place, column)
+
+    async def chunk(self, place: int, *, cached: bool = True) -> tuple[Chunk, int]:
+        """All rows of the block at `place`, and of following ones if it is small or its last row goes on there; and
+        the place of the first block behind them."""
+        chunks: list[Chunk] = []
+        taken = 0
+        while place < self.blocks:
+            block = await self.block(place, cached=cached)
+            chunks.append(block.chunk())
+            taken += block.charged_bytes
+            place += 1
+            if taken >= _RUN_BYTES and not self._next_columns[place - 1]:
+                break
+        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+
+    def place_of(self, row: bytes) -> int:
+        """The first block that may hold `row` or a later one."""
+        return bisect_left(self._last_rows, row)
+
+    async def block(self, place: int, *, cached: bool = True) -> Block:
+        """One data block, checked; from the cache if it is there, and into it if `cached`."""
+        found = self._cache.get((self.number, place)) if cached else None
+        return found or await self._load_block(place, keep=cached)
+
+    def block_range(self, place: int) -> tuple[int, int]:
+        """Where a stored block begins, and its length with its trailer."""
+        start = self._block_ends[place - 1] if place else 0
+        return start, self._block_ends[place] - start
+
+    async def verify(self) -> int:
+        """Read every block and compare with the index and the properties; returns the blocks read. Raises Corrupted."""
+        rows = 0
+        before = b""
+        for place in range(self.blocks):
+            block = await self._load_block(place, keep=False)
+            chunk = block.chunk()
+            rows += len(chunk.rows) - (chunk.rows[0] == before)
+            if chunk.rows != sorted(chunk.rows) or chunk.rows[0] < before or chunk.rows[-1] != self._last_rows[place]:
+                raise Corrupted(f"{self.name}: the rows of block {place} are not in order, or not as the index says")
+            before = chunk.rows[-1]
+        if rows != self.properties.rows:
+            raise Corrupted(f"{self.name} has {rows:,} rows, its properties say {self.properties.rows:,}")
+        return self.blocks
+
+    async def close(self) -> None:
+        """Let go of the file and of its blocks in the cache."""
+        self._cache.forget_file(self.number, self.blocks)
+        await self._file.close()
+
+    async def _load_block(self, place: int, *, keep: bool = True) -> Block:
+        start, length = self.block_range(place)
+        data, body_bytes = unseal(await self._read(start, length), self.name, start)
+        block = Block(data, body_bytes, self.name, start)
+        if keep:
+            self._cache.put((self.number, place), block)
+        return block
+
+    async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:
+        """Collect the pieces of a row that goes on in further blocks. Markers of the row stand in the first ones."""
+        pieces = [first]
+        while self._next_columns[place] and self._last_rows[place] == row and place + 1 < self.blocks:
+            begins, place = self._next_columns[place], place + 1
+            ends = self._next_columns[place] if self._last_rows[place] == row else b""
+            if column is None or begins[:1] == b"\0" or (begins <= column and (not ends or column <= ends)):
+                piece = (await self.block(place)).fragment(row)
+                if piece is None:
+                    raise Corrupted(f"{self.name}: block {place} lacks the row {row[:80]!r} that goes on there")
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _read(self, start: int, length: int) -> bytes:
+        data = await self._file.read_at(start, length)
+        if len(data) != length:
+            raise Corrupted(f"{self.name}: {length} bytes expected at offset {start}, the file has {len(data)} there")
+        return data
+
+    async def _load(self) -> None:
+        tail = await self._file.read_at(max(0, self.file_bytes - FOOTER_BYTES), FOOTER_BYTES)
+        footer = decode_footer(tail, self.name, self.file_bytes)
+        index = unsealed_body(await self._read(footer.index_offset, footer.index_bytes), self.name, footer.index_offset)
+        filter_ends = self._parse_index(index, footer)
+        start = self._block_ends[-1]
+        for end in filter_ends:
+            self._filters.append(decode_filter(unsealed_body(await self._read(start, end - start), self.name, start)))
+            start = end
+        where = footer.properties_offset
+        text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
+        try:
+            self._properties = TableProperties.from_json(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupted(f"{self.name}: its properties cannot be read ({error})") from error
+        self._column_keys = self._properties.bloom_keys == "row+column"
+        self.newest_timestamp = self._properties.newest_timestamp
+
+    def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
+        """Take the index apart; returns where each filter ends."""
+        try:
+            count, filters = INDEX_HEADER.unpack_from(index)
+            position = INDEX_HEADER.size
+            self._block_ends = unpack_numbers("Q", index[position : (position := position + 8 * count)])
+            row_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            column_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            filter_ends = unpack_numbers("Q", index[position : (position := position + 8 * filters)])
+            filter_blocks = unpack_numbers("I", index[position : (position := position + 4 * filters)])
+            self._last_rows = _cut(index, position, row_ends)
+            self._next_columns = _cut(index, position + row_ends[-1], column_ends)
+            rising = [*self._block_ends, *filter_ends, footer.index_offset]
+            if position + row_ends[-1] + column_ends[-1] != len(index) or rising != sorted(rising):
+                raise ValueError("its lengths do not add up")
+            if filters and filter_blocks[-1] != count:
+                raise ValueError("the filters do not cover all blocks")
+            for number, end in enumerate(filter_blocks):
+                self._filter_of_block += [number] * (end - len(self._filter_of_block))
+        except TabletopError:
+            raise
+        except Exception as error:
+            raise Corrupted(f"{self.name}: its index cannot be read ({error}); restore the file from a copy") from error
+        return filter_ends
+
+
+def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
+    return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks one behind the other; where a giant row goes on, its pieces become one fragment again."""
+    rows: list[bytes] = []
+    fragments: list[bytes] = []
+    single_puts = True
+    for chunk in chunks:
+        skipped = 0
+        if rows and rows[-1] == chunk.rows[0]:
+            fragments[-1] += chunk.fragments[0]
+            skipped = 1
+            single_puts = False
+        rows += chunk.rows[skipped:]
+        fragments += chunk.fragments[skipped:]
+        single_puts = single_puts and chunk.single_puts
+    return Chunk(rows, fragments, single_puts)

@@ -1,0 +1,273 @@
+"""The state of an open tablet, and everything that changes it.
+
+Readers take a *view*: the memtables and the SSTables of one moment. A change (a freeze, a flush, a compaction, another
+schema) makes a new view in one step, after the manifest that says the same is durable; readers of the old view go on
+with it, and its files stay until they are done (BT 6: immutability makes concurrency simple).
+
+Invariants: (1) in a view, the memtables and each group's SSTables are ordered from new to old, without overlap in
+sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a time.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tablet.caches import BlockCache, PinnedBlocks, ScanCache
+from tablet.commit_log import CommitLog
+from tablet.events import ObsoleteFilesRemoved
+from tablet.manifest import (
+    Manifest,
+    TableReference,
+    load_manifest,
+    manifest_name,
+    snapshot_file_name,
+    sorted_out,
+    table_name,
+    write_manifest,
+)
+from tablet.memtable import Memtable
+from tablet.options import EngineWorld, Options
+from tablet.schema import Schema
+from tablet.sstable_reader import SSTable
+from tablet.sstable_writer import TEMPORARY
+from tablet.storage import Storage
+
+Tables = tuple[SSTable, ...]
+
+
+@dataclass(slots=True, eq=False)
+class View:
+    """What a reader sees: the newest first. `pins` counts the readers that use it now."""
+
+    generation: int
+    schema: Schema
+    memtables: tuple[Memtable, ...]
+    tables: Mapping[str, Tables]
+    pins: int = 0
+    families: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+
+    def all_tables(self) -> list[SSTable]:
+        """The SSTables of all groups."""
+        return [table for group in self.tables.values() for table in group]
+
+
+class GrowingFiles:
+    """The names of SSTables that are being written, which the sweep must leave alone."""
+
+    def __init__(self) -> None:
+        self._flush: set[str] = set()
+        self._compaction: set[str] = set()
+
+    def add(self, name: str, *, flush: bool) -> None:
+        """An SSTable begins, first under its temporary name."""
+        (self._flush if flush else self._compaction).update((name, name + TEMPORARY))
+
+    def clear_flush(self) -> None:
+        """The flush has ended, one way or the other."""
+        self._flush.clear()
+
+    def clear_compaction(self) -> None:
+        """The compaction has ended, one way or the other."""
+        self._compaction.clear()
+
+    def names(self) -> set[str]:
+        """All of them."""
+        return self._flush | self._compaction
+
+
+class TabletState:
+    """One open tablet's files and memory."""
+
+    def __init__(self, storage: Storage, world: EngineWorld, options: Options, manifest: Manifest) -> None:
+        self.storage = storage
+        self.world = world
+        self.options = options
+        self.manifest = manifest
+        self.block_cache = BlockCache(options.block_cache_bytes)
+        self.pinned_blocks = PinnedBlocks()
+        self.scan_cache = ScanCache(options.scan_cache_bytes)
+        self.logs: dict[int, CommitLog] = {}
+        self.growing = GrowingFiles()
+        self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
+        self._next_file_number = manifest.next_file_number
+        self._old_views: list[View] = []
+        self._retired: list[SSTable] = []
+        self._switching = asyncio.Lock()
+
+    @property
+    def memtable(self) -> Memtable:
+        """The one that takes writes."""
+        return self.view.memtables[0]
+
+    @property
+    def frozen(self) -> tuple[Memtable, ...]:
+        """Full memtables that wait to be flushed, the newest first."""
+        return self.view.memtables[1:]
+
+    @property
+    def log(self) -> CommitLog:
+        """The log that takes writes."""
+        return self.logs[max(self.logs)]
+
+    def new_file_number(self) -> int:
+        """A number that no file of this tablet has had."""
+        number = self._next_file_number
+        self._next_file_number += 1
+        return number
+
+    def reserve_file_numbers(self, numbers: Sequence[int]) -> None:
+        """Hand out only numbers above these."""
+        self._next_file_number = max(self._next_file_number, *(number + 1 for number in numbers), 1)
+
+    async def open_table(self, reference: TableReference, group: str) -> SSTable:
+        """Open an SSTable with the cache that its group has."""
+        settings = self.manifest.schema.groups.get(group)
+        cache = self.pinned_blocks if settings is not None and settings.in_memory else self.block_cache
+        return await SSTable.open(self.storage, reference.name, reference.number, cache)
+
+    async def open_tables(self) -> None:
+        """Open every SSTable of the manifest. Raises NotFound, Corrupted, IncompatibleFormat."""
+        opened: dict[str, Tables] = {}
+        for group, references in self.manifest.tables.items():
+            opened[group] = tuple([await self.open_table(reference, group) for reference in references])
+        self._show(tables=opened)
+
+    def freeze(self, log: CommitLog) -> None:
+        """Let writes go to `log` and a new memtable from here on."""
+        self.logs[log.number] = log
+        self._show(memtables=(Memtable(log.number), *self.view.memtables))
+
+    async def install_flush(self, memtable: Memtable, made: Mapping[str, TableReference]) -> None:
+        """The oldest memtable's rows are in SSTables now (at most one for each group)."""
+        opened = {group: await self.open_table(reference, group) for group, reference in made.items()}
+        async with self._switching:
+            tables = {group: tuple(references) for group, references in self.manifest.tables.items()}
+            for group, reference in made.items():
+                tables[group] = (reference, *tables.get(group, ()))
+            rest = tuple(other for other in self.view.memtables if other is not memtable)
+            await self._switch(
+                tables=tables,
+                log_number=min(other.log_number for other in rest),
+                flushed_sequence=max(self.manifest.flushed_sequence, memtable.last_sequence),
+            )
+            self.scan_cache.forget(memtable.rows())
+            shown = {**self.view.tables, **{g: (t, *self.view.tables.get(g, ())) for g, t in opened.items()}}
+            # Computed without awaiting in between, so that a memtable frozen during the switch is not forgotten.
+            rest = tuple(other for other in self.view.memtables if other is not memtable)
+            self._show(memtables=rest, tables=shown)
+
+    async def install_compaction(self, group: str, numbers: Sequence[int], made: TableReference | None) -> None:
+        """One SSTable (or none, if nothing was left) takes the place of neighbours."""
+        opened = await self.open_table(made, group) if made is not None else None
+        async with self._switching:
+            references = self.manifest.tables[group]
+            place = [reference.number for reference in references].index(numbers[0])
+            end = place + len(numbers)
+            assert tuple(reference.number for reference in references[place:end]) == tuple(numbers)
+            between = (made,) if made is not None else ()
+            await self._switch(tables={**self.manifest.tables, group: references[:place] + between + references[end:]})
+            shown = self.view.tables[group]
+            new = (opened,) if opened is not None else ()
+            self._show(tables={**self.view.tables, group: shown[:place] + new + shown[end:]})
+
+    async def forget_logs(self, log_number: int, flushed_sequence: int) -> None:
+        """The logs before `log_number` hold nothing that the SSTables lack."""
+        async with self._switching:
+            self.memtable.log_number = log_number
+            await self._switch(log_number=log_number, flushed_sequence=flushed_sequence)
+
+    async def install_schema(self, schema: Schema) -> None:
+        """Another schema holds from here on."""
+        async with self._switching:
+            await self._switch(schema=schema)
+            self._show(schema=schema)
+
+    async def install_tables(self, **changes: Any) -> None:
+        """Other SSTables, and perhaps another schema, from a snapshot; everything in memory is forgotten."""
+        async with self._switching:
+            await self._switch(**changes)
+            self.scan_cache.clear()
+            self._show(schema=self.manifest.schema, memtables=self.view.memtables[:1], tables={})
+        await self.open_tables()
+
+    async def sweep(self) -> None:
+        """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6)."""
+        self._old_views = [view for view in self._old_views if view.pins]
+        used = {table for view in (self.view, *self._old_views) for table in view.all_tables()}
+        for table in [table for table in self._retired if table not in used]:
+            self._retired.remove(table)
+            await table.close()
+        if not self.options.sweeps:
+            return
+        listing = sorted_out(await self.storage.list())
+        needed = {manifest_name(self.manifest.number)} | self.growing.names()
+        needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
+        for snapshot in listing.snapshots.values():
+            held = await load_manifest(self.storage, snapshot)
+            needed |= {reference.name for reference in held.references()}
+        ours = [*listing.manifests.values(), *listing.tables.values(), *listing.temporary]
+        ours += [name for number, name in listing.logs.items() if number < self.manifest.log_number]
+        obsolete = tuple(sorted(name for name in ours if name not in needed))
+        for number in [number for number in self.logs if number < self.manifest.log_number]:
+            await self.logs.pop(number).close()
+        for name in obsolete:
+            await self.storage.remove(name)
+        if obsolete:
+            self.world.events.emit(ObsoleteFilesRemoved(self.manifest.tablet, obsolete))
+
+    async def save_snapshot(self, name: str) -> None:
+        """Keep a list of references to the SSTables of this moment under a name. AlreadyExists."""
+        async with self._switching:
+            await write_manifest(self.storage, self.manifest, snapshot_file_name(name))
+
+    async def close(self) -> None:
+        """Let go of all files."""
+        for log in self.logs.values():
+            await log.close()
+        for table in dict.fromkeys((*self.view.all_tables(), *self._retired)):
+            await table.close()
+        self.logs, self._retired = {}, []
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between any two operations."""
+        for group, references in self.manifest.tables.items():
+            shown = self.view.tables.get(group, ())
+            assert [reference.name for reference in references] == [table.name for table in shown]
+            spans = [(table.properties.first_sequence, table.properties.last_sequence) for table in shown]
+            for newer, older in zip(spans, spans[1:], strict=False):
+                assert older[1] < newer[0], f"group {group}: {spans} are not in order"
+        numbers = [memtable.log_number for memtable in self.view.memtables]
+        assert numbers == sorted(numbers, reverse=True)
+        for memtable in self.view.memtables:
+            memtable.check_invariants()
+        self.block_cache.check_invariants()
+        self.scan_cache.check_invariants()
+
+    async def _switch(self, **changes: Any) -> None:
+        """Make another manifest the truth."""
+        number = self.manifest.number + 1
+        manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
+        await write_manifest(self.storage, manifest, manifest_name(number))
+        self.manifest = manifest
+
+    def _show(self, **changes: Any) -> None:
+        old = self.view
+        fields = {"schema": old.schema, "memtables": old.memtables, "tables": old.tables, **changes}
+        self.view = View(generation=old.generation + 1, families=families_by_group(fields["schema"]), **fields)
+        kept = set(self.view.all_tables())
+        self._retired += [table for table in old.all_tables() if table not in kept]
+        self._old_views.append(old)
+
+
+def families_by_group(schema: Schema) -> dict[str, frozenset[bytes]]:
+    """Which families each locality group holds."""
+    found: dict[str, set[bytes]] = {name: set() for name in schema.groups}
+    for name, family in schema.families.items():
+        found[family.group].add(name)
+    return {group: frozenset(names) for group, names in found.items()}
+
+
+def new_reference(number: int, file_bytes: int, properties: Any) -> TableReference:
+    """The reference to an SSTable just made."""
+    return TableReference(table_name(number), number, file_bytes, properties)

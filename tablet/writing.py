@@ -1,0 +1,155 @@
+"""The way of a write: row lock, log, memtable; and the gate at which writes wait while the log changes (BT 5.3).
+
+Invariants: (1) a row's mutations enter the memtable in the order of the log: the row's lock is held from before the log
+record until the memtable has it; (2) a record and its mutation go to a log and a memtable that belong together: the two
+are changed only while no write is between them; (3) the memtable never grows beyond its limit by more than the writes
+that are under way.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from runtime.errors import Conflict
+from tablet.commit_log import CommitLog, LogHeader, RowFragment
+from tablet.events import MemtableFrozen
+from tablet.memtable import Memtable
+from tablet.row_locks import RowLocks
+from tablet.state import TabletState
+
+
+class Writer:
+    """Takes mutations that were checked and encoded. `wait_for_room` is called when housekeeping must get on first;
+    `frozen` when it has got something to do. `refusal`, if not empty, is why no more writes are taken."""
+
+    def __init__(
+        self,
+        state: TabletState,
+        *,
+        inline: bool,
+        wait_for_room: Callable[[str], Awaitable[None]],
+        frozen: Callable[[], None],
+    ) -> None:
+        self.locks = RowLocks()
+        self.log = state.log
+        self.refusal = ""
+        self.user_bytes = 0
+        self.old_log_bytes = 0
+        self._state = state
+        self._limit_bytes = state.options.memtable_bytes
+        self._inline = inline
+        self._wait_for_room = wait_for_room
+        self._frozen = frozen
+        self._under_way = 0
+        self._gate: asyncio.Event | None = None
+        self._idle: asyncio.Event | None = None
+
+    async def commit(self, row: bytes, fragment: bytes) -> None:
+        """Log and apply one row's mutation; the row's lock is held."""
+        memtable = self._state.view.memtables[0]
+        if memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
+            memtable = await self._room()
+        self._under_way += 1
+        try:
+            memtable.apply(row, fragment, await self.log.write_one(row, fragment))
+        finally:
+            self._under_way -= 1
+            if self._idle is not None and not self._under_way:
+                self._idle.set()
+        self.user_bytes += len(row) + len(fragment)
+
+    async def commit_batch(self, batch: Sequence[RowFragment]) -> None:
+        """Log and apply mutations of several rows. Locks are taken in the rows' order, so that batches do not block one
+        another for ever."""
+        rows = sorted({row for row, _ in batch})
+        taken: list[bytes] = []
+        try:
+            for row in rows:
+                await self.locks.acquire(row)
+                taken.append(row)
+            memtable = await self._room()
+            self._under_way += 1
+            try:
+                sequence = await self.log.write(batch)
+                for row, fragment in batch:
+                    memtable.apply(row, fragment, sequence)
+            finally:
+                self._under_way -= 1
+                if self._idle is not None and not self._under_way:
+                    self._idle.set()
+        finally:
+            for row in taken:
+                self.locks.release(row)
+        self.user_bytes += sum(len(row) + len(fragment) for row, fragment in batch)
+
+    async def _room(self) -> Memtable:
+        """The memtable to write to, once it has room. Raises what keeps housekeeping from making some."""
+        while True:
+            if self.refusal:
+                raise Conflict(f"this tablet is {self.refusal}")
+            if self._gate is not None:
+                await self._gate.wait()
+            elif reason := self.stall_reason():
+                await self._wait_for_room(reason)
+            elif self._state.memtable.charged_bytes >= self._limit_bytes:
+                await self.roll()
+            else:
+                return self._state.memtable
+
+    async def empty(self) -> None:
+        """Freeze the memtable if there is, or will be, anything in it."""
+        if len(self._state.memtable) or self._under_way:
+            await self.roll(always=True)
+
+    async def roll(self, *, always: bool = False) -> None:
+        """Freeze the memtable and begin a new log, unless somebody else just did."""
+        while self._gate is not None:
+            await self._gate.wait()
+        full = self._state.memtable
+        if not always and full.charged_bytes < self._limit_bytes:
+            return
+        async with self.stopped():
+            await self.begin_log()
+        self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
+        self._frozen()
+
+    async def begin_log(self) -> None:
+        """Begin a log and a memtable. Writers must be stopped."""
+        number = self._state.new_file_number()
+        log = await CommitLog.create(
+            self._state.storage,
+            LogHeader(self._state.manifest.tablet, number, self.log.durable_sequence),
+            next_sequence=self.log.last_sequence + 1,
+            sync=self._state.options.sync,
+            inline=self._inline,
+        )
+        self.old_log_bytes += self.log.file_bytes
+        self._state.freeze(log)
+        self.log = log
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """New log records wait at the gate, those under way are completed first."""
+        while self._gate is not None:
+            await self._gate.wait()
+        self._gate = asyncio.Event()
+        try:
+            if self._under_way:
+                self._idle = asyncio.Event()
+                await self._idle.wait()
+            yield
+        finally:
+            self._idle = None
+            self._gate.set()
+            self._gate = None
+
+    def stall_reason(self) -> str:
+        """Why a write must wait for housekeeping; empty if it need not."""
+        state = self._state
+        if state.memtable.charged_bytes >= self._limit_bytes:
+            if len(state.frozen) >= state.options.frozen_memtables:
+                return f"the memtable is full and {len(state.frozen)} wait to be flushed"
+            crowd = max((len(tables) for tables in state.view.tables.values()), default=0)
+            if crowd >= state.options.stall_tables:
+                return f"{crowd} SSTables wait to be compacted"
+        return ""
