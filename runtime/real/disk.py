@@ -43,9 +43,10 @@ _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alo
 class RealFile:
     """An open file of a `RealDisk`."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, *, inline: bool = False) -> None:
         self.path = path
         self.descriptor = descriptor
+        self._inline = inline
         self._end: int | None = None
 
     async def read_at(self, offset: int, count: int) -> bytes:
@@ -107,7 +108,10 @@ class RealFile:
 
     async def sync(self) -> None:
         """Wait until the bytes are on stable storage. Raises DiskFailure."""
-        await _aside(lambda: _sync_descriptor(self.descriptor, self.path))
+        if self._inline:
+            _sync_descriptor(self.descriptor, self.path)
+        else:
+            await _aside(lambda: _sync_descriptor(self.descriptor, self.path))
 
     async def close(self) -> None:
         """Let go of the descriptor."""
@@ -124,8 +128,10 @@ class RealFile:
 class RealDisk:
     """One folder. Paths are relative to it, with "/" between parts."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, inline: bool = False) -> None:
+        """`inline`: sync without a thread even while a loop is running, so that nothing ever suspends."""
         self.root = Path(root)
+        self._inline = inline
         self._locks: dict[str, int] = {}
         with translated("create the folder", str(self.root)):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -134,7 +140,7 @@ class RealDisk:
         """Open a file as `world.Disk.open` says."""
         with translated("open", str(self._full(path))):
             descriptor = os.open(self._full(path), _FLAGS[mode] | os.O_CLOEXEC, 0o666)
-        return RealFile(str(self._full(path)), descriptor)
+        return RealFile(str(self._full(path)), descriptor, inline=self._inline)
 
     async def make_directory(self, path: str) -> None:
         """Create a folder and its missing ancestors."""
@@ -181,7 +187,10 @@ class RealDisk:
                 finally:
                     os.close(descriptor)
 
-        await _aside(work)
+        if self._inline:
+            work()
+        else:
+            await _aside(work)
 
     async def usage(self) -> DiskUsage:
         """Space of the file system that the folder is on."""
