@@ -18,6 +18,7 @@ The idea. The client does the work that the paper gives it, so that the master s
     read_ahead.py     pieces fetched before they are asked for     write_behind.py    pieces sent while more come in
     client.py         the asynchronous client                      synchronous.py     the same for plain programs
     locate.py         where this machine's clusters are found      patience.py        how long to try
+    parallel.py       many small files at once                     events.py          what went wrong and was made good
 
     import gfs
     fs = gfs.connect()
@@ -34,6 +35,7 @@ from gfs.client import Client
 from gfs.file import File
 from gfs.lengths import FileStatus
 from gfs.locate import find_contact
+from gfs.parallel import in_parallel
 from gfs.settings import ClientSettings
 from gfs.synchronous import FileSystem, RawFile
 from runtime.errors import (
@@ -77,6 +79,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "connect",
+    "in_parallel",
 ]
 
 

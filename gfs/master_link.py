@@ -121,8 +121,8 @@ class MasterLink:
         question = type(request).__name__.removesuffix("Request")
         path = getattr(request, "path", "") or getattr(request, "source", "")
         return TimedOut(
-            f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds: {error.message}; "
-            "see `tabletop status`",
+            f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
+            f"({error.message}); see `tabletop status`",
             definite=not in_doubt,
         )
 

@@ -82,6 +82,7 @@ class ChunkReader:
         self._master = master
         self._links = links
         self._causes = causes
+        self._asking: dict[str, asyncio.Lock] = {}
 
     async def open(self, path: str) -> FileInfo:
         """Ask the master about a file, forgetting what was known of it (GFS 2.7.1). Raises NotFound, IsADirectory."""
@@ -95,9 +96,20 @@ class ChunkReader:
     async def locate(self, path: str, index: int) -> ChunkLocations | None:
         """Where a chunk is, from the cache or the master; None if the file ends before it."""
         chunk = self.locations.chunk(path, index, self._world.clock.now())
-        if chunk is None:
-            chunk = next((chunk for chunk in (await self._look_up(path, index)).chunks if chunk.index == index), None)
-        return chunk
+        if chunk is not None:
+            return chunk
+        # Several pieces of one chunk come here at once; one of them asks, the others wait for its answer.
+        lock = self._asking.setdefault(path, asyncio.Lock())
+        try:
+            async with lock:
+                chunk = self.locations.chunk(path, index, self._world.clock.now())
+                if chunk is None:
+                    reply = await self._look_up(path, index)
+                    chunk = next((chunk for chunk in reply.chunks if chunk.index == index), None)
+                return chunk
+        finally:
+            if not lock.locked():
+                self._asking.pop(path, None)
 
     async def read_at(self, path: str, position: int, target: memoryview) -> int:
         """Fill `target` from `position`; returns the bytes read, fewer than its length only at the end of the file.

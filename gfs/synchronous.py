@@ -26,7 +26,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar
 
 from gfs.client import Client
 from gfs.file import File, FileMode
@@ -37,10 +37,12 @@ from runtime.events import Record
 from runtime.real.world import RealWorld
 from runtime.wire.common_pb2 import ChunkLocations
 from runtime.wire.master_pb2 import ClusterStatus
-from runtime.world import Buffer, World
+from runtime.world import Buffer
 
 T = TypeVar("T")
 STOP_SECONDS = 10.0
+Statuses = list[FileStatus]
+Chunks = list[ChunkLocations]
 
 
 class _Unrecorded:
@@ -63,14 +65,20 @@ class BackgroundLoop:
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             work.close()
             raise InvalidRequest("this file system is closed; connect again")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(lambda task: _hand_over(task, outcome))
+
+        self._loop.call_soon_threadsafe(begin)
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise InvalidRequest("this file system was closed during the call; connect again") from None
-        except BaseException:
-            future.cancel()
-            raise
+            return outcome.result()
+        finally:
+            if not outcome.done():
+                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                concurrent.futures.wait([outcome], STOP_SECONDS)
 
     def stop(self) -> None:
         """Cancel what still runs, end the loop, and wait for its thread."""
@@ -165,11 +173,11 @@ class FileSystem:
         """Whether there is a file or directory of this name."""
         return self._background.call(self._client.exists(path))
 
-    def list(self, path: str = "/", *, recursive: bool = False) -> "Statuses":
+    def list(self, path: str = "/", *, recursive: bool = False) -> Statuses:
         """The entries of a directory, or all descendants. Raises as `Client.list`."""
         return self._background.call(self._client.list(path, recursive=recursive))
 
-    def walk(self, path: str = "/") -> Iterator[tuple[str, "Statuses", "Statuses"]]:
+    def walk(self, path: str = "/") -> Iterator[tuple[str, Statuses, Statuses]]:
         """Every directory from `path` down, as `os.walk`. Raises as `Client.list`."""
         steps = self._client.walk(path)
 
@@ -206,7 +214,7 @@ class FileSystem:
         uploading = self._client.write_file_from(path, fill, overwrite=overwrite, replication_goal=replication_goal)
         return self._background.call(uploading)
 
-    def locations(self, path: str) -> "Chunks":
+    def locations(self, path: str) -> Chunks:
         """All chunks of a file with their replicas. Raises as `Client.locations`."""
         return self._background.call(self._client.locations(path))
 
@@ -217,7 +225,7 @@ class FileSystem:
     async def _start(self) -> tuple[RealWorld, Client]:
         # A client keeps nothing on disk; its world has a folder like any other.
         world = RealWorld(node="client", root=tempfile.gettempdir(), token=self._token, sink=_Unrecorded())
-        return world, Client(cast(World, world), self.master_address, self._settings)
+        return world, Client(world, self.master_address, self._settings)
 
     async def _end(self) -> None:
         await self._client.close()
@@ -312,8 +320,13 @@ class RawFile(io.RawIOBase):
         """A file that nobody closed is abandoned with its file system: half a file is not to be kept by accident."""
 
 
-Statuses = list[FileStatus]
-Chunks = list[ChunkLocations]
+def _hand_over(task: asyncio.Task[T], outcome: concurrent.futures.Future[T]) -> None:
+    if task.cancelled():
+        outcome.set_exception(InvalidRequest("this file system was closed during the call; connect again"))
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())
 
 
 def _read_into(source: BinaryIO, buffer: memoryview) -> int:

@@ -1,4 +1,4 @@
-"""GFS 3.1 and 3.2, the client's part: leases are remembered, data is pushed along a chain, failed tries are repeated."""
+"""GFS 3.1 and 3.2, the client: leases are remembered, data is pushed along a chain, failed tries are repeated."""
 
 import random
 from pathlib import Path
@@ -185,7 +185,7 @@ async def test_a_write_that_some_replica_may_have_applied_fails_indefinitely(tmp
         client = cluster.new_client(impatient(0.05))
         cluster.to_happen("afterwards", "Write", [MutationFailed("cs2 did not apply it")] * 1000)
         async with await client.open("/a", "ab") as file:
-            with pytest.raises(MutationFailed, match="some replicas only within 0.05 seconds") as caught:
+            with pytest.raises(MutationFailed, match=r"some replicas only within 0\.05 seconds") as caught:
                 await file.pwrite(0, PUSHED)
             assert not caught.value.definite
             await file.abandon()

@@ -1,7 +1,7 @@
 """A master and chunkservers that do as little as a client can be tested with, and misbehave when told to.
 
-They stand on worlds and serve the real contracts, so that the client under test is the whole client. What they leave out:
-leases have no time limit, nothing is persisted, and replicas are written without messages.
+They stand on worlds and serve the real contracts, so that the client under test is the whole client. What is left
+out: leases have no time limit, nothing is persisted, and replicas are written without messages.
 
 `mishaps[method]` is a list of errors: each call of that method takes the first and raises it instead of working;
 `afterwards[method]` is the same, but the work is done first, as when an answer is lost. A mishap None means: work.
@@ -116,7 +116,7 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
         chunk.extend(bytes(max(0, offset + len(data) - len(chunk))))
         chunk[offset : offset + len(data)] = data
 
-    async def GetChunkStates(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetChunkStates(self, request: Any, context: Any) -> Any:
         self.begin("GetChunkStates", request)
         reply = chunkserver_pb2.ChunkStatesReply()
         for handle in request.handles:
@@ -124,7 +124,7 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
                 reply.states.add(handle=handle, version=self.versions[handle], length=len(self.chunks[handle]))
         return reply
 
-    async def Write(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Write(self, request: Any, context: Any) -> Any:
         self.begin("Write", request)
         mutation = request.mutation
         replicas = self.cluster.master.chunks[request.handle]
@@ -248,7 +248,7 @@ class FakeMaster(Misbehaving, MasterServicer):
             info.length_is_settled = True
         return info
 
-    async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Create(self, request: Any, context: Any) -> Any:
         self.begin("Create", request)
         if request.path in self.files or request.path in self.directories:
             raise AlreadyExists(f"{request.path} exists")
@@ -258,12 +258,12 @@ class FakeMaster(Misbehaving, MasterServicer):
         self.end("Create")
         return self.info(request.path)
 
-    async def MakeDirectory(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def MakeDirectory(self, request: Any, context: Any) -> Any:
         self.begin("MakeDirectory", request)
         self.directories.add(request.path)
         return self.info(request.path)
 
-    async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Delete(self, request: Any, context: Any) -> Any:
         self.begin("Delete", request)
         if request.path not in self.files:
             raise NotFound(f"no file {request.path}")
@@ -271,7 +271,7 @@ class FakeMaster(Misbehaving, MasterServicer):
         self.end("Delete")
         return master_pb2.DeleteReply(files=1)
 
-    async def Rename(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Rename(self, request: Any, context: Any) -> Any:
         self.begin("Rename", request)
         if request.source not in self.files:
             raise NotFound(f"no file {request.source}")
@@ -281,11 +281,11 @@ class FakeMaster(Misbehaving, MasterServicer):
         self.end("Rename")
         return master_pb2.RenameReply()
 
-    async def Stat(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Stat(self, request: Any, context: Any) -> Any:
         self.begin("Stat", request)
         return self.info(request.path)
 
-    async def List(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def List(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.begin("List", request)
         below = request.path.rstrip("/") + "/"
         names = sorted(name for name in [*self.files, *self.directories] if name.startswith(below) and name != below)
@@ -293,7 +293,7 @@ class FakeMaster(Misbehaving, MasterServicer):
         for begin in range(0, len(wanted), 2):
             yield master_pb2.ListReply(entries=[self.info(name) for name in wanted[begin : begin + 2]])
 
-    async def FindLocations(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def FindLocations(self, request: Any, context: Any) -> Any:
         self.begin("FindLocations", request)
         info = self.info(request.path)
         if info.is_directory:
@@ -306,7 +306,7 @@ class FakeMaster(Misbehaving, MasterServicer):
             chunk.index = index
         return reply
 
-    async def FindLeaseHolder(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def FindLeaseHolder(self, request: Any, context: Any) -> Any:
         self.begin("FindLeaseHolder", request)
         handles = self.files.get(request.path)
         if handles is None:
@@ -327,7 +327,7 @@ class FakeMaster(Misbehaving, MasterServicer):
             lease_milliseconds=60_000,
         )
 
-    async def GetClusterStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetClusterStatus(self, request: Any, context: Any) -> Any:
         self.begin("GetClusterStatus", request)
         return master_pb2.ClusterStatus(cluster="fake", file_count=len(self.files))
 

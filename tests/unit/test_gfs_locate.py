@@ -1,0 +1,70 @@
+"""Finding a cluster of this machine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import gfs
+from gfs.locate import FORMAT, cluster_name, find_contact, home_folder
+from runtime.errors import IncompatibleFormat, InvalidRequest, NotFound, Unauthenticated, Unavailable
+
+
+def prepare(home: Path, name: str, contact: object, token: str | None = "secret\n") -> None:
+    (home / name).mkdir(parents=True)
+    (home / name / "cluster.json").write_text(contact if isinstance(contact, str) else json.dumps(contact))
+    if token is not None:
+        (home / name / "token").write_text(token)
+
+
+def contact_of(name: str, master: str = "127.0.0.1:4000") -> dict[str, object]:
+    return {"format": FORMAT, "cluster": name, "master": master}
+
+
+def test_a_cluster_is_found_by_name_variable_or_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TABLETOP_HOME", str(tmp_path))
+    monkeypatch.delenv("TABLETOP_CLUSTER", raising=False)
+    for name in ("desk", "group-4"):
+        prepare(tmp_path, name, contact_of(name, f"{name}:1"))
+    assert find_contact().master == "desk:1"
+    assert find_contact("group-4").master == "group-4:1"
+    monkeypatch.setenv("TABLETOP_CLUSTER", "group-4")
+    assert find_contact().cluster == "group-4"
+    assert find_contact().token == "secret"
+
+
+def test_the_token_is_not_shown_where_a_contact_is_printed(tmp_path: Path):
+    prepare(tmp_path, "desk", contact_of("desk"))
+    assert "secret" not in repr(find_contact("desk", home=tmp_path))
+
+
+def test_home_follows_the_variables_and_ignores_a_relative_xdg_path():
+    assert home_folder({"XDG_STATE_HOME": "relative"}) == Path.home() / ".local/state/tabletop"
+    assert home_folder({"TABLETOP_HOME": "/t", "XDG_STATE_HOME": "/s"}) == Path("/t")
+    assert cluster_name(None, {}) == "desk"
+
+
+@pytest.mark.parametrize(
+    ("contact", "token", "kind", "message"),
+    [
+        ("not json", "secret", IncompatibleFormat, "is not JSON"),
+        ({"format": 99}, "secret", IncompatibleFormat, "is of format 99"),
+        ([], "secret", IncompatibleFormat, "is of format"),
+        (contact_of("desk", ""), "secret", Unavailable, "tabletop up"),
+        (contact_of("desk"), None, Unauthenticated, "token of cluster 'desk'"),
+    ],
+)
+def test_a_folder_that_does_not_serve_is_refused_with_what_to_do(
+    tmp_path: Path, contact: object, token: str | None, kind: type[Exception], message: str
+):
+    prepare(tmp_path, "desk", contact, token)
+    with pytest.raises(kind, match=message):
+        gfs.connect("desk", state=str(tmp_path))
+
+
+def test_a_missing_cluster_and_a_name_that_is_a_path_are_refused(tmp_path: Path):
+    with pytest.raises(NotFound, match="tabletop up --cluster none"):
+        gfs.connect("none", state=str(tmp_path))
+    for name in ("..", "a/b", "a\0b"):
+        with pytest.raises(InvalidRequest, match="cluster name"):
+            find_contact(name, home=tmp_path)

@@ -1,0 +1,124 @@
+"""The pure parts of the client: cutting into pieces, distance, caches, and what to do after a failed try."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gfs.distance import distance, nearest_first, plan_chain
+from gfs.location_cache import LeaseHolderCache, LocationCache
+from gfs.pieces import cut
+from gfs.writing import NextTry, plan_next_try
+from runtime.errors import (
+    DataNotBuffered,
+    InvalidRequest,
+    MutationFailed,
+    NoSpace,
+    NotPrimary,
+    StaleVersion,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+)
+from runtime.wire.common_pb2 import ChunkLocations, Location
+from runtime.wire.master_pb2 import FileInfo, FindLocationsReply, LeaseHolder
+
+
+@given(
+    position=st.integers(0, 5000),
+    length=st.integers(0, 5000),
+    chunk_bytes=st.integers(1, 700),
+    piece_bytes=st.integers(1, 900),
+)
+def test_pieces_cover_the_range_once_and_cross_no_boundary(
+    position: int, length: int, chunk_bytes: int, piece_bytes: int
+):
+    here = position
+    for piece in cut(position, length, chunk_bytes=chunk_bytes, piece_bytes=piece_bytes):
+        assert piece.position == here and piece.length > 0
+        assert (piece.index, piece.offset) == divmod(piece.position, chunk_bytes)
+        assert piece.offset + piece.length <= chunk_bytes
+        assert piece.offset // piece_bytes == (piece.offset + piece.length - 1) // piece_bytes
+        here = piece.end
+    assert here == position + length
+
+
+def servers(*hosts: str) -> list[Location]:
+    return [Location(server=f"at {host}", bulk_address=f"{host}:1") for host in hosts]
+
+
+def test_a_chain_visits_every_replica_once_and_goes_on_to_the_nearest():
+    dice = random.Random(6)
+    for _ in range(100):
+        hosts = [f"10.{dice.randrange(3)}.{dice.randrange(3)}.{number}" for number in range(1, 6)]
+        replicas = servers(*hosts)
+        here, left = "10.0.0.9", list(hosts)
+        for replica in plan_chain(replicas, here, dice.randrange(100)):
+            host = replica.bulk_address.split(":")[0]
+            assert distance(here, host) == min(distance(here, other) for other in left)
+            left.remove(host)
+            here = host
+        assert left == []
+
+
+def test_equally_near_replicas_share_the_work_over_the_chunks_and_keep_their_place_for_one():
+    replicas = servers("127.0.0.1", "127.0.0.1", "127.0.0.1")
+    for number, replica in enumerate(replicas):
+        replica.server = f"cs{number}"
+    first = [nearest_first(replicas, "127.0.0.1", handle)[0].server for handle in range(300)]
+    assert {name: first.count(name) for name in first} == {"cs0": 100, "cs1": 100, "cs2": 100}
+    assert nearest_first(replicas[::-1], "127.0.0.1", 7) == nearest_first(replicas, "127.0.0.1", 7)
+
+
+def reply_for(*indexes: int) -> FindLocationsReply:
+    chunks = [ChunkLocations(index=index, handle=100 + index) for index in indexes]
+    return FindLocationsReply(file=FileInfo(chunk_bytes=64, chunk_count=10), chunks=chunks)
+
+
+def test_locations_are_forgotten_by_chunk_file_and_tree():
+    cache = LocationCache(30.0)
+    for path in ("/d", "/d/a", "/d/b/c", "/dd"):
+        cache.remember(path, reply_for(0, 1), now=0.0)
+    cache.forget_chunk("/dd", 0)
+    assert cache.chunk("/dd", 0, now=1.0) is None and cache.chunk("/dd", 1, now=1.0) is not None
+    cache.forget_tree("/d")
+    known = [path for path in ("/d", "/d/a", "/d/b/c", "/dd") if cache.facts(path, now=1.0)]
+    assert known == ["/dd"]
+    cache.forget("/dd")
+    assert cache.facts("/dd", now=1.0) is None
+    cache.check_invariants()
+
+
+def test_the_file_used_longest_ago_makes_room_for_a_new_one():
+    cache = LocationCache(30.0, most_files=2)
+    cache.remember("/a", reply_for(0), now=0.0)
+    cache.remember("/b", reply_for(0), now=0.0)
+    assert cache.chunk("/a", 0, now=1.0) is not None
+    cache.remember("/c", reply_for(0), now=2.0)
+    assert [bool(cache.chunk(path, 0, now=3.0)) for path in ("/a", "/b", "/c")] == [True, False, True]
+    cache.check_invariants()
+
+
+def test_a_lease_holder_found_in_the_meantime_is_not_disowned_with_the_old_one():
+    cache = LeaseHolderCache()
+    old, new = LeaseHolder(index=3, version=1), LeaseHolder(index=3, version=2)
+    cache.remember("/a", old)
+    cache.remember("/a", new)
+    cache.disown("/a", old)
+    assert cache.holder("/a", 3) is new
+    cache.disown("/a", new)
+    assert cache.holder("/a", 3) is None
+    cache.check_invariants()
+
+
+def test_the_next_try_follows_from_the_error():
+    def plan(error: Exception, tries: int = 1, *, shortage_may_pass: bool = True) -> NextTry:
+        return plan_next_try(error, tries, 3, shortage_may_pass=shortage_may_pass)  # type: ignore[arg-type]
+
+    assert plan(DataNotBuffered("")) is plan(MutationFailed("")) is NextTry.STEPS_3_TO_7
+    for error in (NotPrimary(""), StaleVersion(""), Unavailable(""), TimedOut("")):
+        assert plan(error) is NextTry.FROM_THE_START
+    assert plan(MutationFailed(""), tries=3) is NextTry.FROM_THE_START
+    assert plan(InvalidRequest("")) is plan(Unauthenticated("")) is NextTry.GIVE_UP
+    assert plan(NoSpace("")) is NextTry.STEPS_3_TO_7
+    assert plan(NoSpace(""), shortage_may_pass=False) is NextTry.GIVE_UP
