@@ -1,0 +1,286 @@
+"""An asyncio event loop on virtual time.
+
+The problem. asyncio asks the operating system what time it is and what has happened, so no two runs are alike. The
+idea: a loop whose clock stands still while callbacks run, and jumps to the next timer when none is left. Everything that
+a simulated node waits for (a message, a disk, an alarm) is a callback at a virtual time, so nothing else is needed.
+
+Each callback belongs to the *life* of a node: asyncio copies the context of whoever schedules a callback, and a context
+variable in it says whose that is. This makes a real kill possible: the callbacks of an ended life are thrown away, so
+no `finally` runs and nobody sees a CancelledError, exactly as with SIGKILL. A paused life's callbacks are kept for later.
+
+Invariants:
+1. Time never goes back, and is an integer number of nanoseconds.
+2. Callbacks of one life that are due at one moment run in the order in which they were scheduled, as asyncio promises.
+   Which life goes first is a choice of the tape: 0 means "as asyncio would".
+3. A callback of an ended life never runs.
+4. Threads, sockets, signals and processes are refused: code that reaches for the real world fails at once.
+
+What we simplify. A callback takes no time by itself; a node charges time for heavy work (`SimulatedWorld.breathe`).
+"""
+
+import asyncio
+import gc
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context, ContextVar
+from typing import Any, NoReturn, TypeVar
+
+from runtime.simulated.tape import Tape
+
+T = TypeVar("T")
+
+NANOSECONDS = 1_000_000_000
+STEPS_AT_ONE_INSTANT = 2_000_000
+STEPS_BETWEEN_COLLECTIONS = 500_000
+REORDER_CHANCE = 0.1
+
+
+class SimulationDeadlock(Exception):
+    """Nothing is left to happen, and what the simulation waits for has not come. Says what each task waits for."""
+
+
+class SimulationStuck(Exception):
+    """Too much happened without time going on: two tasks keep waking each other."""
+
+
+class RealWorldTouched(Exception):
+    """Simulated code asked for a thread, a socket, a signal or a process."""
+
+
+class Life:
+    """One life of one node, from a start to the kill or stop that ends it."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.alive = True
+        self.paused = False
+        self.held: deque[asyncio.Handle] = deque()
+        # Also keeps the tasks of an ended life from being collected, which would run their `finally` blocks.
+        self.tasks: dict[int, asyncio.Task[Any]] = {}
+
+
+LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
+
+
+class SimulatedTask(asyncio.Task[T]):
+    """A task whose hash is its number, so that sets of tasks have the same order in every run."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], number: int, **options: Any) -> None:
+        self.number = number
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Handle(asyncio.Handle):
+    """A callback that knows whose it is."""
+
+    __slots__ = ("life",)
+
+    def __init__(self, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None) -> None:
+        super().__init__(callback, args, loop, context)
+        self.life = LIFE.get() if context is None else context.get(LIFE)
+
+
+class _Timer(asyncio.TimerHandle):
+    """A callback at a time. `when` alone would leave the order of equal times to the heap."""
+
+    __slots__ = ("due", "life", "number")
+
+    def __init__(
+        self, due: int, number: int, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None
+    ) -> None:
+        super().__init__(due / NANOSECONDS, callback, args, loop, context)
+        self.due = due
+        self.number = number
+        self.life = LIFE.get() if context is None else context.get(LIFE)
+
+    def __lt__(self, other: Any) -> bool:
+        return (self.due, self.number) < (other.due, other.number)
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """The loop of one simulation. `nanoseconds` is the virtual time since its beginning."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self.nanoseconds = 0
+        self.steps = 0
+        self._order = tape.stream("loop order")
+        self._timers: list[_Timer] = []
+        self._due: deque[asyncio.Handle] = deque()
+        self._numbers = 0
+        self._instant_steps = 0
+        self._next_collection = STEPS_BETWEEN_COLLECTIONS
+        self.set_task_factory(self._make_task)
+        self.unhandled: list[str] = []
+        self.set_exception_handler(self._note_unhandled)
+
+    # Time and order.
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self.nanoseconds / NANOSECONDS
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Run a callback at this moment, after the ones already scheduled."""
+        handle = _Handle(callback, args, self, context)
+        self._due.append(handle)
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        """Run a callback at a virtual time, in seconds."""
+        return self.call_at_nanoseconds(round(when * NANOSECONDS), callback, *args, context=context)
+
+    def call_at_nanoseconds(
+        self, due: int, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a virtual time, in nanoseconds."""
+        self._numbers += 1
+        timer = _Timer(max(due, self.nanoseconds), self._numbers, callback, args, self, context)
+        timer._scheduled = True
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def _run_once(self) -> None:
+        if not self._due:
+            self._advance()
+        due = self._due
+        for _ in range(len(due)):
+            self._run_one(due)
+            if self._stopping:  # type: ignore[attr-defined]
+                return
+
+    def _run_one(self, due: deque[asyncio.Handle]) -> None:
+        handle: Any = due.popleft()
+        if due and self._order.chance(REORDER_CHANCE):
+            due.appendleft(handle)
+            handle = self._other_life_first(due)
+        life = handle.life
+        if handle._cancelled or (life is not None and not life.alive):
+            return
+        if life is not None and life.paused:
+            life.held.append(handle)
+            return
+        self.steps += 1
+        self._instant_steps += 1
+        if self._instant_steps > STEPS_AT_ONE_INSTANT:
+            raise SimulationStuck(f"{STEPS_AT_ONE_INSTANT} steps at {self.time():.9f} s; next: {handle!r}")
+        handle._run()
+
+    def _other_life_first(self, due: deque[asyncio.Handle]) -> Any:
+        """Take the first callback of a life that the tape picks among those that have one due."""
+        chosen: Any = due[self._order.below(min(len(due), 64))]
+        for place, handle in enumerate(due):
+            if handle.life is chosen.life:  # type: ignore[attr-defined]
+                del due[place]
+                return handle
+        raise AssertionError("the chosen life has nothing due")
+
+    def _advance(self) -> None:
+        timers = self._timers
+        while timers and (timers[0]._cancelled or not _lives(timers[0])):  # type: ignore[attr-defined]
+            heapq.heappop(timers)._scheduled = False
+        if not timers:
+            raise SimulationDeadlock(self._deadlock())
+        self._instant_steps = 0
+        if self.steps > self._next_collection:
+            self._next_collection = self.steps + STEPS_BETWEEN_COLLECTIONS
+            gc.collect()
+        self.nanoseconds = timers[0].due
+        while timers and timers[0].due == self.nanoseconds:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            self._due.append(timer)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer is dropped when its time comes."""
+
+    def resume(self, life: Life) -> None:
+        """Let a paused life go on with what it missed, in order."""
+        life.paused = False
+        self._due.extend(life.held)
+        life.held.clear()
+
+    # Running.
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run until `main` is done. Raises SimulationDeadlock, SimulationStuck, and what `main` raises."""
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self.run_until_complete(main)
+        finally:
+            if was_enabled:
+                gc.enable()
+
+    def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        self._numbers += 1
+        number = self._numbers
+        if options.get("name") is None:
+            options["name"] = f"task {number}"
+        context = options.get("context")
+        life = LIFE.get() if context is None else context.get(LIFE)
+        task: SimulatedTask[Any] = SimulatedTask(coroutine, number, loop=loop, **options)
+        if life is not None:
+            life.tasks[number] = task
+            task.add_done_callback(lambda _: life.tasks.pop(number, None), context=Context())
+        return task
+
+    def _deadlock(self) -> str:
+        lines = [f"nothing is left to happen at {self.time():.6f} s, and these tasks wait:"]
+        tasks = sorted(asyncio.all_tasks(self), key=lambda task: getattr(task, "number", 0))
+        for task in tasks:
+            stack = task.get_stack(limit=1)
+            where = f"{stack[0].f_code.co_filename.rpartition('/')[2]}:{stack[0].f_lineno}" if stack else "nowhere"
+            lines.append(f"  {task.get_name()} at {where}")
+        return "\n".join(lines)
+
+    def _note_unhandled(self, loop: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.unhandled.append(f"{context.get('message')}: {error!r}")
+
+    # The real world.
+
+    def _process_events(self, events: Any) -> None:
+        """There are no file descriptors here."""
+
+    def _write_to_self(self) -> None:
+        """Nobody waits in a system call."""
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> NoReturn:
+        """Refused: there are no threads here."""
+        raise RealWorldTouched(f"call_soon_threadsafe({callback!r}): simulated code has no threads")
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
+        """Refused: there are no threads here."""
+        raise RealWorldTouched(f"run_in_executor({func!r}): ask the world's in_background instead")
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is none."""
+
+
+def _lives(timer: _Timer) -> bool:
+    return timer.life is None or timer.life.alive
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: SimulatedLoop, *args: Any, **options: Any) -> NoReturn:
+        raise RealWorldTouched(f"loop.{name}: simulated code has no sockets, signals or processes; ask its world")
+
+    refuse.__name__ = name
+    return refuse
+
+
+def _names_of_the_real_world() -> Iterator[str]:
+    for name in dir(asyncio.AbstractEventLoop):
+        if name.startswith(("sock_", "add_", "remove_", "create_", "subprocess_", "connect_", "getaddr", "getname")):
+            yield name
+    yield from ("sendfile", "start_tls")
+
+
+for _name in _names_of_the_real_world():
+    if _name not in ("create_future", "create_task"):
+        setattr(SimulatedLoop, _name, _refusal(_name))
