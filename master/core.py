@@ -153,6 +153,12 @@ class Core:
         """A server as placement sees it."""
         return Candidate(server.name, server.rack, server.total, server.free, server.recent_creations(self.now))
 
+    def shuffled_candidates(self, servers: list[Server]) -> list[Candidate]:
+        """Servers as placement sees them, in a random order."""
+        found = [self.candidate(server) for server in servers]
+        self.world.random.shuffle(found)
+        return found
+
     def is_settled(self) -> bool:
         """Whether enough time has passed since the start to believe that an unreported replica is lost."""
         return self.servers.all_have_registered() or self.now >= self.started + self.settings.settling_seconds

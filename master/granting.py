@@ -241,7 +241,7 @@ class Granting:
         able = [server for server in core.servers.alive() if server.name not in failed]
         steady = [server for server in able if server.state is ServerState.LIVE] or able
         reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
-        names = plan_placement([core.candidate(server) for server in steady], count=goal, needed_bytes=reserve)
+        names = plan_placement(core.shuffled_candidates(steady), count=goal, needed_bytes=reserve)
         if not names:
             if isinstance(problem, NoSpace) or (able and problem is None):
                 raise NoSpace(

