@@ -127,7 +127,7 @@ def decode_metadata(raw: bytes, handle: int) -> Metadata:
     headers = [found for found in (_decode_slot(raw, 0), _decode_slot(raw, SLOT_BYTES)) if found is not None]
     for header in sorted(headers, key=lambda found: -found.sequence):
         if header.handle == handle and _entries_arrived(raw, header):
-            checksums = _entries(raw, 0, header.full_blocks)
+            checksums = _table(raw, header.full_blocks)
             if header.length % BLOCK_BYTES:
                 checksums.append(header.tail_crc32c)
             return Metadata(header, checksums, _decode_intent(raw, header))
@@ -153,8 +153,8 @@ def _entries_arrived(raw: bytes, header: Header) -> bool:
     return bool(crc32c.crc32c(raw[begin : begin + 4 * header.entries_count]) == header.entries_crc32c)
 
 
-def _entries(raw: bytes, first: int, count: int) -> list[int]:
-    return list(struct.unpack_from(f"<{count}I", raw, TABLE_OFFSET + 4 * first))
+def _table(raw: bytes, count: int) -> list[int]:
+    return list(struct.unpack_from(f"<{count}I", raw, TABLE_OFFSET)) if count else []
 
 
 def _decode_intent(raw: bytes, header: Header) -> Intent | None:
