@@ -1,0 +1,145 @@
+"""For which chunks this server is primary (GFS 3.1).
+
+The problem. Two servers must never both believe that they order the mutations of a chunk. The master grants a lease to
+one of them, and grants another only when the first has ended or its time is over by the master's clock. The idea: this
+server counts the time from a moment that is earlier than the one that the master counts from (receipt of the grant,
+sending of the heartbeat), on a clock of its own that runs at the same speed.
+
+    none  --grant-->  held  --revoke, new version, time over-->  none
+                       |^
+                       +|  extend, grant again with the same version (new secondaries)
+
+Invariants: (1) serial numbers under one lease are consecutive from 1; (2) a lease is never used at or after `until`.
+
+What we simplify. A clock that runs slower than the master's can keep a lease alive too long; the version numbers then
+still keep its mutations from the replicas of the next lease.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from runtime.errors import Conflict, NotPrimary, StaleVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Secondary:
+    """Another replica's server."""
+
+    server: str
+    control_address: str
+
+
+@dataclass(slots=True)
+class Lease:
+    """This server's right to order the mutations of one chunk. Times are seconds of this node's clock."""
+
+    handle: int
+    version: int
+    secondaries: tuple[Secondary, ...]
+    until: float
+    duration: float
+    last_serial: int = 0
+    mutated_at: float = field(default=float("-inf"))
+    in_flight: int = 0
+    is_revoked: bool = False
+
+
+class LeaseTable:
+    """The leases that this server holds."""
+
+    def __init__(self) -> None:
+        self._leases: dict[int, Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._leases.values())
+
+    def find(self, handle: int) -> Lease | None:
+        """The chunk's lease, perhaps expired."""
+        return self._leases.get(handle)
+
+    def grant(
+        self, handle: int, *, version: int, secondaries: Iterable[Secondary], seconds: float, now: float, is_new: bool
+    ) -> Lease:
+        """Become primary. `is_new`: the version has just been raised, so that no mutation under it exists anywhere.
+
+        Otherwise the lease must be one that is held already, and gets new secondaries and a new term. Raises Conflict
+        if it is not: another process of this server may have used serial numbers under that version.
+        """
+        others = tuple(secondaries)
+        lease = self._leases.get(handle)
+        if lease is not None and lease.version == version:
+            lease.secondaries, lease.until, lease.duration = others, now + seconds, seconds
+            lease.is_revoked = False
+            return lease
+        if not is_new:
+            raise Conflict(
+                f"chunk {handle:#x} is at version {version} already and its serial numbers are not known here any "
+                "more; grant the lease with a higher version"
+            )
+        lease = self._leases[handle] = Lease(handle, version, others, now + seconds, seconds)
+        return lease
+
+    def extend(self, handle: int, *, version: int, until: float) -> bool:
+        """Prolong a lease, unless it has been revoked or replaced meanwhile. Never shortens it."""
+        lease = self._leases.get(handle)
+        if lease is None or lease.version != version or lease.is_revoked:
+            return False
+        lease.until = max(lease.until, until)
+        return True
+
+    def end(self, handle: int) -> Lease | None:
+        """Be primary no longer; returns the lease that was held, whose mutations may still be in flight."""
+        lease = self._leases.get(handle)
+        if lease is not None:
+            lease.is_revoked = True
+        return lease
+
+    def forget(self, handle: int) -> None:
+        """Forget all about a chunk, because its version rose or it is gone."""
+        self._leases.pop(handle, None)
+
+    def current(self, handle: int, *, version: int, now: float) -> Lease:
+        """The lease under which a mutation may be ordered now. Raises NotPrimary, StaleVersion."""
+        lease = self._leases.get(handle)
+        if lease is None or lease.is_revoked or now >= lease.until:
+            why = "it never had one" if lease is None else ("it was revoked" if lease.is_revoked else "it has expired")
+            raise NotPrimary(f"this server holds no lease for chunk {handle:#x} ({why}); ask the master who does")
+        if lease.version != version:
+            raise StaleVersion(
+                f"the lease for chunk {handle:#x} is for version {lease.version}, the request names {version}; "
+                "ask the master again"
+            )
+        return lease
+
+    def next_serial(self, lease: Lease, now: float) -> int:
+        """The place of the next mutation."""
+        lease.last_serial += 1
+        lease.mutated_at = now
+        return lease.last_serial
+
+    def to_extend(self, now: float, heartbeat_seconds: float) -> list[Lease]:
+        """Leases that are being used and have no more than half of their term left (GFS 3.1: "typically receive
+        extensions from the master indefinitely" while the chunk is being mutated)."""
+        return [
+            lease
+            for lease in self._leases.values()
+            if not lease.is_revoked
+            and now < lease.until
+            and lease.until - now <= max(lease.duration / 2, 2 * heartbeat_seconds)
+            and (lease.in_flight or now - lease.mutated_at <= max(lease.duration / 4, 2 * heartbeat_seconds))
+        ]
+
+    def drop_expired(self, now: float, keep_seconds: float) -> list[Lease]:
+        """Forget leases that ended so long ago that nothing under them can be in flight; returns them."""
+        old = [lease for lease in self._leases.values() if now - lease.until > keep_seconds and not lease.in_flight]
+        for lease in old:
+            del self._leases[lease.handle]
+        return old
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if a lease is filed wrongly."""
+        for handle, lease in self._leases.items():
+            assert lease.handle == handle and lease.last_serial >= 0 and lease.in_flight >= 0
