@@ -6,8 +6,9 @@ block each. A Bloom filter answers "certainly not" or "perhaps" from a few bits 
 The idea. The filters are `pybloom_live.BloomFilter`, whose mathematics and bits they are. One filter for a large
 SSTable would be slow in Python: above 2**15 bits per slice that library needs 4-byte hashes, and so the SHA family. So
 an SSTable has several, each for a *partition* of at most 20,000 keys in consecutive blocks; for those the library
-takes 2-byte hashes from one 128-bit xxHash, eight of them for the price of one, which is enough down to a false-positive
-rate of 1 in 256. The bits are then set and tested in bulk, past the library's own loop, where that gives the same bits:
+takes 2-byte hashes from one 128-bit xxHash, eight of them for the price of one, which is enough down to a
+false-positive rate of 1 in 256. The bits are then set and tested in bulk, past the library's own loop, where that gives
+the same bits:
 
 >>> filter = build_filter([b"row1", b"row2"], false_positive_rate=0.01)
 >>> filter.may_contain(HashedKey(b"row1")), filter.may_contain(HashedKey(b"row3"))
@@ -18,7 +19,6 @@ rate of 1 in 256. The bits are then set and tested in bulk, past the library's o
 A key is hashed as pybloom_live hashes a text; for bytes beyond ASCII the text is their Latin-1 reading.
 """
 
-import io
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -80,9 +80,9 @@ class Filter:
 
     def encode(self) -> bytes:
         """The filter as pybloom_live writes it."""
-        target = io.BytesIO()
+        target = _InMemory()
         self.bloom.tofile(target)
-        return target.getvalue()
+        return bytes(target.data)
 
     @property
     def fill_ratio(self) -> float:
@@ -112,7 +112,7 @@ def build_filter(keys: Sequence[bytes], false_positive_rate: float) -> Filter:
 def decode_filter(data: bytes) -> Filter:
     """The reverse of `Filter.encode`. Raises Corrupted for what pybloom_live cannot have written."""
     try:
-        return Filter(BloomFilter.fromfile(io.BytesIO(data)))
+        return Filter(BloomFilter.fromfile(_InMemory(data)))
     except (ValueError, struct.error, OverflowError, MemoryError, IndexError, ZeroDivisionError) as error:
         raise Corrupted(f"a Bloom filter of {len(data)} bytes cannot be read ({error})") from error
 
@@ -120,6 +120,26 @@ def decode_filter(data: bytes) -> Filter:
 def column_key(row: bytes, column: bytes) -> bytes:
     """The key that stands for a row and a column."""
     return row + _SEPARATOR + column
+
+
+class _InMemory:
+    """What pybloom_live needs of a file."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+        self._position = 0
+
+    def read(self, count: int = -1) -> bytes:
+        """The next `count` bytes, or all."""
+        end = len(self.data) if count < 0 else self._position + count
+        found = bytes(self.data[self._position : end])
+        self._position += len(found)
+        return found
+
+    def write(self, data: bytes) -> int:
+        """Add to the end."""
+        self.data += data
+        return len(data)
 
 
 def _is_quick(bloom: BloomFilter) -> bool:

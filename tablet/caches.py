@@ -1,8 +1,8 @@
 """The two caches of a tablet server (BT 6), and their hit figures.
 
 The *block cache* keeps decompressed SSTable blocks: for reads near those just made. The *scan cache* stands above the
-SSTables and keeps what all of them together say about a row, or about one column of it: for reads of the same data again
-and again. Both forget what was used longest ago, and both are bounded in bytes.
+SSTables and keeps what all of them together say about a row, or about one column of it: for reads of the same data
+again and again. Both forget what was used longest ago, and both are bounded in bytes.
 
 >>> cache = BlockCache(limit_bytes=10_000)
 >>> cache.get((1, 0)) is None, cache.figures
@@ -101,8 +101,7 @@ class ScanCache:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._rows: OrderedDict[bytes, dict[ScanKey, Entries]] = OrderedDict()
-        self._charges: dict[bytes, int] = {}
+        self._rows: OrderedDict[bytes, tuple[ScanKey, Entries, int]] = OrderedDict()
         self._bytes = 0
         self._hits = 0
         self._misses = 0
@@ -110,47 +109,41 @@ class ScanCache:
     def get(self, row: bytes, key: ScanKey) -> Entries | None:
         """The entries, or None if they are not cached; an empty tuple is the knowledge that there are none."""
         found = self._rows.get(row)
-        if found is not None:
-            entries = found.get(key)
-            if entries is not None:
-                self._hits += 1
-                self._rows.move_to_end(row)
-                return entries
-        self._misses += 1
-        return None
+        if found is None or found[0] != key:
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._rows.move_to_end(row)
+        return found[1]
 
     def put(self, row: bytes, key: ScanKey, entries: Entries) -> None:
-        """Remember what a read found."""
-        charge = _charge(row, entries)
+        """Remember what a read found; of each row, the last thing that was asked."""
+        charge = len(row) + _ENTRY_BYTES
+        for column, _, _, value in entries:
+            charge += len(column) + len(value) + _ENTRY_BYTES
         if charge * 16 > self.limit_bytes:
             return
-        found = self._rows.get(row)
-        if found is None:
-            self._rows[row] = {key: entries}
-            self._charges[row] = charge
-        elif key in found:
-            return
-        else:
-            found[key] = entries
-            self._charges[row] += charge
+        rows = self._rows
+        before = rows.pop(row, None)
+        if before is not None:
+            self._bytes -= before[2]
+        rows[row] = (key, entries, charge)
         self._bytes += charge
         while self._bytes > self.limit_bytes:
-            old, _ = self._rows.popitem(last=False)
-            self._bytes -= self._charges.pop(old)
+            self._bytes -= rows.popitem(last=False)[1][2]
 
     def forget(self, rows: Iterable[bytes]) -> None:
         """Drop rows that a new SSTable says something about."""
         if not self._rows:
             return
         for row in rows:
-            if row in self._rows:
-                del self._rows[row]
-                self._bytes -= self._charges.pop(row)
+            found = self._rows.pop(row, None)
+            if found is not None:
+                self._bytes -= found[2]
 
     def clear(self) -> None:
         """Drop everything."""
         self._rows.clear()
-        self._charges.clear()
         self._bytes = 0
 
     @property
@@ -160,13 +153,5 @@ class ScanCache:
 
     def check_invariants(self) -> None:
         """Assert that the books balance."""
-        charged = sum(_charge(row, entries) for row, found in self._rows.items() for entries in found.values())
-        assert self._bytes == charged
+        assert self._bytes == sum(charge for _, _, charge in self._rows.values())
         assert self._bytes <= self.limit_bytes or not self._rows
-
-
-def _charge(row: bytes, entries: Entries) -> int:
-    charge = len(row) + _ENTRY_BYTES
-    for column, _, _, value in entries:
-        charge += len(column) + len(value) + _ENTRY_BYTES
-    return charge

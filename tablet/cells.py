@@ -130,11 +130,10 @@ class Row:
     def __iter__(self) -> Iterator[Cell]:
         return iter(self.cells)
 
+    __hash__ = None  # type: ignore[assignment]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Row) and (self.key, self._entries) == (other.key, other._entries)
-
-    def __hash__(self) -> int:
-        return hash((self.key, self._entries))
 
     def __repr__(self) -> str:
         return f"Row({self.key!r}, {self.cells!r})"
@@ -302,8 +301,8 @@ def check_column(column: bytes) -> None:
         raise InvalidRequest(f"{column[:80]!r} is not a column; write it as family:qualifier")
     if len(column) > COLUMN_LIMIT_BYTES:
         raise InvalidRequest(
-            f"the column of family {family[:80]!r} has {len(column):,} bytes, at most {COLUMN_LIMIT_BYTES:,} are allowed; "
-            f"put long data into the value"
+            f"the column of family {family[:80]!r} has {len(column):,} bytes, at most {COLUMN_LIMIT_BYTES:,} are "
+            f"allowed; put long data into the value"
         )
 
 

@@ -14,7 +14,8 @@ durable when it was begun. Sequences go on from log to log.
 
 Durability. With `sync="fsync"` a write is answered once it is on stable storage; concurrent writers share a sync (group
 commit). With `sync="os"` it is answered once the operating system has it: it survives the death of the process,
-but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is dropped.
+but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is
+dropped.
 
 Invariant: the records that are replayed are a prefix of those that were written, and hold every durable one.
 """
@@ -113,7 +114,9 @@ def decode_rows(payload: bytes) -> tuple[bytes, list[RowFragment]]:
 class CommitLog:
     """One log being written. `inline`: there is no event loop, so a commit is an append and a sync of its own."""
 
-    def __init__(self, file: StoredFile, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool) -> None:
+    def __init__(
+        self, file: StoredFile, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool
+    ) -> None:
         self.number = header.number
         self._file = file
         self._durable_sequence = header.durable_sequence

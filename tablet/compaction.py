@@ -3,9 +3,9 @@
 The problem. Each minor compaction adds an SSTable; with their number grows the work of every read. Merging bounds the
 number, but writes everything again: *write amplification*. How to trade one for the other is a policy.
 
-The idea. A plan is a pure function of the files' sizes, so that policies can be compared in a small simulator and tested
-without a disk. Whatever the policy, a plan takes *neighbours in age*, as `merge.py` needs; and if it takes the oldest
-file along, nothing is left that a deletion could hide, so deletions are dropped.
+The idea. A plan is a pure function of the files' sizes, so that policies can be compared in a small simulator and
+tested without a disk. Whatever the policy, a plan takes *neighbours in age*, as `merge.py` needs; and if it takes the
+oldest file along, nothing is left that a deletion could hide, so deletions are dropped.
 
     size_tiered   merge `fan_in` neighbours of about one size: each row is rewritten log(fan_in)(n) times; the default
     leveling      keep every run `fan_in` times larger than the next newer one: fewer files to read, more rewriting

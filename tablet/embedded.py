@@ -1,7 +1,7 @@
 """The synchronous face: a tablet in a folder, for a program, a test or a notebook.
 
-The problem. The engine is written as coroutines, because servers are. A program that stores a row a microsecond must not
-pay for an event loop, and a notebook has one running already, which must not be blocked nor entered twice.
+The problem. The engine is written as coroutines, because servers are. A program that stores a row a microsecond must
+not pay for an event loop, and a notebook has one running already, which must not be blocked nor entered twice.
 
 The idea. Files of the real world's disk never make anybody wait: its coroutines run to their end at the first
 `send(None)`. So this face drives the engine by hand, without a loop. The only places where the engine's coroutines do
@@ -34,6 +34,7 @@ from tablet.storage import DiskStorage
 
 T = TypeVar("T")
 Text = str | bytes
+Folder = str | PathLike[str]
 
 FLUSH_PACE = 3
 """Bytes of a memtable flushed for each byte written: a flush is done long before the next memtable is full."""
@@ -48,7 +49,7 @@ _EVENTS_KEPT = 1000
 class EmbeddedTablet:
     """One tablet in a folder. Open it with `tablet.engine.open`, close it or use it in a `with` statement."""
 
-    def __init__(self, folder: str | PathLike[str], options: Options | None = None) -> None:
+    def __init__(self, folder: Folder, options: Options | None = None) -> None:
         disk = RealDisk(folder, inline=True)
         self.folder = str(disk.root)
         self.events: deque[Record] = deque(maxlen=_EVENTS_KEPT)
@@ -128,7 +129,9 @@ class EmbeddedTablet:
             _run(self._engine.write_many(rows[start : start + step]))
             self._advance(sum(_size(operations) for _, operations in rows[start : start + step]))
 
-    def delete(self, row: Text, column: Text | None = None, *, start: int | None = None, end: int | None = None) -> None:
+    def delete(
+        self, row: Text, column: Text | None = None, *, start: int | None = None, end: int | None = None
+    ) -> None:
         """Delete the row, or one of its columns, or that column's versions with start <= timestamp < end."""
         if column is None:
             self.write(row, DeleteRow())
@@ -232,7 +235,7 @@ class EmbeddedTablet:
         self._finish_jobs()
         _run(self._engine.delete_snapshot(name))
 
-    def clone(self, folder: str | PathLike[str], snapshot: str | None = None) -> None:
+    def clone(self, folder: Folder, snapshot: str | None = None) -> None:
         """Copy the tablet, or one of its snapshots, into an empty folder. Raises AlreadyExists, NotFound."""
         self.flush()
         target = DiskStorage(RealDisk(folder, inline=True))
@@ -247,6 +250,7 @@ class EmbeddedTablet:
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.close()
+        self._get = self._engine.get
         _run(self._engine.close())
 
     def __repr__(self) -> str:

@@ -25,7 +25,6 @@ What we simplify. One log per tablet; the paper's tablet servers share one among
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, TabletopError
@@ -60,7 +59,7 @@ from tablet.storage import Storage
 from tablet.writing import Writer
 
 if TYPE_CHECKING:
-    from tablet.embedded import EmbeddedTablet
+    from tablet.embedded import EmbeddedTablet, Folder
 
 COUNTER_BYTES = 8
 _COUNTER_MODULUS = 2**64
@@ -400,7 +399,8 @@ class Engine:
         return True
 
     async def compact_one(self) -> bool:
-        """One merging compaction, if the policy wants one; whether there was. Raises NoSpace, DiskFailure, Corrupted."""
+        """One merging compaction, if the policy wants one; whether there was. Raises NoSpace, DiskFailure,
+        Corrupted."""
         async with self._compacting:
             due = self.housekeeping.next_compaction()
             if due is None:
@@ -410,7 +410,8 @@ class Engine:
         return True
 
     async def _keep(self, one_job: Callable[[], Awaitable[bool]]) -> None:
-        """Do one kind of housekeeping for ever. Trouble is told to writers that wait, and tried again a little later."""
+        """Do one kind of housekeeping for ever. Trouble is told to writers that wait, and tried again a little
+        later."""
         while True:
             try:
                 if await one_job():
@@ -484,7 +485,8 @@ class Engine:
         manifest = self.state.manifest
         if (manifest.end_row and row >= manifest.end_row) or row < manifest.start_row:
             raise InvalidRequest(
-                f"row {row[:80]!r} is not in this tablet, which holds {manifest.start_row!r} <= row < {manifest.end_row!r}"
+                f"row {row[:80]!r} is not in this tablet, which holds {manifest.start_row!r} <= row < "
+                f"{manifest.end_row!r}; ask the METADATA table who has it"
             )
 
     def _check_column(self, column: bytes) -> None:
@@ -512,7 +514,7 @@ class Engine:
         return self._last_timestamp
 
 
-def open(folder: str | PathLike[str], options: Options | None = None) -> "EmbeddedTablet":
+def open(folder: "Folder", options: Options | None = None) -> "EmbeddedTablet":
     """The tablet in a folder of this machine, for a program without an event loop; begins one in an empty folder.
 
     Raises Conflict if the folder is open already, IncompatibleFormat, Corrupted, DiskFailure.

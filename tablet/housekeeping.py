@@ -17,7 +17,14 @@ from tablet.compaction import (
     policy_named,
     write_slice,
 )
-from tablet.events import CompactionFailed, CompactionFinished, CompactionStarted, FlushFailed, FlushFinished, FlushStarted
+from tablet.events import (
+    CompactionFailed,
+    CompactionFinished,
+    CompactionStarted,
+    FlushFailed,
+    FlushFinished,
+    FlushStarted,
+)
 from tablet.manifest import TableReference, table_name
 from tablet.memtable import Memtable
 from tablet.merge import EMPTY
@@ -103,9 +110,7 @@ class Housekeeping:
         self.work.compaction_written_bytes += written
         name = made.name if made is not None else ""
         seconds = clock.now() - started
-        state.world.events.emit(
-            CompactionFinished(tablet, group, kind, name, plan.read_bytes, written, seconds)
-        )
+        state.world.events.emit(CompactionFinished(tablet, group, kind, name, plan.read_bytes, written, seconds))
         await state.sweep()
 
     async def compact_all(self) -> None:
@@ -136,7 +141,9 @@ class Housekeeping:
                     made[group] = reference
         return made
 
-    async def _write_merged(self, group: str, tables: Sequence[SSTable], *, drop_markers: bool) -> TableReference | None:
+    async def _write_merged(
+        self, group: str, tables: Sequence[SSTable], *, drop_markers: bool
+    ) -> TableReference | None:
         state = self._state
         manifest = state.manifest
         settings = manifest.schema.groups[group]

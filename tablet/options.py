@@ -47,7 +47,7 @@ class Options:
             raise InvalidRequest(f"fan_in is {self.policy_settings.fan_in}; a merge takes at least 2 files")
         if self.stall_tables <= self.policy_settings.max_tables:
             raise InvalidRequest(
-                f"stall_tables is {self.stall_tables}, which must be above max_tables ({self.policy_settings.max_tables})"
+                f"stall_tables is {self.stall_tables}; it must be above max_tables, {self.policy_settings.max_tables}"
             )
 
 

@@ -1,8 +1,8 @@
 """Reading a tablet: the merged view (BT 5.3).
 
-A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filter does not exclude the row (or
-the row and column, if one column is wanted). If only the newest version counts, SSTables whose newest timestamp is not
-newer than what was found need not be asked at all. A scan merges all sources in bulk.
+A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filter does not exclude the row
+(or the row and column, if one column is wanted). If only the newest version counts, SSTables whose newest timestamp is
+not newer than what was found need not be asked at all. A scan merges all sources in bulk.
 """
 
 from collections.abc import Sequence
@@ -55,8 +55,8 @@ class Reader:
         view.pins += 1
         try:
             if short:
-                tables = view.tables.get(family.group)
-                entries = await self._tables(view, family.group, tables, row, column, None, latest=True) if tables else ()
+                tables = view.tables.get(family.group, ())
+                entries = await self._tables(view, family.group, tables, row, column, None, latest=True)
             else:
                 entries = await self._group(view, family.group, row, column, latest=True)
         finally:

@@ -1,8 +1,8 @@
 """Cloning a tablet, or one of its snapshots, into other storage.
 
-A snapshot is a manifest under another name: a list of references to SSTables, which the sweep then leaves alone. It costs
-a flush and one small file. A clone in *other* storage needs the bytes too, and so copies the SSTables that are referred
-to, then writes a manifest of its own: until that is there, the target is no tablet.
+A snapshot is a manifest under another name: a list of references to SSTables, which the sweep then leaves alone. It
+costs a flush and one small file. A clone in *other* storage needs the bytes too, and so copies the SSTables that are
+referred to, then writes a manifest of its own: until that is there, the target is no tablet.
 """
 
 from dataclasses import replace

@@ -1,7 +1,8 @@
 """Sources of sorted rows, and the cursor that merges them.
 
 A source gives its rows a chunk at a time; `EMPTY` is its end. A cursor over several sources takes from each what lies
-up to the smallest last row among their current chunks: for these rows it knows everything, so it can merge them in bulk.
+up to the smallest last row among their current chunks: for these rows it knows everything, so it can merge them in
+bulk.
 """
 
 from collections.abc import Callable, Sequence

@@ -38,30 +38,27 @@ _RUN_BYTES = 64 * 1024
 class Lookup:
     """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, when first needed."""
 
-    __slots__ = ("_column", "_column_key", "_marker_key", "_row_key", "row")
+    __slots__ = ("_marker_key", "_row_key", "_wanted_key", "column", "row")
 
     def __init__(self, row: bytes, column: bytes | None) -> None:
         self.row = row
-        self._column = column
+        self.column = column
         self._row_key: HashedKey | None = None
-        self._column_key: HashedKey | None = None
+        self._wanted_key: HashedKey | None = None
         self._marker_key: HashedKey | None = None
 
-    @property
     def row_key(self) -> HashedKey:
         """The key of the row."""
         if self._row_key is None:
             self._row_key = HashedKey(self.row)
         return self._row_key
 
-    @property
-    def column_key(self) -> HashedKey:
+    def wanted_key(self) -> HashedKey:
         """The key of the row and the column; of the row, if no column was asked for."""
-        if self._column_key is None:
-            self._column_key = self.row_key if self._column is None else HashedKey(column_key(self.row, self._column))
-        return self._column_key
+        if self._wanted_key is None:
+            self._wanted_key = self.row_key() if self.column is None else HashedKey(column_key(self.row, self.column))
+        return self._wanted_key
 
-    @property
     def marker_key(self) -> HashedKey:
         """The key of a deletion of the whole row or of a family."""
         if self._marker_key is None:
@@ -129,11 +126,11 @@ class SSTable:
             return place
         self.bloom_checks += 1
         found = self._filters[self._filter_of_block[place]]
-        if found.may_contain(wanted.column_key if self._column_keys else wanted.row_key):
+        if found.may_contain(wanted.wanted_key() if self._column_keys else wanted.row_key()):
             return place
         if self._next_columns[place] and self._last_rows[place] == row:
             return place  # A giant row has pieces in several partitions: one filter's word is not enough.
-        if self._column_keys and self.properties.broad_markers and found.may_contain(wanted.marker_key):
+        if self._column_keys and self.properties.broad_markers and found.may_contain(wanted.marker_key()):
             return place
         self.bloom_rejections += 1
         return -1

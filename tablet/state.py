@@ -5,12 +5,14 @@ schema) makes a new view in one step, after the manifest that says the same is d
 with it, and its files stay until they are done (BT 6: immutability makes concurrency simple).
 
 Invariants: (1) in a view, the memtables and each group's SSTables are ordered from new to old, without overlap in
-sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a time.
+sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a
+time.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from tablet.caches import BlockCache, PinnedBlocks, ScanCache
@@ -235,7 +237,7 @@ class TabletState:
             shown = self.view.tables.get(group, ())
             assert [reference.name for reference in references] == [table.name for table in shown]
             spans = [(table.properties.first_sequence, table.properties.last_sequence) for table in shown]
-            for newer, older in zip(spans, spans[1:], strict=False):
+            for newer, older in pairwise(spans):
                 assert older[1] < newer[0], f"group {group}: {spans} are not in order"
         numbers = [memtable.log_number for memtable in self.view.memtables]
         assert numbers == sorted(numbers, reverse=True)
