@@ -65,21 +65,22 @@ class LeaseTable:
     ) -> Lease:
         """Become primary. `is_new`: the version has just been raised, so that no mutation under it exists anywhere.
 
-        Otherwise the lease must be one that is held already, and gets new secondaries and a new term. Raises Conflict
-        if it is not: another process of this server may have used serial numbers under that version.
+        The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
+        moment at which the lease ends. A renewal, which is not new, gives the lease that is held other secondaries and
+        a new term. Raises Conflict if that was revoked, or is not known: another process of this server may have used
+        serial numbers under that version.
         """
-        others = tuple(secondaries)
         lease = self._leases.get(handle)
-        if lease is not None and lease.version == version:
-            lease.secondaries, lease.until, lease.duration = others, now + seconds, seconds
-            lease.is_revoked = False
-            return lease
-        if not is_new:
+        known = lease is not None and lease.version == version
+        if (lease is None or not known) and is_new:
+            lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
+        elif lease is None or not known or lease.is_revoked:
             raise Conflict(
-                f"chunk {handle:#x} is at version {version} already and its serial numbers are not known here any "
-                "more; grant the lease with a higher version"
+                f"chunk {handle:#x} is at version {version} already, under a lease that ended or is not known here "
+                "any more; grant it with a higher version"
             )
-        lease = self._leases[handle] = Lease(handle, version, others, now + seconds, seconds)
+        elif not is_new:
+            lease.secondaries, lease.until, lease.duration = tuple(secondaries), now + seconds, seconds
         return lease
 
     def extend(self, handle: int, *, version: int, until: float) -> bool:

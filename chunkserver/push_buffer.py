@@ -108,7 +108,7 @@ class PushBuffer:
         if entry is None or not entry.is_complete or entry.length != length:
             found = "it holds nothing" if entry is None else f"{entry.length} bytes, complete: {entry.is_complete}"
             raise DataNotBuffered(
-                f"piece {key[1]} of client {key[0]:#x} with {length} bytes is not in the buffer ({found}); push it again"
+                f"piece {key[1]} of client {key[0]:#x} ({length} bytes) is not in the buffer ({found}); push it again"
             )
         entry.pins += 1
         return entry.view
@@ -146,7 +146,7 @@ class PushBuffer:
     def _make_room(self, length: int, now: float) -> bool:
         """Drop entries, the least valuable first, until `length` bytes fit (or a spare buffer does)."""
         while self.held_bytes + length > self.limit_bytes:
-            if any(len(spare) >= length for spare in self._spare):
+            if any(_suits(spare, length) for spare in self._spare):
                 return True
             if self._spare:
                 self.held_bytes -= len(self._spare.pop(0))
@@ -172,9 +172,12 @@ class PushBuffer:
     def _memory(self, length: int) -> bytearray:
         """A spare buffer that is not much too large, or a new one. Its bytes are not counted as held any more."""
         for place, spare in enumerate(self._spare):
-            if length <= len(spare) <= 2 * length + 4096:
+            if _suits(spare, length):
                 self.held_bytes -= len(spare)
                 return self._spare.pop(place)
-        while self._spare and self.held_bytes + length > self.limit_bytes:
-            self.held_bytes -= len(self._spare.pop(0))
         return bytearray(length)
+
+
+def _suits(spare: bytearray, length: int) -> bool:
+    """Whether a buffer is large enough, and not much too large."""
+    return length <= len(spare) <= 2 * length + 4096

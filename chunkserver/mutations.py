@@ -1,0 +1,322 @@
+"""The primary's and the secondaries' part of a write (GFS 3.1, steps 4 to 7).
+
+The problem. Clients write to one chunk at the same time, and each replica must apply the same mutations in the same
+order, whatever order the messages arrive in. The idea: the primary gives every mutation the next serial number, has
+itself and all secondaries apply it at the same time, and each replica applies in the order of the numbers.
+
+    Write    -> check everything that can be checked before a number is used up
+             -> number -> Apply to every secondary, and apply here -> all done: answer
+
+Every error before the number is definite: nothing has changed anywhere. After it, a failure of any replica is a
+`MutationFailed`: some replicas may have applied it, the region is inconsistent (2.7.1). A mutation that has its number
+runs to its end even if the client has gone away.
+
+Invariants:
+1. A replica applies mutations of one version in the order of their serials, each at most once.
+2. A write is acknowledged only after every replica of the lease has applied it.
+3. A mutation is applied only to a replica at exactly the version it was ordered under.
+
+What we simplify. A secondary that failed stays in the lease; the client complains to the master, who then leaves it out.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import crc32c
+
+from chunkserver.chunk_store import ChunkStore
+from chunkserver.events import MutationApplied, MutationOrdered, MutationSkipped, ReplicasDiverged
+from chunkserver.leases import Lease, LeaseTable, Secondary
+from chunkserver.push_buffer import DataKey, PushBuffer
+from chunkserver.serial_order import Applied, SerialOrder, Turn
+from chunkserver.settings import ChunkserverSettings
+from runtime.errors import Conflict, Corrupted, InvalidRequest, MutationFailed, NotFound, StaleVersion, TabletopError
+from runtime.wire.chunkserver_pb2 import ApplyReply, ApplyRequest, Mutation, WriteReply, WriteRequest
+from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
+from runtime.world import World
+
+if TYPE_CHECKING:
+    from runtime.wire.chunkserver_pb2_grpc import ChunkserverAsyncStub
+
+_MOST_QUEUES = 16_384
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The mutations of one chunk under one version that are on their way here."""
+
+    order: SerialOrder
+    is_over: bool = False  # The version has risen.
+    running: bool = False
+    waiting: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        if self.waiting:
+            self.changed.set()
+            self.changed = asyncio.Event()
+
+
+class Mutations:
+    """Orders mutations where this server is primary, and applies them everywhere."""
+
+    def __init__(
+        self, world: World, settings: ChunkserverSettings, store: ChunkStore, buffer: PushBuffer, leases: LeaseTable
+    ) -> None:
+        self.counters = {"writes_ordered": 0, "mutations_applied": 0, "bytes_written": 0, "mutations_failed": 0}
+        self._world = world
+        self._settings = settings
+        self._store = store
+        self._buffer = buffer
+        self._leases = leases
+        self._queues: OrderedDict[int, _Queue] = OrderedDict()
+        self._idle: dict[int, asyncio.Event] = {}
+        self._stubs: dict[str, ChunkserverAsyncStub] = {}
+
+    # The primary
+
+    async def write(self, request: WriteRequest) -> WriteReply:
+        """Step 4: order a mutation, have all replicas apply it.
+
+        Raises NotPrimary, StaleVersion, NotFound, InvalidRequest, DataNotBuffered, Corrupted, NoSpace (all definite:
+        nothing has changed), MutationFailed.
+        """
+        handle, mutation = request.handle, request.mutation
+        lease = self._leases.current(handle, version=request.version, now=self._world.clock.now())
+        self._check_bounds(handle, mutation)
+        state = self._store.state(handle)
+        if state is not None and mutation.offset + mutation.length > state.length:
+            await self._store.check_space(mutation.offset + mutation.length - state.length)
+        now = self._world.clock.now()
+        lease = self._leases.current(handle, version=request.version, now=now)
+        data = self._pin(mutation)
+        serial = self._leases.next_serial(lease, now)
+        lease.in_flight += 1
+        self._world.events.emit(MutationOrdered(handle, serial, mutation.offset, mutation.length))
+        outcome = await asyncio.shield(
+            self._world.spawn(self._replicate(lease, serial, mutation, data), f"mutation {serial} of {handle:#x}")
+        )
+        if isinstance(outcome, TabletopError):
+            raise outcome
+        return WriteReply(length=outcome, serial=serial)
+
+    async def until_settled(self, lease: Lease) -> None:
+        """Return when no mutation under the lease is in flight."""
+        while lease.in_flight:
+            await self._idle.setdefault(lease.handle, asyncio.Event()).wait()
+
+    async def _replicate(self, lease: Lease, serial: int, mutation: Mutation, data: memoryview) -> int | TabletopError:
+        """Steps 4 to 6: the chunk's length afterwards, or why the mutation failed."""
+        handle, used = lease.handle, False
+        try:
+            request = ApplyRequest(handle=handle, version=lease.version, serial=serial, mutation=mutation)
+            secondaries = lease.secondaries
+            *theirs, ours = await asyncio.gather(
+                *(self._forward(secondary, request) for secondary in secondaries),
+                self._apply_in_order(handle, lease.version, serial, mutation, data),
+            )
+            names = [secondary.server for secondary in secondaries]
+            failed = [(name, error) for name, error in zip(names, theirs, strict=True) if error is not None]
+            if isinstance(ours, TabletopError):
+                failed.insert(0, (self._world.node, ours))
+            elif not failed:
+                used = True
+                return ours
+            return self._failure(lease, serial, failed)
+        finally:
+            self._unpin(mutation, used=used)
+            lease.in_flight -= 1
+            if not lease.in_flight and handle in self._idle:
+                self._idle.pop(handle).set()
+
+    async def _forward(self, secondary: Secondary, request: ApplyRequest) -> TabletopError | None:
+        """Step 5: have one secondary apply it; returns why it did not."""
+        try:
+            await self._stub(secondary).Apply(request, timeout=self._settings.apply_seconds)
+        except TabletopError as error:
+            return error
+        return None
+
+    def _failure(self, lease: Lease, serial: int, failed: list[tuple[str, TabletopError]]) -> TabletopError:
+        self.counters["mutations_failed"] += 1
+        reason = "; ".join(f"{name}: {error.message}" for name, error in failed)
+        self._world.events.emit(ReplicasDiverged(handle=lease.handle, serial=serial, reason=reason))
+        if len(failed) == 1 + len(lease.secondaries) and all(error.definite for _, error in failed):
+            first = failed[0][1]
+            return type(first)(f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}", definite=True)
+        return MutationFailed(
+            f"mutation {serial} of chunk {lease.handle:#x} was not applied by {', '.join(name for name, _ in failed)} "
+            f"({reason}); write it again"
+        )
+
+    # Every replica
+
+    async def apply(self, request: ApplyRequest) -> ApplyReply:
+        """Step 5 at a secondary: apply a mutation when its turn has come.
+
+        Raises StaleVersion, NotFound, DataNotBuffered, Corrupted, NoSpace, Conflict (it came too late).
+        """
+        mutation = request.mutation
+        self._check_bounds(request.handle, mutation)
+        outcome = await asyncio.shield(
+            self._world.spawn(self._apply_as_secondary(request), f"apply {request.serial} of {request.handle:#x}")
+        )
+        if isinstance(outcome, TabletopError):
+            raise outcome
+        return ApplyReply(length=outcome)
+
+    def begin_version(self, handle: int) -> None:
+        """The chunk's version has risen: what waits under the old one is refused, serials begin at 1 again."""
+        queue = self._queues.pop(handle, None)
+        if queue is not None:
+            queue.is_over = True
+            queue.wake()
+
+    async def _apply_as_secondary(self, request: ApplyRequest) -> int | TabletopError:
+        mutation = request.mutation
+        data: memoryview | TabletopError
+        try:
+            data = self._pin(mutation)
+        except TabletopError as error:
+            data = error
+        outcome = await self._apply_in_order(request.handle, request.version, request.serial, mutation, data)
+        if not isinstance(data, TabletopError):
+            self._unpin(mutation, used=not isinstance(outcome, TabletopError))
+        return outcome
+
+    async def _apply_in_order(
+        self, handle: int, version: int, serial: int, mutation: Mutation, data: memoryview | TabletopError
+    ) -> int | TabletopError:
+        """Apply when it is this serial's turn; returns the chunk's length, or why it was not applied."""
+        try:
+            queue = self._queue(handle, version)
+            repeated = await self._take_turn(queue, handle, serial, mutation)
+            if repeated is not None:
+                return repeated.chunk_length
+        except TabletopError as error:
+            return error
+        applied: Applied | None = None
+        try:
+            if isinstance(data, TabletopError):
+                raise data
+            length = await self._store.write(handle, version=version, offset=mutation.offset, data=data)
+            applied = Applied(mutation.offset, mutation.length, mutation.crc32c, length)
+            self.counters["mutations_applied"] += 1
+            self.counters["bytes_written"] += mutation.length
+            self._world.events.emit(MutationApplied(handle, serial, mutation.offset, mutation.length))
+        except TabletopError as error:
+            self._world.events.emit(MutationSkipped(handle=handle, serial=serial, reason=error.message))
+            return error
+        finally:
+            queue.order.went_past(serial, applied)
+            queue.running = False
+            queue.wake()
+        return length
+
+    async def _take_turn(self, queue: _Queue, handle: int, serial: int, mutation: Mutation) -> Applied | None:
+        """Return when this serial may be applied, and let nobody else apply until it is over.
+
+        Returns what happened the first time if it was applied before. Raises StaleVersion, Conflict.
+        """
+        order = queue.order
+        may_wait_until = self._world.clock.now() + self._settings.predecessor_seconds
+        while True:
+            if queue.is_over:
+                raise StaleVersion(f"chunk {handle:#x} went on from version {order.version}; ask the master again")
+            turn = order.judge(serial)
+            if turn is Turn.LATE:
+                repeated = order.repeated(
+                    serial, offset=mutation.offset, length=mutation.length, crc32c=mutation.crc32c
+                )
+                if repeated is None:
+                    raise Conflict(
+                        f"mutation {serial} of chunk {handle:#x} came after {order.last} had been applied; write it again",
+                    )
+                return repeated
+            if not queue.running and turn is Turn.WAIT and self._world.clock.now() >= may_wait_until:
+                reason = f"it did not come within {self._settings.predecessor_seconds:g} seconds"
+                self._world.events.emit(MutationSkipped(handle=handle, serial=order.last + 1, reason=reason))
+                order.went_past(order.last + 1)
+                queue.wake()
+                continue
+            if not queue.running and turn is Turn.NOW:
+                queue.running = True
+                return None
+            await self._wait_for_change(queue, may_wait_until)
+
+    async def _wait_for_change(self, queue: _Queue, until: float) -> None:
+        seconds = until - self._world.clock.now()
+        queue.waiting += 1
+        try:
+            async with asyncio.timeout(seconds if seconds > 0 else None):
+                await queue.changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            queue.waiting -= 1
+
+    def _queue(self, handle: int, version: int) -> _Queue:
+        state = self._store.state(handle)
+        if state is None:
+            raise NotFound(f"there is no replica of chunk {handle:#x} here; ask the master where its replicas are")
+        if state.version != version:
+            raise StaleVersion(f"chunk {handle:#x} is at version {state.version} here, the mutation is for {version}")
+        queue = self._queues.get(handle)
+        if queue is None or queue.order.version != version:
+            queue = self._queues[handle] = _Queue(SerialOrder(version))
+            if len(self._queues) > _MOST_QUEUES:
+                self._forget_an_idle_queue()
+        self._queues.move_to_end(handle)
+        return queue
+
+    def _forget_an_idle_queue(self) -> None:
+        """If the chunk is mutated again after all, its next mutation waits in vain for its predecessor once."""
+        for handle, queue in self._queues.items():
+            if not queue.running and not queue.waiting and self._leases.find(handle) is None:
+                del self._queues[handle]
+                return
+
+    # Data
+
+    def _check_bounds(self, handle: int, mutation: Mutation) -> None:
+        capacity = self._store.capacity(handle)
+        if not mutation.length or mutation.offset + mutation.length > capacity:
+            raise InvalidRequest(
+                f"a mutation of {mutation.length} bytes at {mutation.offset} of chunk {handle:#x}: expected 1 byte or "
+                f"more, within the chunk's {capacity} bytes"
+            )
+        if mutation.WhichOneof("data") == "inline" and len(mutation.inline) != mutation.length:
+            raise InvalidRequest(
+                f"a mutation of {mutation.length} bytes came with {len(mutation.inline)} bytes of data"
+            )
+
+    def _pin(self, mutation: Mutation) -> memoryview:
+        """The mutation's bytes, verified. Raises DataNotBuffered, Corrupted."""
+        if mutation.WhichOneof("data") == "inline":
+            data = memoryview(mutation.inline)
+        else:
+            data = self._buffer.pin(_key(mutation), mutation.length)
+        actual = crc32c.crc32c(data)
+        if actual != mutation.crc32c:
+            self._unpin(mutation, used=False)
+            raise Corrupted(
+                f"the data of a mutation has CRC32C {actual:#010x}, the client says {mutation.crc32c:#010x}; push it again"
+            )
+        return data
+
+    def _unpin(self, mutation: Mutation, *, used: bool) -> None:
+        if mutation.WhichOneof("data") == "pushed":
+            self._buffer.unpin(_key(mutation), used=used, now=self._world.clock.now())
+
+    def _stub(self, secondary: Secondary) -> "ChunkserverAsyncStub":
+        address = secondary.control_address
+        if address not in self._stubs:
+            self._stubs[address] = ChunkserverStub(self._world.network.channel(address))
+        return self._stubs[address]
+
+
+def _key(mutation: Mutation) -> DataKey:
+    return (mutation.pushed.client, mutation.pushed.number)
