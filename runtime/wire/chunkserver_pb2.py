@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from runtime.wire import common_pb2 as runtime_dot_wire_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/chunkserver.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\"\x88\x01\n\x07\x41\x64vance\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\r\x12\x12\n\nto_version\x18\x03 \x01(\r\x12\x1a\n\x12lease_milliseconds\x18\x04 \x01(\r\x12\'\n\x0bsecondaries\x18\x05 \x03(\x0b\x32\x12.tabletop.Location\"8\n\x14\x41\x64vanceChunksRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tabletop.Advance\"w\n\rAdvanceResult\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\">\n\x12\x41\x64vanceChunksReply\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.tabletop.AdvanceResult\"&\n\x13RevokeLeasesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"9\n\x11RevokeLeasesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState\"m\n\x0c\x43loneRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\"\n\x06source\x18\x03 \x01(\x0b\x32\x12.tabletop.Location\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x04\"(\n\x06\x44\x61taId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x06\"x\n\x08Mutation\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\"\n\x06pushed\x18\x03 \x01(\x0b\x32\x10.tabletop.DataIdH\x00\x12\x10\n\x06inline\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x42\x06\n\x04\x64\x61ta\"U\n\x0cWriteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x08mutation\x18\x03 \x01(\x0b\x32\x12.tabletop.Mutation\",\n\nWriteReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"e\n\x0c\x41pplyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06serial\x18\x03 \x01(\x04\x12$\n\x08mutation\x18\x04 \x01(\x0b\x32\x12.tabletop.Mutation\"\x1c\n\nApplyReply\x12\x0e\n\x06length\x18\x01 \x01(\r\"%\n\x12\x43hunkStatesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"8\n\x10\x43hunkStatesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState2\x99\x03\n\x0b\x43hunkserver\x12M\n\rAdvanceChunks\x12\x1e.tabletop.AdvanceChunksRequest\x1a\x1c.tabletop.AdvanceChunksReply\x12J\n\x0cRevokeLeases\x12\x1d.tabletop.RevokeLeasesRequest\x1a\x1b.tabletop.RevokeLeasesReply\x12\x35\n\x05\x43lone\x12\x16.tabletop.CloneRequest\x1a\x14.tabletop.ChunkState\x12\x35\n\x05Write\x12\x16.tabletop.WriteRequest\x1a\x14.tabletop.WriteReply\x12J\n\x0eGetChunkStates\x12\x1c.tabletop.ChunkStatesRequest\x1a\x1a.tabletop.ChunkStatesReply\x12\x35\n\x05\x41pply\x12\x16.tabletop.ApplyRequest\x1a\x14.tabletop.ApplyReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/chunkserver.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\"\x88\x01\n\x07\x41\x64vance\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\r\x12\x12\n\nto_version\x18\x03 \x01(\r\x12\x1a\n\x12lease_milliseconds\x18\x04 \x01(\r\x12\'\n\x0bsecondaries\x18\x05 \x03(\x0b\x32\x12.tabletop.Location\"8\n\x14\x41\x64vanceChunksRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tabletop.Advance\"w\n\rAdvanceResult\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\">\n\x12\x41\x64vanceChunksReply\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.tabletop.AdvanceResult\"&\n\x13RevokeLeasesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"9\n\x11RevokeLeasesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState\"m\n\x0c\x43loneRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\"\n\x06source\x18\x03 \x01(\x0b\x32\x12.tabletop.Location\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x04\"(\n\x06\x44\x61taId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x06\"\x9d\x01\n\x08Mutation\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\"\n\x06pushed\x18\x03 \x01(\x0b\x32\x10.tabletop.DataIdH\x00\x12\x10\n\x06inline\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12#\n\tinline_id\x18\x06 \x01(\x0b\x32\x10.tabletop.DataIdB\x06\n\x04\x64\x61ta\"U\n\x0cWriteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x08mutation\x18\x03 \x01(\x0b\x32\x12.tabletop.Mutation\",\n\nWriteReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"~\n\x0c\x41pplyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06serial\x18\x03 \x01(\x04\x12$\n\x08mutation\x18\x04 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x17\n\x0fsettled_through\x18\x05 \x01(\x04\"\x1c\n\nApplyReply\x12\x0e\n\x06length\x18\x01 \x01(\r\"%\n\x12\x43hunkStatesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"8\n\x10\x43hunkStatesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState2\x99\x03\n\x0b\x43hunkserver\x12M\n\rAdvanceChunks\x12\x1e.tabletop.AdvanceChunksRequest\x1a\x1c.tabletop.AdvanceChunksReply\x12J\n\x0cRevokeLeases\x12\x1d.tabletop.RevokeLeasesRequest\x1a\x1b.tabletop.RevokeLeasesReply\x12\x35\n\x05\x43lone\x12\x16.tabletop.CloneRequest\x1a\x14.tabletop.ChunkState\x12\x35\n\x05Write\x12\x16.tabletop.WriteRequest\x1a\x14.tabletop.WriteReply\x12J\n\x0eGetChunkStates\x12\x1c.tabletop.ChunkStatesRequest\x1a\x1a.tabletop.ChunkStatesReply\x12\x35\n\x05\x41pply\x12\x16.tabletop.ApplyRequest\x1a\x14.tabletop.ApplyReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,20 +48,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLONEREQUEST']._serialized_end=661
   _globals['_DATAID']._serialized_start=663
   _globals['_DATAID']._serialized_end=703
-  _globals['_MUTATION']._serialized_start=705
-  _globals['_MUTATION']._serialized_end=825
-  _globals['_WRITEREQUEST']._serialized_start=827
-  _globals['_WRITEREQUEST']._serialized_end=912
-  _globals['_WRITEREPLY']._serialized_start=914
-  _globals['_WRITEREPLY']._serialized_end=958
-  _globals['_APPLYREQUEST']._serialized_start=960
-  _globals['_APPLYREQUEST']._serialized_end=1061
-  _globals['_APPLYREPLY']._serialized_start=1063
-  _globals['_APPLYREPLY']._serialized_end=1091
-  _globals['_CHUNKSTATESREQUEST']._serialized_start=1093
-  _globals['_CHUNKSTATESREQUEST']._serialized_end=1130
-  _globals['_CHUNKSTATESREPLY']._serialized_start=1132
-  _globals['_CHUNKSTATESREPLY']._serialized_end=1188
-  _globals['_CHUNKSERVER']._serialized_start=1191
-  _globals['_CHUNKSERVER']._serialized_end=1600
+  _globals['_MUTATION']._serialized_start=706
+  _globals['_MUTATION']._serialized_end=863
+  _globals['_WRITEREQUEST']._serialized_start=865
+  _globals['_WRITEREQUEST']._serialized_end=950
+  _globals['_WRITEREPLY']._serialized_start=952
+  _globals['_WRITEREPLY']._serialized_end=996
+  _globals['_APPLYREQUEST']._serialized_start=998
+  _globals['_APPLYREQUEST']._serialized_end=1124
+  _globals['_APPLYREPLY']._serialized_start=1126
+  _globals['_APPLYREPLY']._serialized_end=1154
+  _globals['_CHUNKSTATESREQUEST']._serialized_start=1156
+  _globals['_CHUNKSTATESREQUEST']._serialized_end=1193
+  _globals['_CHUNKSTATESREPLY']._serialized_start=1195
+  _globals['_CHUNKSTATESREPLY']._serialized_end=1251
+  _globals['_CHUNKSERVER']._serialized_start=1254
+  _globals['_CHUNKSERVER']._serialized_end=1663
 # @@protoc_insertion_point(module_scope)

@@ -238,6 +238,7 @@ class Mutation(_message.Message):
     PUSHED_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
+    INLINE_ID_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """within the chunk, bytes"""
     length: _builtins.int
@@ -250,6 +251,10 @@ class Mutation(_message.Message):
     def pushed(self) -> Global___DataId:
         """already in the LRU buffer of every replica"""
 
+    @_builtins.property
+    def inline_id(self) -> Global___DataId:
+        """names inline data, so that a duplicate of the request is recognised; optional"""
+
     def __init__(
         self,
         *,
@@ -258,10 +263,11 @@ class Mutation(_message.Message):
         pushed: Global___DataId | None = ...,
         inline: _builtins.bytes = ...,
         crc32c: _builtins.int = ...,
+        inline_id: Global___DataId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "pushed", b"pushed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "inline_id", b"inline_id", "pushed", b"pushed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "inline_id", b"inline_id", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["pushed", "inline"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
@@ -327,10 +333,15 @@ class ApplyRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SERIAL_FIELD_NUMBER: _builtins.int
     MUTATION_FIELD_NUMBER: _builtins.int
+    SETTLED_THROUGH_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
     serial: _builtins.int
     """from 1 under each lease; applied in this order"""
+    settled_through: _builtins.int
+    """The primary has decided every serial up to this one: what the secondary has not seen of them has failed and will
+    not come again, so it is not waited for.
+    """
     @_builtins.property
     def mutation(self) -> Global___Mutation: ...
     def __init__(
@@ -340,10 +351,11 @@ class ApplyRequest(_message.Message):
         version: _builtins.int = ...,
         serial: _builtins.int = ...,
         mutation: Global___Mutation | None = ...,
+        settled_through: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "mutation", b"mutation", "serial", b"serial", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "mutation", b"mutation", "serial", b"serial", "settled_through", b"settled_through", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
