@@ -1,38 +1,35 @@
-"""The chunkserver: keeps replicas of chunks, and sees that they stay alike and stay whole (GFS 2.3, 3, 5.2).
+"""The chunkserver: keeps chunks as files, checks every byte it gives out, and takes part in writing (GFS 2.4, 3, 5.2).
 
-The problem. Several servers hold a copy of each chunk, many clients write to it at once, any of the servers may die at
-any point, and disks change bytes without telling. Still every replica must end up with the same mutations in the same
-order, and no reader may ever get a byte that was not written.
+The problem. Disks rot, processes die in the middle of a write, and several clients write to one chunk at once. Readers
+must never get wrong bytes, replicas must apply the same mutations in the same order, and none of this may be slow.
 
-The idea. Data and control take different ways. Bytes are pushed along a chain of servers into a buffer, where they mean
-nothing yet. Then the client names them to the *primary*, the server that holds the master's lease for the chunk. The
-primary gives each mutation a serial number and has every replica apply them in that order. Each 64 KB block has a
-checksum apart from it, compared before any byte leaves. A server does not know what its chunks are for: the master
-tells it what to create, at which version, and what to delete.
+The idea. A chunk is an ordinary file of nothing but its bytes, so that the kernel can send it. Beside it stands a
+small file of checksums, one for each 64 KiB, which is written *before* the data: after a crash the two files say
+together whether the interrupted write was done, undone, or left a damaged block. Versions, by which the master
+recognises replicas that missed a mutation, are in one log for all chunks. The primary of a chunk numbers the mutations;
+everybody applies them in that order. Bulk data comes ahead of the mutation on a path of its own.
 
-    blocks.py         64 KB blocks and their checksums                              5.2     (bottom)
-    chunk_format.py   the metadata file of a chunk, as bytes                        5.2
-    chunk_files.py    where the files are, which of them are open
-    chunk_lock.py     one writer or many readers
-    settling.py       what an interrupted overwrite left behind
-    chunk_store.py    create, raise the version, write, read verified, delete       2.5, 4.5, 5.2
-    opening.py        what is on disk at start; the format of the folder            5.1.1
-    push_buffer.py    the LRU buffer of pushed data                                 3.1 step 3
-    leases.py         for which chunks this server is primary                       3.1
-    serial_order.py   who may apply which serial number now                         3.1 step 5
-    mutations.py      the primary's and the secondaries' part of a write            3.1 steps 4 to 7
-    advancing.py      what the master tells of versions and leases                  3.1, 4.5
-    bulk_links.py     connections to other chunkservers
-    data_flow.py      pushes down the chain, reads                                  3.2, 5.2
-    cloning.py        copies from another server                                    4.3
-    scrubber.py       verification when idle                                        5.2
-    heartbeats.py     registration, heartbeats, garbage, corruption reports         2.6.2, 3.1, 4.4
-    service.py        the gRPC servicer     server.py  wiring                                (top)
+    settings.py         what can be tuned                                                       (bottom)
+    events.py           what a chunkserver records of itself
+    blocks.py           64 KiB blocks and their CRC32C; which blocks a write touches            5.2
+    checksum_file.py    the checksums of one chunk as a file, and what it says after a crash    5.2
+    holdings.py         the log of the replicas held, with their versions                       4.5
+    chunk_files.py      one chunk's two files: verified reads, checked writes                   5.2
+    chunk_store.py      all chunks on this disk                                                 4.5
+    push_buffer.py      pushed data that waits for its mutation: LRU by bytes                   3.1
+    leases.py           leases that this server holds, as primary                               3.1
+    serial_order.py     whose turn it is                                                        3.1
+    mutations.py        writing, as primary and as secondary                                    3.1
+    links.py            bulk connections to other chunkservers
+    data_flow.py        pushes forwarded while they arrive; reads verified, then sent           3.2, 5.2
+    cloning.py          copying a chunk from another server                                     4.3
+    scrubber.py         idle verification                                                       5.2
+    flusher.py          what was written lately, brought to stable storage
+    heartbeats.py       registration, heartbeats, corruption reports                            2.6.2, 3.1, 4.4
+    service.py          the gRPC servicer          server.py  wiring                            (top)
 
-What an answer means. A write is answered when every replica has applied it. With durability "replicated" that means: in
-every replica's operating system, so that it survives the death of all processes, but not a power cut of all machines;
-with "fsync": on every replica's disk. `MutationFailed` says that some replicas may have applied it.
-
-What we simplify. There is no record append and no copy-on-write of snapshots yet (3.3, 3.4). Chunks lie in one folder
-of one disk. Distances between servers are the client's business.
+What we simplify. No record append and no snapshots yet (3.3, 3.4). With `durability = "replicated"` a write is answered
+when every replica has it in the page cache: it survives any number of killed processes, and the power cut of all
+replicas at once may lose the last seconds. The power cut of one server may take its replica back by those seconds;
+where checksums and data do not fit together afterwards, this is noticed. `durability = "fsync"` has neither weakness.
 """

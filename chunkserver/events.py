@@ -1,4 +1,4 @@
-"""What a chunkserver tells about itself, in the past tense."""
+"""What a chunkserver records of itself. Successful reads and writes are counted, not recorded one by one."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,74 +8,57 @@ from runtime.events import Event
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened(Event):
-    """The chunks on disk were found."""
+    """The disk's folder was read at start. `resolved` writes had been interrupted, `orphans` are files of no replica."""
 
-    sentence: ClassVar[str] = "found {chunks} chunks with {stored_bytes} bytes on its disk"
+    sentence: ClassVar[str] = (
+        "opened its store: {chunks} chunks, {stored_bytes} bytes; {resolved} interrupted writes resolved, "
+        "{orphans} orphaned files removed"
+    )
     chunks: int
     stored_bytes: int
+    resolved: int
+    orphans: int
 
 
 @dataclass(frozen=True, slots=True)
-class OverwriteSettled(Event):
-    """The process had died between the data and the checksums of an overwrite; each block was judged."""
+class WriteResolved(Event):
+    """A write that a crash interrupted was found done, undone or torn."""
 
-    sentence: ClassVar[str] = "settled an interrupted overwrite of chunk {handle:#x}: {new} new, {old} old, {torn} torn"
+    sentence: ClassVar[str] = "chunk {handle:#x}: a write to bytes {begin} to {end} was interrupted, and is {verdict}"
     handle: int
-    new: int
-    old: int
-    torn: int
+    begin: int
+    end: int
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaDiscarded(Event):
-    """A replica was dropped at start because its metadata cannot be read, or was never complete."""
+class Registered(Event):
+    """The master knows this server, and what it holds."""
 
-    sentence: ClassVar[str] = "dropped what there was of chunk {handle:#x}: {reason}"
-    handle: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredWithMaster(Event):
-    """The master knows this server and its chunks."""
-
-    sentence: ClassVar[str] = "registered with the master, holding {chunks} chunks"
+    sentence: ClassVar[str] = "registered with the master at {master}: {chunks} chunks"
+    master: str
     chunks: int
 
 
 @dataclass(frozen=True, slots=True)
 class MasterLost(Event):
-    """The master does not answer; the server goes on serving and keeps trying."""
+    """The master does not answer, or refuses; it is asked again and again."""
 
-    sentence: ClassVar[str] = "the master does not answer: {reason}"
+    sentence: ClassVar[str] = "cannot reach the master at {master}: {reason}"
+    master: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaCreated(Event):
-    """An empty replica came into being."""
-
-    sentence: ClassVar[str] = "created chunk {handle:#x} version {version}"
-    handle: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRaised(Event):
-    """A replica's version rose, and is on disk (GFS 4.5)."""
-
-    sentence: ClassVar[str] = "raised chunk {handle:#x} to version {version}"
-    handle: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
 class LeaseReceived(Event):
-    """This server is primary for a chunk (GFS 3.1)."""
+    """This server is primary for a chunk from now on (GFS 3.1)."""
 
-    sentence: ClassVar[str] = "is primary for chunk {handle:#x} version {version}, secondaries {secondaries}"
+    sentence: ClassVar[str] = (
+        "is primary for chunk {handle:#x}, version {version}, for {seconds:.1f} s; the others are {secondaries}"
+    )
     handle: int
     version: int
+    seconds: float
     secondaries: tuple[str, ...]
 
 
@@ -83,68 +66,24 @@ class LeaseReceived(Event):
 class LeaseEnded(Event):
     """This server is no longer primary for a chunk."""
 
-    sentence: ClassVar[str] = "is no longer primary for chunk {handle:#x}: {reason}"
+    sentence: ClassVar[str] = "is no longer primary for chunk {handle:#x}, version {version}: {reason}"
     handle: int
+    version: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class MutationOrdered(Event):
-    """The primary gave a mutation its place (GFS 3.1 step 4)."""
+class MutationMissed(Event):
+    """A mutation that this primary ordered was not applied everywhere: the region is inconsistent (GFS 2.7.1)."""
 
-    sentence: ClassVar[str] = "ordered mutation {serial} of chunk {handle:#x}: {length} bytes at {offset}"
+    sentence: ClassVar[str] = (
+        "mutation {serial} of chunk {handle:#x} (bytes {begin} to {end}) was not applied on {server}: {reason}"
+    )
     handle: int
     serial: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class MutationApplied(Event):
-    """A replica wrote a mutation."""
-
-    sentence: ClassVar[str] = "applied mutation {serial} of chunk {handle:#x}: {length} bytes at {offset}"
-    handle: int
-    serial: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class MutationSkipped(Event):
-    """A replica went past a mutation that it could not apply, or that never came."""
-
-    sentence: ClassVar[str] = "went past mutation {serial} of chunk {handle:#x}: {reason}"
-    handle: int
-    serial: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicasDiverged(Event):
-    """The primary could not get every replica to apply a mutation: the region is inconsistent (GFS 2.7.1)."""
-
-    sentence: ClassVar[str] = "mutation {serial} of chunk {handle:#x} failed: {reason}"
-    handle: int
-    serial: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PushFailed(Event):
-    """Data did not reach everyone in the chain."""
-
-    sentence: ClassVar[str] = "data for {server} did not arrive: {reason}"
+    begin: int
+    end: int
     server: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PushedDataDropped(Event):
-    """Pushed data left the buffer unused: for room, or because it had aged."""
-
-    sentence: ClassVar[str] = "dropped {count} pushed pieces that nobody had asked to write: {reason}"
-    count: int
     reason: str
 
 
@@ -152,47 +91,28 @@ class PushedDataDropped(Event):
 class CorruptionFound(Event):
     """Stored bytes do not match their checksum (GFS 5.2)."""
 
-    sentence: ClassVar[str] = "chunk {handle:#x} is corrupt in block {block}: {found}"
+    sentence: ClassVar[str] = "chunk {handle:#x} is damaged in block {block}, found by {found_by}: {reason}"
     handle: int
     block: int
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaCloned(Event):
-    """A copy of another server's replica is complete (GFS 4.3)."""
-
-    sentence: ClassVar[str] = "cloned chunk {handle:#x} version {version} from {source}: {length} bytes"
-    handle: int
-    version: int
-    source: str
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloneFailed(Event):
-    """A copy could not be completed; nothing of it is left."""
-
-    sentence: ClassVar[str] = "could not clone chunk {handle:#x} from {source}: {reason}"
-    handle: int
-    source: str
+    found_by: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaDeleted(Event):
-    """A replica is gone, because the master called it garbage (GFS 4.4)."""
+class ChunkCloned(Event):
+    """A whole chunk was copied from another server (GFS 4.3)."""
 
-    sentence: ClassVar[str] = "deleted chunk {handle:#x} version {version}"
+    sentence: ClassVar[str] = "copied chunk {handle:#x}, version {version}, {length} bytes, from {source}"
     handle: int
     version: int
+    length: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
-class ScrubFinished(Event):
-    """Every chunk was verified once since the last of these."""
+class ChunksDeleted(Event):
+    """Replicas that the master called garbage are gone (GFS 4.4)."""
 
-    sentence: ClassVar[str] = "verified {chunks} chunks, {verified_bytes} bytes, {damaged} of them damaged"
-    chunks: int
-    verified_bytes: int
-    damaged: int
+    sentence: ClassVar[str] = "deleted {count} replicas: {handles}"
+    count: int
+    handles: tuple[str, ...]  # At most the first ten, in hexadecimal.

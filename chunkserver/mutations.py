@@ -8,8 +8,8 @@ itself and all secondaries apply it at the same time, and each replica applies i
              -> number -> Apply to every secondary, and apply here -> all done: answer
 
 Every error before the number is definite: nothing has changed anywhere. After it, a failure of any replica is a
-`MutationFailed`: some replicas may have applied it, the region is inconsistent (2.7.1). A mutation that has its number
-runs to its end even if the client has gone away.
+`MutationFailed`: some replicas may have applied it, the region is inconsistent (2.7.1). A mutation that has its
+number runs to its end even if the client has gone away.
 
 Invariants:
 1. A replica applies mutations of one version in the order of their serials, each at most once.
@@ -114,8 +114,8 @@ class Mutations:
         try:
             request = ApplyRequest(handle=handle, version=lease.version, serial=serial, mutation=mutation)
             secondaries = lease.secondaries
-            *theirs, ours = await asyncio.gather(
-                *(self._forward(secondary, request) for secondary in secondaries),
+            theirs, ours = await asyncio.gather(
+                asyncio.gather(*(self._forward(secondary, request) for secondary in secondaries)),
                 self._apply_in_order(handle, lease.version, serial, mutation, data),
             )
             names = [secondary.server for secondary in secondaries]
@@ -233,7 +233,7 @@ class Mutations:
                 )
                 if repeated is None:
                     raise Conflict(
-                        f"mutation {serial} of chunk {handle:#x} came after {order.last} had been applied; write it again",
+                        f"mutation {serial} of chunk {handle:#x} came after number {order.last}; write it again"
                     )
                 return repeated
             if not queue.running and turn is Turn.WAIT and self._world.clock.now() >= may_wait_until:
@@ -303,7 +303,8 @@ class Mutations:
         if actual != mutation.crc32c:
             self._unpin(mutation, used=False)
             raise Corrupted(
-                f"the data of a mutation has CRC32C {actual:#010x}, the client says {mutation.crc32c:#010x}; push it again"
+                f"the data of a mutation has CRC32C {actual:#010x}, the client says {mutation.crc32c:#010x}; "
+                "push it again"
             )
         return data
 

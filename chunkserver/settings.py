@@ -1,11 +1,11 @@
-"""How a chunkserver is set up. Its name is its node's name.
+"""How a chunkserver is set up.
 
->>> ChunkserverSettings.from_dict({"cluster": "desk", "durability": "fsync"}).durability
-'fsync'
+>>> ChunkserverSettings.from_dict({"master_address": "127.0.0.1:7000", "scrub_bytes_per_second": 0}).durability
+'replicated'
 >>> ChunkserverSettings.from_dict({"durabilty": "fsync"})
 Traceback (most recent call last):
 ...
-runtime.errors.InvalidRequest: the chunkserver's settings have no field 'durabilty'; did you mean 'durability'?
+runtime.errors.InvalidRequest: a chunkserver's settings have no field 'durabilty'; did you mean 'durability'?
 """
 
 import dataclasses
@@ -16,78 +16,72 @@ from typing import Any
 
 from runtime.errors import InvalidRequest, shown
 
-DURABILITIES = ("replicated", "fsync")
+KIBIBYTE = 1024
 MEBIBYTE = 1024 * 1024
+DURABILITIES = ("replicated", "fsync")
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkserverSettings:
-    """Sizes are bytes, times are seconds. The paper gives none of these numbers."""
+    """Sizes are bytes, times are seconds. The server's name is its node's: `world.node`."""
 
     cluster: str = "tabletop"
-    master_address: str = "127.0.0.1:7000"
+    master_address: str = ""
     control_address: str = "127.0.0.1:0"
     bulk_address: str = "127.0.0.1:0"
     rack: str = ""
-    # "replicated": an answer means that every replica's operating system has it, so that it survives every process's
-    # death. "fsync": it is on every replica's disk.
+
+    # What an answer to a write means. "replicated": every replica has it in its page cache. "fsync": on its disk.
     durability: str = "replicated"
-
-    push_buffer_bytes: int = 48 * MEBIBYTE
-    # Pushed data that nobody asked to write for so long is dropped (GFS 3.1 step 3: "or aged out").
-    push_age_seconds: float = 60.0
-    # How long a push waits for room in the buffer before it is refused.
-    push_patience_seconds: float = 4.0
-    # How long a chunkserver waits for the next one in the chain to say that it has the data.
-    push_seconds: float = 8.0
-
-    # How long a primary waits for a secondary, and a secondary for a mutation that comes before one that it has.
-    apply_seconds: float = 5.0
-    predecessor_seconds: float = 2.0
-
-    # Space on the disk that is never filled with chunks.
+    # The largest chunk; the master says its own number at registration, and that one counts.
+    chunk_bytes: int = 64 * MEBIBYTE  # GFS 2.5
+    # Less free space than this, and nothing new is taken.
     reserve_bytes: int = 16 * MEBIBYTE
-    # Chunks whose files are kept open.
-    open_chunks: int = 128
 
-    # Idle verification (GFS 5.2). 0 switches it off.
-    scrub_bytes_per_second: int = 8 * MEBIBYTE
-    # A pause for as long as clients keep the server busy.
-    scrub_pause_seconds: float = 1.0
+    # Pushed data that waits for its mutation (GFS 3.1 step 3), and how long it may wait.
+    push_buffer_bytes: int = 48 * MEBIBYTE
+    push_age_seconds: float = 60.0
+    # How long a transfer may stand still before it is given up.
+    stall_seconds: float = 10.0
 
-    # Until the master has said otherwise.
+    # As secondary: how long a mutation waits for the ones before it. As primary: how long a secondary may take, with
+    # repetitions; less than a client waits for its write.
+    turn_seconds: float = 5.0
+    apply_seconds: float = 3.0
+    forward_seconds: float = 7.0
+
+    # Idle verification (GFS 5.2); 0 turns it off.
+    scrub_bytes_per_second: int = 4 * MEBIBYTE
+    # A chunk that was not mutated for this long is synced in the background, and one that always is at the latest
+    # after the second time.
+    quiet_seconds: float = 3.0
+    dirty_seconds: float = 30.0
+
+    # Until the master says its own: between heartbeats. How long a call to the master may take.
     heartbeat_seconds: float = 1.0
-    # How long the master may take to answer.
-    call_seconds: float = 5.0
-    # Chunks mentioned in each heartbeat, in turn, for garbage collection (GFS 4.4).
-    sample_chunks: int = 256
+    call_seconds: float = 2.0
+    # Replicas told to the master with each heartbeat, in turn, for garbage collection (GFS 4.4).
+    sample_chunks: int = 200
 
     def __post_init__(self) -> None:
-        if self.durability not in DURABILITIES:
-            _refuse("durability", shown(self.durability), " or ".join(repr(name) for name in DURABILITIES))
-        for name in (
+        """Raises InvalidRequest for values that can never work."""
+        _require(
+            self.durability in DURABILITIES,
+            "durability",
+            shown(self.durability),
+            " or ".join(repr(name) for name in DURABILITIES),
+        )
+        for name in _POSITIVE:
+            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in ("reserve_bytes", "scrub_bytes_per_second", "quiet_seconds", "sample_chunks"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.chunk_bytes < 2**32, "chunk_bytes", self.chunk_bytes, "at most 4 GiB - 1")
+        _require(
+            self.push_buffer_bytes >= MEBIBYTE,
             "push_buffer_bytes",
-            "push_age_seconds",
-            "push_patience_seconds",
-            "push_seconds",
-            "apply_seconds",
-            "predecessor_seconds",
-            "open_chunks",
-            "scrub_pause_seconds",
-            "heartbeat_seconds",
-            "call_seconds",
-            "sample_chunks",
-        ):
-            if getattr(self, name) <= 0:
-                _refuse(name, getattr(self, name), "more than 0")
-        for name in ("reserve_bytes", "scrub_bytes_per_second"):
-            if getattr(self, name) < 0:
-                _refuse(name, getattr(self, name), "0 or more")
-
-    @property
-    def syncs(self) -> bool:
-        """Whether an answer waits for the disk."""
-        return self.durability == "fsync"
+            self.push_buffer_bytes,
+            f"{MEBIBYTE} (1 MiB) or more",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object of the settings."""
@@ -102,16 +96,32 @@ class ChunkserverSettings:
             if name not in types:
                 near = difflib.get_close_matches(name, types, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types)}"
-                raise InvalidRequest(f"the chunkserver's settings have no field {shown(name)}{hint}")
+                raise InvalidRequest(f"a chunkserver's settings have no field {shown(name)}{hint}")
             expected = types[name]
             if expected is float and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
             if not isinstance(value, expected if isinstance(expected, type) else object) or isinstance(value, bool):
                 wanted = getattr(expected, "__name__", str(expected))
-                _refuse(name, f"{value!r} ({type(value).__name__})", wanted)
+                raise InvalidRequest(
+                    f"a chunkserver's setting {name} is {value!r} ({type(value).__name__}), expected {wanted}"
+                )
             checked[name] = value
         return cls(**checked)
 
 
-def _refuse(name: str, found: object, expected: str) -> None:
-    raise InvalidRequest(f"the chunkserver's setting {name} is {found}, expected {expected}")
+_POSITIVE = (
+    "chunk_bytes",
+    "push_age_seconds",
+    "stall_seconds",
+    "turn_seconds",
+    "apply_seconds",
+    "forward_seconds",
+    "dirty_seconds",
+    "heartbeat_seconds",
+    "call_seconds",
+)
+
+
+def _require(holds: bool, name: str, found: object, expected: str) -> None:
+    if not holds:
+        raise InvalidRequest(f"a chunkserver's setting {name} is {found}, expected {expected}")
