@@ -1,0 +1,263 @@
+"""Bulk bytes: pushes that run down a chain of chunkservers, and reads (GFS 3.1 step 3, 3.2, 5.2).
+
+The problem. Three replicas need the same megabyte. If the client sent it three times, its own network link would be the
+bottleneck; if each server forwarded it only after all had come, the time would triple. The idea: the servers form a
+chain, and each forwards every frame while the next one is still arriving. Sending B bytes to R replicas ideally takes
+B/T + R*L: throughput T of one link, latency L of one hop.
+
+    client --frames--> cs2 --frames--> cs1 --frames--> cs3
+    client <-- stored: cs2, cs1, cs3 <-- cs1, cs3 <-- cs3
+
+Each hop checks every frame before it forwards it, so that damage is noticed where it happened. The answer runs back up
+the chain: who has everything, and who was the first that has not. If the chain breaks, the part before the break still
+takes the data.
+
+A read is answered only after each block that it touches has been compared with its checksum; the answer carries
+checksums of what is sent, so that the reader can check the way as well. After an error the connection stays usable.
+
+Invariant: frames are always read to the last one, wanted or not, so that both sides agree where the next request begins.
+
+What we simplify. A frame is received as a whole before it is forwarded: at most 256 KiB stay behind at each hop.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import crc32c
+
+from chunkserver.bulk_links import ChunkserverLinks, Link
+from chunkserver.chunk_store import ChunkStore
+from chunkserver.events import PushFailed
+from chunkserver.push_buffer import DataKey, PushBuffer
+from chunkserver.settings import ChunkserverSettings
+from runtime.bulk import (
+    FRAME,
+    FRAME_BYTES,
+    READ_LIMIT_BYTES,
+    encode_header,
+    read_header,
+    receive_hello,
+)
+from runtime.errors import Corrupted, InvalidRequest, NoSpace, TabletopError, TimedOut, Unauthenticated, Unavailable
+from runtime.events import because
+from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
+from runtime.wire.common_pb2 import Location
+from runtime.world import ByteStream, World
+
+_ROOM_POLL_SECONDS = 0.05
+
+
+class DataFlow:
+    """Serves bulk streams."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: ChunkserverSettings,
+        store: ChunkStore,
+        buffer: PushBuffer,
+        links: ChunkserverLinks,
+    ) -> None:
+        self.counters = {"bytes_pushed": 0, "bytes_forwarded": 0, "bytes_read": 0, "reads": 0, "pushes": 0}
+        self._world = world
+        self._settings = settings
+        self._store = store
+        self._buffer = buffer
+        self._links = links
+
+    async def serve(self, stream: ByteStream) -> None:
+        """Answer the requests of one connection, one after the other, until it ends."""
+        try:
+            await receive_hello(self._world, stream)
+        except (Unauthenticated, InvalidRequest) as refusal:
+            await self._refuse(stream, refusal)
+            return
+        except Corrupted:
+            return
+        while True:
+            try:
+                request = await read_header(stream, BulkRequest)
+            except EOFError:
+                return
+            except Corrupted:
+                stream.abort()  # Whoever this is does not speak the protocol; there is no way to find the next request.
+                return
+            if request.WhichOneof("kind") == "push":
+                with because(request.push.cause):
+                    await self._receive_push(stream, request.push)
+            else:
+                with because(request.read.cause):
+                    await self._answer_read(stream, request.read)
+
+    async def _refuse(self, stream: ByteStream, refusal: TabletopError) -> None:
+        """Answer the first request of a connection that may not have any, and end it."""
+        kind, message = type(refusal).__name__, refusal.message
+        try:
+            request = await read_header(stream, BulkRequest)
+        except (EOFError, Corrupted):
+            return
+        if request.WhichOneof("kind") == "push":
+            await _skip_frames(stream, request.push.length)
+            reply = PushReply(failed=self._world.node, error_kind=kind, message=message)
+            await stream.write(encode_header(reply))
+        else:
+            await stream.write(encode_header(ReadReply(error_kind=kind, message=message)))
+
+    # Reads
+
+    async def _answer_read(self, stream: ByteStream, request: ReadRequest) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                if not 0 < request.length <= READ_LIMIT_BYTES:
+                    raise InvalidRequest(f"a read of {request.length} bytes: expected 1 to {READ_LIMIT_BYTES}")
+                found = await stack.enter_async_context(
+                    self._store.reading(
+                        request.handle, least_version=request.version, offset=request.offset, count=request.length
+                    )
+                )
+            except TabletopError as error:
+                await stream.write(encode_header(ReadReply(error_kind=type(error).__name__, message=error.message)))
+                return
+            reply = ReadReply(length=found.length, crc32c=found.checksums, chunk_length=found.chunk_length)
+            await stream.write(encode_header(reply))
+            if found.length and found.file is not None:
+                await stream.send_file(found.file, found.offset, found.length)
+            self.counters["reads"] += 1
+            self.counters["bytes_read"] += found.length
+
+    # Pushes
+
+    async def _receive_push(self, stream: ByteStream, request: PushRequest) -> None:
+        key = (request.data.client, request.data.number)
+        try:
+            target = await self._reserve(key, request.length)
+        except TabletopError as error:
+            await _skip_frames(stream, request.length)
+            await stream.write(encode_header(self._failed(self._world.node, error)))
+            return
+        is_complete = False
+        try:
+            reply = await self._receive_and_forward(stream, request, target)
+            if self._world.node in reply.stored:
+                self._buffer.complete(key, now=self._world.clock.now())
+                is_complete = True
+        finally:
+            if not is_complete:
+                self._buffer.abandon(key)
+        self.counters["pushes"] += 1
+        self.counters["bytes_pushed"] += request.length
+        await stream.write(encode_header(reply))
+
+    async def _receive_and_forward(self, stream: ByteStream, request: PushRequest, target: memoryview) -> PushReply:
+        if not request.chain:
+            error = await self._receive(stream, target, None)
+            return PushReply(stored=[self._world.node]) if error is None else self._failed(self._world.node, error)
+        following = request.chain[0]
+        async with AsyncExitStack() as stack:
+            onward = _Onward(following)
+            try:
+                rest = PushRequest(
+                    data=request.data, length=request.length, chain=request.chain[1:], cause=request.cause
+                )
+                first_bytes = encode_header(BulkRequest(push=rest))
+                onward.link = await stack.enter_async_context(self._links.borrow(following.bulk_address, first_bytes))
+            except TabletopError as error:
+                onward.error = error
+            error = await self._receive(stream, target, onward)
+            if error is not None:
+                return self._failed(self._world.node, error)
+            reply = await self._answer_from(onward)
+        if onward.error is None:
+            self.counters["bytes_forwarded"] += request.length
+        reply.stored.insert(0, self._world.node)
+        return reply
+
+    async def _receive(self, stream: ByteStream, target: memoryview, onward: "_Onward | None") -> TabletopError | None:
+        """Fill `target` from frames, forwarding each; returns what was wrong with a frame, if any.
+
+        Raises Unavailable if the sender goes away: then there is nobody to tell.
+        """
+        position = 0
+        wrong: TabletopError | None = None
+        while position < len(target):
+            length, checksum = FRAME.unpack(await stream.read_exactly(FRAME.size))
+            if not 0 < length <= min(FRAME_BYTES, len(target) - position):
+                raise Unavailable(f"{stream.peer} sent a frame of {length} bytes, which does not fit")
+            frame = target[position : position + length]
+            await stream.read_into(frame)
+            position += length
+            actual = crc32c.crc32c(frame)
+            if actual != checksum and wrong is None:
+                wrong = Corrupted(
+                    f"bytes {position - length} to {position} of a push from {stream.peer} were damaged on the way "
+                    f"(CRC32C {actual:#010x}, expected {checksum:#010x}); push them again"
+                )
+            if wrong is None and onward is not None:
+                await onward.forward(length, checksum, frame)
+        return wrong
+
+    async def _answer_from(self, onward: "_Onward") -> PushReply:
+        """What the rest of the chain says."""
+        link = onward.link
+        if onward.error is None and link is not None:
+            try:
+                async with asyncio.timeout(self._settings.push_seconds):
+                    reply = await read_header(link.stream, PushReply)
+                link.is_clean = True
+                return reply
+            except (EOFError, TabletopError) as error:
+                onward.error = Unavailable(f"it ended the transfer: {error}")
+            except TimeoutError:
+                onward.error = TimedOut(f"it gave no answer within {self._settings.push_seconds:g} seconds")
+        return self._failed(onward.server.server, onward.error or Unavailable("it cannot be reached"))
+
+    def _failed(self, server: str, error: TabletopError) -> PushReply:
+        self._world.events.emit(PushFailed(server=server, reason=error.message))
+        return PushReply(failed=server, error_kind=type(error).__name__, message=error.message)
+
+    async def _reserve(self, key: DataKey, length: int) -> memoryview:
+        """Room in the buffer, waiting a while for it. Raises InvalidRequest, NoSpace."""
+        if not 0 < length <= self._buffer.limit_bytes:
+            raise InvalidRequest(f"a push of {length} bytes: expected 1 to {self._buffer.limit_bytes}")
+        await self._store.check_space(length)
+        clock = self._world.clock
+        until = clock.now() + self._settings.push_patience_seconds
+        while (target := self._buffer.reserve(key, length, now=clock.now())) is None:
+            if clock.now() >= until:
+                raise NoSpace(
+                    f"the push buffer of {self._buffer.limit_bytes} bytes has no room for {length} more; other pushes "
+                    "fill it, try again"
+                )
+            await clock.sleep(_ROOM_POLL_SECONDS)
+        return target
+
+
+class _Onward:
+    """The way to the next server of the chain, while it lasts."""
+
+    def __init__(self, server: Location) -> None:
+        self.server = server
+        self.link: Link | None = None
+        self.error: TabletopError | None = None
+
+    async def forward(self, length: int, checksum: int, frame: memoryview) -> None:
+        """Send one frame on; after a failure, do nothing."""
+        if self.link is None or self.error is not None:
+            return
+        try:
+            await self.link.stream.write(FRAME.pack(length, checksum))
+            await self.link.stream.write(frame)
+        except Unavailable as error:
+            self.error = error
+
+
+async def _skip_frames(stream: ByteStream, length: int) -> None:
+    """Read the frames of a push that is not wanted."""
+    scratch = memoryview(bytearray(FRAME_BYTES))
+    left = length
+    while left > 0:
+        count, _ = FRAME.unpack(await stream.read_exactly(FRAME.size))
+        if not 0 < count <= FRAME_BYTES:
+            raise Unavailable(f"{stream.peer} sent a frame of {count} bytes, which does not fit")
+        await stream.read_into(scratch[:count])
+        left -= count
