@@ -66,6 +66,10 @@ class Memtable:
         else:
             self.charged_bytes += _charge(entries) - _charge(before)
 
+    def seal(self, log_end: int) -> None:
+        """No more mutations come; the log ended with this sequence, which may be that of a record without rows."""
+        self.last_sequence = max(self.last_sequence, log_end)
+
     def __contains__(self, row: bytes) -> bool:
         return row in self._rows
 

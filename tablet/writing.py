@@ -124,6 +124,7 @@ class Writer:
             inline=self._inline,
         )
         self.old_log_bytes += self.log.file_bytes
+        self._state.memtable.seal(self.log.last_sequence)
         self._state.freeze(log)
         self.log = log
 
