@@ -173,13 +173,17 @@ class Core:
         was granted again by it, or has all its replicas here: the old primary is one of them, and learns of it.
         """
         until = self.leases.blocked_until(handle, self.now)
-        old_ones_end = self.started + self.settings.lease_seconds
-        if self.now >= old_ones_end or handle >= self.first_new_handle or handle in self._granted_again:
-            return until
-        if handle not in self.state.chunks:
+        if not self.old_lease_may_live(handle) or handle not in self.state.chunks:
             return until
         chunk = self.state.chunks.chunk(handle)
-        return until if len(self.live_servers(chunk.replicas)) >= chunk.goal else max(until, old_ones_end)
+        if len(self.live_servers(chunk.replicas)) >= chunk.goal:
+            return until
+        return max(until, self.started + self.settings.lease_seconds)
+
+    def old_lease_may_live(self, handle: int) -> bool:
+        """Whether a lease that an earlier run of this master granted may not have ended yet."""
+        is_early = self.now < self.started + self.settings.lease_seconds
+        return is_early and handle < self.first_new_handle and handle not in self._granted_again
 
     def note_granted(self, handle: int) -> None:
         """Every replica that counts has a version that this run of the master gave it."""

@@ -26,8 +26,10 @@ A new chunk is created on its servers first and logged after that, in one record
 server fails, the handle is thrown away and another one is used on other servers: whatever the first attempt left
 behind is an orphan, which garbage collection removes.
 
-What we simplify. A chunk whose server complains of is granted again without that server after two complaints; GFS does
-not say what it does.
+A primary whose answer was lost may believe in a lease at a number that no client was ever told: it orders nothing.
+
+What we simplify. When a client complains twice about a server that answers the master, the chunk is granted again
+without that server; GFS does not say what it does.
 """
 
 import asyncio
@@ -36,7 +38,7 @@ from collections.abc import Sequence
 from master import paths
 from master.chunkservers import Outcome, location
 from master.core import Core
-from master.events import ChunkCreated, LeaseGranted, ReplicaLost
+from master.events import ChunkCreated, LeaseGranted
 from master.leases import Lease, LeaseState
 from master.namespace_locks import plan_locks
 from master.placement import plan_placement
@@ -138,10 +140,13 @@ class Granting:
         try:
             with core.forming(handle):
                 while targets:
+                    asked = len(targets)
                     lease, targets, problem = await self._grant_round(handle, _in_order(handle, targets))
                     if lease is not None:
                         self._complaints.pop(handle, None)
                         return lease
+                    if len(targets) < asked and core.old_lease_may_live(handle):
+                        break  # Whoever did not answer may be the primary of an earlier run of this master.
         finally:
             if core.leases.state(handle) is LeaseState.GRANTING:
                 core.leases.end(handle)
@@ -193,8 +198,7 @@ class Granting:
         chunks = self._core.state.chunks
         for server in chunks.replicas(handle):
             if server not in names:
-                reason = f"it did not take version {chunks.version(handle)}"
-                self._core.emit(ReplicaLost(handle=handle, server=server, reason=reason))
+                self._core.lose_replica(handle, server, f"it was left out of version {chunks.version(handle)}")
         chunks.set_replicas(handle, names)
         for outcome in outcomes:
             chunks.note_length(handle, outcome.held.length)

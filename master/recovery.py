@@ -164,10 +164,11 @@ async def _is_unused(world: World, name: str, *, has_older: bool) -> bool:
 
     A file with nothing but its opening is dropped only if an older file can go on in its place.
     """
-    file = await world.disk.open(f"{log_files.FOLDER}/{name}", "read")
+    path = f"{log_files.FOLDER}/{name}"
+    file = await world.disk.open(path, "read")
     try:
         records = 0
-        reader = LogReader(file, name, first_sequence=log_files.sequence_of(name))
+        reader = LogReader(file, path, first_sequence=log_files.sequence_of(name))
         async for record in reader:
             records += 1
             if records > 1 or not isinstance(decode(record.payload), LogOpened):

@@ -73,7 +73,10 @@ def plan_replication(
     limits: Limits,
     needed_bytes: int,
 ) -> list[CloneOrder]:
-    """The clones to start now, most pressing first, within the limits. `servers` are the live ones; the first of equals is chosen."""
+    """The clones to start now, most pressing first, within the limits.
+
+    `servers` are the live ones; the first of equals is chosen.
+    """
     by_name = {server.name: server for server in servers}
     load = {server.name: 0 for server in servers}
     for order in running:

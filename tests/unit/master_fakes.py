@@ -294,8 +294,13 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.beating = beating
 
     def speak(self) -> None:
-        self.scene.board.silent.remove(self.rpc.address)
+        if self.rpc.address in self.scene.board.silent:
+            self.scene.board.silent.remove(self.rpc.address)
         self.beating = True
+
+    @property
+    def can_be_reached(self) -> bool:
+        return self.rpc.address in self.scene.board.handlers and self.rpc.address not in self.scene.board.silent
 
     def state(self, handle: int) -> common_pb2.ChunkState:
         version, length = self.chunks.get(handle, (0, 0))
@@ -355,6 +360,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         for handle in garbage:
             if self.obeys_garbage and self.chunks.pop(handle, None) is not None:
                 self.deleted.append(handle)
+                self.leases.pop(handle, None)
 
     async def AdvanceChunks(self, request: Any, context: Any) -> Any:
         return chunkserver_pb2.AdvanceChunksReply(results=[self._advance(item) for item in request.items])
@@ -387,11 +393,15 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     async def Clone(self, request: Any, context: Any) -> Any:
         self.clones.append(request)
-        await asyncio.sleep(self.clone_seconds)
         _raise_next(self.mishaps)
-        version, length = self.scene.chunkservers[request.source.server].chunks[request.handle]
+        source = self.scene.chunkservers[request.source.server]
+        if not source.can_be_reached:
+            raise Unavailable(f"{source.name} does not answer")
+        version, length = source.chunks.get(request.handle, (0, 0))
         if version != request.version:
             raise StaleVersion(f"the source has version {version}")
+        # What it copies is what the source had at the beginning: a mutation meanwhile would be missed.
+        await asyncio.sleep(self.clone_seconds)
         self.chunks[request.handle] = (version, length)
         return self.state(request.handle)
 

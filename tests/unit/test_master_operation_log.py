@@ -1,0 +1,212 @@
+"""The operation log on a disk in memory: every crash point (the claims of the paper are in tests/paper)."""
+
+import asyncio
+import contextlib
+import random
+from typing import Any
+
+import pytest
+
+from master.operation_log import OperationLog
+from master.records import FileCreated
+from master.recovery import recover
+from runtime.errors import Conflict, NoSpace, TabletopError
+from runtime.events import MemorySink
+from tests.unit.master_fakes import MemoryDisk, MemoryFile, MiniWorld, Switchboard, VirtualLoop
+
+
+class PowerCut(BaseException):
+    """The machine stops here."""
+
+
+class CountedDisk(MemoryDisk):
+    """A disk whose machine stops at the n-th change of anything."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def step(self) -> None:
+        self.steps -= 1
+        if self.steps < 0:
+            raise PowerCut
+
+    async def open(self, path: str, mode: str) -> Any:
+        if mode != "read":
+            self.step()
+        await super().open(path, mode)
+        return CountedFile(self, path)
+
+    async def rename(self, source: str, target: str) -> None:
+        self.step()
+        await super().rename(source, target)
+
+    async def remove(self, path: str) -> None:
+        self.step()
+        await super().remove(path)
+
+
+class CountedFile(MemoryFile):
+    disk: CountedDisk
+
+    async def append(self, data: Any) -> int:
+        self.disk.step()
+        return await super().append(data)
+
+    async def sync(self) -> None:
+        self.disk.step()
+        await super().sync()
+
+
+def run(work: Any) -> Any:
+    loop = VirtualLoop()
+    loop.set_exception_handler(lambda *_: None)
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def log_on(disk: MemoryDisk, *, limit: int = 2**30) -> OperationLog:
+    world: Any = MiniWorld("master", Switchboard(), disk, MemorySink())
+    return OperationLog(world, cluster="t", checkpoint_log_bytes=limit)
+
+
+def names_in(log: OperationLog) -> list[str]:
+    return [path for path, _ in log.state.namespace.children("/", after="", limit=10_000)]
+
+
+@pytest.mark.parametrize("steps", range(60))
+def test_a_power_cut_at_any_step_keeps_what_was_acknowledged_and_starts_again(steps: int) -> None:
+    disk = CountedDisk(steps)
+    acknowledged: list[str] = []
+
+    async def life() -> None:
+        log = log_on(disk)
+        await log.recover()
+        for number in range(12):
+            await log.commit(FileCreated(f"/{number:02d}", 1, 1))
+            acknowledged.append(f"/{number:02d}")
+            if number in (3, 6, 9):
+                await log.checkpoint()
+
+    with contextlib.suppress(PowerCut, TabletopError):
+        run(life())
+    left = disk.after_power_cut()
+
+    async def afterwards() -> None:
+        log = log_on(left)
+        await log.recover()
+        found = names_in(log)
+        assert found[: len(acknowledged)] == acknowledged
+        assert len(found) <= len(acknowledged) + 1, "at most the record that was under way"
+        await log.commit(FileCreated("/zz", 1, 1))
+        again = log_on(left.after_power_cut())
+        await again.recover()
+        assert names_in(again) == [*found, "/zz"]
+        again.state.check_invariants()
+
+    run(afterwards())
+
+
+def test_sequences_go_on_across_files_and_restarts() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        for number in range(5):
+            await log.commit(FileCreated(f"/{number}", 1, 1))
+        await log.checkpoint()
+        assert log.next_sequence == 8, "two openings and five records"
+        again = log_on(disk)
+        await again.recover()
+        assert again.next_sequence == 8 and again.log_bytes == log.log_bytes
+
+    run(story())
+
+
+def test_recovering_twice_changes_nothing() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        for number in range(50):
+            await log.commit(FileCreated(f"/{number}", 1, 1))
+        before = {name: bytes(data) for name, data in disk.files.items()}
+        for _ in range(3):
+            again = log_on(disk)
+            await again.recover()
+        assert {name: bytes(data) for name, data in disk.files.items()} == before
+
+    run(story())
+
+
+def test_a_switch_that_fails_leaves_the_old_file_in_use() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        await log.commit(FileCreated("/a", 1, 1))
+        disk.fail_writes = NoSpace("full")
+        with pytest.raises(NoSpace):
+            await log.checkpoint()
+        disk.fail_writes = None
+        await log.commit(FileCreated("/b", 1, 1))
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert names_in(again) == ["/a", "/b"]
+
+    run(story())
+
+
+def test_no_checkpoint_is_begun_behind_a_record_that_failed() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        await log.commit(FileCreated("/a", 1, 1))
+        disk.fail_writes = NoSpace("full")
+        with pytest.raises(NoSpace):
+            await log.commit(FileCreated("/b", 1, 1))
+        disk.fail_writes = None
+        with pytest.raises(Conflict):
+            await log.checkpoint()
+        await log.commit(FileCreated("/c", 1, 1))
+        await log.checkpoint()
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert names_in(again) == ["/a", "/c"]
+
+    run(story())
+
+
+def test_flipping_any_byte_of_a_log_never_passes_unnoticed() -> None:
+    """Either the record and all behind it were never promised (the tail), or recovery refuses."""
+
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        for number in range(8):
+            await log.commit(FileCreated(f"/{number}", 1, 1))
+        (name,) = disk.files
+        whole = bytes(disk.files[name])
+        last = len(whole) - 49  # the last frame: nothing behind it says that it was durable
+        refused = 0
+        for place in random.Random(1).sample(range(last), 150):
+            damaged = disk.after_power_cut()
+            damaged.files[name] = bytearray(whole)
+            damaged.files[name][place] ^= 0x40
+            world: Any = MiniWorld("master", Switchboard(), damaged, MemorySink())
+            try:
+                found = await recover(world)
+            except TabletopError as error:
+                refused += 1
+                assert name in error.message
+            else:
+                assert found.notes, f"byte {place}: nothing was noticed"
+        assert refused == 150
+
+    run(story())

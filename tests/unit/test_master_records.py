@@ -1,0 +1,68 @@
+"""The operation log's records as bytes."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from master.records import (
+    KINDS,
+    ChunkAllocated,
+    DirectoriesMade,
+    EntryMoved,
+    FileCreated,
+    HandlesReserved,
+    LogOpened,
+    Record,
+    decode,
+    encode,
+)
+from runtime.errors import Corrupted, IncompatibleFormat
+
+INTS = st.integers(0, 2**64 - 1)
+TEXTS = st.text(max_size=50).filter(lambda text: text.isprintable())
+BY_TYPE = {int: INTS, str: TEXTS, tuple[str, ...]: st.lists(TEXTS, max_size=5).map(tuple)}
+RECORDS = st.one_of(
+    *(
+        st.builds(kind, *(BY_TYPE[annotation] for annotation in kind.__annotations__.values()))
+        for kind in KINDS.values()
+    )
+)
+
+
+@given(RECORDS)
+def test_every_record_comes_back_as_it_was(record: Record) -> None:
+    assert decode(encode(record)) == record
+
+
+@given(RECORDS, st.data())
+def test_a_shortened_record_is_refused(record: Record, data: st.DataObject) -> None:
+    whole = encode(record)
+    with pytest.raises((Corrupted, IncompatibleFormat)):
+        decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(Corrupted, match="expected"):
+        decode(whole + b"x")
+
+
+@given(st.binary(max_size=60))
+def test_foreign_bytes_are_refused_with_one_of_our_errors(payload: bytes) -> None:
+    with contextlib.suppress(Corrupted, IncompatibleFormat):
+        decode(payload)
+
+
+def test_the_format_on_disk_does_not_change_by_accident() -> None:
+    assert encode(LogOpened(1, "t")).hex() == "010100000000000000010074"
+    assert encode(FileCreated("/a", 3, 5)).hex() == "0202002f6103000000000000000500000000000000"
+    assert encode(DirectoriesMade(("/a",), 5)).hex() == "03010002002f610500000000000000"
+    assert encode(EntryMoved("/a", "/b", "")).hex() == "0402002f6102002f620000"
+    assert encode(HandlesReserved(9)).hex() == "060900000000000000"
+    assert (
+        encode(ChunkAllocated("/a", 0, 9, 1)).hex()
+        == "0702002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000"
+    )
+
+
+def test_a_kind_from_the_future_is_named() -> None:
+    with pytest.raises(IncompatibleFormat, match="kind 200"):
+        decode(bytes([200]))

@@ -1,0 +1,131 @@
+"""The persistent state: one way to change it."""
+
+import random
+
+import pytest
+
+from master import paths
+from master.namespace import FileEntry
+from master.records import (
+    ChunkAllocated,
+    DirectoriesMade,
+    EntryMoved,
+    EntryRemoved,
+    FileCreated,
+    HandlesReserved,
+    Record,
+    ServerJoined,
+    VersionAttempted,
+    VersionConfirmed,
+    decode,
+    encode,
+)
+from master.state import MasterState
+from runtime.errors import Corrupted, TabletopError
+
+
+def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
+    """A state and the records that led to it."""
+    chance = random.Random(seed)
+    state, history = MasterState(), list[Record]()
+
+    def do(record: Record) -> None:
+        history.append(record)
+        state.apply(record)
+
+    do(HandlesReserved(10_000))
+    for step in range(steps):
+        files = [path for path, _ in state.namespace.files_in("/") if not paths.is_hidden(path)]
+        hidden = [name for name, _ in state.namespace.children(paths.HIDDEN_ROOT, after="", limit=99)]
+        path = "/" + "/".join(str(chance.randrange(4)) for _ in range(chance.randrange(1, 4)))
+        other = "/" + "/".join(str(chance.randrange(4)) for _ in range(chance.randrange(1, 4)))
+        try:
+            match chance.randrange(9):
+                case 0:
+                    state.namespace.check_create(path)
+                    do(FileCreated(path, chance.randrange(1, 4), step))
+                case 1:
+                    if missing := state.namespace.plan_directories(path, parents=True):
+                        do(DirectoriesMade(tuple(missing), step))
+                case 2 | 3 if files:
+                    name = chance.choice(files)
+                    count = len(state.namespace.file(name).handles)
+                    do(ChunkAllocated(name, count, state.chunks.reserve_handle(), 1))
+                case 4:
+                    state.namespace.check_delete(path, recursive=True)
+                    do(EntryMoved(path, paths.hidden_name(path, state.unused_stamp(step)), ""))
+                case 5:
+                    state.namespace.check_rename(path, other, replace=True)
+                    replaced = ""
+                    if isinstance(state.namespace.find(other), FileEntry):
+                        replaced = paths.hidden_name(other, state.unused_stamp(step))
+                    do(EntryMoved(path, other, replaced))
+                case 6 if hidden:
+                    do(EntryRemoved(chance.choice(hidden)))
+                case 7 if hidden:
+                    name = chance.choice(hidden)
+                    state.namespace.check_rename(name, path, replace=False)
+                    do(EntryMoved(name, path, ""))
+                case 8 if len(state.chunks):
+                    handle = chance.choice(list(state.chunks.handles()))
+                    do(VersionAttempted(handle, state.chunks.attempted(handle) + 1))
+                    if chance.random() < 0.7:
+                        do(VersionConfirmed(handle, state.chunks.attempted(handle)))
+                    do(ServerJoined(f"cs{step % 7}"))
+        except TabletopError:
+            pass
+    return state, history
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_replaying_the_records_gives_the_same_state(seed: int) -> None:
+    state, history = random_history(seed, 300)
+    state.check_invariants()
+    again = MasterState()
+    for record in history:
+        again.apply(decode(encode(record)))
+    again.finish_recovery()
+    again.check_invariants()
+    assert list(again.namespace.table.items(b"", None, limit=10**6)) == list(
+        state.namespace.table.items(b"", None, limit=10**6)
+    )
+    assert again.chunks.snapshot() == state.chunks.snapshot()
+    assert (again.servers, again.handle_limit, again.last_stamp) == (
+        state.servers,
+        state.handle_limit,
+        state.last_stamp,
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_snapshot_restores_the_same_state_and_is_not_touched_by_what_follows(seed: int) -> None:
+    state, _ = random_history(seed, 200)
+    snapshot = state.snapshot()
+    parts = (snapshot.totals, snapshot.servers, snapshot.leaves, snapshot.segments, snapshot.attempted)
+    before = MasterState.restored(*parts)
+    expected = list(state.namespace.table.items(b"", None, limit=10**6))
+    for path in [path for path, _ in state.namespace.children("/", after="", limit=9)]:
+        state.apply(EntryRemoved(path))
+    restored = MasterState.restored(*parts)
+    restored.check_invariants()
+    assert list(restored.namespace.table.items(b"", None, limit=10**6)) == expected
+    assert before.chunks.snapshot() == restored.chunks.snapshot()
+
+
+def test_stamps_of_hidden_names_never_repeat_even_if_the_clock_stands_still() -> None:
+    state = MasterState()
+    assert [state.unused_stamp(5), state.unused_stamp(5), state.unused_stamp(3)] == [5, 6, 7]
+
+
+def test_a_snapshot_without_a_root_is_refused() -> None:
+    snapshot = MasterState().snapshot()
+    with pytest.raises(Corrupted, match="no root"):
+        MasterState.restored(snapshot.totals, (), [], [], {})
+
+
+def test_forgotten_chunks_are_named() -> None:
+    state = MasterState()
+    for record in (HandlesReserved(9), FileCreated("/a", 1, 1), ChunkAllocated("/a", 0, 4, 1)):
+        state.apply(record)
+    assert state.apply(EntryRemoved("/a")) == [4]
+    assert state.apply(VersionConfirmed(4, 2)) == [], "a grant may end after its chunk was deleted"
