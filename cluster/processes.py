@@ -123,6 +123,12 @@ def find_programs(folder: Path) -> list[ProcessIdentity]:
     return [identity for identity in found if state_of(identity) is not ProcessState.GONE]
 
 
+def kill_process(identity: ProcessIdentity) -> None:
+    """End a process without a warning, as a crash would. Returns when it is gone."""
+    send_signal(identity, signal.SIGKILL)
+    _wait_until_gone([identity], 10.0)
+
+
 def end_processes(identities: Iterable[ProcessIdentity], grace_seconds: float) -> list[ProcessIdentity]:
     """Ask the processes to stop, wait, and kill the ones that have not stopped within the grace. Returns when all are
     gone, with the ones that had to be killed. Blocks: what must not be interrupted half-way must not wait on a loop."""

@@ -111,7 +111,7 @@ async def _until_stopped(
 ) -> None:
     waits = [
         world.spawn(stopping.wait(), "wait for a signal"),
-        world.spawn(server.run_until_shutdown(), "wait for Shutdown"),
+        world.spawn(server.wait_for_shutdown(), "wait for Shutdown"),
     ]
     if owner is not None:
         waits.append(world.spawn(_until_gone(owner), "watch the owner"))

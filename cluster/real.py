@@ -135,19 +135,16 @@ class RealCluster:
 
     async def kill(self, node: str) -> None:
         """SIGKILL."""
-        self._signal(node, signal.SIGKILL)
-        identity = self._require_process(node, or_none=True)
-        if identity is not None:
-            processes.end_processes([identity], 0.0)
+        processes.kill_process(self._require_process(node))
         self._collect(node)
 
     async def pause(self, node: str) -> None:
         """SIGSTOP."""
-        self._signal(node, signal.SIGSTOP)
+        processes.send_signal(self._require_process(node), signal.SIGSTOP)
 
     async def resume(self, node: str) -> None:
         """SIGCONT."""
-        self._signal(node, signal.SIGCONT)
+        processes.send_signal(self._require_process(node), signal.SIGCONT)
 
     async def restart(self, node: str) -> None:
         """Start the node's program again, after SIGTERM if it runs."""
@@ -312,18 +309,13 @@ class RealCluster:
             return [ready.identity]
         return processes.find_programs(folder.path)
 
-    def _require_process(self, node: str, *, or_none: bool = False) -> ProcessIdentity | None:
+    def _require_process(self, node: str) -> ProcessIdentity:
         found = self._processes_of(self._node(node))
-        if not found and not or_none:
+        if not found:
             raise Conflict(
                 f"{node} of cluster {self.name!r} is not running; `tabletop fault restart {node}` starts it again"
             )
-        return found[0] if found else None
-
-    def _signal(self, node: str, number: signal.Signals) -> None:
-        identity = self._require_process(node)
-        assert identity is not None
-        processes.send_signal(identity, number)
+        return found[0]
 
     def _node(self, name: str) -> NodeFolder:
         known = self.settings.node_names()

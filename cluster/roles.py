@@ -35,7 +35,7 @@ class Server(Protocol):
     async def start(self) -> None:
         """Return when it serves."""
 
-    async def run_until_shutdown(self) -> None:
+    async def wait_for_shutdown(self) -> None:
         """Return when somebody has asked it to stop (Node.Shutdown)."""
 
     async def stop(self) -> None:

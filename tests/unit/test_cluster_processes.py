@@ -47,6 +47,12 @@ def test_a_process_with_the_same_number_but_another_start_is_not_the_one(child: 
 
 def test_a_killed_process_is_gone_even_before_anybody_collects_it(child: "subprocess.Popen[bytes]"):
     identity = identity_of(child)
+    processes.kill_process(identity)
+    assert processes.state_of(identity) is ProcessState.GONE
+
+
+def test_a_process_that_stops_when_asked_is_not_killed(child: "subprocess.Popen[bytes]"):
+    identity = identity_of(child)
     assert processes.end_processes([identity], grace_seconds=5.0) == []
     assert processes.state_of(identity) is ProcessState.GONE
 
