@@ -21,6 +21,7 @@ place; the paper leaves concurrent writes to one place undefined too (2.7.1).
 
 import asyncio
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import crc32c
@@ -79,6 +80,19 @@ def plan_next_try(error: TabletopError, tries: int, most_tries: int, *, shortage
     return NextTry.STEPS_3_TO_7
 
 
+def failed_replica(message: str, replicas: Sequence[str]) -> str:
+    """The first of the replicas that a primary's MutationFailed says did not apply the mutation; "" if it names none.
+
+    The master wants to hear of it: a secondary that takes pushes but applies nothing would be tried again for ever.
+    Errors carry words only, so this looks for the servers' names before the reasons, which are in brackets.
+
+    >>> failed_replica("mutation 7 of chunk 0x2a was not applied by cs13 (cs1: its disk is full)", ["cs1", "cs13"])
+    'cs13'
+    """
+    words = message.partition("(")[0].replace(",", " ").split()
+    return next((name for name in replicas if name in words), "")
+
+
 class _ServerFailed(Exception):
     """A try failed, and it is known at which server (its name)."""
 
@@ -122,7 +136,7 @@ class ChunkWriter:
         self._chunkservers = chunkservers
         self._causes = causes
         self._client_id = world.random.getrandbits(64)
-        self._pushes = 0
+        self._data_ids = 0
         self._asking: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def write_piece(self, path: str, piece: Piece, data: memoryview) -> None:
@@ -206,8 +220,7 @@ class ChunkWriter:
         """Step 3: data to every replica, in a chain."""
         replicas = [holder.primary, *holder.secondaries]
         chain = plan_chain(replicas, self._settings.own_host, holder.handle)
-        self._pushes += 1
-        pushed = DataId(client=self._client_id, number=self._pushes)
+        pushed = self._new_data_id()
         try:
             reply = await self._links.push(
                 chain, pushed, trial.data, cause=trial.cause, timeout_seconds=self._settings.write_seconds
@@ -225,6 +238,7 @@ class ChunkWriter:
         mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=trial.crc32c)
         if pushed is None:
             mutation.inline = bytes(trial.data)
+            mutation.inline_id.CopyFrom(self._new_data_id())
         else:
             mutation.pushed.CopyFrom(pushed)
         request = WriteRequest(handle=holder.handle, version=holder.version, mutation=mutation)
@@ -234,9 +248,16 @@ class ChunkWriter:
             trial.may_have_happened = trial.may_have_happened or not error.definite
             if isinstance(error, Unavailable | TimedOut):
                 raise _ServerFailed(holder.primary.server, error) from error
-            # Some replica failed. The primary does not name it in a way made for programs, but a push will.
-            trial.inline = trial.inline and not isinstance(error, MutationFailed)
+            if isinstance(error, MutationFailed):
+                replicas = [holder.primary.server, *(secondary.server for secondary in holder.secondaries)]
+                if name := failed_replica(error.message, replicas):
+                    raise _ServerFailed(name, error) from error
             raise
+
+    def _new_data_id(self) -> DataId:
+        """A name for the data of one try: a duplicate of the message is recognised by it, another try is not one."""
+        self._data_ids += 1
+        return DataId(client=self._client_id, number=self._data_ids)
 
     def _note_retry(self, trial: _Trial, failure: TabletopError) -> None:
         piece = trial.piece

@@ -131,13 +131,13 @@ async def test_a_dead_primary_is_named_to_the_master_and_the_write_goes_on_witho
         assert await client.read_file("/a") == b"behind"
 
 
-async def test_a_dead_secondary_is_found_by_pushing_even_if_the_data_was_inline(tmp_path: Path):
+async def test_a_secondary_that_applies_nothing_is_named_to_the_master(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
         await client.write_file("/a", b"before")
         primary, secondary, _ = cluster.holders("/a")
-        await secondary.stop()
-        primary.mishaps["Write"] = [MutationFailed("a secondary failed")]
+        failure = MutationFailed(f"mutation 2 was not applied by {secondary.name} ({primary.name} did; disk full)")
+        primary.mishaps["Write"] = [failure] * QUICK.write_tries
         async with await client.open("/a", "r+b") as file:
             await file.pwrite(0, b"behind")
         assert secondary.name in [
