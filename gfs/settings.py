@@ -33,8 +33,10 @@ class ClientSettings:
     inline_bytes: int = 64 * KIBIBYTE
 
     # One try: of a call, of reading a piece, of pushing or writing one. A paused server costs a reader this long, once.
-    call_seconds: float = 10.0
+    # A push lasts longer than a chunkserver waits for the next one in the chain, so that the answer says who failed.
+    call_seconds: float = 12.0
     read_seconds: float = 5.0
+    push_seconds: float = 15.0
     write_seconds: float = 10.0
     # A whole listing, however long.
     list_seconds: float = 300.0

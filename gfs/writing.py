@@ -223,7 +223,7 @@ class ChunkWriter:
         pushed = self._new_data_id()
         try:
             reply = await self._links.push(
-                chain, pushed, trial.data, cause=trial.cause, timeout_seconds=self._settings.write_seconds
+                chain, pushed, trial.data, cause=trial.cause, timeout_seconds=self._settings.push_seconds
             )
         except (Unavailable, TimedOut) as error:
             # Pushed data changes no replica, so that this failure is always definite.

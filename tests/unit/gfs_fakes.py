@@ -45,6 +45,7 @@ QUICK = ClientSettings(
     longest_pause_seconds=0.01,
     call_seconds=5.0,
     read_seconds=5.0,
+    push_seconds=5.0,
     write_seconds=5.0,
     patience_seconds=10.0,
     write_patience_seconds=10.0,
