@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from chunkserver.chunk_store import ChunkStore, ReplicaState
-from chunkserver.events import LeaseEnded, LeaseReceived, ReplicaCreated, VersionRaised
+from chunkserver.events import LeaseEnded, LeaseReceived
 from chunkserver.leases import LeaseTable, Secondary
 from chunkserver.mutations import Mutations
 from runtime.errors import AlreadyExists, TabletopError
@@ -59,7 +59,7 @@ class Advancing:
         """End leases; returns what is held of these chunks when nothing under the leases is in flight any more."""
         ended = [lease for handle in handles if (lease := self._leases.end(handle)) is not None]
         for lease in ended:
-            self._world.events.emit(LeaseEnded(handle=lease.handle, reason="the master revoked it"))
+            self._world.events.emit(LeaseEnded(lease.handle, lease.version, "the master revoked it"))
         for lease in ended:
             await self._mutations.until_settled(lease)
         return [state for handle in handles if (state := self._store.state(handle)) is not None]
@@ -89,32 +89,31 @@ class Advancing:
                     f"chunk {handle:#x} is here at version {state.version}, so that it cannot be created at {version}"
                 )
             await self._store.create(handle, version=version, capacity=self._chunk_bytes())
-            self._world.events.emit(ReplicaCreated(handle=handle, version=version))
             return
         if (lease := self._leases.end(handle)) is not None:
-            self._world.events.emit(LeaseEnded(handle=lease.handle, reason=f"version {version} was granted"))
+            self._world.events.emit(LeaseEnded(handle, lease.version, f"version {version} was granted"))
         await self._store.advance(handle, from_version=item.from_version, to_version=version)
         self._leases.forget(handle)
         self._mutations.begin_version(handle)
-        self._world.events.emit(VersionRaised(handle=handle, version=version))
 
     def _begin_or_end_lease(self, item: Advance, now: float) -> None:
         if not item.lease_milliseconds:
             if (lease := self._leases.find(item.handle)) is not None and not lease.is_revoked:
                 self._leases.end(item.handle)
-                self._world.events.emit(LeaseEnded(handle=item.handle, reason="another server is primary now"))
+                self._world.events.emit(LeaseEnded(item.handle, lease.version, "another server is primary now"))
             return
         secondaries = [Secondary(other.server, other.control_address) for other in item.secondaries]
+        seconds = item.lease_milliseconds / 1000
         self._leases.grant(
             item.handle,
             version=item.to_version,
             secondaries=secondaries,
-            seconds=item.lease_milliseconds / 1000,
+            seconds=seconds,
             now=now,
             is_new=item.from_version != item.to_version,
         )
         names = tuple(secondary.server for secondary in secondaries)
-        self._world.events.emit(LeaseReceived(handle=item.handle, version=item.to_version, secondaries=names))
+        self._world.events.emit(LeaseReceived(item.handle, item.to_version, seconds, names))
 
 
 def to_wire(state: ReplicaState) -> ChunkState:

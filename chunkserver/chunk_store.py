@@ -28,14 +28,7 @@ from itertools import islice
 import crc32c
 from sortedcontainers import SortedDict
 
-from chunkserver.blocks import (
-    BLOCK_BYTES,
-    PayloadChecksums,
-    block_count,
-    block_extent,
-    plan_blocks_to_verify,
-    updated_checksums,
-)
+from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent, plan_write, updated_checksums
 from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, folder_of, metadata_path
 from chunkserver.chunk_format import (
     TABLE_OFFSET,
@@ -47,6 +40,7 @@ from chunkserver.chunk_format import (
     intent_offset,
     slot_offset,
 )
+from chunkserver.payload_checksums import PayloadChecksums
 from chunkserver.settling import rewritten, settle
 from runtime.errors import AlreadyExists, Corrupted, InvalidRequest, NoSpace, NotFound, StaleVersion
 from runtime.world import Disk, File
@@ -206,14 +200,11 @@ class ChunkStore:
                 )
             if end > chunk.length:
                 await self.check_space(end - chunk.length)
-            old_blocks = {
-                block: await self._verified_block(chunk, files, block)
-                for block in plan_blocks_to_verify(chunk.length, offset, len(data))
-            }
-            first, updated = updated_checksums(
-                files.checksums, chunk.length, offset=offset, data=data, old_blocks=old_blocks
-            )
-            if offset < chunk.length:
+            plan = plan_write(length=chunk.length, offset=offset, count=len(data))
+            first = plan.first_block
+            verified = {block: await self._verified_block(chunk, files, block) for block in plan.to_verify}
+            updated = updated_checksums(files.checksums, data, length=chunk.length, offset=offset, verified=verified)
+            if plan.overwrites:
                 await self._overwrite(chunk, files, offset, data, first, updated)
             else:
                 await self._append(chunk, files, offset, data, first, updated)

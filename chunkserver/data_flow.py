@@ -15,7 +15,8 @@ takes the data.
 A read is answered only after each block that it touches has been compared with its checksum; the answer carries
 checksums of what is sent, so that the reader can check the way as well. After an error the connection stays usable.
 
-Invariant: frames are always read to the last one, wanted or not, so that both sides agree where the next request begins.
+Invariant: frames are always read to the last one, wanted or not, so that both sides agree where the next request
+begins.
 
 What we simplify. A frame is received as a whole before it is forwarded: at most 256 KiB stay behind at each hop.
 """
@@ -27,7 +28,6 @@ import crc32c
 
 from chunkserver.bulk_links import ChunkserverLinks, Link
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import PushFailed
 from chunkserver.push_buffer import DataKey, PushBuffer
 from chunkserver.settings import ChunkserverSettings
 from runtime.bulk import (
@@ -44,6 +44,7 @@ from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply
 from runtime.wire.common_pb2 import Location
 from runtime.world import ByteStream, World
 
+_ROOM_SECONDS = 4.0  # how long a push waits for room in the buffer
 _ROOM_POLL_SECONDS = 0.05
 
 
@@ -58,7 +59,14 @@ class DataFlow:
         buffer: PushBuffer,
         links: ChunkserverLinks,
     ) -> None:
-        self.counters = {"bytes_pushed": 0, "bytes_forwarded": 0, "bytes_read": 0, "reads": 0, "pushes": 0}
+        self.counters = {
+            "bytes_pushed": 0,
+            "bytes_forwarded": 0,
+            "bytes_read": 0,
+            "reads": 0,
+            "pushes": 0,
+            "pushes_failed": 0,
+        }
         self._world = world
         self._settings = settings
         self._store = store
@@ -150,8 +158,8 @@ class DataFlow:
 
     async def _receive_and_forward(self, stream: ByteStream, request: PushRequest, target: memoryview) -> PushReply:
         if not request.chain:
-            error = await self._receive(stream, target, None)
-            return PushReply(stored=[self._world.node]) if error is None else self._failed(self._world.node, error)
+            wrong = await self._receive(stream, target, None)
+            return PushReply(stored=[self._world.node]) if wrong is None else self._failed(self._world.node, wrong)
         following = request.chain[0]
         async with AsyncExitStack() as stack:
             onward = _Onward(following)
@@ -163,9 +171,9 @@ class DataFlow:
                 onward.link = await stack.enter_async_context(self._links.borrow(following.bulk_address, first_bytes))
             except TabletopError as error:
                 onward.error = error
-            error = await self._receive(stream, target, onward)
-            if error is not None:
-                return self._failed(self._world.node, error)
+            wrong = await self._receive(stream, target, onward)
+            if wrong is not None:
+                return self._failed(self._world.node, wrong)
             reply = await self._answer_from(onward)
         if onward.error is None:
             self.counters["bytes_forwarded"] += request.length
@@ -201,18 +209,18 @@ class DataFlow:
         link = onward.link
         if onward.error is None and link is not None:
             try:
-                async with asyncio.timeout(self._settings.push_seconds):
+                async with asyncio.timeout(self._settings.stall_seconds):
                     reply = await read_header(link.stream, PushReply)
                 link.is_clean = True
                 return reply
             except (EOFError, TabletopError) as error:
                 onward.error = Unavailable(f"it ended the transfer: {error}")
             except TimeoutError:
-                onward.error = TimedOut(f"it gave no answer within {self._settings.push_seconds:g} seconds")
+                onward.error = TimedOut(f"it gave no answer within {self._settings.stall_seconds:g} seconds")
         return self._failed(onward.server.server, onward.error or Unavailable("it cannot be reached"))
 
     def _failed(self, server: str, error: TabletopError) -> PushReply:
-        self._world.events.emit(PushFailed(server=server, reason=error.message))
+        self.counters["pushes_failed"] += 1
         return PushReply(failed=server, error_kind=type(error).__name__, message=error.message)
 
     async def _reserve(self, key: DataKey, length: int) -> memoryview:
@@ -221,7 +229,7 @@ class DataFlow:
             raise InvalidRequest(f"a push of {length} bytes: expected 1 to {self._buffer.limit_bytes}")
         await self._store.check_space(length)
         clock = self._world.clock
-        until = clock.now() + self._settings.push_patience_seconds
+        until = clock.now() + _ROOM_SECONDS
         while (target := self._buffer.reserve(key, length, now=clock.now())) is None:
             if clock.now() >= until:
                 raise NoSpace(

@@ -8,7 +8,7 @@ from runtime.events import Event
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened(Event):
-    """The disk's folder was read at start. `resolved` writes had been interrupted, `orphans` are files of no replica."""
+    """The disk's folder was read at start. `resolved` writes had been interrupted; `orphans` are files of no chunk."""
 
     sentence: ClassVar[str] = (
         "opened its store: {chunks} chunks, {stored_bytes} bytes; {resolved} interrupted writes resolved, "

@@ -16,7 +16,8 @@ Invariants:
 2. A write is acknowledged only after every replica of the lease has applied it.
 3. A mutation is applied only to a replica at exactly the version it was ordered under.
 
-What we simplify. A secondary that failed stays in the lease; the client complains to the master, who then leaves it out.
+What we simplify. A secondary that failed stays in the lease; the client complains to the master, who then leaves it
+out.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 import crc32c
 
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import MutationApplied, MutationOrdered, MutationSkipped, ReplicasDiverged
+from chunkserver.events import MutationMissed
 from chunkserver.leases import Lease, LeaseTable, Secondary
 from chunkserver.push_buffer import DataKey, PushBuffer
 from chunkserver.serial_order import Applied, SerialOrder, Turn
@@ -66,7 +67,13 @@ class Mutations:
     def __init__(
         self, world: World, settings: ChunkserverSettings, store: ChunkStore, buffer: PushBuffer, leases: LeaseTable
     ) -> None:
-        self.counters = {"writes_ordered": 0, "mutations_applied": 0, "bytes_written": 0, "mutations_failed": 0}
+        self.counters = {
+            "writes_ordered": 0,
+            "mutations_applied": 0,
+            "bytes_written": 0,
+            "mutations_skipped": 0,
+            "mutations_failed": 0,
+        }
         self._world = world
         self._settings = settings
         self._store = store
@@ -95,7 +102,6 @@ class Mutations:
         data = self._pin(mutation)
         serial = self._leases.next_serial(lease, now)
         lease.in_flight += 1
-        self._world.events.emit(MutationOrdered(handle, serial, mutation.offset, mutation.length))
         outcome = await asyncio.shield(
             self._world.spawn(self._replicate(lease, serial, mutation, data), f"mutation {serial} of {handle:#x}")
         )
@@ -125,7 +131,7 @@ class Mutations:
             elif not failed:
                 used = True
                 return ours
-            return self._failure(lease, serial, failed)
+            return self._failure(lease, serial, mutation, failed)
         finally:
             self._unpin(mutation, used=used)
             lease.in_flight -= 1
@@ -135,15 +141,19 @@ class Mutations:
     async def _forward(self, secondary: Secondary, request: ApplyRequest) -> TabletopError | None:
         """Step 5: have one secondary apply it; returns why it did not."""
         try:
-            await self._stub(secondary).Apply(request, timeout=self._settings.apply_seconds)
+            await self._stub(secondary).Apply(request, timeout=self._settings.forward_seconds)
         except TabletopError as error:
             return error
         return None
 
-    def _failure(self, lease: Lease, serial: int, failed: list[tuple[str, TabletopError]]) -> TabletopError:
+    def _failure(
+        self, lease: Lease, serial: int, mutation: Mutation, failed: list[tuple[str, TabletopError]]
+    ) -> TabletopError:
         self.counters["mutations_failed"] += 1
         reason = "; ".join(f"{name}: {error.message}" for name, error in failed)
-        self._world.events.emit(ReplicasDiverged(handle=lease.handle, serial=serial, reason=reason))
+        begin, end = mutation.offset, mutation.offset + mutation.length
+        for name, error in failed:
+            self._world.events.emit(MutationMissed(lease.handle, serial, begin, end, name, error.message))
         if len(failed) == 1 + len(lease.secondaries) and all(error.definite for _, error in failed):
             first = failed[0][1]
             return type(first)(f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}", definite=True)
@@ -206,9 +216,7 @@ class Mutations:
             applied = Applied(mutation.offset, mutation.length, mutation.crc32c, length)
             self.counters["mutations_applied"] += 1
             self.counters["bytes_written"] += mutation.length
-            self._world.events.emit(MutationApplied(handle, serial, mutation.offset, mutation.length))
         except TabletopError as error:
-            self._world.events.emit(MutationSkipped(handle=handle, serial=serial, reason=error.message))
             return error
         finally:
             queue.order.went_past(serial, applied)
@@ -222,7 +230,7 @@ class Mutations:
         Returns what happened the first time if it was applied before. Raises StaleVersion, Conflict.
         """
         order = queue.order
-        may_wait_until = self._world.clock.now() + self._settings.predecessor_seconds
+        may_wait_until = self._world.clock.now() + self._settings.turn_seconds
         while True:
             if queue.is_over:
                 raise StaleVersion(f"chunk {handle:#x} went on from version {order.version}; ask the master again")
@@ -237,8 +245,7 @@ class Mutations:
                     )
                 return repeated
             if not queue.running and turn is Turn.WAIT and self._world.clock.now() >= may_wait_until:
-                reason = f"it did not come within {self._settings.predecessor_seconds:g} seconds"
-                self._world.events.emit(MutationSkipped(handle=handle, serial=order.last + 1, reason=reason))
+                self.counters["mutations_skipped"] += 1
                 order.went_past(order.last + 1)
                 queue.wake()
                 continue

@@ -11,10 +11,13 @@ Found, and what becomes of it:
     data without metadata               half deleted, or half cloned: removed
 """
 
+from dataclasses import dataclass
+
+from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import CHUNKS, INCOMING, METADATA_LIMIT_BYTES, data_path, metadata_path
 from chunkserver.chunk_format import Header, decode_metadata
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import OverwriteSettled, ReplicaDiscarded, StoreOpened
+from chunkserver.events import StoreOpened, WriteResolved
 from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import settle
 from runtime.errors import Corrupted, IncompatibleFormat, NotFound, shown
@@ -22,7 +25,16 @@ from runtime.world import Disk, World
 
 FORMAT = "format"
 FORMAT_LINE = b"tabletop chunkserver 1\n"
+OPEN_CHUNKS = 128  # whose files are kept open: two descriptors each
 _CHUNKS_BETWEEN_BREATHS = 256
+
+
+@dataclass(slots=True)
+class _Found:
+    """What had to be put in order."""
+
+    resolved: int = 0
+    orphans: int = 0
 
 
 async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
@@ -37,12 +49,16 @@ async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
         await disk.make_directory(CHUNKS)
         await _empty(disk, INCOMING)
         store = ChunkStore(
-            disk, syncs=settings.syncs, reserve_bytes=settings.reserve_bytes, open_chunks=settings.open_chunks
+            disk,
+            syncs=settings.durability == "fsync",
+            reserve_bytes=settings.reserve_bytes,
+            open_chunks=OPEN_CHUNKS,
         )
+        found = _Found()
         count = 0
         for folder in await disk.list(CHUNKS):
             for handle in await _handles_in(disk, f"{CHUNKS}/{folder}"):
-                header = await _found_chunk(world, handle)
+                header = await _found_chunk(world, handle, found)
                 if header is not None:
                     store.admit(header)
                 count += 1
@@ -51,7 +67,11 @@ async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
     except BaseException:
         await disk.unlock("")
         raise
-    world.events.emit(StoreOpened(chunks=len(store), stored_bytes=store.stored_bytes()))
+    world.events.emit(
+        StoreOpened(
+            chunks=len(store), stored_bytes=store.stored_bytes(), resolved=found.resolved, orphans=found.orphans
+        )
+    )
     return store
 
 
@@ -100,13 +120,14 @@ async def _handles_in(disk: Disk, folder: str) -> list[int]:
     return list(handles)
 
 
-async def _found_chunk(world: World, handle: int) -> Header | None:
+async def _found_chunk(world: World, handle: int, totals: _Found) -> Header | None:
     """The chunk of this handle, settled; None if there is none, and then no file of it is left."""
     disk = world.disk
     try:
         metadata = await disk.open(metadata_path(handle), "update")
     except NotFound:
         await disk.remove(data_path(handle))
+        totals.orphans += 1
         return None
     try:
         found = decode_metadata(await metadata.read_at(0, METADATA_LIMIT_BYTES), handle)
@@ -117,13 +138,16 @@ async def _found_chunk(world: World, handle: int) -> Header | None:
             settled = await settle(data, metadata, found.header, found.checksums, found.intent)
         finally:
             await data.close()
-        world.events.emit(OverwriteSettled(handle, settled.new, settled.old, settled.torn))
+        begin, end = found.intent.first, found.intent.first + len(found.intent.new)
+        verdict = f"{settled.new} blocks new, {settled.old} old, {settled.torn} torn"
+        world.events.emit(WriteResolved(handle, begin * BLOCK_BYTES, end * BLOCK_BYTES, verdict))
+        totals.resolved += 1
         return settled.header
-    except Corrupted as error:
+    except Corrupted:
         await disk.remove(metadata_path(handle))
         if await disk.exists(data_path(handle)):
             await disk.remove(data_path(handle))
-        world.events.emit(ReplicaDiscarded(handle=handle, reason=error.message))
+        totals.orphans += 1
         return None
     finally:
         await metadata.close()

@@ -1,0 +1,142 @@
+"""One chunkserver on its world: what is made of what, and the loops in the background."""
+
+import asyncio
+from typing import Any
+
+from chunkserver.advancing import Advancing
+from chunkserver.bulk_links import ChunkserverLinks
+from chunkserver.chunk_store import ChunkStore
+from chunkserver.cloning import Cloning
+from chunkserver.data_flow import DataFlow
+from chunkserver.heartbeats import Heartbeats
+from chunkserver.leases import LeaseTable
+from chunkserver.mutations import Mutations
+from chunkserver.opening import open_store
+from chunkserver.push_buffer import PushBuffer
+from chunkserver.scrubber import Scrubber
+from chunkserver.service import ChunkserverService
+from chunkserver.settings import ChunkserverSettings
+from runtime.events import NodeStarted, NodeStopped
+from runtime.node import NodeService
+from runtime.wire.chunkserver_pb2_grpc import add_ChunkserverServicer_to_server
+from runtime.wire.common_pb2 import Location
+from runtime.wire.node_pb2_grpc import add_NodeServicer_to_server
+from runtime.world import Listener, RpcServer, World
+
+_GRACE_SECONDS = 1.0
+_AGEING_SECONDS = 1.0
+
+
+class ChunkserverServer:
+    """A chunkserver. Addresses are final after `start`."""
+
+    def __init__(self, world: World, settings: ChunkserverSettings) -> None:
+        self._world = world
+        self._settings = settings
+        self._buffer = PushBuffer(settings.push_buffer_bytes)
+        self._links = ChunkserverLinks(world)
+        self._leases = LeaseTable()
+        self._shutdown = asyncio.Event()
+        self._rpc: RpcServer | None = None
+        self._listener: Listener | None = None
+        self._store: ChunkStore | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._counters: list[dict[str, int]] = []
+
+    @property
+    def control_address(self) -> str:
+        """host:port of the gRPC server."""
+        return self._rpc.address if self._rpc is not None else self._settings.control_address
+
+    @property
+    def bulk_address(self) -> str:
+        """host:port of the bulk listener."""
+        return self._listener.address if self._listener is not None else self._settings.bulk_address
+
+    async def start(self) -> None:
+        """Open the disk, serve, and begin to look for the master; returns when it serves.
+
+        Raises Conflict (folder or port in use), IncompatibleFormat, DiskFailure; then nothing is left open.
+        """
+        try:
+            store = self._store = await open_store(self._world, self._settings)
+            heartbeats = Heartbeats(self._world, self._settings, store, self._leases)
+            mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
+            flow = DataFlow(self._world, self._settings, store, self._buffer, self._links)
+            cloning = Cloning(
+                self._world, self._settings, store, self._links, chunk_bytes=lambda: heartbeats.chunk_bytes
+            )
+            advancing = Advancing(
+                self._world, store, self._leases, mutations, chunk_bytes=lambda: heartbeats.chunk_bytes
+            )
+            scrubber = Scrubber(
+                self._world,
+                self._settings,
+                store,
+                lambda: flow.counters["reads"] + flow.counters["pushes"] + mutations.counters["mutations_applied"],
+            )
+            parts = (heartbeats, mutations, flow, cloning, scrubber)
+            self._counters = [part.counters for part in parts]
+            await self._open_doors(ChunkserverService(store, advancing, mutations, cloning, heartbeats), flow)
+        except BaseException:
+            await self._close()
+            raise
+        location = Location(
+            server=self._world.node, control_address=self.control_address, bulk_address=self.bulk_address
+        )
+        self._world.events.emit(NodeStarted(role="chunkserver"))
+        self._loops = [
+            self._world.spawn(heartbeats.run(location), "heartbeats"),
+            self._world.spawn(scrubber.run(), "scrubber"),
+            self._world.spawn(self._age_buffer(), "ageing of pushed data"),
+        ]
+
+    async def wait_for_shutdown(self) -> None:
+        """Return when somebody has asked it to stop (Node.Shutdown)."""
+        await self._shutdown.wait()
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._close()
+        self._world.events.emit(NodeStopped())
+
+    def counters(self) -> dict[str, int]:
+        """What was counted since the start."""
+        found = {name: value for part in self._counters for name, value in part.items()}
+        store = self._store
+        return {**found, "chunks": len(store) if store else 0, "push_buffer_bytes": self._buffer.held_bytes}
+
+    async def _open_doors(self, service: ChunkserverService, flow: DataFlow) -> None:
+        self._listener = await self._world.network.listen(self._settings.bulk_address, flow.serve)
+        self._rpc = self._world.network.rpc_server(self._settings.control_address)
+        add_ChunkserverServicer_to_server(service, self._rpc.registrar)
+        node: Any = NodeService(
+            self._world,
+            role="chunkserver",
+            cluster=self._settings.cluster,
+            control_address=lambda: self.control_address,
+            bulk_address=lambda: self.bulk_address,
+            counters=self.counters,
+            stop=self._shutdown.set,
+        )
+        add_NodeServicer_to_server(node, self._rpc.registrar)
+        await self._rpc.start()
+
+    async def _close(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
+        if self._rpc is not None:
+            await self._rpc.stop(_GRACE_SECONDS)
+        self._links.close()
+        if self._store is not None:
+            await self._store.close()
+            await self._world.disk.unlock("")
+        self._listener = self._rpc = self._store = None
+
+    async def _age_buffer(self) -> None:
+        while True:
+            await self._world.clock.sleep(_AGEING_SECONDS)
+            self._buffer.drop_aged(self._world.clock.now(), self._settings.push_age_seconds)
