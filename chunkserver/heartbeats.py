@@ -1,9 +1,9 @@
 """What the master hears from this server: registration, heartbeats, damage (GFS 2.6.2, 3.1, 4.4, 5.2).
 
 The problem. The master persists neither where replicas are nor how long they are, and it must learn when a server dies,
-without asking a thousand of them. The idea: the server speaks first, regularly. At start, and whenever the master
-does not know it, it says all it has; with each heartbeat what has changed, and a few of its chunks in turn. The answers carry
-lease extensions, and the names of replicas that nobody needs.
+without asking a thousand of them. The idea: the server speaks first, regularly. At start, and whenever the master does
+not know it, it says all it has; with each heartbeat what has changed, and a few of its chunks in turn. The answers
+carry lease extensions, and the names of replicas that nobody needs.
 
 Invariants:
 1. A lease is extended from the moment at which the heartbeat was sent, not from that of the answer.
