@@ -71,12 +71,15 @@ class Chunkservers:
             self._world.spawn(self._empty(server, outbox), f"advance chunks on {server}")
         return await future
 
-    async def revoke(self, server: str, handles: list[int]) -> dict[int, Held]:
-        """End leases at their primary; returns what it holds of the chunks. Raises Unavailable, TimedOut."""
+    async def revoke(self, server: str, handles: list[int], seconds: float) -> dict[int, Held]:
+        """End leases at their primary; returns what it holds of the chunks. Raises Unavailable, TimedOut.
+
+        The primary answers when no mutation under the leases is in flight any more, which may take a while.
+        """
         request = chunkserver_pb2.RevokeLeasesRequest(handles=handles)
         stub = self._stub(server)
         try:
-            reply = await stub.RevokeLeases(request, timeout=self._call_seconds)
+            reply = await stub.RevokeLeases(request, timeout=seconds)
         except _GONE as error:
             self._suspect(server, error)
             raise

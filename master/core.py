@@ -206,8 +206,10 @@ class Core:
         if self.leases.holder(handle, self.now) is None:
             return self.leases.blocked_until(handle, self.now) <= self.now
         lease = self.leases.begin_revoke(handle)
+        # Its end would do as well as its revocation: waiting for the answer any longer would be in vain.
+        seconds = min(self.settings.revoke_seconds, lease.until - self.now)
         try:
-            held = await self.calls.revoke(lease.primary, [handle])
+            held = await self.calls.revoke(lease.primary, [handle], seconds)
         except TabletopError as error:
             if self.leases.lease(handle) is not None:
                 self.leases.fail_revoke(handle)

@@ -40,6 +40,13 @@ class MasterServer:
     async def start(self) -> None:
         """Recover and serve. Raises Corrupted, IncompatibleFormat, Conflict (folder or port in use), DiskFailure."""
         await self._world.disk.lock("")
+        try:
+            await self._start()
+        except BaseException:
+            await self._world.disk.unlock("")
+            raise
+
+    async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
         service = MasterService(self.core, self.granting, self.repair)
@@ -77,6 +84,7 @@ class MasterServer:
             await self._rpc.stop(_GRACE_SECONDS)
         await self.core.drain()
         await self.core.log.close()
+        await self._world.disk.unlock("")
         self._world.events.emit(NodeStopped())
 
     def counters(self) -> dict[str, int]:

@@ -35,6 +35,7 @@ class MasterSettings:
     settling_seconds: float = 5.0
     reserve_bytes: int = 16 * 1024 * 1024  # a server with less free space gets no new replica
     call_seconds: float = 2.0  # how long a chunkserver may take to answer a small request
+    revoke_seconds: float = 10.0  # how long a primary may take to give up a lease: it waits for mutations in flight
     checkpoint_log_bytes: int = 16 * 1024 * 1024
     kept_checkpoints: int = 2
     trash_grace_seconds: float = 3 * 24 * 3600.0  # GFS 4.4
@@ -53,8 +54,8 @@ class MasterSettings:
         _require(
             1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", self.replication_goal, "between 1 and 100"
         )
-        positive = ("lease_seconds", "heartbeat_seconds", "call_seconds", "clone_seconds", "repair_seconds")
-        for name in (*positive, "namespace_scan_seconds", "clones_at_once", "clones_per_server"):
+        positive = ("lease_seconds", "heartbeat_seconds", "call_seconds", "revoke_seconds", "clone_seconds")
+        for name in (*positive, "repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in (
             "trash_grace_seconds",

@@ -101,6 +101,9 @@ class MemoryDisk:
     async def lock(self, path: str) -> None:
         pass
 
+    async def unlock(self, path: str) -> None:
+        pass
+
     async def open(self, path: str, mode: str) -> MemoryFile:
         if mode in ("read", "update") and path not in self.files:
             raise NotFound(f"no file {path}")

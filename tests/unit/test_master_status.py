@@ -1,0 +1,43 @@
+"""GetClusterStatus reports what is."""
+
+from tests.unit.master_fakes import Scene, played
+
+
+@played(chunkservers=4, cluster="desk")
+async def test_the_status_counts_everything(scene: Scene) -> None:
+    await scene.make_directory("/d")
+    for name in ("/d/a", "/d/b", "/c"):
+        await scene.create(name)
+    lease = await scene.lease("/d/a")
+    for name in scene.replicas(lease.handle):
+        scene.chunkservers[name].write(lease.handle, 1000)
+    await scene.delete("/c")
+    await scene.pass_time(1.5)
+    status = await scene.status(chunks=True)
+    assert (status.cluster, status.file_count, status.hidden_files, status.directory_count) == ("desk", 2, 1, 2)
+    assert (status.chunk_count, status.under_replicated_chunks, status.missing_chunks) == (1, 0, 0)
+    assert status.log_sequence > 5 and status.log_bytes > 0 and status.uptime_seconds > 1
+    assert sum(server.chunk_count for server in status.servers) == 3
+    assert sum(server.stored_bytes for server in status.servers) == 3000
+    assert sum(server.lease_count for server in status.servers) == 1
+    assert all(server.alive and server.seconds_since_heartbeat < 1.5 for server in status.servers)
+    (chunk,) = status.chunks
+    assert (chunk.path, chunk.chunk.index, chunk.chunk.length) == ("/d/a", 0, 1000)
+    assert chunk.primary == lease.primary.server and len(chunk.chunk.replicas) == 3
+
+
+@played(chunkservers=4)
+async def test_a_dead_server_shows_and_so_do_the_chunks_it_leaves_behind(scene: Scene) -> None:
+    await scene.create("/a")
+    lease = await scene.lease("/a")
+    object.__setattr__(scene.server.core.settings, "clones_at_once", 0)
+    await scene.chunkservers[lease.secondaries[0].server].kill()
+    await scene.pass_time(7)
+    status = await scene.status()
+    assert [server.alive for server in status.servers].count(False) == 1
+    assert status.under_replicated_chunks == 1
+    for server in scene.chunkservers.values():
+        await server.kill()
+    await scene.pass_time(7)
+    status = await scene.status()
+    assert (status.under_replicated_chunks, status.missing_chunks) == (0, 1)
