@@ -87,7 +87,7 @@ class Filter:
     @property
     def fill_ratio(self) -> float:
         """The share of bits that are set; at capacity about one half."""
-        return self._bits.count() / len(self._bits)
+        return self._bits.count() / int(self.bloom.num_bits)
 
 
 def build_filter(keys: Sequence[bytes], false_positive_rate: float) -> Filter:

@@ -1,0 +1,133 @@
+"""The tablet's commit log: records, headers, and what replay makes of torn and missing ends."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.real.disk import RealDisk
+from runtime.record_log import encode_frame
+from tablet.commit_log import CommitLog, LogHeader, Replay, decode_header, decode_rows, encode_rows
+from tablet.storage import DiskStorage
+
+
+@pytest.fixture
+def storage(tmp_path) -> Iterator[DiskStorage]:
+    yield DiskStorage(RealDisk(tmp_path))
+
+
+async def write_log(
+    storage: DiskStorage, number: int, first: int, rows: int, *, durable: int = 0, sync="os"
+) -> CommitLog:
+    log = await CommitLog.create(storage, LogHeader("t", number, durable), next_sequence=first, sync=sync, inline=False)
+    for row in range(rows):
+        await log.write_one(b"row%d" % (first + 1 + row), b"fragment")
+    return log
+
+
+async def replayed(storage: DiskStorage, *numbers: int, flushed: int = 0) -> tuple[list[tuple[int, bytes]], Replay]:
+    replay = Replay(storage, {number: f"{number:06}.log" for number in numbers}, 1, flushed)
+    return [(sequence, row) async for sequence, rows in replay for row, _ in rows], replay
+
+
+async def test_what_was_written_is_read_back_across_logs(storage):
+    first = await write_log(storage, 1, 1, 2)
+    assert first.last_sequence == 3
+    await write_log(storage, 2, 4, 1)
+    found, replay = await replayed(storage, 1, 2)
+    assert found == [(2, b"row2"), (3, b"row3"), (5, b"row5")]
+    assert (replay.last_sequence, replay.records, replay.dropped) == (5, 3, ())
+
+
+async def test_records_that_are_in_sstables_are_passed_over(storage):
+    await write_log(storage, 1, 1, 3)
+    found, _ = await replayed(storage, 1, flushed=3)
+    assert found == [(4, b"row4")]
+
+
+async def test_a_torn_tail_is_dropped_and_said_so(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 2)
+    path = tmp_path / "000001.log"
+    path.write_bytes(path.read_bytes()[:-3])
+    found, replay = await replayed(storage, 1)
+    assert found == [(2, b"row2")]
+    assert replay.dropped[0].log == "000001.log"
+    assert replay.dropped[0].dropped_bytes > 0
+    assert "record 3" in replay.dropped[0].reason
+
+
+async def test_a_log_that_begins_behind_a_lost_tail_is_left_out(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 2)
+    await write_log(storage, 2, 4, 2)
+    path = tmp_path / "000001.log"
+    path.write_bytes(path.read_bytes()[:-3])
+    found, replay = await replayed(storage, 1, 2)
+    assert found == [(2, b"row2")]
+    assert replay.left_out == (2,)
+    assert "records 3 to 3 are missing" in replay.dropped[-1].reason
+
+
+async def test_a_lost_record_that_had_been_durable_is_damage(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 2)
+    await write_log(storage, 2, 4, 2, durable=3)
+    path = tmp_path / "000001.log"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(Corrupted, match=r"000002\.log: records 3 to 3 .* had been durable"):
+        await replayed(storage, 1, 2)
+
+
+async def test_damage_before_a_durable_record_names_offset_and_record(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 3, sync="fsync")
+    path = tmp_path / "000001.log"
+    data = bytearray(path.read_bytes())
+    place = data.index(b"row2")
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corrupted, match=r"000001\.log: record 2 at offset \d+ is damaged"):
+        await replayed(storage, 1)
+
+
+async def test_padding_and_repeated_records_of_record_append_are_skipped(storage, tmp_path: Path):
+    header = encode_frame(LogHeader("t", 1, 0).encode(), 1, 0)
+    second = encode_frame(encode_rows(b"t", [(b"a", b"1")]), 2, 0)
+    third = encode_frame(encode_rows(b"t", [(b"b", b"2")]), 3, 0)
+    (tmp_path / "000001.log").write_bytes(header + second + bytes(100) + second + third + bytes(7) + third)
+    found, replay = await replayed(storage, 1)
+    assert found == [(2, b"a"), (3, b"b")]
+    assert replay.dropped == ()
+
+
+async def test_concurrent_commits_share_syncs(storage):
+    import asyncio
+
+    log = await CommitLog.create(storage, LogHeader("", 1, 0), next_sequence=1, sync="fsync", inline=False)
+    sequences = await asyncio.gather(*(log.write_one(b"r%d" % number, b"f") for number in range(50)))
+    assert sorted(sequences) == list(range(2, 52))
+    assert log.syncs < 10
+    assert log.durable_sequence == 51
+
+
+async def test_a_log_knows_how_far_it_is_durable(storage):
+    log = await write_log(storage, 1, 5, 2, durable=4)
+    assert (log.last_sequence, log.durable_sequence) == (7, 4)
+    await log.sync()
+    assert log.durable_sequence == 7
+    await log.write([(b"a", b"1"), (b"b", b"2")])
+    assert (log.last_sequence, log.durable_sequence) == (8, 7)
+
+
+def test_a_foreign_or_future_log_is_refused():
+    with pytest.raises(IncompatibleFormat, match="no header"):
+        decode_header(encode_rows(b"", []), "x.log")
+    future = LogHeader("", 1, 0).encode().replace(b'"format": 1', b'"format": 2')
+    with pytest.raises(IncompatibleFormat, match="format 2"):
+        decode_header(future, "x.log")
+    with pytest.raises(Corrupted):
+        decode_header(b"\0{", "x.log")
+
+
+@pytest.mark.parametrize("cut", range(len(encode_rows(b"t", [(b"row", b"fragment")]))))
+def test_a_record_that_is_cut_off_is_corrupted(cut):
+    with pytest.raises(Corrupted):
+        decode_rows(encode_rows(b"t", [(b"row", b"fragment")])[:cut])

@@ -1,0 +1,60 @@
+"""The memtable: sorted, copied on write, honest about its size."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tablet.cells import DeleteRow, SetCell, decode_fragment, encode_fragment, encode_put, fragment_of
+from tablet.memtable import Memtable
+from tablet.merge import merge_entries
+
+mutation = st.lists(
+    st.builds(SetCell, st.sampled_from([b"f:a", b"f:b"]), st.binary(max_size=5), st.integers(0, 3))
+    | st.just(DeleteRow()),
+    min_size=1,
+    max_size=3,
+).map(fragment_of)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), mutation)))
+def test_a_memtable_holds_the_merge_of_its_mutations(mutations):
+    memtable = Memtable(1)
+    expected: dict[bytes, list] = {}
+    for sequence, (row, entries) in enumerate(mutations, 1):
+        memtable.apply(row, encode_fragment(entries), sequence)
+        expected.setdefault(row, []).insert(0, entries)
+        memtable.check_invariants()
+    chunk = memtable.chunk(b"", 100)
+    assert chunk.rows == sorted(expected) == memtable.rows()
+    for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
+        assert decode_fragment(fragment) == merge_entries(expected[row]) == memtable.entries(row)
+
+
+def test_a_reader_keeps_the_row_it_holds_while_a_writer_replaces_it():
+    memtable = Memtable(1)
+    memtable.apply(b"r", encode_put(b"f:q", 1, b"old"), 1)
+    memtable.apply(b"r", encode_put(b"f:q", 2, b"mid"), 2)
+    held = memtable.entries(b"r")
+    memtable.apply(b"r", encode_put(b"f:q", 3, b"new"), 3)
+    assert held == ((b"f:q", -2, 0, b"mid"), (b"f:q", -1, 0, b"old"))
+    assert len(memtable.entries(b"r") or ()) == 3
+
+
+def test_rows_come_in_pieces():
+    memtable = Memtable(1)
+    for number in range(10):
+        memtable.apply(b"%d" % number, encode_put(b"f:q", 1, b""), number + 1)
+    assert memtable.chunk(b"3", 4).rows == [b"3", b"4", b"5", b"6"]
+    assert memtable.rows_after(b"6", 2).rows == [b"7", b"8"]
+    assert memtable.rows_after(b"9", 2).rows == []
+    assert b"5" in memtable
+    assert b"55" not in memtable
+    assert len(memtable) == 10
+    assert (memtable.first_sequence, memtable.last_sequence) == (1, 10)
+
+
+def test_many_versions_of_one_row_are_charged_one_by_one():
+    memtable = Memtable(1)
+    for version in range(200):
+        memtable.apply(b"r", encode_put(b"f:q", version, b"v" * 10), version + 1)
+    memtable.check_invariants()
+    assert memtable.charged_bytes > 200 * 10

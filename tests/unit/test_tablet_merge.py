@@ -1,0 +1,127 @@
+"""Laying fragments over one another, and merging chunks."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tablet.cells import (
+    DeleteCells,
+    DeleteFamily,
+    DeleteRow,
+    SetCell,
+    decode_fragment,
+    encode_fragment,
+    fragment_of,
+    is_single_put,
+)
+from tablet.merge import EMPTY, Chunk, collect_chunk, collect_garbage, lay_over, merge_chunks, merge_entries
+from tablet.schema import Family, MaxAge, MaxVersions, Schema
+from tests.unit.tablet_support import chunk_of
+
+COLUMNS = st.sampled_from([b"f:a", b"f:b", b"g:a"])
+operation = (
+    st.builds(SetCell, COLUMNS, st.binary(max_size=2), st.integers(0, 4))
+    | st.builds(DeleteCells, COLUMNS, st.none() | st.integers(0, 4), st.none() | st.integers(0, 4))
+    | st.builds(DeleteFamily, st.sampled_from([b"f", b"g"]))
+    | st.just(DeleteRow())
+)
+mutation = st.lists(operation, max_size=4)
+fragment = mutation.map(fragment_of)
+
+
+def live(entries):
+    return [entry for entry in entries if entry[2] == 0]
+
+
+@given(st.lists(mutation, min_size=1, max_size=5))
+def test_merging_fragments_equals_applying_their_operations_in_order(mutations):
+    together = fragment_of([operation for operations in mutations for operation in operations])
+    apart = merge_entries([fragment_of(operations) for operations in reversed(mutations)])
+    assert live(apart) == live(together)
+
+
+@given(fragment, fragment, fragment)
+def test_merging_is_associative(new, middle, old):
+    left = merge_entries([merge_entries([new, middle]), old])
+    right = merge_entries([new, merge_entries([middle, old])])
+    flat = merge_entries([new, middle, old])
+    assert live(left) == live(right) == live(flat)
+    later = fragment_of([SetCell(b"f:a", b"x", time) for time in range(5)])
+    for merged in (left, right):
+        assert live(merge_entries([merged, later])) == live(merge_entries([flat, later]))
+
+
+@given(fragment, fragment)
+def test_the_quick_way_of_laying_over_agrees_with_the_general_one(new, old):
+    assert lay_over(new, old) == merge_entries([new, old])
+
+
+@given(fragment, fragment)
+def test_a_merged_fragment_is_sorted_and_has_each_version_once(new, old):
+    merged = merge_entries([new, old])
+    assert list(merged) == sorted(merged)
+    versions = [entry[:2] for entry in live(merged)]
+    assert len(versions) == len(set(versions))
+
+
+rows = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), fragment.filter(bool), max_size=4)
+
+
+@given(st.lists(rows, max_size=4))
+def test_merging_chunks_equals_merging_each_row(sources):
+    merged = merge_chunks([chunk_of(source) for source in sources])
+    expected = {
+        row: merge_entries([source[row] for source in sources if row in source])
+        for row in sorted({row for source in sources for row in source})
+    }
+    assert dict(zip(merged.rows, map(decode_fragment, merged.fragments), strict=True)) == expected
+    assert merged.rows == sorted(merged.rows)
+    if merged.single_puts:
+        assert all(map(is_single_put, merged.fragments))
+
+
+def test_chunks_are_cut_at_rows():
+    chunk = chunk_of({b"a": b"1", b"c": b"2", b"e": b"3"})
+    assert chunk.upto(b"c").rows == [b"a", b"c"]
+    assert chunk.upto(b"d").rows == [b"a", b"c"]
+    assert chunk.after(b"c").rows == [b"e"]
+    assert chunk.after(b"z") is EMPTY
+    assert chunk.since(b"c").rows == [b"c", b"e"]
+    assert chunk.before(b"c").rows == [b"a"]
+    assert chunk.before(b"z") is chunk
+
+
+SCHEMA = Schema({b"f": Family("f", MaxVersions(1)), b"g": Family("g", MaxAge(10))})
+
+
+def test_old_versions_are_collected():
+    entries = fragment_of([SetCell(b"f:a", b"1", 1), SetCell(b"f:a", b"2", 2), SetCell(b"f:b", b"3", 1)])
+    assert collect_garbage(entries, SCHEMA, 0, drop_markers=True) == ((b"f:a", -2, 0, b"2"), (b"f:b", -1, 0, b"3"))
+
+
+def test_cells_that_are_too_old_are_collected_and_rows_that_are_empty_dropped():
+    entries = {b"r": fragment_of([SetCell(b"g:a", b"1", 1)]), b"s": fragment_of([SetCell(b"g:a", b"1", 95)])}
+    assert collect_chunk(chunk_of(entries), SCHEMA, 100, drop_markers=False).rows == [b"s"]
+
+
+def test_cells_of_unknown_families_are_collected():
+    schema = Schema({}, dropped=("f",))
+    assert collect_chunk(chunk_of({b"r": b"v"}), schema, 0, drop_markers=False).rows == []
+
+
+def test_markers_stay_until_nothing_older_is_left():
+    entries = fragment_of([DeleteRow(), SetCell(b"f:a", b"1", 1)])
+    assert collect_garbage(entries, SCHEMA, 0, drop_markers=False) is entries
+    assert collect_garbage(entries, SCHEMA, 0, drop_markers=True) == ((b"f:a", -1, 0, b"1"),)
+
+
+def test_single_cells_that_no_rule_judges_are_moved_unseen():
+    chunk = chunk_of({b"r": b"v"})
+    schema = Schema({b"f": Family("f", MaxVersions(1))})
+    assert collect_chunk(chunk, schema, 0, drop_markers=True) is chunk
+
+
+def test_an_unchanged_fragment_is_not_encoded_again():
+    entries = fragment_of([SetCell(b"f:a", b"1", 1), SetCell(b"f:b", b"1", 1)])
+    encoded = encode_fragment(entries)
+    chunk = Chunk([b"r"], [encoded], False)
+    assert collect_chunk(chunk, SCHEMA, 0, drop_markers=True).fragments[0] is encoded

@@ -1,0 +1,224 @@
+"""SSTables: written whole, read by block, never believed without their checksum."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.errors import Corrupted, IncompatibleFormat, NotFound
+from runtime.real.disk import RealDisk
+from tablet.caches import BlockCache
+from tablet.cells import DeleteFamily, DeleteRow, SetCell, decode_fragment, fragment_of
+from tablet.merge import Chunk
+from tablet.schema import LocalityGroup
+from tablet.sources import TableSource
+from tablet.sstable_format import FOOTER_BYTES, Block, encode_block, seal, unseal, unsealed_body
+from tablet.sstable_reader import Lookup, SSTable
+from tablet.sstable_writer import SSTableWriter
+from tablet.storage import DiskStorage
+from tests.unit.tablet_support import chunk_of, make_table
+
+ROWS = {b"row%05d" % number: b"value %d" % number * 3 for number in range(0, 2000, 2)}
+
+
+@pytest.fixture
+def storage(tmp_path) -> Iterator[DiskStorage]:
+    yield DiskStorage(RealDisk(tmp_path))
+
+
+async def all_rows(table: SSTable, **bounds: bytes) -> list[bytes]:
+    source = TableSource(table, **bounds)  # type: ignore[arg-type]
+    found: list[bytes] = []
+    while (chunk := await source.next()).rows:
+        found += chunk.rows
+    return found
+
+
+async def find(table: SSTable, row: bytes, column: bytes | None = b"f:q") -> bytes | None:
+    place = table.locate(Lookup(row, column))
+    fragment = await table.fragment(place, row, column) if place >= 0 else None
+    return decode_fragment(fragment)[0][3] if fragment is not None else None
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "lz4", "zstd"])
+@pytest.mark.parametrize("bloom_keys", ["none", "row", "row+column"])
+async def test_every_row_is_found_and_nothing_else(storage, compression, bloom_keys):
+    group = LocalityGroup("default", 1024, compression, bloom_keys)
+    table = await make_table(storage, 1, chunk_of(ROWS), group)
+    assert table.blocks > 10
+    for number in range(0, 2000, 37):
+        row = b"row%05d" % number
+        assert await find(table, row) == ROWS.get(row)
+    assert await find(table, b"a") is None
+    assert await find(table, b"z") is None
+    assert await all_rows(table) == sorted(ROWS)
+    assert await table.verify() == table.blocks
+    await table.close()
+
+
+async def test_rows_in_a_range_are_found_at_any_bounds(storage):
+    table = await make_table(storage, 1, chunk_of(ROWS))
+    ordered = sorted(ROWS)
+    for start, end in ((b"row00100", b"row00200"), (b"row00101", b""), (b"", b"row00003"), (b"z", b""), (b"", b"a")):
+        expected = [row for row in ordered if row >= start and (not end or row < end)]
+        assert await all_rows(table, start=start, end=end) == expected
+
+
+async def test_an_absent_row_costs_no_block(storage):
+    cache = BlockCache(1 << 20)
+    table = await make_table(storage, 1, chunk_of(ROWS), cache=cache)
+    strangers = [b"row%05d" % number for number in range(1, 2000, 2)]
+    passed = sum(table.locate(Lookup(row, b"f:q")) >= 0 for row in strangers)
+    assert passed < 0.03 * len(strangers)
+    assert table.bloom_rejections == len(strangers) - passed - 1, "the last one lies behind all blocks"
+    assert cache.figures.misses == 0
+
+
+async def test_the_column_filter_denies_a_column_that_the_row_lacks(storage):
+    table = await make_table(storage, 1, chunk_of(ROWS))
+    denied = sum(table.locate(Lookup(row, b"f:other")) < 0 for row in ROWS)
+    assert denied > 0.95 * len(ROWS)
+    assert all(table.locate(Lookup(row, None)) >= 0 for row in ROWS)
+
+
+async def test_a_deleted_row_or_family_passes_the_column_filter(storage):
+    rows = {b"r1": fragment_of([DeleteRow()]), b"r2": fragment_of([DeleteFamily(b"f")]), b"r3": b"v"}
+    table = await make_table(storage, 1, chunk_of(rows))
+    assert table.locate(Lookup(b"r1", b"f:q")) >= 0
+    assert table.locate(Lookup(b"r2", b"f:q")) >= 0
+    assert table.properties.broad_markers == 2
+
+
+async def test_a_row_larger_than_a_block_is_cut_between_cells_and_read_in_part(storage):
+    cells = [SetCell(b"f:%04d" % number, b"v" * 100, version) for number in range(200) for version in (1, 2)]
+    giant = fragment_of([DeleteFamily(b"g"), *cells])
+    rows = {b"a": b"1", b"giant": giant, b"z": b"2"}
+    table = await make_table(storage, 1, chunk_of(rows))
+    assert table.blocks > 50
+    place = table.locate(Lookup(b"giant", None))
+    assert decode_fragment(await table.fragment(place, b"giant") or b"") == giant
+    for number in (0, 1, 77, 199):
+        column = b"f:%04d" % number
+        part = decode_fragment(await table.fragment(place, b"giant", column) or b"")
+        assert [entry for entry in part if entry[0] == column] == [entry for entry in giant if entry[0] == column]
+        assert any(entry[2] == 2 for entry in part), "markers come along"
+        assert len(part) < 40
+    assert await all_rows(table) == [b"a", b"giant", b"z"]
+    source = TableSource(table)
+    chunks: list[Chunk] = []
+    while (chunk := await source.next()).rows:
+        chunks.append(chunk)
+    fragments = {row: fragment for chunk in chunks for row, fragment in zip(chunk.rows, chunk.fragments, strict=True)}
+    assert decode_fragment(fragments[b"giant"]) == giant
+    await table.verify()
+
+
+async def test_the_properties_say_what_is_in_the_file(storage):
+    rows = {b"a": fragment_of([SetCell(b"f:q", b"v", -5), SetCell(b"f:q", b"v", 9), DeleteRow()]), b"b": b"v"}
+    rows[b"a"] = fragment_of([DeleteRow(), SetCell(b"f:q", b"v", -5), SetCell(b"f:q", b"v", 9)])
+    table = await make_table(storage, 3, chunk_of(rows))
+    found = table.properties
+    assert (found.rows, found.cells, found.markers, found.broad_markers) == (2, 3, 1, 1)
+    assert (found.first_row, found.last_row) == (b"a", b"b")
+    assert (found.oldest_timestamp, found.newest_timestamp) == (-5, 9)
+    assert (found.first_sequence, found.last_sequence) == (30, 39)
+    assert found.bloom_entries == 2 + 3
+
+
+async def test_filters_are_partitioned_and_each_partition_is_asked_for_its_rows(storage):
+    rows = {b"%08d" % number: b"" for number in range(0, 60_000, 2)}
+    table = await make_table(storage, 1, chunk_of(rows), LocalityGroup(block_bytes=4096))
+    assert len(table.filters) == 4
+    assert all(table.locate(Lookup(b"%08d" % number, b"f:q")) >= 0 for number in range(0, 60_000, 502))
+    passed = sum(table.locate(Lookup(b"%08d" % number, b"f:q")) >= 0 for number in range(1, 60_000, 30))
+    assert passed < 60
+
+
+async def test_a_file_exists_under_its_name_only_when_it_is_whole(storage):
+    writer = await SSTableWriter.create(storage, "000001.sst", LocalityGroup())
+    writer.add(chunk_of(ROWS))
+    await writer.drain(all_of_it=True)
+    assert await storage.list() == ["000001.sst.new"]
+    with pytest.raises(NotFound):
+        await SSTable.open(storage, "000001.sst", 1, BlockCache(0))
+    await writer.finish(first_sequence=1, last_sequence=2)
+    assert await storage.list() == ["000001.sst"]
+
+
+async def test_a_cut_file_is_refused_at_every_length(storage, tmp_path):
+    await make_table(storage, 1, chunk_of({b"a": b"1", b"b": b"2"}))
+    whole = (tmp_path / "000001.sst").read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / "000002.sst").write_bytes(whole[:length])
+        with pytest.raises((IncompatibleFormat, Corrupted), match=r"000002\.sst"):
+            await SSTable.open(storage, "000002.sst", 2, BlockCache(0))
+
+
+async def test_a_flipped_bit_is_found_wherever_it_is(storage, tmp_path):
+    await make_table(storage, 1, chunk_of({b"a": b"1", b"b": b"2"}))
+    whole = (tmp_path / "000001.sst").read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        (tmp_path / "000002.sst").write_bytes(damaged)
+        with pytest.raises((IncompatibleFormat, Corrupted), match=r"000002\.sst"):
+            await (await SSTable.open(storage, "000002.sst", 2, BlockCache(0))).verify()
+
+
+async def test_a_foreign_file_and_one_of_a_later_version_are_told_apart(storage, tmp_path):
+    (tmp_path / "000001.sst").write_bytes(b"SQLite format 3\0" * 20)
+    with pytest.raises(IncompatibleFormat, match="not a whole SSTable"):
+        await SSTable.open(storage, "000001.sst", 1, BlockCache(0))
+    (tmp_path / "000002.sst").write_bytes(b"")
+    with pytest.raises(IncompatibleFormat, match="0 bytes"):
+        await SSTable.open(storage, "000002.sst", 2, BlockCache(0))
+    await make_table(storage, 3, chunk_of({b"a": b"1"}))
+    data = bytearray((tmp_path / "000003.sst").read_bytes())
+    footer = future_footer(bytes(data[-FOOTER_BYTES:]))
+    (tmp_path / "000003.sst").write_bytes(bytes(data[:-FOOTER_BYTES]) + footer)
+    with pytest.raises(IncompatibleFormat, match="version 2"):
+        await SSTable.open(storage, "000003.sst", 3, BlockCache(0))
+
+
+def future_footer(footer: bytes) -> bytes:
+    import crc32c
+
+    from tablet.sstable_format import FOOTER, MAGIC
+
+    *places, _, _, _ = FOOTER.unpack(footer)
+    fields = FOOTER.pack(*places, 2, 0, b"")[: -4 - len(MAGIC)]
+    return fields + crc32c.crc32c(fields).to_bytes(4, "little") + MAGIC
+
+
+def test_incompressible_blocks_are_stored_as_they_are():
+    body = bytes(range(256))
+    assert seal(body, "zstd")[:256] == body
+    assert len(seal(b"a" * 1000, "zstd")) < 100
+    assert unsealed_body(seal(b"a" * 1000, "lz4"), "x", 0) == b"a" * 1000
+
+
+def test_a_block_of_an_unknown_compression_is_refused():
+    import crc32c
+
+    stored = b"body" + bytes([9])
+    stored += crc32c.crc32c(stored).to_bytes(4, "little")
+    with pytest.raises(IncompatibleFormat, match="compression 9"):
+        unseal(stored, "file", 0)
+
+
+@pytest.mark.parametrize("length", range(0, 40, 3))
+def test_a_block_body_that_makes_no_sense_is_corrupted(length):
+    body = encode_block([b"aa", b"ab"], [b"1", b"2"], single_puts=False)
+    with pytest.raises(Corrupted):
+        Block(body[: min(length, len(body) - 1)], min(length, len(body) - 1), "file", 0)
+
+
+def test_a_block_keeps_the_common_beginning_of_its_rows_once():
+    rows = [b"com.example.www/page/%03d" % number for number in range(100)]
+    body = encode_block(rows, [b""] * 100, single_puts=False)
+    assert len(body) < 1300
+    block = Block(body, len(body), "x", 0)
+    for _ in range(5):
+        assert block.fragment(rows[42]) == b""
+        assert block.fragment(b"com.example.www/page/042x") is None
+        assert block.fragment(b"other") is None
+    assert block.chunk().rows == rows
