@@ -14,7 +14,8 @@ the highest sequence counts. All other checksums are in a *table* behind the slo
                  a death in between, each block is compared with both.
 
 A header also carries a checksum of the table entries that were written with it: after a power cut, a header that
-reached the disk before its entries is not believed, and the other slot counts.
+reached the disk before its entries is not believed, and the other slot counts. Where an unfinished overwrite has begun
+to replace those entries, its intent says what they were.
 
     0     slot of even sequences       512   slot of odd sequences
     1024  table: one u32 a block       behind the table, at a multiple of 512: the intent
@@ -126,11 +127,14 @@ def decode_metadata(raw: bytes, handle: int) -> Metadata:
     """What a metadata file says. Raises Corrupted if no slot can be believed."""
     headers = [found for found in (_decode_slot(raw, 0), _decode_slot(raw, SLOT_BYTES)) if found is not None]
     for header in sorted(headers, key=lambda found: -found.sequence):
-        if header.handle == handle and _entries_arrived(raw, header):
-            checksums = _table(raw, header.full_blocks)
+        if header.handle != handle or TABLE_OFFSET + 4 * header.full_blocks > max(len(raw), TABLE_OFFSET):
+            continue
+        intent = _decode_intent(raw, header)
+        checksums = _table_under(raw, header, intent)
+        if _entries_arrived(checksums, header):
             if header.length % BLOCK_BYTES:
                 checksums.append(header.tail_crc32c)
-            return Metadata(header, checksums, _decode_intent(raw, header))
+            return Metadata(header, checksums, intent)
     found = f"headers of chunks {[hex(header.handle) for header in headers]}" if headers else "no valid header"
     raise Corrupted(
         f"the metadata of chunk {handle:#x} has {found} in its {len(raw)} bytes, expected one of that chunk"
@@ -146,15 +150,23 @@ def _decode_slot(raw: bytes, offset: int) -> Header | None:
     return Header(*_SLOT.unpack_from(raw, offset)[1:])
 
 
-def _entries_arrived(raw: bytes, header: Header) -> bool:
-    if header.full_blocks and TABLE_OFFSET + 4 * header.full_blocks > len(raw):
-        return False
-    begin = TABLE_OFFSET + 4 * header.entries_first
-    return bool(crc32c.crc32c(raw[begin : begin + 4 * header.entries_count]) == header.entries_crc32c)
+def _entries_arrived(checksums: list[int], header: Header) -> bool:
+    """Whether the table has what was written along with the header."""
+    entries = checksums[header.entries_first : header.entries_first + header.entries_count]
+    return len(entries) == header.entries_count and bool(
+        crc32c.crc32c(encode_entries(entries)) == header.entries_crc32c
+    )
 
 
-def _table(raw: bytes, count: int) -> list[int]:
-    return list(struct.unpack_from(f"<{count}I", raw, TABLE_OFFSET)) if count else []
+def _table_under(raw: bytes, header: Header, intent: Intent | None) -> list[int]:
+    """The table that the header speaks of: an overwrite that did not come to its own header may have begun to replace
+    entries, and its intent knows what they were."""
+    count = header.full_blocks
+    table = list(struct.unpack_from(f"<{count}I", raw, TABLE_OFFSET)) if count else []
+    if intent is not None:
+        old = intent.old[: max(0, count - intent.first)]
+        table[intent.first : intent.first + len(old)] = old
+    return table
 
 
 def _decode_intent(raw: bytes, header: Header) -> Intent | None:
