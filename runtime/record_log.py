@@ -22,8 +22,8 @@ retried; both are skipped.
 (33, b'hello')
 
 Invariants: (1) frames stand in the file in sequence order; (2) `durable through` never exceeds the frame's own
-offset; (3) after a failed write the file is cut back to the last whole frame, before the next
-write, or the writer refuses further work.
+offset; (3) after a failed write the file is cut back to the last whole frame, at once, or the
+writer refuses further work.
 
 What we simplify. Damage to the very last durable frames, with no frame after them, looks like a torn tail. A master
 that replicates its log (GFS 5.1.1) would compare copies.
@@ -186,7 +186,12 @@ class LogWriter:
         frames = [encode_frame(payload, first + place, self.durable_through) for place, payload in enumerate(payloads)]
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         self._must_cut = True
-        await self._file.append(data)
+        try:
+            await self._file.append(data)
+        except TabletopError:
+            # At once: a crash now must not leave whole frames behind whose writers are told that nothing happened.
+            await self._cut_back()
+            raise
         self._must_cut = False
         self.next_sequence = first + len(frames)
         self.offset += len(data)
