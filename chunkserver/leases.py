@@ -9,7 +9,7 @@ sending of the heartbeat), on a clock of its own that runs at the same speed.
                        |^
                        +|  extend, grant again with the same version (new secondaries)
 
-Invariants: (1) serial numbers under one lease are consecutive from 1; (2) a lease is never used at or after `until`.
+Invariants: (1) serial numbers under one lease are consecutive from 1; (2) nothing is ordered at or after `until`.
 
 What we simplify. A clock that runs slower than the master's can keep a lease alive too long; the version numbers then
 still keep its mutations from the replicas of the next lease.
@@ -37,11 +37,16 @@ class Lease:
     version: int
     secondaries: tuple[Secondary, ...]
     until: float
-    duration: float
+    duration: float  # As granted; an extension does not change it.
     last_serial: int = 0
     mutated_at: float = field(default=float("-inf"))
-    in_flight: int = 0
+    undecided: dict[int, None] = field(default_factory=dict)  # Serials in flight, in rising order.
     is_revoked: bool = False
+
+    @property
+    def settled_through(self) -> int:
+        """Every serial up to this one has been applied everywhere, or has failed and will not come again."""
+        return next(iter(self.undecided), self.last_serial + 1) - 1
 
 
 class LeaseTable:
@@ -116,10 +121,15 @@ class LeaseTable:
         return lease
 
     def next_serial(self, lease: Lease, now: float) -> int:
-        """The place of the next mutation."""
+        """The place of the next mutation, which is in flight until `decided`."""
         lease.last_serial += 1
+        lease.undecided[lease.last_serial] = None
         lease.mutated_at = now
         return lease.last_serial
+
+    def decided(self, lease: Lease, serial: int) -> None:
+        """The mutation has been applied everywhere, or has failed."""
+        del lease.undecided[serial]
 
     def to_extend(self, now: float, heartbeat_seconds: float) -> list[Lease]:
         """Leases that are being used and have no more than half of their term left (GFS 3.1: "typically receive
@@ -130,12 +140,12 @@ class LeaseTable:
             if not lease.is_revoked
             and now < lease.until
             and lease.until - now <= max(lease.duration / 2, 2 * heartbeat_seconds)
-            and (lease.in_flight or now - lease.mutated_at <= max(lease.duration / 4, 2 * heartbeat_seconds))
+            and (lease.undecided or now - lease.mutated_at <= max(lease.duration / 4, 2 * heartbeat_seconds))
         ]
 
     def drop_expired(self, now: float, keep_seconds: float) -> list[Lease]:
         """Forget leases that ended so long ago that nothing under them can be in flight; returns them."""
-        old = [lease for lease in self._leases.values() if now - lease.until > keep_seconds and not lease.in_flight]
+        old = [lease for lease in self._leases.values() if now - lease.until > keep_seconds and not lease.undecided]
         for lease in old:
             del self._leases[lease.handle]
         return old
@@ -143,4 +153,5 @@ class LeaseTable:
     def check_invariants(self) -> None:
         """Raise AssertionError if a lease is filed wrongly."""
         for handle, lease in self._leases.items():
-            assert lease.handle == handle and lease.last_serial >= 0 and lease.in_flight >= 0
+            assert lease.handle == handle
+            assert all(0 < serial <= lease.last_serial for serial in lease.undecided)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from runtime.wire.chunkserver_pb2_grpc import ChunkserverAsyncStub
 
 _MOST_QUEUES = 16_384
+_MOST_REMEMBERED = 256
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class Mutations:
         self._leases = leases
         self._queues: OrderedDict[int, _Queue] = OrderedDict()
         self._idle: dict[int, asyncio.Event] = {}
+        self._recent: OrderedDict[DataKey, asyncio.Task[WriteReply | TabletopError]] = OrderedDict()
         self._stubs: dict[str, ChunkserverAsyncStub] = {}
 
     # The primary
@@ -99,30 +101,42 @@ class Mutations:
             await self._store.check_space(mutation.offset + mutation.length - state.length)
         now = self._world.clock.now()
         lease = self._leases.current(handle, version=request.version, now=now)
-        data = self._pin(mutation)
-        serial = self._leases.next_serial(lease, now)
-        lease.in_flight += 1
-        outcome = await asyncio.shield(
-            self._world.spawn(self._replicate(lease, serial, mutation, data), f"mutation {serial} of {handle:#x}")
-        )
+        key = _name(mutation)
+        task = self._recent.get(key) if key is not None else None
+        if task is None:
+            data = self._pin(mutation)
+            serial = self._leases.next_serial(lease, now)
+            task = self._world.spawn(
+                self._replicate(lease, serial, mutation, data), f"mutation {serial} of {handle:#x}"
+            )
+            self._remember(key, task)
+        outcome = await asyncio.shield(task)
         if isinstance(outcome, TabletopError):
             raise outcome
-        return WriteReply(length=outcome, serial=serial)
+        return outcome
 
     async def until_settled(self, lease: Lease) -> None:
         """Return when no mutation under the lease is in flight."""
-        while lease.in_flight:
+        while lease.undecided:
             await self._idle.setdefault(lease.handle, asyncio.Event()).wait()
 
-    async def _replicate(self, lease: Lease, serial: int, mutation: Mutation, data: memoryview) -> int | TabletopError:
-        """Steps 4 to 6: the chunk's length afterwards, or why the mutation failed."""
+    async def _replicate(
+        self, lease: Lease, serial: int, mutation: Mutation, data: memoryview
+    ) -> WriteReply | TabletopError:
+        """Steps 4 to 6: the answer, or why the mutation failed."""
         handle, used = lease.handle, False
         try:
-            request = ApplyRequest(handle=handle, version=lease.version, serial=serial, mutation=mutation)
+            request = ApplyRequest(
+                handle=handle,
+                version=lease.version,
+                serial=serial,
+                mutation=mutation,
+                settled_through=lease.settled_through,
+            )
             secondaries = lease.secondaries
             theirs, ours = await asyncio.gather(
                 asyncio.gather(*(self._forward(secondary, request) for secondary in secondaries)),
-                self._apply_in_order(handle, lease.version, serial, mutation, data),
+                self._apply_in_order(handle, lease.version, serial, mutation, data, settled_through=0),
             )
             names = [secondary.server for secondary in secondaries]
             failed = [(name, error) for name, error in zip(names, theirs, strict=True) if error is not None]
@@ -130,12 +144,12 @@ class Mutations:
                 failed.insert(0, (self._world.node, ours))
             elif not failed:
                 used = True
-                return ours
+                return WriteReply(length=ours, serial=serial)
             return self._failure(lease, serial, mutation, failed)
         finally:
             self._unpin(mutation, used=used)
-            lease.in_flight -= 1
-            if not lease.in_flight and handle in self._idle:
+            self._leases.decided(lease, serial)
+            if not lease.undecided and handle in self._idle:
                 self._idle.pop(handle).set()
 
     async def _forward(self, secondary: Secondary, request: ApplyRequest) -> TabletopError | None:
@@ -161,6 +175,13 @@ class Mutations:
             f"mutation {serial} of chunk {lease.handle:#x} was not applied by {', '.join(name for name, _ in failed)} "
             f"({reason}); write it again"
         )
+
+    def _remember(self, key: DataKey | None, task: "asyncio.Task[WriteReply | TabletopError]") -> None:
+        """A duplicate of the request, made by the network, gets the answer of the first."""
+        if key is not None:
+            self._recent[key] = task
+            if len(self._recent) > _MOST_REMEMBERED:
+                self._recent.popitem(last=False)
 
     # Every replica
 
@@ -192,18 +213,27 @@ class Mutations:
             data = self._pin(mutation)
         except TabletopError as error:
             data = error
-        outcome = await self._apply_in_order(request.handle, request.version, request.serial, mutation, data)
+        outcome = await self._apply_in_order(
+            request.handle, request.version, request.serial, mutation, data, settled_through=request.settled_through
+        )
         if not isinstance(data, TabletopError):
             self._unpin(mutation, used=not isinstance(outcome, TabletopError))
         return outcome
 
     async def _apply_in_order(
-        self, handle: int, version: int, serial: int, mutation: Mutation, data: memoryview | TabletopError
+        self,
+        handle: int,
+        version: int,
+        serial: int,
+        mutation: Mutation,
+        data: memoryview | TabletopError,
+        *,
+        settled_through: int,
     ) -> int | TabletopError:
         """Apply when it is this serial's turn; returns the chunk's length, or why it was not applied."""
         try:
             queue = self._queue(handle, version)
-            repeated = await self._take_turn(queue, handle, serial, mutation)
+            repeated = await self._take_turn(queue, handle, serial, mutation, settled_through)
             if repeated is not None:
                 return repeated.chunk_length
         except TabletopError as error:
@@ -224,7 +254,9 @@ class Mutations:
             queue.wake()
         return length
 
-    async def _take_turn(self, queue: _Queue, handle: int, serial: int, mutation: Mutation) -> Applied | None:
+    async def _take_turn(
+        self, queue: _Queue, handle: int, serial: int, mutation: Mutation, settled_through: int
+    ) -> Applied | None:
         """Return when this serial may be applied, and let nobody else apply until it is over.
 
         Returns what happened the first time if it was applied before. Raises StaleVersion, Conflict.
@@ -234,6 +266,8 @@ class Mutations:
         while True:
             if queue.is_over:
                 raise StaleVersion(f"chunk {handle:#x} went on from version {order.version}; ask the master again")
+            if not queue.running and order.last < min(settled_through, serial - 1):
+                self._go_past(queue, min(settled_through, serial - 1))
             turn = order.judge(serial)
             if turn is Turn.LATE:
                 repeated = order.repeated(
@@ -245,14 +279,18 @@ class Mutations:
                     )
                 return repeated
             if not queue.running and turn is Turn.WAIT and self._world.clock.now() >= may_wait_until:
-                self.counters["mutations_skipped"] += 1
-                order.went_past(order.last + 1)
-                queue.wake()
+                self._go_past(queue, order.last + 1)
                 continue
             if not queue.running and turn is Turn.NOW:
                 queue.running = True
                 return None
             await self._wait_for_change(queue, may_wait_until)
+
+    def _go_past(self, queue: _Queue, serial: int) -> None:
+        """Give up waiting for everything up to this serial that has not come."""
+        self.counters["mutations_skipped"] += serial - queue.order.last
+        queue.order.went_past(serial)
+        queue.wake()
 
     async def _wait_for_change(self, queue: _Queue, until: float) -> None:
         seconds = until - self._world.clock.now()
@@ -324,6 +362,13 @@ class Mutations:
         if address not in self._stubs:
             self._stubs[address] = ChunkserverStub(self._world.network.channel(address))
         return self._stubs[address]
+
+
+def _name(mutation: Mutation) -> DataKey | None:
+    """What a mutation's data is called: no two tries of a client have the same name."""
+    if mutation.WhichOneof("data") == "pushed":
+        return _key(mutation)
+    return (mutation.inline_id.client, mutation.inline_id.number) if mutation.HasField("inline_id") else None
 
 
 def _key(mutation: Mutation) -> DataKey:
