@@ -189,8 +189,13 @@ class Client:
 
     async def read_file(self, path: str) -> bytes:
         """A whole file, in memory. Raises NotFound, IsADirectory, Unavailable, Corrupted."""
-        async with await self.open(path, "rb") as file:
-            return await file.read()
+        parts: list[bytes] = []
+
+        async def keep(piece: memoryview) -> None:
+            parts.append(bytes(piece))
+
+        await self.read_file_into(path, keep)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_file_into(self, path: str, sink: Sink) -> int:
         """Hand a whole file to `sink`, piece by piece in order; returns the bytes. Memory is bounded.
@@ -198,7 +203,7 @@ class Client:
         Each piece may be used until `sink` returns, while the next ones are already under way. Raises as `read_file`.
         """
         facts = facts_of(self._must_be_file(await self._reader.open(path)))
-        stream = PieceStream(self._reader, self.settings, path, 0, facts.end, facts.chunk_bytes)
+        stream = PieceStream(self._reader, self.settings, path, 0, facts)
         try:
             while piece := await stream.next():
                 await sink(piece)

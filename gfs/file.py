@@ -21,11 +21,12 @@ from typing import Literal
 
 from gfs.read_ahead import ReadAhead
 from gfs.reading import ChunkReader
-from gfs.settings import ClientSettings
+from gfs.settings import MEBIBYTE, ClientSettings
 from gfs.write_behind import Source, WriteBehind
 from runtime.errors import InvalidRequest
 from runtime.world import Buffer
 
+_LARGE_BUFFER_BYTES = 16 * MEBIBYTE
 FileMode = Literal["rb", "wb", "xb", "ab", "r+b"]
 
 
@@ -123,10 +124,10 @@ class File:
         if count >= 0:
             target = memoryview(bytearray(await self._useful(self._position, count)))
             return bytes(target[: await self.readinto(target)])
-        parts: list[bytes] = []
-        while part := await self.read(1 << 62):
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        await self._before_reading()
+        content = await self._ahead.read_to_end(self._position)
+        self._position += len(content)
+        return content
 
     async def readinto(self, target: memoryview) -> int:
         """Fill `target` from the position; returns the bytes read, fewer only at the end of the file."""
@@ -218,12 +219,11 @@ class File:
             await self._behind.flush()
 
     async def _useful(self, position: int, count: int) -> int:
-        """How large a buffer to make for `count` bytes: no larger than what the file can have, if that is large."""
-        if count <= self._settings.read_piece_bytes:
+        """How large a buffer to make for `count` bytes: if that is very large, no larger than the file needs."""
+        if count <= _LARGE_BUFFER_BYTES:
             return count
         await self._before_reading()
-        expected = (await self._reader.facts(self.stored_path)).end - position
-        return min(count, max(expected, self._settings.read_piece_bytes))
+        return min(count, max(await self._measure(self.stored_path) - position, _LARGE_BUFFER_BYTES))
 
     def _checked(self, offset: int) -> int:
         if offset < 0:

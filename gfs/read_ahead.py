@@ -5,7 +5,9 @@ then on the next pieces are under way while the caller deals with this one. A re
 """
 
 from gfs.reading import ChunkReader, PieceStream
-from gfs.settings import ClientSettings
+from gfs.settings import KIBIBYTE, ClientSettings
+
+_TAIL_BYTES = 64 * KIBIBYTE
 
 
 class ReadAhead:
@@ -33,6 +35,27 @@ class ReadAhead:
         self._last_end = position + done
         return done
 
+    async def read_to_end(self, position: int) -> bytes:
+        """All bytes from `position` on."""
+        await self.drop()
+        parts: list[bytes] = []
+        while True:
+            facts = await self._reader.facts(self._path)
+            stream = PieceStream(self._reader, self._settings, self._path, position, facts)
+            try:
+                while piece := await stream.next():
+                    parts.append(bytes(piece))
+            finally:
+                await stream.close()
+            position = stream.position
+            # The stream ended where the master's answer, which may be old, says that the file ends. Does it?
+            tail = memoryview(bytearray(0 if stream.found_end else _TAIL_BYTES))
+            got = await self._reader.read_at(self._path, position, tail)
+            if got == 0:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.append(bytes(tail[:got]))
+            position += got
+
     async def drop(self) -> None:
         """Give up what was read ahead."""
         self._rest = memoryview(b"")
@@ -43,7 +66,7 @@ class ReadAhead:
     async def _begin(self, position: int) -> None:
         facts = await self._reader.facts(self._path)
         if position < facts.end:
-            self._stream = PieceStream(self._reader, self._settings, self._path, position, facts.end, facts.chunk_bytes)
+            self._stream = PieceStream(self._reader, self._settings, self._path, position, facts)
 
     async def _from_stream(self, target: memoryview) -> int:
         done = 0

@@ -29,7 +29,7 @@ from gfs.location_cache import FileFacts, LocationCache, facts_of
 from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
 from gfs.pieces import Piece, cut, piece_at
-from gfs.settings import ClientSettings
+from gfs.settings import KIBIBYTE, ClientSettings
 from runtime.errors import Corrupted, DiskFailure, InvalidRequest, TabletopError, TimedOut, Unauthenticated, Unavailable
 from runtime.events import because
 from runtime.wire.bulk_pb2 import ReadRequest
@@ -42,6 +42,7 @@ _HOPELESS = (InvalidRequest, Unauthenticated)
 # Waiting cannot help against these: what is on disk is damaged on every replica.
 _LASTING = (Corrupted, DiskFailure)
 _ROUNDS_OF_LASTING_DAMAGE = 3
+_PROBE_BYTES = 64 * KIBIBYTE
 
 
 class Replicas:
@@ -118,9 +119,7 @@ class ChunkReader:
         """
         if len(target) <= self._settings.read_piece_bytes:
             return await self._read_pieces_in_turn(path, position, target)
-        facts = await self.facts(path)
-        expected_end = min(position + len(target), facts.end)
-        stream = PieceStream(self, self._settings, path, position, expected_end, facts.chunk_bytes, target=target)
+        stream = PieceStream(self, self._settings, path, position, await self.facts(path), target=target)
         done = 0
         try:
             while piece := await stream.next():
@@ -208,9 +207,11 @@ class ChunkReader:
 
 
 class PieceStream:
-    """The bytes of a file from `position` to `end`, piece by piece, a window of them under way at once.
+    """The bytes of a file from `position` to its end, piece by piece, a window of them under way at once.
 
-    Without a `target`, pieces come in buffers that are used again; with one, they are read to their places in it.
+    Without a `target`, pieces come in buffers that are used again; with one, they are read to their places in it, as
+    many as it holds. While it is not known where the last chunk ends, it begins with one small piece: most files are
+    small, and asking for the whole window would be asking for nothing.
     """
 
     def __init__(
@@ -219,17 +220,18 @@ class PieceStream:
         settings: ClientSettings,
         path: str,
         position: int,
-        end: int,
-        chunk_bytes: int,
+        facts: FileFacts,
         *,
         target: memoryview | None = None,
     ) -> None:
         self.position = position  # Of the next byte to be handed out.
+        self.found_end = False  # A replica has said that the file ends here.
         self._reader = reader
         self._path = path
         self._asked = position
-        self._end = end
-        self._chunk_bytes = chunk_bytes
+        self._end = facts.end if target is None else min(facts.end, position + len(target))
+        self._chunk_bytes = facts.chunk_bytes
+        self._is_probing = facts.length is None and target is None
         self._piece_bytes = settings.read_piece_bytes
         self._window = settings.read_window
         self._target, self._target_begin = target, position
@@ -242,17 +244,19 @@ class PieceStream:
         if self._handed_out is not None:
             self._spare.append(self._handed_out)
             self._handed_out = None
-        while len(self._under_way) < self._window and self._asked < self._end:
+        while len(self._under_way) < (1 if self._is_probing else self._window) and self._asked < self._end:
             self._ask()
         if not self._under_way:
             return memoryview(b"")
         piece, buffer, task = self._under_way[0]
         got = await task
         self._under_way.popleft()
+        self._is_probing = False
         if self._target is None:
             self._handed_out = buffer
         if got < piece.length:  # The file ends here; what was asked for beyond is of no use.
             self._end = self._asked = piece.position + got
+            self.found_end = True
             await self.close()
         self.position += got
         return buffer[:got]
@@ -266,21 +270,23 @@ class PieceStream:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ask(self) -> None:
-        piece = piece_at(
-            self._asked, self._end - self._asked, chunk_bytes=self._chunk_bytes, piece_bytes=self._piece_bytes
-        )
-        buffer = self._buffer_for(piece)
+        left = self._end - self._asked
+        piece_bytes = min(_PROBE_BYTES, self._piece_bytes) if self._is_probing else self._piece_bytes
+        piece = piece_at(self._asked, left, chunk_bytes=self._chunk_bytes, piece_bytes=piece_bytes)
+        buffer = self._buffer_for(piece, left)
         work = self._reader.read_piece(self._path, piece, buffer[: piece.length])
         self._under_way.append((piece, buffer, asyncio.create_task(work, name=f"read {self._path} {piece.position}")))
         self._asked = piece.end
 
-    def _buffer_for(self, piece: Piece) -> memoryview:
+    def _buffer_for(self, piece: Piece, left: int) -> memoryview:
         if self._target is not None:
             begin = piece.position - self._target_begin
             return self._target[begin : begin + piece.length]
-        if self._spare and len(self._spare[-1]) >= piece.length:
-            return self._spare.pop()
-        return memoryview(bytearray(min(self._piece_bytes, self._end - piece.position)))
+        while self._spare:
+            spare = self._spare.pop()
+            if len(spare) >= piece.length:
+                return spare
+        return memoryview(bytearray(piece.length if self._is_probing else min(self._piece_bytes, left)))
 
 
 def _unreadable(path: str, chunk: ChunkLocations, failures: Sequence[tuple[str, TabletopError]]) -> TabletopError:
