@@ -104,6 +104,7 @@ class Heartbeats:
             timeout=max(self._settings.call_seconds, 10.0),
         )
         self._is_registered = True
+        self._unreported.update(self._damage)  # A master that has restarted knows nothing of damage found before.
         self._heartbeat_seconds = reply.heartbeat_seconds or self._heartbeat_seconds
         self.chunk_bytes = reply.chunk_bytes or self.chunk_bytes
         self.counters["registrations"] += 1

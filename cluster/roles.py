@@ -3,7 +3,6 @@
 from typing import Any, Protocol
 
 from chunkserver.server import ChunkserverServer
-
 from chunkserver.settings import ChunkserverSettings
 from cluster.settings import ClusterSettings
 from master.server import MasterServer
@@ -19,6 +18,12 @@ CHUNKSERVER_ROLE = "chunkserver"
 # given up, and what it held is copied from elsewhere.
 SUSPECT_AFTER_HEARTBEATS = 2.5
 DEAD_AFTER_HEARTBEATS = 5.0
+
+# Also unstated. A copy of a chunk from a desk's lessons takes a few milliseconds, so that a master which looked only
+# twice a second for the next one to make would be the slowest part of a recovery.
+REPAIRS_PER_HEARTBEAT = 10
+CLONES_AT_ONCE = 16
+CLONES_PER_SERVER = 4
 
 
 class Server(Protocol):
@@ -61,6 +66,9 @@ def node_settings(
             heartbeat_seconds=settings.heartbeat_seconds,
             suspect_after_seconds=SUSPECT_AFTER_HEARTBEATS * settings.heartbeat_seconds,
             dead_after_seconds=DEAD_AFTER_HEARTBEATS * settings.heartbeat_seconds,
+            repair_seconds=settings.heartbeat_seconds / REPAIRS_PER_HEARTBEAT,
+            clones_at_once=CLONES_AT_ONCE,
+            clones_per_server=CLONES_PER_SERVER,
         ).to_dict()
     host = address.rpartition(":")[0]
     return ChunkserverSettings(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
@@ -29,6 +30,7 @@ from tabletop.story import Story
 
 IGNORED = ("__pycache__", "site-packages", "dist-packages")
 LONG_FILE_CHUNKS = 6
+LINE_WIDTH = 110
 LEAST_LONG_FILE_BYTES = 64 * 1024
 
 
@@ -69,23 +71,24 @@ class TerminalNarrator:
         """A rule across the screen, with the time since the start."""
         self._chapters += 1
         output.print()
-        output.print(Rule(f"[bold cyan]{self._chapters}. {title}[/]  [dim]{self.clock()}[/]", align="left"))
+        rule = Rule(f"[bold cyan]{self._chapters}. {title}[/]  [dim]{self.clock()}[/]", align="left")
+        output.print(rule, width=min(output.width, LINE_WIDTH))
 
     def say(self, text: str) -> None:
         """A paragraph."""
-        output.print(text, markup=False, soft_wrap=False)
+        output.print(text, markup=False, soft_wrap=False, width=min(output.width, LINE_WIDTH))
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
         """A table, with the handles in colour."""
         table = Table(*columns, border_style="dim", header_style="bold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         output.print(table)
 
     def check(self, claim: str, held: bool) -> None:
         """A green or a red line."""
         mark = "[bold green]✔ yes[/]" if held else "[bold red]✘ NO[/]"
-        output.print(f"{mark}  {claim}")
+        output.print(f"{mark}  {escape(claim)}")
 
     def progress(self, verb: str, total_bytes: int, files: int) -> AbstractContextManager[Meter]:
         """A bar, or lines."""
