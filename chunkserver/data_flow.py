@@ -15,8 +15,10 @@ takes the data.
 A read is answered only after each block that it touches has been compared with its checksum; the answer carries
 checksums of what is sent, so that the reader can check the way as well. After an error the connection stays usable.
 
-Invariant: frames are always read to the last one, wanted or not, so that both sides agree where the next request
-begins.
+Invariants:
+1. Frames are always read to the last one, wanted or not, so that both sides agree where the next request begins.
+2. Nothing stands still for ever: a server that is paused keeps its connections. Who has more of the chain behind
+   itself waits longer, so that it is the neighbour of the one that stands still who gives up first, and names it.
 
 What we simplify. A frame is received as a whole before it is forwarded: at most 256 KiB stay behind at each hop.
 """
@@ -46,6 +48,7 @@ from runtime.world import ByteStream, World
 
 _ROOM_SECONDS = 4.0  # how long a push waits for room in the buffer
 _ROOM_POLL_SECONDS = 0.05
+_PATIENCE_WITH_SENDERS = 3  # times the time limit of one hop
 
 
 class DataFlow:
@@ -162,7 +165,7 @@ class DataFlow:
             return PushReply(stored=[self._world.node]) if wrong is None else self._failed(self._world.node, wrong)
         following = request.chain[0]
         async with AsyncExitStack() as stack:
-            onward = _Onward(following)
+            onward = _Onward(following, self._settings.stall_seconds * len(request.chain))
             try:
                 rest = PushRequest(
                     data=request.data, length=request.length, chain=request.chain[1:], cause=request.cause
@@ -188,11 +191,8 @@ class DataFlow:
         position = 0
         wrong: TabletopError | None = None
         while position < len(target):
-            length, checksum = FRAME.unpack(await stream.read_exactly(FRAME.size))
-            if not 0 < length <= min(FRAME_BYTES, len(target) - position):
-                raise Unavailable(f"{stream.peer} sent a frame of {length} bytes, which does not fit")
-            frame = target[position : position + length]
-            await stream.read_into(frame)
+            frame, checksum = await self._receive_frame(stream, target[position:])
+            length = len(frame)
             position += length
             actual = crc32c.crc32c(frame)
             if actual != checksum and wrong is None:
@@ -204,19 +204,33 @@ class DataFlow:
                 await onward.forward(length, checksum, frame)
         return wrong
 
+    async def _receive_frame(self, stream: ByteStream, target: memoryview) -> tuple[memoryview, int]:
+        """The next frame, at the beginning of `target`, and its checksum. Raises Unavailable."""
+        seconds = _PATIENCE_WITH_SENDERS * self._settings.stall_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                length, checksum = FRAME.unpack(await stream.read_exactly(FRAME.size))
+                if not 0 < length <= min(FRAME_BYTES, len(target)):
+                    raise Unavailable(f"{stream.peer} sent a frame of {length} bytes, which does not fit")
+                await stream.read_into(target[:length])
+        except TimeoutError:
+            stream.abort()
+            raise Unavailable(f"{stream.peer} sent nothing for {seconds:g} seconds in the middle of a push") from None
+        return target[:length], checksum
+
     async def _answer_from(self, onward: "_Onward") -> PushReply:
         """What the rest of the chain says."""
         link = onward.link
         if onward.error is None and link is not None:
             try:
-                async with asyncio.timeout(self._settings.stall_seconds):
+                async with asyncio.timeout(onward.stall_seconds):
                     reply = await read_header(link.stream, PushReply)
                 link.is_clean = True
                 return reply
             except (EOFError, TabletopError) as error:
                 onward.error = Unavailable(f"it ended the transfer: {error}")
             except TimeoutError:
-                onward.error = TimedOut(f"it gave no answer within {self._settings.stall_seconds:g} seconds")
+                onward.error = TimedOut(f"it gave no answer within {onward.stall_seconds:g} seconds")
         return self._failed(onward.server.server, onward.error or Unavailable("it cannot be reached"))
 
     def _failed(self, server: str, error: TabletopError) -> PushReply:
@@ -243,8 +257,9 @@ class DataFlow:
 class _Onward:
     """The way to the next server of the chain, while it lasts."""
 
-    def __init__(self, server: Location) -> None:
+    def __init__(self, server: Location, stall_seconds: float) -> None:
         self.server = server
+        self.stall_seconds = stall_seconds
         self.link: Link | None = None
         self.error: TabletopError | None = None
 
@@ -253,10 +268,13 @@ class _Onward:
         if self.link is None or self.error is not None:
             return
         try:
-            await self.link.stream.write(FRAME.pack(length, checksum))
-            await self.link.stream.write(frame)
+            async with asyncio.timeout(self.stall_seconds):
+                await self.link.stream.write(FRAME.pack(length, checksum))
+                await self.link.stream.write(frame)
         except Unavailable as error:
             self.error = error
+        except TimeoutError:
+            self.error = TimedOut(f"it took nothing for {self.stall_seconds:g} seconds")
 
 
 async def _skip_frames(stream: ByteStream, length: int) -> None:

@@ -41,8 +41,9 @@ class ChunkserverSettings:
     # Pushed data that waits for its mutation (GFS 3.1 step 3), and how long it may wait.
     push_buffer_bytes: int = 48 * MEBIBYTE
     push_age_seconds: float = 60.0
-    # How long a transfer may stand still before it is given up.
-    stall_seconds: float = 10.0
+    # How long a transfer may stand still at the last hop before it is given up. Twice that, at the first server of a
+    # chain of three, is less than a client waits: so it learns who stood still.
+    stall_seconds: float = 4.0
 
     # As secondary: how long a mutation waits for the ones before it. As primary: how long a secondary may take, with
     # repetitions; less than a client waits for its write.

@@ -1,12 +1,23 @@
 """What the chunkserver's tests share: worlds on a folder, a disk that dies at a chosen moment, and a fake master."""
 
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import crc32c
+
+from chunkserver.chunk_store import data_path
+from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
+from runtime.bulk import FRAME, FRAME_BYTES, encode_header, hello, read_header
 from runtime.real.disk import RealDisk, RealFile
 from runtime.real.world import RealWorld
+from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire import master_pb2
+from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
+from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
+from runtime.wire.common_pb2 import Location
 from runtime.wire.master_pb2_grpc import ChunkserverRegistryServicer, add_ChunkserverRegistryServicer_to_server
 
 TOKEN = "secret"
@@ -149,3 +160,134 @@ class FakeMaster(ChunkserverRegistryServicer):
     async def ReportCorruption(self, request: Any, context: Any) -> Any:
         self.reports.append(request)
         return master_pb2.CorruptionReply()
+
+
+class Desk:
+    """A fake master and real chunkservers on the loopback; `client` is the world of whoever asks them."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.folder = folder
+        self.changes = changes
+        self.worlds: dict[str, RealWorld] = {}
+        self.servers: dict[str, ChunkserverServer] = {}
+        self._client_id = 77
+        self._pushes = 0
+
+    async def __aenter__(self) -> "Desk":
+        self.client = new_world(self.folder / "client", "client")
+        self.master = FakeMaster(new_world(self.folder / "master", "master"))
+        await self.master.start()
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        for name in list(self.servers):
+            await self.stop(name)
+        await self.master.rpc.stop(0)
+        await self.master.world.close()
+        await self.client.close()
+
+    async def start(self, *names: str, **changes: Any) -> None:
+        """Start servers on their folders; returns when the master knows them."""
+        for name in names:
+            world = self.worlds[name] = new_world(self.folder / name, name)
+            values = {"master_address": self.master.rpc.address, **self.changes, **changes}
+            server = self.servers[name] = ChunkserverServer(world, settings(**values))
+            await server.start()
+            await until(lambda name=name: any(one.location.server == name for one in self.master.registrations))
+
+    async def stop(self, name: str) -> None:
+        await self.servers.pop(name).stop()
+        await self.worlds.pop(name).close()
+
+    def location(self, name: str) -> Location:
+        server = self.servers[name]
+        return Location(server=name, control_address=server.control_address, bulk_address=server.bulk_address)
+
+    def stub(self, name: str) -> Any:
+        return ChunkserverStub(self.client.network.channel(self.servers[name].control_address))
+
+    async def advance(self, name: str, handle: int, before: int, after: int, **lease: Any) -> Any:
+        item = wire.Advance(handle=handle, from_version=before, to_version=after, **lease)
+        reply = await self.stub(name).AdvanceChunks(wire.AdvanceChunksRequest(items=[item]), timeout=5)
+        return reply.results[0]
+
+    async def grant(self, handle: int, *names: str, before: int = 0, after: int = 1, seconds: float = 60.0) -> None:
+        """A new version on all, and the lease to the first."""
+        others = [self.location(name) for name in names[1:]]
+        for name in names[1:]:
+            assert (await self.advance(name, handle, before, after)).done
+        milliseconds = int(seconds * 1000)
+        result = await self.advance(
+            names[0], handle, before, after, lease_milliseconds=milliseconds, secondaries=others
+        )
+        assert result.done
+
+    async def write(self, name: str, handle: int, offset: int, data: bytes, version: int = 1) -> Any:
+        """Inline: the data rides along."""
+        mutation = wire.Mutation(offset=offset, length=len(data), inline=data, crc32c=crc32c.crc32c(data))
+        request = wire.WriteRequest(handle=handle, version=version, mutation=mutation)
+        return await self.stub(name).Write(request, timeout=20)
+
+    async def write_pushed(self, name: str, handle: int, offset: int, data: bytes, pushed: Any) -> Any:
+        mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=crc32c.crc32c(data))
+        request = wire.WriteRequest(handle=handle, version=1, mutation=mutation)
+        return await self.stub(name).Write(request, timeout=20)
+
+    async def bulk(self, name: str, greeting: bytes | None = None) -> Any:
+        stream = await self.client.network.connect(self.servers[name].bulk_address)
+        await stream.write(hello(self.client) if greeting is None else greeting)
+        return stream
+
+    async def push(self, data: bytes, *names: str, damaged: bool = False) -> tuple[Any, Any]:
+        """Push along the chain; returns the data's id and the answer."""
+        self._pushes += 1
+        pushed = wire.DataId(client=self._client_id, number=self._pushes)
+        stream = await self.bulk(names[0])
+        try:
+            await stream.write(push_header(pushed, len(data), [self.location(name) for name in names[1:]]))
+            await stream.write(frames(data, damaged=damaged))
+            return pushed, await read_header(stream, PushReply)
+        finally:
+            stream.abort()
+
+    async def read(self, name: str, handle: int, offset: int, length: int, version: int = 1) -> tuple[Any, bytes]:
+        stream = await self.bulk(name)
+        try:
+            await stream.write(read_request(handle, offset, length, version))
+            reply = await read_header(stream, ReadReply)
+            return reply, await stream.read_exactly(reply.length) if reply.length else b""
+        finally:
+            stream.abort()
+
+    def flip(self, name: str, handle: int, position: int) -> None:
+        """Let one stored byte rot."""
+        path = self.folder / name / data_path(handle)
+        content = bytearray(path.read_bytes())
+        content[position] ^= 0xFF
+        path.write_bytes(content)
+
+    def stored(self, name: str, handle: int) -> bytes:
+        return (self.folder / name / data_path(handle)).read_bytes()
+
+
+def push_header(pushed: Any, length: int, chain: Sequence[Location]) -> bytes:
+    return encode_header(BulkRequest(push=PushRequest(data=pushed, length=length, chain=chain)))
+
+
+def read_request(handle: int, offset: int, length: int, version: int = 1) -> bytes:
+    return encode_header(BulkRequest(read=ReadRequest(handle=handle, version=version, offset=offset, length=length)))
+
+
+def frames(data: bytes, *, damaged: bool = False) -> bytes:
+    parts = []
+    for begin in range(0, len(data), FRAME_BYTES):
+        part = data[begin : begin + FRAME_BYTES]
+        parts += [FRAME.pack(len(part), crc32c.crc32c(part) ^ damaged), part]
+    return b"".join(parts)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it is true; TimeoutError after a while."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - conditions are plain facts about other nodes
+            await asyncio.sleep(0.005)
