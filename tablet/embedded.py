@@ -54,8 +54,8 @@ class EmbeddedTablet:
         self.folder = str(disk.root)
         self.events: deque[Record] = deque(maxlen=_EVENTS_KEPT)
         storage = DiskStorage(disk)
-        self._world = _InlineWorld(_Recent(self.events))
-        self._engine: Engine = _run(Engine.open(storage, self._world, options, inline=True))
+        self._world = InlineWorld(RecentEvents(self.events))
+        self._engine: Engine = run_inline(Engine.open(storage, self._world, options, inline=True))
         self._jobs: dict[str, Coroutine[Any, Any, bool]] = {}
         self._credit = 0
         self._held_back = False
@@ -82,20 +82,20 @@ class EmbeddedTablet:
 
     def create_family(self, name: str, rule: GarbageRule | None = None, *, group: str = "default") -> None:
         """Create a column family. Raises AlreadyExists, NotFound for the group, InvalidRequest."""
-        _run(self._engine.create_family(name, rule, group=group))
+        run_inline(self._engine.create_family(name, rule, group=group))
 
     def set_garbage_rule(self, name: str, rule: GarbageRule | None) -> None:
         """Give a family another version policy. Raises NotFound."""
-        _run(self._engine.set_garbage_rule(name, rule))
+        run_inline(self._engine.set_garbage_rule(name, rule))
 
     def drop_family(self, name: str) -> None:
         """Remove a family and all its cells, by a major compaction. Raises NotFound."""
         self._finish_jobs()
-        _run(self._engine.drop_family(name))
+        run_inline(self._engine.drop_family(name))
 
     def set_locality_group(self, group: LocalityGroup) -> None:
         """Create a locality group, or change how its SSTables are written from now on."""
-        _run(self._engine.set_locality_group(group))
+        run_inline(self._engine.set_locality_group(group))
 
     def put(self, row: Text, column: Text, value: Text, timestamp: int | None = None) -> None:
         """Write one cell; without a timestamp (microseconds), at the present time.
@@ -111,11 +111,11 @@ class EmbeddedTablet:
         except StopIteration:
             self._advance(len(value) + len(row) + 32)
         else:
-            _run_on(work)
+            _go_on(work)
 
     def write(self, row: Text, *operations: Operation) -> None:
         """Apply operations to one row, atomically and in their order."""
-        _run(self._engine.write(_bytes(row), operations))
+        run_inline(self._engine.write(_bytes(row), operations))
         self._advance(_size(operations))
 
     def write_many(
@@ -126,7 +126,7 @@ class EmbeddedTablet:
         rows = [(_bytes(row), operations) for row, operations in pairs]
         step = 500
         for start in range(0, len(rows), step):
-            _run(self._engine.write_many(rows[start : start + step]))
+            run_inline(self._engine.write_many(rows[start : start + step]))
             self._advance(sum(_size(operations) for _, operations in rows[start : start + step]))
 
     def delete(
@@ -151,11 +151,11 @@ class EmbeddedTablet:
             work.send(None)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        return _run_on(work)
+        return _go_on(work)
 
     def read(self, row: Text, wanted: ReadFilter | None = None) -> Row | None:
         """The row's cells that the filter wants, all by default; None if there are none."""
-        return _run(self._engine.read(_bytes(row), wanted or ReadFilter()))
+        return run_inline(self._engine.read(_bytes(row), wanted or ReadFilter()))
 
     def scan(
         self,
@@ -171,17 +171,17 @@ class EmbeddedTablet:
             _bytes(start), _bytes(end), prefix=_bytes(prefix), wanted=wanted or ReadFilter()
         )
         left = limit
-        while left != 0 and (rows := _run(batches.next_batch())):
+        while left != 0 and (rows := run_inline(batches.next_batch())):
             yield from rows if left is None else rows[:left]
             left = None if left is None else left - min(left, len(rows))
 
     def increment(self, row: Text, column: Text, delta: int = 1) -> int:
         """Add to a 64-bit big-endian counter and return its new value."""
-        return _run(self._engine.increment(_bytes(row), _bytes(column), delta))
+        return run_inline(self._engine.increment(_bytes(row), _bytes(column), delta))
 
     def append(self, row: Text, column: Text, data: Text) -> bytes:
         """Append to the newest value and return the new one."""
-        return _run(self._engine.append(_bytes(row), _bytes(column), _bytes(data)))
+        return run_inline(self._engine.append(_bytes(row), _bytes(column), _bytes(data)))
 
     def check_and_mutate(
         self,
@@ -194,52 +194,52 @@ class EmbeddedTablet:
     ) -> bool:
         """Apply `if_found` if the filter finds a cell (with this value, if given), else `otherwise`; returns which."""
         expected = None if value is None else _bytes(value)
-        return _run(self._engine.check_and_mutate(_bytes(row), wanted, if_found, otherwise, value=expected))
+        return run_inline(self._engine.check_and_mutate(_bytes(row), wanted, if_found, otherwise, value=expected))
 
     def sync(self) -> None:
         """Make everything that was written durable."""
-        _run(self._engine.sync())
+        run_inline(self._engine.sync())
 
     def flush(self) -> None:
         """Minor compaction of all that is in memory."""
         self._finish_jobs()
-        _run(self._engine.flush())
+        run_inline(self._engine.flush())
 
     def compact(self) -> None:
         """Major compaction: one SSTable for each locality group, no deletions, no garbage."""
         self._finish_jobs()
-        _run(self._engine.compact())
+        run_inline(self._engine.compact())
 
     def settle(self) -> None:
         """Do all the background work that is due now."""
         self._finish_jobs()
-        while _run(self._engine.do_some_housework()):
+        while run_inline(self._engine.do_some_housework()):
             pass
 
     def save_snapshot(self, name: str) -> None:
         """Keep the present content under a name. Raises AlreadyExists."""
         self._finish_jobs()
-        _run(self._engine.save_snapshot(name))
+        run_inline(self._engine.save_snapshot(name))
 
     def snapshots(self) -> list[str]:
         """The names of the snapshots."""
-        return _run(self._engine.snapshots())
+        return run_inline(self._engine.snapshots())
 
     def restore_snapshot(self, name: str) -> None:
         """Go back to a snapshot; what was written since is gone. Raises NotFound."""
         self._finish_jobs()
-        _run(self._engine.restore_snapshot(name))
+        run_inline(self._engine.restore_snapshot(name))
 
     def delete_snapshot(self, name: str) -> None:
         """Forget a snapshot. Raises NotFound."""
         self._finish_jobs()
-        _run(self._engine.delete_snapshot(name))
+        run_inline(self._engine.delete_snapshot(name))
 
     def clone(self, folder: Folder, snapshot: str | None = None) -> None:
         """Copy the tablet, or one of its snapshots, into an empty folder. Raises AlreadyExists, NotFound."""
         self.flush()
         target = DiskStorage(RealDisk(folder, inline=True))
-        _run(copy_tablet(self._engine, target, snapshot))
+        run_inline(copy_tablet(self._engine, target, snapshot))
 
     def figures(self) -> EngineFigures:
         """Counters and sizes."""
@@ -251,7 +251,7 @@ class EmbeddedTablet:
         for job in jobs.values():
             job.close()
         self._get = self._engine.get
-        _run(self._engine.close())
+        run_inline(self._engine.close())
 
     def __repr__(self) -> str:
         return f"EmbeddedTablet({self.folder!r})"
@@ -300,7 +300,7 @@ class EmbeddedTablet:
         jobs, self._jobs = self._jobs, {}
         self._held_back = False
         for job in jobs.values():
-            _run(job)
+            run_inline(job)
 
 
 class _Pause:
@@ -310,10 +310,10 @@ class _Pause:
         yield
 
 
-class _InlineWorld:
+class InlineWorld:
     """The engine's world without an event loop."""
 
-    def __init__(self, sink: "_Recent") -> None:
+    def __init__(self, sink: "RecentEvents") -> None:
         self.clock: Clock = RealClock()
         self.events = EventLog("embedded", sink, self.clock.wall_microseconds)
 
@@ -327,7 +327,7 @@ class _InlineWorld:
         await _Pause()
 
 
-class _Recent:
+class RecentEvents:
     """Keeps the last events."""
 
     def __init__(self, records: deque[Record]) -> None:
@@ -338,16 +338,16 @@ class _Recent:
         self._records.append(record)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_inline(work: Coroutine[Any, Any, T]) -> T:
     """Drive a coroutine to its end; its breaths are taken at once."""
     try:
         work.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
-    return _run_on(work)
+    return _go_on(work)
 
 
-def _run_on(work: Coroutine[Any, Any, T]) -> T:
+def _go_on(work: Coroutine[Any, Any, T]) -> T:
     while True:
         try:
             work.send(None)

@@ -48,7 +48,7 @@ from tablet.commit_log import RowFragment
 from tablet.events import TabletClosed, WritesStalled
 from tablet.figures import EngineFigures, figures_of
 from tablet.filters import EVERYTHING, ReadFilter
-from tablet.housekeeping import Housekeeping
+from tablet.housekeeping import Housekeeping, Interrupted
 from tablet.manifest import load_snapshot, snapshot_file_name, sorted_out
 from tablet.opening import open_state
 from tablet.options import EngineWorld, Options
@@ -418,6 +418,8 @@ class Engine:
                     continue
                 await self._wake.wait()
                 self._wake.clear()
+            except Interrupted:
+                return
             except TabletopError as error:
                 self._trouble = error
                 self._progress.set()
@@ -429,9 +431,15 @@ class Engine:
         self._wake.set()
 
     async def _stop_keeping(self) -> None:
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True) if self._keeping else None
+        """Let the jobs under way end between two slices; a switch to a new manifest is never cut in two."""
+        if not self._keeping:
+            return
+        self.housekeeping.stopping = True
+        async with self._flushing, self._compacting:
+            for task in self._keeping:
+                task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        self.housekeeping.stopping = False
         self._keeping = []
 
     async def _flush_all(self) -> None:

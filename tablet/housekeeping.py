@@ -35,6 +35,10 @@ from tablet.sstable_writer import SSTableWriter
 from tablet.state import TabletState, new_reference
 
 
+class Interrupted(Exception):
+    """The tablet is being closed: the job ends between two slices, and what it wrote is left to the sweep."""
+
+
 @dataclass(slots=True)
 class Work:
     """What housekeeping did so far, in bytes of SSTable files: the material of write amplification."""
@@ -51,6 +55,7 @@ class Housekeeping:
 
     def __init__(self, state: TabletState) -> None:
         self.work = Work()
+        self.stopping = False
         self._state = state
 
     def next_compaction(self) -> tuple[str, CompactionPlan] | None:
@@ -135,7 +140,7 @@ class Housekeeping:
                 now = state.world.clock.wall_microseconds()
                 while (chunk := await source.next()) is not EMPTY:
                     await write_slice(chunk, writer, schema=schema, now=now, drop_markers=drop_markers)
-                    await state.world.breathe()
+                    await self._breathe()
                 reference = await self._finish(writer, number, memtable.first_sequence, memtable.last_sequence)
                 if reference is not None:
                     made[group] = reference
@@ -156,11 +161,16 @@ class Housekeeping:
                 now=state.world.clock.wall_microseconds(),
                 drop_markers=drop_markers,
                 bounds=(manifest.start_row, manifest.end_row),
-                breathe=state.world.breathe,
+                breathe=self._breathe,
             )
             first = min(table.properties.first_sequence for table in tables)
             last = max(table.properties.last_sequence for table in tables)
             return await self._finish(writer, number, first, last)
+
+    async def _breathe(self) -> None:
+        await self._state.world.breathe()
+        if self.stopping:
+            raise Interrupted
 
     async def _begin(
         self, settings: LocalityGroup, cleanup: AsyncExitStack, *, flush: bool

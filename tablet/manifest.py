@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.errors import Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
+from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
 from runtime.record_log import LogReader, encode_frame
 from tablet.schema import Schema
 from tablet.sstable_writer import TEMPORARY, TableProperties
@@ -156,7 +156,11 @@ def snapshot_file_name(name: str) -> str:
 
 async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
     """Write, sync, and rename into place: afterwards the state is as `manifest` says, before as it was."""
-    file = await storage.create(name + TEMPORARY)
+    try:
+        file = await storage.create(name + TEMPORARY)
+    except AlreadyExists:  # An earlier attempt came to nothing.
+        await storage.remove(name + TEMPORARY)
+        file = await storage.create(name + TEMPORARY)
     try:
         await file.append(manifest.encode())
         await file.sync()

@@ -1,0 +1,141 @@
+"""The manifest: one truth at each moment, and no other program's files touched."""
+
+import pytest
+
+from runtime.errors import Corrupted, IncompatibleFormat, InvalidRequest, NotFound
+from runtime.real.disk import RealDisk
+from runtime.record_log import encode_frame
+from tablet.manifest import (
+    Manifest,
+    TableReference,
+    load_current,
+    load_manifest,
+    load_snapshot,
+    manifest_name,
+    snapshot_file_name,
+    sorted_out,
+    write_manifest,
+)
+from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.storage import DiskStorage
+from tests.unit.tablet_support import chunk_of, make_table, open_engine
+
+
+@pytest.fixture
+def storage(tmp_path) -> DiskStorage:
+    return DiskStorage(RealDisk(tmp_path))
+
+
+async def test_a_manifest_survives_writing_and_reading(storage):
+    table = await make_table(storage, 4, chunk_of({b"\xff\x00row": b"v", b"a": b"v"}))
+    manifest = Manifest(
+        number=7,
+        tablet="users",
+        schema=Schema().with_group(LocalityGroup("hot")).with_family(Family("f", MaxVersions(2), "hot")),
+        tables={"default": (TableReference("000004.sst", 4, table.file_bytes, table.properties),)},
+        log_number=9,
+        flushed_sequence=12345,
+        next_file_number=11,
+        start_row=b"a",
+        end_row=b"\xff\xff",
+    )
+    await write_manifest(storage, manifest, manifest_name(7))
+    assert await load_current(storage, await storage.list()) == manifest
+
+
+async def test_the_highest_number_is_the_truth_and_an_unfinished_one_does_not_count(storage):
+    for number in (2, 10, 9):
+        await write_manifest(storage, Manifest(number=number), manifest_name(number))
+    await storage.create("manifest-000011.new")
+    found = await load_current(storage, await storage.list())
+    assert found is not None
+    assert found.number == 10
+
+
+async def test_a_damaged_manifest_is_refused_at_every_byte(storage, tmp_path):
+    await write_manifest(storage, Manifest(number=1), manifest_name(1))
+    path = tmp_path / manifest_name(1)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises((Corrupted, IncompatibleFormat), match="manifest-000001"):
+            await load_current(storage, await storage.list())
+        path.write_bytes(whole[:place])
+        with pytest.raises(Corrupted, match="manifest-000001"):
+            await load_current(storage, await storage.list())
+
+
+async def test_a_manifest_of_a_later_version_or_of_something_else_is_refused(storage, tmp_path):
+    good = Manifest(number=1).encode()[28:]
+    for old, new, message in (
+        (b'"format": 1', b'"format": 9', "format 9"),
+        (b"tabletop tablet", b"tabletop cellar", "expected a 'tabletop tablet'"),
+    ):
+        (tmp_path / manifest_name(1)).write_bytes(encode_frame(good.replace(old, new), 1, 0))
+        with pytest.raises(IncompatibleFormat, match=message):
+            await load_manifest(storage, manifest_name(1))
+    for payload in (b"[]", b"{", b'{"kind": "tabletop tablet", "format": 1}'):
+        (tmp_path / manifest_name(1)).write_bytes(encode_frame(payload, 1, 0))
+        with pytest.raises(Corrupted, match="does not hold a manifest"):
+            await load_manifest(storage, manifest_name(1))
+
+
+async def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("chapter 1")
+    with pytest.raises(IncompatibleFormat, match=r"thesis\.tex"):
+        async with open_engine(tmp_path):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) in (["LOCK", "thesis.tex"], ["thesis.tex"])
+
+
+async def test_tables_without_a_manifest_are_refused(tmp_path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"r", b"f:q", b"v")
+        await engine.flush()
+    for path in tmp_path.glob("manifest-*"):
+        path.unlink()
+    with pytest.raises(Corrupted, match="no manifest"):
+        async with open_engine(tmp_path):
+            pass
+    assert list(tmp_path.glob("*.sst"))
+
+
+async def test_the_sweep_takes_what_is_ours_and_obsolete_and_nothing_else(tmp_path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"r", b"f:q", b"v")
+        await engine.flush()
+        expected = await engine.state.storage.list()
+    for name in ("000900.sst", "000901.sst.new", "manifest-000001", "manifest-000999.new", "000000.log"):
+        (tmp_path / name).write_bytes(b"waste")
+    for name in ("notes.txt", "x.sst", "000001.sst.bak"):
+        (tmp_path / name).write_bytes(b"keep")
+    async with open_engine(tmp_path) as engine:
+        found = await engine.state.storage.list()
+        assert {"notes.txt", "x.sst", "000001.sst.bak"} <= set(found)
+        assert len(found) == len(expected) + 3
+        await engine.put(b"r", b"f:q", b"v2")
+        await engine.flush()
+
+
+async def test_a_snapshot_that_is_not_there_is_named_with_those_that_are(storage):
+    await write_manifest(storage, Manifest(number=1), snapshot_file_name("monday"))
+    with pytest.raises(NotFound, match="there are: monday"):
+        await load_snapshot(storage, "tuesday")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, "a.new"])
+def test_a_snapshot_name_must_be_a_file_name(name):
+    with pytest.raises(InvalidRequest):
+        snapshot_file_name(name)
+
+
+def test_names_are_sorted_out():
+    listing = sorted_out(["1.sst", "000001.sst", "0000001234567.log", "manifest-12", "snapshot-a", "snapshot-a.new"])
+    assert listing.tables == {1: "000001.sst"}
+    assert listing.logs == {1234567: "0000001234567.log"}
+    assert listing.others == ("1.sst", "manifest-12")
+    assert listing.temporary == ("snapshot-a.new",)
