@@ -51,10 +51,13 @@ class RealFile:
 
     async def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes; fewer only at the end. Raises DiskFailure."""
-        with translated("read", self.path):
+        try:
             data = os.pread(self.descriptor, count, offset)
-            if len(data) == count or not data:
-                return data
+        except OSError as error:
+            raise _translated("read", self.path, error) from error
+        if len(data) == count or not data:
+            return data
+        with translated("read", self.path):
             parts = [data]
             while data and (missing := count - sum(map(len, parts))):
                 data = os.pread(self.descriptor, missing, offset + sum(map(len, parts)))
@@ -74,12 +77,14 @@ class RealFile:
 
     async def write_at(self, offset: int, data: Buffer) -> None:
         """Write all of `data`. Raises NoSpace or DiskFailure; a part may then be written."""
-        with translated("write", self.path):
+        try:
             done = os.pwrite(self.descriptor, data, offset)
             if done < len(data):
                 view = memoryview(data)
                 while done < len(view):
                     done += os.pwrite(self.descriptor, view[done:], offset + done)
+        except OSError as error:
+            raise _translated("write", self.path, error) from error
         if self._end is not None:
             self._end = max(self._end, offset + len(data))
 
