@@ -21,6 +21,7 @@ What we simplify. A callback takes no time by itself; a node charges time for he
 import asyncio
 import gc
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar
@@ -132,7 +133,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
         """Run a callback at a virtual time, in seconds."""
-        return self.call_at_nanoseconds(round(when * NANOSECONDS), callback, *args, context=context)
+        return self.call_at_nanoseconds(math.ceil(when * NANOSECONDS), callback, *args, context=context)
 
     def call_at_nanoseconds(
         self, due: int, callback: Any, *args: Any, context: Context | None = None
@@ -257,6 +258,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
         """Refused: there are no threads here."""
         raise RealWorldTouched(f"run_in_executor({func!r}): ask the world's in_background instead")
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        """An abandoned asynchronous generator is closed in a task, as asyncio does, but without a thread's detour."""
+        self.call_soon(self.create_task, agen.aclose())
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is none."""

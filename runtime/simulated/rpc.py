@@ -1,0 +1,529 @@
+"""gRPC between simulated nodes: a channel and a server under which generated stubs and servicers run unmodified.
+
+The problem. `grpc.aio` needs real sockets and a C thread that polls them; it cannot live on a virtual clock. The idea:
+generated stubs ask their channel only for `unary_unary` and its three kin, and generated code asks a server only to
+register handlers by name. So a channel and a server with this small surface are enough, and everything above them is
+the same code as in the real world. Messages are serialised on both ways, so that no object is shared between nodes.
+
+A call in hops:
+
+    unary request      start + message                       ->
+    unary answer                                             <-  message + status
+    streamed request   start, then one hop a message, end    ->  in order, at most WINDOW unread
+    streamed answer                                          <-  one hop a message, then the status
+
+The request and the answer are separate hops, so that an answer can be lost after the work was done. A node that is dead
+when the start arrives refuses ("failed to connect"), one that dies later resets its calls, one that is cut off says
+nothing, and the caller's deadline ends the wait.
+
+What we simplify. Initial metadata travels with the answer, compression and message size limits do not exist.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from contextvars import Context
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from runtime.simulated.fabric import Fabric, context_of
+from runtime.simulated.loop import Life
+
+WINDOW = 16
+Pairs = tuple[tuple[str, str | bytes], ...]
+_END = object()
+
+
+class SimulatedChannel:
+    """What a generated stub is made with: calls go to one address."""
+
+    def __init__(self, fabric: Fabric, life: Life, address: str) -> None:
+        self._fabric = fabric
+        self._life = life
+        self._address = address
+
+    def unary_unary(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
+        """A callable that takes a request and gives an awaitable call."""
+        return self._caller(path, request_serializer, response_deserializer, False, False)
+
+    def unary_stream(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
+        """A callable that takes a request and gives a call to iterate over."""
+        return self._caller(path, request_serializer, response_deserializer, False, True)
+
+    def stream_unary(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
+        """A callable that takes an iterator of requests and gives an awaitable call."""
+        return self._caller(path, request_serializer, response_deserializer, True, False)
+
+    def stream_stream(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
+        """A callable that takes an iterator of requests and gives a call to iterate over."""
+        return self._caller(path, request_serializer, response_deserializer, True, True)
+
+    async def close(self, grace: float | None = None) -> None:
+        """There is no connection to close."""
+
+    def _caller(self, path: str, serialize: Any, deserialize: Any, streams_up: bool, streams_down: bool) -> Any:
+        def call(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> ClientCall:
+            pending = ClientCall(self._fabric, self._life, self._address, path, deserialize, timeout, metadata)
+            if streams_up:
+                pending.send_stream(request, serialize)
+            else:
+                pending.send_unary(serialize(request) if serialize else request)
+            return pending
+
+        return call
+
+
+class _Inbox:
+    """Messages of one direction of one call, in order, read by one task; each reading gives the sender room again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[Any] = deque()
+        self._reader: asyncio.Future[None] | None = None
+
+    def put(self, item: Any) -> None:
+        """Add a message, or _END, or an error."""
+        self._items.append(item)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Any:
+        """The next item."""
+        while not self._items:
+            self._reader = self._loop.create_future()
+            await self._reader
+        return self._items.popleft()
+
+
+class ClientCall:
+    """One call as its caller holds it: to be awaited, or iterated over, or cancelled."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        life: Life,
+        address: str,
+        path: str,
+        deserialize: Any,
+        timeout: float | None,
+        metadata: Iterable[tuple[str, str | bytes]] | None,
+    ) -> None:
+        self._fabric = fabric
+        self._loop = fabric.loop
+        self._life = life
+        self._address = address
+        self._path = path
+        self._deserialize = deserialize or _same
+        self._metadata: Pairs = tuple(metadata or ())
+        self._server: ServerCall | None = None
+        self._peer: Life | None = None
+        self._sent_at = 0
+        self._inbox = _Inbox(self._loop)
+        self._credit = asyncio.Semaphore(WINDOW)
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._message: Any = None
+        self._code: grpc.StatusCode | None = None
+        self._details = ""
+        self._initial: Pairs = ()
+        self._trailing: Pairs = ()
+        self._timeout = timeout
+        self._alarm: asyncio.TimerHandle | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._unmourn: Callable[[], None] | None = None
+        if timeout is not None:
+            self._alarm = self._loop.call_later(max(0.0, timeout), self._expire)
+
+    # Sending.
+
+    def send_unary(self, data: bytes) -> None:
+        """Start the call with its only message."""
+        self._start(data)
+        door = self._fabric.doors.get(self._address)
+        if door is not None and self._fabric.duplicates(self._life.node, door.life.node):
+            ghost = ServerCall(door, self._path, self._metadata, None, self._life, self._timeout)
+            self._fabric.hop(self._life, door.life, ghost.begin, data)
+
+    def send_stream(self, requests: Any, serialize: Any) -> None:
+        """Start the call, and send the messages of an iterator as there is room."""
+        self._start(None)
+        self._sender = self._loop.create_task(self._send_all(requests, serialize or _same))
+
+    def _start(self, data: bytes | None) -> None:
+        door = self._fabric.doors.get(self._address)
+        if door is None or not hasattr(door, "handler"):
+            self._refused()
+            return
+        self._peer = door.life
+        self._server = ServerCall(door, self._path, self._metadata, self, self._life, self._timeout)
+        self._unmourn = self._fabric.when_ended(door.life, self._reset)
+        self._hop(self._server.begin, data)
+
+    async def _send_all(self, requests: Any, serialize: Any) -> None:
+        try:
+            async for request in _iterated(requests):
+                await self._credit.acquire()
+                if self._server is None or self._done.done():
+                    return
+                self._hop(self._server.receive, serialize(request))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._finish(grpc.StatusCode.UNKNOWN, f"the caller's own stream failed: {error!r}")
+            self._tell_cancelled()
+            return
+        if self._server is not None:
+            self._hop(self._server.receive, _END)
+
+    def _hop(self, arrive: Callable[..., None], *arguments: Any) -> None:
+        assert self._peer is not None
+        self._sent_at = self._fabric.hop(self._life, self._peer, arrive, *arguments, not_before=self._sent_at)
+
+    def grant(self) -> None:
+        """The other side has read a message."""
+        self._credit.release()
+
+    def _refused(self) -> None:
+        """Nobody listens. A node that can be reached says so; one that cannot lets the caller wait."""
+        host = self._address.rpartition(":")[0]
+        here, there = self._life.node, host
+        if self._fabric.is_blocked(here, there) or self._fabric.is_blocked(there, here):
+            return
+        delay = self._fabric.delay_nanoseconds(here, there) + self._fabric.delay_nanoseconds(there, here)
+        details = f"failed to connect to {self._address}: connection refused"
+        self._loop.call_at_nanoseconds(
+            self._loop.nanoseconds + delay, self._finish, grpc.StatusCode.UNAVAILABLE, details
+        )
+
+    # Receiving: these run in the caller's life.
+
+    def receive(self, data: bytes, initial: Pairs) -> None:
+        """A streamed answer's message."""
+        if not self._done.done():
+            self._initial = initial
+            self._inbox.put(data)
+
+    def finish(self, code: grpc.StatusCode, details: str, initial: Pairs, trailing: Pairs, data: Any) -> None:
+        """The status, with the message of a unary answer."""
+        if not self._done.done():
+            self._initial, self._trailing, self._message = initial, trailing, data
+            self._finish(code, details)
+
+    def _finish(self, code: grpc.StatusCode, details: str) -> None:
+        if self._done.done():
+            return
+        self._code, self._details = code, details
+        self._done.set_result(None)
+        self._inbox.put(_END)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._unmourn is not None:
+            self._unmourn()
+        if self._sender is not None and not self._sender.done() and asyncio.current_task() is not self._sender:
+            self._sender.cancel()
+
+    def _expire(self) -> None:
+        self._finish(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        self._tell_cancelled()
+
+    def _reset(self) -> None:
+        """The serving life ended: its machine resets the connection, if it can still be heard."""
+        here, there = self._life.node, self._peer.node if self._peer else ""
+        if not self._fabric.is_blocked(there, here):
+            due = self._loop.nanoseconds + self._fabric.delay_nanoseconds(there, here)
+            context = context_of(self._life)
+            details = f"connection to {self._address} reset by peer"
+            self._loop.call_at_nanoseconds(due, self._finish, grpc.StatusCode.UNAVAILABLE, details, context=context)
+
+    def _tell_cancelled(self) -> None:
+        if self._server is not None:
+            self._hop(self._server.cancelled_by_caller)
+
+    # What a caller does with it.
+
+    def cancel(self) -> bool:
+        """Give the call up; True if it was still going on."""
+        if self._done.done():
+            return False
+        self._finish(grpc.StatusCode.CANCELLED, "Locally cancelled by application!")
+        self._tell_cancelled()
+        return True
+
+    def done(self) -> bool:
+        """Whether the status is known."""
+        return self._done.done()
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled here."""
+        return self._code is grpc.StatusCode.CANCELLED
+
+    async def code(self) -> grpc.StatusCode:
+        """The status code, once it is known."""
+        await asyncio.shield(self._done)
+        assert self._code is not None
+        return self._code
+
+    async def details(self) -> str:
+        """The status's text, once it is known."""
+        await asyncio.shield(self._done)
+        return self._details
+
+    async def initial_metadata(self) -> Pairs:
+        """What the servicer sent ahead."""
+        await asyncio.shield(self._done)
+        return self._initial
+
+    async def trailing_metadata(self) -> Pairs:
+        """What the servicer sent with the status."""
+        await asyncio.shield(self._done)
+        return self._trailing
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> Any:
+        try:
+            await asyncio.shield(self._done)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        self._raise_unless_ok()
+        return self._deserialize(self._message)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while True:
+            try:
+                item = await self._inbox.get()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+            if item is _END:
+                self._raise_unless_ok()
+                return
+            if self._server is not None and not self._done.done():
+                self._hop(self._server.grant)
+            yield self._deserialize(item)
+
+    def _raise_unless_ok(self) -> None:
+        if self._code is grpc.StatusCode.CANCELLED:
+            raise asyncio.CancelledError
+        if self._code is not grpc.StatusCode.OK:
+            assert self._code is not None
+            initial, trailing = grpc.aio.Metadata(*self._initial), grpc.aio.Metadata(*self._trailing)
+            raise grpc.aio.AioRpcError(self._code, initial, trailing, self._details)
+
+
+class SimulatedServer:
+    """What servicers are registered with; listens at one address once it is started."""
+
+    def __init__(self, fabric: Fabric, life: Life) -> None:
+        self.fabric = fabric
+        self.life = life
+        self.address = ""
+        self.calls: dict[int, ServerCall] = {}
+        self._handlers: dict[str, Any] = {}
+        self._numbers = 0
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Nothing to do: every method is registered by name as well."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """Take the methods of one service."""
+        for name, handler in handlers.items():
+            self._handlers[f"/{service}/{name}"] = handler
+
+    def handler(self, path: str) -> Any:
+        """The handler of a method, or None."""
+        return self._handlers.get(path)
+
+    def start(self, address: str) -> bool:
+        """Listen; False if the address is taken."""
+        bound = self.fabric.bind(self.life, address, self)
+        if bound is not None:
+            self.address = bound
+        return bound is not None
+
+    def note(self, call: "ServerCall") -> Callable[[], None]:
+        """Remember a running call; returns what forgets it."""
+        self._numbers += 1
+        number = self._numbers
+        self.calls[number] = call
+        return lambda: self.calls.pop(number, None) and None
+
+    async def stop(self, grace: float | None) -> None:
+        """Accept no more calls, wait for the running ones as long as the grace, then cut them."""
+        self.fabric.doors.pop(self.address, None)
+        tasks = [call.task for call in self.calls.values() if call.task is not None]
+        tasks = [task for task in tasks if task is not asyncio.current_task()]
+        if tasks and grace:
+            await asyncio.wait(tasks, timeout=grace)
+        for call in list(self.calls.values()):
+            call.cut()
+
+
+class ServerCall:
+    """One call as the serving node holds it. It is also the servicer's `context`."""
+
+    def __init__(
+        self,
+        server: SimulatedServer,
+        path: str,
+        metadata: Pairs,
+        client: ClientCall | None,
+        caller: Life,
+        timeout: float | None,
+    ) -> None:
+        self._server = server
+        self._fabric = server.fabric
+        self._loop = server.fabric.loop
+        self._path = path
+        self._metadata = metadata
+        self._client = client
+        self._caller = caller
+        self._deadline = None if timeout is None else self._loop.time() + timeout
+        self._initial: Pairs = ()
+        self._trailing: Pairs = ()
+        self._status: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
+        self._finished = False
+        self._inbox = _Inbox(self._loop)
+        self._credit = asyncio.Semaphore(WINDOW)
+        self._answered_at = 0
+        self.task: asyncio.Task[None] | None = None
+
+    # Arrivals: these run in the server's life.
+
+    def begin(self, data: bytes | None) -> None:
+        """The call arrives; `data` is the only message of a unary request."""
+        if self._fabric.doors.get(self._server.address) is not self._server:
+            self._finish(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._server.address}: stopped")
+            return
+        handler = self._server.handler(self._path)
+        if handler is None:
+            self._finish(grpc.StatusCode.UNIMPLEMENTED, f"Method not found: {self._path}")
+            return
+        self.task = self._loop.create_task(
+            self._serve(handler, data), name=f"serve {self._path}", context=context_of(self._server.life)
+        )
+        self.task.add_done_callback(_forgotten(self._server.note(self)), context=Context())
+
+    def receive(self, item: Any) -> None:
+        """A streamed request's message, or its end."""
+        self._inbox.put(item)
+
+    def grant(self) -> None:
+        """The caller has read a message."""
+        self._credit.release()
+
+    def cancelled_by_caller(self) -> None:
+        """The caller gave up: the handler is cancelled, as gRPC does."""
+        self._finished = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def cut(self) -> None:
+        """The server stops without waiting."""
+        self._finish(grpc.StatusCode.UNAVAILABLE, f"{self._server.address} is stopping")
+        if self.task is not None:
+            self.task.cancel()
+
+    # Serving.
+
+    async def _serve(self, handler: Any, data: bytes | None) -> None:
+        decode, encode = handler.request_deserializer or _same, handler.response_serializer or _same
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        request = self._requests(decode) if handler.request_streaming else decode(data)
+        answer: Any = None
+        try:
+            if handler.response_streaming:
+                async for reply in behaviour(request, self):
+                    await self._credit.acquire()
+                    self._hop("receive", encode(reply), self._initial)
+            else:
+                answer = encode(await behaviour(request, self))
+        except grpc.aio.AbortError:
+            self._finish(*self._status)
+        except asyncio.CancelledError:
+            self._finish(grpc.StatusCode.CANCELLED, "cancelled on the server")
+            raise
+        except Exception as error:
+            self._finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
+        else:
+            self._finish(*self._status, answer)
+
+    async def _requests(self, decode: Any) -> AsyncIterator[Any]:
+        while (item := await self._inbox.get()) is not _END:
+            if self._client is not None:
+                self._hop("grant")
+            yield decode(item)
+
+    def _finish(self, code: grpc.StatusCode, details: str, answer: Any = None) -> None:
+        if not self._finished:
+            self._finished = True
+            self._hop("finish", code, details, self._initial, self._trailing, answer)
+
+    def _hop(self, method: str, *arguments: Any) -> None:
+        if self._client is not None:
+            arrive = getattr(self._client, method)
+            self._answered_at = self._fabric.hop(
+                self._server.life, self._caller, arrive, *arguments, not_before=self._answered_at
+            )
+
+    # The servicer's context.
+
+    def invocation_metadata(self) -> Pairs:
+        """What the caller sent along."""
+        return self._metadata
+
+    def set_trailing_metadata(self, pairs: Iterable[tuple[str, str | bytes]]) -> None:
+        """Set what goes with the status."""
+        self._trailing = tuple(pairs)
+
+    async def send_initial_metadata(self, pairs: Iterable[tuple[str, str | bytes]]) -> None:
+        """Set what goes ahead of the answer."""
+        self._initial = tuple(pairs)
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[tuple[str, str | bytes]] = ()
+    ) -> None:
+        """End the call with a status: raises."""
+        self._trailing = tuple(trailing_metadata) or self._trailing
+        self._status = (code, details)
+        raise grpc.aio.AbortError("Locally aborted.")
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the status code that goes with a normal return."""
+        self._status = (code, self._status[1])
+
+    def set_details(self, details: str) -> None:
+        """Set the text that goes with a normal return."""
+        self._status = (self._status[0], details)
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline, None if it has none."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    def cancelled(self) -> bool:
+        """Whether the caller gave up."""
+        return self._finished
+
+    def peer(self) -> str:
+        """Who called."""
+        return f"simulated:{self._caller.node}"
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _forgotten(forget: Callable[[], None]) -> Callable[[Any], None]:
+    return lambda _: forget()
+
+
+async def _iterated(requests: Any) -> AsyncIterator[Any]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request

@@ -1,0 +1,266 @@
+"""A whole simulation, and the world of each node in it.
+
+    simulation = Simulation(seed=7)
+    desk = simulation.add_node("desk")
+
+    async def story():
+        await desk.disk.make_directory("notes")
+        simulation.power_cut("desk")
+        desk_again = simulation.restart("desk")
+        return await desk_again.disk.list()
+
+    simulation.run(story())
+
+The coroutine that is given to `run` is the operator: it belongs to no node, lives through every fault, and may use any
+node's world. Work that must die with its node is started with `SimulatedWorld.spawn`, or run with `Simulation.on`.
+
+The same seed gives the same run, event for event: compare `Simulation.event_bytes()`.
+"""
+
+import asyncio
+import contextvars
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from runtime.errors import NotFound
+from runtime.events import EventLog, MemorySink, TaskFailed
+from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
+from runtime.simulated.fabric import Fabric, LinkFaults
+from runtime.simulated.loop import LIFE, Life, SimulatedLoop
+from runtime.simulated.network import Cards, SimulatedNetwork
+from runtime.simulated.tape import Tape
+from runtime.world import Clock, Disk, Network, Random
+
+T = TypeVar("T")
+
+EPOCH_MICROSECONDS = 1_067_000_000_000_000  # October 2003, when the GFS paper was read at SOSP.
+BREATH_SECONDS = 0.0001  # What a slice of heavy work costs, by convention: a real cost would not repeat.
+BACKGROUND_SECONDS = 0.001
+
+
+class NodeEnded(Exception):
+    """The node that was doing this work was killed or stopped."""
+
+
+class SimulatedClock:
+    """One node's clock: virtual time, moved by an offset and run at a rate of its own."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self._rate = 1.0
+        self._anchor_true = 0.0
+        self._anchor_shown = 0.0
+        self._wall_offset_microseconds = 0
+
+    def set_drift(self, drift: float) -> None:
+        """Run faster by this part from now on: 0.01 gains 36 seconds an hour."""
+        self._anchor_shown, self._anchor_true = self.now(), self._loop.time()
+        self._rate = 1.0 + drift
+
+    def set_wall_offset(self, seconds: float) -> None:
+        """Set the wall clock ahead of the true time by so much. `now` does not jump: it is monotonic."""
+        self._wall_offset_microseconds = int(seconds * 1_000_000)
+
+    def now(self) -> float:
+        """Seconds, monotonic."""
+        return self._anchor_shown + (self._loop.time() - self._anchor_true) * self._rate
+
+    def wall_microseconds(self) -> int:
+        """Microseconds since the epoch."""
+        return EPOCH_MICROSECONDS + self._wall_offset_microseconds + int(self.now() * 1_000_000)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until this clock has advanced by `seconds`."""
+        await asyncio.sleep(max(0.0, seconds) / self._rate)
+
+
+class SimulatedWorld:
+    """What one life of one node stands on."""
+
+    def __init__(
+        self, node: str, life: Life, disk: SimulatedDisk, clock: SimulatedClock, simulation: "Simulation"
+    ) -> None:
+        self.node = node
+        self.life = life
+        self.simulated_disk = disk
+        self.simulated_clock = clock
+        self.clock: Clock = clock
+        self.disk: Disk = disk
+        self.random: Random = simulation.tape.generator(f"{node} life {simulation.lives_of(node)}")
+        self.events = EventLog(node, simulation.sink, clock.wall_microseconds)
+        self.network: Network = SimulatedNetwork(
+            simulation.fabric, simulation.cards, life, simulation.token, self.events, self.spawn
+        )
+        self._loop = simulation.loop
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` in the background as this node; an exception that escapes it is recorded as TaskFailed."""
+        context = contextvars.copy_context()
+        context.run(LIFE.set, self.life)
+        task = self._loop.create_task(work, name=f"{self.node}: {name}", context=context)
+        task.add_done_callback(lambda ended: self._ended(ended, name))
+        return task
+
+    async def breathe(self) -> None:
+        """Let others run; a slice of work has a fixed cost."""
+        await asyncio.sleep(BREATH_SECONDS)
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        """Run `work` here and now, at a fixed cost."""
+        result = work()
+        await asyncio.sleep(BACKGROUND_SECONDS)
+        return result
+
+    def resident_bytes(self) -> int:
+        """Not known of a simulated node."""
+        return 0
+
+    def process_id(self) -> int:
+        """A simulated node has no process."""
+        return 0
+
+    def _ended(self, task: asyncio.Task[Any], name: str) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.events.emit(TaskFailed(task=name, trace="".join(traceback.format_exception(error))))
+
+
+class Simulation:
+    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        quiet: bool = False,
+        token: str = "simulated",
+        latency_seconds: float = 0.0002,
+        bytes_per_second: float = 125e6,
+    ) -> None:
+        self.seed = seed
+        self.token = token
+        self.tape = Tape(seed, quiet=quiet)
+        self.loop = SimulatedLoop(self.tape)
+        self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds)
+        self.cards = Cards(bytes_per_second)
+        self.sink = MemorySink()
+        self.reached: dict[str, int] = {}
+        self._worlds: dict[str, SimulatedWorld] = {}
+        self._lives: dict[str, list[Life]] = {}
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run `main` to its end in virtual time. May be called again: time goes on where it stood."""
+        return self.loop.run(main)
+
+    # Nodes.
+
+    def add_node(self, name: str, *, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> SimulatedWorld:
+        """A new node with an empty disk, in its first life."""
+        assert name not in self._worlds, f"there is a node {name} already"
+        disk = SimulatedDisk(name, self.tape.stream(f"disk of {name}"), capacity_bytes=capacity_bytes)
+        return self._begin_life(name, disk, SimulatedClock(self.loop))
+
+    def world(self, name: str) -> SimulatedWorld:
+        """The node's present or last life. Raises NotFound."""
+        if name not in self._worlds:
+            raise NotFound(f"no node {name!r}; there are {', '.join(self._worlds) or 'none'}")
+        return self._worlds[name]
+
+    def nodes(self) -> list[str]:
+        """All nodes, in order of addition."""
+        return list(self._worlds)
+
+    def lives_of(self, name: str) -> int:
+        """How many lives the node has had, the present one included."""
+        return len(self._lives.get(name, []))
+
+    async def on(self, world: SimulatedWorld, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work` as the node, and wait for it. Raises NodeEnded if the node's life ends before."""
+        ended: asyncio.Future[None] = self.loop.create_future()
+        context = contextvars.copy_context()
+        context.run(LIFE.set, world.life)
+        task = self.loop.create_task(work, name=f"{world.node}: operator's work", context=context)
+        forget = self.fabric.when_ended(world.life, lambda: ended.done() or ended.set_result(None))
+        try:
+            await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            forget()
+        if not task.done():
+            raise NodeEnded(f"{world.node} ended before its work was done")
+        return task.result()
+
+    # Faults of nodes.
+
+    def kill(self, name: str) -> None:
+        """End the node as SIGKILL does: nothing of it runs any more, its disk keeps the page cache."""
+        life = self.world(name).life
+        if life.alive:
+            life.alive = False
+            life.held.clear()
+            for task in life.tasks.values():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            self.fabric.ended(life)
+
+    def power_cut(self, name: str) -> None:
+        """Kill the node and take from its disk what was not synced, as the tape decides."""
+        self.kill(name)
+        self.world(name).simulated_disk.lose_power()
+
+    def restart(self, name: str) -> SimulatedWorld:
+        """Begin another life of the node, on the same disk; a life that still goes on is killed."""
+        old = self.world(name)
+        self.kill(name)
+        return self._begin_life(name, old.simulated_disk, old.simulated_clock)
+
+    def pause(self, name: str) -> None:
+        """Freeze the node as SIGSTOP does: what comes in waits."""
+        self.world(name).life.paused = True
+
+    def resume(self, name: str) -> None:
+        """Let a paused node go on."""
+        self.loop.resume(self.world(name).life)
+
+    # Faults of the network.
+
+    def partition(self, one: list[str], other: list[str], *, one_way: bool = False) -> None:
+        """Cut the ways between two groups of nodes; `one_way` cuts only what `one` sends."""
+        for source in one:
+            for target in other:
+                self.fabric.block(source, target)
+                if not one_way:
+                    self.fabric.block(target, source)
+
+    def isolate(self, name: str) -> None:
+        """Cut a node off from all others."""
+        self.partition([name], [other for other in self.nodes() if other != name])
+
+    def set_link(self, source: str, target: str, faults: LinkFaults) -> None:
+        """Make one way slow, lossy, or given to duplicates; "*" stands for any node."""
+        self.fabric.set_faults(source, target, faults)
+
+    def set_slow(self, name: str, seconds: float) -> None:
+        """Delay all that a node sends or receives."""
+        self.fabric.set_slow(name, seconds)
+
+    def heal(self) -> None:
+        """End all faults of the network."""
+        self.fabric.heal()
+
+    # What happened.
+
+    def sometimes(self, label: str) -> None:
+        """Mark that this run has reached a rare state; a sweep reports the labels that no run reached."""
+        self.reached[label] = self.reached.get(label, 0) + 1
+
+    def event_bytes(self) -> bytes:
+        """All events of all nodes, one JSON line each, in the order in which they happened."""
+        return "".join(record.to_json() + "\n" for record in self.sink.records).encode()
+
+    def _begin_life(self, name: str, disk: SimulatedDisk, clock: SimulatedClock) -> SimulatedWorld:
+        life = Life(name)
+        self._lives.setdefault(name, []).append(life)
+        world = self._worlds[name] = SimulatedWorld(name, life, disk, clock, self)
+        return world
