@@ -1,19 +1,20 @@
 """A disk in memory that forgets what was not synced, and can be broken on purpose.
 
-The problem. Code that stores data is tested on disks that never fail and never lose power, so the order of its writes and
-syncs is a matter of faith. The idea: a disk keeps two images of everything. The *cached* one is what programs see: every
-write is in it at once. The *stable* one is what the platter has: bytes get there by `File.sync`, names by
-`Disk.sync_directory`. A kill leaves the cached image. A power cut replaces it by the stable one, and for each 512-byte
-sector that was written and not synced, the tape decides: lost, kept or torn in the middle. Of the changes of
+The problem. Code that stores data is tested on disks that never fail and never lose power, so the order of its writes
+and syncs is a matter of faith. The idea: a disk keeps two images of everything. The *cached* one is what programs
+see: every write is in it at once. The *stable* one is what the platter has: bytes get there by `File.sync`, names by
+`Disk.sync_directory`. A kill leaves the cached image. A power cut replaces it by the stable one, and for each
+512-byte sector that was written and not synced, the tape decides: lost, kept or torn in the middle. Of the changes of
 names that were not synced, the first so many survive. With a quiet tape all of it is lost.
 
-Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths; no space left; a slow disk.
+Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths; no space left; a slow
+disk.
 
-Invariants: (1) what was synced survives a power cut; (2) a rename is atomic: after a power cut a name means the old file
-or the new one, never a mixture; (3) the methods raise what `runtime.real.disk` raises.
+Invariants: (1) what was synced survives a power cut; (2) a rename is atomic: after a power cut a name means the old
+file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk` raises.
 
-What we simplify. A folder itself is stable at once; only the names in it wait for `sync_directory`. A sync makes one file
-stable and nothing else.
+What we simplify. A folder itself is stable at once; only the names in it wait for `sync_directory`. A sync makes one
+file stable and nothing else.
 """
 
 import asyncio

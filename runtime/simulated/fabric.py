@@ -1,9 +1,9 @@
 """The network between simulated nodes: who reaches whom, how late, and what gets lost.
 
-The problem. A protocol is wrong in the cases that a quiet network never shows: a reply that is lost after the work was
-done, a message that arrives after its sender has given up, a node that hears but cannot answer. The idea: every message
-is one *hop* from one life of a node to one life of another; a hop takes a while, or never arrives. What a hop does on
-arrival is a callback in the receiver's life, so a dead receiver does nothing and a paused one does it later.
+The problem. A protocol is wrong in the cases that a quiet network never shows: a reply that is lost after the work
+was done, a message that arrives after its sender has given up, a node that hears but cannot answer. The idea: every
+message is one *hop* from one life of a node to one life of another; a hop takes a while, or never arrives. What a hop
+does on arrival is a callback in the receiver's life, so a dead receiver does nothing and a paused one does it later.
 
 Links are one-way: `block("a", "b")` leaves the way from b to a open. Faults of a link:
 
@@ -110,7 +110,6 @@ class Fabric:
         of a message that will be lost), so that a stream can keep its order by passing it as `not_before`."""
         self.hops += 1
         due = max(self.loop.nanoseconds + self.delay_nanoseconds(source.node, target.node), not_before)
-        faults = self.faults(source.node, target.node)
         if self.is_blocked(source.node, target.node) or self.loses(source.node, target.node):
             return due
         self.loop.call_at_nanoseconds(due, self._arrived, source.node, target, arrive, arguments, context=EMPTY)
@@ -152,7 +151,11 @@ class Fabric:
         number = self._numbers
         mourners = self._mourners.setdefault(id(life), {})
         mourners[number] = act
-        return lambda: mourners.pop(number, None) and None
+
+        def forget() -> None:
+            mourners.pop(number, None)
+
+        return forget
 
     def ended(self, life: Life) -> None:
         """Tell whoever waits for it that a life is over: its doors close and its connections break."""

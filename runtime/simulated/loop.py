@@ -1,12 +1,14 @@
 """An asyncio event loop on virtual time.
 
 The problem. asyncio asks the operating system what time it is and what has happened, so no two runs are alike. The
-idea: a loop whose clock stands still while callbacks run, and jumps to the next timer when none is left. Everything that
-a simulated node waits for (a message, a disk, an alarm) is a callback at a virtual time, so nothing else is needed.
+idea: a loop whose clock stands still while callbacks run, and jumps to the next timer when none is left. Everything
+that a simulated node waits for (a message, a disk, an alarm) is a callback at a virtual time, so nothing else is
+needed.
 
-Each callback belongs to the *life* of a node: asyncio copies the context of whoever schedules a callback, and a context
-variable in it says whose that is. This makes a real kill possible: the callbacks of an ended life are thrown away, so
-no `finally` runs and nobody sees a CancelledError, exactly as with SIGKILL. A paused life's callbacks are kept for later.
+Each callback belongs to the *life* of a node: asyncio copies the context of whoever schedules a callback, and a
+context variable in it says whose that is. This makes a real kill possible: the callbacks of an ended life are thrown
+away, so no `finally` runs and nobody sees a CancelledError, exactly as with SIGKILL. A paused life's callbacks are
+kept for later.
 
 Invariants:
 1. Time never goes back, and is an integer number of nanoseconds.
@@ -125,13 +127,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Virtual seconds."""
         return self.nanoseconds / NANOSECONDS
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """Run a callback at this moment, after the ones already scheduled."""
         handle = _Handle(callback, args, self, context)
         self._due.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time, in seconds."""
         return self.call_at_nanoseconds(math.ceil(when * NANOSECONDS), callback, *args, context=context)
 
@@ -141,7 +147,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Run a callback at a virtual time, in nanoseconds."""
         self._numbers += 1
         timer = _Timer(max(due, self.nanoseconds), self._numbers, callback, args, self, context)
-        timer._scheduled = True
         heapq.heappush(self._timers, timer)
         return timer
 
@@ -182,8 +187,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _advance(self) -> None:
         timers = self._timers
-        while timers and (timers[0]._cancelled or not _lives(timers[0])):  # type: ignore[attr-defined]
-            heapq.heappop(timers)._scheduled = False
+        while timers and (timers[0].cancelled() or not _lives(timers[0])):
+            heapq.heappop(timers)
         if not timers:
             raise SimulationDeadlock(self._deadlock())
         self._instant_steps = 0
@@ -192,9 +197,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             gc.collect()
         self.nanoseconds = timers[0].due
         while timers and timers[0].due == self.nanoseconds:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            self._due.append(timer)
+            self._due.append(heapq.heappop(timers))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer is dropped when its time comes."""
@@ -251,11 +254,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Nobody waits in a system call."""
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> NoReturn:
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> NoReturn:
         """Refused: there are no threads here."""
         raise RealWorldTouched(f"call_soon_threadsafe({callback!r}): simulated code has no threads")
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:  # type: ignore[override]
         """Refused: there are no threads here."""
         raise RealWorldTouched(f"run_in_executor({func!r}): ask the world's in_background instead")
 

@@ -12,9 +12,9 @@ A call in hops:
     streamed request   start, then one hop a message, end    ->  in order, at most WINDOW unread
     streamed answer                                          <-  one hop a message, then the status
 
-The request and the answer are separate hops, so that an answer can be lost after the work was done. A node that is dead
-when the start arrives refuses ("failed to connect"), one that dies later resets its calls, one that is cut off says
-nothing, and the caller's deadline ends the wait.
+The request and the answer are separate hops, so that an answer can be lost after the work was done. A node that is
+dead when the start arrives refuses ("failed to connect"), one that dies later resets its calls, one that is cut off
+says nothing, and the caller's deadline ends the wait.
 
 What we simplify. Initial metadata travels with the answer, compression and message size limits do not exist.
 """
@@ -349,7 +349,11 @@ class SimulatedServer:
         self._numbers += 1
         number = self._numbers
         self.calls[number] = call
-        return lambda: self.calls.pop(number, None) and None
+
+        def forget() -> None:
+            self.calls.pop(number, None)
+
+        return forget
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the running ones as long as the grace, then cut them."""

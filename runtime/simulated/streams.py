@@ -1,10 +1,10 @@
 """Bulk byte streams between simulated nodes, with latency and a fair share of the bandwidth.
 
-The problem. What makes a pipelined push worth having (GFS 3.2) is that a node's network card can receive and send at the
-same time, at full speed, and that flows over one card share it. The idea: each node has an upward and a downward
-bandwidth. A write is cut into segments; each segment occupies the sender's card and then the receiver's for as long as
-its bytes take, and a card serves the streams that want it in turn, one segment at a time. With segments much smaller
-than transfers this comes to a fair share of each card.
+The problem. What makes a pipelined push worth having (GFS 3.2) is that a node's network card can receive and send at
+the same time, at full speed, and that flows over one card share it. The idea: each node has an upward and a downward
+bandwidth. A write is cut into segments; each segment occupies the sender's card and then the receiver's for as long
+as its bytes take, and a card serves the streams that want it in turn, one segment at a time. With segments much
+smaller than transfers this comes to a fair share of each card.
 
 A stream's order is kept; its buffer is bounded, so that a slow reader stops the writer. The death of an end resets the
 stream. A partition swallows segments: the stream stalls, and fails after STALL_SECONDS if nothing moves.

@@ -180,9 +180,10 @@ class Simulation:
         context = contextvars.copy_context()
         context.run(LIFE.set, world.life)
         task = self.loop.create_task(work, name=f"{world.node}: operator's work", context=context)
-        forget = self.fabric.when_ended(world.life, lambda: ended.done() or ended.set_result(None))
+        forget = self.fabric.when_ended(world.life, lambda: ended.cancel())
+        task.add_done_callback(lambda _: ended.cancel(), context=contextvars.Context())
         try:
-            await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ended])
         except asyncio.CancelledError:
             task.cancel()
             raise
