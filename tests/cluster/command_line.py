@@ -1,4 +1,4 @@
-"""Running the command line as a user does: as a program, on a folder of its own."""
+"""Running the command line on a folder of its own: as a program where signals matter, within the test otherwise."""
 
 import json
 import os
@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
 from cluster import processes
+from tabletop.application import app
 
 WAIT_SECONDS = 60.0
 
@@ -27,23 +30,20 @@ class Desk:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "TABLETOP_HOME": str(self.home), "TABLETOP_CLUSTER": "desk", "NO_COLOR": "1"}
+        return {"TABLETOP_HOME": str(self.home), "TABLETOP_CLUSTER": "desk", "NO_COLOR": "1"}
 
     def run(self, *arguments: str, expect: int = 0) -> str:
-        """Run a command to its end; returns all it printed."""
-        done = subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=WAIT_SECONDS
-        )
+        """Run a command to its end; returns all it printed, standard output first."""
+        done = CliRunner().invoke(app, list(arguments), env=self.environment)
         printed = done.stdout + done.stderr
-        assert done.returncode == expect, f"{arguments}: exit code {done.returncode}, expected {expect}:\n{printed}"
-        assert "Traceback" not in printed
+        assert done.exit_code == expect, f"{arguments}: exit code {done.exit_code}, expected {expect}:\n{printed}"
         return printed
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command and go on."""
         return subprocess.Popen(
             self.command(*arguments),
-            env=self.environment,
+            env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
