@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from chunkserver.chunk_format import Header, decode_metadata
 from chunkserver.chunk_lock import ChunkLock
-from runtime.errors import NotFound
+from runtime.errors import Corrupted, NotFound
 from runtime.world import Disk, File
 
 CHUNKS = "chunks"
@@ -53,6 +53,7 @@ class ChunkFiles:
     data: File | None
     checksums: "array[int]"
     users: int = 0
+    is_ragged: bool = False  # The data file may be longer than the chunk: an append failed.
 
     async def close(self) -> None:
         """Let go of both."""
@@ -97,7 +98,8 @@ class OpenChunks:
 
     @asynccontextmanager
     async def use(self, chunk: Chunk) -> AsyncIterator[ChunkFiles]:
-        """The chunk's files, open until the block ends. Raises NotFound, Corrupted, DiskFailure."""
+        """The chunk's files, open until the block ends. Raises NotFound, Corrupted (its metadata cannot be read),
+        DiskFailure."""
         if chunk.files is None:
             async with self._opening:
                 if chunk.files is None:
@@ -119,7 +121,7 @@ class OpenChunks:
         chunk.files = files
         self._open[chunk.handle] = chunk
         if len(self._open) > self._most:
-            await self._close_one()
+            await self._close_one(but=chunk)
 
     async def forget(self, chunk: Chunk) -> None:
         """The chunk is deleted: its files are closed as soon as nobody uses them."""
@@ -139,7 +141,10 @@ class OpenChunks:
     async def _open_files(self, chunk: Chunk) -> None:
         if chunk.is_deleted:
             raise NotFound(f"chunk {chunk.handle:#x} was deleted; ask the master where its replicas are")
-        metadata = await self._disk.open(metadata_path(chunk.handle), "update")
+        try:
+            metadata = await self._disk.open(metadata_path(chunk.handle), "update")
+        except NotFound as error:
+            raise Corrupted(f"the metadata of chunk {chunk.handle:#x} is gone: {error.message}") from error
         try:
             found = decode_metadata(await metadata.read_at(0, METADATA_LIMIT_BYTES), chunk.handle)
             data = await self._open_data(chunk)
@@ -149,20 +154,21 @@ class OpenChunks:
         await self.adopt(chunk, ChunkFiles(metadata, data, array("I", found.checksums)))
 
     async def _open_data(self, chunk: Chunk) -> File | None:
-        """The data file, cut to the chunk's length: a mutation that was never completed may have left more."""
+        """The data file, cut to the chunk's length: a mutation that was never completed may have left more.
+
+        A file that is gone is like one that holds nothing: no block of the chunk will match its checksum.
+        """
         try:
             data = await self._disk.open(data_path(chunk.handle), "update")
         except NotFound:
-            if chunk.length:
-                raise
             return None
         if await data.size() > chunk.length:
             await data.truncate(chunk.length)
         return data
 
-    async def _close_one(self) -> None:
+    async def _close_one(self, *, but: Chunk) -> None:
         for handle, chunk in self._open.items():
-            if chunk.files is not None and not chunk.files.users and chunk.lock.is_idle:
+            if chunk is not but and chunk.files is not None and not chunk.files.users and chunk.lock.is_idle:
                 del self._open[handle]
                 files, chunk.files = chunk.files, None
                 await files.close()

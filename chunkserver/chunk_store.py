@@ -21,7 +21,7 @@ reader's checksums notice, and it asks again.
 
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -42,7 +42,7 @@ from chunkserver.chunk_format import (
 )
 from chunkserver.payload_checksums import PayloadChecksums
 from chunkserver.settling import rewritten, settle
-from runtime.errors import AlreadyExists, Corrupted, InvalidRequest, NoSpace, NotFound, StaleVersion
+from runtime.errors import AlreadyExists, Corrupted, InvalidRequest, NoSpace, NotFound, StaleVersion, TabletopError
 from runtime.world import Disk, File
 
 __all__ = ["ChunkStore", "CorruptBlock", "ReplicaState", "VerifiedRange", "data_path", "metadata_path"]
@@ -223,7 +223,9 @@ class ChunkStore:
             header = rewritten(chunk.header, offset + len(data), first, updated)
             await self._commit(files, header, updated)
         except BaseException:
-            await file.truncate(chunk.length)
+            files.is_ragged = True
+            with suppress(TabletopError):
+                await self._trim(chunk, files, file)
             raise
         chunk.header = header
         _replace_checksums(files.checksums, first, updated)
@@ -252,6 +254,11 @@ class ChunkStore:
         chunk.header = header
         _replace_checksums(files.checksums, first, updated)
 
+    async def _trim(self, chunk: Chunk, files: ChunkFiles, file: File) -> None:
+        """Cut off what a failed append has left, so that a gap after it reads as zeros, and a full disk is freed."""
+        await file.truncate(chunk.length)
+        files.is_ragged = False
+
     async def _commit(self, files: ChunkFiles, header: Header, updated: list[int]) -> None:
         """Write the table entries that the header speaks of, and then the header."""
         if header.entries_count:
@@ -269,6 +276,8 @@ class ChunkStore:
             files.data = await self._disk.open(data_path(chunk.handle), "replace")
             if self._syncs:
                 await self._disk.sync_directory(folder_of(chunk.handle))
+        if files.is_ragged:
+            await self._trim(chunk, files, files.data)
         return files.data
 
     # Reading
@@ -282,7 +291,7 @@ class ChunkStore:
         Raises NotFound, StaleVersion, Corrupted, DiskFailure.
         """
         chunk = self._chunk(handle)
-        async with self._open.use(chunk) as files:
+        async with self._files(chunk) as files:
             async with chunk.lock.shared():
                 if chunk.is_deleted:
                     raise self._missing(handle)
@@ -371,8 +380,19 @@ class ChunkStore:
         async with chunk.lock.exclusive():
             if chunk.is_deleted:
                 raise self._missing(handle)
-            async with self._open.use(chunk) as files:
+            async with self._files(chunk) as files:
                 yield chunk, files
+
+    @asynccontextmanager
+    async def _files(self, chunk: Chunk) -> AsyncIterator[ChunkFiles]:
+        """The chunk's open files; a replica whose metadata cannot be read is reported as damaged in its first block."""
+        async with AsyncExitStack() as stack:
+            try:
+                files = await stack.enter_async_context(self._open.use(chunk))
+            except Corrupted as error:
+                self.on_corruption(CorruptBlock(chunk.handle, chunk.version, 0, error.message))
+                raise
+            yield files
 
     async def _create_files(self, chunk: Chunk) -> None:
         await self._make_folder(chunk.handle)

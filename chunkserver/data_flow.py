@@ -164,13 +164,11 @@ class DataFlow:
             wrong = await self._receive(stream, target, None)
             return PushReply(stored=[self._world.node]) if wrong is None else self._failed(self._world.node, wrong)
         following = request.chain[0]
+        rest = PushRequest(data=request.data, length=request.length, chain=request.chain[1:], cause=request.cause)
+        first_bytes = encode_header(BulkRequest(push=rest))
         async with AsyncExitStack() as stack:
             onward = _Onward(following, self._settings.stall_seconds * len(request.chain))
             try:
-                rest = PushRequest(
-                    data=request.data, length=request.length, chain=request.chain[1:], cause=request.cause
-                )
-                first_bytes = encode_header(BulkRequest(push=rest))
                 onward.link = await stack.enter_async_context(self._links.borrow(following.bulk_address, first_bytes))
             except TabletopError as error:
                 onward.error = error
@@ -178,10 +176,26 @@ class DataFlow:
             if wrong is not None:
                 return self._failed(self._world.node, wrong)
             reply = await self._answer_from(onward)
-        if onward.error is None:
+        if onward.error is not None and onward.link is not None and not onward.link.is_new:
+            reply = await self._push_again(following, first_bytes, target, onward.stall_seconds)
+        elif onward.error is None:
             self.counters["bytes_forwarded"] += request.length
         reply.stored.insert(0, self._world.node)
         return reply
+
+    async def _push_again(
+        self, following: Location, first_bytes: bytes, data: memoryview, stall_seconds: float
+    ) -> PushReply:
+        """The connection had been idle, and the next server was restarted meanwhile: try once more on a new one."""
+        onward = _Onward(following, stall_seconds)
+        try:
+            async with self._links.borrow(following.bulk_address, first_bytes) as onward.link:
+                for begin in range(0, len(data), FRAME_BYTES):
+                    frame = data[begin : begin + FRAME_BYTES]
+                    await onward.forward(len(frame), crc32c.crc32c(frame), frame)
+                return await self._answer_from(onward)
+        except TabletopError as error:
+            return self._failed(following.server, error)
 
     async def _receive(self, stream: ByteStream, target: memoryview, onward: "_Onward | None") -> TabletopError | None:
         """Fill `target` from frames, forwarding each; returns what was wrong with a frame, if any.

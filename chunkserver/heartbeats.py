@@ -85,7 +85,7 @@ class Heartbeats:
             for lease in self._leases.drop_expired(self._world.clock.now(), _LEASE_MEMORY_SECONDS):
                 if not lease.is_revoked:
                     self._world.events.emit(LeaseEnded(lease.handle, lease.version, "it was not extended"))
-            await self._world.clock.sleep(began + self._heartbeat_seconds - self._world.clock.now())
+            await self._world.clock.sleep(max(0.0, began + self._heartbeat_seconds - self._world.clock.now()))
 
     async def _register(self) -> None:
         usage = await self._world.disk.usage()
@@ -138,7 +138,7 @@ class Heartbeats:
         for handle in deleted:
             self._deleted.pop(handle, None)
         self.counters["heartbeats"] += 1
-        self._sampled = sample[-1].handle if len(sample) == self._settings.sample_chunks else -1
+        self._sampled = sample[-1].handle if 0 < len(sample) == self._settings.sample_chunks else -1
         self._follow(reply, sent_at, [*told, *sample])
 
     def _follow(self, reply: HeartbeatReply, sent_at: float, told: list[ReplicaState]) -> None:
@@ -153,8 +153,13 @@ class Heartbeats:
     # Garbage
 
     def _delete_garbage(self, handles: Iterable[int], told: list[ReplicaState]) -> None:
+        """Delete what the master judged. A replica that it names without having been told of it just now is deleted
+        only if it did not change since the question was sent."""
         versions = {state.handle: state.version for state in told}
-        self._garbage.update({handle: versions[handle] for handle in handles if handle in versions})
+        for handle in handles:
+            state = self._store.state(handle)
+            if state is not None and (handle in versions or handle not in self._changed):
+                self._garbage[handle] = versions.get(handle, state.version)
         if self._garbage and not self._is_deleting:
             self._is_deleting = True
             self._world.spawn(self._delete_all(), "delete garbage")

@@ -56,7 +56,7 @@ class Scrubber:
             except TabletopError:
                 return
             self.counters["bytes_scrubbed"] += verified
-            await self._world.clock.sleep(SLICE_BYTES / self._settings.scrub_bytes_per_second)
+            await self._world.clock.sleep(max(verified, BLOCK_BYTES) / self._settings.scrub_bytes_per_second)
 
     async def _until_idle(self) -> None:
         before = -1
