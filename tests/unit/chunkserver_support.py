@@ -129,6 +129,7 @@ class FakeMaster(ChunkserverRegistryServicer):
         self.world = world
         self.registrations: list[Any] = []
         self.heartbeats: list[Any] = []
+        self.answered: list[Any] = []
         self.reports: list[Any] = []
         self.known = True
         self.garbage: list[int] = []
@@ -149,6 +150,7 @@ class FakeMaster(ChunkserverRegistryServicer):
         self.heartbeats.append(request)
         if self.mishaps:
             raise self.mishaps.pop(0)
+        self.answered.append(request)
         extensions = [
             master_pb2.LeaseExtension(handle=one.handle, version=one.version, milliseconds=self.extension_milliseconds)
             for one in request.extend

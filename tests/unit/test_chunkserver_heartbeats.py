@@ -1,0 +1,136 @@
+"""What the master hears, and what its answers do."""
+
+import pytest
+
+from runtime.errors import NotPrimary, Unavailable
+from runtime.wire import chunkserver_pb2 as wire
+from tests.unit.chunkserver_support import BLOCK, Desk, FakeMaster, new_world, until
+
+
+async def test_a_registration_says_everything_about_the_server(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", rack="left")
+        said = desk.master.registrations[0]
+        assert said.location == desk.location("cs1")
+        assert said.rack == "left" and said.incarnation and said.disk_total_bytes >= said.disk_free_bytes > 0
+
+
+async def test_each_life_of_a_server_is_another_incarnation(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.stop("cs1")
+        desk.master.registrations, first = [], desk.master.registrations[0].incarnation
+        await desk.start("cs1")
+        assert desk.master.registrations[0].incarnation != first
+
+
+async def test_a_master_that_does_not_know_the_server_is_told_all_again(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await desk.write("cs1", 7, 0, b"abc")
+        desk.master.known = False
+        await until(lambda: len(desk.master.registrations) == 2)
+        first, second = desk.master.registrations
+        assert first.incarnation == second.incarnation
+        assert [(state.handle, state.version, state.length) for state in second.chunks] == [(7, 1, 3)]
+
+
+async def test_changes_are_told_until_a_heartbeat_with_them_was_answered(tmp_path):
+    async with Desk(tmp_path, sample_chunks=0) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await until(lambda: any(beat.changed for beat in desk.master.answered))
+        desk.master.mishaps = [Unavailable("lost") for _ in range(1000)]
+        await desk.write("cs1", 7, 0, b"abc")
+        beats = desk.master.heartbeats
+        await until(lambda: sum(state.length == 3 for beat in beats for state in beat.changed) >= 2)
+        desk.master.mishaps.clear()
+        await until(lambda: any(state.length == 3 for beat in desk.master.answered for state in beat.changed))
+        count = len(desk.master.answered)
+        await until(lambda: len(desk.master.answered) > count + 3)
+        told = [state.length for beat in desk.master.answered for state in beat.changed]
+        assert told.count(3) == 1
+
+
+async def test_the_sample_goes_round_all_chunks(tmp_path):
+    async with Desk(tmp_path, sample_chunks=3) as desk:
+        await desk.start("cs1")
+        items = [wire.Advance(handle=handle, to_version=1) for handle in range(1, 9)]
+        await desk.stub("cs1").AdvanceChunks(wire.AdvanceChunksRequest(items=items), timeout=10)
+        desk.master.heartbeats.clear()
+        await until(lambda: len(desk.master.heartbeats) >= 8)
+        seen = [state.handle for beat in desk.master.heartbeats for state in beat.sample]
+        assert set(seen) == set(range(1, 9))
+        assert all(len(beat.sample) <= 3 for beat in desk.master.heartbeats)
+
+
+async def test_garbage_is_deleted_files_and_all_and_the_deletion_is_told(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        for handle in (7, 8):
+            await desk.grant(handle, "cs1")
+            await desk.write("cs1", handle, 0, b"abc")
+        await until(lambda: any(beat.changed for beat in desk.master.heartbeats))
+        desk.master.garbage = [7]
+        await until(lambda: any(list(beat.deleted) == [7] for beat in desk.master.heartbeats))
+        reply = await desk.stub("cs1").GetChunkStates(wire.ChunkStatesRequest(handles=[7, 8]), timeout=5)
+        assert [state.handle for state in reply.states] == [8]
+        names = [path.name for path in (tmp_path / "cs1" / "chunks").rglob("*.*")]
+        assert sorted(names) == [f"{8:016x}.data", f"{8:016x}.meta"]
+        with pytest.raises(NotPrimary):
+            await desk.write("cs1", 7, 0, b"abc")
+
+
+async def test_a_lease_is_extended_while_the_chunk_is_mutated_and_ends_when_it_is_not(tmp_path):
+    async with Desk(tmp_path) as desk:
+        desk.master.extension_milliseconds = 400
+        await desk.start("cs1")
+        await desk.grant(7, "cs1", seconds=0.4)
+        clock = desk.worlds["cs1"].clock
+        end = clock.now() + 1.2
+        count = 0
+        while clock.now() < end:
+            await desk.write("cs1", 7, 0, b"%d" % count)
+            count += 1
+        with pytest.raises(NotPrimary):
+            begin = clock.now()
+            await until(lambda: clock.now() > begin + 0.9)
+            await desk.write("cs1", 7, 0, b"abc")
+
+
+async def test_without_a_master_the_server_starts_serves_and_registers_when_it_comes(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await desk.write("cs1", 7, 0, b"abc")
+        address = desk.master.rpc.address
+        await desk.master.rpc.stop(0)
+        events = desk.worlds["cs1"].events.sink.records
+        await until(lambda: any(type(record.event).__name__ == "MasterLost" for record in events))
+        assert (await desk.read("cs1", 7, 0, 3))[1] == b"abc"
+        await desk.write("cs1", 7, 3, b"def")
+        await desk.master.world.close()
+        desk.master = FakeMaster(new_world(tmp_path / "master2", "master"))
+        desk.master.known = False
+        await desk.master.start(address)
+        await until(lambda: bool(desk.master.registrations))
+        assert desk.master.registrations[0].chunks[0].length == 6
+
+
+async def test_damage_found_by_a_read_is_reported_once_and_good_blocks_are_served(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        for number in range(3):
+            await desk.write("cs1", 7, number * BLOCK, bytes([number]) * BLOCK)
+        desk.flip("cs1", 7, BLOCK + 3)
+        for _ in range(3):
+            reply, payload = await desk.read("cs1", 7, BLOCK - 10, 20)
+            assert (reply.error_kind, payload) == ("Corrupted", b"")
+        assert (await desk.read("cs1", 7, 0, BLOCK))[1] == bytes(BLOCK)
+        assert (await desk.read("cs1", 7, 2 * BLOCK, BLOCK))[1] == bytes([2]) * BLOCK
+        await until(lambda: bool(desk.master.reports))
+        beats = len(desk.master.heartbeats)
+        await until(lambda: len(desk.master.heartbeats) > beats + 3)
+        assert [(one.handle, one.version, one.block) for one in desk.master.reports] == [(7, 1, 1)]
