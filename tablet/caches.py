@@ -22,6 +22,9 @@ from tablet.sstable_format import Block
 _ENTRY_BYTES = 250
 """What a cached entry costs beside its bytes: tuples and a place in the cache."""
 
+_NOTE_BYTES = 500
+"""For each so many bytes of the scan cache, one row may be noted as missed once."""
+
 BlockKey = tuple[int, int]
 """(file number, place of the block in the file)"""
 
@@ -97,11 +100,16 @@ ScanKey = tuple[str, bytes | None, bool]
 
 
 class ScanCache:
-    """What the SSTables of a group say about a row or one of its columns. A limit of 0 switches it off."""
+    """What the SSTables of a group say about a row or one of its columns. A limit of 0 switches it off.
+
+    What is read once is often never read again: a row is only noted at its first miss, and kept at its second.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self._rows: OrderedDict[bytes, tuple[ScanKey, Entries, int]] = OrderedDict()
+        self._missed_once: dict[bytes, None] = {}
+        self._notes = limit_bytes // _NOTE_BYTES
         self._bytes = 0
         self._hits = 0
         self._misses = 0
@@ -117,7 +125,14 @@ class ScanCache:
         return found[1]
 
     def put(self, row: bytes, key: ScanKey, entries: Entries) -> None:
-        """Remember what a read found; of each row, the last thing that was asked."""
+        """Remember what a read found, if it is not the first time; of each row, the last thing that was asked."""
+        noted = self._missed_once
+        if row not in noted and row not in self._rows:
+            if len(noted) >= self._notes:
+                noted.clear()
+            noted[row] = None
+            return
+        noted.pop(row, None)
         charge = len(row) + _ENTRY_BYTES
         for column, _, _, value in entries:
             charge += len(column) + len(value) + _ENTRY_BYTES
@@ -144,6 +159,7 @@ class ScanCache:
     def clear(self) -> None:
         """Drop everything."""
         self._rows.clear()
+        self._missed_once.clear()
         self._bytes = 0
 
     @property

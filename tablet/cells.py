@@ -166,6 +166,8 @@ def decode_fragment(fragment: bytes) -> Entries:
             position += CELL_BYTES
             if shared > len(column) or kind > DELETE_ROW:
                 raise Corrupted(f"a row fragment has a cell of kind {kind} that shares {shared} bytes of {column!r}")
+            if position + suffix + length == end and not entries and not shared:
+                return ((fragment[position : position + suffix], -timestamp, kind, fragment[position + suffix :]),)
             column = column[:shared] + fragment[position : position + suffix]
             position += suffix
             entries.append((column, -timestamp, kind, fragment[position : position + length]))

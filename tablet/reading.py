@@ -125,13 +125,13 @@ class Reader:
                 continue
             entries = decode_fragment(fragment)
             found.append(entries)
-            if timestamps_tell and column is not None:
+            if timestamps_tell and column is not None and table is not tables[-1]:
                 # Once a deletion is seen, older versions say no more about how new the newest one is.
                 timestamps_tell = all(entry[2] == PUT for entry in entries)
                 here = _newest_timestamp((entries,), column) if timestamps_tell else None
                 if here is not None and (known is None or here > known):
                     known = here
-        entries = merge_entries(found) if found else ()
+        entries = found[0] if len(found) == 1 else merge_entries(found) if found else ()
         # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
         if cache.limit_bytes and newest is None and view.generation == self._state.view.generation:
             cache.put(row, key, entries)

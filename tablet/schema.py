@@ -103,7 +103,7 @@ class LocalityGroup:
     block_bytes: int = 64 * 1024
     compression: Compression = "snappy"
     bloom_keys: BloomKeys = "row+column"
-    false_positive_rate: float = 0.01
+    false_positive_rate: float = 0.004
     in_memory: bool = False
 
     def check(self) -> None:

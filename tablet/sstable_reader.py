@@ -36,28 +36,21 @@ _RUN_BYTES = 64 * 1024
 
 
 class Lookup:
-    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, when first needed."""
+    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter."""
 
-    __slots__ = ("_marker_key", "_row_key", "_wanted_key", "column", "row")
+    __slots__ = ("_marker_key", "_row_key", "row", "wanted_key")
 
     def __init__(self, row: bytes, column: bytes | None) -> None:
         self.row = row
-        self.column = column
-        self._row_key: HashedKey | None = None
-        self._wanted_key: HashedKey | None = None
+        self.wanted_key = HashedKey(row if column is None else column_key(row, column))
+        self._row_key = self.wanted_key if column is None else None
         self._marker_key: HashedKey | None = None
 
     def row_key(self) -> HashedKey:
-        """The key of the row."""
+        """The key of the row, for filters that know nothing of columns."""
         if self._row_key is None:
             self._row_key = HashedKey(self.row)
         return self._row_key
-
-    def wanted_key(self) -> HashedKey:
-        """The key of the row and the column; of the row, if no column was asked for."""
-        if self._wanted_key is None:
-            self._wanted_key = self.row_key() if self.column is None else HashedKey(column_key(self.row, self.column))
-        return self._wanted_key
 
     def marker_key(self) -> HashedKey:
         """The key of a deletion of the whole row or of a family."""
@@ -84,7 +77,8 @@ class SSTable:
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
         self._filters: list[Filter] = []
-        self._filter_of_block: list[int] = []
+        self._filter_blocks: Sequence[int] = ()
+        self._filter_of_block: list[Filter] = []
         self._column_keys = False
 
     @classmethod
@@ -125,8 +119,8 @@ class SSTable:
         if not self._filters:
             return place
         self.bloom_checks += 1
-        found = self._filters[self._filter_of_block[place]]
-        if found.may_contain(wanted.wanted_key() if self._column_keys else wanted.row_key()):
+        found = self._filter_of_block[place]
+        if found.may_contain(wanted.wanted_key if self._column_keys else wanted.row_key()):
             return place
         if self._next_columns[place] and self._last_rows[place] == row:
             return place  # A giant row has pieces in several partitions: one filter's word is not enough.
@@ -231,6 +225,8 @@ class SSTable:
         for end in filter_ends:
             self._filters.append(decode_filter(unsealed_body(await self._read(start, end - start), self.name, start)))
             start = end
+        for found, last in zip(self._filters, self._filter_blocks, strict=True):
+            self._filter_of_block += [found] * (last - len(self._filter_of_block))
         where = footer.properties_offset
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
         try:
@@ -257,8 +253,7 @@ class SSTable:
                 raise ValueError("its lengths do not add up")
             if filters and filter_blocks[-1] != count:
                 raise ValueError("the filters do not cover all blocks")
-            for number, end in enumerate(filter_blocks):
-                self._filter_of_block += [number] * (end - len(self._filter_of_block))
+            self._filter_blocks = filter_blocks
         except TabletopError:
             raise
         except Exception as error:

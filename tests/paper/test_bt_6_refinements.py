@@ -79,6 +79,7 @@ def test_the_scan_cache_serves_what_is_read_again_and_the_block_cache_what_lies_
         table.get("row00101", "f:q")
         assert (table.figures().block_cache.hits, table.figures().block_cache.misses) == (1, 1)
         table.get("row00100", "f:q")
+        table.get("row00100", "f:q")
         assert table.figures().scan_cache.hits == 1
         table.put("row00100", "f:q", "new")
         table.flush()

@@ -62,6 +62,8 @@ def test_the_scan_cache_never_holds_more_than_its_limit(steps):
 def test_the_scan_cache_answers_only_what_was_asked_before():
     cache = ScanCache(100_000)
     cache.put(b"r", KEY, ())
+    assert cache.get(b"r", KEY) is None, "what is read once may never be read again"
+    cache.put(b"r", KEY, ())
     assert cache.get(b"r", KEY) == ()
     assert cache.get(b"r", ("default", b"f:other", True)) is None
     cache.forget([b"r"])
