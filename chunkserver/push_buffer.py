@@ -14,7 +14,8 @@ An entry is in one of these states, and may be dropped in this order:
 Complete data that has only just come is spared for a moment: when many clients push at once, it is better that a new
 push waits (for the writes that free room) than that everybody's data is dropped before it is used.
 
-Buffers of dropped entries are used again: fresh memory costs more than the checksums of what it is filled with.
+Buffers of dropped entries are used again, the latest first, and little of what was used is kept: memory that is fresh,
+or that has left the processor's caches, costs more than the checksums of what it is filled with.
 
 >>> buffer = PushBuffer(limit_bytes=100)
 >>> buffer.reserve((1, 1), 60, now=0.0) is not None
@@ -31,6 +32,7 @@ from runtime.errors import DataNotBuffered
 SPARED_SECONDS = 2.0
 USED_SECONDS = 2.0
 _KEPT_BUFFERS = 8
+_USED_SHARE = 12  # At most this part of the limit is taken by what was used.
 
 DataKey = tuple[int, int]
 
@@ -68,6 +70,7 @@ class PushBuffer:
         self.held_bytes = 0
         self.dropped_unused = 0
         self._entries: OrderedDict[DataKey, _Entry] = OrderedDict()
+        self._used: dict[DataKey, int] = {}  # Bytes of memory by key, the oldest first.
         self._spare: list[bytearray] = []
 
     def __len__(self) -> int:
@@ -121,6 +124,8 @@ class PushBuffer:
         if used and not entry.is_used:
             entry.is_used = True
             self._entries.move_to_end(key, last=False)
+            self._used[key] = len(entry.memory)
+            self._drop_surplus_of_used()
 
     def drop_aged(self, now: float, age_seconds: float) -> int:
         """Drop what nobody asked for in so long, and what was used; returns how many were never used."""
@@ -141,6 +146,7 @@ class PushBuffer:
         """Raise AssertionError if the byte count is wrong or exceeds the bound."""
         held = sum(len(entry.memory) for entry in self._entries.values()) + sum(map(len, self._spare))
         assert held == self.held_bytes <= self.limit_bytes
+        assert list(self._used) == [key for key in self._used if self._entries[key].is_used]
         assert all(entry.pins >= 0 and entry.length <= len(entry.memory) for entry in self._entries.values())
 
     def _make_room(self, length: int, now: float) -> bool:
@@ -160,8 +166,18 @@ class PushBuffer:
     def _may_go(self, entry: _Entry, now: float) -> bool:
         return entry.is_droppable and (entry.is_used or now - entry.touched >= SPARED_SECONDS)
 
+    def _drop_surplus_of_used(self) -> None:
+        surplus = sum(self._used.values()) - self.limit_bytes // _USED_SHARE
+        for key in list(self._used)[:-1]:
+            if surplus <= 0:
+                break
+            if self._entries[key].is_droppable:
+                surplus -= self._used[key]
+                self._drop(key)
+
     def _drop(self, key: DataKey) -> None:
         entry = self._entries.pop(key)
+        self._used.pop(key, None)
         if entry.is_complete and not entry.is_used:
             self.dropped_unused += 1
         if len(self._spare) < _KEPT_BUFFERS:
@@ -171,10 +187,11 @@ class PushBuffer:
 
     def _memory(self, length: int) -> bytearray:
         """A spare buffer that is not much too large, or a new one. Its bytes are not counted as held any more."""
-        for place, spare in enumerate(self._spare):
-            if _suits(spare, length):
-                self.held_bytes -= len(spare)
-                return self._spare.pop(place)
+        for place in reversed(range(len(self._spare))):
+            if _suits(self._spare[place], length):
+                memory = self._spare.pop(place)
+                self.held_bytes -= len(memory)
+                return memory
         return bytearray(length)
 
 
