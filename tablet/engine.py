@@ -136,7 +136,7 @@ class Engine:
         self._writer.refusal = _CLOSED
         await self._stop_keeping()
         try:
-            if self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
+            if self.state.frozen or self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
                 await self._flush_all()
             await self.sync()
         finally:
