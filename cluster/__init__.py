@@ -6,7 +6,7 @@ of it. What is told over the interface is told in both worlds.
 
     interface.py    the interface: nodes, status, client, faults; waiting for a condition
     settings.py     what a cluster is set up with, and what can never work
-    roles.py        from the settings to a server of each role, on any world
+    roles.py        from the cluster's settings to each node's           servers.py    and to a server on any world
     real.py         a cluster of processes        folder.py     its files
                                                   processes.py  its processes
                                                   program.py    one node as a program

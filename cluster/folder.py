@@ -7,8 +7,8 @@
             config.json         what the node's program is told
             ready.json          written by the program once it serves, removed when it ends in good order
             failure.json        written by the program when it refuses to go on, with the reason
-            log                 what the program prints: its events, in words
-            events.jsonl        its events, one JSON object a line
+            events.jsonl        its events, one JSON object a line; `tabletop log` puts them in words
+            log                 what the program prints, which is nothing while all goes well
             data/               the node's disk
 
 `gfs.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; this module knows the rest.
@@ -27,7 +27,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,27 @@ class ReadyRecord:
     bulk_address: str
 
 
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What a program is told. `settings` are the fields of the role's settings class."""
+
+    cluster: str
+    node: str
+    role: str
+    settings: dict[str, Any]
+    owner: ProcessIdentity | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration file's content."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "NodeConfig":
+        """The configuration that `to_json` wrote."""
+        owner = values.pop("owner")
+        return cls(**values, owner=ProcessIdentity(**owner) if owner else None)
+
+
 class NodeFolder:
     """One node's part of the cluster's folder."""
 
@@ -74,13 +95,13 @@ class NodeFolder:
         self._ready = path / "ready.json"
         self._failure = path / "failure.json"
 
-    def prepare(self, config: dict[str, Any]) -> None:
+    def prepare(self, config: NodeConfig) -> None:
         """Get the folder ready for another start of the program."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data.mkdir(mode=0o700, exist_ok=True)
         self.forget_ready()
         self._failure.unlink(missing_ok=True)
-        write_json(self.config, config)
+        write_json(self.config, config.to_json())
 
     def read_ready(self) -> ReadyRecord | None:
         """What the program wrote when it began to serve; None if it does not serve, or ended in good order."""

@@ -2,7 +2,7 @@
 
 The program reads its configuration, builds the real world on its folder, runs the server of its role until it is asked
 to stop (SIGTERM, or the Shutdown call), and says what became of it in files that its starter reads: `ready.json` once
-it serves, `failure.json` when it refuses to go on. What it prints goes to its log: its events, in words.
+it serves, `failure.json` when it refuses to go on. Its events go to `events.jsonl`; `tabletop log` puts them in words.
 
 A cluster that belongs to a program (a test, the demonstration) names that program as its owner. The nodes look once a
 second whether the owner still lives, and stop when it does not: even a kill -9 of the owner leaves nothing running.
@@ -10,57 +10,21 @@ second whether the owner still lives, and stop when it does not: even a kill -9 
 
 import argparse
 import asyncio
-import dataclasses
 import faulthandler
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cluster import processes
-from cluster.folder import NodeFolder, ReadyRecord, read_json
+from cluster.folder import NodeConfig, NodeFolder, ReadyRecord, read_json
 from cluster.processes import ProcessIdentity, ProcessState
-from cluster.roles import Server, make_server
+from cluster.servers import Server, make_server
 from runtime.errors import InvalidRequest, TabletopError
-from runtime.events import Record, rendered
 from runtime.real.world import FileSink, RealWorld
 
 OWNER_CHECK_SECONDS = 1.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """What a program is told. `settings` are the fields of the role's settings class."""
-
-    cluster: str
-    node: str
-    role: str
-    settings: dict[str, Any]
-    owner: ProcessIdentity | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration file's content."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "NodeConfig":
-        """The configuration that `to_json` wrote."""
-        owner = values.pop("owner")
-        return cls(**values, owner=ProcessIdentity(**owner) if owner else None)
-
-
-class ProgramSink:
-    """Events go to a file, and in words to the log."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = FileSink(path)
-
-    def write(self, record: Record) -> None:
-        """Write the record twice."""
-        self._file.write(record)
-        print(rendered(record), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +54,7 @@ async def _serve(folder: NodeFolder) -> None:
         raise InvalidRequest(f"no configuration file {folder.config}")
     config = NodeConfig.from_json(values)
     token = (folder.path.parent.parent / "token").read_text(encoding="ascii").strip()
-    world = RealWorld(node=config.node, root=folder.data, token=token, sink=ProgramSink(folder.events))
+    world = RealWorld(node=config.node, root=folder.data, token=token, sink=FileSink(folder.events))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)

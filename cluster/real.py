@@ -20,10 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster import faults, processes
-from cluster.folder import ClusterFolder, ClusterRecord, NodeFolder, ReadyRecord
+from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import LIVING, Corruption, NodeReport, NodeState, wait_until
 from cluster.processes import ProcessIdentity, ProcessState
-from cluster.program import NodeConfig
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
 from gfs.client import Client
@@ -163,6 +162,8 @@ class RealCluster:
 
     def events(self, node: str) -> list[Record]:
         """The node's records."""
+        import master.events  # noqa: F401 - so that the kinds of both are known to the parser
+
         path = self._node(node).events
         lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
         return [record_from_json(line) for line in lines if line.endswith("}")]
@@ -206,7 +207,7 @@ class RealCluster:
     async def _start_node(self, name: str, record: ClusterRecord, address: str) -> ReadyRecord:
         settings = node_settings(name, record.cluster, record.settings, address=address, master_address=record.master)
         folder = self._node(name)
-        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner).to_json())
+        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner))
         child = self._children[name] = processes.start_program(folder.config, folder.log)
 
         async def ready() -> ReadyRecord | None:

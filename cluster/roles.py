@@ -1,14 +1,10 @@
-"""From a cluster's settings to the settings of each node, and from those to a server: the same in both worlds."""
+"""From a cluster's settings to the settings of each node: the same in both worlds."""
 
-from typing import Any, Protocol
+from typing import Any
 
-from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
 from cluster.settings import ClusterSettings
-from master.server import MasterServer
 from master.settings import MasterSettings
-from runtime.errors import InvalidRequest, shown
-from runtime.world import World
 
 MASTER = "master"
 MASTER_ROLE = "master"
@@ -24,27 +20,6 @@ DEAD_AFTER_HEARTBEATS = 5.0
 REPAIRS_PER_HEARTBEAT = 10
 CLONES_AT_ONCE = 16
 CLONES_PER_SERVER = 4
-
-
-class Server(Protocol):
-    """What starting and stopping a node needs of its server, whatever the role. Addresses are final after `start`."""
-
-    @property
-    def control_address(self) -> str:
-        """host:port of the gRPC server."""
-
-    @property
-    def bulk_address(self) -> str:
-        """host:port of the bulk listener; empty on a master."""
-
-    async def start(self) -> None:
-        """Return when it serves."""
-
-    async def wait_for_shutdown(self) -> None:
-        """Return when somebody has asked it to stop (Node.Shutdown)."""
-
-    async def stop(self) -> None:
-        """Stop in good order."""
 
 
 def role_of(node: str) -> str:
@@ -79,12 +54,3 @@ def node_settings(
         durability=settings.durability,
         heartbeat_seconds=settings.heartbeat_seconds,
     ).to_dict()
-
-
-def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
-    """The server of a role on a world, not started yet. Raises InvalidRequest for settings that make no sense."""
-    if role == MASTER_ROLE:
-        return MasterServer(world, MasterSettings.from_dict(settings))
-    if role == CHUNKSERVER_ROLE:
-        return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
-    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r} or {CHUNKSERVER_ROLE!r}")

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 import gfs.locate
-from cluster.folder import ClusterFolder, ClusterRecord, ReadyRecord, UnknownCluster, cluster_names
+from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, ReadyRecord, UnknownCluster, cluster_names
 from cluster.processes import ProcessIdentity
 from cluster.settings import ClusterSettings
 from runtime.errors import Conflict, IncompatibleFormat
+
+CONFIG = NodeConfig("desk", "cs1", "chunkserver", {"durability": "fsync"}, ProcessIdentity(1, 2.5))
 
 
 def made(home: Path, name: str = "desk", master: str = "127.0.0.1:20001") -> ClusterFolder:
@@ -65,7 +67,7 @@ def test_a_record_that_is_no_json_is_refused(tmp_path: Path):
 
 def test_a_node_says_that_it_serves_and_takes_it_back(tmp_path: Path):
     node = made(tmp_path).node("cs1")
-    node.prepare({"role": "chunkserver"})
+    node.prepare(CONFIG)
     assert node.read_ready() is None
     record = ReadyRecord(ProcessIdentity(12, 34.5), "127.0.0.1:1", "127.0.0.1:2")
     node.write_ready(record)
@@ -74,12 +76,18 @@ def test_a_node_says_that_it_serves_and_takes_it_back(tmp_path: Path):
     assert node.read_ready() is None
 
 
+def test_what_a_program_is_told_survives_its_file(tmp_path: Path):
+    node = made(tmp_path).node("cs1")
+    node.prepare(CONFIG)
+    assert NodeConfig.from_json(json.loads(node.config.read_text())) == CONFIG
+
+
 def test_another_start_forgets_why_the_last_one_failed(tmp_path: Path):
     node = made(tmp_path).node("cs1")
-    node.prepare({})
+    node.prepare(CONFIG)
     node.write_failure("Conflict", "the port is in use")
     assert node.read_failure() == ("Conflict", "the port is in use")
-    node.prepare({})
+    node.prepare(CONFIG)
     assert node.read_failure() is None
 
 

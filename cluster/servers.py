@@ -1,0 +1,41 @@
+"""From a role and its settings to a server: the same in both worlds."""
+
+from typing import Any, Protocol
+
+from chunkserver.server import ChunkserverServer
+from chunkserver.settings import ChunkserverSettings
+from cluster.roles import CHUNKSERVER_ROLE, MASTER_ROLE
+from master.server import MasterServer
+from master.settings import MasterSettings
+from runtime.errors import InvalidRequest, shown
+from runtime.world import World
+
+
+class Server(Protocol):
+    """What starting and stopping a node needs of its server, whatever the role. Addresses are final after `start`."""
+
+    @property
+    def control_address(self) -> str:
+        """host:port of the gRPC server."""
+
+    @property
+    def bulk_address(self) -> str:
+        """host:port of the bulk listener; empty on a master."""
+
+    async def start(self) -> None:
+        """Return when it serves."""
+
+    async def wait_for_shutdown(self) -> None:
+        """Return when somebody has asked it to stop (Node.Shutdown)."""
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+
+
+def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
+    """The server of a role on a world, not started yet. Raises InvalidRequest for settings that make no sense."""
+    if role == MASTER_ROLE:
+        return MasterServer(world, MasterSettings.from_dict(settings))
+    if role == CHUNKSERVER_ROLE:
+        return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
+    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r} or {CHUNKSERVER_ROLE!r}")
