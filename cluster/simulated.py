@@ -11,8 +11,8 @@
 
     simulation.run(story())
 
-Faults that only a simulation has (partitions, power cuts, slow disks, skewed clocks) are asked of the simulation itself,
-by node name. The client stands on a node of its own, called "client".
+Faults that only a simulation has (partitions, power cuts, slow disks, skewed clocks) are asked of the simulation, by
+node name. The client stands on a node of its own, called "client".
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from cluster.interface import NodeReport, NodeState
 from cluster.real import RealCluster
 from cluster.settings import ClusterSettings, parse_bytes
 from runtime.errors import TimedOut, Unavailable
+from runtime.events import rendered
 from runtime.wire import master_pb2
 from tabletop import wording
 from tabletop.console import notes, output, perform, remark
@@ -101,6 +102,28 @@ def status(
     perform(_status(RealCluster(cluster), as_json, chunks))
 
 
+def log(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="master, cs1, cs2, … (see `tabletop ps`)")],
+    cluster: ClusterOption = DESK,
+    lines: Annotated[int, typer.Option("-n", min=1, help="How many events, from the end.")] = 50,
+    containing: Annotated[str, typer.Option("--containing", metavar="TEXT", help="Only such as a handle, 0x2a.")] = "",
+) -> None:
+    """Print what a node has recorded of itself, in words, over all its lives.
+
+    \b
+        tabletop log master
+        tabletop log cs1 -n 1000 --containing "chunk 0x2a "
+    """
+    real = RealCluster(cluster)
+    perform(_log(real, node, lines, containing))
+
+
+async def _log(cluster: RealCluster, node: str, lines: int, containing: str) -> None:
+    found = [line for line in map(rendered, cluster.events(node)) if containing in line]
+    for line in found[-lines:]:
+        output.print(line, markup=False)
+
+
 async def _up(cluster: RealCluster, port: int | None, given: dict[str, Any]) -> None:
     chosen = {key: value for key, value in given.items() if value is not None}
     made_with = cluster.settings if cluster.folder.exists() else ClusterSettings()
@@ -116,7 +139,7 @@ async def _up(cluster: RealCluster, port: int | None, given: dict[str, Any]) -> 
         output.print(f"cluster {cluster.name} is already up; nothing was changed", markup=False)
         output.print(_node_table(reports))
         for report in broken:
-            remark(f"{report.node} is {report.state.value}; `{_remedy(report, cluster.name)}`")
+            remark(_advice(report, cluster.name))
         if any(report.node == "master" for report in broken):
             raise Unavailable(f"cluster {cluster.name!r} does not serve: its master is not well", definite=True)
     finally:
@@ -181,7 +204,7 @@ async def _status(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
         master_report = reports[0]
         raise Unavailable(
             f"the master of cluster {cluster.name!r} is {master_report.state.value} and gives no report: "
-            f"{trouble or master_report.note}; `{_remedy(master_report, cluster.name)}`",
+            f"{trouble or master_report.note}; mend it with `{_remedy(master_report, cluster.name)}`",
             definite=True,
         )
 
@@ -226,7 +249,7 @@ def _print_status(cluster: RealCluster, reports: list[NodeReport], found: master
             output.print(_server_table(servers, by_name))
     for report in reports:
         if report.state is not NodeState.SERVING:
-            remark(f"{report.node} is {report.state.value}; `{_remedy(report, cluster.name)}`")
+            remark(_advice(report, cluster.name))
     if found.chunks:
         output.print()
         output.print(chunk_table(found.chunks))
@@ -296,6 +319,10 @@ def plain_table(*columns: str) -> Table:
 
 def _node_values(report: NodeReport) -> dict[str, Any]:
     return {**dataclasses.asdict(report), "state": report.state.value}
+
+
+def _advice(report: NodeReport, cluster: str) -> str:
+    return f"{report.node} is {report.state.value}; mend it with `{_remedy(report, cluster)}`"
 
 
 def _remedy(report: NodeReport, cluster: str) -> str:

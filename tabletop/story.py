@@ -316,6 +316,10 @@ class Story:
                 [wording.duration(healed_at - self._killed_at), "every chunk has its copies again"],
             ],
         )
+        self.narrator.say(
+            "A master that restarts does not know which leases it had granted: it lets a lease time pass before it has "
+            "a chunk copied whose replicas are not all there."
+        )
         self.narrator.say(f"What the master recorded of chunk {rotten.handle:#x}, in which bits had rotted:")
         self.narrator.table(["after", "the master"], self._recorded(rotten.handle))
 
