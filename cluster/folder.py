@@ -189,14 +189,16 @@ class ClusterFolder:
             },
         )
 
-    def token(self) -> str:
-        """The cluster's secret, drawn when it is first asked for."""
-        path = self.path / "token"
+    def draw_token(self) -> None:
+        """Give the cluster a secret, unless it has one."""
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(self.path / gfs.locate.TOKEN_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(16) + "\n")
-        return path.read_text(encoding="ascii").strip()
+
+    def token(self) -> str:
+        """The cluster's secret. Raises Unauthenticated if it is missing, or not the caller's to read."""
+        return gfs.locate.find_contact(self.name, home=self.home).token
 
     def node(self, name: str) -> NodeFolder:
         """The part of one node, which need not exist yet."""
@@ -252,7 +254,7 @@ class ClusterFolder:
 
     @property
     def _record(self) -> Path:
-        return self.path / "cluster.json"
+        return self.path / gfs.locate.CONTACT_FILE
 
 
 def cluster_names(home: Path | None = None) -> list[str]:

@@ -174,7 +174,7 @@ class RealCluster:
     # Starting and ending.
 
     async def _start_all(self, settings: ClusterSettings, port: int | None) -> None:
-        self.folder.token()
+        self.folder.draw_token()
         old = self.folder.read_record().master if self.folder.exists() else ""
         record = ClusterRecord(self.name, old, settings)
         self.folder.write_record(record)
@@ -278,7 +278,7 @@ class RealCluster:
         try:
             stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(ready.control_address))
             found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        except TabletopError as error:
+        except (Unavailable, TimedOut) as error:
             return NodeReport(name, role, NodeState.HUNG, number, control, bulk, note=error.message)
         return NodeReport(
             name,

@@ -24,7 +24,7 @@ from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
 from gfs.client import Client
 from gfs.settings import ClientSettings
-from runtime.errors import Conflict, NotFound, TabletopError
+from runtime.errors import Conflict, NotFound, TabletopError, TimedOut, Unavailable
 from runtime.events import Record
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
 from runtime.simulated.world import SimulatedWorld, Simulation
@@ -171,7 +171,7 @@ class SimulatedCluster:
         try:
             stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(control))
             found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        except TabletopError as error:
+        except (Unavailable, TimedOut) as error:
             return NodeReport(node, role, NodeState.HUNG, 0, control, bulk, note=error.message)
         return NodeReport(
             node,

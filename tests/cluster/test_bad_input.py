@@ -104,13 +104,16 @@ def test_other_settings_for_a_cluster_that_exists_are_refused(desk: Desk):
     assert "was made with other settings: chunkservers 1, not 2, replicas 1, not 2" in printed
 
 
-@pytest.mark.parametrize("token", ["0" * 32, ""])
-def test_a_wrong_or_missing_token_is_refused(desk: Desk, token: str):
+@pytest.mark.parametrize(
+    ("token", "words"), [("0" * 32, "token"), ("", "token"), (None, "the token of cluster 'desk'")]
+)
+def test_a_wrong_or_missing_token_is_refused(desk: Desk, token: str | None, words: str):
     path = desk.home / "desk" / "token"
     good = path.read_text()
     try:
-        path.write_text(token)
-        assert "token" in desk.run("fs", "ls", "/", expect=1)
+        path.unlink() if token is None else path.write_text(token)
+        for command in (("fs", "ls", "/"), ("ps",), ("status",), ("fault", "corrupt", "/file")):
+            assert words in desk.run(*command, expect=1)
     finally:
         path.write_text(good)
     desk.run("fs", "ls", "/")

@@ -30,6 +30,7 @@ def test_the_record_survives_its_file(tmp_path: Path):
 
 def test_clients_find_a_cluster_by_what_the_folder_holds(tmp_path: Path):
     folder = made(tmp_path)
+    folder.draw_token()
     token = folder.token()
     contact = gfs.locate.find_contact("desk", home=tmp_path)
     assert (contact.cluster, contact.master, contact.token) == ("desk", "127.0.0.1:20001", token)
@@ -37,8 +38,11 @@ def test_clients_find_a_cluster_by_what_the_folder_holds(tmp_path: Path):
 
 def test_the_token_is_drawn_once_and_readable_by_its_owner_alone(tmp_path: Path):
     folder = made(tmp_path)
-    assert folder.token() == folder.token()
-    assert len(folder.token()) == 32
+    folder.draw_token()
+    token = folder.token()
+    assert len(token) == 32
+    folder.draw_token()
+    assert folder.token() == token
     assert stat.S_IMODE((folder.path / "token").stat().st_mode) == 0o600
 
 
