@@ -48,6 +48,7 @@ async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
         await check_format(disk)
         await disk.make_directory(CHUNKS)
         await _empty(disk, INCOMING)
+        await disk.sync_directory()
         store = ChunkStore(
             disk,
             syncs=settings.durability == "fsync",

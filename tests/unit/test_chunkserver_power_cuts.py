@@ -1,0 +1,180 @@
+"""With durability "fsync", what was answered survives a power cut at any later moment.
+
+The disk here is in memory and strict: at a cut, bytes that were not synced, and names whose folder was not synced, are
+gone, all of them. (What a real disk may also do, tear and keep sectors at random, is the simulated world's business.)
+"""
+
+import random
+from typing import Any
+
+import pytest
+
+from chunkserver.chunk_store import ChunkStore
+from chunkserver.opening import open_store
+from runtime.errors import AlreadyExists, NotFound
+from runtime.world import DiskUsage
+from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, new_world, settings
+
+SOURCE = random.Random(9)
+
+
+class Content:
+    """What a file holds: for programs now, and on the platter."""
+
+    def __init__(self, synced: bytes = b"") -> None:
+        self.now = bytearray(synced)
+        self.synced = synced
+
+
+class StrictFile:
+    def __init__(self, path: str, content: Content) -> None:
+        self.path = path
+        self.content = content
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        return bytes(self.content.now[offset : offset + count])
+
+    async def read_into(self, offset: int, target: memoryview) -> int:
+        found = self.content.now[offset : offset + len(target)]
+        target[: len(found)] = found
+        return len(found)
+
+    async def write_at(self, offset: int, data: Any) -> None:
+        self.content.now.extend(bytes(max(0, offset - len(self.content.now))))
+        self.content.now[offset : offset + len(data)] = data
+
+    async def append(self, data: Any) -> int:
+        offset = len(self.content.now)
+        self.content.now.extend(data)
+        return offset
+
+    async def truncate(self, size: int) -> None:
+        self.content.now.extend(bytes(max(0, size - len(self.content.now))))
+        del self.content.now[size:]
+
+    async def size(self) -> int:
+        return len(self.content.now)
+
+    async def sync(self) -> None:
+        self.content.synced = bytes(self.content.now)
+
+    async def close(self) -> None:
+        pass
+
+
+class StrictDisk:
+    """Folders and files by path; `synced_names` is what a power cut leaves."""
+
+    def __init__(self, names: "dict[str, Content | None] | None" = None) -> None:
+        self.names: dict[str, Content | None] = names or {}  # None: a folder
+        self.synced_names = dict(self.names)
+
+    def after_power_cut(self) -> "StrictDisk":
+        kept = {}
+        for path, content in self.synced_names.items():
+            parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1)]
+            if all(parent in self.synced_names for parent in parents):
+                kept[path] = None if content is None else Content(content.synced)
+        return StrictDisk(kept)
+
+    async def open(self, path: str, mode: str) -> StrictFile:
+        if "/" in path and path.rpartition("/")[0] not in self.names:
+            raise NotFound(path)
+        if mode in ("read", "update") and path not in self.names:
+            raise NotFound(path)
+        if mode == "create" and path in self.names:
+            raise AlreadyExists(path)
+        if mode in ("create", "replace"):
+            present = self.names.get(path)
+            if present is not None:
+                present.now.clear()
+            else:
+                self.names[path] = Content()
+        content = self.names[path]
+        assert content is not None
+        return StrictFile(path, content)
+
+    async def make_directory(self, path: str) -> None:
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            self.names.setdefault("/".join(parts[:depth]), None)
+
+    async def rename(self, source: str, target: str) -> None:
+        if source not in self.names:
+            raise NotFound(source)
+        self.names[target] = self.names.pop(source)
+
+    async def remove(self, path: str) -> None:
+        if path not in self.names:
+            raise NotFound(path)
+        del self.names[path]
+
+    async def list(self, path: str = "") -> list[str]:
+        return sorted(name for folder, _, name in (one.rpartition("/") for one in self.names) if folder == path)
+
+    async def exists(self, path: str) -> bool:
+        return path in self.names
+
+    async def size(self, path: str) -> int:
+        return await (await self.open(path, "read")).size()
+
+    async def sync_directory(self, path: str = "") -> None:
+        def inside(one: str) -> bool:
+            return one.rpartition("/")[0] == path
+
+        self.synced_names = {one: found for one, found in self.synced_names.items() if not inside(one)}
+        self.synced_names.update({one: found for one, found in self.names.items() if inside(one)})
+
+    async def usage(self) -> DiskUsage:
+        return DiskUsage(1 << 40, 1 << 39)
+
+    async def lock(self, path: str) -> None:
+        pass
+
+    async def unlock(self, path: str) -> None:
+        pass
+
+
+async def opened(tmp_path, disk: StrictDisk) -> ChunkStore:
+    world = new_world(tmp_path)
+    world.disk = disk
+    return await open_store(world, settings(durability="fsync"))
+
+
+async def content(store: ChunkStore, handle: int) -> bytes:
+    async with store.reading(handle, least_version=0, offset=0, count=CHUNK_BYTES) as found:
+        return await found.file.read_at(0, found.length) if found.length else b""
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_every_answered_change_survives_a_power_cut_right_after_its_answer(tmp_path, seed):
+    source = random.Random(seed)
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk)
+    expected: dict[int, tuple[int, bytearray]] = {}
+    for step in range(25):
+        kind = source.choice(["create", "write", "write", "write", "advance", "delete"])
+        handle = source.choice(list(expected)) if expected else 0
+        if kind == "create" or not expected:
+            handle = 1000 * seed + step
+            await store.create(handle, version=1, capacity=CHUNK_BYTES)
+            expected[handle] = (1, bytearray())
+        elif kind == "write":
+            version, model = expected[handle]
+            offset = source.randrange(0, min(CHUNK_BYTES // 2, len(model) + BLOCK) + 1)
+            data = source.randbytes(source.randrange(1, 2 * BLOCK))
+            await store.write(handle, version=version, offset=offset, data=memoryview(data))
+            model.extend(bytes(max(0, offset + len(data) - len(model))))
+            model[offset : offset + len(data)] = data
+        elif kind == "advance":
+            version, model = expected[handle]
+            await store.advance(handle, from_version=version, to_version=version + 3)
+            expected[handle] = (version + 3, model)
+        else:
+            await store.delete(handle)
+            del expected[handle]  # It may come back: then it is garbage, and the master says so again.
+        again = await opened(tmp_path, disk.after_power_cut())
+        for one, (version, model) in expected.items():
+            state = again.state(one)
+            assert state is not None and (state.version, state.length) == (version, len(model))
+            assert await content(again, one) == model
