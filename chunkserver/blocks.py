@@ -60,18 +60,6 @@ def checksums_of(data: Buffer) -> list[int]:
     return [crc32c.crc32c(view[begin : begin + BLOCK_BYTES]) for begin in range(0, len(view), BLOCK_BYTES)]
 
 
-def first_damaged(data: Buffer, checksums: Sequence[int], first_block: int) -> int | None:
-    """The first block of `data` (which begins with block `first_block`) that does not match; None if all do.
-
-    `checksums` are those of the whole chunk.
-    """
-    view = memoryview(data)
-    for block, begin in enumerate(range(0, len(view), BLOCK_BYTES), start=first_block):
-        if crc32c.crc32c(view[begin : begin + BLOCK_BYTES]) != checksums[block]:
-            return block
-    return None
-
-
 def plan_write(*, length: int, offset: int, count: int) -> WritePlan:
     """What writing `count` bytes at `offset` does to a chunk of `length` bytes."""
     assert count > 0

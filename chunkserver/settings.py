@@ -48,15 +48,10 @@ class ChunkserverSettings:
     # As secondary: how long a mutation waits for the ones before it. As primary: how long a secondary may take, with
     # repetitions; less than a client waits for its write.
     turn_seconds: float = 5.0
-    apply_seconds: float = 3.0
     forward_seconds: float = 7.0
 
     # Idle verification (GFS 5.2); 0 turns it off.
     scrub_bytes_per_second: int = 4 * MEBIBYTE
-    # A chunk that was not mutated for this long is synced in the background, and one that always is at the latest
-    # after the second time.
-    quiet_seconds: float = 3.0
-    dirty_seconds: float = 30.0
 
     # Until the master says its own: between heartbeats. How long a call to the master may take.
     heartbeat_seconds: float = 1.0
@@ -74,7 +69,7 @@ class ChunkserverSettings:
         )
         for name in _POSITIVE:
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("reserve_bytes", "scrub_bytes_per_second", "quiet_seconds", "sample_chunks"):
+        for name in ("reserve_bytes", "scrub_bytes_per_second", "sample_chunks"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.chunk_bytes < 2**32, "chunk_bytes", self.chunk_bytes, "at most 4 GiB - 1")
         _require(
@@ -115,9 +110,7 @@ _POSITIVE = (
     "push_age_seconds",
     "stall_seconds",
     "turn_seconds",
-    "apply_seconds",
     "forward_seconds",
-    "dirty_seconds",
     "heartbeat_seconds",
     "call_seconds",
 )

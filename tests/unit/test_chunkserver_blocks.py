@@ -2,7 +2,6 @@
 
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +10,6 @@ from chunkserver.blocks import (
     block_count,
     block_extent,
     checksums_of,
-    first_damaged,
     plan_write,
     updated_checksums,
 )
@@ -52,15 +50,6 @@ def test_an_overwrite_reads_exactly_the_blocks_of_which_a_part_stays():
     assert plan_write(length=5 * BLOCK_BYTES, offset=BLOCK_BYTES, count=BLOCK_BYTES).to_verify == ()
     assert plan_write(length=5 * BLOCK_BYTES, offset=BLOCK_BYTES + 1, count=3 * BLOCK_BYTES).to_verify == (1, 4)
     assert plan_write(length=5 * BLOCK_BYTES, offset=BLOCK_BYTES + 1, count=5).to_verify == (1,)
-
-
-@pytest.mark.parametrize("bad", [0, 1, 2])
-def test_the_first_damaged_block_is_named_by_its_number_in_the_chunk(bad):
-    data = bytearray(random.Random(1).randbytes(2 * BLOCK_BYTES + 10))
-    checksums = [7, 7, *checksums_of(data)]
-    assert first_damaged(data, checksums, 2) is None
-    data[bad * BLOCK_BYTES] ^= 1
-    assert first_damaged(data, checksums, 2) == 2 + bad
 
 
 def test_extents_add_up_to_the_length():

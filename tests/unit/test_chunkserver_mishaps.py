@@ -1,0 +1,160 @@
+"""What a store and its servers make of disks that refuse, files that vanish, and neighbours that come back."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chunkserver.chunk_files import data_path, metadata_path
+from chunkserver.chunk_store import ChunkStore
+from runtime.errors import Corrupted, NoSpace
+from runtime.real.disk import RealDisk
+from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, Desk, until
+
+DATA = random.Random(4).randbytes(3 * BLOCK + 77)
+
+
+class FillingFile:
+    """A file on a disk that is full after `room` more bytes; cutting it may fail too."""
+
+    def __init__(self, file: Any, disk: "FillingDisk") -> None:
+        self._file = file
+        self._disk = disk
+
+    async def write_at(self, offset: int, data: Any) -> None:
+        if self._disk.room is not None and len(data) > self._disk.room:
+            await self._file.write_at(offset, memoryview(data)[: self._disk.room])
+            raise NoSpace("the disk is full")
+        await self._file.write_at(offset, data)
+
+    async def truncate(self, size: int) -> None:
+        if self._disk.refuses_to_cut:
+            raise NoSpace("the disk is full")
+        await self._file.truncate(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class FillingDisk:
+    """A real disk of which a test says how much it still takes."""
+
+    def __init__(self, root: Path) -> None:
+        self.room: int | None = None
+        self.refuses_to_cut = False
+        self._disk = RealDisk(root)
+
+    async def open(self, path: str, mode: Any) -> FillingFile:
+        return FillingFile(await self._disk.open(path, mode), self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._disk, name)
+
+
+def new_store(disk: Any, *, open_chunks: int = 8) -> ChunkStore:
+    return ChunkStore(disk, syncs=False, reserve_bytes=0, open_chunks=open_chunks)
+
+
+async def content(store: ChunkStore, handle: int) -> bytes:
+    async with store.reading(handle, least_version=1, offset=0, count=CHUNK_BYTES) as found:
+        assert found.file is not None
+        return await found.file.read_at(0, found.length)
+
+
+@pytest.mark.parametrize("refuses_to_cut", [False, True])
+async def test_an_append_that_finds_the_disk_full_changes_nothing_and_a_later_gap_reads_as_zeros(
+    tmp_path, refuses_to_cut
+):
+    disk = FillingDisk(tmp_path)
+    store = new_store(disk)
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(DATA[:100]))
+    disk.room, disk.refuses_to_cut = 1000, refuses_to_cut
+    with pytest.raises(NoSpace):
+        await store.write(7, version=1, offset=100, data=memoryview(DATA))
+    assert await content(store, 7) == DATA[:100]
+    disk.room, disk.refuses_to_cut = None, False
+    await store.write(7, version=1, offset=500, data=memoryview(b"end"))
+    assert await content(store, 7) == DATA[:100] + bytes(400) + b"end"
+    store.check_invariants()
+    await store.close()
+
+
+async def test_an_overwrite_that_finds_the_disk_full_leaves_each_block_old_new_or_refused(tmp_path):
+    disk = FillingDisk(tmp_path)
+    store = new_store(disk)
+    damaged: list[int] = []
+    store.on_corruption = lambda found: damaged.append(found.block)
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(DATA))
+    disk.room = BLOCK + 10
+    with pytest.raises(NoSpace):
+        await store.write(7, version=1, offset=0, data=memoryview(bytes(3 * BLOCK)))
+    disk.room = None
+    for block in range(4):
+        count = min(BLOCK, len(DATA) - block * BLOCK)
+        try:
+            await store.verify(7, offset=block * BLOCK, count=count)
+        except Corrupted:
+            assert block == 1
+    assert damaged == [1]
+    await store.write(7, version=1, offset=BLOCK, data=memoryview(DATA[BLOCK : 2 * BLOCK]))
+    assert await content(store, 7) == bytes(BLOCK) + DATA[BLOCK:]
+    await store.close()
+
+
+async def test_more_chunks_are_used_at_once_than_files_are_kept_open(tmp_path):
+    store = new_store(RealDisk(tmp_path), open_chunks=2)
+
+    async def use(handle: int) -> None:
+        await store.create(handle, version=1, capacity=CHUNK_BYTES)
+        for number in range(5):
+            await store.write(handle, version=1, offset=number * 1000, data=memoryview(DATA[:1000]))
+            async with store.reading(handle, least_version=1, offset=0, count=CHUNK_BYTES):
+                await asyncio.sleep(0)
+                await store.verify(handle, offset=0, count=CHUNK_BYTES)
+
+    await asyncio.gather(*(use(handle) for handle in range(1, 9)))
+    assert [await content(store, handle) for handle in range(1, 9)] == [DATA[:1000] * 5] * 8
+    store.check_invariants()
+    await store.close()
+
+
+@pytest.mark.parametrize("path_of", [data_path, metadata_path])
+async def test_a_file_that_vanished_is_damage_for_the_reader_and_for_the_master(tmp_path, path_of):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await desk.write("cs1", 7, 0, b"abc")
+        address = desk.servers["cs1"].control_address
+        await desk.stop("cs1")
+        reports = desk.master.reports
+        await desk.start("cs1", control_address=address)
+        (tmp_path / "cs1" / path_of(7)).unlink()
+        reply, _ = await desk.read("cs1", 7, 0, 3)
+        assert reply.error_kind == "Corrupted"
+        await until(lambda: [report.handle for report in reports] == [7])
+
+
+async def test_a_push_through_a_neighbour_that_was_restarted_succeeds_at_the_first_try(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2")
+        _, reply = await desk.push(DATA, "cs1", "cs2")
+        assert list(reply.stored) == ["cs1", "cs2"]
+        address = desk.servers["cs2"].bulk_address
+        await desk.stop("cs2")
+        await desk.start("cs2", bulk_address=address)
+        _, reply = await desk.push(DATA, "cs1", "cs2")
+        assert list(reply.stored) == ["cs1", "cs2"] and not reply.failed
+
+
+async def test_garbage_that_the_master_names_unasked_is_deleted_if_it_did_not_change_meanwhile(tmp_path):
+    async with Desk(tmp_path, sample_chunks=0) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await until(lambda: any(beat.changed for beat in desk.master.answered))
+        desk.master.garbage = [7]
+        await until(lambda: any(list(beat.deleted) == [7] for beat in desk.master.heartbeats))
+        assert not (tmp_path / "cs1" / metadata_path(7)).exists()
