@@ -18,7 +18,7 @@ file stable and nothing else.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from runtime.errors import (
@@ -31,6 +31,7 @@ from runtime.errors import (
     NoSpace,
     NotADirectory,
     NotFound,
+    TabletopError,
     shown,
 )
 from runtime.simulated.loop import LIFE, Life
@@ -41,6 +42,9 @@ SECTOR_BYTES = 512
 Names = list[str]  # Inside the class, `list` is the method.
 
 DEFAULT_CAPACITY_BYTES = 1 << 40
+SYNC_SECONDS = 0.0005  # a sync always takes time, so that a group commit has something to gain
+LONGEST_NAME_BYTES = 255
+LONGEST_PATH_BYTES = 4000
 PAUSE_EVERY = 64  # Operations that take no time at all still let others run now and then.
 
 
@@ -49,11 +53,15 @@ class Content:
 
     def __init__(self) -> None:
         self.cached = bytearray()
-        self.stable = b""
-        self.dirty: dict[int, None] = {}  # sectors written since the last sync, in order of first writing
+        self.stable = bytearray()
+        self.dirty: dict[int, int] = {}  # sectors written since the last sync, with the number of their last write
+        self.linked = True  # whether a name leads here
+        self._writes = 0
 
     def write(self, offset: int, data: Buffer) -> None:
         """Put bytes into the cached image."""
+        if not len(data):
+            return
         end = offset + len(data)
         if offset > len(self.cached):
             self._mark(len(self.cached), offset)
@@ -70,10 +78,25 @@ class Content:
             self.cached.extend(bytes(size - old))
         self._mark(min(old, size), max(old, size))
 
+    def begin_sync(self) -> dict[int, int]:
+        """The sectors that a sync which begins now will make stable. What is written later needs another sync."""
+        return dict(self.dirty)
+
+    def end_sync(self, covered: dict[int, int]) -> None:
+        """The sync is done: the covered sectors are on the platter."""
+        for sector, write in covered.items():
+            begin = sector * SECTOR_BYTES
+            if len(self.stable) < begin:
+                self.stable.extend(bytes(begin - len(self.stable)))
+            self.stable[begin : begin + SECTOR_BYTES] = self.cached[begin : begin + SECTOR_BYTES]
+            if self.dirty.get(sector) == write:
+                del self.dirty[sector]
+        if len(self.stable) > len(self.cached):
+            del self.stable[len(self.cached) :]
+
     def sync(self) -> None:
         """Make the cached image the stable one."""
-        self.stable = bytes(self.cached)
-        self.dirty.clear()
+        self.end_sync(self.begin_sync())
 
     def lose_power(self, tape: Stream) -> None:
         """Keep what is stable; each unsynced sector is lost, kept or torn, and so is a change of length."""
@@ -91,23 +114,34 @@ class Content:
         if len(self.cached) < len(survived) and tape.below(2) == 1:
             del survived[len(self.cached) :]
         self.cached = survived
-        self.sync()
+        self.stable = bytearray(survived)
+        self.dirty.clear()
 
     def _mark(self, begin: int, end: int) -> None:
+        self._writes += 1
         for sector in range(begin // SECTOR_BYTES, -(-end // SECTOR_BYTES)):
-            self.dirty[sector] = None
+            self.dirty[sector] = self._writes
+
+
+Changes = list[dict[str, Content | None]]  # each: what some names mean from then on, all at once
 
 
 @dataclass(slots=True)
 class DiskFaults:
-    """What is wrong with a disk now. Paths are prefixes; an operation on a path below one of them fails."""
+    """How fast a disk is now, and what is wrong with it.
+
+    Paths of errors are prefixes: an operation on a path that begins with one of them fails. `bad_places` are
+    (path, offset, count): a read or write that touches one of these bytes fails, the rest of the file is sound.
+    The disk serves one operation that takes time after the other, as a platter does.
+    """
 
     read_errors: list[str] = field(default_factory=list)
     write_errors: list[str] = field(default_factory=list)
     sync_errors: list[str] = field(default_factory=list)
+    bad_places: list[tuple[str, int, int]] = field(default_factory=list)
     seconds_per_operation: float = 0.0
     bytes_per_second: float = 0.0  # 0: no limit
-    seconds_per_sync: float = 0.0
+    seconds_per_sync: float = SYNC_SECONDS
 
 
 class SimulatedDisk:
@@ -123,9 +157,10 @@ class SimulatedDisk:
         self._folders: dict[str, None] = {"": None}
         self._files: dict[str, Content] = {}
         self._stable_files: dict[str, Content] = {}
-        self._journal: list[dict[str, Content | None]] = []  # name changes that no sync_directory has covered yet
+        self._journal: Changes = []  # name changes that no sync_directory has covered yet
         self._locks: dict[str, Life | None] = {}
         self._used = 0
+        self._free_at = 0.0  # virtual seconds
 
     # What programs do: see runtime.world.Disk.
 
@@ -133,6 +168,8 @@ class SimulatedDisk:
         """Open a file."""
         path = await self._begin("open", path)
         if path in self._folders:
+            if mode == "create":
+                raise AlreadyExists(f"cannot create {self._shown(path)}: the name is taken by a folder")
             raise IsADirectory(f"cannot open {self._shown(path)}: it is a folder")
         self._require_folder(_parent(path), f"cannot open {self._shown(path)}")
         content = self._files.get(path)
@@ -145,7 +182,7 @@ class SimulatedDisk:
             content = Content()
             self._rename_all({path: content})
         elif mode == "replace":
-            self._charge_space(path, -len(content.cached))
+            self._charge_space(path, content, -len(content.cached))
             content.truncate(0)
         return SimulatedFile(self, path, content, writable=mode != "read")
 
@@ -156,7 +193,8 @@ class SimulatedDisk:
         for count in range(1, len(parts) + 1):
             folder = "/".join(parts[:count])
             if folder in self._files:
-                raise NotADirectory(f"cannot create the folder {self._shown(path)}: {folder} is a file")
+                kind = AlreadyExists if folder == path else NotADirectory
+                raise kind(f"cannot create the folder {self._shown(path)}: {folder} is a file")
             self._folders[folder] = None
 
     async def rename(self, source: str, target: str) -> None:
@@ -169,7 +207,7 @@ class SimulatedDisk:
             self._rename_folder(source, target)
             return
         if source not in self._files:
-            raise NotFound(f"cannot rename {self._shown(source)}: no such file")
+            raise self._missing(source, "rename")
         if target in self._folders:
             raise IsADirectory(f"cannot rename {self._shown(source)}: {target} is a folder")
         if target != source:
@@ -185,7 +223,7 @@ class SimulatedDisk:
             del self._folders[path]
             return
         if path not in self._files:
-            raise NotFound(f"cannot remove {self._shown(path)}: no such file")
+            raise self._missing(path, "remove")
         self._rename_all({path: None})
 
     async def list(self, path: str = "") -> Names:
@@ -203,18 +241,17 @@ class SimulatedDisk:
         """Length of a file."""
         path = await self._begin("look at", path)
         if path not in self._files:
-            raise NotFound(f"cannot look at {self._shown(path)}: no such file")
+            raise self._missing(path, "look at")
         return len(self._files[path].cached)
 
     async def sync_directory(self, path: str = "") -> None:
         """Make the names in a folder stable."""
         path = await self._begin("sync the folder", path)
+        self._require_folder(path, "cannot sync the folder")
         self._fail_if(self.faults.sync_errors, path, "sync the folder")
+        begun = list(self._journal)
         await self._take_time(self.faults.seconds_per_sync)
-        covered = [change for change in self._journal if any(_parent(name) == path for name in change)]
-        self._journal = [change for change in self._journal if change not in covered]
-        for change in covered:
-            _apply(change, self._stable_files)
+        self._settle_names(path, begun)
 
     async def usage(self) -> DiskUsage:
         """Total and free space."""
@@ -227,6 +264,8 @@ class SimulatedDisk:
         holder = self._locks.get(path)
         if path in self._locks and (holder is None or holder.alive):
             raise Conflict(f"{self._shown(path)} is in use by another process (or opened twice); close that one first")
+        if f"{path}/LOCK".lstrip("/") not in self._files:
+            self._rename_all({f"{path}/LOCK".lstrip("/"): Content()})
         self._locks[path] = LIFE.get()
 
     async def unlock(self, path: str) -> None:
@@ -248,6 +287,9 @@ class SimulatedDisk:
                 content.lose_power(self._tape)
         self._files = dict(survivors)
         self._stable_files = dict(survivors)
+        for path in survivors:
+            for folder in _ancestors(path):
+                self._folders[folder] = None
         self._used = sum(len(content.cached) for content in self._files.values())
         self._locks.clear()
 
@@ -256,9 +298,7 @@ class SimulatedDisk:
         content = self.content(path)
         content.cached[offset] ^= mask
         if offset < len(content.stable):
-            stable = bytearray(content.stable)
-            stable[offset] ^= mask
-            content.stable = bytes(stable)
+            content.stable[offset] ^= mask
 
     def content(self, path: str) -> Content:
         """What a file holds, for faults and for judges. Raises NotFound."""
@@ -291,11 +331,15 @@ class SimulatedDisk:
 
     async def _take_time(self, seconds: float) -> None:
         if seconds > 0:
-            await asyncio.sleep(seconds)
+            now = asyncio.get_running_loop().time()
+            self._free_at = max(now, self._free_at) + seconds
+            await asyncio.sleep(self._free_at - now)
         elif self.operations % PAUSE_EVERY == 0:
             await asyncio.sleep(0)
 
-    def _charge_space(self, path: str, count: int) -> None:
+    def _charge_space(self, path: str, content: Content, count: int) -> None:
+        if not content.linked:
+            return
         if count > 0 and self._used + count > self.capacity_bytes:
             free = max(0, self.capacity_bytes - self._used)
             raise NoSpace(f"cannot write {self._shown(path)}: {count} bytes more, {free} are free; free some space")
@@ -305,20 +349,53 @@ class SimulatedDisk:
         if any(path.startswith(prefix) for prefix in prefixes):
             raise DiskFailure(f"cannot {verb} {self._shown(path)}: Input/output error")
 
+    def _fail_at(self, path: str, offset: int, count: int, verb: str) -> None:
+        for bad_path, begin, length in self.faults.bad_places:
+            if path == bad_path and offset < begin + length and begin < offset + count:
+                raise DiskFailure(f"cannot {verb} {self._shown(path)} at byte {begin}: Input/output error")
+
+    def _settle_names(self, folder: str, begun: Changes) -> None:
+        """Make those of the changes stable that touch the folder, with all earlier changes of the same names."""
+        waiting = [change for change in begun if _among(change, self._journal)]
+        covered: Changes = []
+        names: dict[str, None] = {}
+        for change in reversed(waiting):
+            if any(_parent(name) == folder or name in names for name in change):
+                covered.append(change)
+                names.update(dict.fromkeys(change))
+        for change in reversed(covered):
+            _apply(change, self._stable_files)
+        self._journal = [change for change in self._journal if not _among(change, covered)]
+
     def _rename_all(self, change: dict[str, Content | None]) -> None:
         """Change what names mean, all at once; stable only after a sync of their folder."""
-        before = sum(len(self._files[name].cached) for name in change if name in self._files)
+        touched = [self._files[name] for name in change if name in self._files]
         _apply(change, self._files)
-        self._used += sum(len(self._files[name].cached) for name in change if name in self._files) - before
+        arrived = [content for content in change.values() if content is not None]
+        for content in touched:
+            if not _among(content, arrived):
+                content.linked = False
+                self._used -= len(content.cached)
         self._journal.append(change)
 
     def _require_folder(self, path: str, what: str) -> None:
-        if path in self._files:
-            raise NotADirectory(f"{what}: {self._shown(path)} is a file")
         if path not in self._folders:
+            for folder in (path, *_ancestors(path)):
+                if folder in self._files:
+                    raise NotADirectory(f"{what}: {self._shown(folder)} is a file")
             raise NotFound(f"{what}: no folder {self._shown(path)}")
 
+    def _missing(self, path: str, verb: str) -> TabletopError:
+        for folder in _ancestors(path):
+            if folder in self._files:
+                return NotADirectory(f"cannot {verb} {self._shown(path)}: {folder} is a file")
+        return NotFound(f"cannot {verb} {self._shown(path)}: no such file or folder")
+
     def _rename_folder(self, source: str, target: str) -> None:
+        if target == source:
+            return
+        if target.startswith(f"{source}/"):
+            raise DiskFailure(f"cannot rename {self._shown(source)}: {target} lies inside of it", definite=True)
         if target in self._files:
             raise NotADirectory(f"cannot rename {self._shown(source)}: {target} is a file")
         if self._names(target):
@@ -329,6 +406,9 @@ class SimulatedDisk:
         for name in [name for name in self._folders if name == source or name.startswith(source + "/")]:
             del self._folders[name]
             self._folders[target + name[len(source) :]] = None
+        for change in self._journal:
+            for name in [name for name in change if name.startswith(source + "/")]:
+                change[target + name[len(source) :]] = change.pop(name)
 
     def _names(self, folder: str) -> Names:
         here = [name for name in (*self._files, *self._folders) if name and _parent(name) == folder]
@@ -352,6 +432,7 @@ class SimulatedFile:
         """Up to `count` bytes."""
         await self._begin("read", count)
         self._disk._fail_if(self._disk.faults.read_errors, self.path, "read")
+        self._disk._fail_at(self.path, offset, count, "read")
         return bytes(self._content.cached[offset : offset + count])
 
     async def read_into(self, offset: int, target: memoryview) -> int:
@@ -376,19 +457,21 @@ class SimulatedFile:
         """Cut or extend with zeros."""
         await self._begin("truncate", 0)
         self._require_writable()
-        self._disk._charge_space(self.path, size - len(self._content.cached))
+        self._disk._charge_space(self.path, self._content, size - len(self._content.cached))
         self._content.truncate(size)
 
     async def size(self) -> int:
         """Length in bytes."""
+        await self._begin("look at", 0)
         return len(self._content.cached)
 
     async def sync(self) -> None:
         """Make the content stable."""
         await self._begin("sync", 0)
         self._disk._fail_if(self._disk.faults.sync_errors, self.path, "sync")
+        covered = self._content.begin_sync()
         await self._disk._take_time(self._disk.faults.seconds_per_sync)
-        self._content.sync()
+        self._content.end_sync(covered)
 
     async def close(self) -> None:
         """Let go."""
@@ -397,7 +480,9 @@ class SimulatedFile:
     def _write(self, offset: int, data: Buffer) -> None:
         self._require_writable()
         self._disk._fail_if(self._disk.faults.write_errors, self.path, "write")
-        self._disk._charge_space(self.path, max(0, offset + len(data) - len(self._content.cached)))
+        self._disk._fail_at(self.path, offset, len(data), "write")
+        if len(data):
+            self._disk._charge_space(self.path, self._content, max(0, offset + len(data) - len(self._content.cached)))
         self._content.write(offset, data)
 
     async def _begin(self, verb: str, count: int) -> None:
@@ -413,6 +498,10 @@ class SimulatedFile:
             raise DiskFailure(f"cannot write {self._disk._shown(self.path)}: it is open for reading", definite=True)
 
 
+def _among(item: object, items: Iterable[object]) -> bool:
+    return any(item is other for other in items)
+
+
 def _apply(change: dict[str, Content | None], files: dict[str, Content]) -> None:
     for name, content in change.items():
         if content is None:
@@ -425,8 +514,17 @@ def _clean(path: str) -> str:
     parts = [part for part in path.split("/") if part]
     if path.startswith("/") or ".." in parts or "\0" in path:
         raise InvalidRequest(f"{shown(path)} does not lie within the disk's folder")
+    if len(path) > LONGEST_NAME_BYTES and (
+        len(path.encode()) > LONGEST_PATH_BYTES or any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts)
+    ):
+        raise InvalidRequest(f"{shown(path)} is too long; a name has at most {LONGEST_NAME_BYTES} bytes")
     return "/".join(parts)
 
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _ancestors(path: str) -> Names:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]

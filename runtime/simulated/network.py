@@ -84,7 +84,9 @@ class SimulatedNetwork:
 
     async def connect(self, address: str) -> SimulatedStream:
         """Open a stream: a round trip. Raises Unavailable, definite."""
-        target = address.rpartition(":")[0]
+        target, _, port = address.rpartition(":")
+        if not target or not port.isdecimal():
+            raise InvalidRequest(f"{shown(address)} is not an address; expected host:port, such as 127.0.0.1:0")
         if self._fabric.is_blocked(self._life.node, target) or self._fabric.is_blocked(target, self._life.node):
             await self._wait(int(CONNECT_SECONDS * NANOSECONDS))
             raise Unavailable(f"cannot connect to {address}: no answer in {CONNECT_SECONDS:g} seconds", definite=True)
