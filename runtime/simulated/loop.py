@@ -21,6 +21,7 @@ What we simplify. A callback takes no time by itself; a node charges time for he
 """
 
 import asyncio
+import contextlib
 import gc
 import heapq
 import math
@@ -245,6 +246,23 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _note_unhandled(self, loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self.unhandled.append(f"{context.get('message')}: {error!r}")
+
+    def close(self) -> None:
+        """Never run again. The tasks that are left end here, with nobody listening, rather than whenever the garbage
+        collector comes by."""
+        if self.is_closed():
+            return
+        super().close()
+        self._timers.clear()
+        self._due.clear()
+        for task in sorted(asyncio.all_tasks(self), key=lambda task: getattr(task, "number", 0)):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine: Any = task.get_coro()
+            with contextlib.suppress(BaseException):
+                coroutine.close()
+
+    def __del__(self) -> None:
+        """A loop without file descriptors holds nothing that it would have to warn about."""
 
     # The real world.
 

@@ -90,7 +90,7 @@ class SimulatedWorld:
         self.random: Random = simulation.tape.generator(f"{node} life {simulation.lives_of(node)}")
         self.events = EventLog(node, simulation.sink, clock.wall_microseconds)
         self.network: Network = SimulatedNetwork(
-            simulation.fabric, simulation.cards, life, simulation.token, self.events, self.spawn
+            simulation.fabric, simulation.cards, life, simulation.token_of(node), self.events, self.spawn
         )
         self._loop = simulation.loop
 
@@ -147,16 +147,30 @@ class Simulation:
         self.reached: dict[str, int] = {}
         self._worlds: dict[str, SimulatedWorld] = {}
         self._lives: dict[str, list[Life]] = {}
+        self._tokens: dict[str, str] = {}
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run `main` to its end in virtual time. May be called again: time goes on where it stood."""
         return self.loop.run(main)
 
+    def close(self) -> None:
+        """End what is left of all tasks, so that it does not end at some later time. Closing twice is harmless."""
+        self.loop.close()
+
+    def __enter__(self) -> "Simulation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # Nodes.
 
-    def add_node(self, name: str, *, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> SimulatedWorld:
-        """A new node with an empty disk, in its first life."""
+    def add_node(
+        self, name: str, *, capacity_bytes: int = DEFAULT_CAPACITY_BYTES, token: str | None = None
+    ) -> SimulatedWorld:
+        """A new node with an empty disk, in its first life. `token`: another one than the cluster's, for a stranger."""
         assert name not in self._worlds, f"there is a node {name} already"
+        self._tokens[name] = self.token if token is None else token
         disk = SimulatedDisk(name, self.tape.stream(f"disk of {name}"), capacity_bytes=capacity_bytes)
         return self._begin_life(name, disk, SimulatedClock(self.loop))
 
@@ -173,6 +187,10 @@ class Simulation:
     def lives_of(self, name: str) -> int:
         """How many lives the node has had, the present one included."""
         return len(self._lives.get(name, []))
+
+    def token_of(self, name: str) -> str:
+        """What the node shows to others."""
+        return self._tokens.get(name, self.token)
 
     async def on(self, world: SimulatedWorld, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` as the node, and wait for it. Raises NodeEnded if the node's life ends before."""
