@@ -270,6 +270,8 @@ def _translated(verb: str, path: str, error: OSError) -> TabletopError:
 
 def _sync_descriptor(descriptor: int, path: str) -> None:
     with translated("sync", path):
+        if descriptor < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if _FULL_SYNC is not None:
             fcntl.fcntl(descriptor, _FULL_SYNC)
         else:
