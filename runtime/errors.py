@@ -187,7 +187,7 @@ def error_from_status(code: grpc.StatusCode, message: str) -> TabletopError:
     return _CODES_ALONE.get(code, InternalError)(message)
 
 
-def shown(value: str, limit: int = 80) -> str:
+def shown(value: str, limit: int = 200) -> str:
     """A value for a message: quoted, escaped, and shortened so that a 5,000-character name stays readable.
 
     >>> shown("/a b")

@@ -2,8 +2,20 @@
 
 import asyncio
 import inspect
+from collections.abc import Iterator
 
 import pytest
+
+from runtime.simulated.world import OPEN_SIMULATIONS
+
+
+@pytest.fixture(autouse=True)
+def simulations_are_put_away() -> Iterator[None]:
+    """Close each test's simulations at its end, so that none is collected in the middle of another test."""
+    yield
+    for simulation in list(OPEN_SIMULATIONS):
+        simulation.close()
+    OPEN_SIMULATIONS.clear()
 
 
 @pytest.hookimpl(tryfirst=True)

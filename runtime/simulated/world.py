@@ -20,6 +20,7 @@ The same seed gives the same run, event for event: compare `Simulation.event_byt
 import asyncio
 import contextvars
 import traceback
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -37,6 +38,10 @@ T = TypeVar("T")
 EPOCH_MICROSECONDS = 1_067_000_000_000_000  # October 2003, when the GFS paper was read at SOSP.
 BREATH_SECONDS = 0.0001  # What a slice of heavy work costs, by convention: a real cost would not repeat.
 BACKGROUND_SECONDS = 0.001
+
+
+# All that have not been collected, for tests that close what they leave.
+OPEN_SIMULATIONS: "weakref.WeakSet[Simulation]" = weakref.WeakSet()
 
 
 class NodeEnded(Exception):
@@ -148,6 +153,7 @@ class Simulation:
         self._worlds: dict[str, SimulatedWorld] = {}
         self._lives: dict[str, list[Life]] = {}
         self._tokens: dict[str, str] = {}
+        OPEN_SIMULATIONS.add(self)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run `main` to its end in virtual time. May be called again: time goes on where it stood."""
