@@ -72,12 +72,20 @@ class BackgroundLoop:
             tasks.append(self._loop.create_task(work))
             tasks[0].add_done_callback(lambda task: _hand_over(task, outcome))
 
-        self._loop.call_soon_threadsafe(begin)
+        def cancel() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:
+                work.close()
+                outcome.cancel()
+
         try:
+            # Within the try: the interrupt may come as soon as the other thread has begun.
+            self._loop.call_soon_threadsafe(begin)
             return outcome.result()
         finally:
             if not outcome.done():
-                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                self._loop.call_soon_threadsafe(cancel)
                 concurrent.futures.wait([outcome], STOP_SECONDS)
 
     def stop(self) -> None:
