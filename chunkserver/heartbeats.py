@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _CHANGES_AT_ONCE = 4096
 _DELETIONS_BETWEEN_BREATHS = 16
 _LEASE_MEMORY_SECONDS = 30.0
+# A master that has restarted knows nothing of damage found before, and one that knew of no other replica yet has let
+# the damaged one count: so all known damage is told again every few heartbeats, until the replica is gone.
+_HEARTBEATS_BETWEEN_REPORTS = 10
 
 
 class Heartbeats:
@@ -81,6 +84,8 @@ class Heartbeats:
                 if not self._is_master_lost:
                     self._world.events.emit(MasterLost(master=self._settings.master_address, reason=error.message))
                 self._is_master_lost = True
+            if (self.counters["heartbeats"] + 1) % _HEARTBEATS_BETWEEN_REPORTS == 0:
+                self._unreported.update(self._damage)
             self._report_damage()
             for lease in self._leases.drop_expired(self._world.clock.now(), _LEASE_MEMORY_SECONDS):
                 if not lease.is_revoked:
@@ -104,7 +109,7 @@ class Heartbeats:
             timeout=max(self._settings.call_seconds, 10.0),
         )
         self._is_registered = True
-        self._unreported.update(self._damage)  # A master that has restarted knows nothing of damage found before.
+        self._unreported.update(self._damage)
         self._heartbeat_seconds = reply.heartbeat_seconds or self._heartbeat_seconds
         self.chunk_bytes = reply.chunk_bytes or self.chunk_bytes
         self.counters["registrations"] += 1

@@ -52,5 +52,6 @@ def node_settings(
         bulk_address=f"{host}:0",
         master_address=master_address,
         durability=settings.durability,
+        chunk_bytes=settings.chunk_bytes,
         heartbeat_seconds=settings.heartbeat_seconds,
     ).to_dict()
