@@ -38,6 +38,7 @@ NANOSECONDS = 1_000_000_000
 STEPS_AT_ONE_INSTANT = 2_000_000
 STEPS_BETWEEN_COLLECTIONS = 500_000
 REORDER_CHANCE = 0.1
+CANCELLED_TIMERS_KEPT = 1000
 
 
 class SimulationDeadlock(Exception):
@@ -78,6 +79,15 @@ class SimulatedTask(asyncio.Task[T]):
         return self.number
 
 
+class SimulatedFuture(asyncio.Future[T]):
+    """A future whose hash is its number."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class _Handle(asyncio.Handle):
     """A callback that knows whose it is."""
 
@@ -89,20 +99,15 @@ class _Handle(asyncio.Handle):
 
 
 class _Timer(asyncio.TimerHandle):
-    """A callback at a time. `when` alone would leave the order of equal times to the heap."""
+    """A callback at a time, which knows whose it is."""
 
-    __slots__ = ("due", "life", "number")
+    __slots__ = ("life",)
 
     def __init__(
-        self, due: int, number: int, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None
+        self, due: int, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None
     ) -> None:
         super().__init__(due / NANOSECONDS, callback, args, loop, context)
-        self.due = due
-        self.number = number
         self.life = LIFE.get() if context is None else context.get(LIFE)
-
-    def __lt__(self, other: Any) -> bool:
-        return (self.due, self.number) < (other.due, other.number)
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -113,7 +118,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.nanoseconds = 0
         self.steps = 0
         self._order = tape.stream("loop order")
-        self._timers: list[_Timer] = []
+        # (when, number, timer): `when` alone would leave the order of equal times to the heap.
+        self._timers: list[tuple[int, int, _Timer]] = []
+        self._cancelled_timers = 0
         self._due: deque[asyncio.Handle] = deque()
         self._numbers = 0
         self._instant_steps = 0
@@ -147,8 +154,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time, in nanoseconds."""
         self._numbers += 1
-        timer = _Timer(max(due, self.nanoseconds), self._numbers, callback, args, self, context)
-        heapq.heappush(self._timers, timer)
+        due = max(due, self.nanoseconds)
+        timer = _Timer(due, callback, args, self, context)
+        heapq.heappush(self._timers, (due, self._numbers, timer))
         return timer
 
     def _run_once(self) -> None:
@@ -188,7 +196,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _advance(self) -> None:
         timers = self._timers
-        while timers and (timers[0].cancelled() or not _lives(timers[0])):
+        while timers and not _lives(timers[0][2]):
             heapq.heappop(timers)
         if not timers:
             raise SimulationDeadlock(self._deadlock())
@@ -196,12 +204,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self.steps > self._next_collection:
             self._next_collection = self.steps + STEPS_BETWEEN_COLLECTIONS
             gc.collect()
-        self.nanoseconds = timers[0].due
-        while timers and timers[0].due == self.nanoseconds:
-            self._due.append(heapq.heappop(timers))
+        self.nanoseconds = timers[0][0]
+        while timers and timers[0][0] == self.nanoseconds:
+            self._due.append(heapq.heappop(timers)[2])
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is dropped when its time comes."""
+        """A cancelled timer is dropped when its time comes, or when there are too many of them: each call has a
+        deadline that is nearly always cancelled long before."""
+        self._cancelled_timers += 1
+        if self._cancelled_timers > CANCELLED_TIMERS_KEPT and self._cancelled_timers * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if _lives(entry[2])]
+            heapq.heapify(self._timers)
+            self._cancelled_timers = 0
 
     def resume(self, life: Life) -> None:
         """Let a paused life go on with what it missed, in order."""
@@ -220,6 +234,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         finally:
             if was_enabled:
                 gc.enable()
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future that sets keep in the same place in every run."""
+        self._numbers += 1
+        future: SimulatedFuture[Any] = SimulatedFuture(loop=self)
+        future.number = self._numbers
+        return future
 
     def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         self._numbers += 1
@@ -291,7 +312,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 def _lives(timer: _Timer) -> bool:
-    return timer.life is None or timer.life.alive
+    return not timer.cancelled() and (timer.life is None or timer.life.alive)
 
 
 def _refusal(name: str) -> Callable[..., NoReturn]:
