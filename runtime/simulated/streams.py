@@ -2,15 +2,20 @@
 
 The problem. What makes a pipelined push worth having (GFS 3.2) is that a node's network card can receive and send at
 the same time, at full speed, and that flows over one card share it. The idea: each node has an upward and a downward
-bandwidth. A write is cut into segments; each segment occupies the sender's card and then the receiver's for as long
-as its bytes take, and a card serves the streams that want it in turn, one segment at a time. With segments much
-smaller than transfers this comes to a fair share of each card.
+bandwidth. A write is cut into segments; each segment occupies the sender's card and then the receiver's for as long as
+its bytes take, and a card serves the streams that want it in turn, one segment at a time. With segments much smaller
+than transfers this comes to a fair share of each card.
 
-A stream's order is kept; its buffer is bounded, so that a slow reader stops the writer. The death of an end resets the
-stream. A partition swallows segments: the stream stalls, and fails after STALL_SECONDS if nothing moves.
+A stream behaves as TCP does, above all in how it ends:
 
-What we simplify. No slow start and no retransmission. A lost segment breaks the stream at once, instead of waiting for
-retransmissions that a fault would also lose.
+    order       a segment that is lost, or sent into a partition, is sent again after a while; a stream never has a gap
+    stall       a segment that did not get through for STALL_SECONDS breaks the stream at its sender
+    slow reader the buffer is bounded: a writer waits, for as long as it takes, until there is room
+    kill        the dead process's machine ends the stream in good order, or resets it if bytes lay there unread
+    power cut   nobody says anything: a writer stalls, a reader waits until it loses patience, or the node is back
+    late bytes  what arrives for a process that ended, or an end that was closed, is answered with a reset
+
+What we simplify. No slow start, and a retransmission is for free.
 """
 
 import asyncio
@@ -19,13 +24,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from runtime.errors import Unavailable
-from runtime.simulated.fabric import Fabric
+from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.world import Buffer, ByteStream, File
 
 SEGMENT_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
 STALL_SECONDS = 20.0
+FIRST_RETRY_SECONDS = 0.2
+LONGEST_RETRY_SECONDS = 3.0
 
 
 class Card:
@@ -43,6 +50,53 @@ class Card:
         return self._free_at
 
 
+class Pipe:
+    """One direction of a connection: carries calls to the other side, each of them once and in order, or stalls."""
+
+    def __init__(self, fabric: Fabric, source: Life, target: Life, gone: Callable[[str], None]) -> None:
+        """`gone` is told, in the source's life, when nothing gets through any more, and why."""
+        self._fabric = fabric
+        self._loop = fabric.loop
+        self._source = source
+        self._target = target
+        self._gone = gone
+        self._due = 0
+        self._sent = 0
+        self._delivered = 0
+        self._ahead: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+
+    def send(self, arrive: Callable[..., None], *arguments: Any, not_before: int = 0) -> None:
+        """Have `arrive` called in the target's life, after everything that was sent before."""
+        delay = self._fabric.delay_nanoseconds(self._source.node, self._target.node)
+        self._due = max(self._loop.nanoseconds + delay, not_before + delay, self._due)
+        self._loop.call_at_nanoseconds(self._due, self._try, self._sent, arrive, arguments, 0.0, context=EMPTY)
+        self._sent += 1
+
+    def _try(self, number: int, arrive: Callable[..., None], arguments: tuple[Any, ...], waited: float) -> None:
+        source, target = self._source.node, self._target.node
+        if self._fabric.is_blocked(source, target) or self._fabric.loses(source, target):
+            self._again(number, arrive, arguments, waited)
+        elif self._target.alive:
+            self._ahead[number] = (arrive, arguments)
+            while self._delivered in self._ahead:
+                arrive, arguments = self._ahead.pop(self._delivered)
+                self._loop.call_soon(arrive, *arguments, context=context_of(self._target))
+                self._delivered += 1
+        elif self._fabric.is_blocked(target, source):
+            self._again(number, arrive, arguments, waited)
+        else:
+            self._fabric.hop(self._target, self._source, self._gone, "reset by peer")
+
+    def _again(self, number: int, arrive: Callable[..., None], arguments: tuple[Any, ...], waited: float) -> None:
+        if waited >= STALL_SECONDS:
+            reason = f"nothing got through for {STALL_SECONDS:g} seconds"
+            self._loop.call_soon(self._gone, reason, context=context_of(self._source))
+            return
+        pause = min(max(FIRST_RETRY_SECONDS, waited), LONGEST_RETRY_SECONDS, STALL_SECONDS - waited)
+        due = self._loop.nanoseconds + int(pause * NANOSECONDS)
+        self._loop.call_at_nanoseconds(due, self._try, number, arrive, arguments, waited + pause, context=EMPTY)
+
+
 class SimulatedStream:
     """One end of a connection."""
 
@@ -53,23 +107,23 @@ class SimulatedStream:
         self._life = life
         self._cards = cards
         self._other: SimulatedStream | None = None
+        self._pipe: Pipe | None = None
         self._received: deque[memoryview] = deque()
-        self._buffered = 0  # Bytes received here and not read yet.
-        self._unread = 0  # Bytes written here that the other end has not read yet.
-        self._sent_at = 0
+        self._unread = 0  # Bytes written here that the other end has not read yet, as far as is known here.
+        self._untold = 0  # Bytes read here that the other end has not been told of.
         self._ended = False  # The other end closed.
         self._closed = False
         self._broken = ""
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._unmourn: list[Callable[[], None]] = []
+        self._forget: Callable[[], None] | None = None
 
     def join(self, other: "SimulatedStream") -> None:
-        """Make the two ends one connection. Each learns of the other's death by a reset."""
-        self._other, other._other = other, self
-        for dying, left in ((self, other), (other, self)):
-            dying._unmourn.append(self._fabric.when_ended(dying._life, dying._send_reset))
-            assert left._other is dying
+        """Make the two ends one connection."""
+        for one, another in ((self, other), (other, self)):
+            one._other = another
+            one._pipe = Pipe(one._fabric, one._life, another._life, one._lost)
+            one._forget = one._fabric.when_ended(one._life, one._died)
 
     # Reading.
 
@@ -103,9 +157,11 @@ class SimulatedStream:
         target[:count] = piece[:count]
         if count < len(piece):
             self._received.appendleft(piece[count:])
-        self._buffered -= count
-        if self._other is not None and not self._closed:
-            self._fabric.hop(self._life, self._other._life, self._other._was_read, count)
+        self._untold += count
+        if self._untold >= SEGMENT_BYTES:
+            assert self._other is not None and self._pipe is not None
+            self._pipe.send(self._other._was_read, self._untold)
+            self._untold = 0
         return count
 
     # Writing.
@@ -117,30 +173,17 @@ class SimulatedStream:
             await self._write_segment(view[begin : begin + SEGMENT_BYTES])
 
     async def _write_segment(self, segment: memoryview) -> None:
-        while self._unread + len(segment) > BUFFER_BYTES:
-            self._check()
-            self._writer = self._loop.create_future()
-            alarm = self._loop.call_later(STALL_SECONDS, self._stalled)
-            try:
-                await self._writer
-            finally:
-                alarm.cancel()
         self._check()
-        assert self._other is not None
-        other = self._other
+        while self._unread + len(segment) > BUFFER_BYTES:
+            self._writer = self._loop.create_future()
+            await self._writer
+            self._check()
+        assert self._other is not None and self._pipe is not None
         self._unread += len(segment)
-        up, down = self._cards(self._life.node)[0], self._cards(other._life.node)[1]
+        up, down = self._cards(self._life.node)[0], self._cards(self._other._life.node)[1]
         left = up.occupy(self._loop.nanoseconds, len(segment))
-        arrived = down.occupy(left - int(len(segment) * NANOSECONDS / up.bytes_per_second), len(segment))
-        due = max(left, arrived) + self._fabric.delay_nanoseconds(self._life.node, other._life.node)
-        faults = self._fabric.faults(self._life.node, other._life.node)
-        if faults.loss and self._fabric.loses(self._life.node, other._life.node):
-            self._break(f"the connection to {self.peer} lost a segment")
-            self._send_reset()
-            raise Unavailable(self._broken)
-        self._sent_at = self._fabric.hop(
-            self._life, other._life, other._arrived, segment, not_before=max(due, self._sent_at)
-        )
+        through = down.occupy(left - int(len(segment) * NANOSECONDS / up.bytes_per_second), len(segment))
+        self._pipe.send(self._other._arrived, segment, not_before=max(left, through))
 
     async def send_file(self, file: File, offset: int, count: int) -> None:
         """Send a part of a file. Raises Unavailable, also if the file is shorter, and what the disk raises."""
@@ -154,10 +197,8 @@ class SimulatedStream:
 
     async def close(self) -> None:
         """End the stream in good order."""
-        if not self._closed and not self._broken and self._other is not None:
-            self._sent_at = self._fabric.hop(
-                self._life, self._other._life, self._other._was_closed, not_before=self._sent_at
-            )
+        if not self._closed and not self._broken and self._other is not None and self._pipe is not None:
+            self._pipe.send(self._other._was_closed)
         self._let_go()
 
     def abort(self) -> None:
@@ -169,9 +210,10 @@ class SimulatedStream:
     # Arrivals: these run in this end's life.
 
     def _arrived(self, segment: memoryview) -> None:
-        if not self._closed:
+        if self._closed:
+            self._send_reset()
+        elif not self._broken:
             self._received.append(segment)
-            self._buffered += len(segment)
             _wake(self._reader)
 
     def _was_read(self, count: int) -> None:
@@ -182,30 +224,37 @@ class SimulatedStream:
         self._ended = True
         _wake(self._reader)
 
-    def _break(self, reason: str) -> None:
+    def _lost(self, reason: str) -> None:
+        """The connection is gone."""
         if not self._broken and not self._closed:
-            self._broken = reason
+            self._broken = f"the connection to {self.peer} is gone: {reason}"
             self._received.clear()
             _wake(self._reader)
             _wake(self._writer)
 
-    def _stalled(self) -> None:
-        self._break(f"nothing moved on the connection to {self.peer} for {STALL_SECONDS:g} seconds")
-
     # Endings.
 
     def _send_reset(self) -> None:
-        """A machine resets the connections of a process that ended."""
         if self._other is not None:
-            reason = f"the connection to {self._other.peer} is gone: reset by peer"
-            self._fabric.hop(self._life, self._other._life, self._other._break, reason, not_before=self._sent_at)
+            self._fabric.hop(self._life, self._other._life, self._other._lost, "reset by peer")
+
+    def _died(self) -> None:
+        """The process ended; its machine closes the connection for it, in good order if nothing was left unread."""
+        if self._closed or self._broken or self._other is None or self._pipe is None:
+            return
+        if self._received:
+            self._send_reset()
+        else:
+            self._pipe.send(self._other._was_closed)
 
     def _let_go(self) -> None:
         self._closed = True
         self._received.clear()
-        for forget in self._unmourn:
-            forget()
-        self._unmourn.clear()
+        if self._forget is not None:
+            self._forget()
+            self._forget = None
+        _wake(self._reader)
+        _wake(self._writer)
 
     def _check(self) -> None:
         if self._broken:
