@@ -50,6 +50,7 @@ class Fabric:
         self._latency = tape.stream("network latency")
         self._faults = tape.stream("network faults")
         self._blocked: dict[tuple[str, str], bool] = {}
+        self._dark: dict[str, bool] = {}
         self._links: dict[tuple[str, str], LinkFaults] = {}
         self._slow: dict[str, float] = {}
         self._mourners: dict[int, dict[int, Callable[[], None]]] = {}
@@ -65,6 +66,13 @@ class Fabric:
     def unblock(self, source: str, target: str) -> None:
         """Undo `block`."""
         self._blocked.pop((source, target), None)
+
+    def set_dark(self, node: str, dark: bool) -> None:
+        """A machine without power hears and says nothing, not even that nobody is there. `heal` does not end it."""
+        if dark:
+            self._dark[node] = True
+        else:
+            self._dark.pop(node, None)
 
     def set_faults(self, source: str, target: str, faults: LinkFaults) -> None:
         """Set what is wrong with one way; "*" stands for any node."""
@@ -82,6 +90,8 @@ class Fabric:
 
     def is_blocked(self, source: str, target: str) -> bool:
         """Whether messages from `source` to `target` vanish."""
+        if self._dark and (source in self._dark or target in self._dark):
+            return True
         return (source, target) in self._blocked
 
     def faults(self, source: str, target: str) -> LinkFaults:

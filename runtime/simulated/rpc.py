@@ -14,7 +14,8 @@ A call in hops:
 
 The request and the answer are separate hops, so that an answer can be lost after the work was done. A node that is
 dead when the start arrives refuses ("failed to connect"), one that dies later resets its calls, one that is cut off
-says nothing, and the caller's deadline ends the wait.
+says nothing, and the caller's deadline ends the wait. A stream has no gaps: after a hop that was lost, nothing more of
+that direction arrives. A handler is cancelled when its caller cancels, or dies, and in any case at the deadline.
 
 What we simplify. Initial metadata travels with the answer, compression and message size limits do not exist.
 """
@@ -131,7 +132,10 @@ class ClientCall:
         self._timeout = timeout
         self._alarm: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
-        self._unmourn: Callable[[], None] | None = None
+        self._unmourn: list[Callable[[], None]] = []
+        self._cancelled_here = False
+        self._sent = 0
+        self._delivered = 0
         if timeout is not None:
             self._alarm = self._loop.call_later(max(0.0, timeout), self._expire)
 
@@ -157,7 +161,8 @@ class ClientCall:
             return
         self._peer = door.life
         self._server = ServerCall(door, self._path, self._metadata, self, self._life, self._timeout)
-        self._unmourn = self._fabric.when_ended(door.life, self._reset)
+        self._unmourn.append(self._fabric.when_ended(door.life, self._reset))
+        self._unmourn.append(self._fabric.when_ended(self._life, self._tell_cancelled))
         self._hop(self._server.begin, data)
 
     async def _send_all(self, requests: Any, serialize: Any) -> None:
@@ -177,8 +182,12 @@ class ClientCall:
             self._hop(self._server.receive, _END)
 
     def _hop(self, arrive: Callable[..., None], *arguments: Any) -> None:
-        assert self._peer is not None
-        self._sent_at = self._fabric.hop(self._life, self._peer, arrive, *arguments, not_before=self._sent_at)
+        assert self._peer is not None and self._server is not None
+        deliver = self._server.deliver
+        self._sent_at = self._fabric.hop(
+            self._life, self._peer, deliver, self._sent, arrive, arguments, not_before=self._sent_at
+        )
+        self._sent += 1
 
     def grant(self) -> None:
         """The other side has read a message."""
@@ -197,6 +206,12 @@ class ClientCall:
         )
 
     # Receiving: these run in the caller's life.
+
+    def deliver(self, number: int, arrive: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Take what the other side sent, up to the first hop that was lost: a connection has no gaps."""
+        if number == self._delivered:
+            self._delivered += 1
+            arrive(*arguments)
 
     def receive(self, data: bytes, initial: Pairs) -> None:
         """A streamed answer's message."""
@@ -218,8 +233,9 @@ class ClientCall:
         self._inbox.put(_END)
         if self._alarm is not None:
             self._alarm.cancel()
-        if self._unmourn is not None:
-            self._unmourn()
+        for forget in self._unmourn:
+            forget()
+        self._unmourn.clear()
         if self._sender is not None and not self._sender.done() and asyncio.current_task() is not self._sender:
             self._sender.cancel()
 
@@ -246,6 +262,7 @@ class ClientCall:
         """Give the call up; True if it was still going on."""
         if self._done.done():
             return False
+        self._cancelled_here = True
         self._finish(grpc.StatusCode.CANCELLED, "Locally cancelled by application!")
         self._tell_cancelled()
         return True
@@ -260,31 +277,35 @@ class ClientCall:
 
     async def code(self) -> grpc.StatusCode:
         """The status code, once it is known."""
-        await asyncio.shield(self._done)
+        await self._settled()
         assert self._code is not None
         return self._code
 
     async def details(self) -> str:
         """The status's text, once it is known."""
-        await asyncio.shield(self._done)
+        await self._settled()
         return self._details
 
     async def initial_metadata(self) -> Pairs:
         """What the servicer sent ahead."""
-        await asyncio.shield(self._done)
+        await self._settled()
         return self._initial
 
     async def trailing_metadata(self) -> Pairs:
         """What the servicer sent with the status."""
-        await asyncio.shield(self._done)
+        await self._settled()
         return self._trailing
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._answer().__await__()
 
+    async def _settled(self) -> None:
+        if not self._done.done():
+            await asyncio.shield(self._done)
+
     async def _answer(self) -> Any:
         try:
-            await asyncio.shield(self._done)
+            await self._settled()
         except asyncio.CancelledError:
             self.cancel()
             raise
@@ -306,7 +327,7 @@ class ClientCall:
             yield self._deserialize(item)
 
     def _raise_unless_ok(self) -> None:
-        if self._code is grpc.StatusCode.CANCELLED:
+        if self._cancelled_here:
             raise asyncio.CancelledError
         if self._code is not grpc.StatusCode.OK:
             assert self._code is not None
@@ -393,9 +414,18 @@ class ServerCall:
         self._inbox = _Inbox(self._loop)
         self._credit = asyncio.Semaphore(WINDOW)
         self._answered_at = 0
+        self._answered = 0
+        self._delivered = 0
+        self._alarm: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
     # Arrivals: these run in the server's life.
+
+    def deliver(self, number: int, arrive: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Take what the caller sent, up to the first hop that was lost."""
+        if number == self._delivered:
+            self._delivered += 1
+            arrive(*arguments)
 
     def begin(self, data: bytes | None) -> None:
         """The call arrives; `data` is the only message of a unary request."""
@@ -406,10 +436,13 @@ class ServerCall:
         if handler is None:
             self._finish(grpc.StatusCode.UNIMPLEMENTED, f"Method not found: {self._path}")
             return
+        if self._deadline is not None:
+            # The caller's word that it gave up may be lost, or the caller be dead: the deadline holds here as well.
+            self._alarm = self._loop.call_at(self._deadline, self.cancelled_by_caller)
         self.task = self._loop.create_task(
             self._serve(handler, data), name=f"serve {self._path}", context=context_of(self._server.life)
         )
-        self.task.add_done_callback(_forgotten(self._server.note(self)), context=Context())
+        self.task.add_done_callback(self._ended(self._server.note(self)), context=Context())
 
     def receive(self, item: Any) -> None:
         """A streamed request's message, or its end."""
@@ -469,9 +502,25 @@ class ServerCall:
     def _hop(self, method: str, *arguments: Any) -> None:
         if self._client is not None:
             arrive = getattr(self._client, method)
+            deliver = self._client.deliver
             self._answered_at = self._fabric.hop(
-                self._server.life, self._caller, arrive, *arguments, not_before=self._answered_at
+                self._server.life,
+                self._caller,
+                deliver,
+                self._answered,
+                arrive,
+                arguments,
+                not_before=self._answered_at,
             )
+            self._answered += 1
+
+    def _ended(self, forget: Callable[[], None]) -> Callable[[Any], None]:
+        def ended(_: Any) -> None:
+            forget()
+            if self._alarm is not None:
+                self._alarm.cancel()
+
+        return ended
 
     # The servicer's context.
 
@@ -518,10 +567,6 @@ class ServerCall:
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _forgotten(forget: Callable[[], None]) -> Callable[[Any], None]:
-    return lambda _: forget()
 
 
 async def _iterated(requests: Any) -> AsyncIterator[Any]:

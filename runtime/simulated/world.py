@@ -230,7 +230,9 @@ class Simulation:
             self.fabric.ended(life)
 
     def power_cut(self, name: str) -> None:
-        """Kill the node and take from its disk what was not synced, as the tape decides."""
+        """Kill the node and take from its disk what was not synced, as the tape decides. Until it is started again its
+        machine answers nothing, so that others learn of its end only by their patience."""
+        self.fabric.set_dark(name, True)
         self.kill(name)
         self.world(name).simulated_disk.lose_power()
 
@@ -285,6 +287,7 @@ class Simulation:
         return "".join(record.to_json() + "\n" for record in self.sink.records).encode()
 
     def _begin_life(self, name: str, disk: SimulatedDisk, clock: SimulatedClock) -> SimulatedWorld:
+        self.fabric.set_dark(name, False)
         life = Life(name)
         self._lives.setdefault(name, []).append(life)
         world = self._worlds[name] = SimulatedWorld(name, life, disk, clock, self)
