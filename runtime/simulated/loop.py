@@ -71,8 +71,9 @@ LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 class SimulatedTask(asyncio.Task[T]):
     """A task whose hash is its number, so that sets of tasks have the same order in every run."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], number: int, **options: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], number: int, life: Life | None, **options: Any) -> None:
         self.number = number
+        self.life = life
         super().__init__(coroutine, **options)
 
     def __hash__(self) -> int:
@@ -249,7 +250,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             options["name"] = f"task {number}"
         context = options.get("context")
         life = LIFE.get() if context is None else context.get(LIFE)
-        task: SimulatedTask[Any] = SimulatedTask(coroutine, number, loop=loop, **options)
+        task: SimulatedTask[Any] = SimulatedTask(coroutine, number, life, loop=loop, **options)
         if life is not None:
             life.tasks[number] = task
             task.add_done_callback(lambda _: life.tasks.pop(number, None), context=Context())
@@ -258,10 +259,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _deadlock(self) -> str:
         lines = [f"nothing is left to happen at {self.time():.6f} s, and these tasks wait:"]
         tasks = sorted(asyncio.all_tasks(self), key=lambda task: getattr(task, "number", 0))
-        for task in tasks:
-            stack = task.get_stack(limit=1)
-            where = f"{stack[0].f_code.co_filename.rpartition('/')[2]}:{stack[0].f_lineno}" if stack else "nowhere"
-            lines.append(f"  {task.get_name()} at {where}")
+        lines += [f"  {task.get_name()} at {_where(task.get_coro())}" for task in tasks if _of_the_living(task)]
         return "\n".join(lines)
 
     def _note_unhandled(self, loop: Any, context: dict[str, Any]) -> None:
@@ -309,6 +307,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is none."""
+
+
+def _of_the_living(task: Any) -> bool:
+    return task.life is None or task.life.alive
+
+
+def _where(awaited: Any) -> str:
+    """The innermost line of our own source in a chain of suspended coroutines and generators."""
+    place = "its beginning"
+    while awaited is not None:
+        frame = next((found for kind in ("cr", "ag", "gi") if (found := getattr(awaited, f"{kind}_frame", None))), None)
+        if frame is not None and "/asyncio/" not in frame.f_code.co_filename:
+            place = f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno} in {frame.f_code.co_name}"
+        inner = ("cr_await", "ag_await", "gi_yieldfrom")
+        awaited = next((found for name in inner if (found := getattr(awaited, name, None)) is not None), None)
+    return place
 
 
 def _lives(timer: _Timer) -> bool:
