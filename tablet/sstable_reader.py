@@ -80,6 +80,7 @@ class SSTable:
         self._filter_blocks: Sequence[int] = ()
         self._filter_of_block: list[Filter] = []
         self._column_keys = False
+        self._parts: list[tuple[str, int, int]] = []
 
     @classmethod
     async def open(cls, storage: Storage, name: str, number: int, cache: BlockCache) -> "SSTable":
@@ -164,6 +165,19 @@ class SSTable:
         found = self._cache.get((self.number, place)) if cached else None
         return found or await self._load_block(place, keep=cached)
 
+    def index_entry(self, place: int) -> tuple[bytes, bytes]:
+        """What the index says of a block: its last row; and if that goes on in the next block, the column there."""
+        return self._last_rows[place], self._next_columns[place]
+
+    def filter_of(self, place: int) -> Filter | None:
+        """The Bloom filter that covers a block."""
+        return self._filter_of_block[place] if self._filter_of_block else None
+
+    @property
+    def parts(self) -> Sequence[tuple[str, int, int]]:
+        """What stands behind the data blocks: (what, offset, stored bytes)."""
+        return self._parts
+
     def block_range(self, place: int) -> tuple[int, int]:
         """Where a stored block begins, and its length with its trailer."""
         start = self._block_ends[place - 1] if place else 0
@@ -222,6 +236,7 @@ class SSTable:
         index = unsealed_body(await self._read(footer.index_offset, footer.index_bytes), self.name, footer.index_offset)
         filter_ends = self._parse_index(index, footer)
         start = self._block_ends[-1]
+        self._parts = _parts_of(footer, [start, *filter_ends], self.file_bytes)
         for end in filter_ends:
             self._filters.append(decode_filter(unsealed_body(await self._read(start, end - start), self.name, start)))
             start = end
@@ -259,6 +274,15 @@ class SSTable:
         except Exception as error:
             raise Corrupted(f"{self.name}: its index cannot be read ({error}); restore the file from a copy") from error
         return filter_ends
+
+
+def _parts_of(footer: Footer, filter_bounds: Sequence[int], file_bytes: int) -> list[tuple[str, int, int]]:
+    bounds = zip(filter_bounds, filter_bounds[1:], strict=False)
+    parts = [(f"filter {number}", start, end - start) for number, (start, end) in enumerate(bounds)]
+    parts.append(("index", footer.index_offset, footer.index_bytes))
+    parts.append(("properties", footer.properties_offset, footer.properties_bytes))
+    parts.append(("footer", file_bytes - FOOTER_BYTES, FOOTER_BYTES))
+    return parts
 
 
 def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
