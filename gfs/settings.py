@@ -27,8 +27,8 @@ class ClientSettings:
     # One read or write moves at most a piece. A file being read or written holds `window` pieces in memory.
     read_piece_bytes: int = 1 * MEBIBYTE
     read_window: int = 4
-    write_piece_bytes: int = 1 * MEBIBYTE
-    write_window: int = 4
+    write_piece_bytes: int = 4 * MEBIBYTE
+    write_window: int = 2
     # Data up to this size rides in the write request instead of being pushed ahead of it.
     inline_bytes: int = 64 * KIBIBYTE
 

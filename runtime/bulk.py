@@ -26,7 +26,7 @@ from runtime.world import ByteStream, World
 
 PROTOCOL = 1
 HEADER_LIMIT_BYTES = 1024 * 1024
-FRAME_BYTES = 256 * 1024  # payload of one frame, at most
+FRAME_BYTES = 1024 * 1024  # payload of one frame, at most
 READ_LIMIT_BYTES = 4 * 1024 * 1024  # payload of one ReadRequest, at most
 CHECKSUM_BYTES = 64 * 1024  # payload covered by one CRC32C of a ReadReply
 FRAME = struct.Struct("<II")

@@ -40,6 +40,7 @@ _SERVER_OPTIONS: list[tuple[str, Any]] = [
 ]
 _HEADER_BUFFER_BYTES = 16 * 1024
 _BACKLOG = 512
+_WAKE_BYTES = 256 * 1024
 _GONE = (ConnectionError, BrokenPipeError, TimeoutError)
 
 
@@ -51,6 +52,7 @@ class RealStream:
         self._socket = connection
         self._loop = asyncio.get_running_loop()
         self._ahead = b""
+        self._least = 1
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -80,6 +82,7 @@ class RealStream:
             target[:done] = self._ahead[:done]
             self._ahead = self._ahead[done:]
         while done < len(target):
+            self._wake_for(len(target) - done)
             try:
                 got = await self._loop.sock_recv_into(self._socket, target[done:])
             except OSError as error:
@@ -87,6 +90,13 @@ class RealStream:
             if got == 0:
                 raise Unavailable(f"{self.peer} closed the connection in the middle of a message")
             done += got
+
+    def _wake_for(self, expected: int) -> None:
+        """Have the kernel wake this process for a good part of what is expected, rather than for every packet."""
+        least = min(expected, _WAKE_BYTES) if expected >= _HEADER_BUFFER_BYTES else 1
+        if least != self._least:
+            self._least = least
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 
     async def write(self, data: Buffer) -> None:
         """Send all of `data`. Raises Unavailable."""
@@ -132,6 +142,7 @@ class RealStream:
         self._socket.close()
 
     async def _receive(self, limit: int) -> bytes:
+        self._wake_for(1)
         try:
             return await self._loop.sock_recv(self._socket, limit)
         except OSError as error:
