@@ -3,7 +3,7 @@
     python -m bench.file_system [--megabytes 1024] [--rounds 3] [--without-moosefs]
 
 All contestants take turns within one run. Each has three copies of every byte on this one machine, in the page cache at
-the end (nobody syncs each copy to the disk): Tabletop with durability "replicated", MooseFS as it comes. Sources and
+the end of a write (nobody syncs each copy to the disk): Tabletop with durability "replicated", MooseFS as it comes. Sources and
 sinks are memory, so that a local disk's speed does not count twice.
 """
 
@@ -98,7 +98,9 @@ class Tabletop:
     async def bulk(self, rows: Rows, number: int) -> None:
         """One round of bulk figures."""
         amount = self._megabytes * MEGABYTE / 1e6
+        settle()
         rows.add(WRITE, "MB/s", "tabletop", amount, await timed(self.write(f"/big{number}")))
+        settle()
         rows.add(READ, "MB/s", "tabletop", amount, await timed(self.read(f"/big{number}")))
         await self._client.delete(f"/big{number}", immediately=True)
 
@@ -145,11 +147,12 @@ class MooseFs:
         self._block = os.urandom(MEGABYTE)
 
     def bulk(self, rows: Rows, number: int) -> None:
-        """One round of bulk figures; the mount's own cache is emptied in between where the system lets us."""
+        """One round of bulk figures."""
         path = self._mount / f"big{number}"
         amount = self._megabytes * MEGABYTE / 1e6
+        settle()
         rows.add(WRITE, "MB/s", "moosefs", amount, timed_call(lambda: self._write(path)))
-        _drop_page_cache()
+        settle()
         rows.add(READ, "MB/s", "moosefs", amount, timed_call(lambda: self._read(path)))
         path.unlink()
 
@@ -198,6 +201,8 @@ def machine_limits(rows: Rows, folder: Path, megabytes: int) -> None:
         for _ in range(megabytes):
             file.write(block)
 
+    settle()
+
     def copy() -> None:
         with source.open("rb") as here, (folder / "copy").open("wb") as there:
             shutil.copyfileobj(here, there, MEGABYTE)
@@ -238,11 +243,13 @@ async def _each(work: Callable[[int], Awaitable[None]], count: int, in_flight: i
     await asyncio.gather(*(worker() for _ in range(in_flight)))
 
 
-def _drop_page_cache() -> None:
+def settle() -> None:
+    """Let everybody begin alike: nothing waits to be written to the disk, and nothing is in the page cache."""
+    os.sync()
     try:
         Path("/proc/sys/vm/drop_caches").write_text("1")
     except OSError:
-        print("  (the page cache could not be emptied: MooseFS reads may be too fast)")
+        print("  (the page cache could not be emptied: reads come from memory)")
 
 
 def _memory(cluster: RealCluster) -> str:
@@ -269,6 +276,7 @@ async def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tabletop-bench-")))
         rival = None
         if not missing:
+            folder.chmod(0o755)  # MooseFS works as a user of its own.
             rival = MooseFs(stack.enter_context(moosefs.mounted(folder / "moosefs")), options.megabytes)
         cluster = RealCluster("bench", home=folder, owned=True)
         await cluster.start(ClusterSettings(chunkservers=3, replicas=3))

@@ -49,7 +49,7 @@ def mounted(folder: Path) -> Iterator[Path]:
         (home / "hdd.cfg").write_text(f"{folder}/disk{number}\n")
         (home / "mfschunkserver.cfg").write_text(
             f"WORKING_USER = mfs\nWORKING_GROUP = mfs\nDATA_PATH = {home}\nHDD_CONF_FILENAME = {home}/hdd.cfg\n"
-            f"MASTER_HOST = {ADDRESS}\nCSSERV_LISTEN_HOST = {ADDRESS}\nCSSERV_LISTEN_PORT = {9420 + number}\n"
+            f"MASTER_HOST = {ADDRESS}\nCSSERV_LISTEN_HOST = {ADDRESS}\nCSSERV_LISTEN_PORT = {9421 + number}\n"
             "HDD_LEAVE_SPACE_DEFAULT = 256MiB\n"
         )
     subprocess.run(["chown", "-R", "mfs:mfs", str(folder)], check=True)
