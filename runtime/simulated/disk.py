@@ -7,10 +7,10 @@ see: every write is in it at once. The *stable* one is what the platter has: byt
 512-byte sector that was written and not synced, the tape decides: lost, kept or torn in the middle. Of the changes of
 names that were not synced, the first so many survive. With a quiet tape all of it is lost.
 
-Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths; no space left; a slow
-disk.
+Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths or places in a file; no
+space left; a slow disk; a disk that says it synced and did not.
 
-Invariants: (1) what was synced survives a power cut; (2) a rename is atomic: after a power cut a name means the old
+Invariants: (1) what was written before a sync began survives a power cut after its end; (2) a rename is atomic: after a power cut a name means the old
 file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk` raises.
 
 What we simplify. A folder itself is stable at once; only the names in it wait for `sync_directory`. A sync makes one
@@ -139,6 +139,7 @@ class DiskFaults:
     write_errors: list[str] = field(default_factory=list)
     sync_errors: list[str] = field(default_factory=list)
     bad_places: list[tuple[str, int, int]] = field(default_factory=list)
+    lying_syncs: list[str] = field(default_factory=list)  # path prefixes whose syncs succeed and do nothing
     seconds_per_operation: float = 0.0
     bytes_per_second: float = 0.0  # 0: no limit
     seconds_per_sync: float = SYNC_SECONDS
@@ -471,7 +472,8 @@ class SimulatedFile:
         self._disk._fail_if(self._disk.faults.sync_errors, self.path, "sync")
         covered = self._content.begin_sync()
         await self._disk._take_time(self._disk.faults.seconds_per_sync)
-        self._content.end_sync(covered)
+        if not any(self.path.startswith(prefix) for prefix in self._disk.faults.lying_syncs):
+            self._content.end_sync(covered)
 
     async def close(self) -> None:
         """Let go."""

@@ -209,6 +209,19 @@ def test_a_power_cut_during_a_sync_promises_nothing():
     told(story, quiet=True)
 
 
+def test_a_lying_sync_is_found_out_at_a_power_cut():
+    async def story(simulation):
+        world = simulation.world("a")
+        file = await write(world, "file", b"1" * BLOCK)
+        world.simulated_disk.faults.lying_syncs.append("fi")
+        await file.write_at(0, b"2" * BLOCK)
+        await file.sync()
+        assert await read(world, "file") == b"2" * BLOCK
+        assert await read(after_power_cut(simulation), "file") == b"1" * BLOCK
+
+    told(story, quiet=True)
+
+
 def test_bit_rot_is_read_and_survives_a_restart():
     async def story(simulation):
         await write(simulation.world("a"), "file", b"abc")
