@@ -21,7 +21,7 @@ The faults that are permitted, in this world:
     disk             bit rot at a path and offset; errors below a path or at an offset of it; full, slow, or erased;
                      syncs that say they were done and were not
 
-What is not simulated. Memory that flips, and nodes that lie. Calls take latency and no bandwidth; work takes no time but what `breathe` and `in_background` charge by convention, and that
-stops the task that does it, not its whole node. What asyncio itself times (`asyncio.timeout`) follows the true time
-and not the node's clock.
+What is not simulated. Memory that flips, and nodes that lie. Calls take latency and no bandwidth; work takes no time
+but what `breathe` and `in_background` charge by convention, and that stops the task that does it, not its whole node.
+What asyncio itself times (`asyncio.timeout`) follows the true time and not the node's clock.
 """

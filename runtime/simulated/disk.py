@@ -10,8 +10,9 @@ names that were not synced, the first so many survive. With a quiet tape all of 
 Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths or places in a file; no
 space left; a slow disk; a disk that says it synced and did not.
 
-Invariants: (1) what was written before a sync began survives a power cut after its end; (2) a rename is atomic: after a power cut a name means the old
-file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk` raises.
+Invariants: (1) what was written before a sync began survives a power cut after its end; (2) a rename is atomic: after
+a power cut a name means the old file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk`
+raises.
 
 What we simplify. A folder itself is stable at once; only the names in it wait for `sync_directory`. A sync makes one
 file stable and nothing else.
