@@ -18,7 +18,7 @@ from cluster.interface import Cluster, Corruption, NodeState, wait_until
 from cluster.roles import MASTER
 from runtime.errors import Corrupted, TabletopError, TimedOut, Unavailable
 from runtime.events import sentence
-from runtime.wire import master_pb2
+from runtime.wire import common_pb2, master_pb2
 from tabletop import transfer, wording
 from tabletop.progress import Meter
 from tabletop.sources import SourceFile, Tree, digests
@@ -204,12 +204,10 @@ class Story:
         """Flip bits on one chunkserver's disk, and ask exactly that chunkserver for them."""
         self.narrator.chapter("Bits rot on a disk")
         status = await self.cluster.status(chunks=True)
-        found = next(
-            found
-            for found in status.chunks
-            if found.path == LONG and all(replica.server != self._killed for replica in found.chunk.replicas)
-        )
-        replica = found.chunk.replicas[0]
+        # One with the most live replicas: damage to the last good one would be a loss, and not to be healed.
+        chunks = [found for found in status.chunks if found.path == LONG]
+        found = max(chunks, key=lambda found: len(self._living(found.chunk)))
+        replica = self._living(found.chunk)[0]
         self._events_before_rot = len(self.cluster.events(MASTER))
         done = self._rotten = await self.cluster.corrupt(LONG, found.chunk.index, 1, replica.server)
         self.narrator.say(
@@ -339,6 +337,9 @@ class Story:
     def _claim(self, claim: str, held: bool) -> None:
         self.checks.append((claim, held))
         self.narrator.check(claim, held)
+
+    def _living(self, chunk: common_pb2.ChunkLocations) -> list[common_pb2.Location]:
+        return [replica for replica in chunk.replicas if replica.server != self._killed]
 
     async def _has_good_replicas(self, handle: int, goal: int) -> bool:
         status = await self.cluster.status(chunks=True)

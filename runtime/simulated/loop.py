@@ -144,6 +144,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._due.append(handle)
         return handle
 
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback after `delay` seconds. Time goes on for any delay above 0, however small: who waits for what
+        is left of a second, as floats reckon it, would otherwise wait for ever."""
+        due = self.nanoseconds + math.ceil(delay * NANOSECONDS)
+        return self.call_at_nanoseconds(due, callback, *args, context=context)
+
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
