@@ -217,6 +217,11 @@ class Block:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def body_bytes(self) -> int:
+        """The block's length, decompressed."""
+        return int(self._fragments_start + self._fragment_ends[-1])
+
     def __getitem__(self, place: int) -> bytes:
         """The key of a row, without the prefix: what a binary search compares."""
         ends, start = self._key_ends, self._keys_start

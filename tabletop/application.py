@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tabletop import cluster_commands, demo, fault_commands, file_commands
+from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands
 from tabletop.console import output
 
 HELP = """
@@ -54,6 +54,7 @@ app.command("status")(cluster_commands.status)
 app.command("log")(cluster_commands.log)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
+app.add_typer(tablet_commands.app, name="tablet")
 app.command("demo")(demo.demo)
 
 

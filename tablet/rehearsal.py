@@ -1,0 +1,121 @@
+"""A recovery, step by step, without changing anything: what opening this tablet would do (BT 5.3).
+
+The steps are those of `opening.py`, with its own parts: the manifest, the SSTables' indexes, and `Replay`, which reads
+the logs since the redo point. What an opening would *write* (a new log, a manifest) or *remove* is only said.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from runtime.errors import TabletopError
+from runtime.record_log import LogReader
+from tablet.commit_log import Replay
+from tablet.dumping import readable
+from tablet.inspection import ReadOnlyStorage, load_folder, open_table
+from tablet.manifest import FolderListing, Manifest, manifest_name
+from tablet.memtable import Memtable
+from tablet.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a recovery. `number` counts from 1; steps of one record have that of their log and a `record`."""
+
+    number: int
+    what: str
+    record: int | None = None
+
+
+async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[Step]:
+    """The steps of opening the tablet; with `records`, each record too. Memory: that of the memtable it leads to.
+
+    Raises what the opening would raise: NotFound, IncompatibleFormat, Corrupted, DiskFailure.
+    """
+    storage = ReadOnlyStorage(storage)
+    manifest, listing = await load_folder(storage)
+    yield Step(1, _manifest_text(manifest, listing))
+    references = manifest.references()
+    rows = 0
+    for reference in references:
+        table = await open_table(storage, reference)
+        rows += table.properties.rows
+        await table.close()
+    yield Step(2, f"open {len(references)} SSTables with {rows:,} rows: footer, index, filters and properties of each")
+    begins = await _log_begins(storage, manifest, listing)
+    needed = ", ".join(listing.logs[number] for number in begins) or "none"
+    yield Step(3, f"replay the logs from number {manifest.log_number} on: {needed}")
+    replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
+    memtable = Memtable(manifest.log_number)
+    counts = dict.fromkeys(begins, 0)
+    async for sequence, fragments in replay:
+        counts[_log_of(sequence, begins)] += 1
+        for row, fragment in fragments:
+            memtable.apply(row, fragment, sequence)
+        if records:
+            text = ", ".join(readable(row) for row, _ in fragments[:3]) + (" …" if len(fragments) > 3 else "")
+            yield Step(3, f"apply to {text}", sequence)
+    left_out = [listing.logs[number] for number in replay.left_out]
+    for number, count in counts.items():
+        if number not in replay.left_out:
+            yield Step(
+                3, f"{listing.logs[number]}: {count:,} records are newer than the SSTables and go to the memtable"
+            )
+    for event in replay.dropped:
+        yield Step(3, f"drop {event.dropped_bytes:,} bytes at the end of {event.log}: {event.reason}")
+    if left_out:
+        yield Step(3, f"leave out {', '.join(left_out)}: what lay before was lost with an unsynced tail")
+    yield Step(4, f"the memtable has {len(memtable):,} rows, about {memtable.charged_bytes:,} bytes in memory")
+    yield Step(5, _next_text(replay, manifest, listing))
+    yield Step(6, _sweep_text(manifest, listing))
+
+
+async def _log_begins(storage: Storage, manifest: Manifest, listing: FolderListing) -> dict[int, int]:
+    """The first sequence of each log that is replayed; of an empty one, 0."""
+    begins: dict[int, int] = {}
+    for number in sorted(listing.logs):
+        if number < manifest.log_number:
+            continue
+        file = await storage.open(listing.logs[number])
+        begins[number] = 0
+        try:
+            async for record in LogReader(file, listing.logs[number]):
+                begins[number] = record.sequence
+                break
+        except TabletopError:
+            pass  # The replay meets the same damage, and judges it with what stands before.
+        finally:
+            await file.close()
+    return begins
+
+
+def _log_of(sequence: int, begins: Mapping[int, int]) -> int:
+    """The log that holds this record: the last one that begins before it."""
+    return max(number for number, begin in begins.items() if begin < sequence)
+
+
+def _manifest_text(manifest: Manifest, listing: FolderListing) -> str:
+    older = [name for number, name in sorted(listing.manifests.items()) if number < manifest.number]
+    beside = f" (not {', '.join(older)})" if older else ""
+    tables = f"{len(manifest.references())} SSTables"
+    return (
+        f"read {manifest_name(manifest.number)}, the highest number{beside}: {tables}, all "
+        f"records up to {manifest.flushed_sequence:,} are in them, the redo point is log {manifest.log_number}"
+    )
+
+
+def _next_text(replay: Replay, manifest: Manifest, listing: FolderListing) -> str:
+    number = max([*listing.logs, *listing.tables, manifest.next_file_number - 1]) + 1
+    then = "the memtable is flushed at once, so that what was left out cannot come back" if replay.left_out else ""
+    ready = then or "then the tablet serves"
+    return f"would begin the log {number:06}.log with record {replay.last_sequence + 1:,}; {ready}"
+
+
+def _sweep_text(manifest: Manifest, listing: FolderListing) -> str:
+    referred = {reference.name for reference in manifest.references()}
+    doomed = [name for number, name in sorted(listing.manifests.items()) if number < manifest.number]
+    if not listing.snapshots:
+        doomed += [name for _, name in sorted(listing.tables.items()) if name not in referred]
+    doomed += [name for number, name in sorted(listing.logs.items()) if number < manifest.log_number]
+    doomed += listing.temporary
+    held = f"; kept also what {len(listing.snapshots)} snapshots refer to" if listing.snapshots else ""
+    return (f"would sweep {', '.join(doomed)}" if doomed else "nothing to sweep") + held
