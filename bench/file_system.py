@@ -3,7 +3,8 @@
     python -m bench.file_system [--megabytes 1024] [--rounds 3] [--without-moosefs]
 
 All contestants take turns within one run. Each has three copies of every byte on this one machine, in the page cache at
-the end of a write (nobody syncs each copy to the disk): Tabletop with durability "replicated", MooseFS as it comes. Sources and
+the end of a write (nobody syncs each copy to the disk): Tabletop with durability "replicated", MooseFS as it comes.
+Everybody begins with a settled disk and an empty page cache. Sources and
 sinks are memory, so that a local disk's speed does not count twice.
 """
 
