@@ -131,7 +131,7 @@ class Simulation:
         self._tables: list[_Table] = []
         self._numbers = itertools.count(1)
         self._live: dict[int, None] = {}
-        self._random = random.Random(workload.seed)
+        self._random = random.Random(f"reads {workload.seed}")
         self._samples: list[Sample] = []
         self._writes = self._user_bytes = self._written_bytes = 0
         self._flushes = self._compactions = 0
