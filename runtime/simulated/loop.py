@@ -27,7 +27,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, NoReturn, TypeVar
 
 from runtime.simulated.tape import Tape
@@ -95,8 +95,15 @@ class _Handle(asyncio.Handle):
     __slots__ = ("life",)
 
     def __init__(self, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None) -> None:
-        super().__init__(callback, args, loop, context)
-        self.life = LIFE.get() if context is None else context.get(LIFE)
+        # What asyncio's own handles do when they are made, without its debug mode: it is done for every single step.
+        self._context = context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self.life = context.get(LIFE)
 
 
 class _Timer(asyncio.TimerHandle):
@@ -107,8 +114,16 @@ class _Timer(asyncio.TimerHandle):
     def __init__(
         self, due: int, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None
     ) -> None:
-        super().__init__(due / NANOSECONDS, callback, args, loop, context)
-        self.life = LIFE.get() if context is None else context.get(LIFE)
+        self._when = due / NANOSECONDS
+        self._scheduled = False
+        self._context = context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self.life = context.get(LIFE)
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
