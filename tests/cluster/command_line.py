@@ -43,7 +43,7 @@ class Desk:
         """Start a command and go on."""
         return subprocess.Popen(
             self.command(*arguments),
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, "TMPDIR": str(self.home.parent)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
