@@ -141,7 +141,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._numbers = 0
         self._instant_steps = 0
         self._next_collection = STEPS_BETWEEN_COLLECTIONS
-        self.set_task_factory(self._make_task)
         self.unhandled: list[str] = []
         self.set_exception_handler(self._note_unhandled)
 
@@ -266,14 +265,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         future.number = self._numbers
         return future
 
-    def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None, **options: Any
+    ) -> asyncio.Task[T]:
+        """A task of the life in whose context it is made. Not by a task factory: from CPython 3.12 on, asyncio gives
+        the tasks of a factory the name "None"."""
+        self._check_closed()  # type: ignore[attr-defined]
         self._numbers += 1
         number = self._numbers
-        if options.get("name") is None:
-            options["name"] = f"task {number}"
-        context = options.get("context")
+        if name is None:
+            name = f"task {number}"
         life = LIFE.get() if context is None else context.get(LIFE)
-        task: SimulatedTask[Any] = SimulatedTask(coroutine, number, life, loop=loop, **options)
+        task: SimulatedTask[T] = SimulatedTask(coro, number, life, loop=self, name=name, context=context, **options)
         if life is not None:
             life.tasks[number] = task
             task.add_done_callback(lambda _: life.tasks.pop(number, None), context=Context())

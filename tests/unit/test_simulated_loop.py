@@ -114,6 +114,20 @@ def test_sets_of_tasks_and_futures_are_ordered_by_their_numbers():
     assert run(story()) == run(story())
 
 
+def test_a_loop_names_its_tasks_by_itself():
+    async def main() -> list[str]:
+        async def nothing() -> None:
+            return None
+
+        tasks = [asyncio.create_task(nothing()), asyncio.create_task(nothing(), name="mine")]
+        await asyncio.gather(*tasks)
+        return [task.get_name() for task in tasks]
+
+    first, second = run(main()), run(main())
+    assert first == second
+    assert first[0].startswith("task ") and first[1] == "mine"
+
+
 def test_a_standstill_is_an_error_that_says_who_waits_where():
     async def wait_for_nobody():
         await asyncio.Event().wait()
