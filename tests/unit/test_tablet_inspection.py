@@ -1,0 +1,369 @@
+"""Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, a recovery rehearsed."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import tablet.engine
+from runtime.errors import Conflict, Corrupted, IncompatibleFormat, NotFound
+from runtime.real.disk import RealDisk
+from runtime.record_log import HEADER_BYTES, encode_frame
+from tablet.cells import DeleteFamily, SetCell
+from tablet.dumping import Part, dump, kind_of
+from tablet.events import TabletOpened
+from tablet.inspection import ReadOnlyStorage, inspect, steadily
+from tablet.manifest import load_current
+from tablet.options import Options
+from tablet.rehearsal import rehearse
+from tablet.schema import LocalityGroup
+from tablet.sstable_format import FOOTER_BYTES, MAGIC
+from tablet.storage import DiskStorage
+from tablet.verification import Verdict, verify_file, verify_folder
+from tests.unit.tablet_support import chunk_of, make_table
+
+T = TypeVar("T")
+
+KEEPS_LOG = Options(flush_on_close_bytes=1 << 40)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+async def collected(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
+
+
+def storage_of(folder: Path) -> DiskStorage:
+    return DiskStorage(RealDisk(folder))
+
+
+def verified(folder: Path) -> list[Verdict]:
+    return run(collected(verify_folder(storage_of(folder))))
+
+
+def problems_in(folder: Path) -> list[str]:
+    return [problem for verdict in verified(folder) for problem in verdict.problems]
+
+
+def remarks_in(folder: Path) -> list[str]:
+    return [remark for verdict in verified(folder) for remark in verdict.remarks]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tablet with one SSTable, a log with three records, and nothing else."""
+    place = tmp_path / "tablet"
+    with tablet.engine.open(place, KEEPS_LOG) as table:
+        table.create_family("page")
+        for number in range(6):
+            table.put(f"row{number}", "page:title", f"title {number}", timestamp=number + 1)
+        table.flush()
+        table.put("row2", "page:title", "newer", timestamp=50)
+        table.write("row7", SetCell(b"page:a", b"A", 60), DeleteFamily(b"page"))
+        table.delete("row3")
+    return place
+
+
+def test_the_tree_shows_files_ranges_filters_and_what_a_read_costs(folder: Path):
+    report = run(inspect(storage_of(folder)))
+    (group,) = report.groups
+    (found,) = group.tables
+    assert (found.properties.rows, found.properties.first_row, found.properties.last_row) == (6, b"row0", b"row5")
+    assert found.filters is not None
+    assert found.filters.entries == 12
+    assert found.filters.measured_rate < 10 * found.filters.wanted_rate
+    assert group.families == ("page",)
+    assert (group.amplification.scan_tables, group.amplification.space) == (1, 1.0)
+    assert group.next_compaction == "none is due"
+    assert {file.kind for file in report.files if file.needed} == {"manifest", "log"}
+    assert report.file_bytes == sum(len(data) for name, data in bytes_of(folder).items() if name != "LOCK")
+    assert report.problems == []
+
+
+def test_no_report_changes_a_byte(folder: Path):
+    before = bytes_of(folder)
+    run(inspect(storage_of(folder)))
+    verified(folder)
+    run(collected(rehearse(storage_of(folder), records=True)))
+    for name in before:
+        if name != "LOCK":
+            run(collected(dump(storage_of(folder), name, cells=True)))
+    assert bytes_of(folder) == before
+
+
+def test_a_storage_that_only_reads_refuses_everything_else(folder: Path):
+    storage = ReadOnlyStorage(storage_of(folder))
+    for work in (storage.create("x"), storage.remove("x"), storage.rename("x", "y")):
+        with pytest.raises(AssertionError):
+            run(work)
+
+
+def test_the_folder_of_a_running_engine_can_be_looked_at(folder: Path):
+    with tablet.engine.open(folder, KEEPS_LOG) as table:
+        table.put("row9", "page:title", "now")
+        assert run(inspect(storage_of(folder))).groups[0].rows == 6
+        assert problems_in(folder) == []
+        assert "4 rows" in " ".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
+
+
+def test_a_report_begins_again_if_a_running_engine_moves_on(folder: Path):
+    storage = storage_of(folder)
+    attempts = []
+
+    async def work(manifest: object, listing: object) -> str:
+        attempts.append(manifest)
+        if len(attempts) == 1:
+            (folder / "000099.log").write_bytes(b"")
+            raise NotFound("swept meanwhile")
+        return "done"
+
+    assert run(steadily(storage, work)) == "done"
+    assert len(attempts) == 2
+
+
+def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path):
+    counter = iter(range(100, 200))
+
+    async def work(manifest: object, listing: object) -> None:
+        (folder / f"{next(counter):06}.log").write_bytes(b"")
+        raise NotFound("swept meanwhile")
+
+    with pytest.raises(Conflict, match="in use"):
+        run(steadily(storage_of(folder), work))
+
+
+def test_a_missing_file_is_told_by_its_name(folder: Path):
+    name = only(folder, "*.sst")
+    name.unlink()
+    with pytest.raises(Corrupted, match=name.name):
+        run(inspect(storage_of(folder)))
+    assert any(name.name in problem for problem in problems_in(folder))
+
+
+def test_a_folder_without_a_tablet_is_refused(tmp_path: Path):
+    with pytest.raises(NotFound, match="no tablet"):
+        run(inspect(storage_of(tmp_path)))
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(IncompatibleFormat, match=r"notes\.txt"):
+        run(inspect(storage_of(tmp_path)))
+
+
+def test_the_tree_is_shown_though_an_sstable_is_damaged(folder: Path):
+    name = only(folder, "*.sst")
+    name.write_bytes(name.read_bytes()[:-5])
+    report = run(inspect(storage_of(folder)))
+    assert report.groups[0].tables[0].properties.rows == 6
+    assert "not a whole SSTable" in report.problems[0]
+
+
+def test_a_sound_tablet_has_no_problems(folder: Path):
+    assert problems_in(folder) == []
+    assert remarks_in(folder) == []
+    assert [verdict.kind for verdict in verified(folder)] == ["manifest", "SSTable", "log", "tablet"]
+
+
+@pytest.mark.parametrize("pattern", ["*.sst", "manifest-*"])
+def test_each_flipped_byte_is_found(folder: Path, pattern: str):
+    path = only(folder, pattern)
+    whole = path.read_bytes()
+    unnoticed = []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes((whole[place] ^ 0x10,)) + whole[place + 1 :])
+        kind = "SSTable" if pattern == "*.sst" else "manifest"
+        if not run(verify_file(storage_of(folder), path.name, kind)).problems:
+            unnoticed.append(place)
+    assert unnoticed == []
+
+
+def test_each_flipped_byte_of_a_log_is_found_or_counts_as_torn(folder: Path):
+    path = only(folder, "*.log")
+    whole = path.read_bytes()
+    unnoticed = []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes((whole[place] ^ 0x10,)) + whole[place + 1 :])
+        verdict = run(verify_file(storage_of(folder), path.name, "log"))
+        if not verdict.problems and not verdict.remarks:
+            unnoticed.append(place)
+    assert unnoticed == []
+
+
+@pytest.mark.parametrize("pattern", ["*.sst", "manifest-*"])
+def test_each_truncation_is_found(folder: Path, pattern: str):
+    path = only(folder, pattern)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        assert problems_in(folder), f"cut to {size} bytes"
+
+
+def test_a_torn_tail_is_a_remark_and_no_problem(folder: Path):
+    path = only(folder, "*.log")
+    path.write_bytes(path.read_bytes()[:-3])
+    assert problems_in(folder) == []
+    assert any("torn write" in remark for remark in remarks_in(folder))
+
+
+def test_files_that_nothing_refers_to_are_remarks(folder: Path):
+    table = only(folder, "*.sst")
+    (folder / "000077.sst").write_bytes(table.read_bytes())
+    (folder / "000078.sst.new").write_bytes(b"half")
+    (folder / "notes.txt").write_text("mine")
+    assert problems_in(folder) == []
+    assert len(remarks_in(folder)) == 3
+
+
+def test_a_snapshot_that_lost_a_file_is_a_problem(tmp_path: Path):
+    place = tmp_path / "tablet"
+    with tablet.engine.open(place) as table:
+        table.create_family("f")
+        table.put("a", "f:q", "1")
+        table.flush()
+        table.save_snapshot("before")
+        table.put("b", "f:q", "2")
+        table.compact()
+    manifest = run(load_current(storage_of(place), [path.name for path in place.iterdir()]))
+    assert manifest is not None
+    kept = {reference.name for reference in manifest.references()}
+    (orphan,) = [path for path in place.glob("*.sst") if path.name not in kept]
+    assert problems_in(place) == []
+    orphan.unlink()
+    assert [problem for problem in problems_in(place) if "snapshot-before refers to" in problem]
+
+
+def test_a_row_that_the_filter_denies_is_found_though_all_checksums_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tablet.sstable_writer.SSTableWriter._add_keys", lambda writer, *_: writer._keys.append(b"z"))
+    run(_written(tmp_path, chunk_of({b"a": b"1", b"b": b"2"})))
+    (problem, *_) = run(verify_file(storage_of(tmp_path), "000001.sst", "SSTable")).problems
+    assert "Bloom filter denies b'a'" in problem
+
+
+def test_rows_out_of_order_are_found_though_all_checksums_are_right(tmp_path: Path):
+    chunk = chunk_of({b"a": b"1", b"b": b"2"})
+    chunk.rows.reverse()
+    run(_written(tmp_path, chunk))
+    problems = run(verify_file(storage_of(tmp_path), "000001.sst", "SSTable")).problems
+    assert any("not in order" in problem for problem in problems)
+
+
+def test_rows_larger_than_a_block_are_verified_piece_by_piece(tmp_path: Path):
+    operations = [SetCell(b"f:%03d" % number, b"x" * 100, number + 1) for number in range(100)]
+    with tablet.engine.open(tmp_path) as table:
+        table.set_locality_group(LocalityGroup(block_bytes=512))
+        table.create_family("f")
+        table.put("a", "f:a", "1")
+        table.write("giant", *operations)
+        table.put("z", "f:a", "1")
+        table.flush()
+    assert problems_in(tmp_path) == []
+    lines = run(collected(dump(storage_of(tmp_path), only(tmp_path, "*.sst").name)))
+    assert any("goes on at f:" in part.headline for part in lines)
+
+
+def test_a_manifest_that_describes_another_file_is_found(folder: Path):
+    path = only(folder, "manifest-*")
+    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
+    fields["tables"]["default"][0]["properties"]["rows"] = 7
+    path.write_bytes(encode_frame(json.dumps(fields).encode(), fields["number"], 0))
+    assert any("another file than is there" in problem for problem in problems_in(folder))
+
+
+def test_a_manifest_from_the_future_is_told_as_such(folder: Path):
+    path = only(folder, "manifest-*")
+    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
+    path.write_bytes(encode_frame(json.dumps({**fields, "format": 2}).encode(), fields["number"], 0))
+    with pytest.raises(IncompatibleFormat, match="format 2"):
+        run(inspect(storage_of(folder)))
+
+
+def dumped(folder: Path, name: str, *, cells: bool = False) -> list[Part]:
+    return run(collected(dump(storage_of(folder), name, cells=cells)))
+
+
+@pytest.mark.parametrize("pattern", ["*.sst", "*.log", "manifest-*"])
+def test_the_parts_of_a_dump_cover_the_file_without_a_gap(folder: Path, pattern: str):
+    path = only(folder, pattern)
+    end = 0
+    for part in dumped(folder, path.name):
+        assert part.offset == end
+        end += part.stored_bytes
+    assert end == path.stat().st_size
+
+
+def test_a_dump_shows_cells_and_deletions_in_words(folder: Path):
+    details = [line for part in dumped(folder, only(folder, "*.log").name, cells=True) for line in part.details]
+    assert details == [
+        "row2  page:title @50 = newer (5 bytes)",
+        "row7  deletes the family page",
+        "row3  deletes the row",
+    ]
+
+
+def test_a_dump_goes_on_behind_a_damaged_block(tmp_path: Path):
+    run(_written(tmp_path, chunk_of({b"row%03d" % number: b"x" * 100 for number in range(20)})))
+    path = tmp_path / "000001.sst"
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+    parts = dumped(tmp_path, path.name)
+    assert [part.damaged for part in parts[:2]] == [True, False]
+    assert parts[-1].headline.startswith("footer")
+
+
+def test_a_file_is_known_by_its_bytes(folder: Path, tmp_path: Path):
+    for pattern, kind in (("*.sst", "SSTable"), ("*.log", "log"), ("manifest-*", "manifest")):
+        (tmp_path / "saved").write_bytes(only(folder, pattern).read_bytes())
+        assert run(kind_of(storage_of(tmp_path), "saved")) == kind
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\0" * 100])
+def test_a_file_of_another_program_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "photo.jpg").write_bytes(content)
+    with pytest.raises(IncompatibleFormat, match=r"photo\.jpg is no file of a tablet"):
+        dumped(tmp_path, "photo.jpg")
+
+
+def test_an_sstable_from_the_future_is_not_called_damaged(tmp_path: Path):
+    run(_written(tmp_path, chunk_of({b"a": b"1"})))
+    path = tmp_path / "000001.sst"
+    data = path.read_bytes()
+    path.write_bytes(data[:-FOOTER_BYTES] + b"\0" * (FOOTER_BYTES - 8) + MAGIC[:-1] + b"9")
+    with pytest.raises(IncompatibleFormat):
+        dumped(tmp_path, "000001.sst")
+
+
+def test_the_rehearsal_replays_what_the_opening_replays(folder: Path):
+    steps = run(collected(rehearse(storage_of(folder), records=True)))
+    rehearsed = [step.record for step in steps if step.record is not None]
+    with tablet.engine.open(folder) as table:
+        opened = [record.event for record in table.events if isinstance(record.event, TabletOpened)]
+    assert [event.replayed for event in opened] == [len(rehearsed)] == [3]
+    assert any("the memtable has 3 rows" in step.what for step in steps)
+
+
+def test_the_rehearsal_tells_of_a_torn_tail(folder: Path):
+    path = only(folder, "*.log")
+    path.write_bytes(path.read_bytes()[:-3])
+    text = "\n".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
+    assert f"at the end of {path.name}" in text
+    assert "2 records are newer" in text
+
+
+async def _written(folder: Path, chunk: Any) -> None:
+    table = await make_table(storage_of(folder), 1, chunk)
+    await table.close()
