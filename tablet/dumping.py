@@ -19,7 +19,7 @@ from runtime.record_log import MAGIC as FRAME_MAGIC
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, DELETE_FAMILY, DELETE_ROW, PUT, Entry, decode_fragment
 from tablet.commit_log import HEADER_KIND, decode_header, decode_rows
-from tablet.inspection import ReadOnlyStorage
+from tablet.inspection import ReadOnlyStorage, counted
 from tablet.manifest import load_manifest
 from tablet.sstable_format import MAGIC as TABLE_MAGIC
 from tablet.sstable_format import TRAILER, TRAILER_BYTES
@@ -94,8 +94,7 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
                 continue
             tablet, rows = decode_rows(record.payload)
             owner = f" of tablet {readable(tablet)}" if tablet else ""
-            count = f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
-            headline = f"{where}: {count}{owner}, from {readable(rows[0][0]) if rows else 'none'}"
+            headline = f"{where}: {counted(len(rows), 'row')}{owner}, from {readable(rows[0][0]) if rows else 'none'}"
             details = tuple(line for row, fragment in rows for line in _row_lines(row, fragment)) if cells else ()
             yield Part(record.offset, size, headline, details)
         end = reader.end
@@ -122,7 +121,7 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
                 code, checksum = TRAILER.unpack(trailer)
                 goes_on = f", goes on at {readable(table.index_entry(place)[1])}" if table.index_entry(place)[1] else ""
                 headline = (
-                    f"block {place}: {block.count} rows, {block.body_bytes} bytes, {_COMPRESSIONS[code]}, "
+                    f"block {place}: {counted(block.count, 'row')}, {block.body_bytes} bytes, {_COMPRESSIONS[code]}, "
                     f"CRC32C {checksum:08x}, prefix {readable(block.prefix)}, "
                     f"{readable(chunk.rows[0])} to {readable(chunk.rows[-1])}{goes_on}"
                 )
@@ -143,7 +142,7 @@ async def _dump_manifest(storage: Storage, name: str, cells: bool) -> AsyncItera
     payload = manifest.encode()
     owner = f"tablet {manifest.tablet!r}, " if manifest.tablet else ""
     headline = (
-        f"manifest {manifest.number}: {owner}{len(manifest.references())} SSTables, flushed up to record "
+        f"manifest {manifest.number}: {owner}{counted(len(manifest.references()), 'SSTable')}, flushed up to record "
         f"{manifest.flushed_sequence}, logs from {manifest.log_number} on, next file {manifest.next_file_number}"
     )
     fields = json.loads(payload[HEADER_BYTES:])
@@ -196,7 +195,7 @@ def _part_headline(table: SSTable, what: str, number: int) -> str:
             f"{table.filters[number].fill_ratio:.0%} set"
         )
     if what == "index":
-        return f"index: {table.blocks} blocks, {len(table.filters)} filters"
+        return f"index: {counted(table.blocks, 'block')}, {counted(len(table.filters), 'filter')}"
     said = table.properties
     if what == "properties":
         return f"properties: group {said.group!r}, {said.rows} rows, {said.cells} cells, {said.markers} deletions"

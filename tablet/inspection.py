@@ -242,6 +242,16 @@ async def file_bytes(storage: Storage, name: str) -> int:
         await file.close()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "file"), counted(2_000, "family")
+    ('1 file', '2,000 families')
+    """
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def tier_of(size: int, smallest: int, fan_in: int) -> int:
     """How many times a file of `size` bytes is `fan_in` times larger than the smallest.
 

@@ -11,7 +11,7 @@ from runtime.errors import TabletopError
 from runtime.record_log import LogReader
 from tablet.commit_log import Replay
 from tablet.dumping import readable
-from tablet.inspection import ReadOnlyStorage, load_folder, open_table
+from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table
 from tablet.manifest import FolderListing, Manifest, manifest_name
 from tablet.memtable import Memtable
 from tablet.storage import Storage
@@ -40,7 +40,10 @@ async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[
         table = await open_table(storage, reference)
         rows += table.properties.rows
         await table.close()
-    yield Step(2, f"open {len(references)} SSTables with {rows:,} rows: footer, index, filters and properties of each")
+    yield Step(
+        2,
+        f"open {counted(len(references), 'SSTable')} with {counted(rows, 'row')}: footer, index, filters and properties of each",
+    )
     begins = await _log_begins(storage, manifest, listing)
     needed = ", ".join(listing.logs[number] for number in begins) or "none"
     yield Step(3, f"replay the logs from number {manifest.log_number} on: {needed}")
@@ -64,7 +67,7 @@ async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[
         yield Step(3, f"drop {event.dropped_bytes:,} bytes at the end of {event.log}: {event.reason}")
     if left_out:
         yield Step(3, f"leave out {', '.join(left_out)}: what lay before was lost with an unsynced tail")
-    yield Step(4, f"the memtable has {len(memtable):,} rows, about {memtable.charged_bytes:,} bytes in memory")
+    yield Step(4, f"the memtable has {counted(len(memtable), 'row')}, about {memtable.charged_bytes:,} bytes in memory")
     yield Step(5, _next_text(replay, manifest, listing))
     yield Step(6, _sweep_text(manifest, listing))
 
@@ -96,7 +99,7 @@ def _log_of(sequence: int, begins: Mapping[int, int]) -> int:
 def _manifest_text(manifest: Manifest, listing: FolderListing) -> str:
     older = [name for number, name in sorted(listing.manifests.items()) if number < manifest.number]
     beside = f" (not {', '.join(older)})" if older else ""
-    tables = f"{len(manifest.references())} SSTables"
+    tables = counted(len(manifest.references()), "SSTable")
     return (
         f"read {manifest_name(manifest.number)}, the highest number{beside}: {tables}, all "
         f"records up to {manifest.flushed_sequence:,} are in them, the redo point is log {manifest.log_number}"

@@ -24,7 +24,7 @@ from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, PUT, decode_fragment
 from tablet.commit_log import Replay, decode_header, decode_rows
-from tablet.inspection import ReadOnlyStorage, file_bytes, load_folder
+from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder
 from tablet.manifest import FolderListing, Manifest, TableReference, load_manifest, manifest_name
 from tablet.sstable_format import Block
 from tablet.sstable_reader import SSTable
@@ -106,7 +106,7 @@ async def verify_manifest(
         lost = [reference.name for reference in manifest.references() if reference.name not in there]
         problems += [f"{name} refers to {missing}, which is not there" for missing in lost]
     remarks = ("is obsolete: the next sweep removes it",) if obsolete else ()
-    return Verdict(name, kind, size, f"{len(manifest.references())} references", tuple(problems), remarks)
+    return Verdict(name, kind, size, counted(len(manifest.references()), "reference"), tuple(problems), remarks)
 
 
 async def verify_log(storage: Storage, name: str) -> Verdict:
@@ -138,7 +138,9 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
         )
     if reader.duplicates:
         remarks.append(f"{reader.duplicates} records are duplicates, which are skipped")
-    return Verdict(name, "log", size, f"{records:,} records, {rows:,} rows", tuple(problems), tuple(remarks))
+    return Verdict(
+        name, "log", size, f"{counted(records, 'record')}, {counted(rows, 'row')}", tuple(problems), tuple(remarks)
+    )
 
 
 async def verify_table(storage: Storage, name: str, reference: TableReference | None = None) -> Verdict:
@@ -160,7 +162,7 @@ async def verify_table(storage: Storage, name: str, reference: TableReference | 
         check.compare(reference)
     finally:
         await table.close()
-    checked = f"{table.blocks:,} blocks, {check.rows:,} rows, {check.keys:,} Bloom keys"
+    checked = f"{counted(table.blocks, 'block')}, {counted(check.rows, 'row')}, {counted(check.keys, 'Bloom key')}"
     return Verdict(name, "SSTable", table.file_bytes, checked, tuple(check.told()))
 
 
@@ -310,7 +312,7 @@ async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderLis
         problems.append(error.message)
     remarks += [f"an opening drops {event.dropped_bytes} bytes of {event.log}" for event in replay.dropped]
     remarks += [f"an opening leaves {listing.logs[number]} out" for number in replay.left_out]
-    checked = f"{len(families)} families, {replayed:,} rows to replay"
+    checked = f"{counted(len(families), 'family')}, {counted(replayed, 'row')} to replay"
     return Verdict("(together)", "tablet", 0, checked, tuple(problems), tuple(remarks))
 
 
