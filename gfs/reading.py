@@ -30,7 +30,16 @@ from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
 from gfs.pieces import Piece, cut, piece_at
 from gfs.settings import KIBIBYTE, ClientSettings
-from runtime.errors import Corrupted, DiskFailure, InvalidRequest, TabletopError, TimedOut, Unauthenticated, Unavailable
+from runtime.errors import (
+    Corrupted,
+    DiskFailure,
+    InvalidRequest,
+    StaleVersion,
+    TabletopError,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+)
 from runtime.events import because
 from runtime.wire.bulk_pb2 import ReadRequest
 from runtime.wire.common_pb2 import ChunkLocations, Location
@@ -174,6 +183,7 @@ class ChunkReader:
             cause=self._causes.next(),
         )
         failures: list[tuple[str, TabletopError]] = []
+        shortened: list[tuple[int, Location]] = []
         for replica in self.replicas.in_order(chunk):
             try:
                 answer = await self._links.read(replica, request, target, timeout_seconds=self._settings.read_seconds)
@@ -187,7 +197,18 @@ class ChunkReader:
                     ReplicaSkipped(path, piece.index, chunk.handle, replica.server, reason=error.message)
                 )
             else:
-                return answer, failures
+                if answer.length == piece.length or answer.chunk_length >= chunk.length:
+                    return answer, failures
+                # The master was told of more bytes: this replica has lost some. Another one may have them.
+                reason = f"its chunk ends at {answer.chunk_length}, {chunk.length} bytes were reported"
+                failures.append((replica.server, StaleVersion(f"{replica.server} was cut short: {reason}")))
+                shortened.append((answer.chunk_length, replica))
+                self._world.events.emit(ReplicaSkipped(path, piece.index, chunk.handle, replica.server, reason=reason))
+        if shortened and len(shortened) == len(failures):
+            # Everyone answered, and nobody has more: the bytes of a mutation that failed, on a replica that is gone.
+            longest = max(shortened, key=lambda found: found[0])[1]
+            answer = await self._links.read(longest, request, target, timeout_seconds=self._settings.read_seconds)
+            return answer, failures
         return None, failures
 
     async def _up_to_the_end(self, path: str, piece: Piece, answer: ReadAnswer, target: memoryview) -> int:

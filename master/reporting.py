@@ -54,6 +54,7 @@ class Reporting:
                 core.emit(LeaseRevoked(handle=lease.handle, primary=name, reason="it has restarted"))
         core.condemned.pop(name, None)
         await self._forget_absent(name, {state.handle for state in request.chunks})
+        self._reject_cut_short(name, request.chunks)
         garbage = await self._judge_all(name, request.chunks)
         core.emit(ChunkserverRegistered(server=name, chunks=len(request.chunks)))
         return master_pb2.RegisterReply(
@@ -107,6 +108,24 @@ class Reporting:
         return before.address.control != said.address.control and await self._core.calls.answers(before.name)
 
     # Judging
+
+    def _reject_cut_short(self, server: str, states: Iterable[common_pb2.ChunkState]) -> None:
+        """A server that comes back with less of a chunk than was reported before has lost what it had acknowledged.
+
+        With durability "replicated" a power cut takes unsynced bytes and leaves the version, so that the version alone
+        cannot expose such a replica (GFS 4.5). While other live servers hold the chunk, it is replaced by a copy of
+        theirs. A server that was killed in the middle of a mutation that the others have applied is treated alike.
+        """
+        core = self._core
+        for state in states:
+            handle, chunks = state.handle, core.state.chunks
+            if handle not in chunks or core.is_forming(handle) or state.version != chunks.version(handle):
+                continue
+            others = [name for name in core.live_servers(chunks.replicas(handle)) if name != server]
+            if others and state.length < chunks.length(handle):
+                core.unwanted.setdefault(server, {})[handle] = "cut short"
+                reason = f"it came back with {state.length} of {chunks.length(handle)} bytes"
+                core.lose_replica(handle, server, reason)
 
     async def _judge_all(self, server: str, states: Iterable[common_pb2.ChunkState]) -> list[int]:
         """Take note of reported replicas; returns the handles of those that are garbage."""

@@ -1,0 +1,52 @@
+"""A power cut of one chunkserver loses nothing that was acknowledged, though nothing was synced.
+
+With durability "replicated" a write is answered when every replica has it in memory. One machine that loses power may
+come back with any part of it, at a version that looks current; the others must answer for it.
+"""
+
+import asyncio
+
+import pytest
+
+from cluster.interface import wait_until
+from cluster.settings import ClusterSettings
+from cluster.simulated import SimulatedCluster
+from runtime.simulated.world import Simulation
+
+SETTINGS = ClusterSettings(chunkservers=4, replicas=3, chunk_bytes=128 * 1024)
+DATA = bytes(range(256)) * 1200  # Two full chunks and a part of a third.
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_power_cut_of_one_server_loses_no_acknowledged_write(seed: int):
+    simulation = Simulation(seed)
+    cluster = SimulatedCluster(simulation, SETTINGS)
+
+    async def story() -> None:
+        await cluster.start()
+        client = cluster.client()
+        await client.write_file("/before", DATA)
+        await asyncio.sleep(2 * SETTINGS.heartbeat_seconds)  # Virtual: the master has heard of every length.
+        held = {
+            replica.server for found in (await cluster.status(chunks=True)).chunks for replica in found.chunk.replicas
+        }
+        victim = sorted(held)[seed % len(held)]
+        simulation.power_cut(victim)
+        await cluster.restart(victim)
+        assert await client.read_file("/before") == DATA
+        async with await client.open("/before", "ab") as file:
+            await file.write(DATA)
+
+        async def healed() -> bool:
+            status = await cluster.status(chunks=True)
+            return all(len(found.chunk.replicas) >= SETTINGS.replicas for found in status.chunks)
+
+        await wait_until(healed, what="every chunk has its copies", timeout_seconds=300, poll_seconds=1)
+        # Whoever answers must answer right: kill the other holders one at a time.
+        for survivor in sorted(held):
+            simulation.kill(survivor)
+            assert await client.read_file("/before") == DATA + DATA
+            await cluster.restart(survivor)
+            await wait_until(healed, what="every chunk has its copies", timeout_seconds=300, poll_seconds=1)
+
+    simulation.run(story())
