@@ -121,7 +121,7 @@ class Reporting:
             handle, chunks = state.handle, core.state.chunks
             if handle not in chunks or core.is_forming(handle) or state.version != chunks.version(handle):
                 continue
-            others = [name for name in core.live_servers(chunks.replicas(handle)) if name != server]
+            others = [other for other in core.live_servers(chunks.replicas(handle)) if other.name != server]
             if others and state.length < chunks.length(handle):
                 core.unwanted.setdefault(server, {})[handle] = "cut short"
                 reason = f"it came back with {state.length} of {chunks.length(handle)} bytes"
