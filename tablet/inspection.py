@@ -38,6 +38,7 @@ PROBES = 4_000
 """Absent keys that are asked of each SSTable's filters, to measure their false-positive rate."""
 
 _ATTEMPTS = 4
+_MOVED = "the tablet is in use, and its files changed while they were read; try again, or close it first"
 
 
 class ReadOnlyFile:
@@ -225,7 +226,13 @@ async def steadily(storage: Storage, work: Callable[[Manifest, FolderListing], A
                 if not any(map(_is_manifest, before)):
                     raise
                 raise Corrupted(f"a file that the manifest names is missing: {error.message}") from error
-    raise Conflict("the tablet is in use, and its files changed each time they were read; try again, or close it first")
+    raise Conflict(_MOVED)
+
+
+async def refuse_if_moved(storage: Storage, before: Sequence[str]) -> None:
+    """Raise Conflict if the folder's files are no longer those of `before`: what was found may be due to that."""
+    if await storage.list() != before:
+        raise Conflict(_MOVED)
 
 
 async def open_table(storage: Storage, reference: TableReference) -> SSTable:
@@ -245,11 +252,10 @@ async def file_bytes(storage: Storage, name: str) -> int:
 def counted(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "file"), counted(2_000, "family")
-    ('1 file', '2,000 families')
+    >>> counted(1, "file"), counted(2_000, "row")
+    ('1 file', '2,000 rows')
     """
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number:,} {noun if number == 1 else plural}"
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
 def tier_of(size: int, smallest: int, fan_in: int) -> int:

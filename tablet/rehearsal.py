@@ -7,11 +7,11 @@ the logs since the redo point. What an opening would *write* (a new log, a manif
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from runtime.errors import TabletopError
+from runtime.errors import Corrupted, NotFound, TabletopError
 from runtime.record_log import LogReader
 from tablet.commit_log import Replay
 from tablet.dumping import readable
-from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table
+from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table, refuse_if_moved
 from tablet.manifest import FolderListing, Manifest, manifest_name
 from tablet.memtable import Memtable
 from tablet.storage import Storage
@@ -29,9 +29,20 @@ class Step:
 async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[Step]:
     """The steps of opening the tablet; with `records`, each record too. Memory: that of the memtable it leads to.
 
-    Raises what the opening would raise: NotFound, IncompatibleFormat, Corrupted, DiskFailure.
+    Raises what the opening would raise: NotFound, IncompatibleFormat, Corrupted, DiskFailure; and Conflict if a running
+    engine changes the files meanwhile.
     """
     storage = ReadOnlyStorage(storage)
+    before = await storage.list()
+    try:
+        async for step in _steps(storage, records):
+            yield step
+    except (NotFound, Corrupted):
+        await refuse_if_moved(storage, before)
+        raise
+
+
+async def _steps(storage: Storage, records: bool) -> AsyncIterator[Step]:
     manifest, listing = await load_folder(storage)
     yield Step(1, _manifest_text(manifest, listing))
     references = manifest.references()
@@ -40,10 +51,8 @@ async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[
         table = await open_table(storage, reference)
         rows += table.properties.rows
         await table.close()
-    yield Step(
-        2,
-        f"open {counted(len(references), 'SSTable')} with {counted(rows, 'row')}: footer, index, filters and properties of each",
-    )
+    held = f"{counted(len(references), 'SSTable')} with {counted(rows, 'row')}"
+    yield Step(2, f"open {held}: footer, index, filters and properties of each")
     begins = await _log_begins(storage, manifest, listing)
     needed = ", ".join(listing.logs[number] for number in begins) or "none"
     yield Step(3, f"replay the logs from number {manifest.log_number} on: {needed}")
@@ -61,7 +70,7 @@ async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[
     for number, count in counts.items():
         if number not in replay.left_out:
             yield Step(
-                3, f"{listing.logs[number]}: {count:,} records are newer than the SSTables and go to the memtable"
+                3, f"{listing.logs[number]}: {counted(count, 'record')} newer than the SSTables, for the memtable"
             )
     for event in replay.dropped:
         yield Step(3, f"drop {event.dropped_bytes:,} bytes at the end of {event.log}: {event.reason}")
@@ -101,8 +110,8 @@ def _manifest_text(manifest: Manifest, listing: FolderListing) -> str:
     beside = f" (not {', '.join(older)})" if older else ""
     tables = counted(len(manifest.references()), "SSTable")
     return (
-        f"read {manifest_name(manifest.number)}, the highest number{beside}: {tables}, all "
-        f"records up to {manifest.flushed_sequence:,} are in them, the redo point is log {manifest.log_number}"
+        f"read {manifest_name(manifest.number)}, the highest number{beside}: {tables}, "
+        f"flushed up to record {manifest.flushed_sequence:,}, the redo point is log {manifest.log_number}"
     )
 
 

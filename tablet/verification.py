@@ -24,7 +24,7 @@ from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, PUT, decode_fragment
 from tablet.commit_log import Replay, decode_header, decode_rows
-from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder
+from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder, refuse_if_moved
 from tablet.manifest import FolderListing, Manifest, TableReference, load_manifest, manifest_name
 from tablet.sstable_format import Block
 from tablet.sstable_reader import SSTable
@@ -49,10 +49,23 @@ class Verdict:
 async def verify_folder(storage: Storage) -> AsyncIterator[Verdict]:
     """One verdict for each file, as it is reached, and one for what they amount to together.
 
-    Raises NotFound for a folder without a tablet, IncompatibleFormat for one of another program; what is wrong with a
-    file of ours, its manifest too, is a problem in a verdict.
+    Raises NotFound for a folder without a tablet, IncompatibleFormat for one of another program, Conflict if a running
+    engine changes the files so that they cannot be judged; what is wrong with a file of ours, its manifest too, is a
+    problem in a verdict.
     """
     storage = ReadOnlyStorage(storage)
+    before = await storage.list()
+    try:
+        async for verdict in _verdicts(storage):
+            if verdict.problems:
+                await refuse_if_moved(storage, before)
+            yield verdict
+    except NotFound:
+        await refuse_if_moved(storage, before)
+        raise
+
+
+async def _verdicts(storage: Storage) -> AsyncIterator[Verdict]:
     try:
         manifest, listing = await load_folder(storage)
     except Corrupted as error:
@@ -304,7 +317,6 @@ async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderLis
     """Can the tablet be opened: do the logs follow one another from the redo point?"""
     problems, remarks, replayed = [], [], 0
     replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
-    families = manifest.schema.families
     try:
         async for _, rows in replay:
             replayed += len(rows)
@@ -312,7 +324,7 @@ async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderLis
         problems.append(error.message)
     remarks += [f"an opening drops {event.dropped_bytes} bytes of {event.log}" for event in replay.dropped]
     remarks += [f"an opening leaves {listing.logs[number]} out" for number in replay.left_out]
-    checked = f"{counted(len(families), 'family')}, {counted(replayed, 'row')} to replay"
+    checked = f"{counted(replayed, 'row')} to replay"
     return Verdict("(together)", "tablet", 0, checked, tuple(problems), tuple(remarks))
 
 

@@ -146,6 +146,18 @@ def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path):
         run(steadily(storage_of(folder), work))
 
 
+@pytest.mark.parametrize("tool", [verify_folder, rehearse])
+def test_a_file_that_a_running_engine_sweeps_meanwhile_is_a_conflict(folder: Path, tool: Any):
+    class Sweeping(DiskStorage):
+        async def open(self, name: str) -> Any:
+            if name.endswith(".sst"):
+                (folder / name).unlink()
+            return await super().open(name)
+
+    with pytest.raises(Conflict, match="in use"):
+        run(collected(tool(Sweeping(RealDisk(folder)))))
+
+
 def test_a_missing_file_is_told_by_its_name(folder: Path):
     name = only(folder, "*.sst")
     name.unlink()
@@ -361,7 +373,7 @@ def test_the_rehearsal_tells_of_a_torn_tail(folder: Path):
     path.write_bytes(path.read_bytes()[:-3])
     text = "\n".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
     assert f"at the end of {path.name}" in text
-    assert "2 records are newer" in text
+    assert "2 records newer" in text
 
 
 async def _written(folder: Path, chunk: Any) -> None:
