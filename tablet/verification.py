@@ -15,10 +15,12 @@ will drop, a file that the next sweep removes.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
+from runtime.record_log import MAGIC as FRAME_MAGIC
 from runtime.record_log import LogReader
 from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
@@ -28,8 +30,9 @@ from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder,
 from tablet.manifest import FolderListing, Manifest, TableReference, load_manifest, manifest_name
 from tablet.sstable_format import Block
 from tablet.sstable_reader import SSTable
-from tablet.storage import Storage
+from tablet.storage import Storage, StoredFile
 
+_FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
 _PROBLEMS_KEPT = 20
 """Of one file; the rest are counted."""
 
@@ -125,7 +128,7 @@ async def verify_manifest(
 async def verify_log(storage: Storage, name: str) -> Verdict:
     """Every frame of a commit log, and every row in it."""
     size = await file_bytes(storage, name)
-    records = rows = 0
+    records = rows = behind = 0
     file = await storage.open(name)
     reader = LogReader(file, name)
     problems: list[str] = []
@@ -140,6 +143,8 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
                 entries = decode_fragment(fragment)
                 if list(entries) != sorted(entries):
                     problems.append(f"{name}: record {record.sequence} holds cells that are not in order")
+        if reader.end.kind == "torn":
+            behind = await _records_behind(file, reader.end.offset)
     except TabletopError as error:
         problems.append(error.message)
     finally:
@@ -149,11 +154,46 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
         remarks.append(
             f"its last {reader.end.dropped_bytes} bytes are a torn write, which an opening drops: {reader.end.reason}"
         )
+    if behind:
+        problems.append(
+            f"{name}: {counted(behind, 'whole record')} behind the unreadable one at offset {reader.end.offset:,} would "
+            f"be dropped with it; after a power cut that is right (they were never synced), else it is damage: restore "
+            f"the file from a copy"
+        )
     if reader.duplicates:
         remarks.append(f"{reader.duplicates} records are duplicates, which are skipped")
     return Verdict(
         name, "log", size, f"{counted(records, 'record')}, {counted(rows, 'row')}", tuple(problems), tuple(remarks)
     )
+
+
+class _Rest:
+    """A log from some offset on, for a `LogReader`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        return self._data[offset : offset + count]
+
+    async def size(self) -> int:
+        return len(self._data)
+
+
+async def _records_behind(file: StoredFile, offset: int) -> int:
+    """How many whole records follow an unreadable one at `offset`, up to the next unreadable one."""
+    rest = await file.read_at(offset, await file.size() - offset)
+    start = rest.find(_FRAME_START, 1)
+    while start >= 0:
+        reader = LogReader(_Rest(rest[start:]), "the rest")
+        found = 0
+        with suppress(Corrupted):  # Of a second damage behind: the first one is told anyway.
+            async for _ in reader:
+                found += 1
+        if found:
+            return found
+        start = rest.find(_FRAME_START, start + 1)
+    return 0
 
 
 async def verify_table(storage: Storage, name: str, reference: TableReference | None = None) -> Verdict:

@@ -229,6 +229,14 @@ def test_a_torn_tail_is_a_remark_and_no_problem(folder: Path):
     assert any("torn write" in remark for remark in remarks_in(folder))
 
 
+def test_whole_records_behind_an_unreadable_one_are_a_problem_though_an_opening_drops_them(folder: Path):
+    path = only(folder, "*.log")
+    data = bytearray(path.read_bytes())
+    data[dumped(folder, path.name)[1].offset + 20] ^= 1
+    path.write_bytes(data)
+    assert any("2 whole records behind the unreadable one" in problem for problem in problems_in(folder))
+
+
 def test_files_that_nothing_refers_to_are_remarks(folder: Path):
     table = only(folder, "*.sst")
     (folder / "000077.sst").write_bytes(table.read_bytes())
