@@ -25,6 +25,8 @@ Read in this order:
     opening.py         manifest, indexes, replay    snapshots.py       clones
     engine.py          the asynchronous face        embedded.py        the synchronous one
     storage.py         the little that is asked of the file system: a folder, or GFS
+    inspection.py      the tree from outside         dumping.py         a file part by part
+    verification.py    every byte of every file      rehearsal.py       a recovery, without doing it
 
 Five lines to begin with:
 

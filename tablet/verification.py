@@ -156,9 +156,9 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
         )
     if behind:
         problems.append(
-            f"{name}: {counted(behind, 'whole record')} behind the unreadable one at offset {reader.end.offset:,} would "
-            f"be dropped with it; after a power cut that is right (they were never synced), else it is damage: restore "
-            f"the file from a copy"
+            f"{name}: {counted(behind, 'whole record')} behind the unreadable one at offset {reader.end.offset:,} "
+            f"would be dropped with it; after a power cut that is right (they were never synced), else it is damage: "
+            f"restore the file from a copy"
         )
     if reader.duplicates:
         remarks.append(f"{reader.duplicates} records are duplicates, which are skipped")
