@@ -14,6 +14,7 @@ some hundred megabytes.
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 
 from runtime.errors import Corrupted, TabletopError
 from tablet.bloom import Filter, HashedKey, column_key, decode_filter
@@ -277,7 +278,7 @@ class SSTable:
 
 
 def _parts_of(footer: Footer, filter_bounds: Sequence[int], file_bytes: int) -> list[tuple[str, int, int]]:
-    bounds = zip(filter_bounds, filter_bounds[1:], strict=False)
+    bounds = pairwise(filter_bounds)
     parts = [(f"filter {number}", start, end - start) for number, (start, end) in enumerate(bounds)]
     parts.append(("index", footer.index_offset, footer.index_bytes))
     parts.append(("properties", footer.properties_offset, footer.properties_bytes))
