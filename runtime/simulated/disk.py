@@ -328,6 +328,10 @@ class SimulatedDisk:
         self.operations += 1
         if self.before_operation is not None:
             self.before_operation(self.operations, verb, path)
+            life = LIFE.get()
+            if life is not None and not life.alive:
+                # The hook has ended the life that is asking: the rest of its callback must not happen either.
+                await asyncio.get_running_loop().create_future()
         await self._take_time(self.faults.seconds_per_operation)
         return path
 
