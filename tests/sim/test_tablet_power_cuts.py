@@ -1,8 +1,9 @@
 """A tablet loses power at every operation on its disk, and is opened again (BT 5.3, 5.4).
 
-A short life with flushes, a merging and a major compaction and switches of the manifest is lived once for each operation
-that it makes on a simulated disk; there the power goes, and of the unsynced sectors and names the seed decides which are
-lost, kept or torn. With sync="fsync", whatever was answered must be there afterwards, whole, and nothing half-done.
+A short life with flushes, a merging and a major compaction and switches of the manifest is lived once for each
+operation that it makes on a simulated disk; there the power goes, and of the unsynced sectors and names the seed
+decides which are lost, kept or torn. With sync="fsync", whatever was answered must be there afterwards, whole, and
+nothing half-done.
 """
 
 import pytest
