@@ -10,6 +10,7 @@ sinks are memory, so that a local disk's speed does not count twice.
 
 import argparse
 import asyncio
+import mmap
 import os
 import shutil
 import socket
@@ -33,6 +34,7 @@ FILES = 2000
 SMALL_WRITES = 500
 SMALL_BYTES = 1024
 FILES_IN_FLIGHT = 32
+TOUCHED_BYTES = 4 * 1024 * MEGABYTE
 
 WRITE, READ = "write one file, 3 copies", "read it back"
 CREATE, STAT = f"create {FILES:,} files", f"stat {FILES:,} files"
@@ -245,8 +247,17 @@ async def _each(work: Callable[[int], Awaitable[None]], count: int, in_flight: i
 
 
 def settle() -> None:
-    """Let everybody begin alike: nothing waits to be written to the disk, and nothing is in the page cache."""
+    """Let everybody begin alike: nothing waits to be written to the disk, nothing is in the page cache, and the free
+    memory is really there. (A virtual machine is given memory at the first touch, which costs as much as the copy of a
+    page; whoever writes after somebody else has freed a file would be spared that.)"""
     os.sync()
+    _empty_page_cache()
+    with mmap.mmap(-1, TOUCHED_BYTES) as memory:
+        for begin in range(0, TOUCHED_BYTES, mmap.PAGESIZE):
+            memory[begin] = 1
+
+
+def _empty_page_cache() -> None:
     try:
         Path("/proc/sys/vm/drop_caches").write_text("1")
     except OSError:

@@ -28,7 +28,7 @@ class ClientSettings:
     read_piece_bytes: int = 1 * MEBIBYTE
     read_window: int = 4
     write_piece_bytes: int = 4 * MEBIBYTE
-    write_window: int = 2
+    write_window: int = 3
     # Data up to this size rides in the write request instead of being pushed ahead of it.
     inline_bytes: int = 64 * KIBIBYTE
 
