@@ -2,7 +2,8 @@
 
     python -m bench.tablet_engine [--rows 200000] [--rounds 3]
 
-Values have 1000 bytes, keys 16, writes are not synced one by one by any contestant. All take turns within one run.
+Values have 1000 random bytes, keys 16; writes are not synced one by one by any contestant. All take turns within one
+run.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import tablet.engine
 from bench.report import Row, machine, table
 
 VALUE_BYTES = 1000
+POOL_BYTES = 16 * 1024 * 1024
 READS = 20_000
 HOT = 5_000
 
@@ -134,7 +136,8 @@ def installed() -> list[Callable[[Path], Store]]:
 def measure(make: Callable[[Path], Store], rows: int, seed: int, add: Callable[[str, str, str, float], None]) -> None:
     """One round of one contestant in a folder of its own."""
     draw = random.Random(seed)
-    value = draw.randbytes(VALUE_BYTES)
+    pool = draw.randbytes(POOL_BYTES)  # Values that nobody can compress.
+    places = [draw.randrange(POOL_BYTES - VALUE_BYTES) for _ in range(rows)]
     keys = [b"%016d" % number for number in range(rows)]
     shuffled = draw.sample(keys, rows)
     some = draw.sample(keys, min(READS, rows))
@@ -144,8 +147,8 @@ def measure(make: Callable[[Path], Store], rows: int, seed: int, add: Callable[[
         for label, order in (("sequential writes", keys), ("random writes", shuffled)):
             store = make(Path(folder) / label.split()[0])
             begin = time.perf_counter()
-            for key in order:
-                store.put(key, value)
+            for key, place in zip(order, places, strict=True):
+                store.put(key, pool[place : place + VALUE_BYTES])
             add(store.name, label, "/s", rows / (time.perf_counter() - begin))
             if label == "sequential writes":
                 store.close()
