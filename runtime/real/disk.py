@@ -37,6 +37,9 @@ _FLAGS: dict[OpenMode, int] = {
     "replace": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
 }
 
+# At most this much in one system call. Linux caches larger writes in pages of 2 MiB, and the copy into fresh memory of
+# that size was measured at a tenth of the speed (ext4, Linux 6.18).
+_SLICE_BYTES = 512 * 1024
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter
 
 
@@ -78,11 +81,10 @@ class RealFile:
     async def write_at(self, offset: int, data: Buffer) -> None:
         """Write all of `data`. Raises NoSpace or DiskFailure; a part may then be written."""
         try:
-            done = os.pwrite(self.descriptor, data, offset)
-            if done < len(data):
-                view = memoryview(data)
-                while done < len(view):
-                    done += os.pwrite(self.descriptor, view[done:], offset + done)
+            view = memoryview(data)
+            done = os.pwrite(self.descriptor, view[:_SLICE_BYTES], offset)
+            while done < len(view):
+                done += os.pwrite(self.descriptor, view[done : done + _SLICE_BYTES], offset + done)
         except OSError as error:
             raise _translated("write", self.path, error) from error
         if self._end is not None:
