@@ -23,10 +23,11 @@ Invariant: the records that are replayed are a prefix of those that were written
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
 from runtime.record_log import LogReader, LogWriter
 from tablet.events import LogTailDropped
 from tablet.manifest import log_name
@@ -130,10 +131,21 @@ class CommitLog:
     async def create(
         cls, storage: Storage, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool
     ) -> "CommitLog":
-        """Begin a log; its header takes one sequence. Raises AlreadyExists, NoSpace, DiskFailure."""
-        file = await storage.create(log_name(header.number))
-        log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline)
-        await log._writer.append(header.encode())
+        """Begin a log; its header takes one sequence. Raises NoSpace, DiskFailure, and then leaves no file behind if
+        the disk lets it be removed: who has no room to begin a log tries again, and each time under a new number."""
+        name = log_name(header.number)
+        try:
+            file = await storage.create(name)
+            log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline)
+            try:
+                await log._writer.append(header.encode())
+            except BaseException:
+                await file.close()
+                raise
+        except (NoSpace, DiskFailure):
+            with suppress(TabletopError):
+                await storage.remove(name)
+            raise
         return log
 
     @property

@@ -116,7 +116,12 @@ class Engine:
         engine = cls(state, inline=inline)
         assert engine._writer.log.last_sequence > last_sequence
         if must_flush:
-            await engine.flush()
+            try:
+                await engine.flush()
+            except BaseException:
+                await state.close()
+                await storage.unlock()
+                raise
         return engine
 
     def start(self) -> None:
@@ -345,9 +350,7 @@ class Engine:
         async with self._flushing, self._compacting, self._writer.stopped():
             await self._writer.begin_log()
             log = self._writer.log
-            await self.state.install_tables(
-                tables=held.tables, schema=held.schema, log_number=log.number, flushed_sequence=log.last_sequence - 1
-            )
+            await self.state.install_snapshot(held, log_number=log.number, flushed_sequence=log.last_sequence - 1)
             self._known_columns.clear()
             await self.state.sweep()
 

@@ -1,11 +1,12 @@
 """Housekeeping: flushes and compactions, in slices, while serving goes on (BT 5.4).
 
 Each job writes its new SSTable slice by slice with a breath in between, then has `state.py` switch to it, then sweeps.
-A job that fails (a full disk, an I/O error, damage in an input) leaves the tablet as it was; what it wrote is swept.
+A job that fails (a full disk, an I/O error, damage in an input) leaves the tablet as it was, and what it wrote is swept
+at once: on a full disk that room is needed.
 """
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from runtime.errors import TabletopError
@@ -82,6 +83,8 @@ class Housekeeping:
             await state.install_flush(memtable, made)
         except TabletopError as error:
             state.world.events.emit(FlushFailed(tablet, str(error)))
+            state.growing.clear_flush()
+            await self._sweep_leavings()
             raise
         finally:
             state.growing.clear_flush()
@@ -106,6 +109,8 @@ class Housekeeping:
             await state.install_compaction(group, plan.numbers, made)
         except TabletopError as error:
             state.world.events.emit(CompactionFailed(tablet, str(error)))
+            state.growing.clear_compaction()
+            await self._sweep_leavings()
             raise
         finally:
             state.growing.clear_compaction()
@@ -166,6 +171,11 @@ class Housekeeping:
             first = min(table.properties.first_sequence for table in tables)
             last = max(table.properties.last_sequence for table in tables)
             return await self._finish(writer, number, first, last)
+
+    async def _sweep_leavings(self) -> None:
+        """Clear up after a job that failed; what the disk will not let go now, a later sweep removes."""
+        with suppress(TabletopError):
+            await self._state.sweep()
 
     async def _breathe(self) -> None:
         await self._state.world.breathe()

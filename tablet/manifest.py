@@ -156,6 +156,12 @@ def snapshot_file_name(name: str) -> str:
 
 async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
     """Write, sync, and rename into place: afterwards the state is as `manifest` says, before as it was."""
+    await stage_manifest(storage, manifest, name)
+    await storage.rename(name + TEMPORARY, name)
+
+
+async def stage_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
+    """The first half: everything but the renaming. If this fails, the state certainly is as it was."""
     try:
         file = await storage.create(name + TEMPORARY)
     except AlreadyExists:  # An earlier attempt came to nothing.
@@ -166,7 +172,6 @@ async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> Non
         await file.sync()
     finally:
         await file.close()
-    await storage.rename(name + TEMPORARY, name)
 
 
 async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | None:

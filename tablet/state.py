@@ -6,15 +6,18 @@ with it, and its files stay until they are done (BT 6: immutability makes concur
 
 Invariants: (1) in a view, the memtables and each group's SSTables are ordered from new to old, without overlap in
 sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a
-time.
+time, and no file is swept meanwhile; (4) if the renaming of a manifest fails, nobody knows which of the two is the
+truth on the disk, so no file is swept until a third one is, under a number of its own.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from runtime.errors import NotFound
 from tablet.caches import BlockCache, PinnedBlocks, ScanCache
 from tablet.commit_log import CommitLog
 from tablet.events import ObsoleteFilesRemoved
@@ -25,6 +28,7 @@ from tablet.manifest import (
     manifest_name,
     snapshot_file_name,
     sorted_out,
+    stage_manifest,
     table_name,
     write_manifest,
 )
@@ -93,6 +97,8 @@ class TabletState:
         self.growing = GrowingFiles()
         self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
         self._next_file_number = manifest.next_file_number
+        self._last_manifest_number = manifest.number
+        self._in_doubt = False
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
         self._switching = asyncio.Lock()
@@ -122,18 +128,10 @@ class TabletState:
         """Hand out only numbers above these."""
         self._next_file_number = max(self._next_file_number, *(number + 1 for number in numbers), 1)
 
-    async def open_table(self, reference: TableReference, group: str) -> SSTable:
-        """Open an SSTable with the cache that its group has."""
-        settings = self.manifest.schema.groups.get(group)
-        cache = self.pinned_blocks if settings is not None and settings.in_memory else self.block_cache
-        return await SSTable.open(self.storage, reference.name, reference.number, cache)
-
     async def open_tables(self) -> None:
-        """Open every SSTable of the manifest. Raises NotFound, Corrupted, IncompatibleFormat."""
-        opened: dict[str, Tables] = {}
-        for group, references in self.manifest.tables.items():
-            opened[group] = tuple([await self.open_table(reference, group) for reference in references])
-        self._show(tables=opened)
+        """Open every SSTable of the manifest. Raises NotFound, Corrupted, IncompatibleFormat, DiskFailure."""
+        async with self._opened(self.manifest.tables, self.manifest.schema) as opened:
+            self._show(tables=opened)
 
     def freeze(self, log: CommitLog) -> None:
         """Let writes go to `log` and a new memtable from here on."""
@@ -142,8 +140,8 @@ class TabletState:
 
     async def install_flush(self, memtable: Memtable, made: Mapping[str, TableReference]) -> None:
         """The oldest memtable's rows are in SSTables now (at most one for each group)."""
-        opened = {group: await self.open_table(reference, group) for group, reference in made.items()}
-        async with self._switching:
+        fresh = {group: (reference,) for group, reference in made.items()}
+        async with self._switching, self._opened(fresh, self.manifest.schema) as opened:
             tables = {group: tuple(references) for group, references in self.manifest.tables.items()}
             for group, reference in made.items():
                 tables[group] = (reference, *tables.get(group, ()))
@@ -154,24 +152,22 @@ class TabletState:
                 flushed_sequence=max(self.manifest.flushed_sequence, memtable.last_sequence),
             )
             self.scan_cache.forget(memtable.rows())
-            shown = {**self.view.tables, **{g: (t, *self.view.tables.get(g, ())) for g, t in opened.items()}}
+            shown = {**self.view.tables, **{g: t + self.view.tables.get(g, ()) for g, t in opened.items()}}
             # Computed without awaiting in between, so that a memtable frozen during the switch is not forgotten.
             rest = tuple(other for other in self.view.memtables if other is not memtable)
             self._show(memtables=rest, tables=shown)
 
     async def install_compaction(self, group: str, numbers: Sequence[int], made: TableReference | None) -> None:
         """One SSTable (or none, if nothing was left) takes the place of neighbours."""
-        opened = await self.open_table(made, group) if made is not None else None
-        async with self._switching:
+        between = (made,) if made is not None else ()
+        async with self._switching, self._opened({group: between}, self.manifest.schema) as opened:
             references = self.manifest.tables[group]
             place = [reference.number for reference in references].index(numbers[0])
             end = place + len(numbers)
             assert tuple(reference.number for reference in references[place:end]) == tuple(numbers)
-            between = (made,) if made is not None else ()
             await self._switch(tables={**self.manifest.tables, group: references[:place] + between + references[end:]})
             shown = self.view.tables[group]
-            new = (opened,) if opened is not None else ()
-            self._show(tables={**self.view.tables, group: shown[:place] + new + shown[end:]})
+            self._show(tables={**self.view.tables, group: shown[:place] + opened[group] + shown[end:]})
 
     async def forget_logs(self, log_number: int, flushed_sequence: int) -> None:
         """The logs before `log_number` hold nothing that the SSTables lack."""
@@ -185,22 +181,29 @@ class TabletState:
             await self._switch(schema=schema)
             self._show(schema=schema)
 
-    async def install_tables(self, **changes: Any) -> None:
-        """Other SSTables, and perhaps another schema, from a snapshot; everything in memory is forgotten."""
-        async with self._switching:
-            await self._switch(**changes)
+    async def install_snapshot(self, held: Manifest, *, log_number: int, flushed_sequence: int) -> None:
+        """The SSTables and the schema of a snapshot; everything in memory is forgotten."""
+        async with self._switching, self._opened(held.tables, held.schema) as opened:
+            await self._switch(
+                tables=held.tables, schema=held.schema, log_number=log_number, flushed_sequence=flushed_sequence
+            )
             self.scan_cache.clear()
-            self._show(schema=self.manifest.schema, memtables=self.view.memtables[:1], tables={})
-        await self.open_tables()
+            self._show(schema=held.schema, memtables=self.view.memtables[:1], tables=opened)
 
     async def sweep(self) -> None:
-        """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6)."""
+        """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6).
+
+        Not while a manifest is being written: its file is not yet the one that counts, and already is to stay."""
+        async with self._switching:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
         self._old_views = [view for view in self._old_views if view.pins]
         used = {table for view in (self.view, *self._old_views) for table in view.all_tables()}
         for table in [table for table in self._retired if table not in used]:
             self._retired.remove(table)
             await table.close()
-        if not self.options.sweeps:
+        if self._in_doubt or not self.options.sweeps:
             return
         listing = sorted_out(await self.storage.list())
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
@@ -214,7 +217,8 @@ class TabletState:
         for number in [number for number in self.logs if number < self.manifest.log_number]:
             await self.logs.pop(number).close()
         for name in obsolete:
-            await self.storage.remove(name)
+            with suppress(NotFound):
+                await self.storage.remove(name)
         if obsolete:
             self.world.events.emit(ObsoleteFilesRemoved(self.manifest.tablet, obsolete))
 
@@ -227,8 +231,7 @@ class TabletState:
         """Let go of all files."""
         for log in self.logs.values():
             await log.close()
-        for table in dict.fromkeys((*self.view.all_tables(), *self._retired)):
-            await table.close()
+        await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
         self.logs, self._retired = {}, []
 
     def check_invariants(self) -> None:
@@ -247,11 +250,33 @@ class TabletState:
         self.scan_cache.check_invariants()
 
     async def _switch(self, **changes: Any) -> None:
-        """Make another manifest the truth."""
-        number = self.manifest.number + 1
+        """Make another manifest the truth. After an error it may be, or may not."""
+        number = self._last_manifest_number + 1
         manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
-        await write_manifest(self.storage, manifest, manifest_name(number))
-        self.manifest = manifest
+        await stage_manifest(self.storage, manifest, manifest_name(number))
+        self._last_manifest_number, self._in_doubt = number, True
+        await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
+        self.manifest, self._in_doubt = manifest, False
+
+    @asynccontextmanager
+    async def _opened(
+        self, references: Mapping[str, Sequence[TableReference]], schema: Schema
+    ) -> AsyncIterator[dict[str, Tables]]:
+        """Open SSTables, each with the cache that its group has; if the block fails, none stays open."""
+        opened: list[SSTable] = []
+        found: dict[str, Tables] = {}
+        try:
+            for group, wanted in references.items():
+                settings = schema.groups.get(group)
+                cache = self.pinned_blocks if settings is not None and settings.in_memory else self.block_cache
+                first = len(opened)
+                for reference in wanted:
+                    opened.append(await SSTable.open(self.storage, reference.name, reference.number, cache))
+                found[group] = tuple(opened[first:])
+            yield found
+        except BaseException:
+            await _close_all(opened)
+            raise
 
     def _show(self, **changes: Any) -> None:
         old = self.view
@@ -260,6 +285,11 @@ class TabletState:
         kept = set(self.view.all_tables())
         self._retired += [table for table in old.all_tables() if table not in kept]
         self._old_views.append(old)
+
+
+async def _close_all(tables: Iterable[SSTable]) -> None:
+    for table in tables:
+        await table.close()
 
 
 def families_by_group(schema: Schema) -> dict[str, frozenset[bytes]]:

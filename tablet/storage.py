@@ -78,7 +78,11 @@ class DiskStorage:
     async def create(self, name: str) -> File:
         """A new file, its name durable."""
         file = await self._disk.open(self._prefix + name, "create")
-        await self._disk.sync_directory(self._folder)
+        try:
+            await self._disk.sync_directory(self._folder)
+        except BaseException:
+            await file.close()
+            raise
         return file
 
     async def open(self, name: str) -> File:
