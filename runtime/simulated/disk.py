@@ -8,7 +8,7 @@ see: every write is in it at once. The *stable* one is what the platter has: byt
 names that were not synced, the first so many survive. With a quiet tape all of it is lost.
 
 Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths or places in a file; no
-space left; a slow disk; a disk that says it synced and did not.
+space left; writes that leave a part behind when they fail; a slow disk; a disk that says it synced and did not.
 
 Invariants: (1) what was written before a sync began survives a power cut after its end; (2) a rename is atomic: after
 a power cut a name means the old file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk`
@@ -47,6 +47,8 @@ SYNC_SECONDS = 0.0005  # a sync always takes time, so that a group commit has so
 LONGEST_NAME_BYTES = 255
 LONGEST_PATH_BYTES = 4000
 PAUSE_EVERY = 64  # Operations that take no time at all still let others run now and then.
+
+_ERROR = "Input/output error; look at the system's log, the disk may be failing"
 
 
 class Content:
@@ -141,6 +143,7 @@ class DiskFaults:
     sync_errors: list[str] = field(default_factory=list)
     bad_places: list[tuple[str, int, int]] = field(default_factory=list)
     lying_syncs: list[str] = field(default_factory=list)  # path prefixes whose syncs succeed and do nothing
+    short_writes: bool = False  # a write that fails leaves a part: what fits a full disk, or else the first half
     seconds_per_operation: float = 0.0
     bytes_per_second: float = 0.0  # 0: no limit
     seconds_per_sync: float = SYNC_SECONDS
@@ -257,7 +260,7 @@ class SimulatedDisk:
 
     async def usage(self) -> DiskUsage:
         """Total and free space."""
-        return DiskUsage(self.capacity_bytes, max(0, self.capacity_bytes - self._used))
+        return DiskUsage(self.capacity_bytes, self._free())
 
     async def lock(self, path: str) -> None:
         """Hold a folder until `unlock`, or the end of the life that asks."""
@@ -347,18 +350,22 @@ class SimulatedDisk:
         if not content.linked:
             return
         if count > 0 and self._used + count > self.capacity_bytes:
-            free = max(0, self.capacity_bytes - self._used)
-            raise NoSpace(f"cannot write {self._shown(path)}: {count} bytes more, {free} are free; free some space")
+            raise NoSpace(
+                f"cannot write {self._shown(path)}: {count} bytes more, {self._free()} are free; free some space"
+            )
         self._used += count
+
+    def _free(self) -> int:
+        return max(0, self.capacity_bytes - self._used)
 
     def _fail_if(self, prefixes: Names, path: str, verb: str) -> None:
         if any(path.startswith(prefix) for prefix in prefixes):
-            raise DiskFailure(f"cannot {verb} {self._shown(path)}: Input/output error")
+            raise DiskFailure(f"cannot {verb} {self._shown(path)}: {_ERROR}")
 
     def _fail_at(self, path: str, offset: int, count: int, verb: str) -> None:
         for bad_path, begin, length in self.faults.bad_places:
             if path == bad_path and offset < begin + length and begin < offset + count:
-                raise DiskFailure(f"cannot {verb} {self._shown(path)} at byte {begin}: Input/output error")
+                raise DiskFailure(f"cannot {verb} {self._shown(path)} at byte {begin}: {_ERROR}")
 
     def _settle_names(self, folder: str, begun: Changes) -> None:
         """Make those of the changes stable that touch the folder, with all earlier changes of the same names."""
@@ -448,7 +455,7 @@ class SimulatedFile:
         return len(data)
 
     async def write_at(self, offset: int, data: Buffer) -> None:
-        """Write all of `data`, or, without space, nothing."""
+        """Write all of `data`, or nothing (a part, if the disk is set to `short_writes`)."""
         await self._begin("write", len(data))
         self._write(offset, data)
 
@@ -486,11 +493,22 @@ class SimulatedFile:
 
     def _write(self, offset: int, data: Buffer) -> None:
         self._require_writable()
-        self._disk._fail_if(self._disk.faults.write_errors, self.path, "write")
-        self._disk._fail_at(self.path, offset, len(data), "write")
-        if len(data):
-            self._disk._charge_space(self.path, self._content, max(0, offset + len(data) - len(self._content.cached)))
+        growth = max(0, offset + len(data) - len(self._content.cached)) if len(data) else 0
+        try:
+            self._disk._fail_if(self._disk.faults.write_errors, self.path, "write")
+            self._disk._fail_at(self.path, offset, len(data), "write")
+            self._disk._charge_space(self.path, self._content, growth)
+        except TabletopError as error:
+            if self._disk.faults.short_writes:
+                full = isinstance(error, NoSpace)
+                self._write_part(offset, data, self._disk._free() + len(data) - growth if full else len(data) // 2)
+            raise
         self._content.write(offset, data)
+
+    def _write_part(self, offset: int, data: Buffer, count: int) -> None:
+        end = offset + count
+        self._disk._charge_space(self.path, self._content, max(0, end - len(self._content.cached)))
+        self._content.write(offset, memoryview(data)[:count])
 
     async def _begin(self, verb: str, count: int) -> None:
         if self._closed:

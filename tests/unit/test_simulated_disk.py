@@ -290,6 +290,28 @@ def test_a_full_disk_refuses_and_changes_nothing():
     told(story, capacity_bytes=1000)
 
 
+def test_a_disk_set_to_short_writes_leaves_what_fits_or_half():
+    async def story(simulation):
+        world = simulation.world("a")
+        disk = world.simulated_disk
+        disk.faults.short_writes = True
+        file = await write(world, "a", b"x" * 600)
+        disk.capacity_bytes = 1000
+        with pytest.raises(NoSpace, match="free some space"):
+            await file.append(b"y" * 600)
+        assert await read(world, "a") == b"x" * 600 + b"y" * 400
+        with pytest.raises(NoSpace):
+            await file.write_at(990, b"z" * 20)
+        assert (await read(world, "a"))[990:] == b"z" * 10
+        assert (await world.disk.usage()).free_bytes == 0
+        disk.faults.write_errors = ["a"]
+        with pytest.raises(DiskFailure, match="look at the system's log"):
+            await file.write_at(0, b"0" * 10)
+        assert (await read(world, "a"))[:10] == b"0" * 5 + b"x" * 5
+
+    told(story)
+
+
 def test_a_slow_disk_takes_its_time_one_operation_after_the_other():
     async def story(simulation):
         world, faults = simulation.world("a"), simulation.world("a").simulated_disk.faults
