@@ -3,7 +3,7 @@
 Each compares things side by side in one run, in turns, since machines are shared and noisy: trust the ratios.
 
     python -m bench.file_system      bulk and small operations, beside the machine's limits and MooseFS where installed
-    python -m bench.tablet_engine    the tablet engine, beside LevelDB and RocksDB where they are installed
+    python -m bench.tablet_engine    the tablet engine, beside LevelDB, RocksDB and others where they are installed
     python -m bench.master_scale     the master's memory and restart time at 1,000,000 files
     python -m bench.simulated_rpc    the simulated world's RPCs a second, and how many chunkservers it carries
 """

@@ -30,17 +30,25 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, CPython {platform.python_version()}"
 
 
-def table(rows: Sequence[Row], contestants: Sequence[str], *, ours: str, against: str) -> str:
-    """A Markdown table of the medians, with the ratio of `ours` to `against`."""
-    head = ["", *contestants, f"{ours} / {against}"]
+def table(rows: Sequence[Row], contestants: Sequence[str], *, ours: str, against: str | Sequence[str]) -> str:
+    """A Markdown table of the medians, with the ratio of `ours` to each of `against`."""
+    others = [against] if isinstance(against, str) else against
+    head = ["", *contestants, *(f"{ours} / {other}" for other in others)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
         cells = [_cell(row.median(contestant), row.unit) for contestant in contestants]
-        mine, theirs = row.median(ours), row.median(against)
-        ratio = f"{mine / theirs:.2f}" if mine and theirs else "-"
-        lines.append("| " + " | ".join([row.what, *cells, ratio]) + " |")
+        ratios = [_ratio(row.median(ours), row.median(other)) for other in others]
+        lines.append("| " + " | ".join([row.what, *cells, *ratios]) + " |")
     return "\n".join(lines)
 
 
+def _ratio(mine: float | None, theirs: float | None) -> str:
+    return f"{mine / theirs:.2f}" if mine and theirs else "-"
+
+
 def _cell(figure: float | None, unit: str) -> str:
-    return "-" if figure is None else f"{figure:,.0f} {unit}" if figure >= 10 else f"{figure:.1f} {unit}"
+    if figure is None:
+        return "-"
+    return (
+        f"{figure:,.0f} {unit}" if figure >= 10 else f"{figure:.1f} {unit}" if figure >= 1 else f"{figure:.2f} {unit}"
+    )

@@ -1,194 +1,212 @@
-"""What the tablet engine does in a second, beside LevelDB (plyvel) and RocksDB (rocksdict) where they are installed.
+"""What the tablet engine does in a second, beside LevelDB, RocksDB and engines in pure Python where they are installed.
 
-    python -m bench.tablet_engine [--rows 200000] [--rounds 3]
+    python -m bench.tablet_engine [--rows 200000] [--rounds 3] [--only NAME ...]
+    python -m bench.tablet_engine --growth [--sizes 10000,...] [--plot growth.svg]
+    python -m bench.tablet_engine --profile
+    python -m bench.tablet_engine --keep FOLDER --rows 1000000      only our store, left in FOLDER/random
 
-Values have 1000 random bytes, keys 16; writes are not synced one by one by any contestant. All take turns within one
-run.
+`tablet_contestants.py` says who takes part and with which settings, `tablet_workload.py` what is measured and how. Each
+contestant has a process of its own; in every second round they run in the opposite order.
+
+    pip install plyvel rocksdict && pip install --no-deps bloomkv==1.3.1 yellowdb==1.0.0 mmh3 msgpack
+
+gets the others. With `--record FILE` what is measured goes to a file as well, and the tables show all that is in it: so
+a long run can be done in pieces (`--rounds 0` only shows it).
 """
 
 import argparse
-import importlib
-import random
-import resource
+import json
+import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import tablet.engine
 from bench.report import Row, machine, table
+from bench.tablet_contestants import CONTESTANTS, OURS, RIVAL, Contestant, contestant_named
+from bench.tablet_growth import growth_tables, picture
+from bench.tablet_profile import profile
+from bench.tablet_workload import (
+    ABSENT_BLOCKS,
+    BLOCKS,
+    COSTS,
+    FILES,
+    MEMORY,
+    RATES,
+    SCAN,
+    UNFILTERED_BLOCKS,
+    Measured,
+)
 
-VALUE_BYTES = 1000
-POOL_BYTES = 16 * 1024 * 1024
-READS = 20_000
-HOT = 5_000
-
-
-class Store(Protocol):
-    """What is asked of each contestant."""
-
-    name: str
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Write one row."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """Read one row."""
-
-    def scan(self) -> Iterable[object]:
-        """All rows, in order."""
-
-    def close(self) -> None:
-        """Let go of the folder."""
+SIZES = (10_000, 50_000, 200_000, 1_000_000, 2_000_000)
+GROWING = (OURS, RIVAL)
+_LONGEST_SECONDS = 900
+_UNITS = {SCAN: "rows/s", FILES: "", BLOCKS: "", ABSENT_BLOCKS: "", UNFILTERED_BLOCKS: "", MEMORY: "MiB"}
 
 
-class Tabletop:
-    """Our engine, embedded."""
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one contestant's process found. `growth`: the short course. `wanted`: the rows that were asked for."""
 
-    name = "tabletop"
-
-    def __init__(self, folder: Path) -> None:
-        self._table = tablet.engine.open(folder)
-        if b"f" not in self._table.engine.schema.families:
-            self._table.create_family("f")
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Write one row."""
-        self._table.put(key, b"f:", value)
-
-    def get(self, key: bytes) -> bytes | None:
-        """Read one row."""
-        return self._table.get(key, b"f:")
-
-    def scan(self) -> Iterable[object]:
-        """All rows."""
-        return self._table.scan()
-
-    def close(self) -> None:
-        """Let go."""
-        self._table.close()
+    contestant: str
+    wanted: int
+    growth: bool
+    found: Measured
 
 
-class LevelDb:
-    """LevelDB through plyvel."""
+class Record:
+    """All turns so far, in memory and perhaps in a file, a line of JSON for each."""
 
-    name = "leveldb"
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._turns: list[Turn] = []
+        if path is not None and path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                fields = json.loads(line)
+                self._turns.append(Turn(**{**fields, "found": Measured(**fields["found"])}))
 
-    def __init__(self, folder: Path) -> None:
-        plyvel: Any = importlib.import_module("plyvel")
-        self._base = plyvel.DB(str(folder), create_if_missing=True, bloom_filter_bits=10)
-        self.put: Callable[[bytes, bytes], None] = self._base.put
-        self.get: Callable[[bytes], bytes | None] = self._base.get
+    def add(self, turn: Turn) -> None:
+        """Keep a turn."""
+        self._turns.append(turn)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(turn)) + "\n")
 
-    def scan(self) -> Iterable[object]:
-        """All rows."""
-        found: Iterable[object] = self._base.iterator()
-        return found
-
-    def close(self) -> None:
-        """Let go."""
-        self._base.close()
-
-
-class RocksDb:
-    """RocksDB through rocksdict, with bytes for keys and values."""
-
-    name = "rocksdb"
-
-    def __init__(self, folder: Path) -> None:
-        rocksdict: Any = importlib.import_module("rocksdict")
-        self._base = rocksdict.Rdict(str(folder), rocksdict.Options(raw_mode=True))
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Write one row."""
-        self._base[key] = value
-
-    def get(self, key: bytes) -> bytes | None:
-        """Read one row."""
-        found: bytes | None = self._base.get(key)
-        return found
-
-    def scan(self) -> Iterable[object]:
-        """All rows."""
-        found: Iterable[object] = self._base.items()
-        return found
-
-    def close(self) -> None:
-        """Let go."""
-        self._base.close()
+    def turns(self, *, growth: bool) -> list[Turn]:
+        """Those of one course."""
+        return [turn for turn in self._turns if turn.growth == growth]
 
 
-def installed() -> list[Callable[[Path], Store]]:
-    """The contestants that can be imported."""
-    found: list[Callable[[Path], Store]] = [Tabletop]
-    for module, contestant in (("plyvel", LevelDb), ("rocksdict", RocksDb)):
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            print(f"{module} is not installed: left out")
-        else:
-            found.append(contestant)
-    return found
+def take_turn(contestant: Contestant, wanted: int, seed: int, *, growth: bool, keep: str | None = None) -> Turn | None:
+    """Measure a contestant in a process of its own. None, after a line that says so, if it fails or takes too long."""
+    label = contestant.label(wanted)
+    command = [sys.executable, "-m", "bench.tablet_workload", contestant.name, "--rows", str(contestant.rows(wanted))]
+    command += ["--seed", str(seed), *(["--growth"] if growth else []), *(["--keep", keep] if keep else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"  {label}: not done after {_LONGEST_SECONDS} seconds, left out")
+        return None
+    if done.returncode:
+        print(f"  {label}: failed, left out\n{done.stderr}")
+        return None
+    found = Measured.from_json(done.stdout.splitlines()[-1])
+    for what, figure in {**found.rates, **found.costs}.items():
+        print(f"  {label:<24} {what:<44} {figure:>14,.2f}")
+    for what, count in found.wrong.items():
+        print(f"  {label}: {count:,} WRONG OR MISSING ROWS in {what}")
+    sys.stdout.flush()
+    return Turn(contestant.name, wanted, growth, found)
 
 
-def measure(make: Callable[[Path], Store], rows: int, seed: int, add: Callable[[str, str, str, float], None]) -> None:
-    """One round of one contestant in a folder of its own."""
-    draw = random.Random(seed)
-    pool = draw.randbytes(POOL_BYTES)  # Values that nobody can compress.
-    places = [draw.randrange(POOL_BYTES - VALUE_BYTES) for _ in range(rows)]
-    keys = [b"%016d" % number for number in range(rows)]
-    shuffled = draw.sample(keys, rows)
-    some = draw.sample(keys, min(READS, rows))
-    hot = draw.sample(keys, min(HOT, rows))
-    absent = [key[:-1] + b"x" for key in some]
-    with tempfile.TemporaryDirectory(prefix="tabletop-bench-") as folder:
-        for label, order in (("sequential writes", keys), ("random writes", shuffled)):
-            store = make(Path(folder) / label.split()[0])
-            begin = time.perf_counter()
-            for key, place in zip(order, places, strict=True):
-                store.put(key, pool[place : place + VALUE_BYTES])
-            add(store.name, label, "/s", rows / (time.perf_counter() - begin))
-            if label == "sequential writes":
-                store.close()
-        for label, wanted in (("random reads", some), ("reads of 5,000 hot rows", hot * 4), ("absent keys", absent)):
-            begin = time.perf_counter()
-            for key in wanted:
-                store.get(key)
-            add(store.name, label, "/s", len(wanted) / (time.perf_counter() - begin))
-        begin = time.perf_counter()
-        count = sum(1 for _ in store.scan())
-        add(store.name, "scan", "rows/s", count / (time.perf_counter() - begin))
-        store.close()
-        begin = time.perf_counter()
-        make(Path(folder) / "random").close()
-        add(store.name, "reopenings", "/s", 1 / (time.perf_counter() - begin))
+def run_rounds(contestants: Sequence[Contestant], rows: int, rounds: int, record: Record) -> None:
+    """Every contestant once a round, in the opposite order in every second one."""
+    done = len([turn for turn in record.turns(growth=False) if turn.contestant == OURS and turn.wanted == rows])
+    for number in range(done, done + rounds):
+        print(f"round {number + 1}")
+        for contestant in contestants if number % 2 == 0 else reversed(contestants):
+            _take_and_record(contestant, rows, number, record, growth=False)
 
 
-def main() -> None:
-    """Measure, then print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.tablet_engine", description=__doc__)
+def run_growth(contestants: Sequence[Contestant], sizes: Iterable[int], record: Record) -> None:
+    """The short course at each size."""
+    for number, rows in enumerate(sizes):
+        print(f"{rows:,} rows")
+        for contestant in contestants if number % 2 == 0 else reversed(contestants):
+            _take_and_record(contestant, rows, number, record, growth=True)
+
+
+def _take_and_record(contestant: Contestant, rows: int, seed: int, record: Record, *, growth: bool) -> None:
+    turn = take_turn(contestant, rows, seed, growth=growth)
+    if turn is not None:
+        record.add(turn)
+
+
+def tables(turns: Sequence[Turn], wanted: int) -> str:
+    """Rates with their ratios, then costs: the medians of the turns with so many rows, in Markdown."""
+    rates = {what: Row(what, _UNITS.get(what, "/s")) for what in RATES}
+    costs = {what: Row(what, _UNITS.get(what, "x")) for what in COSTS}
+    labels: dict[str, str] = {}
+    for contestant in CONTESTANTS:
+        for turn in turns:
+            if turn.contestant == contestant.name and turn.wanted == wanted:
+                labels[contestant.name] = label = contestant.label(wanted)
+                for rows, figures in ((rates, turn.found.rates), (costs, turn.found.costs)):
+                    for what, figure in figures.items():
+                        rows[what].add(label, figure)
+    python = [contestant.name for contestant in CONTESTANTS if contestant.pure_python]
+    against = [labels[name] for name in (RIVAL, *python) if name in labels]
+    shown = list(labels.values())
+    first = table([row for row in rates.values() if row.figures], shown, ours=OURS, against=against)
+    second = table([row for row in costs.values() if row.figures], shown, ours=OURS, against=())
+    return f"{first}\n\n{second}"
+
+
+def wrong_answers(turns: Sequence[Turn]) -> list[str]:
+    """A line for whatever came back wrong, at its worst."""
+    worst: dict[tuple[str, str], int] = {}
+    for turn in turns:
+        for what, count in turn.found.wrong.items():
+            worst[turn.contestant, what] = max(count, worst.get((turn.contestant, what), 0))
+    return [f"{name}: up to {count:,} wrong or missing rows in {what}" for (name, what), count in worst.items()]
+
+
+def settings(contestants: Sequence[Contestant]) -> str:
+    """Who takes part, and with what memory."""
+    return "\n".join(f"- {contestant.name}: {contestant.memory}" for contestant in contestants)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, then print the tables."""
+    options = _parser().parse_args(arguments)
+    print(f"{machine()}; values of 1,000 random bytes, keys of 16")
+    if options.profile:
+        print(profile(options.rows))
+        return
+    if options.keep:
+        take_turn(contestant_named(OURS), options.rows, 0, growth=True, keep=options.keep)
+        return
+    record = Record(options.record)
+    names = options.only or (GROWING if options.growth else [contestant.name for contestant in CONTESTANTS])
+    contestants = [contestant_named(name) for name in names]
+    for contestant in contestants:
+        if not contestant.installed:
+            print(f"{contestant.name} is not installed: left out")
+    contestants = [contestant for contestant in contestants if contestant.installed]
+    print(settings(contestants))
+    if options.growth:
+        run_growth(contestants, options.sizes if options.rounds else (), record)
+        turns = record.turns(growth=True)
+        found = {(turn.contestant, turn.wanted): turn.found for turn in turns}
+        print("\n" + growth_tables(found))
+        if options.plot:
+            options.plot.write_text(picture(found), encoding="utf-8")
+    else:
+        run_rounds(contestants, options.rows, options.rounds, record)
+        turns = record.turns(growth=False)
+        print("\n" + tables(turns, options.rows))
+    for line in wrong_answers(turns):
+        print(line)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.tablet_engine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    print(f"{machine()}; {options.rows:,} rows, {options.rounds} rounds")
-    contestants = installed()
-    found: dict[str, Row] = {}
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these contestants")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what is measured, and show all that is there")
+    parser.add_argument("--growth", action="store_true", help="how figures grow with the rows; ours and LevelDB's")
+    parser.add_argument("--sizes", type=_sizes, default=SIZES, help="rows, with commas between")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the growth")
+    parser.add_argument("--profile", action="store_true", help="where our engine's time goes, by function")
+    parser.add_argument("--keep", metavar="FOLDER", help="only make a store of ours, and leave it there")
+    return parser
 
-    def add(contestant: str, what: str, unit: str, figure: float) -> None:
-        found.setdefault(what, Row(what, unit)).add(contestant, figure)
-        print(f"  {contestant:<10} {what}: {figure:,.0f} {unit}", flush=True)
 
-    for number in range(options.rounds):
-        print(f"round {number + 1}")
-        for contestant in contestants:
-            measure(contestant, options.rows, number, add)
-    unit = 1024 if sys.platform != "darwin" else 1024 * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(f"peak resident memory of all in one process: {peak:,.0f} MiB")
-    print()
-    print(table(list(found.values()), ["tabletop", "leveldb", "rocksdb"], ours="tabletop", against="leveldb"))
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,363 @@
+"""One contestant of the tablet engine's benchmark, measured in a process of its own.
+
+    python -m bench.tablet_workload tabletop --rows 200000
+
+writes, reads and scans, and prints what it found as one line of JSON. A process for each, so that memory is that
+contestant's and one's heap does not slow the next. Values have 1000 random bytes that nobody can compress, keys 16.
+
+How each figure comes about:
+
+- Keys and values are made outside the clock, a thousand at a time, and answers are compared with what was written there
+  too: `wrong` counts the rows that came back otherwise, or not at all.
+- *Background work included* adds the time after the last write until the store has come to rest: for ours the merges
+  that are due, for stores with threads until the process uses no CPU and writes nothing. All reads come after that.
+- *Within the cache*: 5,000 rows, read twice before and four times for the measurement. *Larger than the cache*: rows of
+  all that was written, each once. The operating system's page cache holds the files either way.
+- Bytes written and read are the process's own, as Linux counts them at `read` and `write` (`/proc/self/io`), divided by
+  those of the rows. A store that maps its files into memory, as LevelDB does to read them, is not seen reading.
+- Memory is the process's anonymous memory at its peak, less that before a store was opened, sampled 50 times a second.
+  Mapped files do not count. Elsewhere than on Linux it is the peak resident set.
+"""
+
+import argparse
+import base64
+import contextlib
+import importlib
+import itertools
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.tablet_contestants import MEBIBYTE, Contestant, Store, contestant_named
+
+VALUE_BYTES = 1000
+KEY_BYTES = 16
+POOL_BYTES = 16 * MEBIBYTE
+READS = 20_000
+HOT = 5_000
+HOT_PASSES = 4
+
+SEQUENTIAL = "sequential writes"
+RANDOM = "random writes"
+SETTLED = "random writes, background work included"
+WARM = "random reads, within the cache"
+COLD = "random reads, larger than the cache"
+ABSENT = "absent keys, Bloom filter"
+UNFILTERED = "absent keys, no filter"
+SCAN = "scan"
+REOPEN = "reopenings, each with a first read"
+RATES = (SEQUENTIAL, RANDOM, SETTLED, WARM, COLD, ABSENT, UNFILTERED, SCAN, REOPEN)
+
+WRITTEN = "write amplification"
+READ = "read amplification"
+SPACE = "space amplification"
+FILES = "sorted files a read may ask"
+BLOCKS = "blocks per random read"
+ABSENT_BLOCKS = "blocks per 100 absent keys, Bloom filter"
+UNFILTERED_BLOCKS = "blocks per 100 absent keys, no filter"
+MEMORY = "peak memory"
+COSTS = (WRITTEN, READ, SPACE, FILES, BLOCKS, ABSENT_BLOCKS, UNFILTERED_BLOCKS, MEMORY)
+
+_BATCH = 1000
+_STRIDE = 4099
+_SAMPLE_SECONDS = 0.02
+_STEP_SECONDS = 0.05
+_QUIET_SECONDS = 0.5
+_QUIET_SHARE = 0.05
+_LONGEST_SETTLING_SECONDS = 120
+
+
+@dataclass(slots=True)
+class Measured:
+    """What one process found: rates a second (higher is better), costs (lower is better), and wrong answers."""
+
+    rates: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    wrong: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "Measured":
+        """The other way."""
+        return Measured(**json.loads(text))
+
+
+class Rows:
+    """The rows that are written, by number: nothing of them is kept but their order."""
+
+    def __init__(self, rows: int, seed: int, contestant: Contestant) -> None:
+        self.draw = random.Random(seed)
+        self.rows = rows
+        noise = self.draw.randbytes(POOL_BYTES)
+        self._pool: Any = base64.b64encode(noise).decode() if contestant.text_values else noise
+        self._text_keys = contestant.text_keys
+
+    def key(self, number: int) -> Any:
+        """The key of a row."""
+        return f"{number:016d}" if self._text_keys else b"%016d" % number
+
+    def absent_key(self, number: int) -> Any:
+        """A key that is not there, right behind that of a row."""
+        return f"{number:016d}x" if self._text_keys else b"%016dx" % number
+
+    def value(self, number: int) -> Any:
+        """The value of a row."""
+        place = number * _STRIDE % (POOL_BYTES - VALUE_BYTES)
+        return self._pool[place : place + VALUE_BYTES]
+
+    def shuffled(self) -> Sequence[int]:
+        """All numbers in a random order; four bytes each."""
+        numbers = array("I", range(self.rows))
+        self.draw.shuffle(numbers)
+        return numbers
+
+    def some(self, count: int) -> list[int]:
+        """Some numbers, each once."""
+        return self.draw.sample(range(self.rows), min(count, self.rows))
+
+
+class Memory:
+    """Watches the process's memory from a thread."""
+
+    def __init__(self) -> None:
+        self._before = self._peak = resident_bytes()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def grown_bytes(self) -> int:
+        """Stop watching; the peak, less what there was at the beginning."""
+        self._stop.set()
+        self._thread.join()
+        return max(self._peak, resident_bytes()) - self._before
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            self._peak = max(self._peak, resident_bytes())
+
+
+def resident_bytes() -> int:
+    """The process's anonymous memory now; where that is not told, its resident set at its peak."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(text.partition("RssAnon:")[2].split(maxsplit=1)[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def moved_bytes(kind: str) -> int | None:
+    """Bytes that this process has read ("rchar") or written ("wchar"). None: the platform does not tell."""
+    try:
+        text = Path("/proc/self/io").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return int(text.partition(kind + ":")[2].split(maxsplit=1)[0])
+
+
+def folder_bytes(folder: Path) -> int:
+    """The length of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def wait_until_quiet() -> float:
+    """Wait until the process's threads have come to rest; returns the seconds until they had."""
+    begin = quiet_since = time.perf_counter()
+    while time.perf_counter() - quiet_since < _QUIET_SECONDS:
+        cpu, written = time.process_time(), moved_bytes("wchar")
+        time.sleep(_STEP_SECONDS)
+        if time.process_time() - cpu > _QUIET_SHARE * _STEP_SECONDS or moved_bytes("wchar") != written:
+            quiet_since = time.perf_counter()
+        if quiet_since - begin > _LONGEST_SETTLING_SECONDS:
+            break
+    return quiet_since - begin
+
+
+class Course:
+    """The course that a contestant runs. `found` is what has been measured so far."""
+
+    def __init__(self, contestant: Contestant, rows: Rows, folder: Path) -> None:
+        self._contestant = contestant
+        self._rows = rows
+        self._folder = folder
+        self._filters = contestant.filters[0]
+        self.found = Measured()
+
+    def sequential(self) -> None:
+        """Write in the order of the keys."""
+        folder = self._folder / "sequential"
+        store = self._contestant.make(folder, self._filters)
+        self._note_writes(SEQUENTIAL, self._write(store, range(self._rows.rows)))
+        store.close()
+        shutil.rmtree(folder)
+
+    def main(self) -> None:
+        """Write in a random order, read, scan, reopen; count bytes meanwhile."""
+        folder = self._folder / "random"
+        order = self._rows.shuffled()
+        before = moved_bytes("wchar")
+        store = self._contestant.make(folder, self._filters)
+        spent = self._write(store, order)
+        self._note_writes(RANDOM, spent)
+        self._note_writes(SETTLED, spent + _settled(store))
+        self._reads(store)
+        self.found.costs[FILES] = store.sorted_files()
+        store.close()
+        user_bytes = len(order) * (KEY_BYTES + VALUE_BYTES)
+        self._note_moved(WRITTEN, "wchar", before, user_bytes)
+        self.found.costs[SPACE] = folder_bytes(folder) / user_bytes
+        self._reopen(folder)
+
+    def unfiltered(self) -> None:
+        """Absent keys once more, in a store without Bloom filters."""
+        if self._filters not in self._contestant.filters[:-1]:
+            return
+        folder = self._folder / "unfiltered"
+        store = self._contestant.make(folder, False)
+        self._write(store, self._rows.shuffled())
+        _settled(store)
+        self._absent(store, UNFILTERED, UNFILTERED_BLOCKS)
+        store.close()
+        shutil.rmtree(folder)
+
+    def _write(self, store: Store, numbers: Sequence[int]) -> float:
+        """Write rows; returns the seconds within the store."""
+        spent, put, clock = 0.0, store.put, time.perf_counter
+        key, value = self._rows.key, self._rows.value
+        for batch in _batches(numbers):
+            rows = [(key(number), value(number)) for number in batch]
+            begin = clock()
+            for row, content in rows:
+                put(row, content)
+            spent += clock() - begin
+        return spent
+
+    def _reads(self, store: Store) -> None:
+        wanted, hot = self._rows.some(READS), self._rows.some(HOT)
+        read, blocks = moved_bytes("rchar"), store.blocks_touched()
+        self._read(store, COLD, wanted)
+        self._note_moved(READ, "rchar", read, len(wanted) * VALUE_BYTES)
+        self._note_blocks(store, BLOCKS, blocks, len(wanted))
+        for number in hot * 2:
+            store.get(self._rows.key(number))
+        self._read(store, WARM, hot * HOT_PASSES)
+        label = (ABSENT, ABSENT_BLOCKS) if self._filters else (UNFILTERED, UNFILTERED_BLOCKS)
+        self._absent(store, *label)
+        begin = time.perf_counter()
+        count = sum(1 for _ in store.scan())
+        self.found.rates[SCAN] = count / (time.perf_counter() - begin)
+        self._note_wrong(SCAN, abs(self._rows.rows - count))
+
+    def _read(self, store: Store, label: str, numbers: Sequence[int]) -> None:
+        spent, wrong = 0.0, 0
+        for batch in _batches(numbers):
+            keys = [self._rows.key(number) for number in batch]
+            seconds, answers = _timed_reads(store.get, keys)
+            spent += seconds
+            wrong += sum(answer != self._rows.value(number) for number, answer in zip(batch, answers, strict=True))
+        self.found.rates[label] = len(numbers) / spent
+        self._note_wrong(label, wrong)
+
+    def _absent(self, store: Store, label: str, blocks_label: str) -> None:
+        numbers = self._rows.some(READS)
+        before = store.blocks_touched()
+        seconds, answers = _timed_reads(store.get, [self._rows.absent_key(number) for number in numbers])
+        self.found.rates[label] = len(numbers) / seconds
+        self._note_wrong(label, sum(answer is not None for answer in answers))
+        self._note_blocks(store, blocks_label, before, len(numbers) / 100)
+
+    def _reopen(self, folder: Path) -> None:
+        (number,) = self._rows.some(1)
+        key = self._rows.key(number)
+        begin = time.perf_counter()
+        store = self._contestant.make(folder, self._filters)
+        answer = store.get(key)
+        self.found.rates[REOPEN] = 1 / (time.perf_counter() - begin)
+        self._note_wrong(REOPEN, int(answer != self._rows.value(number)))
+        store.close()
+
+    def _note_writes(self, label: str, seconds: float) -> None:
+        self.found.rates[label] = self._rows.rows / seconds
+
+    def _note_wrong(self, label: str, count: int) -> None:
+        if count:
+            self.found.wrong[label] = count
+
+    def _note_moved(self, label: str, kind: str, before: int | None, user_bytes: int) -> None:
+        after = moved_bytes(kind)
+        if before is not None and after is not None and after - before >= user_bytes // 2:
+            self.found.costs[label] = (after - before) / user_bytes
+
+    def _note_blocks(self, store: Store, label: str, before: int | None, count: float) -> None:
+        after = store.blocks_touched()
+        if before is not None and after is not None:
+            self.found.costs[label] = (after - before) / count
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
+    steps = iter(numbers)
+    while batch := list(itertools.islice(steps, _BATCH)):
+        yield batch
+
+
+def _timed_reads(get: Callable[[Any], Any], keys: Sequence[Any]) -> tuple[float, list[Any]]:
+    begin = time.perf_counter()
+    answers = [get(key) for key in keys]
+    return time.perf_counter() - begin, answers
+
+
+def _settled(store: Store) -> float:
+    """Let the background work end; returns the seconds it took."""
+    begin = time.perf_counter()
+    return time.perf_counter() - begin if store.settle() else wait_until_quiet()
+
+
+def measure(name: str, rows: int, seed: int, folder: Path, *, growth: bool) -> Measured:
+    """Run the course, or of it what growth is about: random writes, and what follows them."""
+    contestant = contestant_named(name)
+    importlib.import_module(contestant.module)
+    course = Course(contestant, Rows(rows, seed, contestant), folder)
+    memory = Memory()
+    if not growth:
+        course.sequential()
+    course.main()
+    course.found.costs[MEMORY] = memory.grown_bytes() / MEBIBYTE
+    if not growth:
+        course.unfiltered()
+    return course.found
+
+
+def main() -> None:
+    """Measure one contestant and print the line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.tablet_workload", description=__doc__)
+    parser.add_argument("contestant")
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--growth", action="store_true", help="only what follows random writes")
+    parser.add_argument("--keep", metavar="FOLDER", help="leave the store there, in the folder 'random'")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="tabletop-bench-"))
+        with contextlib.redirect_stdout(sys.stderr):  # Some contestants talk.
+            found = measure(options.contestant, options.rows, options.seed, Path(folder), growth=options.growth)
+    print(found.to_json(), flush=True)
+    sys.stderr.flush()
+    os._exit(0)  # Do not wait for threads that a contestant has left behind.
+
+
+if __name__ == "__main__":
+    main()

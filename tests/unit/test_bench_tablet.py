@@ -1,0 +1,99 @@
+"""The tablet engine's benchmark, with few rows and our engine alone: that it runs, and what it prints."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import tablet_engine
+from bench.tablet_contestants import CONTESTANTS, contestant_named
+from bench.tablet_growth import picture
+from bench.tablet_workload import COLD, RATES, SCAN, WRITTEN, Course, Measured, Rows, measure
+
+ROWS = 300
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Starting a process for each contestant is tested once; elsewhere it would only take time."""
+
+    def take_turn(contestant, wanted, seed, *, growth, keep=None):
+        folder = tmp_path / f"{contestant.name}-{wanted}-{seed}"
+        return tablet_engine.Turn(
+            contestant.name, wanted, growth, measure("tabletop", wanted, seed, folder, growth=growth)
+        )
+
+    monkeypatch.setattr(tablet_engine, "take_turn", take_turn)
+
+
+def test_a_contestant_runs_in_a_process_of_its_own_and_its_figures_come_out_as_tables(
+    capsys: pytest.CaptureFixture[str],
+):
+    tablet_engine.main(["--rows", str(ROWS), "--rounds", "1", "--only", "tabletop"])
+    printed = capsys.readouterr().out
+    for what in RATES:
+        assert f"| {what} |" in printed
+    assert "| write amplification |" in printed
+    assert "WRONG" not in printed and "failed" not in printed
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_run_can_be_recorded_in_pieces_and_shown_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    record = tmp_path / "turns.jsonl"
+    arguments = ["--rows", str(ROWS), "--only", "tabletop", "--record", str(record), "--rounds"]
+    tablet_engine.main([*arguments, "1"])
+    tablet_engine.main([*arguments, "1"])
+    capsys.readouterr()
+    tablet_engine.main([*arguments, "0"])
+    turns = tablet_engine.Record(record).turns(growth=False)
+    assert len(turns) == 2
+    middle = sum(turn.found.rates[SCAN] for turn in turns) / 2
+    assert f"| scan | {middle:,.0f} rows/s |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_growth_has_a_column_for_each_size_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    plot = tmp_path / "growth.svg"
+    tablet_engine.main(["--growth", "--sizes", "200,400", "--only", "tabletop", "--plot", str(plot)])
+    assert "| rows | 200 | 400 |" in capsys.readouterr().out
+    drawn = plot.read_text(encoding="utf-8")
+    assert drawn.startswith("<svg") and drawn.count("<polyline") == 6
+
+
+def test_the_profile_names_modules_and_functions(capsys: pytest.CaptureFixture[str]):
+    tablet_engine.main(["--profile", "--rows", str(ROWS)])
+    printed = capsys.readouterr().out
+    assert "300 random writes" in printed and "a scan of 300 rows" in printed
+    assert "tablet/memtable.py" in printed and "tablet/reading.py" in printed
+
+
+def test_a_store_that_loses_rows_is_found_out(tmp_path: Path):
+    contestant = contestant_named("tabletop")
+
+    class Forgetful(contestant.make):  # type: ignore[misc,name-defined]
+        def get(self, key: bytes) -> bytes | None:
+            return None if key.endswith(b"7") else super().get(key)
+
+    course = Course(contestant, Rows(ROWS, 0, contestant), tmp_path)
+    course._contestant = type(contestant)("forgetful", "tablet.engine", Forgetful, "")
+    course.main()
+    assert course.found.wrong[COLD] == ROWS // 10
+
+
+def test_what_is_not_installed_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "plyvel", None)
+    monkeypatch.setattr(tablet_engine, "take_turn", lambda *_, **__: None)
+    tablet_engine.main(["--only", "leveldb", "--rounds", "1"])
+    assert "leveldb is not installed: left out" in capsys.readouterr().out
+
+
+def test_slow_contestants_say_how_many_rows_they_got():
+    labels = {contestant.name: contestant.label(200_000) for contestant in CONTESTANTS}
+    assert labels["bloomkv"] == "bloomkv, 20,000 rows" and labels["yellowdb"] == "yellowdb"
+
+
+def test_a_picture_of_one_size_has_its_points():
+    found = {("tabletop", 1000): Measured(rates={SCAN: 5.0}, costs={WRITTEN: 2.0})}
+    assert picture(found).count("<circle") == 2
