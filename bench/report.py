@@ -49,6 +49,5 @@ def _ratio(mine: float | None, theirs: float | None) -> str:
 def _cell(figure: float | None, unit: str) -> str:
     if figure is None:
         return "-"
-    return (
-        f"{figure:,.0f} {unit}" if figure >= 10 else f"{figure:.1f} {unit}" if figure >= 1 else f"{figure:.2f} {unit}"
-    )
+    number = f"{figure:,.0f}" if figure >= 10 else f"{figure:.1f}" if figure >= 1 else f"{figure:.2g}"
+    return f"{number} {unit}".rstrip()

@@ -3,7 +3,7 @@
     python -m bench.tablet_engine [--rows 200000] [--rounds 3] [--only NAME ...]
     python -m bench.tablet_engine --growth [--sizes 10000,...] [--plot growth.svg]
     python -m bench.tablet_engine --profile
-    python -m bench.tablet_engine --keep FOLDER --rows 1000000      only our store, left in FOLDER/random
+    python -m bench.tablet_engine --keep FOLDER --rows 1000000      only our store, left in FOLDER
 
 `tablet_contestants.py` says who takes part and with which settings, `tablet_workload.py` what is measured and how. Each
 contestant has a process of its own; in every second round they run in the opposite order.
@@ -77,11 +77,11 @@ class Record:
         return [turn for turn in self._turns if turn.growth == growth]
 
 
-def take_turn(contestant: Contestant, wanted: int, seed: int, *, growth: bool, keep: str | None = None) -> Turn | None:
+def take_turn(contestant: Contestant, wanted: int, seed: int, *, growth: bool, keep: Path | None = None) -> Turn | None:
     """Measure a contestant in a process of its own. None, after a line that says so, if it fails or takes too long."""
     label = contestant.label(wanted)
     command = [sys.executable, "-m", "bench.tablet_workload", contestant.name, "--rows", str(contestant.rows(wanted))]
-    command += ["--seed", str(seed), *(["--growth"] if growth else []), *(["--keep", keep] if keep else [])]
+    command += ["--seed", str(seed), *(["--growth"] if growth else []), *(["--keep", str(keep)] if keep else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -158,7 +158,10 @@ def settings(contestants: Sequence[Contestant]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, then print the tables."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.keep and options.keep.exists() and any(options.keep.iterdir()):
+        parser.error(f"{options.keep} is not empty; choose another folder for the store")
     print(f"{machine()}; values of 1,000 random bytes, keys of 16")
     if options.profile:
         print(profile(options.rows))
@@ -201,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_sizes, default=SIZES, help="rows, with commas between")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the growth")
     parser.add_argument("--profile", action="store_true", help="where our engine's time goes, by function")
-    parser.add_argument("--keep", metavar="FOLDER", help="only make a store of ours, and leave it there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="only make a store of ours, and leave it there")
     return parser
 
 

@@ -205,9 +205,9 @@ class Course:
         store.close()
         shutil.rmtree(folder)
 
-    def main(self) -> None:
-        """Write in a random order, read, scan, reopen; count bytes meanwhile."""
-        folder = self._folder / "random"
+    def main(self, keep: Path | None = None) -> None:
+        """Write in a random order, read, scan, reopen; count bytes meanwhile. `keep`: do it in this folder."""
+        folder = keep or self._folder / "random"
         order = self._rows.shuffled()
         before = moved_bytes("wchar")
         store = self._contestant.make(folder, self._filters)
@@ -326,7 +326,7 @@ def _settled(store: Store) -> float:
     return time.perf_counter() - begin if store.settle() else wait_until_quiet()
 
 
-def measure(name: str, rows: int, seed: int, folder: Path, *, growth: bool) -> Measured:
+def measure(name: str, rows: int, seed: int, folder: Path, *, growth: bool, keep: Path | None = None) -> Measured:
     """Run the course, or of it what growth is about: random writes, and what follows them."""
     contestant = contestant_named(name)
     importlib.import_module(contestant.module)
@@ -334,7 +334,7 @@ def measure(name: str, rows: int, seed: int, folder: Path, *, growth: bool) -> M
     memory = Memory()
     if not growth:
         course.sequential()
-    course.main()
+    course.main(keep)
     course.found.costs[MEMORY] = memory.grown_bytes() / MEBIBYTE
     if not growth:
         course.unfiltered()
@@ -348,12 +348,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--growth", action="store_true", help="only what follows random writes")
-    parser.add_argument("--keep", metavar="FOLDER", help="leave the store there, in the folder 'random'")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the store there")
     options = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = options.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="tabletop-bench-"))
-        with contextlib.redirect_stdout(sys.stderr):  # Some contestants talk.
-            found = measure(options.contestant, options.rows, options.seed, Path(folder), growth=options.growth)
+    with tempfile.TemporaryDirectory(prefix="tabletop-bench-") as folder, contextlib.redirect_stdout(sys.stderr):
+        found = measure(  # Some contestants talk, hence the redirection.
+            options.contestant, options.rows, options.seed, Path(folder), growth=options.growth, keep=options.keep
+        )
     print(found.to_json(), flush=True)
     sys.stderr.flush()
     os._exit(0)  # Do not wait for threads that a contestant has left behind.

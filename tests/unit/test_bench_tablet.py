@@ -67,6 +67,13 @@ def test_the_profile_names_modules_and_functions(capsys: pytest.CaptureFixture[s
     assert "tablet/memtable.py" in printed and "tablet/reading.py" in printed
 
 
+def test_a_store_to_keep_goes_into_an_empty_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "mine").touch()
+    with pytest.raises(SystemExit):
+        tablet_engine.main(["--keep", str(tmp_path), "--rows", str(ROWS)])
+    assert "is not empty; choose another folder" in capsys.readouterr().err
+
+
 def test_a_store_that_loses_rows_is_found_out(tmp_path: Path):
     contestant = contestant_named("tabletop")
 
