@@ -58,8 +58,8 @@ COMPRESSION_CODES: dict[Compression, int] = {"none": 0, "snappy": 1, "lz4": 2, "
 WORTH_COMPRESSING = 7 / 8
 """A block that does not shrink to this share is stored as it is, and costs its readers nothing."""
 
-_LOOKUP_EFFORT = 40
-"""A binary search within a block costs about as much as taking this many keys apart."""
+_LOOKUP_EFFORT = 16
+"""What a lookup saves by finding the keys taken apart is about what taking so many keys apart costs."""
 
 _ROW_CHARGE_BYTES = 50
 _BLOCK_CHARGE_BYTES = 600
@@ -180,9 +180,8 @@ class Block:
 
     __slots__ = (
         "_effort",
-        "_fragment_ends",
+        "_ends",
         "_fragments_start",
-        "_key_ends",
         "_keys",
         "_keys_start",
         "charged_bytes",
@@ -197,10 +196,9 @@ class Block:
             raise Corrupted(f"{name}: the data block at offset {offset} has {length} bytes, less than its header")
         count, prefix_bytes, keys_bytes, flags = BLOCK_HEADER.unpack_from(data)
         prefix_end = BLOCK_HEADER.size + prefix_bytes
-        ends_end = prefix_end + 4 * count
-        self._keys_start = ends_end + 4 * count
-        self._fragments_start = self._keys_start + keys_bytes
-        if count == 0 or self._fragments_start > length:
+        self._keys_start = keys_start = prefix_end + 8 * count
+        self._fragments_start = fragments_start = keys_start + keys_bytes
+        if count == 0 or fragments_start > length:
             raise Corrupted(f"{name}: the data block at offset {offset} claims {count} rows in {length} bytes")
         self.data = data
         self.count: int = count
@@ -209,9 +207,9 @@ class Block:
         self.charged_bytes: int = length + keys_bytes + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
         self._keys: list[bytes] | None = None
         self._effort = 0
-        self._key_ends = unpack_numbers("I", data[prefix_end:ends_end])
-        self._fragment_ends = unpack_numbers("I", data[ends_end : self._keys_start])
-        if self._key_ends[-1] != keys_bytes or self._fragments_start + self._fragment_ends[-1] != length:
+        # Where the keys end and, from `count` on, where the fragments end: they stand side by side in the file.
+        self._ends = ends = unpack_numbers("I", data[prefix_end:keys_start])
+        if ends[count - 1] != keys_bytes or fragments_start + ends[-1] != length:
             raise Corrupted(f"{name}: the data block at offset {offset} has keys or fragments of another length")
 
     def __len__(self) -> int:
@@ -220,45 +218,53 @@ class Block:
     @property
     def body_bytes(self) -> int:
         """The block's length, decompressed."""
-        return int(self._fragments_start + self._fragment_ends[-1])
-
-    def __getitem__(self, place: int) -> bytes:
-        """The key of a row, without the prefix: what a binary search compares."""
-        ends, start = self._key_ends, self._keys_start
-        return self.data[start + (ends[place - 1] if place else 0) : start + ends[place]]
+        return int(self._fragments_start + self._ends[-1])
 
     def fragment(self, row: bytes) -> bytes | None:
         """The row's fragment, or None."""
         prefix = self.prefix
         if not row.startswith(prefix):
             return None
-        key = row[len(prefix) :]
-        keys = self._keys
-        if keys is None:
-            keys = self._some_effort()
-        place = bisect_left(keys, key)
-        if place == self.count or keys[place] != key:
+        place = self._place(row[len(prefix) :])
+        if place < 0:
             return None
-        ends, start = self._fragment_ends, self._fragments_start
-        return self.data[start + (ends[place - 1] if place else 0) : start + ends[place]]
+        ends, start, number = self._ends, self._fragments_start, self.count + place
+        return self.data[start + (ends[number - 1] if place else 0) : start + ends[number]]
 
     def chunk(self) -> Chunk:
         """All rows of the block."""
-        data, prefix, start = self.data, self.prefix, self._keys_start
-        ends = self._key_ends.tolist()
-        rows = [prefix + data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
-        start, ends = self._fragments_start, self._fragment_ends.tolist()
+        data, prefix, start, ends = self.data, self.prefix, self._fragments_start, self._ends[self.count :].tolist()
+        rows = [prefix + key for key in self._keys or self._taken_apart()]
         fragments = [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
         return Chunk(rows, fragments, self.single_puts)
 
-    def _some_effort(self) -> Any:
-        """What to search in: the block itself, or, once that has cost as much as taking it apart, its keys."""
+    def _place(self, key: bytes) -> int:
+        """The place of a key (a row without the prefix), or -1."""
+        low, high = 0, self.count
+        keys = self._keys
+        if keys is not None:
+            low = bisect_left(keys, key)
+            return low if low < high and keys[low] == key else -1
         self._effort += _LOOKUP_EFFORT
-        if self._effort < self.count:
-            return self
-        data, start, ends = self.data, self._keys_start, self._key_ends.tolist()
-        self._keys = [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
-        return self._keys
+        if self._effort > high:
+            self._keys = self._taken_apart()
+        # What `bisect` does, but on keys that are only cut out of the block when it comes to them.
+        data, ends, start = self.data, self._ends, self._keys_start
+        while low < high:
+            middle = (low + high) // 2
+            found = data[start + (ends[middle - 1] if middle else 0) : start + ends[middle]]
+            if found < key:
+                low = middle + 1
+            elif found > key:
+                high = middle
+            else:
+                return middle
+        return -1
+
+    def _taken_apart(self) -> list[bytes]:
+        """The keys, without the prefix."""
+        data, start, ends = self.data, self._keys_start, self._ends[: self.count].tolist()
+        return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
 
 
 def pack_numbers(kind: str, numbers: Any) -> bytes:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.errors import Corrupted, IncompatibleFormat, NotFound
 from runtime.real.disk import RealDisk
@@ -210,6 +212,21 @@ def test_a_block_body_that_makes_no_sense_is_corrupted(length):
     body = encode_block([b"aa", b"ab"], [b"1", b"2"], single_puts=False)
     with pytest.raises(Corrupted):
         Block(body[: min(length, len(body) - 1)], min(length, len(body) - 1), "file", 0)
+
+
+@given(
+    st.sets(st.binary(max_size=3) | st.text("01", max_size=9).map(str.encode), min_size=1, max_size=100),
+    st.lists(st.binary(max_size=3) | st.text("01", max_size=9).map(str.encode), min_size=10, max_size=30),
+    st.sampled_from([b"", b"0", b"com.example/"]),
+)
+def test_a_block_finds_what_a_dictionary_finds_in_place_and_taken_apart(keys, strangers, prefix):
+    held = {prefix + key: b"fragment of " + key for key in sorted(keys)}
+    body = encode_block(list(held), list(held.values()), single_puts=False)
+    asked_often = Block(body + b"more", len(body), "x", 0)
+    assert asked_often.chunk().rows == list(held)
+    for row in [*held, *strangers, *(prefix + key for key in strangers), *(row[:-1] for row in held)]:
+        assert Block(body, len(body), "x", 0).fragment(row) == held.get(row)
+        assert asked_often.fragment(row) == held.get(row)
 
 
 def test_a_block_keeps_the_common_beginning_of_its_rows_once():
