@@ -1,6 +1,7 @@
 """The stores that the tablet engine is measured beside, each behind the same few calls.
 
     tabletop      our engine, embedded, as it comes
+    tabletop-8k   the same with blocks of 8 KB instead of 64 KB; only if it is named
     leveldb       LevelDB (plyvel) as it comes, with the Bloom filter of 10 bits a key that its manual recommends
     leveldb-64    the same with as much memory as our engine: a write buffer and a block cache of 64 MiB
     rocksdb       RocksDB (rocksdict) with the same filter and a cache of 64 MiB
@@ -23,7 +24,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ from tablet.schema import LocalityGroup
 MEBIBYTE = 1024 * 1024
 MEMORY_BYTES = 64 * MEBIBYTE
 FILTER_BITS = 10
+SMALL_BLOCK_BYTES = 8 * 1024
 _LEVELS = 7
 
 
@@ -65,7 +67,7 @@ class Store(Protocol):
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """One of them. `filters`: the settings of the Bloom filter that can be measured. `most_rows`: it is too slow for
-    more."""
+    more. `only_if_named`: it takes part if it is asked for."""
 
     name: str
     module: str
@@ -76,6 +78,7 @@ class Contestant:
     text_keys: bool = False
     text_values: bool = False
     most_rows: int | None = None
+    only_if_named: bool = False
 
     @property
     def installed(self) -> bool:
@@ -95,11 +98,10 @@ class Contestant:
 class Tabletop:
     """Our engine, embedded."""
 
-    def __init__(self, folder: Path, filters: bool) -> None:
+    def __init__(self, folder: Path, filters: bool, group: LocalityGroup = LocalityGroup()) -> None:  # noqa: B008
         self._table = tablet.engine.open(folder)
         if b"f" not in self._table.engine.schema.families:
-            if not filters:
-                self._table.set_locality_group(LocalityGroup(bloom_keys="none"))
+            self._table.set_locality_group(group if filters else replace(group, bloom_keys="none"))
             self._table.create_family("f")
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -292,6 +294,10 @@ class YellowDb:
         self._base.close()
 
 
+def _tabletop_8k(folder: Path, filters: bool) -> Store:
+    return Tabletop(folder, filters, LocalityGroup(block_bytes=SMALL_BLOCK_BYTES))
+
+
 def _leveldb_64(folder: Path, filters: bool) -> Store:
     return LevelDb(folder, filters, MEMORY_BYTES)
 
@@ -309,6 +315,7 @@ RIVAL = "leveldb"
 
 CONTESTANTS = (
     Contestant(OURS, "tablet.engine", Tabletop, _our_memory()),
+    Contestant("tabletop-8k", "tablet.engine", _tabletop_8k, "the same, with blocks of 8 KB", only_if_named=True),
     Contestant(RIVAL, "plyvel", LevelDb, "as it comes: write buffer 4 MiB, block cache 8 MiB"),
     Contestant("leveldb-64", "plyvel", _leveldb_64, "write buffer 64 MiB, block cache 64 MiB"),
     Contestant("rocksdb", "rocksdict", RocksDb, "write buffer 64 MiB, block cache 64 MiB"),

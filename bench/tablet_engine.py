@@ -170,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         take_turn(contestant_named(OURS), options.rows, 0, growth=True, keep=options.keep)
         return
     record = Record(options.record)
-    names = options.only or (GROWING if options.growth else [contestant.name for contestant in CONTESTANTS])
+    usual = [contestant.name for contestant in CONTESTANTS if not contestant.only_if_named]
+    names = options.only or (GROWING if options.growth else usual)
     contestants = [contestant_named(name) for name in names]
     for contestant in contestants:
         if not contestant.installed:
