@@ -16,6 +16,7 @@ whole: one that is not is damage, never a torn write.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,10 +169,15 @@ async def stage_manifest(storage: Storage, manifest: Manifest, name: str) -> Non
         await storage.remove(name + TEMPORARY)
         file = await storage.create(name + TEMPORARY)
     try:
-        await file.append(manifest.encode())
-        await file.sync()
-    finally:
-        await file.close()
+        try:
+            await file.append(manifest.encode())
+            await file.sync()
+        finally:
+            await file.close()
+    except TabletopError:
+        with suppress(TabletopError):
+            await storage.remove(name + TEMPORARY)
+        raise
 
 
 async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | None:

@@ -1,0 +1,107 @@
+"""Flushes and compactions run at the same time on a disk whose operations take now no time, now long (BT 5.4).
+
+Every seed is another order in which the steps of a flush, a compaction, their switches of the manifest, their sweeps
+and three writers meet. None may disturb another, and a power cut or a kill in the midst of it loses nothing.
+"""
+
+import asyncio
+import random
+
+import pytest
+
+from runtime.simulated.world import SimulatedWorld, Simulation
+from tablet.cells import SetCell
+from tablet.compaction import PolicySettings
+from tablet.engine import Engine
+from tablet.options import Options
+from tablet.storage import DiskStorage
+
+OPTIONS = Options(
+    sync="fsync",
+    memtable_bytes=1500,
+    frozen_memtables=3,
+    policy_settings=PolicySettings(fan_in=2),
+    flush_on_close_bytes=0,
+)
+WRITERS, WRITES, ROWS = 3, 25, 4
+
+Rows = dict[bytes, bytes]
+
+
+async def opened(world: SimulatedWorld) -> Engine:
+    await world.disk.make_directory("t")
+    return await Engine.open(DiskStorage(world.disk, "t"), world, OPTIONS)
+
+
+async def write(engine: Engine, writer: int, answered: Rows, tried: Rows) -> None:
+    for number in range(WRITES):
+        row, value = b"%d-%d" % (writer, number % ROWS), b"%d " % number + b"x" * 150
+        tried[row] = value
+        await engine.write(row, [SetCell(b"f:a", value, number)])
+        answered[row] = value
+        if number % 5 == 0:
+            assert await look(engine, b"%d-" % writer) == {row: answered[row] for row in answered if row in tried}
+
+
+async def look(engine: Engine, prefix: bytes = b"") -> Rows:
+    return {row.key: row.value("f:a") or b"" async for row in engine.scan(prefix=prefix)}
+
+
+def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
+    """Live, with the power cut or the process killed at operation `last`, and look at what is left; returns the
+    operations, and the names of the events."""
+    with Simulation(seed) as simulation:
+        world = simulation.add_node("desk")
+        disk, chance = world.simulated_disk, random.Random(seed)
+        answered: list[Rows] = [{} for _ in range(WRITERS)]
+        tried: list[Rows] = [{} for _ in range(WRITERS)]
+
+        def hook(number: int, verb: str, path: str) -> None:
+            disk.faults.seconds_per_operation = chance.choice((0, 0, 0.0001, 0.001, 0.004))
+            disk.faults.seconds_per_sync = chance.choice((0.0001, 0.0005, 0.003, 0.01))
+            if number == last:
+                (simulation.power_cut if chance.random() < 0.5 else simulation.kill)("desk")
+
+        async def life() -> None:
+            engine = await opened(world)
+            await engine.create_family("f")
+            engine.start()
+            await asyncio.gather(*(write(engine, own, answered[own], tried[own]) for own in range(WRITERS)))
+            engine.check_invariants()
+            await engine.close()
+
+        async def story() -> int:
+            disk.before_operation = hook
+            task = world.spawn(life(), "life")
+            while world.life.alive and not task.done():
+                await simulation.world("desk").clock.sleep(0.01)
+            if task.done():
+                task.result()
+            disk.before_operation = None
+            operations = disk.operations
+            engine = await opened(simulation.restart("desk"))
+            engine.check_invariants()
+            found = await look(engine) if engine.schema.families else {}
+            for own in range(WRITERS):
+                for row in tried[own]:
+                    assert found.pop(row, None) in (answered[own].get(row), tried[own][row]), row
+            assert not found
+            await engine.close()
+            return operations
+
+        try:
+            operations = simulation.run(story())
+        except BaseException as error:
+            error.add_note(f"seed {seed}, ended at operation {last}")
+            raise
+        return operations, [type(record.event).__name__ for record in simulation.sink.records]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_jobs_that_overlap_do_not_disturb_one_another(seed: int):
+    operations, events = overlapping(seed, None)
+    assert events.count("FlushFinished") > 5 and events.count("CompactionFinished") > 3
+    assert not {"FlushFailed", "CompactionFailed", "TaskFailed"} & set(events)
+    for place in range(3):
+        _, events = overlapping(seed, 20 + (seed * 7 + place * 101) % (operations - 20))
+        assert not {"FlushFailed", "CompactionFailed", "TaskFailed"} & set(events)
