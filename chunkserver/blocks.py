@@ -27,9 +27,10 @@ from dataclasses import dataclass
 
 import crc32c
 
+from runtime.bulk import CHECKSUM_BYTES
 from runtime.world import Buffer
 
-BLOCK_BYTES = 64 * 1024
+BLOCK_BYTES = CHECKSUM_BYTES  # Whole blocks that arrive are stored with the checksums that they came with.
 _ZEROS = bytes(BLOCK_BYTES)
 
 
@@ -54,12 +55,6 @@ def block_extent(block: int, length: int) -> int:
     return min(BLOCK_BYTES, max(0, length - block * BLOCK_BYTES))
 
 
-def checksums_of(data: Buffer) -> list[int]:
-    """The checksum of each block of `data`, which begins at a block's beginning."""
-    view = memoryview(data)
-    return [crc32c.crc32c(view[begin : begin + BLOCK_BYTES]) for begin in range(0, len(view), BLOCK_BYTES)]
-
-
 def plan_write(*, length: int, offset: int, count: int) -> WritePlan:
     """What writing `count` bytes at `offset` does to a chunk of `length` bytes."""
     assert count > 0
@@ -80,17 +75,27 @@ def plan_write(*, length: int, offset: int, count: int) -> WritePlan:
 
 
 def updated_checksums(
-    old: Sequence[int], data: Buffer, *, length: int, offset: int, verified: Mapping[int, Buffer]
+    old: Sequence[int],
+    data: Buffer,
+    *,
+    length: int,
+    offset: int,
+    verified: Mapping[int, Buffer],
+    known: Sequence[int] | None = None,
 ) -> list[int]:
     """The new checksums of the blocks that `plan_write` names, from its `first_block` to its `end_block`.
 
-    `old` are the checksums of the chunk of `length` bytes; `verified` has the bytes of the blocks `to_verify`.
+    `old` are the checksums of the chunk of `length` bytes; `verified` has the bytes of the blocks `to_verify`; `known`
+    are the checksums of each 64 KiB of `data`, which spare the work where these are blocks of the chunk.
     """
     plan = plan_write(length=length, offset=offset, count=len(data))
     view = memoryview(data)
+    spared: Sequence[int] = known if known and offset % BLOCK_BYTES == 0 and offset <= length else ()
     return [
-        _updated(block, old, view, length, offset, verified.get(block))
-        for block in range(plan.first_block, plan.end_block)
+        spared[place]
+        if spared and block not in plan.to_verify
+        else _updated(block, old, view, length, offset, verified.get(block))
+        for place, block in enumerate(range(plan.first_block, plan.end_block))
     ]
 
 

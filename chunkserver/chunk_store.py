@@ -20,7 +20,7 @@ reader's checksums notice, and it asks again.
 """
 
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -184,8 +184,12 @@ class ChunkStore:
 
     # Mutations
 
-    async def write(self, handle: int, *, version: int, offset: int, data: memoryview) -> int:
+    async def write(
+        self, handle: int, *, version: int, offset: int, data: memoryview, checksums: Sequence[int] | None = None
+    ) -> int:
         """Write `data` at `offset`, a gap before it as zeros; returns the chunk's length afterwards.
+
+        `checksums` are those of each 64 KiB of the data, if they are known.
 
         Raises NotFound, StaleVersion, InvalidRequest, NoSpace, Corrupted (the block that would be overwritten in part
         is damaged) with nothing changed; DiskFailure.
@@ -203,7 +207,9 @@ class ChunkStore:
             plan = plan_write(length=chunk.length, offset=offset, count=len(data))
             first = plan.first_block
             verified = {block: await self._verified_block(chunk, files, block) for block in plan.to_verify}
-            updated = updated_checksums(files.checksums, data, length=chunk.length, offset=offset, verified=verified)
+            updated = updated_checksums(
+                files.checksums, data, length=chunk.length, offset=offset, verified=verified, known=checksums
+            )
             if plan.overwrites:
                 await self._overwrite(chunk, files, offset, data, first, updated)
             else:

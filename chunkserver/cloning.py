@@ -14,7 +14,7 @@ What we simplify. A copy that breaks off begins from the start.
 import asyncio
 from collections.abc import Callable
 
-from chunkserver.blocks import BLOCK_BYTES, checksums_of
+from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.bulk_links import ChunkserverLinks
 from chunkserver.chunk_files import INCOMING
 from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
@@ -22,9 +22,9 @@ from chunkserver.chunk_store import ChunkStore, ReplicaState
 from chunkserver.events import ChunkCloned
 from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import rewritten
+from runtime.bulk import check_payload, read_header
 from runtime.bulk import encode_header as encode_bulk_header
-from runtime.bulk import read_header
-from runtime.errors import Conflict, Corrupted, NotFound, StaleVersion, TimedOut, Unavailable, error_from_wire
+from runtime.errors import Conflict, NotFound, StaleVersion, TimedOut, Unavailable, error_from_wire
 from runtime.events import current_cause
 from runtime.wire.bulk_pb2 import BulkRequest, ReadReply, ReadRequest
 from runtime.wire.chunkserver_pb2 import ChunkStatesRequest, CloneRequest
@@ -171,9 +171,5 @@ class Cloning:
             raise Unavailable(f"{source.server} ended the transfer: {error}") from error
         except TimeoutError:
             raise TimedOut(f"{source.server} sent nothing for {self._settings.stall_seconds:g} seconds") from None
-        found = checksums_of(piece)
-        if found != list(reply.crc32c):
-            raise Corrupted(
-                f"bytes of chunk {request.handle:#x} from {source.server} were damaged on the way; try again"
-            )
-        return found
+        check_payload(piece, reply.crc32c, source.server, begin=offset)
+        return list(reply.crc32c)

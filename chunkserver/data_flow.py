@@ -2,13 +2,13 @@
 
 The problem. Three replicas need the same megabyte. If the client sent it three times, its own network link would be the
 bottleneck; if each server forwarded it only after all had come, the time would triple. The idea: the servers form a
-chain, and each forwards every frame while the next one is still arriving. Sending B bytes to R replicas ideally takes
+chain, and each forwards every part while the next one is still arriving. Sending B bytes to R replicas ideally takes
 B/T + R*L: throughput T of one link, latency L of one hop.
 
-    client --frames--> cs2 --frames--> cs1 --frames--> cs3
+    client --bytes--> cs2 --bytes--> cs1 --bytes--> cs3
     client <-- stored: cs2, cs1, cs3 <-- cs1, cs3 <-- cs3
 
-Each hop checks every frame before it forwards it, so that damage is noticed where it happened. The answer runs back up
+Each hop checks every part before it forwards it, so that damage is noticed where it happened. The answer runs back up
 the chain: who has everything, and who was the first that has not. If the chain breaks, the part before the break still
 takes the data.
 
@@ -16,26 +16,25 @@ A read is answered only after each block that it touches has been compared with 
 checksums of what is sent, so that the reader can check the way as well. After an error the connection stays usable.
 
 Invariants:
-1. Frames are always read to the last one, wanted or not, so that both sides agree where the next request begins.
+1. A payload is always read to its last byte, wanted or not, so that both sides agree where the next request begins.
 2. Nothing stands still for ever: a server that is paused keeps its connections. Who has more of the chain behind
    itself waits longer, so that it is the neighbour of the one that stands still who gives up first, and names it.
 
-What we simplify. A frame is received as a whole before it is forwarded: at most 256 KiB stay behind at each hop.
+What we simplify. A part is received as a whole before it is forwarded: at most `FORWARD_BYTES` stay behind at each hop.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-
-import crc32c
 
 from chunkserver.bulk_links import ChunkserverLinks, Link
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.push_buffer import DataKey, PushBuffer
 from chunkserver.settings import ChunkserverSettings
 from runtime.bulk import (
-    FRAME,
-    FRAME_BYTES,
+    CHECKSUM_BYTES,
     READ_LIMIT_BYTES,
+    check_payload,
     encode_header,
     read_header,
     receive_hello,
@@ -45,6 +44,8 @@ from runtime.events import because
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
 from runtime.wire.common_pb2 import Location
 from runtime.world import ByteStream, World
+
+FORWARD_BYTES = 16 * CHECKSUM_BYTES  # a part: received, checked, forwarded
 
 _ROOM_SECONDS = 4.0  # how long a push waits for room in the buffer
 _ROOM_POLL_SECONDS = 0.05
@@ -108,7 +109,7 @@ class DataFlow:
         except (EOFError, Corrupted):
             return
         if request.WhichOneof("kind") == "push":
-            await _skip_frames(stream, request.push.length)
+            await _skip(stream, request.push.length)
             reply = PushReply(failed=self._world.node, error_kind=kind, message=message)
             await stream.write(encode_header(reply))
         else:
@@ -141,9 +142,9 @@ class DataFlow:
     async def _receive_push(self, stream: ByteStream, request: PushRequest) -> None:
         key = (request.data.client, request.data.number)
         try:
-            target = await self._reserve(key, request.length)
+            target = await self._reserve(key, request.length, request.crc32c)
         except TabletopError as error:
-            await _skip_frames(stream, request.length)
+            await _skip(stream, request.length)
             await stream.write(encode_header(self._failed(self._world.node, error)))
             return
         is_complete = False
@@ -161,10 +162,16 @@ class DataFlow:
 
     async def _receive_and_forward(self, stream: ByteStream, request: PushRequest, target: memoryview) -> PushReply:
         if not request.chain:
-            wrong = await self._receive(stream, target, None)
+            wrong = await self._receive(stream, target, request.crc32c, None)
             return PushReply(stored=[self._world.node]) if wrong is None else self._failed(self._world.node, wrong)
         following = request.chain[0]
-        rest = PushRequest(data=request.data, length=request.length, chain=request.chain[1:], cause=request.cause)
+        rest = PushRequest(
+            data=request.data,
+            length=request.length,
+            chain=request.chain[1:],
+            cause=request.cause,
+            crc32c=request.crc32c,
+        )
         first_bytes = encode_header(BulkRequest(push=rest))
         async with AsyncExitStack() as stack:
             onward = _Onward(following, self._settings.stall_seconds * len(request.chain))
@@ -172,7 +179,7 @@ class DataFlow:
                 onward.link = await stack.enter_async_context(self._links.borrow(following.bulk_address, first_bytes))
             except TabletopError as error:
                 onward.error = error
-            wrong = await self._receive(stream, target, onward)
+            wrong = await self._receive(stream, target, request.crc32c, onward)
             if wrong is not None:
                 return self._failed(self._world.node, wrong)
             reply = await self._answer_from(onward)
@@ -190,47 +197,44 @@ class DataFlow:
         onward = _Onward(following, stall_seconds)
         try:
             async with self._links.borrow(following.bulk_address, first_bytes) as onward.link:
-                for begin in range(0, len(data), FRAME_BYTES):
-                    frame = data[begin : begin + FRAME_BYTES]
-                    await onward.forward(len(frame), crc32c.crc32c(frame), frame)
+                for begin in range(0, len(data), FORWARD_BYTES):
+                    await onward.forward(data[begin : begin + FORWARD_BYTES])
                 return await self._answer_from(onward)
         except TabletopError as error:
             return self._failed(following.server, error)
 
-    async def _receive(self, stream: ByteStream, target: memoryview, onward: "_Onward | None") -> TabletopError | None:
-        """Fill `target` from frames, forwarding each; returns what was wrong with a frame, if any.
+    async def _receive(
+        self, stream: ByteStream, target: memoryview, checksums: Sequence[int], onward: "_Onward | None"
+    ) -> TabletopError | None:
+        """Fill `target`, forwarding each part; returns what was wrong with one, if any.
 
         Raises Unavailable if the sender goes away: then there is nobody to tell.
         """
-        position = 0
         wrong: TabletopError | None = None
-        while position < len(target):
-            frame, checksum = await self._receive_frame(stream, target[position:])
-            length = len(frame)
-            position += length
-            actual = crc32c.crc32c(frame)
-            if actual != checksum and wrong is None:
-                wrong = Corrupted(
-                    f"bytes {position - length} to {position} of a push from {stream.peer} were damaged on the way "
-                    f"(CRC32C {actual:#010x}, expected {checksum:#010x}); push them again"
-                )
-            if wrong is None and onward is not None:
-                await onward.forward(length, checksum, frame)
+        for begin in range(0, len(target), FORWARD_BYTES):
+            part = target[begin : begin + FORWARD_BYTES]
+            await self._receive_part(stream, part)
+            if wrong is not None:
+                continue
+            expected = checksums[begin // CHECKSUM_BYTES : (begin + FORWARD_BYTES) // CHECKSUM_BYTES]
+            try:
+                check_payload(part, expected, stream.peer, begin=begin)
+            except Corrupted as error:
+                wrong = error
+            else:
+                if onward is not None:
+                    await onward.forward(part)
         return wrong
 
-    async def _receive_frame(self, stream: ByteStream, target: memoryview) -> tuple[memoryview, int]:
-        """The next frame, at the beginning of `target`, and its checksum. Raises Unavailable."""
+    async def _receive_part(self, stream: ByteStream, part: memoryview) -> None:
+        """Fill a part. Raises Unavailable."""
         seconds = _PATIENCE_WITH_SENDERS * self._settings.stall_seconds
         try:
             async with asyncio.timeout(seconds):
-                length, checksum = FRAME.unpack(await stream.read_exactly(FRAME.size))
-                if not 0 < length <= min(FRAME_BYTES, len(target)):
-                    raise Unavailable(f"{stream.peer} sent a frame of {length} bytes, which does not fit")
-                await stream.read_into(target[:length])
+                await stream.read_into(part)
         except TimeoutError:
             stream.abort()
             raise Unavailable(f"{stream.peer} sent nothing for {seconds:g} seconds in the middle of a push") from None
-        return target[:length], checksum
 
     async def _answer_from(self, onward: "_Onward") -> PushReply:
         """What the rest of the chain says."""
@@ -251,14 +255,18 @@ class DataFlow:
         self.counters["pushes_failed"] += 1
         return PushReply(failed=server, error_kind=type(error).__name__, message=error.message)
 
-    async def _reserve(self, key: DataKey, length: int) -> memoryview:
+    async def _reserve(self, key: DataKey, length: int, checksums: Sequence[int]) -> memoryview:
         """Room in the buffer, waiting a while for it. Raises InvalidRequest, NoSpace."""
         if not 0 < length <= self._buffer.limit_bytes:
             raise InvalidRequest(f"a push of {length} bytes: expected 1 to {self._buffer.limit_bytes}")
+        if len(checksums) != -(-length // CHECKSUM_BYTES):
+            raise InvalidRequest(
+                f"a push of {length} bytes with {len(checksums)} checksums: expected one for each 64 KiB"
+            )
         await self._store.check_space(length)
         clock = self._world.clock
         until = clock.now() + _ROOM_SECONDS
-        while (target := self._buffer.reserve(key, length, now=clock.now())) is None:
+        while (target := self._buffer.reserve(key, length, now=clock.now(), checksums=checksums)) is None:
             if clock.now() >= until:
                 raise NoSpace(
                     f"the push buffer of {self._buffer.limit_bytes} bytes has no room for {length} more; other pushes "
@@ -277,27 +285,21 @@ class _Onward:
         self.link: Link | None = None
         self.error: TabletopError | None = None
 
-    async def forward(self, length: int, checksum: int, frame: memoryview) -> None:
-        """Send one frame on; after a failure, do nothing."""
+    async def forward(self, part: memoryview) -> None:
+        """Send one part on; after a failure, do nothing."""
         if self.link is None or self.error is not None:
             return
         try:
             async with asyncio.timeout(self.stall_seconds):
-                await self.link.stream.write(FRAME.pack(length, checksum))
-                await self.link.stream.write(frame)
+                await self.link.stream.write(part)
         except Unavailable as error:
             self.error = error
         except TimeoutError:
             self.error = TimedOut(f"it took nothing for {self.stall_seconds:g} seconds")
 
 
-async def _skip_frames(stream: ByteStream, length: int) -> None:
-    """Read the frames of a push that is not wanted."""
-    scratch = memoryview(bytearray(FRAME_BYTES))
-    left = length
-    while left > 0:
-        count, _ = FRAME.unpack(await stream.read_exactly(FRAME.size))
-        if not 0 < count <= FRAME_BYTES:
-            raise Unavailable(f"{stream.peer} sent a frame of {count} bytes, which does not fit")
-        await stream.read_into(scratch[:count])
-        left -= count
+async def _skip(stream: ByteStream, length: int) -> None:
+    """Read a payload that is not wanted."""
+    scratch = memoryview(bytearray(min(length, FORWARD_BYTES)))
+    for begin in range(0, length, FORWARD_BYTES):
+        await stream.read_into(scratch[: length - begin])

@@ -25,14 +25,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import crc32c
-
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import MutationMissed
 from chunkserver.leases import Lease, LeaseTable, Secondary
-from chunkserver.push_buffer import DataKey, PushBuffer
+from chunkserver.push_buffer import DataKey, Payload, PushBuffer
 from chunkserver.serial_order import Applied, SerialOrder, Turn
 from chunkserver.settings import ChunkserverSettings
+from runtime.bulk import checksums_of, digest_of
 from runtime.errors import Conflict, Corrupted, InvalidRequest, MutationFailed, NotFound, StaleVersion, TabletopError
 from runtime.wire.chunkserver_pb2 import ApplyReply, ApplyRequest, Mutation, WriteReply, WriteRequest
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
@@ -104,10 +103,10 @@ class Mutations:
         key = _name(mutation)
         task = self._recent.get(key) if key is not None else None
         if task is None:
-            data = self._pin(mutation)
+            payload = self._pin(mutation)
             serial = self._leases.next_serial(lease, now)
             task = self._world.spawn(
-                self._replicate(lease, serial, mutation, data), f"mutation {serial} of {handle:#x}"
+                self._replicate(lease, serial, mutation, payload), f"mutation {serial} of {handle:#x}"
             )
             self._remember(key, task)
         outcome = await asyncio.shield(task)
@@ -121,7 +120,7 @@ class Mutations:
             await self._idle.setdefault(lease.handle, asyncio.Event()).wait()
 
     async def _replicate(
-        self, lease: Lease, serial: int, mutation: Mutation, data: memoryview
+        self, lease: Lease, serial: int, mutation: Mutation, payload: Payload
     ) -> WriteReply | TabletopError:
         """Steps 4 to 6: the answer, or why the mutation failed."""
         handle, used = lease.handle, False
@@ -136,7 +135,7 @@ class Mutations:
             secondaries = lease.secondaries
             theirs, ours = await asyncio.gather(
                 asyncio.gather(*(self._forward(secondary, request) for secondary in secondaries)),
-                self._apply_in_order(handle, lease.version, serial, mutation, data, settled_through=0),
+                self._apply_in_order(handle, lease.version, serial, mutation, payload, settled_through=0),
             )
             names = [secondary.server for secondary in secondaries]
             failed = [(name, error) for name, error in zip(names, theirs, strict=True) if error is not None]
@@ -208,15 +207,15 @@ class Mutations:
 
     async def _apply_as_secondary(self, request: ApplyRequest) -> int | TabletopError:
         mutation = request.mutation
-        data: memoryview | TabletopError
+        payload: Payload | TabletopError
         try:
-            data = self._pin(mutation)
+            payload = self._pin(mutation)
         except TabletopError as error:
-            data = error
+            payload = error
         outcome = await self._apply_in_order(
-            request.handle, request.version, request.serial, mutation, data, settled_through=request.settled_through
+            request.handle, request.version, request.serial, mutation, payload, settled_through=request.settled_through
         )
-        if not isinstance(data, TabletopError):
+        if not isinstance(payload, TabletopError):
             self._unpin(mutation, used=not isinstance(outcome, TabletopError))
         return outcome
 
@@ -226,7 +225,7 @@ class Mutations:
         version: int,
         serial: int,
         mutation: Mutation,
-        data: memoryview | TabletopError,
+        payload: Payload | TabletopError,
         *,
         settled_through: int,
     ) -> int | TabletopError:
@@ -240,9 +239,11 @@ class Mutations:
             return error
         applied: Applied | None = None
         try:
-            if isinstance(data, TabletopError):
-                raise data
-            length = await self._store.write(handle, version=version, offset=mutation.offset, data=data)
+            if isinstance(payload, TabletopError):
+                raise payload
+            length = await self._store.write(
+                handle, version=version, offset=mutation.offset, data=payload.data, checksums=payload.checksums
+            )
             applied = Applied(mutation.offset, mutation.length, mutation.crc32c, length)
             self.counters["mutations_applied"] += 1
             self.counters["bytes_written"] += mutation.length
@@ -338,20 +339,20 @@ class Mutations:
                 f"a mutation of {mutation.length} bytes came with {len(mutation.inline)} bytes of data"
             )
 
-    def _pin(self, mutation: Mutation) -> memoryview:
+    def _pin(self, mutation: Mutation) -> Payload:
         """The mutation's bytes, verified. Raises DataNotBuffered, Corrupted."""
         if mutation.WhichOneof("data") == "inline":
-            data = memoryview(mutation.inline)
+            payload = Payload(memoryview(mutation.inline), checksums_of(mutation.inline))
         else:
-            data = self._buffer.pin(_key(mutation), mutation.length)
-        actual = crc32c.crc32c(data)
+            payload = self._buffer.pin(_key(mutation), mutation.length)
+        actual = digest_of(payload.checksums)
         if actual != mutation.crc32c:
             self._unpin(mutation, used=False)
             raise Corrupted(
-                f"the data of a mutation has CRC32C {actual:#010x}, the client says {mutation.crc32c:#010x}; "
-                "push it again"
+                f"the checksums of a mutation's data have CRC32C {actual:#010x}, the client says "
+                f"{mutation.crc32c:#010x}; push it again"
             )
-        return data
+        return payload
 
     def _unpin(self, mutation: Mutation, *, used: bool) -> None:
         if mutation.WhichOneof("data") == "pushed":

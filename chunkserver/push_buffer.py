@@ -25,6 +25,7 @@ True
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.errors import DataNotBuffered
@@ -37,10 +38,19 @@ _USED_SHARE = 12  # At most this part of the limit is taken by what was used.
 DataKey = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A mutation's bytes, which were verified, and the CRC32C of each 64 KiB of them."""
+
+    data: memoryview
+    checksums: Sequence[int]
+
+
 @dataclass(slots=True)
 class _Entry:
     memory: bytearray
     length: int
+    checksums: Sequence[int]
     touched: float
     is_complete: bool = False
     is_used: bool = False
@@ -76,8 +86,8 @@ class PushBuffer:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def reserve(self, key: DataKey, length: int, *, now: float) -> memoryview | None:
-        """Room for data that is about to arrive; None if there is none at this moment.
+    def reserve(self, key: DataKey, length: int, *, now: float, checksums: Sequence[int] = ()) -> memoryview | None:
+        """Room for data that is about to arrive and should have these checksums; None if there is none at this moment.
 
         The same key again replaces what there was, unless it is in use or arriving: then there is no room either.
         """
@@ -90,11 +100,11 @@ class PushBuffer:
             return None
         memory = self._memory(length)
         self.held_bytes += len(memory)
-        entry = self._entries[key] = _Entry(memory, length, now)
+        entry = self._entries[key] = _Entry(memory, length, checksums, now)
         return entry.view
 
     def complete(self, key: DataKey, *, now: float) -> None:
-        """All bytes have come, and they are right."""
+        """All bytes have come, and they match their checksums."""
         entry = self._entries[key]
         entry.is_complete = True
         entry.touched = now
@@ -105,7 +115,7 @@ class PushBuffer:
         if key in self._entries:
             self._drop(key)
 
-    def pin(self, key: DataKey, length: int) -> memoryview:
+    def pin(self, key: DataKey, length: int) -> Payload:
         """The bytes, which stay until `unpin`. Raises DataNotBuffered."""
         entry = self._entries.get(key)
         if entry is None or not entry.is_complete or entry.length != length:
@@ -114,7 +124,7 @@ class PushBuffer:
                 f"piece {key[1]} of client {key[0]:#x} ({length} bytes) is not in the buffer ({found}); push it again"
             )
         entry.pins += 1
-        return entry.view
+        return Payload(entry.view, entry.checksums)
 
     def unpin(self, key: DataKey, *, used: bool, now: float) -> None:
         """The mutation has been made (`used`), or not."""

@@ -16,9 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import crc32c
-
-from runtime.bulk import CHECKSUM_BYTES, FRAME, FRAME_BYTES, encode_header, hello, read_header
+from runtime.bulk import check_payload, encode_header, hello, read_header
 from runtime.errors import Corrupted, TimedOut, Unavailable, error_from_wire
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
 from runtime.wire.chunkserver_pb2 import DataId
@@ -70,25 +68,29 @@ class BulkLinks:
         return ReadAnswer(reply.length, reply.chunk_length)
 
     async def push(
-        self, chain: Sequence[Location], data_id: DataId, data: memoryview, *, cause: str, timeout_seconds: float
+        self,
+        chain: Sequence[Location],
+        data_id: DataId,
+        data: memoryview,
+        checksums: Sequence[int],
+        *,
+        cause: str,
+        timeout_seconds: float,
     ) -> PushReply:
         """Send data to the first of the chain, which forwards it while it arrives (GFS 3.1 step 3, 3.2).
 
-        The reply says who has the data and who failed. Raises Unavailable or TimedOut when the first one does not
-        answer.
+        `checksums` are those of each 64 KiB. The reply says who has the data and who failed. Raises Unavailable or
+        TimedOut when the first one does not answer.
         """
-        request = PushRequest(data=data_id, length=len(data), chain=chain[1:], cause=cause)
+        request = PushRequest(data=data_id, length=len(data), chain=chain[1:], cause=cause, crc32c=checksums)
         encoded = encode_header(BulkRequest(push=request))
 
         async def talk(stream: ByteStream) -> PushReply:
             await stream.write(encoded)
-            for begin in range(0, len(data), FRAME_BYTES):
-                frame = data[begin : begin + FRAME_BYTES]
-                await stream.write(FRAME.pack(len(frame), crc32c.crc32c(frame)))
-                await stream.write(frame)
+            await stream.write(data)
             return await read_header(stream, PushReply)
 
-        # A receiver that fails may answer before it has read all frames, so that the connection is of no more use.
+        # A receiver that fails may answer before it has read everything, so that the connection is of no more use.
         return await self._with_connection(chain[0], talk, timeout_seconds, keep=lambda reply: not reply.failed)
 
     def close(self) -> None:
@@ -149,25 +151,3 @@ class BulkLinks:
     def _drop(self, address: str) -> None:
         for stream in self._idle.pop(address, []):
             stream.abort()
-
-
-def check_payload(payload: memoryview, checksums: Sequence[int], sender: str) -> None:
-    """Raise Corrupted if the payload is not what its checksums, one for each 64 KiB, were made from.
-
-    >>> check_payload(memoryview(b"123456789"), [0xE3069283], "cs1")
-    >>> check_payload(memoryview(b"123456780"), [0xE3069283], "cs1")
-    Traceback (most recent call last):
-    ...
-    runtime.errors.Corrupted: bytes 0 to 9 from cs1 were damaged on the way: CRC32C 0x9bb4494f, expected 0xe3069283
-    """
-    expected_count = -(-len(payload) // CHECKSUM_BYTES)
-    if len(checksums) != expected_count:
-        raise Corrupted(f"{sender} sent {len(checksums)} checksums with {len(payload)} bytes, not {expected_count}")
-    for begin, expected in zip(range(0, len(payload), CHECKSUM_BYTES), checksums, strict=True):
-        found = crc32c.crc32c(payload[begin : begin + CHECKSUM_BYTES])
-        if found != expected:
-            end = min(begin + CHECKSUM_BYTES, len(payload))
-            raise Corrupted(
-                f"bytes {begin} to {end} from {sender} were damaged on the way: CRC32C {found:#x}, "
-                f"expected {expected:#x}"
-            )

@@ -24,8 +24,6 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import crc32c
-
 from gfs.bulk_links import BulkLinks
 from gfs.distance import plan_chain
 from gfs.events import WriteRetried
@@ -35,6 +33,7 @@ from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
 from gfs.pieces import Piece
 from gfs.settings import ClientSettings
+from runtime.bulk import checksums_of, digest_of
 from runtime.errors import (
     DataNotBuffered,
     InvalidRequest,
@@ -109,7 +108,7 @@ class _Trial:
     path: str
     piece: Piece
     data: memoryview
-    crc32c: int
+    checksums: list[int]  # of each 64 KiB
     cause: str
     inline: bool
     may_have_happened: bool = False
@@ -149,7 +148,7 @@ class ChunkWriter:
             path=path,
             piece=piece,
             data=data,
-            crc32c=crc32c.crc32c(data),
+            checksums=checksums_of(data),
             cause=self._causes.next(),
             inline=len(data) <= self._settings.inline_bytes,
         )
@@ -223,7 +222,12 @@ class ChunkWriter:
         pushed = self._new_data_id()
         try:
             reply = await self._links.push(
-                chain, pushed, trial.data, cause=trial.cause, timeout_seconds=self._settings.push_seconds
+                chain,
+                pushed,
+                trial.data,
+                trial.checksums,
+                cause=trial.cause,
+                timeout_seconds=self._settings.push_seconds,
             )
         except (Unavailable, TimedOut) as error:
             # Pushed data changes no replica, so that this failure is always definite.
@@ -235,7 +239,8 @@ class ChunkWriter:
 
     async def _tell_primary(self, trial: _Trial, holder: LeaseHolder, pushed: DataId | None) -> None:
         """Steps 4 to 7: the primary gives the write its place in the order and has all replicas apply it."""
-        mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=trial.crc32c)
+        digest = digest_of(trial.checksums)
+        mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=digest)
         if pushed is None:
             mutation.inline = bytes(trial.data)
             mutation.inline_id.CopyFrom(self._new_data_id())

@@ -10,7 +10,7 @@ in one process, time jumps from event to event, and everything that can happen i
     errors.py      one tree of errors, each definite or indefinite, and its table to gRPC codes
     events.py      typed events with cause ids and Lamport clocks
     rpc.py         what both worlds' channels and servers share: token, causes, clocks, errors
-    bulk.py        the headers and frames of the bulk protocol (GFS 3.2)
+    bulk.py        the headers and payloads of the bulk protocol (GFS 3.2)
     record_log.py  framed, checksummed records in a file: the master's operation log stands on it
     real/          the world of processes, sockets and files
     simulated/     the world of virtual time

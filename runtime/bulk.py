@@ -1,4 +1,4 @@
-"""The bulk protocol's headers and frames: how data flows apart from control (GFS 3.2).
+"""The bulk protocol: how data flows apart from control (GFS 3.2).
 
 The problem. gRPC copies every message several times on its way through Python, and the paper sends data along another
 path than control anyway: pushed down a chain of chunkservers, each of which forwards while it still receives. The idea
@@ -6,30 +6,32 @@ is a byte stream that carries small headers (protobuf messages of proto/bulk.pro
 them, bare payload bytes that are received straight into the buffer where they are wanted.
 
     connection:  Hello, then any number of requests one after the other; requests may be pipelined, answers keep order
-    push:        PushRequest, frames, ... PushReply
+    push:        PushRequest, payload ... PushReply
     read:        ReadRequest, ReadReply, payload
 
-A frame is <u32 byte count> <u32 CRC32C> <bytes>, so that a hop notices damage before it forwards more than one frame.
+The header that announces a payload carries a CRC32C of each 64 KiB of it, which is also the unit in which chunkservers
+check what is on their disks (GFS 5.2). So whoever makes the bytes computes their checksums, and whoever passes them on
+or stores them compares once and keeps the numbers.
 
 What we simplify. There is no flow control but TCP's own.
 """
 
 import hmac
 import struct
+from collections.abc import Sequence
 from typing import TypeVar
 
+import crc32c
 from google.protobuf.message import DecodeError, Message
 
 from runtime.errors import Corrupted, InvalidRequest, Unauthenticated, shown
 from runtime.wire import bulk_pb2
-from runtime.world import ByteStream, World
+from runtime.world import Buffer, ByteStream, World
 
-PROTOCOL = 1
+PROTOCOL = 2
 HEADER_LIMIT_BYTES = 1024 * 1024
-FRAME_BYTES = 1024 * 1024  # payload of one frame, at most
 READ_LIMIT_BYTES = 4 * 1024 * 1024  # payload of one ReadRequest, at most
-CHECKSUM_BYTES = 64 * 1024  # payload covered by one CRC32C of a ReadReply
-FRAME = struct.Struct("<II")
+CHECKSUM_BYTES = 64 * 1024  # payload covered by one CRC32C
 
 _LENGTH = struct.Struct("<I")
 MessageT = TypeVar("MessageT", bound=Message)
@@ -82,3 +84,44 @@ async def receive_hello(world: World, stream: ByteStream) -> str:
         )
     world.events.received(message.lamport)
     return message.sender
+
+
+def checksums_of(payload: Buffer) -> list[int]:
+    """The CRC32C of each 64 KiB of a payload, counted from its first byte; the last one of what is left.
+
+    >>> [hex(checksum) for checksum in checksums_of(b"123456789")]
+    ['0xe3069283']
+    """
+    view = memoryview(payload)
+    return [crc32c.crc32c(view[begin : begin + CHECKSUM_BYTES]) for begin in range(0, len(view), CHECKSUM_BYTES)]
+
+
+def digest_of(checksums: Sequence[int]) -> int:
+    """One number for a whole payload: the CRC32C of its checksums. It costs next to nothing when they are known."""
+    digest: int = crc32c.crc32c(struct.pack(f"<{len(checksums)}I", *checksums))
+    return digest
+
+
+def check_payload(payload: memoryview, checksums: Sequence[int], sender: str, *, begin: int = 0) -> None:
+    """Raise Corrupted if a payload, or a part of one from `begin` (a multiple of 64 KiB), is not what its checksums
+    were made from.
+
+    >>> check_payload(memoryview(b"123456789"), [0xE3069283], "cs1")
+    >>> check_payload(memoryview(b"123456780"), [0xE3069283], "cs1")
+    Traceback (most recent call last):
+    ...
+    runtime.errors.Corrupted: bytes 0 to 9 from cs1 were damaged on the way: CRC32C 0x9bb4494f, expected 0xe3069283; \
+send them again
+    """
+    found = checksums_of(payload)
+    if found == list(checksums):
+        return
+    if len(checksums) != len(found):
+        raise Corrupted(f"{sender} sent {len(checksums)} checksums with {len(payload)} bytes, not {len(found)}")
+    place = next(place for place, checksum in enumerate(found) if checksum != checksums[place])
+    first = begin + place * CHECKSUM_BYTES
+    last = min(first + CHECKSUM_BYTES, begin + len(payload))
+    raise Corrupted(
+        f"bytes {first} to {last} from {sender} were damaged on the way: CRC32C {found[place]:#x}, expected "
+        f"{checksums[place]:#x}; send them again"
+    )

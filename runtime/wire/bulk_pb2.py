@@ -26,7 +26,7 @@ from runtime.wire import common_pb2 as runtime_dot_wire_dot_common__pb2
 from runtime.wire import chunkserver_pb2 as runtime_dot_wire_dot_chunkserver__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17runtime/wire/bulk.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\x1a\x1eruntime/wire/chunkserver.proto\"I\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07lamport\x18\x03 \x01(\x04\x12\x0e\n\x06sender\x18\x04 \x01(\t\"c\n\x0b\x42ulkRequest\x12%\n\x04push\x18\x01 \x01(\x0b\x32\x15.tabletop.PushRequestH\x00\x12%\n\x04read\x18\x02 \x01(\x0b\x32\x15.tabletop.ReadRequestH\x00\x42\x06\n\x04kind\"o\n\x0bPushRequest\x12\x1e\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x10.tabletop.DataId\x12\x0e\n\x06length\x18\x02 \x01(\r\x12!\n\x05\x63hain\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\"P\n\tPushReply\x12\x0e\n\x06stored\x18\x01 \x03(\t\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\t\x12\x12\n\nerror_kind\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"]\n\x0bReadRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\r\x12\x0e\n\x06length\x18\x04 \x01(\r\x12\r\n\x05\x63\x61use\x18\x05 \x01(\t\"f\n\tReadReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06\x63rc32c\x18\x02 \x03(\x07\x12\x14\n\x0c\x63hunk_length\x18\x03 \x01(\r\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17runtime/wire/bulk.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\x1a\x1eruntime/wire/chunkserver.proto\"I\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07lamport\x18\x03 \x01(\x04\x12\x0e\n\x06sender\x18\x04 \x01(\t\"c\n\x0b\x42ulkRequest\x12%\n\x04push\x18\x01 \x01(\x0b\x32\x15.tabletop.PushRequestH\x00\x12%\n\x04read\x18\x02 \x01(\x0b\x32\x15.tabletop.ReadRequestH\x00\x42\x06\n\x04kind\"\x7f\n\x0bPushRequest\x12\x1e\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x10.tabletop.DataId\x12\x0e\n\x06length\x18\x02 \x01(\r\x12!\n\x05\x63hain\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06\x63rc32c\x18\x05 \x03(\x07\"P\n\tPushReply\x12\x0e\n\x06stored\x18\x01 \x03(\t\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\t\x12\x12\n\nerror_kind\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"]\n\x0bReadRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\r\x12\x0e\n\x06length\x18\x04 \x01(\r\x12\r\n\x05\x63\x61use\x18\x05 \x01(\t\"f\n\tReadReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06\x63rc32c\x18\x02 \x03(\x07\x12\x14\n\x0c\x63hunk_length\x18\x03 \x01(\r\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,11 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BULKREQUEST']._serialized_start=171
   _globals['_BULKREQUEST']._serialized_end=270
   _globals['_PUSHREQUEST']._serialized_start=272
-  _globals['_PUSHREQUEST']._serialized_end=383
-  _globals['_PUSHREPLY']._serialized_start=385
-  _globals['_PUSHREPLY']._serialized_end=465
-  _globals['_READREQUEST']._serialized_start=467
-  _globals['_READREQUEST']._serialized_end=560
-  _globals['_READREPLY']._serialized_start=562
-  _globals['_READREPLY']._serialized_end=664
+  _globals['_PUSHREQUEST']._serialized_end=399
+  _globals['_PUSHREPLY']._serialized_start=401
+  _globals['_PUSHREPLY']._serialized_end=481
+  _globals['_READREQUEST']._serialized_start=483
+  _globals['_READREQUEST']._serialized_end=576
+  _globals['_READREPLY']._serialized_start=578
+  _globals['_READREPLY']._serialized_end=680
 # @@protoc_insertion_point(module_scope)

@@ -246,7 +246,7 @@ class Mutation(_message.Message):
     inline: _builtins.bytes
     """small writes ride along"""
     crc32c: _builtins.int
-    """of the data"""
+    """of the checksums of each 64 KiB of the data, as little-endian fixed32"""
     @_builtins.property
     def pushed(self) -> Global___DataId:
         """already in the LRU buffer of every replica"""

@@ -3,13 +3,14 @@
 import asyncio
 import random
 
-from runtime.bulk import FRAME_BYTES, encode_header, read_header, receive_hello
+from chunkserver.data_flow import FORWARD_BYTES
+from runtime.bulk import encode_header, read_header, receive_hello
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply
 from runtime.wire.chunkserver_pb2 import DataId
 from runtime.wire.common_pb2 import Location
-from tests.unit.chunkserver_support import Desk, frames, push_header
+from tests.unit.chunkserver_support import Desk, push_header
 
-DATA = random.Random(7).randbytes(4 * FRAME_BYTES)
+DATA = random.Random(7).randbytes(4 * FORWARD_BYTES)
 
 
 async def test_a_server_forwards_the_beginning_before_it_has_received_the_end(tmp_path):
@@ -23,21 +24,18 @@ async def test_a_server_forwards_the_beginning_before_it_has_received_the_end(tm
             await receive_hello(desk.client, stream)
             await read_header(stream, BulkRequest)
             for _ in range(4):
-                await stream.read_exactly(8)
-                arrived.append(await stream.read_exactly(FRAME_BYTES))
+                arrived.append(await stream.read_exactly(FORWARD_BYTES))
                 seen.set()
             await stream.write(encode_header(PushReply(stored=["cs9"])))
 
         listener = await desk.client.network.listen("127.0.0.1:0", next_server)
         following = Location(server="cs9", control_address="127.0.0.1:1", bulk_address=listener.address)
         stream = await desk.bulk("cs1")
-        sent = frames(DATA)
-        one_frame = 8 + FRAME_BYTES
-        await stream.write(push_header(DataId(client=1, number=1), len(DATA), [following]) + sent[:one_frame])
+        await stream.write(push_header(DataId(client=1, number=1), DATA, [following]) + DATA[:FORWARD_BYTES])
         # The sender waits, with three quarters of the data still at home, until the third machine has the first.
         await seen.wait()
-        assert arrived == [DATA[:FRAME_BYTES]]
-        await stream.write(sent[one_frame:])
+        assert arrived == [DATA[:FORWARD_BYTES]]
+        await stream.write(DATA[FORWARD_BYTES:])
         assert list((await read_header(stream, PushReply)).stored) == ["cs1", "cs9"]
         assert b"".join(arrived) == DATA
         stream.abort()

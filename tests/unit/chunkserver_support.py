@@ -5,12 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import crc32c
-
 from chunkserver.chunk_store import data_path
 from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
-from runtime.bulk import FRAME, FRAME_BYTES, encode_header, hello, read_header
+from runtime.bulk import checksums_of, digest_of, encode_header, hello, read_header
 from runtime.real.disk import RealDisk, RealFile
 from runtime.real.world import RealWorld
 from runtime.wire import chunkserver_pb2 as wire
@@ -226,12 +224,12 @@ class Desk:
 
     async def write(self, name: str, handle: int, offset: int, data: bytes, version: int = 1) -> Any:
         """Inline: the data rides along."""
-        mutation = wire.Mutation(offset=offset, length=len(data), inline=data, crc32c=crc32c.crc32c(data))
+        mutation = wire.Mutation(offset=offset, length=len(data), inline=data, crc32c=digest_of(checksums_of(data)))
         request = wire.WriteRequest(handle=handle, version=version, mutation=mutation)
         return await self.stub(name).Write(request, timeout=20)
 
     async def write_pushed(self, name: str, handle: int, offset: int, data: bytes, pushed: Any) -> Any:
-        mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=crc32c.crc32c(data))
+        mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=digest_of(checksums_of(data)))
         request = wire.WriteRequest(handle=handle, version=1, mutation=mutation)
         return await self.stub(name).Write(request, timeout=20)
 
@@ -246,8 +244,8 @@ class Desk:
         pushed = wire.DataId(client=self._client_id, number=self._pushes)
         stream = await self.bulk(names[0])
         try:
-            await stream.write(push_header(pushed, len(data), [self.location(name) for name in names[1:]]))
-            await stream.write(frames(data, damaged=damaged))
+            await stream.write(push_header(pushed, data, [self.location(name) for name in names[1:]]))
+            await stream.write(data[:-1] + bytes([data[-1] ^ damaged]))
             return pushed, await read_header(stream, PushReply)
         finally:
             stream.abort()
@@ -272,20 +270,13 @@ class Desk:
         return (self.folder / name / data_path(handle)).read_bytes()
 
 
-def push_header(pushed: Any, length: int, chain: Sequence[Location]) -> bytes:
-    return encode_header(BulkRequest(push=PushRequest(data=pushed, length=length, chain=chain)))
+def push_header(pushed: Any, data: bytes, chain: Sequence[Location]) -> bytes:
+    request = PushRequest(data=pushed, length=len(data), chain=chain, crc32c=checksums_of(data))
+    return encode_header(BulkRequest(push=request))
 
 
 def read_request(handle: int, offset: int, length: int, version: int = 1) -> bytes:
     return encode_header(BulkRequest(read=ReadRequest(handle=handle, version=version, offset=offset, length=length)))
-
-
-def frames(data: bytes, *, damaged: bool = False) -> bytes:
-    parts = []
-    for begin in range(0, len(data), FRAME_BYTES):
-        part = data[begin : begin + FRAME_BYTES]
-        parts += [FRAME.pack(len(part), crc32c.crc32c(part) ^ damaged), part]
-    return b"".join(parts)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -11,11 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import crc32c
-
 from gfs.client import Client
 from gfs.settings import ClientSettings
-from runtime.bulk import CHECKSUM_BYTES, FRAME, encode_header, hello, read_header, receive_hello
+from runtime.bulk import checksums_of, digest_of, encode_header, hello, read_header, receive_hello
 from runtime.errors import (
     AlreadyExists,
     DataNotBuffered,
@@ -142,7 +140,7 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
                 if key not in server.pushed:
                     raise DataNotBuffered(f"{server.name} has no data {key}")
                 data = server.pushed[key]
-            assert len(data) == mutation.length and crc32c.crc32c(data) == mutation.crc32c
+            assert len(data) == mutation.length and digest_of(checksums_of(data)) == mutation.crc32c
             server.apply(request.handle, mutation.offset, data)
         self.end("Write")
         return chunkserver_pb2.WriteReply(length=len(self.chunks[request.handle]), serial=1)
@@ -170,29 +168,22 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
             return
         chunk = self.chunks[request.handle]
         payload = bytes(chunk[request.offset : request.offset + request.length])
-        blocks = (payload[begin : begin + CHECKSUM_BYTES] for begin in range(0, len(payload), CHECKSUM_BYTES))
-        reply = bulk_pb2.ReadReply(
-            length=len(payload), crc32c=[crc32c.crc32c(block) for block in blocks], chunk_length=len(chunk)
-        )
+        reply = bulk_pb2.ReadReply(length=len(payload), crc32c=checksums_of(payload), chunk_length=len(chunk))
         if self.damages_payloads and payload:
             payload = bytes([payload[0] ^ 1]) + payload[1:]
         await stream.write(encode_header(reply))
         await stream.write(payload)
 
     async def _serve_push(self, stream: Any, request: Any) -> None:
-        data = bytearray()
-        while len(data) < request.length:
-            size, checksum = FRAME.unpack(await stream.read_exactly(FRAME.size))
-            frame = await stream.read_exactly(size)
-            assert crc32c.crc32c(frame) == checksum
-            data += frame
+        data = await stream.read_exactly(request.length)
+        assert checksums_of(data) == list(request.crc32c)
         try:
             self.begin("push", request)
         except TabletopError as error:
             reply = bulk_pb2.PushReply(failed=self.name, error_kind=type(error).__name__, message=error.message)
         else:
-            self.pushed[request.data.client, request.data.number] = bytes(data)
-            reply = await self._forward(request, bytes(data))
+            self.pushed[request.data.client, request.data.number] = data
+            reply = await self._forward(request, data)
         await stream.write(encode_header(reply))
 
     async def _forward(self, request: Any, data: bytes) -> Any:
@@ -203,9 +194,11 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
             stream = await self.world.network.connect(following.bulk_address)
         except Unavailable as error:
             return bulk_pb2.PushReply(failed=following.server, error_kind="Unavailable", message=error.message)
-        onward = bulk_pb2.PushRequest(data=request.data, length=request.length, chain=request.chain[1:])
+        onward = bulk_pb2.PushRequest(
+            data=request.data, length=request.length, chain=request.chain[1:], crc32c=request.crc32c
+        )
         await stream.write(hello(self.world) + encode_header(bulk_pb2.BulkRequest(push=onward)))
-        await stream.write(FRAME.pack(len(data), crc32c.crc32c(data)) + data)
+        await stream.write(data)
         reply = await read_header(stream, bulk_pb2.PushReply)
         await stream.close()
         reply.stored.append(self.name)

@@ -9,17 +9,25 @@ from chunkserver.blocks import (
     BLOCK_BYTES,
     block_count,
     block_extent,
-    checksums_of,
     plan_write,
     updated_checksums,
 )
 from chunkserver.payload_checksums import PayloadChecksums
+from runtime.bulk import checksums_of
 
 NEAR_EDGES = st.sampled_from([0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 150_000])
 
 
-@given(length=NEAR_EDGES, offset=NEAR_EDGES, count=NEAR_EDGES.filter(bool), seed=st.integers(0, 3))
-def test_checksums_after_a_write_are_those_of_the_whole_chunk_computed_anew(length, offset, count, seed):
+@given(
+    length=NEAR_EDGES,
+    offset=NEAR_EDGES,
+    count=NEAR_EDGES.filter(bool),
+    seed=st.integers(0, 3),
+    come_with_checksums=st.booleans(),
+)
+def test_checksums_after_a_write_are_those_of_the_whole_chunk_computed_anew(
+    length, offset, count, seed, come_with_checksums
+):
     source = random.Random(seed)
     old, data = source.randbytes(length), source.randbytes(count)
     new = bytearray(old) + bytes(max(0, offset + count - length))
@@ -27,7 +35,8 @@ def test_checksums_after_a_write_are_those_of_the_whole_chunk_computed_anew(leng
     plan = plan_write(length=length, offset=offset, count=count)
     checksums = checksums_of(old)
     verified = {block: old[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES] for block in plan.to_verify}
-    updated = updated_checksums(checksums, data, length=length, offset=offset, verified=verified)
+    known = checksums_of(data) if come_with_checksums else None
+    updated = updated_checksums(checksums, data, length=length, offset=offset, verified=verified, known=known)
     checksums[plan.first_block : plan.end_block] = updated
     assert checksums == checksums_of(new)
     assert plan.length == len(new)

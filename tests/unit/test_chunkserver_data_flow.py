@@ -5,13 +5,12 @@ import random
 
 import pytest
 
-from chunkserver.blocks import checksums_of
-from runtime.bulk import PROTOCOL, encode_header, read_header
+from runtime.bulk import PROTOCOL, checksums_of, encode_header, read_header
 from runtime.errors import DataNotBuffered, Unavailable
-from runtime.wire.bulk_pb2 import Hello, PushReply, ReadReply
+from runtime.wire.bulk_pb2 import BulkRequest, Hello, PushReply, PushRequest, ReadReply
 from runtime.wire.chunkserver_pb2 import DataId
 from runtime.wire.common_pb2 import Location
-from tests.unit.chunkserver_support import BLOCK, Desk, frames, push_header, read_request, until
+from tests.unit.chunkserver_support import BLOCK, Desk, push_header, read_request, until
 
 DATA = random.Random(2).randbytes(5 * BLOCK + 123)
 
@@ -79,7 +78,7 @@ async def test_a_wrong_hello_is_answered_once_and_the_connection_ends(tmp_path, 
             reply = await read_header(stream, ReadReply)
             assert reply.length == 0
         else:
-            await stream.write(push_header(DataId(client=1, number=1), 10, []) + frames(b"0123456789"))
+            await stream.write(push_header(DataId(client=1, number=1), b"0123456789", []) + b"0123456789")
             reply = await read_header(stream, PushReply)
             assert reply.failed == "cs1" and not reply.stored
         assert reply.error_kind == ("Unauthenticated" if greeting == "token" else "InvalidRequest")
@@ -116,16 +115,16 @@ async def test_a_broken_chain_keeps_the_part_before_the_break_and_names_the_firs
         await desk.stop("cs2")
         pushed = DataId(client=1, number=1)
         stream = await desk.bulk("cs1")
-        await stream.write(push_header(pushed, len(DATA), [gone, desk.location("cs3")]) + frames(DATA))
+        await stream.write(push_header(pushed, DATA, [gone, desk.location("cs3")]) + DATA)
         reply = await read_header(stream, PushReply)
         assert (list(reply.stored), reply.failed, reply.error_kind) == (["cs1"], "cs2", "Unavailable")
         # The connection is good for the next request.
-        await stream.write(push_header(DataId(client=1, number=2), 10, []) + frames(b"0123456789"))
+        await stream.write(push_header(DataId(client=1, number=2), b"0123456789", []) + b"0123456789")
         assert list((await read_header(stream, PushReply)).stored) == ["cs1"]
         stream.abort()
 
 
-async def test_a_frame_damaged_on_the_way_is_refused_by_the_server_that_got_it(tmp_path):
+async def test_a_push_damaged_on_the_way_is_refused_by_the_server_that_got_it(tmp_path):
     async with Desk(tmp_path) as desk:
         await desk.start("cs1", "cs2")
         pushed, reply = await desk.push(DATA, "cs1", "cs2", damaged=True)
@@ -135,15 +134,29 @@ async def test_a_frame_damaged_on_the_way_is_refused_by_the_server_that_got_it(t
             await desk.write_pushed("cs1", 7, 0, DATA, pushed)
 
 
+async def test_a_push_without_a_checksum_for_each_block_is_refused_and_the_connection_stays_usable(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        stream = await desk.bulk("cs1")
+        bare = PushRequest(data=DataId(client=1, number=1), length=len(DATA), crc32c=[1, 2])
+        await stream.write(encode_header(BulkRequest(push=bare)) + DATA)
+        reply = await read_header(stream, PushReply)
+        assert (reply.failed, reply.error_kind) == ("cs1", "InvalidRequest")
+        assert "2 checksums" in reply.message
+        await stream.write(push_header(DataId(client=1, number=2), b"0123456789", []) + b"0123456789")
+        assert list((await read_header(stream, PushReply)).stored) == ["cs1"]
+        stream.abort()
+
+
 async def test_a_push_larger_than_the_buffer_is_refused_and_the_connection_stays_usable(tmp_path):
     async with Desk(tmp_path, push_buffer_bytes=1024 * 1024) as desk:
         await desk.start("cs1")
         large = bytes(1024 * 1024 + 1)
         stream = await desk.bulk("cs1")
-        await stream.write(push_header(DataId(client=1, number=1), len(large), []) + frames(large))
+        await stream.write(push_header(DataId(client=1, number=1), large, []) + large)
         reply = await read_header(stream, PushReply)
         assert (reply.failed, reply.error_kind) == ("cs1", "InvalidRequest")
-        await stream.write(push_header(DataId(client=1, number=2), 10, []) + frames(b"0123456789"))
+        await stream.write(push_header(DataId(client=1, number=2), b"0123456789", []) + b"0123456789")
         assert list((await read_header(stream, PushReply)).stored) == ["cs1"]
         stream.abort()
 
@@ -168,9 +181,9 @@ async def test_a_next_server_that_accepts_and_then_stands_still_does_not_hold_th
         paused = Location(server="cs9", control_address="127.0.0.1:1", bulk_address=listener.address)
         data = bytes(24 * 1024 * 1024)  # More than the sockets hold.
         stream = await desk.bulk("cs1")
-        await stream.write(push_header(DataId(client=1, number=1), len(data), [paused]))
+        await stream.write(push_header(DataId(client=1, number=1), data, [paused]))
         async with asyncio.timeout(10):
-            await stream.write(frames(data))
+            await stream.write(data)
             reply = await read_header(stream, PushReply)
         assert (list(reply.stored), reply.failed, reply.error_kind) == (["cs1"], "cs9", "TimedOut")
         stopped.set()
@@ -182,7 +195,7 @@ async def test_a_sender_that_stands_still_does_not_hold_room_in_the_buffer_for_e
     async with Desk(tmp_path, stall_seconds=0.2) as desk:
         await desk.start("cs1")
         stream = await desk.bulk("cs1")
-        await stream.write(push_header(DataId(client=1, number=1), len(DATA), []) + frames(DATA)[:1000])
+        await stream.write(push_header(DataId(client=1, number=1), DATA, []) + DATA[:1000])
         counters = desk.servers["cs1"].counters
         await until(lambda: counters()["push_buffer_bytes"] > 0)
         await until(lambda: counters()["push_buffer_bytes"] == 0)

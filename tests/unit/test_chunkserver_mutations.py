@@ -3,9 +3,9 @@
 import asyncio
 import random
 
-import crc32c
 import pytest
 
+from runtime.bulk import checksums_of, digest_of
 from runtime.errors import (
     Conflict,
     Corrupted,
@@ -24,7 +24,7 @@ DATA = random.Random(3).randbytes(3 * BLOCK)
 
 
 def apply_request(serial: int, data: bytes, *, offset: int = 0, version: int = 1, settled: int = 0):
-    mutation = wire.Mutation(offset=offset, length=len(data), inline=data, crc32c=crc32c.crc32c(data))
+    mutation = wire.Mutation(offset=offset, length=len(data), inline=data, crc32c=digest_of(checksums_of(data)))
     return wire.ApplyRequest(handle=7, version=version, serial=serial, mutation=mutation, settled_through=settled)
 
 
@@ -50,9 +50,12 @@ async def test_the_reply_names_the_length_and_a_gap_reads_as_zeros(tmp_path):
 @pytest.mark.parametrize(
     ("mutation", "error"),
     [
-        (wire.Mutation(offset=CHUNK_BYTES - 2, length=3, inline=b"abc", crc32c=crc32c.crc32c(b"abc")), InvalidRequest),
+        (
+            wire.Mutation(offset=CHUNK_BYTES - 2, length=3, inline=b"abc", crc32c=digest_of(checksums_of(b"abc"))),
+            InvalidRequest,
+        ),
         (wire.Mutation(offset=0, length=0, inline=b""), InvalidRequest),
-        (wire.Mutation(offset=0, length=4, inline=b"abc", crc32c=crc32c.crc32c(b"abc")), InvalidRequest),
+        (wire.Mutation(offset=0, length=4, inline=b"abc", crc32c=digest_of(checksums_of(b"abc"))), InvalidRequest),
         (wire.Mutation(offset=0, length=3, inline=b"abc", crc32c=1), Corrupted),
         (wire.Mutation(offset=0, length=3, pushed=wire.DataId(client=1, number=1)), DataNotBuffered),
     ],
