@@ -2,7 +2,8 @@
 
 The problem. Each piece is pushed, then written, and the next push need not wait for that. The idea: bytes are gathered
 into the buffer of one piece; a full piece becomes a task; at most `write_window` tasks run. So the push of one piece
-overlaps with the write of the one before, and memory is bounded by the window whatever the file's size.
+overlaps with the write of the one before, and memory is bounded by the window whatever the file's size. The buffer of a
+piece that was written takes the next one: memory that is fresh costs more than the copy into it.
 
 Invariants:
 1. Pieces that overlap are written in the order in which they were given.
@@ -36,6 +37,7 @@ class WriteBehind:
         self._piece_bytes = min(settings.write_piece_bytes, chunk_bytes)
         self._window = settings.write_window
         self._under_way: deque[tuple[Piece, asyncio.Task[None]]] = deque()
+        self._spare: list[memoryview] = []  # Whole buffers that nobody uses now.
         self._failure: TabletopError | None = None
         self._buffer: memoryview | None = None
         self._begin = 0  # Position of the buffer's first byte.
@@ -104,7 +106,8 @@ class WriteBehind:
     def _open_buffer(self, position: int) -> memoryview:
         """The free part of the current piece's buffer."""
         if self._buffer is None:
-            self._buffer = memoryview(bytearray(self._room_from(position)))
+            memory = self._spare.pop() if self._spare else memoryview(bytearray(self._piece_bytes))
+            self._buffer = memory[: self._room_from(position)]
             self._begin, self._filled = position, 0
         return self._buffer[self._filled :]
 
@@ -117,9 +120,9 @@ class WriteBehind:
         buffer, filled = self._buffer, self._filled
         self._buffer, self._filled = None, 0
         if buffer is not None and filled:
-            await self._send(self._piece_from(self._begin, filled), buffer[:filled])
+            await self._send(self._piece_from(self._begin, filled), buffer[:filled], is_buffer=True)
 
-    async def _send(self, piece: Piece, data: memoryview) -> None:
+    async def _send(self, piece: Piece, data: memoryview, *, is_buffer: bool = False) -> None:
         while len(self._under_way) >= self._window or any(_overlap(piece, other) for other, _ in self._under_way):
             await self._settle_oldest()
         self._raise_failure()
@@ -131,9 +134,14 @@ class WriteBehind:
         except TabletopError as error:
             self._failure = error
             raise
-        work = self._writer.write_piece(self._path, piece, data)
+        work = self._write(piece, data, is_buffer=is_buffer)
         self._under_way.append((piece, asyncio.create_task(work, name=f"write {self._path} {piece.position}")))
         self._sent_pieces += 1
+
+    async def _write(self, piece: Piece, data: memoryview, *, is_buffer: bool) -> None:
+        await self._writer.write_piece(self._path, piece, data)
+        if is_buffer:
+            self._spare.append(memoryview(data.obj))
 
     async def _settle_oldest(self) -> None:
         _, task = self._under_way[0]
