@@ -17,6 +17,11 @@ commit). With `sync="os"` it is answered once the operating system has it: it su
 but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is
 dropped.
 
+Tail or damage? An unreadable record is damage if anything behind it says that it had been durable: a frame behind it,
+the header of the next log, or the *closing mark*, an empty record that a tablet writes after the last sync when it is
+closed. Whole records behind it are no proof by themselves, since a power cut may lose one unsynced page and keep the
+next; but the event that tells of the dropped tail counts them.
+
 Invariant: the records that are replayed are a prefix of those that were written, and hold every durable one.
 """
 
@@ -28,6 +33,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
+from runtime.record_log import MAGIC as FRAME_MAGIC
 from runtime.record_log import LogReader, LogWriter
 from tablet.events import LogTailDropped
 from tablet.manifest import log_name
@@ -42,6 +48,7 @@ SyncMode = Literal["fsync", "os"]
 RowFragment = tuple[bytes, bytes]
 """(row, encoded fragment)"""
 
+_FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
 _ROWS = struct.Struct("<BHI")
 _ROW = struct.Struct("<II")
 
@@ -126,6 +133,7 @@ class CommitLog:
         self._tablet = header.tablet.encode()
         self._one = _ROWS.pack(ROWS_KIND, len(self._tablet), 1) + self._tablet
         self._writer = LogWriter(file, next_sequence=next_sequence)
+        self._first_sequence = next_sequence
 
     @classmethod
     async def create(
@@ -191,6 +199,13 @@ class CommitLog:
         await self._writer.sync()
         self._durable_sequence = max(self._durable_sequence, sequence)
 
+    async def write_closing_mark(self) -> None:
+        """After the last sync: say behind the last rows that they are durable, lest damage to them look like a tail.
+
+        Not synced itself, for whatever it says is true without it. Raises NoSpace, DiskFailure."""
+        if self.last_sequence > self._first_sequence and self.durable_sequence == self.last_sequence:
+            await self._writer.append(encode_rows(self._tablet, ()))
+
     async def close(self) -> None:
         """Let go of the file."""
         await self._file.close()
@@ -205,7 +220,8 @@ class CommitLog:
 
 @dataclass(slots=True)
 class Replay:
-    """Reads back the logs from `first_number` on: iterate, then look at what was found."""
+    """Reads back the logs from `first_number` on: iterate, then look at what was found. Raises Corrupted and
+    IncompatibleFormat with the log, the offset and the record."""
 
     storage: Storage
     logs: Mapping[int, str]
@@ -215,6 +231,8 @@ class Replay:
     records: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
     left_out: tuple[int, ...] = ()
+    _before: tuple[str, str] = ("", "")
+    """The log before the present one, and how it ended."""
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
         self.last_sequence = self.flushed_sequence
@@ -236,29 +254,75 @@ class Replay:
         reader = LogReader(file, name)
         first = True
         async for record in reader:
+            rows: list[RowFragment] = []
+            try:
+                if first:
+                    header = decode_header(record.payload, "it")
+                elif record.sequence > self.flushed_sequence:
+                    _, rows = decode_rows(record.payload)
+            except (Corrupted, IncompatibleFormat) as error:
+                raise type(error)(
+                    f"{name} cannot be used, for its record {record.sequence} at offset {record.offset}: "
+                    f"{error.message}; restore the file from a copy"
+                ) from error
             if first:
-                self._check_header(record.payload, record.sequence, name, await file.size())
+                self._check_order(header, record.sequence, name, await file.size())
                 first = False
-            elif record.sequence > self.flushed_sequence:
-                _, rows = decode_rows(record.payload)
+            if rows:
                 self.records += 1
                 yield record.sequence, rows
             self.last_sequence = max(self.last_sequence, record.sequence)
+        self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")
         if reader.end.kind == "torn":
-            self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reader.end.reason),)
+            reason = reader.end.reason
+            self._before = (name, reason)
+            if behind := await whole_records_behind(file, reader.end.offset):
+                reason += f", and {behind} whole ones behind it count for nothing: right after a power cut, else damage"
+            self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
 
-    def _check_header(self, payload: bytes, sequence: int, name: str, size: int) -> None:
+    def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
         """The log must begin where the one before ended, unless what is missing was never durable."""
-        header = decode_header(payload, name)
         if sequence <= self.last_sequence + 1:
             return
         missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
         if header.durable_sequence > self.last_sequence:
+            before, end = self._before
+            culprit = f"{before}: {end}, but {name} says" if before else f"{name}: {missing}, but it says"
             raise Corrupted(
-                f"{name}: {missing}, and its header says that all up to {header.durable_sequence} had been durable; "
-                f"restore the log before {name} from a copy"
+                f"{culprit} that all up to record {header.durable_sequence} had been durable; restore "
+                f"{before or 'the log before it'} from a copy"
             )
         raise _Gap(LogTailDropped(name, 0, size, missing))
+
+
+class _Rest:
+    """A log from some offset on, for a `LogReader`."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data = data
+        self._start = start
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        return self._data[self._start + offset : self._start + offset + count]
+
+    async def size(self) -> int:
+        return len(self._data) - self._start
+
+
+async def whole_records_behind(file: StoredFile, offset: int) -> int:
+    """How many whole records follow an unreadable one at `offset`, up to the next unreadable one."""
+    rest = await file.read_at(offset, await file.size() - offset)
+    start = rest.find(_FRAME_START, 1)
+    while start >= 0:
+        reader = LogReader(_Rest(rest, start), "the rest")
+        found = 0
+        with suppress(Corrupted):  # Of a second damage behind: the first one is told anyway.
+            async for _ in reader:
+                found += 1
+        if found:
+            return found
+        start = rest.find(_FRAME_START, start + 1)
+    return 0
 
 
 class _Gap(Exception):

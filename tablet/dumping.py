@@ -94,7 +94,11 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
                 continue
             tablet, rows = decode_rows(record.payload)
             owner = f" of tablet {readable(tablet)}" if tablet else ""
-            headline = f"{where}: {counted(len(rows), 'row')}{owner}, from {readable(rows[0][0]) if rows else 'none'}"
+            headline = (
+                f"{where}: {counted(len(rows), 'row')}{owner}, from {readable(rows[0][0])}"
+                if rows
+                else (f"{where}: closing mark, the records before it are durable")
+            )
             details = tuple(line for row, fragment in rows for line in _row_lines(row, fragment)) if cells else ()
             yield Part(record.offset, size, headline, details)
         end = reader.end

@@ -24,6 +24,7 @@ What we simplify. One log per tablet; the paper's tablet servers share one among
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,8 @@ class Engine:
             if self.state.frozen or self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
                 await self._flush_all()
             await self.sync()
+            with suppress(TabletopError):  # Everything is durable; only its mark is missing.
+                await self.state.log.write_closing_mark()
         finally:
             await self.state.close()
             await self.state.storage.unlock()

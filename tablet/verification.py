@@ -15,24 +15,21 @@ will drop, a file that the next sweep removes.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
-from runtime.record_log import MAGIC as FRAME_MAGIC
 from runtime.record_log import LogReader
 from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, PUT, decode_fragment
-from tablet.commit_log import Replay, decode_header, decode_rows
+from tablet.commit_log import Replay, decode_header, decode_rows, whole_records_behind
 from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder, refuse_if_moved
 from tablet.manifest import FolderListing, Manifest, TableReference, load_manifest, manifest_name
 from tablet.sstable_format import Block
 from tablet.sstable_reader import SSTable
-from tablet.storage import Storage, StoredFile
+from tablet.storage import Storage
 
-_FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
 _PROBLEMS_KEPT = 20
 """Of one file; the rest are counted."""
 
@@ -144,7 +141,7 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
                 if list(entries) != sorted(entries):
                     problems.append(f"{name}: record {record.sequence} holds cells that are not in order")
         if reader.end.kind == "torn":
-            behind = await _records_behind(file, reader.end.offset)
+            behind = await whole_records_behind(file, reader.end.offset)
     except TabletopError as error:
         problems.append(error.message)
     finally:
@@ -165,35 +162,6 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
     return Verdict(
         name, "log", size, f"{counted(records, 'record')}, {counted(rows, 'row')}", tuple(problems), tuple(remarks)
     )
-
-
-class _Rest:
-    """A log from some offset on, for a `LogReader`."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    async def read_at(self, offset: int, count: int) -> bytes:
-        return self._data[offset : offset + count]
-
-    async def size(self) -> int:
-        return len(self._data)
-
-
-async def _records_behind(file: StoredFile, offset: int) -> int:
-    """How many whole records follow an unreadable one at `offset`, up to the next unreadable one."""
-    rest = await file.read_at(offset, await file.size() - offset)
-    start = rest.find(_FRAME_START, 1)
-    while start >= 0:
-        reader = LogReader(_Rest(rest[start:]), "the rest")
-        found = 0
-        with suppress(Corrupted):  # Of a second damage behind: the first one is told anyway.
-            async for _ in reader:
-                found += 1
-        if found:
-            return found
-        start = rest.find(_FRAME_START, start + 1)
-    return 0
 
 
 async def verify_table(storage: Storage, name: str, reference: TableReference | None = None) -> Verdict:

@@ -73,8 +73,61 @@ async def test_a_lost_record_that_had_been_durable_is_damage(storage, tmp_path: 
     await write_log(storage, 2, 4, 2, durable=3)
     path = tmp_path / "000001.log"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(Corrupted, match=r"000002\.log: records 3 to 3 .* had been durable"):
+    with pytest.raises(Corrupted, match=r"000001\.log: record 3 at offset \d+ .*000002\.log says .*3 had been durable"):
         await replayed(storage, 1, 2)
+    path.write_bytes(path.read_bytes()[:-80])
+    with pytest.raises(Corrupted, match=r"restore 000001\.log from a copy"):
+        await replayed(storage, 1, 2)
+    path.unlink()
+    with pytest.raises(Corrupted, match=r"000002\.log: records 1 to 3 are missing before it"):
+        await replayed(storage, 2)
+
+
+async def test_after_a_clean_close_damage_to_the_last_record_is_not_taken_for_a_tail(storage, tmp_path: Path):
+    log = await write_log(storage, 1, 1, 3)
+    await log.write_closing_mark()
+    assert log.last_sequence == 4, "nothing is known to be durable yet, so there is nothing to say"
+    await log.sync()
+    await log.write_closing_mark()
+    found, replay = await replayed(storage, 1)
+    assert [sequence for sequence, _ in found] == [2, 3, 4]
+    assert (replay.records, replay.last_sequence) == (3, 5)
+    path = tmp_path / "000001.log"
+    data = bytearray(path.read_bytes())
+    for row in (b"row2", b"row3", b"row4"):
+        damaged = bytearray(data)
+        damaged[data.index(row)] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(Corrupted, match=r"000001\.log: record \d at offset \d+ is damaged .* had been durable"):
+            await replayed(storage, 1)
+
+
+async def test_a_log_without_rows_needs_no_closing_mark(storage):
+    log = await write_log(storage, 1, 1, 0)
+    await log.sync()
+    await log.write_closing_mark()
+    assert log.last_sequence == 1
+
+
+async def test_whole_records_behind_a_dropped_one_are_counted(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 5)
+    path = tmp_path / "000001.log"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"row3")] ^= 1
+    path.write_bytes(data)
+    found, replay = await replayed(storage, 1)
+    assert found == [(2, b"row2")]
+    assert "3 whole ones behind it count for nothing: right after a power cut, else damage" in replay.dropped[0].reason
+
+
+async def test_a_log_that_is_no_tablets_is_refused_with_record_and_offset(storage, tmp_path: Path):
+    (tmp_path / "000001.log").write_bytes(encode_frame(encode_rows(b"", [(b"a", b"1")]), 7, 0))
+    with pytest.raises(IncompatibleFormat, match=r"000001\.log .* record 7 at offset 0: .*no header"):
+        await replayed(storage, 1)
+    header = encode_frame(LogHeader("", 1, 0).encode(), 1, 0)
+    (tmp_path / "000001.log").write_bytes(header + encode_frame(b"\7foreign", 2, 0))
+    with pytest.raises(Corrupted, match=rf"000001\.log .* record 2 at offset {len(header)}: "):
+        await replayed(storage, 1)
 
 
 async def test_damage_before_a_durable_record_names_offset_and_record(storage, tmp_path: Path):
