@@ -358,8 +358,9 @@ class Engine:
             await self.state.sweep()
 
     async def delete_snapshot(self, name: str) -> None:
-        """Forget a snapshot; SSTables that only it referred to go with it. Raises NotFound."""
-        await load_snapshot(self.state.storage, name)
+        """Forget a snapshot, a damaged one too; SSTables that only it referred to go with it. Raises NotFound."""
+        if snapshot_file_name(name) not in await self.state.storage.list():
+            await load_snapshot(self.state.storage, name)
         await self.state.storage.remove(snapshot_file_name(name))
         await self.state.sweep()
 

@@ -122,6 +122,18 @@ class WritesStalled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotUnreadable(Event):
+    """Nobody knows which SSTables a snapshot refers to: from here on none is removed."""
+
+    sentence: ClassVar[str] = (
+        "keeps every SSTable of tablet {tablet!r}, for its snapshot {snapshot!r} cannot be read: {reason}"
+    )
+    tablet: str
+    snapshot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ObsoleteFilesRemoved(Event):
     """Mark and sweep found files that nothing refers to (BT 6)."""
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from runtime.errors import NotFound
+from runtime.errors import Corrupted, IncompatibleFormat, NotFound
 from tablet.caches import BlockCache, PinnedBlocks, ScanCache
 from tablet.commit_log import CommitLog
-from tablet.events import ObsoleteFilesRemoved
+from tablet.events import ObsoleteFilesRemoved, SnapshotUnreadable
 from tablet.manifest import (
+    FolderListing,
     Manifest,
     TableReference,
     load_manifest,
@@ -99,6 +100,7 @@ class TabletState:
         self._next_file_number = manifest.next_file_number
         self._last_manifest_number = manifest.number
         self._in_doubt = False
+        self._unreadable: set[str] = set()
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
         self._switching = asyncio.Lock()
@@ -208,9 +210,7 @@ class TabletState:
         listing = sorted_out(await self.storage.list())
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
         needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
-        for snapshot in listing.snapshots.values():
-            held = await load_manifest(self.storage, snapshot)
-            needed |= {reference.name for reference in held.references()}
+        needed |= await self._held_by_snapshots(listing)
         ours = [*listing.manifests.values(), *listing.tables.values(), *listing.temporary]
         ours += [name for number, name in listing.logs.items() if number < self.manifest.log_number]
         obsolete = tuple(sorted(name for name in ours if name not in needed))
@@ -221,6 +221,22 @@ class TabletState:
                 await self.storage.remove(name)
         if obsolete:
             self.world.events.emit(ObsoleteFilesRemoved(self.manifest.tablet, obsolete))
+
+    async def _held_by_snapshots(self, listing: FolderListing) -> set[str]:
+        """The SSTables that snapshots refer to. One that cannot be read may refer to any: they all stay, and the tablet
+        serves on."""
+        held: set[str] = set()
+        for name, file_name in listing.snapshots.items():
+            try:
+                manifest = await load_manifest(self.storage, file_name)
+            except (Corrupted, IncompatibleFormat) as error:
+                held.update(listing.tables.values())
+                if file_name not in self._unreadable:
+                    self._unreadable.add(file_name)
+                    self.world.events.emit(SnapshotUnreadable(self.manifest.tablet, name, error.message))
+            else:
+                held.update(reference.name for reference in manifest.references())
+        return held
 
     async def save_snapshot(self, name: str) -> None:
         """Keep a list of references to the SSTables of this moment under a name. AlreadyExists."""

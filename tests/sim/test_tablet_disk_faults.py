@@ -17,6 +17,7 @@ TABLETOP_STRIDE-th (3 by default).
 import os
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -26,9 +27,9 @@ from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import SetCell
 from tablet.compaction import PolicySettings
 from tablet.engine import Engine
-from tablet.manifest import load_snapshot, manifest_name, sorted_out
 from tablet.options import Options
 from tablet.storage import DiskStorage, StoredFile
+from tests.sim.tablet_files import check_no_leavings, check_swept
 
 OPTIONS = Options(sync="fsync", memtable_bytes=1500, policy_settings=PolicySettings(fan_in=2), flush_on_close_bytes=0)
 ROWS = 7
@@ -198,30 +199,12 @@ class Life:
         await self.open()
         self.engine.check_invariants()
         await self.check_rows()
-        await self.check_files()
+        await check_swept(self.engine)
         await self.create_family()
         await self.write(29, 30)
         await self.engine.compact()
         await self.check_rows()
         await self.engine.close()
-
-    async def check_files(self) -> None:
-        """After an opening, exactly the files are there that something refers to."""
-        await self.check_no_leavings()
-        manifest = self.engine.state.manifest
-        listing = sorted_out(await self.storage.list())
-        assert list(listing.manifests.values()) == [manifest_name(manifest.number)]
-        assert min(listing.logs) >= manifest.log_number
-
-    async def check_no_leavings(self) -> None:
-        """No work that came to nothing has left a file behind."""
-        manifest = self.engine.state.manifest
-        listing = sorted_out(await self.storage.list())
-        references = [reference.name for reference in manifest.references()]
-        for name in listing.snapshots:
-            references += [reference.name for reference in (await load_snapshot(self.storage, name)).references()]
-        assert sorted(listing.tables.values()) == sorted(set(references))
-        assert (listing.temporary, listing.others) == ((), ())
 
 
 def check_message(message: str) -> None:
@@ -335,7 +318,7 @@ def full_from(first: int, room: int, *, restarts: bool = False) -> Callable[[Lif
             elif life.serves:
                 await life.check_rows()
                 if not life.background:
-                    await life.check_no_leavings()
+                    await check_no_leavings(life.engine)
                 assert all(len(life.disk.content(path).cached) for path in life.disk.paths() if path.endswith(".log"))
 
         life.disk.before_operation = hook
@@ -360,6 +343,37 @@ def test_a_disk_that_is_full_from_any_write_on(room: int, background: bool, stri
 def test_a_tablet_that_is_opened_again_on_a_full_disk():
     for first in operations("write", stride=STRIDE):
         lived(full_from(first, 0, restarts=True), what=f"operation {first}")
+
+
+def test_an_opening_that_finds_no_room_for_its_first_flush_lets_go_of_the_folder():
+    """A log that begins behind a lost tail is left out, and what was replayed is flushed, lest it come back."""
+    with Simulation(0) as simulation:
+        world = simulation.add_node("desk")
+        disk, options = world.simulated_disk, replace(OPTIONS, sync="os")
+
+        async def story() -> None:
+            await world.disk.make_directory("t")
+            engine = await simulation.on(world, Engine.open(DiskStorage(world.disk, "t"), world, options))
+            await engine.create_family("f")
+            for number in range(8):
+                await engine.put(b"row%02d" % number, b"f:a", b"x" * 150)
+            assert sorted(engine.state.logs) == [1, 2]
+            again = simulation.restart("desk")
+            first_log = disk.content("t/000001.log")
+            first_log.truncate(len(first_log.cached) - 3)
+            storage = WatchedStorage(again)
+            disk.capacity_bytes -= (await again.disk.usage()).free_bytes - 200
+            with pytest.raises(NoSpace, match=r"desk:/t/.*free some space"):
+                await Engine.open(storage, again, options)
+            await storage.check_all_closed()
+            disk.capacity_bytes = DEFAULT_CAPACITY_BYTES
+            engine = await Engine.open(storage, again, options)
+            found = [row.key async for row in engine.scan()]
+            assert found == [b"row%02d" % number for number in range(len(found))] and len(found) > 3
+            await check_swept(engine)
+            await engine.close()
+
+        simulation.run(story())
 
 
 def power_cut_after_an_error(first: int, gap: int) -> None:
