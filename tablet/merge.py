@@ -82,8 +82,8 @@ EMPTY = Chunk([], [], True)
 
 def merge_entries(fragments: Sequence[Entries]) -> Entries:
     """Lay fragments over one another, the newest first in the sequence. Markers are kept."""
-    if len(fragments) == 1:
-        return fragments[0]
+    if len(fragments) < 2:
+        return fragments[0] if fragments else ()
     kept = list(fragments[0])
     seen = {(column, minus) for column, minus, kind, _ in kept if kind == PUT}
     hidden = Hidden(kept)

@@ -5,14 +5,15 @@ A point read asks the memtables, then the scan cache, then those SSTables whose 
 not newer than what was found need not be asked at all. A scan merges all sources in bulk.
 """
 
-from collections.abc import Sequence
-
-from tablet.cells import CELL, CELL_BYTES, PUT, Entries, Row, decode_fragment, family_of
+from tablet.cells import CELL, CELL_BYTES, EARLIEST_TIMESTAMP, PUT, Entries, Row, decode_fragment, family_of
 from tablet.filters import EVERYTHING, LATEST, ReadFilter, visible
 from tablet.merge import EMPTY, Chunk, merge_chunks, merge_entries
 from tablet.sources import MemtableSource, MergeCursor, Source, TableSource, unite_chunks
-from tablet.sstable_reader import Lookup, SSTable
-from tablet.state import TabletState, View
+from tablet.sstable_reader import Lookup
+from tablet.state import Tables, TabletState, View
+
+NEVER = EARLIEST_TIMESTAMP - 1
+"""Before any timestamp there can be."""
 
 
 class Reader:
@@ -40,40 +41,27 @@ class Reader:
         return visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
 
     async def newest_value(self, row: bytes, column: bytes) -> bytes | None:
-        """The newest value of one column: the short way of the most common read.
-
-        Short for a row that no memtable has, in a family that keeps its cells: what SSTables say is then the answer.
-        """
+        """The newest value of one column: the most common read, and what `row` says with the filter for it."""
         view = self._state.view
-        family = view.schema.families.get(column.partition(b":")[0])
+        family = view.schema.families.get(family_of(column))
         if family is None:
             return None
-        short = family.rule is None
-        for memtable in view.memtables:
-            if row in memtable:
-                short = False
         view.pins += 1
         try:
-            if short:
-                tables = view.tables.get(family.group, ())
-                entries = await self._tables(view, family.group, tables, row, column, None, latest=True)
-            else:
-                entries = await self._group(view, family.group, row, column, latest=True)
+            entries = await self._group(view, family.group, row, column, latest=True)
         finally:
             view.pins -= 1
-        if not entries:
-            return None
-        if family.rule is None:
-            for found, _, kind, value in entries:
-                if found == column and kind == PUT:
-                    return value
-            return None
-        wanted = ReadFilter(columns=frozenset((column,)), versions=1)
-        seen = visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
-        return seen[0][3] if seen else None
+        if family.rule is not None and entries:
+            wanted = ReadFilter(columns=frozenset((column,)), versions=1)
+            entries = visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
+        for found, _, kind, value in entries:
+            if found == column and kind == PUT:
+                return value
+        return None
 
     async def _group(self, view: View, group: str, row: bytes, column: bytes | None, *, latest: bool) -> Entries:
-        """The merged entries of one locality group; with `column`, other columns may be missing."""
+        """The merged entries of one locality group; with `column`, other columns may be missing; if only the `latest`
+        version of it matters, older ones may be missing too."""
         fragments: list[Entries] = []
         for memtable in view.memtables:
             entries = memtable.entries(row)
@@ -82,60 +70,49 @@ class Reader:
                     families = view.families[group]
                     entries = tuple(entry for entry in entries if not entry[0] or family_of(entry[0]) in families)
                 fragments.append(entries)
-                latest = latest and all(entry[2] == PUT for entry in entries)
-        tables = view.tables.get(group)
-        if tables:
-            newest = _newest_timestamp(fragments, column) if latest and column is not None and fragments else None
-            entries = await self._tables(view, group, tables, row, column, newest, latest=latest)
-            if entries:
-                fragments.append(entries)
+                latest = latest and not _has_marker(entries)
+        newest = NEVER
+        if fragments and latest and column is not None:
+            newest = max(_newest_timestamp(entries, column) for entries in fragments)
+        cache, key = self._state.scan_cache, (group, column, latest)
+        stored = cache.get(row, key)
+        if stored is None:
+            stored = await _search(view.tables.get(group, ()), row, column, newest, latest=latest)
+            # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
+            if newest == NEVER and view.generation == self._state.view.generation:
+                cache.put(row, key, stored)
         if not fragments:
-            return ()
-        return fragments[0] if len(fragments) == 1 else merge_entries(fragments)
+            return stored
+        fragments.append(stored)
+        return merge_entries(fragments)
 
-    async def _tables(
-        self,
-        view: View,
-        group: str,
-        tables: Sequence[SSTable],
-        row: bytes,
-        column: bytes | None,
-        newest: int | None,
-        *,
-        latest: bool,
-    ) -> Entries:
-        """What the SSTables say. `newest`: the newest version that is known already, if that is all that is wanted."""
-        cache = self._state.scan_cache
-        key = (group, column, latest)
-        cached = cache.get(row, key) if cache.limit_bytes else None
-        if cached is not None:
-            return cached
-        found: list[Entries] = []
-        known = newest
-        timestamps_tell = latest and column is not None
-        lookup = Lookup(row, column)
-        for table in tables:
-            if known is not None and table.newest_timestamp <= known:
-                continue
-            place = table.locate(lookup)
-            if place < 0:
-                continue
-            fragment = await table.fragment(place, row, column)
-            if fragment is None:
-                continue
-            entries = decode_fragment(fragment)
-            found.append(entries)
-            if timestamps_tell and column is not None and table is not tables[-1]:
-                # Once a deletion is seen, older versions say no more about how new the newest one is.
-                timestamps_tell = all(entry[2] == PUT for entry in entries)
-                here = _newest_timestamp((entries,), column) if timestamps_tell else None
-                if here is not None and (known is None or here > known):
-                    known = here
-        entries = found[0] if len(found) == 1 else merge_entries(found) if found else ()
-        # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
-        if cache.limit_bytes and newest is None and view.generation == self._state.view.generation:
-            cache.put(row, key, entries)
-        return entries
+
+async def _search(tables: Tables, row: bytes, column: bytes | None, newest: int, *, latest: bool) -> Entries:
+    """What SSTables say of a row together, asking no more of them than must be asked.
+
+    They are asked from the newest to the oldest, but who writes may choose the timestamps, so the newest SSTable does
+    not always hold the newest version. If only the `latest` version of the column matters, and one as new as `newest`
+    is known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.newest_concern`). What
+    is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
+    """
+    lookup = Lookup(row, column)
+    found: list[Entries] = []
+    for table in tables:
+        if table.newest_concern <= newest:
+            continue
+        place = table.locate(lookup)
+        if place < 0:
+            continue
+        fragment = await table.fragment(place, row, column)
+        if fragment is None:
+            continue
+        entries = decode_fragment(fragment)
+        found.append(entries)
+        if latest and column is not None and table is not tables[-1]:
+            latest = not _has_marker(entries)
+            if latest:
+                newest = max(newest, _newest_timestamp(entries, column))
+    return merge_entries(found)
 
 
 class Scan:
@@ -225,12 +202,16 @@ def _groups(view: View, wanted: ReadFilter) -> list[str]:
     return [group for group in groups if view.families[group] & families]
 
 
-def _newest_timestamp(fragments: Sequence[Entries], column: bytes) -> int | None:
-    newest = None
-    for entries in fragments:
-        for found, minus, kind, _ in entries:
-            if found == column and kind == PUT:
-                if newest is None or -minus > newest:
-                    newest = -minus
-                break
-    return newest
+def _has_marker(entries: Entries) -> bool:
+    for _, _, kind, _ in entries:  # noqa: SIM110 - `any` and its generator would take four times as long
+        if kind != PUT:
+            return True
+    return False
+
+
+def _newest_timestamp(entries: Entries, column: bytes) -> int:
+    """That of the column's newest cell; NEVER if there is none."""
+    for found, minus, kind, _ in entries:
+        if found == column and kind == PUT:
+            return -minus
+    return NEVER

@@ -19,6 +19,7 @@ from itertools import pairwise
 from runtime.errors import Corrupted, TabletopError
 from tablet.bloom import Filter, HashedKey, column_key, decode_filter
 from tablet.caches import BlockCache
+from tablet.cells import LATEST_TIMESTAMP
 from tablet.merge import EMPTY, Chunk
 from tablet.sstable_format import (
     FOOTER_BYTES,
@@ -61,13 +62,17 @@ class Lookup:
 
 
 class SSTable:
-    """One open SSTable. Immutable, so that readers need no locks."""
+    """One open SSTable. Immutable, so that readers need no locks.
+
+    `newest_concern`: it has nothing to say about versions newer than this. That is the timestamp of its newest cell,
+    unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these claim.
+    """
 
     def __init__(self, name: str, number: int, file: StoredFile, file_bytes: int, cache: BlockCache) -> None:
         self.name = name
         self.number = number
         self.file_bytes = file_bytes
-        self.newest_timestamp = 0
+        self.newest_concern = LATEST_TIMESTAMP
         self.bloom_checks = 0
         self.bloom_rejections = 0
         self.bloom_mistakes = 0
@@ -75,6 +80,7 @@ class SSTable:
         self._cache = cache
         self._properties: TableProperties | None = None
         self._block_ends: Sequence[int] = ()
+        self._first_row = b""
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
         self._filters: list[Filter] = []
@@ -116,7 +122,7 @@ class SSTable:
         """The place of the first block that may hold anything that is looked for, or -1. No I/O."""
         row = wanted.row
         place = bisect_left(self._last_rows, row)
-        if place == len(self._last_rows):
+        if place == len(self._last_rows) or row < self._first_row:
             return -1
         if not self._filters:
             return place
@@ -249,8 +255,10 @@ class SSTable:
             self._properties = TableProperties.from_json(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupted(f"{self.name}: its properties cannot be read ({error})") from error
+        self._first_row = self._properties.first_row
         self._column_keys = self._properties.bloom_keys == "row+column"
-        self.newest_timestamp = self._properties.newest_timestamp
+        if not self._properties.markers:
+            self.newest_concern = self._properties.newest_timestamp
 
     def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
         """Take the index apart; returns where each filter ends."""

@@ -1,0 +1,70 @@
+"""Point reads: what `get` finds while asking as little as possible is what `read` finds by asking every source."""
+
+import tempfile
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+import tablet.engine
+from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
+from tablet.embedded import EmbeddedTablet
+from tablet.options import Options
+from tablet.schema import BloomKeys, GarbageRule, LocalityGroup, MaxVersions
+
+COLUMNS = [b"f:a", b"f:b", b"g:a", b"two:a"]
+ROW = b"row"
+columns = st.sampled_from(COLUMNS)
+times = st.integers(-3, 9)
+operations: st.SearchStrategy[Operation] = st.one_of(
+    st.builds(SetCell, columns, st.binary(max_size=2), times),
+    st.builds(SetCell, columns, st.binary(max_size=2), times),
+    st.builds(DeleteCells, columns, st.none() | times, st.none() | times),
+    st.builds(DeleteFamily, st.sampled_from([b"f", b"g"])),
+    st.just(DeleteRow()),
+)
+steps = st.lists(st.tuples(operations, st.sampled_from(["nothing", "flush", "flush", "settle"])), max_size=12)
+
+
+def open_table(folder: str, bloom: BloomKeys, scan_cache_bytes: int, rule: GarbageRule | None) -> EmbeddedTablet:
+    table = tablet.engine.open(folder, Options(scan_cache_bytes=scan_cache_bytes))
+    table.set_locality_group(LocalityGroup("default", bloom_keys=bloom))
+    table.set_locality_group(LocalityGroup("other", bloom_keys=bloom, in_memory=True))
+    table.create_family("f")
+    table.create_family("g", group="other")
+    table.create_family("two", rule)
+    return table
+
+
+@given(steps, st.sampled_from(["none", "row", "row+column"]), st.sampled_from([0, 100_000]), st.booleans())
+@settings(deadline=None, max_examples=200)
+def test_the_newest_value_is_that_of_the_newest_version_among_all_sources(taken, bloom, scan_cache_bytes, limited):
+    with tempfile.TemporaryDirectory() as folder:
+        table = open_table(folder, bloom, scan_cache_bytes, MaxVersions(1) if limited else None)
+        with table:
+            for operation, then in taken:
+                table.write(ROW, operation)
+                if then == "flush":
+                    table.flush()
+                elif then == "settle":
+                    table.settle()
+                everything = table.read(ROW)
+                for column in COLUMNS:
+                    expected = everything.value(column) if everything is not None else None
+                    assert table.get(ROW, column) == expected
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_deletion_hides_newer_timestamps_of_older_sstables_even_if_an_older_version_was_written_since(
+    tmp_path, flushed
+):
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        table.put("row", "f:a", "of the future", timestamp=10)
+        table.flush()
+        table.delete("row")
+        table.flush()
+        table.put("row", "f:a", "of the past", timestamp=5)
+        if flushed:
+            table.flush()
+        assert table.get("row", "f:a") == b"of the past"
