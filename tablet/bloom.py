@@ -59,23 +59,24 @@ class HashedKey:
 class Filter:
     """One pybloom_live filter with a quick way to ask it."""
 
-    __slots__ = ("_bits", "_offsets", "_quick", "_slice_bits", "bloom")
+    __slots__ = ("_bits", "_quick", "_slice_bits", "_slices", "bloom")
 
     def __init__(self, bloom: BloomFilter) -> None:
         self.bloom = bloom
         self._bits: bitarray = bloom.bitarray
+        self._slices: int = bloom.num_slices
         self._slice_bits: int = bloom.bits_per_slice
-        self._offsets = range(0, bloom.num_bits, bloom.bits_per_slice)
         self._quick = _is_quick(bloom)
 
     def may_contain(self, key: "HashedKey") -> bool:
         """False if the key was certainly not added."""
         if not self._quick:
             return _as_text(key.key) in self.bloom
-        bits, slice_bits = self._bits, self._slice_bits
-        for offset, number in zip(self._offsets, key.hashes, strict=False):
+        bits, slice_bits, offset = self._bits, self._slice_bits, 0
+        for number in key.hashes[: self._slices]:
             if not bits[offset + number % slice_bits]:
                 return False
+            offset += slice_bits
         return True
 
     def encode(self) -> bytes:
