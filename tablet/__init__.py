@@ -19,6 +19,7 @@ Read in this order:
     sources.py         anything that gives sorted rows, and the cursor that merges them
     filters.py         what a read wants to see     reading.py         point reads and scans (5.3)
     compaction.py      which files to merge: pure plans; and the merging, in slices (5.4)
+    quarantine.py      files that could not be read, which compactions leave alone
     manifest.py        which files make up the tablet: one truth at each moment
     state.py           an open tablet's files and memory, and all that changes them: mark and sweep (6)
     writing.py         row lock, log, memtable      housekeeping.py    flushes and compactions

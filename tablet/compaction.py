@@ -5,7 +5,8 @@ number, but writes everything again: *write amplification*. How to trade one for
 
 The idea. A plan is a pure function of the files' sizes, so that policies can be compared in a small simulator and
 tested without a disk. Whatever the policy, a plan takes *neighbours in age*, as `merge.py` needs; and if it takes the
-oldest file along, nothing is left that a deletion could hide, so deletions are dropped.
+oldest file along, nothing is left that a deletion could hide, so deletions are dropped. Files that could not be read
+(`quarantine.py`) are planned around: they part their neighbours into runs, each of which is merged by itself.
 
     size_tiered   merge `fan_in` neighbours of about one size: each row is rewritten log(fan_in)(n) times; the default
     leveling      keep every run `fan_in` times larger than the next newer one: fewer files to read, more rewriting
@@ -20,11 +21,12 @@ oldest file along, nothing is left that a deletion could hide, so deletions are 
 The paper's merging compaction also takes the memtable along. Ours does not: the memtable is flushed by itself.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Container, Sequence
+from dataclasses import dataclass, replace
 
-from runtime.errors import InvalidRequest
+from runtime.errors import InvalidRequest, TabletopError
 from tablet.merge import EMPTY, Chunk, collect_chunk, merge_chunks
+from tablet.quarantine import runs_between
 from tablet.schema import Schema
 from tablet.sources import MergeCursor, TableSource
 from tablet.sstable_reader import SSTable
@@ -106,6 +108,24 @@ def too_many(tables: Sequence[TableSize], settings: PolicySettings) -> Compactio
     return _plan(tables, start, start + width, f"more than {settings.max_tables} files")
 
 
+def plan_around(
+    tables: Sequence[TableSize], left_out: Container[int], policy: Policy, settings: PolicySettings
+) -> CompactionPlan | None:
+    """What the policy would merge in one of the runs between the files that are left out. Only a plan with the oldest
+    file of all drops deletions: what others hide may stand in a file that is left out, or behind it.
+
+    >>> sizes = [TableSize(f"{n}.sst", n, 1 << 20) for n in (9, 8, 7, 6, 5, 4)]
+    >>> plan = plan_around(sizes, {7}, everything, PolicySettings(fan_in=2))
+    >>> plan.numbers, plan.drops_deletions
+    ((9, 8), False)
+    """
+    for run in runs_between(tables, left_out):
+        plan = policy(run, settings)
+        if plan is not None:
+            return replace(plan, drops_deletions=plan.numbers[-1] == tables[-1].number)
+    return None
+
+
 def plan_major(tables: Sequence[TableSize]) -> CompactionPlan | None:
     """Merge all files into exactly one, without deletions or deleted data (BT 5.4)."""
     return _plan(tables, 0, len(tables), "major") if tables else None
@@ -121,6 +141,29 @@ def policy_named(name: str) -> Policy:
     return POLICIES[name]
 
 
+class UnreadableInput(Exception):
+    """A compaction came to nothing because of one of its inputs, and `error` says what is wrong with it."""
+
+    def __init__(self, table: SSTable, error: TabletopError) -> None:
+        super().__init__(error.message)
+        self.table = table
+        self.error = error
+
+
+class _Input:
+    """An SSTable as the source of a compaction, which says whose the trouble is."""
+
+    def __init__(self, table: SSTable, start: bytes, end: bytes) -> None:
+        self._table = table
+        self._source = TableSource(table, start=start, end=end, cached=False)
+
+    async def next(self) -> Chunk:
+        try:
+            return await self._source.next()
+        except TabletopError as error:
+            raise UnreadableInput(self._table, error) from error
+
+
 async def apply_compaction(
     tables: Sequence[SSTable],
     writer: SSTableWriter,
@@ -132,9 +175,9 @@ async def apply_compaction(
     breathe: Callable[[], Awaitable[None]],
 ) -> None:
     """Merge `tables` (newest first) into `writer`, a slice of some hundred kilobytes at a time. The blocks do not go
-    through the cache, which belongs to the readers."""
+    through the cache, which belongs to the readers. Raises UnreadableInput; NoSpace, DiskFailure for the output."""
     start, end = bounds
-    cursor = MergeCursor([TableSource(table, start=start, end=end, cached=False) for table in tables], merge_chunks)
+    cursor = MergeCursor([_Input(table, start, end) for table in tables], merge_chunks)
     while (chunk := await cursor.next()) is not EMPTY:
         await write_slice(chunk, writer, schema=schema, now=now, drop_markers=drop_markers)
         await breathe()

@@ -67,6 +67,7 @@ _COUNTER_MODULUS = 2**64
 _KNOWN_COLUMNS = 10_000
 _BATCH_BYTES = 1024 * 1024
 _RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 16.0
 _CLOSED = "closed; open it again"
 _MOVING = "about to move and takes no more writes; ask the master where it goes"
 
@@ -131,8 +132,8 @@ class Engine:
         name = self.state.manifest.tablet or "tablet"
         spawn = self.state.world.spawn
         self._keeping = [
-            spawn(self._keep(self.flush_one), f"{name}: minor compactions"),
-            spawn(self._keep(self.compact_one), f"{name}: merging compactions"),
+            spawn(self._keep(self.flush_one, _RETRY_SECONDS), f"{name}: minor compactions"),
+            spawn(self._keep(self.compact_one, _LONGEST_RETRY_SECONDS), f"{name}: merging compactions"),
         ]
 
     async def close(self) -> None:
@@ -406,22 +407,22 @@ class Engine:
         return True
 
     async def compact_one(self) -> bool:
-        """One merging compaction, if the policy wants one; whether there was. Raises NoSpace, DiskFailure,
-        Corrupted."""
+        """One merging compaction, if the policy wants one; whether there was. SSTables that cannot be read are left
+        out. Raises NoSpace, DiskFailure."""
         async with self._compacting:
-            due = self.housekeeping.next_compaction()
-            if due is None:
+            if not await self.housekeeping.compact_if_due():
                 return False
-            await self.housekeeping.compact(*due)
         self._note_progress()
         return True
 
-    async def _keep(self, one_job: Callable[[], Awaitable[bool]]) -> None:
-        """Do one kind of housekeeping for ever. Trouble is told to writers that wait, and tried again a little
-        later."""
+    async def _keep(self, one_job: Callable[[], Awaitable[bool]], longest: float) -> None:
+        """Do one kind of housekeeping for ever. Trouble is told to writers that wait, and tried again: a second later,
+        then twice as late each time, up to `longest` seconds."""
+        delay = _RETRY_SECONDS
         while True:
             try:
                 if await one_job():
+                    delay = _RETRY_SECONDS
                     continue
                 await self._wake.wait()
                 self._wake.clear()
@@ -430,7 +431,8 @@ class Engine:
             except TabletopError as error:
                 self._trouble = error
                 self._progress.set()
-                await self.state.world.clock.sleep(_RETRY_SECONDS)
+                await self.state.world.clock.sleep(delay)
+                delay = min(2 * delay, longest)
 
     def _note_progress(self) -> None:
         self._trouble = None

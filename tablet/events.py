@@ -113,6 +113,18 @@ class CompactionFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TableSetAside(Event):
+    """A compaction could not read an SSTable; others go on without it. `seconds`: for how long; 0: until the tablet is
+    opened again, since damage does not heal."""
+
+    sentence: ClassVar[str] = "compactions of tablet {tablet!r} leave {table} alone: {reason}"
+    tablet: str
+    table: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class WritesStalled(Event):
     """Writers wait for housekeeping, so that memory stays bounded."""
 

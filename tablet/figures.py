@@ -9,7 +9,7 @@ from tablet.state import TabletState
 
 @dataclass(frozen=True, slots=True)
 class TableFigures:
-    """One SSTable, for people."""
+    """One SSTable, for people. `trouble`: why compactions leave it alone, or nothing."""
 
     name: str
     group: str
@@ -20,6 +20,7 @@ class TableFigures:
     bloom_checks: int
     bloom_rejections: int
     bloom_mistakes: int
+    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def figures_of(state: TabletState, work: Work, user_bytes: int, old_log_bytes: i
             table.bloom_checks,
             table.bloom_rejections,
             table.bloom_mistakes,
+            state.quarantine.reason(table.number),
         )
         for group, found in state.view.tables.items()
         for table in found

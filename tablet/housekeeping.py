@@ -2,18 +2,24 @@
 
 Each job writes its new SSTable slice by slice with a breath in between, then has `state.py` switch to it, then sweeps.
 A job that fails (a full disk, an I/O error, damage in an input) leaves the tablet as it was, and what it wrote is swept
-at once: on a full disk that room is needed.
+at once: on a full disk that room is needed. What happens next depends on where the trouble lies. An *input* that cannot
+be read is set aside and told of once, and other compactions go on around it (`quarantine.py`): neither reads nor writes
+nor flushes are the worse for it, except for reads of what is damaged. An *output* that cannot be written is tried again
+by whoever drives this, later and later.
 """
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from math import isfinite
 
 from runtime.errors import TabletopError
 from tablet.compaction import (
     CompactionPlan,
     TableSize,
+    UnreadableInput,
     apply_compaction,
+    plan_around,
     plan_major,
     policy_named,
     write_slice,
@@ -25,6 +31,7 @@ from tablet.events import (
     FlushFailed,
     FlushFinished,
     FlushStarted,
+    TableSetAside,
 )
 from tablet.manifest import TableReference, table_name
 from tablet.memtable import Memtable
@@ -63,8 +70,9 @@ class Housekeeping:
         """What the policy would merge now: (group, plan)."""
         options = self._state.options
         policy = policy_named(options.policy)
+        left_out = self._state.quarantine.left_out(self._state.world.clock.now())
         for group, tables in self._state.view.tables.items():
-            plan = policy(table_sizes(tables), options.policy_settings)
+            plan = plan_around(table_sizes(tables), left_out, policy, options.policy_settings)
             if plan is not None:
                 return group, plan
         return None
@@ -96,8 +104,19 @@ class Housekeeping:
         state.world.events.emit(FlushFinished(tablet, names, written, number, clock.now() - started))
         await state.sweep()
 
-    async def compact(self, group: str, plan: CompactionPlan, kind: str = "merging") -> None:
-        """Merge what the plan says. Raises NoSpace, DiskFailure, Corrupted."""
+    async def compact_if_due(self) -> bool:
+        """One merging compaction, if the policy wants one; whether there was. One that found an SSTable which cannot
+        be read has got on too: it is set aside. Raises NoSpace, DiskFailure."""
+        due = self.next_compaction()
+        if due is None:
+            return False
+        group, plan = due
+        with suppress(UnreadableInput):
+            await self._compact(group, plan, "merging")
+        return True
+
+    async def _compact(self, group: str, plan: CompactionPlan, kind: str) -> None:
+        """Merge what the plan says. Raises UnreadableInput, NoSpace, DiskFailure."""
         state = self._state
         tables = [table for table in state.view.tables[group] if table.number in plan.numbers]
         tablet, clock = state.manifest.tablet, state.world.clock
@@ -107,13 +126,16 @@ class Housekeeping:
         try:
             made = await self._write_merged(group, tables, drop_markers=plan.drops_deletions)
             await state.install_compaction(group, plan.numbers, made)
-        except TabletopError as error:
+        except (TabletopError, UnreadableInput) as error:
             state.world.events.emit(CompactionFailed(tablet, str(error)))
+            if isinstance(error, UnreadableInput):
+                self._set_aside(error)
             state.growing.clear_compaction()
             await self._sweep_leavings()
             raise
         finally:
             state.growing.clear_compaction()
+        state.quarantine.release(plan.numbers)
         written = made.file_bytes if made is not None else 0
         self.work.compactions += 1
         self.work.compaction_read_bytes += plan.read_bytes
@@ -124,11 +146,26 @@ class Housekeeping:
         await state.sweep()
 
     async def compact_all(self) -> None:
-        """Major compaction: exactly one SSTable for each locality group, without deletions (BT 5.4)."""
+        """Major compaction: exactly one SSTable for each locality group, without deletions (BT 5.4). Leaves none out:
+        raises Corrupted if one is damaged, NoSpace, DiskFailure."""
         for group in list(self._state.view.tables):
             plan = plan_major(table_sizes(self._state.view.tables[group]))
-            if plan is not None:
-                await self.compact(group, plan, "major")
+            if plan is None:
+                continue
+            try:
+                await self._compact(group, plan, "major")
+            except UnreadableInput as found:
+                raise found.error from found
+
+    def _set_aside(self, found: UnreadableInput) -> None:
+        state, table = self._state, found.table
+        known = state.quarantine.reason(table.number)
+        seconds = state.quarantine.set_aside(table.number, found.error, state.world.clock.now())
+        if isfinite(seconds) or found.error.message != known:
+            told = TableSetAside(
+                state.manifest.tablet, table.name, found.error.message, seconds if isfinite(seconds) else 0.0
+            )
+            state.world.events.emit(told)
 
     async def _write_memtable(self, memtable: Memtable) -> dict[str, TableReference]:
         """One SSTable for each locality group that has something to say."""

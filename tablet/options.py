@@ -25,7 +25,7 @@ class Options:
     sync: SyncMode = "os"
     memtable_bytes: int = 64 * 1024 * 1024
     frozen_memtables: int = 1
-    block_cache_bytes: int = 64 * 1024 * 1024
+    block_cache_bytes: int = 128 * 1024 * 1024
     scan_cache_bytes: int = 16 * 1024 * 1024
     policy: str = "size_tiered"
     policy_settings: PolicySettings = PolicySettings()  # noqa: RUF009 - frozen
@@ -45,6 +45,11 @@ class Options:
             raise InvalidRequest(f"frozen_memtables is {self.frozen_memtables}; one must be allowed to wait")
         if self.policy_settings.fan_in < 2:
             raise InvalidRequest(f"fan_in is {self.policy_settings.fan_in}; a merge takes at least 2 files")
+        if self.policy_settings.fan_in > self.stall_tables:
+            raise InvalidRequest(
+                f"fan_in is {self.policy_settings.fan_in}, but writes wait at {self.stall_tables} files for a merge; "
+                f"choose a smaller fan_in or more stall_tables"
+            )
         if self.stall_tables <= self.policy_settings.max_tables:
             raise InvalidRequest(
                 f"stall_tables is {self.stall_tables}; it must be above max_tables, {self.policy_settings.max_tables}"

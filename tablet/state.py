@@ -35,6 +35,7 @@ from tablet.manifest import (
 )
 from tablet.memtable import Memtable
 from tablet.options import EngineWorld, Options
+from tablet.quarantine import Quarantine, runs_between
 from tablet.schema import Schema
 from tablet.sstable_reader import SSTable
 from tablet.sstable_writer import TEMPORARY
@@ -96,6 +97,7 @@ class TabletState:
         self.scan_cache = ScanCache(options.scan_cache_bytes)
         self.logs: dict[int, CommitLog] = {}
         self.growing = GrowingFiles()
+        self.quarantine = Quarantine()
         self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
         self._next_file_number = manifest.next_file_number
         self._last_manifest_number = manifest.number
@@ -119,6 +121,12 @@ class TabletState:
     def log(self) -> CommitLog:
         """The log that takes writes."""
         return self.logs[max(self.logs)]
+
+    def longest_run(self) -> int:
+        """The largest number of neighbouring SSTables that compactions could merge: what writers may wait for."""
+        left_out = self.quarantine.left_out(self.world.clock.now())
+        groups = self.view.tables.values()
+        return max((len(run) for tables in groups for run in runs_between(tables, left_out)), default=0)
 
     def new_file_number(self) -> int:
         """A number that no file of this tablet has had."""
@@ -263,6 +271,7 @@ class TabletState:
         for memtable in self.view.memtables:
             memtable.check_invariants()
         self.block_cache.check_invariants()
+        self.quarantine.check_invariants()
         self.scan_cache.check_invariants()
 
     async def _switch(self, **changes: Any) -> None:

@@ -150,7 +150,7 @@ class Writer:
         if state.memtable.charged_bytes >= self._limit_bytes:
             if len(state.frozen) >= state.options.frozen_memtables:
                 return f"the memtable is full and {len(state.frozen)} wait to be flushed"
-            crowd = max((len(tables) for tables in state.view.tables.values()), default=0)
+            crowd = state.longest_run()
             if crowd >= state.options.stall_tables:
                 return f"{crowd} SSTables wait to be compacted"
         return ""

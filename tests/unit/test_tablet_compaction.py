@@ -11,6 +11,7 @@ from tablet.compaction import (
     TableSize,
     everything,
     leveling,
+    plan_around,
     plan_major,
     policy_named,
     size_tiered,
@@ -93,6 +94,29 @@ def test_a_major_compaction_takes_all_even_one():
     plan = plan_major(files(5))
     assert plan is not None
     assert plan.drops_deletions
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(
+    sizes=st.lists(st.floats(0.01, 1000), max_size=30),
+    left_out=st.sets(st.integers(1, 30)),
+    fan_in=st.integers(2, 6),
+)
+def test_a_plan_around_unreadable_files_leaves_them_and_takes_neighbours(name, sizes, left_out, fan_in):
+    tables = files(*sizes)
+    plan = plan_around(tables, left_out, POLICIES[name], PolicySettings(fan_in=fan_in))
+    if plan is None:
+        return
+    numbers = [table.number for table in tables]
+    place = numbers.index(plan.numbers[0])
+    assert list(plan.numbers) == numbers[place : place + len(plan.numbers)]
+    assert not left_out & set(plan.numbers)
+    assert plan.drops_deletions == (plan.numbers[-1] == numbers[-1])
+
+
+def test_without_unreadable_files_a_plan_is_the_policys():
+    tables = files(10, 10, 10, 10, 80)
+    assert plan_around(tables, (), size_tiered, PolicySettings()) == size_tiered(tables, PolicySettings())
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():

@@ -422,6 +422,7 @@ async def test_options_that_make_no_sense_are_refused(tmp_path):
         Options(policy="lifo"),
         Options(stall_tables=3),
         Options(policy_settings=PolicySettings(fan_in=1)),
+        Options(policy="everything", policy_settings=PolicySettings(fan_in=25)),
         Options(frozen_memtables=0),
     ):
         with pytest.raises(InvalidRequest):
