@@ -125,9 +125,9 @@ def _panel(found: Found, contestants: Sequence[str], column: Column, left: int, 
     for step in range(5):
         y = bottom - step * _PANEL_HEIGHT / 4
         yield f'<line x1="{left}" y1="{y:.1f}" x2="{left + _PANEL_WIDTH}" y2="{y:.1f}" stroke="#ddd"/>'
-        yield f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{most * step / 4:,g}</text>'
+        yield f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick(most * step / 4)}</text>'
     for rows in sizes:
-        yield f'<text x="{across(rows):.1f}" y="{bottom + 14}" text-anchor="middle">{_short(rows)}</text>'
+        yield f'<text x="{across(rows):.1f}" y="{bottom + 18}" text-anchor="middle">{_short(rows)}</text>'
     for number, contestant in enumerate(contestants):
         points = [(across(rows), bottom - _PANEL_HEIGHT * figure / most) for rows, figure in curves[contestant]]
         colour = COLOURS[number % len(COLOURS)]
@@ -146,6 +146,10 @@ def round_up(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(power * factor for factor in (1, 2, 4, 8, 10, 20) if power * factor >= value)
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def _short(rows: int) -> str:
