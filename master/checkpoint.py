@@ -12,6 +12,7 @@ says what it holds:
 
 The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
 without its E frame, or with a frame whose checksum does not fit, is no checkpoint: recovery passes it over.
+`docs/formats/checkpoint.md` shows a small one byte by byte.
 
 Writing goes in slices of a quarter of a megabyte with a breath in between, while the master serves. The name becomes
 valid by a rename, after everything in it is on stable storage.

@@ -6,7 +6,8 @@ Every record is a frozen dataclass. On disk it is one byte for its kind, then it
     str     2 bytes of length, then UTF-8
     tuple   2 bytes of count, then that many str
 
-The framing, checksums and numbers around a record are `runtime/record_log.py`'s.
+The framing, checksums and numbers around a record are `runtime/record_log.py`'s. `docs/formats/operation-log.md` shows
+a whole file.
 
 >>> encode(VersionConfirmed(handle=42, version=2)).hex()
 '092a000000000000000200000000000000'

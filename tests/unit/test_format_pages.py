@@ -3,13 +3,26 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from master.log_files import checkpoint_path, log_path
+from master.operation_log import OperationLog
+from master.records import (
+    KINDS,
+    ChunkAllocated,
+    DirectoriesMade,
+    FileCreated,
+    HandlesReserved,
+    ServerJoined,
+    VersionAttempted,
+)
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
+from runtime.simulated.world import Simulation
 from tablet.cells import DeleteRow, encode_fragment, encode_put, fragment_of
 from tablet.commit_log import CommitLog, LogHeader
 from tablet.manifest import Manifest, manifest_name, write_manifest
@@ -25,16 +38,54 @@ def dumped_bytes(page: str, number: int = 0) -> bytes:
     """The bytes of the page's hex dump with this number, from 0."""
     dumps = re.findall(r"```hex\n(.*?)```", (PAGES / page).read_text(encoding="utf-8"), re.DOTALL)
     lines = [line.split(maxsplit=1) for line in dumps[number].splitlines()]
-    data = b""
-    for offset, values in lines:
+    data = line_before = b""
+    for offset, *values in lines:
+        if offset == "*":  # As in hexdump(1): more lines like the one before, up to the next offset.
+            continue
+        data += line_before * ((int(offset, 16) - len(data)) // max(1, len(line_before)))
         assert int(offset, 16) == len(data)
-        data += bytes.fromhex(values.split("|")[0])
+        line_before = bytes.fromhex(values[0].split("|")[0])
+        data += line_before
     return data
 
 
 def test_the_record_log_page_shows_the_frames_that_are_written():
     first = encode_frame(b"hello", 1, 0)
     assert dumped_bytes("record-log.md") == first + encode_frame(b"world!", 2, len(first))
+
+
+def master_files() -> dict[str, bytes]:
+    """What a master of a small cluster writes before and after its first checkpoint."""
+    changes = (
+        ServerJoined("cs1"),
+        DirectoriesMade(("/home",), created_microseconds=7),
+        FileCreated("/home/a", goal=3, created_microseconds=8),
+        HandlesReserved(1001),
+        ChunkAllocated("/home/a", index=0, handle=1, version=1),
+        VersionAttempted(handle=1, version=2),
+    )
+    with Simulation(quiet=True) as simulation:
+        world = simulation.add_node("master")
+
+        async def story() -> None:
+            log = OperationLog(world, cluster="desk", checkpoint_log_bytes=1 << 30)
+            await log.recover()
+            for change in changes:
+                await log.commit(change)
+            await log.checkpoint()
+            await log.close()
+
+        simulation.run(story())
+        disk = world.simulated_disk
+        return {path: bytes(disk.content(path).cached) for path in disk.paths()}
+
+
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [("operation-log.md", log_path(1)), ("checkpoint.md", checkpoint_path(8))],
+)
+def test_each_page_of_the_master_shows_the_file_that_is_written(page: str, path: str):
+    assert dumped_bytes(page) == master_files()[path]
 
 
 async def small_log(storage: DiskStorage) -> None:
@@ -69,3 +120,13 @@ def test_each_page_of_a_tablet_shows_the_file_that_is_written(
 ):
     asyncio.run(write(DiskStorage(RealDisk(tmp_path))))
     assert dumped_bytes(page) == (tmp_path / name).read_bytes()
+
+
+def test_the_page_of_the_operation_log_lists_every_kind_of_record_with_its_fields():
+    rows = re.findall(r"\| (\d+) \| (\w+) \| ([^|]*) \|", (PAGES / "operation-log.md").read_text(encoding="utf-8"))
+    said = {int(number): (name, listed.strip().split(", ")) for number, name, listed in rows}
+    real = {
+        number: (kind.__name__, [field.name.removesuffix("_microseconds") for field in fields(kind)])
+        for number, kind in KINDS.items()
+    }
+    assert said == real
