@@ -179,6 +179,32 @@ def test_every_module_is_used_by_another_or_is_a_program():
     assert unused == []
 
 
+def events(paths: list[Path]) -> dict[str, list[str]]:
+    """The places where each class of events is defined: a class with `Event`, or another such class, as a base."""
+    classes = [
+        (node.name, {ast.unparse(base).rpartition(".")[2] for base in node.bases}, f"{name_of(path)}:{node.lineno}")
+        for path in paths
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ClassDef)
+    ]
+    kinds, before = {"Event"}, 0
+    while len(kinds) > before:
+        before = len(kinds)
+        kinds |= {name for name, bases, _ in classes if bases & kinds}
+    found: dict[str, list[str]] = {}
+    for name, bases, place in classes:
+        if bases & kinds:
+            found.setdefault(name, []).append(place)
+    return found
+
+
+def test_no_two_events_have_one_name():
+    """`runtime.events` keeps one table of names, by which the events of all rooms are read back."""
+    found = events(everything())
+    assert len(found) > 50
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 def test_no_bare_sleep_in_tests():
     """A test waits for a condition, or lives in virtual time: a fixed sleep is slow, and one day too short."""
     wrong = []
