@@ -5,18 +5,21 @@ costs a flush and one small file. A clone in *other* storage needs the bytes too
 referred to, then writes a manifest of its own: until that is there, the target is no tablet.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
-from runtime.errors import AlreadyExists
+from runtime.errors import AlreadyExists, TabletopError
 from tablet.engine import Engine
 from tablet.manifest import load_snapshot, manifest_name, write_manifest
+from tablet.sstable_writer import TEMPORARY
 from tablet.storage import Storage
 
 _COPY_BYTES = 1024 * 1024
 
 
 async def copy_tablet(engine: Engine, target: Storage, snapshot: str | None = None) -> None:
-    """Copy what is flushed, or what a snapshot holds, to `target`, which must be empty.
+    """Copy what is flushed, or what a snapshot holds, to `target`, which must be empty, and is again if this fails.
 
     Raises AlreadyExists, NotFound for the snapshot, NoSpace, DiskFailure.
     """
@@ -28,13 +31,25 @@ async def copy_tablet(engine: Engine, target: Storage, snapshot: str | None = No
         present = await target.list()
         if present:
             raise AlreadyExists(f"the target of the clone is not empty: it holds {present[0]!r}")
-        for reference in manifest.references():
-            await _copy(state.storage, target, reference.name)
-            await state.world.breathe()
+        names = [reference.name for reference in manifest.references()]
         fresh = replace(manifest, number=1, log_number=manifest.next_file_number)
-        await write_manifest(target, fresh, manifest_name(1))
+        try:
+            for name in names:
+                await _copy(state.storage, target, name)
+                await state.world.breathe()
+            await write_manifest(target, fresh, manifest_name(1))
+        except BaseException:
+            await _remove(target, (manifest_name(1), manifest_name(1) + TEMPORARY, *names))
+            raise
     finally:
         view.pins -= 1
+
+
+async def _remove(target: Storage, names: Iterable[str]) -> None:
+    """Remove whichever of these there are, as far as that is possible."""
+    for name in names:
+        with suppress(TabletopError):
+            await target.remove(name)
 
 
 async def _copy(source: Storage, target: Storage, name: str) -> None:
