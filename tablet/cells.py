@@ -166,12 +166,10 @@ def decode_fragment(fragment: bytes) -> Entries:
             position += CELL_BYTES
             if shared > len(column) or kind > DELETE_ROW:
                 raise Corrupted(f"a row fragment has a cell of kind {kind} that shares {shared} bytes of {column!r}")
-            if position + suffix + length == end and not entries and not shared:
-                return ((fragment[position : position + suffix], -timestamp, kind, fragment[position + suffix :]),)
-            column = column[:shared] + fragment[position : position + suffix]
-            position += suffix
-            entries.append((column, -timestamp, kind, fragment[position : position + length]))
-            position += length
+            column_end = position + suffix
+            column = column[:shared] + fragment[position:column_end] if shared else fragment[position:column_end]
+            position = column_end + length
+            entries.append((column, -timestamp, kind, fragment[column_end:position]))
     except struct.error as error:
         raise Corrupted(f"a row fragment of {end} bytes ends within the cell header at byte {position}") from error
     if position != end:

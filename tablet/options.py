@@ -25,7 +25,7 @@ class Options:
     sync: SyncMode = "os"
     memtable_bytes: int = 64 * 1024 * 1024
     frozen_memtables: int = 1
-    block_cache_bytes: int = 128 * 1024 * 1024
+    block_cache_bytes: int = 64 * 1024 * 1024
     scan_cache_bytes: int = 16 * 1024 * 1024
     policy: str = "size_tiered"
     policy_settings: PolicySettings = PolicySettings()  # noqa: RUF009 - frozen

@@ -87,6 +87,7 @@ class SSTable:
         self._filter_blocks: Sequence[int] = ()
         self._filter_of_block: list[Filter] = []
         self._column_keys = False
+        self._marker_keys = False
         self._parts: list[tuple[str, int, int]] = []
 
     @classmethod
@@ -132,7 +133,7 @@ class SSTable:
             return place
         if self._next_columns[place] and self._last_rows[place] == row:
             return place  # A giant row has pieces in several partitions: one filter's word is not enough.
-        if self._column_keys and self.properties.broad_markers and found.may_contain(wanted.marker_key()):
+        if self._marker_keys and found.may_contain(wanted.marker_key()):
             return place
         self.bloom_rejections += 1
         return -1
@@ -140,7 +141,9 @@ class SSTable:
     async def fragment(self, place: int, row: bytes, column: bytes | None = None) -> bytes | None:
         """The row's fragment, or None; `place` is from `locate`. With `column`, pieces of a giant row that cannot hold
         it are left out."""
-        block = self._cache.get((self.number, place)) or await self._load_block(place)
+        block = self._cache.get((self.number, place))
+        if block is None:
+            block = await self._load_block(place)
         found = block.fragment(row)
         if found is None:
             self.bloom_mistakes += 1
@@ -170,7 +173,7 @@ class SSTable:
     async def block(self, place: int, *, cached: bool = True) -> Block:
         """One data block, checked; from the cache if it is there, and into it if `cached`."""
         found = self._cache.get((self.number, place)) if cached else None
-        return found or await self._load_block(place, keep=cached)
+        return found if found is not None else await self._load_block(place, keep=cached)
 
     def index_entry(self, place: int) -> tuple[bytes, bytes]:
         """What the index says of a block: its last row; and if that goes on in the next block, the column there."""
@@ -257,6 +260,7 @@ class SSTable:
             raise Corrupted(f"{self.name}: its properties cannot be read ({error})") from error
         self._first_row = self._properties.first_row
         self._column_keys = self._properties.bloom_keys == "row+column"
+        self._marker_keys = self._column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
             self.newest_concern = self._properties.newest_timestamp
 
