@@ -196,7 +196,8 @@ async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | Non
         )
     if listing.others:
         raise IncompatibleFormat(
-            f"the folder is not a tablet: it holds {listing.others[0]!r} and no manifest; choose an empty folder"
+            f"the folder is not a tablet: it holds {listing.others[0]!r} and no manifest; choose a tablet's folder, "
+            f"or an empty one for a new tablet"
         )
     return None
 

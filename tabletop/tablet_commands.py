@@ -247,6 +247,8 @@ def _print_group(group: inspection.GroupReport) -> None:
     if not group.tables:
         return
     table = plain_table("FILE", "TIER", "SIZE", "BLOCKS", "ROWS", "DELETIONS", "RECORDS", "FIRST ROW", "LAST ROW")
+    for column in table.columns[-2:]:  # In a narrow terminal keys are broken, and figures stay whole.
+        column.no_wrap, column.overflow = False, "fold"
     for found in group.tables:
         said = found.properties
         table.add_row(
