@@ -1,6 +1,7 @@
 """The two caches of a tablet server (BT 6), and their hit figures.
 
-The *block cache* keeps decompressed SSTable blocks: for reads near those just made. The *scan cache* stands above the
+The *block cache* keeps decompressed SSTable blocks, or the heads of blocks that can be read in parts: for reads near
+those just made. The *scan cache* stands above the
 SSTables and keeps what all of them together say about a row, or about one column of it: for reads of the same data
 again and again. Both forget what was used longest ago, and both are bounded in bytes.
 
@@ -40,10 +41,14 @@ class CacheFigures:
 
 
 class BlockCache:
-    """Decompressed blocks, least recently used first out. A limit of 0 switches it off."""
+    """Decompressed blocks, least recently used first out. A limit of 0 switches it off.
 
-    def __init__(self, limit_bytes: int) -> None:
+    `whole_blocks`: point reads put no heads here, but blocks.
+    """
+
+    def __init__(self, limit_bytes: int, *, whole_blocks: bool = False) -> None:
         self.limit_bytes = limit_bytes
+        self.whole_blocks = whole_blocks
         self._blocks: OrderedDict[BlockKey, Block] = OrderedDict()
         self._bytes = 0
         self._hits = 0
@@ -60,15 +65,17 @@ class BlockCache:
         return block
 
     def put(self, key: BlockKey, block: Block) -> None:
-        """Keep a block, and drop others for it."""
-        charge = block.charged_bytes
-        if charge > self.limit_bytes or key in self._blocks:
+        """Keep a block, in place of its head if that is here, and drop others for it."""
+        blocks, charge = self._blocks, block.charged_bytes
+        if charge > self.limit_bytes:
             return
-        self._blocks[key] = block
+        before = blocks.pop(key, None)
+        if before is not None:
+            self._bytes -= before.charged_bytes
+        blocks[key] = block
         self._bytes += charge
         while self._bytes > self.limit_bytes:
-            _, old = self._blocks.popitem(last=False)
-            self._bytes -= old.charged_bytes
+            self._bytes -= blocks.popitem(last=False)[1].charged_bytes
 
     def forget_file(self, file_number: int, blocks: int) -> None:
         """Drop the blocks of a file that is no more."""
@@ -92,7 +99,7 @@ class PinnedBlocks(BlockCache):
     """The blocks of in-memory locality groups: loaded when first needed, kept for good (BT 6)."""
 
     def __init__(self) -> None:
-        super().__init__(limit_bytes=2**63)
+        super().__init__(limit_bytes=2**63, whole_blocks=True)
 
 
 ScanKey = tuple[str, bytes | None, bool]

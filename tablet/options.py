@@ -17,8 +17,9 @@ class Options:
 
     Memory is bounded by `memtable_bytes` times one plus `frozen_memtables`, the two caches, and a few bytes per row for
     index and filters. `sync`: "fsync" (a power cut takes nothing that was answered) or "os" (a killed process loses
-    nothing, a power cut may take the last writes). `flush_on_close_bytes`: a memtable larger than this is flushed at
-    a clean close, for a quick reopening. `sweeps`: whether the engine removes files that it no longer needs; where
+    nothing, a power cut may take the last writes). `flush_on_close_bytes`: a memtable larger than this is flushed at a
+    clean close, for a quick reopening. `whole_blocks`: a point read always reads whole blocks; for a storage on which a
+    small read costs as much as a large one. `sweeps`: whether the engine removes files that it no longer needs; where
     tablets share SSTables, their master does that (BT 6).
     """
 
@@ -26,6 +27,7 @@ class Options:
     memtable_bytes: int = 64 * 1024 * 1024
     frozen_memtables: int = 1
     block_cache_bytes: int = 64 * 1024 * 1024
+    whole_blocks: bool = False
     scan_cache_bytes: int = 16 * 1024 * 1024
     policy: str = "size_tiered"
     policy_settings: PolicySettings = PolicySettings()  # noqa: RUF009 - frozen

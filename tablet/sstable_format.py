@@ -9,15 +9,22 @@ Every block, of whatever kind, is stored as
 A *data block*, once decompressed, keeps keys and fragments apart, so that a reader finds a row by binary search in the
 keys alone, and a merge moves fragments without parsing them:
 
-    u32 rows | u32 prefix length | u32 keys length | u8 flags | prefix |
-    u32 key end … (rows) | u32 fragment end … (rows) | keys without the prefix | fragments
+    u32 rows | u32 prefix length | u32 keys length | u8 flags | prefix | u32 key end … (rows) |
+    u32 fragment end … (rows) | u32 fragment CRC32C … (rows, with flag 2) | keys without the prefix | fragments
 
 The prefix is what all its row keys begin with. Flag 1: every fragment is exactly one cell. A row whose fragment is
 larger than a block continues in the next blocks, a whole number of cells in each.
 
-The *index* says for each data block where it ends, its last row, and, if that row continues in the next block, the
-first column there. The *filters* partition the blocks: filter i covers the blocks up to its index entry. The
-*properties* are JSON. The *footer* has a fixed size and ends with the magic, so that the file is read from its end.
+A block that compression does not make smaller is stored as it is; then flag 2 makes it *readable in parts*, as GFS
+reads a part of a chunk with the checksums of that part (GFS 5.2). Its *head*, all that is before the fragments, has a
+checksum in the index, and each fragment one in the head: a point read that finds the head in the cache reads one
+fragment, and is as sure of every byte it uses as if it had read the block. `docs/decisions/` tells what that is good
+for. Only blocks whose head is a small part of them are written so.
+
+The *index* says for each data block where it ends, its last row, if that row continues in the next block the first
+column there, and if it is readable in parts the length and the CRC32C of its head. The *filters* partition the blocks:
+filter i covers the blocks up to its index entry. The *properties* are JSON. The *footer* has a fixed size and ends with
+the magic, so that the file is read from its end.
 
 All numbers are little-endian. `docs/formats/sstable.md` walks through a small file byte by byte.
 """
@@ -39,7 +46,7 @@ from tablet.merge import Chunk
 from tablet.schema import Compression
 
 MAGIC = b"TTsstab1"
-VERSION = 1
+VERSION = 2
 
 FOOTER = struct.Struct("<QIQIII8s")
 """index offset and length, properties offset and length, version, CRC32C of what is before it, magic."""
@@ -50,6 +57,7 @@ TRAILER_BYTES = TRAILER.size
 
 BLOCK_HEADER = struct.Struct("<IIIB")
 SINGLE_PUTS = 1
+IN_PARTS = 2
 
 INDEX_HEADER = struct.Struct("<II")
 """data blocks, filters."""
@@ -57,6 +65,9 @@ INDEX_HEADER = struct.Struct("<II")
 COMPRESSION_CODES: dict[Compression, int] = {"none": 0, "snappy": 1, "lz4": 2, "zstd": 3}
 WORTH_COMPRESSING = 7 / 8
 """A block that does not shrink to this share is stored as it is, and costs its readers nothing."""
+
+WORTH_READING_IN_PARTS = 1 / 8
+"""A block whose head is a larger share of it than this is always read whole."""
 
 _LOOKUP_EFFORT = 16
 """What a lookup saves by finding the keys taken apart is about what taking so many keys apart costs."""
@@ -103,7 +114,9 @@ def decode_footer(data: bytes, name: str, file_bytes: int) -> Footer:
     if crc32c.crc32c(data[-FOOTER_BYTES : -4 - len(MAGIC)]) != checksum:
         raise Corrupted(f"{name}: the footer does not match its CRC32C; restore the file from a copy")
     if version != VERSION:
-        raise IncompatibleFormat(f"{name} has format version {version}, this program reads {VERSION}; use a newer one")
+        raise IncompatibleFormat(
+            f"{name} has format version {version}, this program reads {VERSION}; use one that reads it"
+        )
     footer = Footer(*fields)
     end = file_bytes - FOOTER_BYTES
     if footer.index_offset + footer.index_bytes > end or footer.properties_offset + footer.properties_bytes > end:
@@ -153,7 +166,33 @@ def unsealed_body(stored: bytes, name: str, offset: int) -> bytes:
     return data[:length]
 
 
-def encode_block(rows: Sequence[bytes], fragments: Sequence[bytes], *, single_puts: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class SealedBlock:
+    """A data block as it is stored. `head_bytes` and `head_checksum` are 0 if it is not readable in parts."""
+
+    stored: bytes
+    body_bytes: int
+    head_bytes: int = 0
+    head_checksum: int = 0
+
+
+def seal_block(
+    rows: Sequence[bytes], fragments: Sequence[bytes], compression: Compression, *, single_puts: bool
+) -> SealedBlock:
+    """Make a data block of sorted rows: compressed or, where that is not worth while, readable in parts."""
+    body = encode_block(rows, fragments, single_puts=single_puts)
+    stored = seal(body, compression)
+    head_bytes = len(body) - sum(map(len, fragments)) + 4 * len(rows)
+    is_compressed = stored[-TRAILER_BYTES] != 0
+    if is_compressed or head_bytes > len(body) * WORTH_READING_IN_PARTS:
+        return SealedBlock(stored, len(body))
+    body = encode_block(rows, fragments, single_puts=single_puts, in_parts=True)
+    return SealedBlock(seal(body), len(body), head_bytes, crc32c.crc32c(body[:head_bytes]))
+
+
+def encode_block(
+    rows: Sequence[bytes], fragments: Sequence[bytes], *, single_puts: bool, in_parts: bool = False
+) -> bytes:
     """The body of a data block. The rows are sorted.
 
     >>> body = encode_block([b"apple", b"apricot"], [b"A", b"BB"], single_puts=False)
@@ -165,51 +204,69 @@ def encode_block(rows: Sequence[bytes], fragments: Sequence[bytes], *, single_pu
     cut = len(prefix)
     suffixes = [row[cut:] for row in rows]
     keys = b"".join(suffixes)
-    header = BLOCK_HEADER.pack(len(rows), cut, len(keys), SINGLE_PUTS if single_puts else 0)
+    flags = (SINGLE_PUTS if single_puts else 0) | (IN_PARTS if in_parts else 0)
+    header = BLOCK_HEADER.pack(len(rows), cut, len(keys), flags)
     key_ends = pack_numbers("I", accumulate(map(len, suffixes)))
     fragment_ends = pack_numbers("I", accumulate(map(len, fragments)))
-    return b"".join((header, prefix, key_ends, fragment_ends, keys, *fragments))
+    checksums = pack_numbers("I", map(crc32c.crc32c, fragments)) if in_parts else b""
+    return b"".join((header, prefix, key_ends, fragment_ends, checksums, keys, *fragments))
+
+
+def check_part(part: bytes, checksum: int, what: str, name: str, offset: int) -> None:
+    """Compare a part of a block with its checksum. Raises Corrupted, naming the file and the offset."""
+    found = crc32c.crc32c(part)
+    if found != checksum:
+        raise Corrupted(
+            f"{name}: the {what} at offset {offset} has CRC32C {found:#010x}, {checksum:#010x} was written; "
+            f"restore the file from a copy"
+        )
 
 
 class Block:
     """A decompressed data block, read in place. Raises Corrupted if its lengths do not add up.
 
-    `data` may be longer than the block, which has `length` bytes. The first lookups search the keys where they lie; a
-    block that is asked often takes them apart once, after which a lookup is a single call of `bisect`.
+    The block has `length` bytes; `data` may be longer, or only the block's head: it is `whole` or not. Both find a row;
+    where it is not whole, its fragment must be fetched. The first lookups search the keys where they lie; a block that
+    is asked often takes them apart once, after which a lookup is a single call of `bisect`.
     """
 
     __slots__ = (
         "_effort",
-        "_ends",
         "_fragments_start",
         "_keys",
         "_keys_start",
+        "_numbers",
         "charged_bytes",
         "count",
         "data",
+        "in_parts",
         "prefix",
         "single_puts",
+        "whole",
     )
 
     def __init__(self, data: bytes, length: int, name: str, offset: int) -> None:
-        if length < BLOCK_HEADER.size:
-            raise Corrupted(f"{name}: the data block at offset {offset} has {length} bytes, less than its header")
+        held = min(len(data), length)
+        if held < BLOCK_HEADER.size:
+            raise Corrupted(f"{name}: the data block at offset {offset} has {held} bytes, less than its header")
         count, prefix_bytes, keys_bytes, flags = BLOCK_HEADER.unpack_from(data)
         prefix_end = BLOCK_HEADER.size + prefix_bytes
-        self._keys_start = keys_start = prefix_end + 8 * count
+        self.in_parts = bool(flags & IN_PARTS)
+        self._keys_start = keys_start = prefix_end + count * (12 if flags & IN_PARTS else 8)
         self._fragments_start = fragments_start = keys_start + keys_bytes
-        if count == 0 or fragments_start > length:
-            raise Corrupted(f"{name}: the data block at offset {offset} claims {count} rows in {length} bytes")
+        if count == 0 or fragments_start > held:
+            raise Corrupted(f"{name}: the data block at offset {offset} claims {count} rows in {held} bytes")
         self.data = data
         self.count: int = count
         self.prefix = data[BLOCK_HEADER.size : prefix_end]
         self.single_puts = bool(flags & SINGLE_PUTS)
-        self.charged_bytes: int = length + keys_bytes + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
+        self.whole = held == length
+        self.charged_bytes: int = held + keys_bytes + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
         self._keys: list[bytes] | None = None
         self._effort = 0
-        # Where the keys end and, from `count` on, where the fragments end: they stand side by side in the file.
-        self._ends = ends = unpack_numbers("I", data[prefix_end:keys_start])
-        if ends[count - 1] != keys_bytes or fragments_start + ends[-1] != length:
+        # Where the keys end; from `count` on, where the fragments end; and, in parts, from there on their checksums.
+        self._numbers = numbers = unpack_numbers("I", data[prefix_end:keys_start])
+        if numbers[count - 1] != keys_bytes or fragments_start + numbers[2 * count - 1] != length:
             raise Corrupted(f"{name}: the data block at offset {offset} has keys or fragments of another length")
 
     def __len__(self) -> int:
@@ -218,38 +275,54 @@ class Block:
     @property
     def body_bytes(self) -> int:
         """The block's length, decompressed."""
-        return int(self._fragments_start + self._ends[-1])
+        return int(self._fragments_start + self._numbers[2 * self.count - 1])
 
-    def fragment(self, row: bytes) -> bytes | None:
-        """The row's fragment, or None."""
+    def find(self, row: bytes) -> int:
+        """The row's place in the block, or -1."""
         prefix = self.prefix
         if not row.startswith(prefix):
-            return None
-        place = self._place(row[len(prefix) :])
+            return -1
+        key, keys = row[len(prefix) :], self._keys
+        if keys is None:
+            return self._find_in_place(key)
+        place = bisect_left(keys, key)
+        return place if place < self.count and keys[place] == key else -1
+
+    def fragment_range(self, place: int) -> tuple[int, int]:
+        """Where the fragment of the row at `place` begins and ends in the block."""
+        numbers, start, number = self._numbers, self._fragments_start, self.count + place
+        return start + (numbers[number - 1] if place else 0), start + numbers[number]
+
+    def checksum(self, place: int) -> int:
+        """The CRC32C of that fragment. Only of a block readable in parts."""
+        assert self.in_parts
+        return self._numbers[2 * self.count + place]
+
+    def fragment(self, row: bytes) -> bytes | None:
+        """The row's fragment, or None. Only of a whole block."""
+        assert self.whole
+        place = self.find(row)
         if place < 0:
             return None
-        ends, start, number = self._ends, self._fragments_start, self.count + place
-        return self.data[start + (ends[number - 1] if place else 0) : start + ends[number]]
+        start, end = self.fragment_range(place)
+        return self.data[start:end]
 
     def chunk(self) -> Chunk:
-        """All rows of the block."""
-        data, prefix, start, ends = self.data, self.prefix, self._fragments_start, self._ends[self.count :].tolist()
+        """All rows. Only of a whole block."""
+        assert self.whole
+        data, prefix, start, count = self.data, self.prefix, self._fragments_start, self.count
+        ends = self._numbers[count : 2 * count].tolist()
         rows = [prefix + key for key in self._keys or self._taken_apart()]
         fragments = [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
         return Chunk(rows, fragments, self.single_puts)
 
-    def _place(self, key: bytes) -> int:
-        """The place of a key (a row without the prefix), or -1."""
+    def _find_in_place(self, key: bytes) -> int:
+        """What `bisect` does, but on keys that are only cut out of the block when it comes to them."""
         low, high = 0, self.count
-        keys = self._keys
-        if keys is not None:
-            low = bisect_left(keys, key)
-            return low if low < high and keys[low] == key else -1
         self._effort += _LOOKUP_EFFORT
         if self._effort > high:
             self._keys = self._taken_apart()
-        # What `bisect` does, but on keys that are only cut out of the block when it comes to them.
-        data, ends, start = self.data, self._ends, self._keys_start
+        data, ends, start = self.data, self._numbers, self._keys_start
         while low < high:
             middle = (low + high) // 2
             found = data[start + (ends[middle - 1] if middle else 0) : start + ends[middle]]
@@ -263,7 +336,7 @@ class Block:
 
     def _taken_apart(self) -> list[bytes]:
         """The keys, without the prefix."""
-        data, start, ends = self.data, self._keys_start, self._ends[: self.count].tolist()
+        data, start, ends = self.data, self._keys_start, self._numbers[: self.count].tolist()
         return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
 
 

@@ -24,8 +24,10 @@ from tablet.merge import EMPTY, Chunk
 from tablet.sstable_format import (
     FOOTER_BYTES,
     INDEX_HEADER,
+    TRAILER_BYTES,
     Block,
     Footer,
+    check_part,
     decode_footer,
     unpack_numbers,
     unseal,
@@ -35,6 +37,8 @@ from tablet.sstable_writer import TableProperties
 from tablet.storage import Storage, StoredFile
 
 _RUN_BYTES = 64 * 1024
+_HEAD = "head of the block"
+_FRAGMENT = "fragment of a row"
 
 
 class Lookup:
@@ -80,6 +84,8 @@ class SSTable:
         self._cache = cache
         self._properties: TableProperties | None = None
         self._block_ends: Sequence[int] = ()
+        self._head_bytes: Sequence[int] = ()
+        self._head_checksums: Sequence[int] = ()
         self._first_row = b""
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
@@ -143,14 +149,20 @@ class SSTable:
         it are left out."""
         block = self._cache.get((self.number, place))
         if block is None:
-            block = await self._load_block(place)
-        found = block.fragment(row)
-        if found is None:
+            in_parts = self._head_bytes[place] and not self._cache.whole_blocks
+            block = await (self._load_head(place) if in_parts else self._load_block(place))
+        found = block.find(row)
+        if found < 0:
             self.bloom_mistakes += 1
             return None
+        start, end = block.fragment_range(found)
+        if block.whole:
+            fragment = block.data[start:end]
+        else:
+            fragment = await self._read_part(place, start, end, block.checksum(found), _FRAGMENT)
         if not self._next_columns[place] or self._last_rows[place] != row:
-            return found
-        return await self._giant(found, row, place, column)
+            return fragment
+        return await self._giant(fragment, row, place, column)
 
     async def chunk(self, place: int, *, cached: bool = True) -> tuple[Chunk, int]:
         """All rows of the block at `place`, and of following ones if it is small or its last row goes on there; and
@@ -171,9 +183,9 @@ class SSTable:
         return bisect_left(self._last_rows, row)
 
     async def block(self, place: int, *, cached: bool = True) -> Block:
-        """One data block, checked; from the cache if it is there, and into it if `cached`."""
+        """One whole data block, checked; from the cache if it is there, and into it if `cached`."""
         found = self._cache.get((self.number, place)) if cached else None
-        return found if found is not None else await self._load_block(place, keep=cached)
+        return found if found is not None and found.whole else await self._load_block(place, keep=cached)
 
     def index_entry(self, place: int) -> tuple[bytes, bytes]:
         """What the index says of a block: its last row; and if that goes on in the next block, the column there."""
@@ -199,6 +211,7 @@ class SSTable:
         before = b""
         for place in range(self.blocks):
             block = await self._load_block(place, keep=False)
+            self.check_parts(place, block)
             chunk = block.chunk()
             rows += len(chunk.rows) - (chunk.rows[0] == before)
             if chunk.rows != sorted(chunk.rows) or chunk.rows[0] < before or chunk.rows[-1] != self._last_rows[place]:
@@ -207,6 +220,18 @@ class SSTable:
         if rows != self.properties.rows:
             raise Corrupted(f"{self.name} has {rows:,} rows, its properties say {self.properties.rows:,}")
         return self.blocks
+
+    def check_parts(self, place: int, block: Block) -> None:
+        """Compare a whole block with the checksums that are there for reading it in parts. Raises Corrupted."""
+        offset, head_bytes = self.block_range(place)[0], self._head_bytes[place]
+        if block.in_parts != (head_bytes > 0):
+            raise Corrupted(f"{self.name}: index and block {place} disagree about whether it can be read in parts")
+        if not head_bytes:
+            return
+        check_part(block.data[:head_bytes], self._head_checksums[place], _HEAD, self.name, offset)
+        for number in range(block.count):
+            start, end = block.fragment_range(number)
+            check_part(block.data[start:end], block.checksum(number), _FRAGMENT, self.name, offset + start)
 
     async def close(self) -> None:
         """Let go of the file and of its blocks in the cache."""
@@ -220,6 +245,21 @@ class SSTable:
         if keep:
             self._cache.put((self.number, place), block)
         return block
+
+    async def _load_head(self, place: int) -> Block:
+        """The head of a block that is readable in parts."""
+        start, length = self.block_range(place)
+        data = await self._read_part(place, 0, self._head_bytes[place], self._head_checksums[place], _HEAD)
+        block = Block(data, length - TRAILER_BYTES, self.name, start)
+        self._cache.put((self.number, place), block)
+        return block
+
+    async def _read_part(self, place: int, start: int, end: int, checksum: int, what: str) -> bytes:
+        """The bytes from `start` to `end` of a block, checked."""
+        offset = start + (self._block_ends[place - 1] if place else 0)
+        part = await self._file.read_at(offset, end - start)
+        check_part(part, checksum, what, self.name, offset)
+        return part
 
     async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:
         """Collect the pieces of a row that goes on in further blocks. Markers of the row stand in the first ones."""
@@ -274,6 +314,8 @@ class SSTable:
             column_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
             filter_ends = unpack_numbers("Q", index[position : (position := position + 8 * filters)])
             filter_blocks = unpack_numbers("I", index[position : (position := position + 4 * filters)])
+            self._head_bytes = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            self._head_checksums = unpack_numbers("I", index[position : (position := position + 4 * count)])
             self._last_rows = _cut(index, position, row_ends)
             self._next_columns = _cut(index, position + row_ends[-1], column_ends)
             rising = [*self._block_ends, *filter_ends, footer.index_offset]

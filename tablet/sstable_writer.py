@@ -32,7 +32,7 @@ from tablet.cells import (
 )
 from tablet.merge import Chunk
 from tablet.schema import LocalityGroup
-from tablet.sstable_format import INDEX_HEADER, Footer, encode_block, pack_numbers, seal
+from tablet.sstable_format import INDEX_HEADER, Footer, pack_numbers, seal, seal_block
 from tablet.storage import Storage, StoredFile
 
 TEMPORARY = ".new"
@@ -96,6 +96,8 @@ class SSTableWriter:
         self._offset = 0
         self._unsynced = 0
         self._block_ends: list[int] = []
+        self._head_bytes: list[int] = []
+        self._head_checksums: list[int] = []
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
         self._filters: list[bytes] = []
@@ -209,11 +211,13 @@ class SSTableWriter:
 
     def _emit(self, rows: Sequence[bytes], fragments: Sequence[bytes], single_puts: bool) -> None:
         """Put one data block out, its line into the index and its keys into the filter."""
-        body = encode_block(rows, fragments, single_puts=single_puts)
-        self._row_bytes += len(body)
+        block = seal_block(rows, fragments, self._group.compression, single_puts=single_puts)
+        self._row_bytes += block.body_bytes
         columns = self._look_at_single_puts(fragments) if single_puts else self._look_at(rows, fragments)
         self._add_keys(rows, columns)
-        self._block_ends.append(self._put(seal(body, self._group.compression)))
+        self._block_ends.append(self._put(block.stored))
+        self._head_bytes.append(block.head_bytes)
+        self._head_checksums.append(block.head_checksum)
         self._last_rows.append(rows[-1])
         self._next_columns.append(b"")
 
@@ -291,6 +295,8 @@ class SSTableWriter:
                 pack_numbers("I", accumulate(map(len, self._next_columns))),
                 pack_numbers("Q", filter_ends),
                 pack_numbers("I", self._filter_blocks),
+                pack_numbers("I", self._head_bytes),
+                pack_numbers("I", self._head_checksums),
                 *self._last_rows,
                 *self._next_columns,
             )

@@ -92,7 +92,7 @@ class TabletState:
         self.world = world
         self.options = options
         self.manifest = manifest
-        self.block_cache = BlockCache(options.block_cache_bytes)
+        self.block_cache = BlockCache(options.block_cache_bytes, whole_blocks=options.whole_blocks)
         self.pinned_blocks = PinnedBlocks()
         self.scan_cache = ScanCache(options.scan_cache_bytes)
         self.logs: dict[int, CommitLog] = {}

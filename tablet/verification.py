@@ -177,7 +177,9 @@ async def verify_table(storage: Storage, name: str, reference: TableReference | 
         check = _TableCheck(table)
         for place in range(table.blocks):
             try:
-                check.take(place, await table.block(place, cached=False))
+                block = await table.block(place, cached=False)
+                table.check_parts(place, block)
+                check.take(place, block)
             except TabletopError as error:
                 check.lose_block(error.message)
         check.compare(reference)

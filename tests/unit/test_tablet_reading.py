@@ -1,5 +1,6 @@
-"""Point reads: what `get` finds while asking as little as possible is what `read` finds by asking every source."""
+"""Point reads: what is found while asking and reading as little as possible is what all of it says."""
 
+import random
 import tempfile
 
 import hypothesis.strategies as st
@@ -52,6 +53,31 @@ def test_the_newest_value_is_that_of_the_newest_version_among_all_sources(taken,
                 for column in COLUMNS:
                     expected = everything.value(column) if everything is not None else None
                     assert table.get(ROW, column) == expected
+
+
+@given(
+    st.dictionaries(st.binary(min_size=1, max_size=3), st.integers(0, 700), min_size=1, max_size=40),
+    st.lists(st.binary(min_size=1, max_size=3), max_size=20),
+    st.sampled_from([256, 1024, 4096]),
+    st.sampled_from([0, 4000, 1 << 20]),
+)
+@settings(deadline=None, max_examples=60)
+def test_blocks_read_in_parts_say_what_whole_blocks_say(sizes, strangers, block_bytes, cache_bytes):
+    values = {row: random.Random(size).randbytes(size) for row, size in sizes.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        with tablet.engine.open(folder) as table:
+            table.set_locality_group(LocalityGroup(block_bytes=block_bytes))
+            table.create_family("f")
+            table.write_many([(row, [SetCell(b"f:a", value)]) for row, value in values.items()])
+            table.flush()
+        for whole_blocks in (False, True):
+            options = Options(block_cache_bytes=cache_bytes, scan_cache_bytes=0, whole_blocks=whole_blocks)
+            with tablet.engine.open(folder, options) as table:
+                for _ in range(2):
+                    assert {row: table.get(row, "f:a") for row in values} == values
+                    assert all(table.get(row, "f:a") == values.get(row) for row in strangers)
+                    assert {row.key: row.value("f:a") for row in table.scan()} == values
+                table.engine.check_invariants()
 
 
 @pytest.mark.parametrize("flushed", [False, True])

@@ -1,5 +1,6 @@
 """SSTables: written whole, read by block, never believed without their checksum."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -177,17 +178,79 @@ async def test_a_foreign_file_and_one_of_a_later_version_are_told_apart(storage,
     data = bytearray((tmp_path / "000003.sst").read_bytes())
     footer = future_footer(bytes(data[-FOOTER_BYTES:]))
     (tmp_path / "000003.sst").write_bytes(bytes(data[:-FOOTER_BYTES]) + footer)
-    with pytest.raises(IncompatibleFormat, match="version 2"):
+    with pytest.raises(IncompatibleFormat, match="version 3"):
         await SSTable.open(storage, "000003.sst", 3, BlockCache(0))
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+async def test_of_blocks_that_are_not_compressed_a_point_read_takes_the_head_and_one_fragment(storage):
+    rows = {b"row%05d" % number: noise(900 + number) for number in range(100)}
+    table = await make_table(storage, 1, chunk_of(rows), LocalityGroup(block_bytes=16 * 1024))
+    assert table.blocks < 10
+    read: list[int] = []
+    storage_read_at = table._file.read_at
+
+    async def counted(offset: int, count: int) -> bytes:
+        read.append(count)
+        return await storage_read_at(offset, count)
+
+    table._file.read_at = counted  # type: ignore[method-assign]
+    for _ in range(2):
+        for row, value in rows.items():
+            assert await find(table, row) == value
+        assert await find(table, b"row00050x") is None
+    assert len(read) == table.blocks + 2 * len(rows), "heads stay in the cache"
+    assert sum(read) < 1.2 * 2 * sum(map(len, rows.values()))
+    read.clear()
+    assert await all_rows(table) == sorted(rows)
+    assert len(read) == table.blocks, "a scan takes whole blocks, and they take the place of the heads"
+    assert await find(table, b"row00050") == rows[b"row00050"]
+    assert len(read) == table.blocks
+
+
+async def test_blocks_are_taken_whole_where_that_is_asked_for_or_heads_are_long(storage):
+    for number, (size, cache) in enumerate(((1000, BlockCache(1 << 20, whole_blocks=True)), (20, BlockCache(1 << 20)))):
+        rows = {b"row%05d" % place: noise(size + place) for place in range(100)}
+        table = await make_table(storage, number, chunk_of(rows), LocalityGroup(block_bytes=4096), cache)
+        for row, value in rows.items():
+            assert await find(table, row) == value
+        assert cache.figures.misses == table.blocks
+        assert cache.figures.bytes > table.properties.data_bytes, "these are not heads"
+
+
+@pytest.mark.parametrize("whole_blocks", [False, True])
+async def test_no_bit_of_a_block_can_turn_without_being_noticed(storage, tmp_path, whole_blocks):
+    rows = {b"row%05d" % number: noise(300 + number) for number in range(10)}
+    table = await make_table(storage, 1, chunk_of(rows), LocalityGroup(block_bytes=2000))
+    path = tmp_path / "000001.sst"
+    sound = path.read_bytes()
+    end = sum(table.block_range(table.blocks - 1))
+    for place in range(0, end, 7):
+        path.write_bytes(sound[:place] + bytes((sound[place] ^ 1 << place % 8,)) + sound[place + 1 :])
+        damaged = await SSTable.open(storage, "000001.sst", 1, BlockCache(1 << 20, whole_blocks=whole_blocks))
+        refused = 0
+        for row, value in rows.items():
+            try:
+                assert await find(damaged, row) == value
+            except Corrupted as error:
+                refused += 1
+                assert "000001.sst" in error.message
+        assert refused >= 1 or not whole_blocks
+        with pytest.raises(Corrupted):
+            await damaged.verify()
+        await damaged.close()
 
 
 def future_footer(footer: bytes) -> bytes:
     import crc32c
 
-    from tablet.sstable_format import FOOTER, MAGIC
+    from tablet.sstable_format import FOOTER, MAGIC, VERSION
 
     *places, _, _, _ = FOOTER.unpack(footer)
-    fields = FOOTER.pack(*places, 2, 0, b"")[: -4 - len(MAGIC)]
+    fields = FOOTER.pack(*places, VERSION + 1, 0, b"")[: -4 - len(MAGIC)]
     return fields + crc32c.crc32c(fields).to_bytes(4, "little") + MAGIC
 
 
