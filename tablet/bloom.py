@@ -102,10 +102,10 @@ def build_filter(keys: Sequence[bytes], false_positive_rate: float) -> Filter:
         keys = [key if key.isascii() else _as_text(key).encode() for key in keys]
     digests = b"".join([_hash_function(_SALT + key).digest() for key in keys])
     hashes = struct.unpack(f"={len(keys) * _QUICK_SLICES}H", digests)
-    bits, slice_bits = bloom.bitarray, bloom.bits_per_slice
+    slice_bits = bloom.bits_per_slice
     for number in range(bloom.num_slices):
         offset = number * slice_bits
-        bits[[offset + hashed % slice_bits for hashed in hashes[number::_QUICK_SLICES]]] = 1
+        bloom.bitarray[offset : offset + slice_bits] = _remainders(hashes[number::_QUICK_SLICES], slice_bits)
     bloom.count = len(keys)
     return Filter(bloom)
 
@@ -141,6 +141,24 @@ class _InMemory:
         """Add to the end."""
         self.data += data
         return len(data)
+
+
+def _remainders(numbers: Sequence[int], divisor: int) -> bitarray:
+    """A bit for each remainder that occurs. The 16-bit numbers are not divided one by one but marked in a table of all
+    such numbers, which is folded in halves until it is as long as the divisor: numbers a multiple of it apart meet.
+
+    >>> _remainders([3, 65535, 10], 10)
+    bitarray('1001010000')
+    """
+    length = divisor
+    while length < 2**16:
+        length *= 2
+    table = bitarray(length)
+    table[list(numbers)] = 1
+    while length > divisor:
+        length //= 2
+        table = table[:length] | table[length:]
+    return table
 
 
 def _is_quick(bloom: BloomFilter) -> bool:
