@@ -32,7 +32,7 @@ that replicates its log (GFS 5.1.1) would compare copies.
 import asyncio
 import struct
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -128,7 +128,7 @@ class LogWriter:
             return await self._queued(payload, durable=False)
         self._busy = True
         try:
-            return (await self._write([payload]))[0]
+            return await self._write((payload,))
         finally:
             self._busy = False
             if self._waiting:
@@ -163,7 +163,7 @@ class LogWriter:
                 group = list(self._waiting)
                 self._waiting.clear()
                 try:
-                    sequences = await self._write([payload for payload, _, _ in group])
+                    first = await self._write([payload for payload, _, _ in group])
                     if any(durable for _, durable, _ in group):
                         await self._sync_file(self.offset)
                 except TabletopError as error:
@@ -172,18 +172,20 @@ class LogWriter:
                     _fail(group, DiskFailure("the log's writer was stopped in the middle of a group"))
                     raise
                 else:
-                    for (_, _, future), sequence in zip(group, sequences, strict=True):
+                    for sequence, (_, _, future) in enumerate(group, first):
                         if not future.done():
                             future.set_result(sequence)
         finally:
             self._busy = False
 
-    async def _write(self, payloads: list[Buffer]) -> list[int]:
+    async def _write(self, payloads: Sequence[Buffer]) -> int:
+        """Write a group of records; returns the sequence of the first, the others follow it."""
         self._check()
         if self._must_cut:
             await self._cut_back()
         first = self.next_sequence
-        frames = [encode_frame(payload, first + place, self.durable_through) for place, payload in enumerate(payloads)]
+        durable = self.durable_through
+        frames = [encode_frame(payload, sequence, durable) for sequence, payload in enumerate(payloads, first)]
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         self._must_cut = True
         try:
@@ -195,7 +197,7 @@ class LogWriter:
         self._must_cut = False
         self.next_sequence = first + len(frames)
         self.offset += len(data)
-        return list(range(first, first + len(frames)))
+        return first
 
     async def _cut_back(self) -> None:
         """The last write failed or was cancelled, and may have left half a record."""

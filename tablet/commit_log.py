@@ -27,7 +27,7 @@ Invariant: the records that are replayed are a prefix of those that were written
 
 import json
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -176,22 +176,16 @@ class CommitLog:
         """How often it was synced."""
         return self._writer.syncs
 
-    async def write_one(self, row: bytes, fragment: bytes) -> int:
+    def write_one(self, row: bytes, fragment: bytes) -> Awaitable[int]:
         """Log one row's mutation; returns its sequence when it is as durable as the mode says.
 
         Raises NoSpace (definite) or DiskFailure.
         """
-        payload = b"".join((self._one, _ROW.pack(len(row), len(fragment)), row, fragment))
-        if self._sync_mode == "os":
-            return await self._writer.append(payload)
-        return await self._commit(payload)
+        return self._written(b"".join((self._one, _ROW.pack(len(row), len(fragment)), row, fragment)))
 
-    async def write(self, rows: Sequence[RowFragment]) -> int:
+    def write(self, rows: Sequence[RowFragment]) -> Awaitable[int]:
         """Log mutations of several rows in one record."""
-        payload = encode_rows(self._tablet, rows)
-        if self._sync_mode == "os":
-            return await self._writer.append(payload)
-        return await self._commit(payload)
+        return self._written(encode_rows(self._tablet, rows))
 
     async def sync(self) -> None:
         """Make everything written so far durable."""
@@ -210,9 +204,12 @@ class CommitLog:
         """Let go of the file."""
         await self._file.close()
 
-    async def _commit(self, payload: bytes) -> int:
-        if not self._inline:
-            return await self._writer.commit(payload)
+    def _written(self, payload: bytes) -> Awaitable[int]:
+        if self._sync_mode == "os":
+            return self._writer.append(payload)
+        return self._append_and_sync(payload) if self._inline else self._writer.commit(payload)
+
+    async def _append_and_sync(self, payload: bytes) -> int:
         sequence = await self._writer.append(payload)
         await self._writer.sync()
         return sequence

@@ -260,7 +260,7 @@ class EmbeddedTablet:
         """Pay for what was written with slices of background work."""
         engine = self._engine
         if not self._jobs:
-            if not engine.state.frozen:
+            if len(engine.state.view.memtables) == 1:  # Nothing is frozen.
                 self._held_back = False
                 return
             if self._held_back:

@@ -80,15 +80,7 @@ class RealFile:
 
     async def write_at(self, offset: int, data: Buffer) -> None:
         """Write all of `data`. Raises NoSpace or DiskFailure; a part may then be written."""
-        try:
-            view = memoryview(data)
-            done = os.pwrite(self.descriptor, view[:_SLICE_BYTES], offset)
-            while done < len(view):
-                done += os.pwrite(self.descriptor, view[done : done + _SLICE_BYTES], offset + done)
-        except OSError as error:
-            raise _translated("write", self.path, error) from error
-        if self._end is not None:
-            self._end = max(self._end, offset + len(data))
+        self._write(offset, data)
 
     async def append(self, data: Buffer) -> int:
         """Write at the end; returns the offset. Raises NoSpace or DiskFailure; a part may then be written."""
@@ -96,11 +88,23 @@ class RealFile:
             self._end = await self.size()
         offset = self._end
         try:
-            await self.write_at(offset, data)
+            self._write(offset, data)
         except TabletopError:
             self._end = None
             raise
         return offset
+
+    def _write(self, offset: int, data: Buffer) -> None:
+        done, length = 0, len(data)
+        try:
+            if length <= _SLICE_BYTES:
+                done = os.pwrite(self.descriptor, data, offset)
+            while done < length:
+                done += os.pwrite(self.descriptor, memoryview(data)[done : done + _SLICE_BYTES], offset + done)
+        except OSError as error:
+            raise _translated("write", self.path, error) from error
+        if self._end is not None:
+            self._end = max(self._end, offset + length)
 
     async def truncate(self, size: int) -> None:
         """Cut or extend with zeros. Raises NoSpace or DiskFailure."""
