@@ -71,13 +71,15 @@ class Reader:
                     entries = tuple(entry for entry in entries if not entry[0] or family_of(entry[0]) in families)
                 fragments.append(entries)
                 latest = latest and not _has_marker(entries)
-        newest = NEVER
+        newest, tables = NEVER, view.tables.get(group, ())
         if fragments and latest and column is not None:
-            newest = max(_newest_timestamp(entries, column) for entries in fragments)
+            newest = max([_newest_timestamp(entries, column) for entries in fragments])
+            if newest > NEVER and not [table for table in tables if table.newest_concern > newest]:
+                return merge_entries(fragments)
         cache, key = self._state.scan_cache, (group, column, latest)
         stored = cache.get(row, key)
         if stored is None:
-            stored = await _search(view.tables.get(group, ()), row, column, newest, latest=latest)
+            stored = await _search(tables, row, column, newest, latest=latest)
             # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
             if newest == NEVER and view.generation == self._state.view.generation:
                 cache.put(row, key, stored)
