@@ -159,7 +159,9 @@ class SSTable:
         if block.whole:
             fragment = block.data[start:end]
         else:
-            fragment = await self._read_part(place, start, end, block.checksum(found), _FRAGMENT)
+            offset = start + (self._block_ends[place - 1] if place else 0)
+            fragment = await self._file.read_at(offset, end - start)
+            check_part(fragment, block.checksum(found), _FRAGMENT, self.name, offset)
         if not self._next_columns[place] or self._last_rows[place] != row:
             return fragment
         return await self._giant(fragment, row, place, column)
@@ -249,17 +251,11 @@ class SSTable:
     async def _load_head(self, place: int) -> Block:
         """The head of a block that is readable in parts."""
         start, length = self.block_range(place)
-        data = await self._read_part(place, 0, self._head_bytes[place], self._head_checksums[place], _HEAD)
+        data = await self._read(start, self._head_bytes[place])
+        check_part(data, self._head_checksums[place], _HEAD, self.name, start)
         block = Block(data, length - TRAILER_BYTES, self.name, start)
         self._cache.put((self.number, place), block)
         return block
-
-    async def _read_part(self, place: int, start: int, end: int, checksum: int, what: str) -> bytes:
-        """The bytes from `start` to `end` of a block, checked."""
-        offset = start + (self._block_ends[place - 1] if place else 0)
-        part = await self._file.read_at(offset, end - start)
-        check_part(part, checksum, what, self.name, offset)
-        return part
 
     async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:
         """Collect the pieces of a row that goes on in further blocks. Markers of the row stand in the first ones."""
