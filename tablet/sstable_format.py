@@ -288,15 +288,12 @@ class Block:
         place = bisect_left(keys, key)
         return place if place < self.count and keys[place] == key else -1
 
-    def fragment_range(self, place: int) -> tuple[int, int]:
-        """Where the fragment of the row at `place` begins and ends in the block."""
+    def part(self, place: int) -> tuple[int, int, int]:
+        """Where the fragment of the row at `place` begins and ends in the block, and, if the block is readable in parts,
+        its CRC32C, else 0."""
         numbers, start, number = self._numbers, self._fragments_start, self.count + place
-        return start + (numbers[number - 1] if place else 0), start + numbers[number]
-
-    def checksum(self, place: int) -> int:
-        """The CRC32C of that fragment. Only of a block readable in parts."""
-        assert self.in_parts
-        return self._numbers[2 * self.count + place]
+        begin = start + numbers[number - 1] if place else start
+        return begin, start + numbers[number], numbers[number + self.count] if self.in_parts else 0
 
     def fragment(self, row: bytes) -> bytes | None:
         """The row's fragment, or None. Only of a whole block."""
@@ -304,8 +301,8 @@ class Block:
         place = self.find(row)
         if place < 0:
             return None
-        start, end = self.fragment_range(place)
-        return self.data[start:end]
+        begin, end, _ = self.part(place)
+        return self.data[begin:end]
 
     def chunk(self) -> Chunk:
         """All rows. Only of a whole block."""

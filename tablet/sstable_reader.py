@@ -155,13 +155,13 @@ class SSTable:
         if found < 0:
             self.bloom_mistakes += 1
             return None
-        start, end = block.fragment_range(found)
+        begin, end, checksum = block.part(found)
         if block.whole:
-            fragment = block.data[start:end]
+            fragment = block.data[begin:end]
         else:
-            offset = start + (self._block_ends[place - 1] if place else 0)
-            fragment = await self._file.read_at(offset, end - start)
-            check_part(fragment, block.checksum(found), _FRAGMENT, self.name, offset)
+            offset = begin + (self._block_ends[place - 1] if place else 0)
+            fragment = await self._file.read_at(offset, end - begin)
+            check_part(fragment, checksum, _FRAGMENT, self.name, offset)
         if not self._next_columns[place] or self._last_rows[place] != row:
             return fragment
         return await self._giant(fragment, row, place, column)
@@ -232,8 +232,8 @@ class SSTable:
             return
         check_part(block.data[:head_bytes], self._head_checksums[place], _HEAD, self.name, offset)
         for number in range(block.count):
-            start, end = block.fragment_range(number)
-            check_part(block.data[start:end], block.checksum(number), _FRAGMENT, self.name, offset + start)
+            begin, end, checksum = block.part(number)
+            check_part(block.data[begin:end], checksum, _FRAGMENT, self.name, offset + begin)
 
     async def close(self) -> None:
         """Let go of the file and of its blocks in the cache."""
