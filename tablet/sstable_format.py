@@ -289,8 +289,8 @@ class Block:
         return place if place < self.count and keys[place] == key else -1
 
     def part(self, place: int) -> tuple[int, int, int]:
-        """Where the fragment of the row at `place` begins and ends in the block, and, if the block is readable in parts,
-        its CRC32C, else 0."""
+        """Where the fragment of the row at `place` begins and ends in the block; and its CRC32C, or 0 if the block is
+        not readable in parts."""
         numbers, start, number = self._numbers, self._fragments_start, self.count + place
         begin = start + numbers[number - 1] if place else start
         return begin, start + numbers[number], numbers[number + self.count] if self.in_parts else 0
