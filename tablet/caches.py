@@ -131,6 +131,11 @@ class ScanCache:
         self._rows.move_to_end(row)
         return found[1]
 
+    def peek(self, row: bytes, key: ScanKey) -> Entries | None:
+        """As `get`, but who finds nothing will ask again, so that only a hit counts."""
+        found = self._rows.get(row)
+        return self.get(row, key) if found is not None and found[0] == key else None
+
     def put(self, row: bytes, key: ScanKey, entries: Entries) -> None:
         """Remember what a read found, if it is not the first time; of each row, the last thing that was asked."""
         noted = self._missed_once

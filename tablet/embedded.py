@@ -28,6 +28,7 @@ from tablet.engine import Engine
 from tablet.figures import EngineFigures
 from tablet.filters import ReadFilter
 from tablet.options import Options
+from tablet.reading import value_of
 from tablet.schema import GarbageRule, LocalityGroup, Schema
 from tablet.snapshots import copy_tablet
 from tablet.storage import DiskStorage
@@ -60,6 +61,7 @@ class EmbeddedTablet:
         self._credit = 0
         self._held_back = False
         self._get = self._engine.reader.newest_value
+        self._cached = self._engine.reader.cached
         self._put = self._engine.put
 
     def __enter__(self) -> "EmbeddedTablet":
@@ -144,9 +146,12 @@ class EmbeddedTablet:
 
     def get(self, row: Text, column: Text) -> bytes | None:
         """The newest value of one column, or None."""
-        work = self._get(
-            row.encode() if isinstance(row, str) else row, column.encode() if isinstance(column, str) else column
-        )
+        row = row.encode() if isinstance(row, str) else row
+        column = column.encode() if isinstance(column, str) else column
+        known = self._cached(row, column)
+        if known is not None:
+            return value_of(known, column)
+        work = self._get(row, column)
         try:
             work.send(None)
         except StopIteration as stop:

@@ -54,10 +54,19 @@ class Reader:
         if family.rule is not None and entries:
             wanted = ReadFilter(columns=frozenset((column,)), versions=1)
             entries = visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
-        for found, _, kind, value in entries:
-            if found == column and kind == PUT:
-                return value
-        return None
+        return value_of(entries, column)
+
+    def cached(self, row: bytes, column: bytes) -> Entries | None:
+        """What the scan cache says of a column, if nothing else need be asked: no memtable speaks of the row, and no
+        version policy judges it. None if there is more to do; then `newest_value` does it."""
+        view = self._state.view
+        family = view.schema.families.get(family_of(column))
+        if family is None or family.rule is not None:
+            return None
+        for memtable in view.memtables:
+            if memtable.entries(row) is not None:
+                return None
+        return self._state.scan_cache.peek(row, (family.group, column, True))
 
     async def _group(self, view: View, group: str, row: bytes, column: bytes | None, *, latest: bool) -> Entries:
         """The merged entries of one locality group; with `column`, other columns may be missing; if only the `latest`
@@ -202,6 +211,14 @@ def _groups(view: View, wanted: ReadFilter) -> list[str]:
     if families is None:
         return list(groups)
     return [group for group in groups if view.families[group] & families]
+
+
+def value_of(entries: Entries, column: bytes) -> bytes | None:
+    """The value of the newest cell of a column, or None if there is none."""
+    for found, _, kind, value in entries:
+        if found == column and kind == PUT:
+            return value
+    return None
 
 
 def _has_marker(entries: Entries) -> bool:

@@ -94,3 +94,32 @@ def test_a_deletion_hides_newer_timestamps_of_older_sstables_even_if_an_older_ve
         if flushed:
             table.flush()
         assert table.get("row", "f:a") == b"of the past"
+
+
+def test_a_hot_row_is_answered_by_the_scan_cache_until_something_new_is_known_of_it(tmp_path):
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        table.create_family("last", MaxVersions(1))
+
+        def hot(expected: bytes | None) -> int:
+            """Read until the cache has it; how often the cache answered."""
+            before = table.engine.state.scan_cache.figures.hits
+            for column in (b"f:a", b"last:a"):
+                assert [table.get(ROW, column) for _ in range(5)] == [expected] * 5
+            return table.engine.state.scan_cache.figures.hits - before
+
+        def put(value: bytes) -> None:
+            table.write(ROW, SetCell(b"f:a", value), SetCell(b"last:a", value))
+
+        put(b"one")
+        table.flush()
+        hits = hot(b"one")
+        assert hits >= 2
+        put(b"two")
+        assert hot(b"two") == 0, "the memtable knows better"
+        table.flush()
+        assert hot(b"two") == hits
+        table.delete(ROW)
+        hot(None)
+        table.flush()
+        assert hot(None) == hits
