@@ -185,7 +185,8 @@ class SSTable:
         return bisect_left(self._last_rows, row)
 
     async def block(self, place: int, *, cached: bool = True) -> Block:
-        """One whole data block, checked; from the cache if it is there, and into it if `cached`."""
+        """One whole data block, checked; from the cache if it is there, and into it if `cached`, unless the cache keeps
+        its head: a scan does not drive heads out with what the page cache has as well."""
         found = self._cache.get((self.number, place)) if cached else None
         return found if found is not None and found.whole else await self._load_block(place, keep=cached)
 
@@ -244,7 +245,7 @@ class SSTable:
         start, length = self.block_range(place)
         data, body_bytes = unseal(await self._read(start, length), self.name, start)
         block = Block(data, body_bytes, self.name, start)
-        if keep:
+        if keep and (self._cache.whole_blocks or not block.in_parts):
             self._cache.put((self.number, place), block)
         return block
 
