@@ -14,7 +14,7 @@ A block never changes, so the block cache is never wrong. The scan cache is told
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tablet.cells import Entries
@@ -110,11 +110,13 @@ class ScanCache:
     """What the SSTables of a group say about a row or one of its columns. A limit of 0 switches it off.
 
     What is read once is often never read again: a row is only noted at its first miss, and kept at its second.
+    `knows(row)`: whether anything is kept of a row; counts neither as a hit nor as a miss.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self._rows: OrderedDict[bytes, tuple[ScanKey, Entries, int]] = OrderedDict()
+        self.knows: Callable[[object], bool] = self._rows.__contains__
         self._missed_once: dict[bytes, None] = {}
         self._notes = limit_bytes // _NOTE_BYTES
         self._bytes = 0

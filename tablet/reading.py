@@ -58,13 +58,16 @@ class Reader:
 
     def cached(self, row: bytes, column: bytes) -> Entries | None:
         """What the scan cache says of a column, if nothing else need be asked: no memtable speaks of the row, and no
-        version policy judges it. None if there is more to do; then `newest_value` does it."""
+        version policy judges it. None if there is more to do; then `newest_value` does it. For a row that the cache
+        does not know this must cost next to nothing, since then it is in vain."""
+        if not self._state.scan_cache.knows(row):
+            return None
         view = self._state.view
         family = view.schema.families.get(family_of(column))
         if family is None or family.rule is not None:
             return None
         for memtable in view.memtables:
-            if memtable.entries(row) is not None:
+            if row in memtable:
                 return None
         return self._state.scan_cache.peek(row, (family.group, column, True))
 
