@@ -32,7 +32,7 @@ All numbers are little-endian. `docs/formats/sstable.md` walks through a small f
 import struct
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -69,10 +69,12 @@ WORTH_COMPRESSING = 7 / 8
 WORTH_READING_IN_PARTS = 1 / 8
 """A block whose head is a larger share of it than this is always read whole."""
 
-_LOOKUP_EFFORT = 16
-"""What a lookup saves by finding the keys taken apart is about what taking so many keys apart costs."""
+_FIND_ROWS = 64
+"""A search within a block halves the rows until so many are left; about as many of a kilobyte fill a block."""
 
-_ROW_CHARGE_BYTES = 50
+_ROW_CHARGE_BYTES = 12
+"""The numbers that say where a row's key and fragment end, and perhaps a checksum, are also held beside the block."""
+
 _BLOCK_CHARGE_BYTES = 600
 
 _compressors: dict[Compression, Callable[[Any], Any]] = {
@@ -226,14 +228,16 @@ class Block:
     """A decompressed data block, read in place. Raises Corrupted if its lengths do not add up.
 
     The block has `length` bytes; `data` may be longer, or only the block's head: it is `whole` or not. Both find a row;
-    where it is not whole, its fragment must be fetched. The first lookups search the keys where they lie; a block that
-    is asked often takes them apart once, after which a lookup is a single call of `bisect`.
+    where it is not whole, its fragment must be fetched.
+
+    Keys are looked for where they lie, for a list of them would need more memory than the block. Halving the rows as
+    `bisect` does takes a step of Python each; so that goes on only until 64 rows are left. Among these one `bytes.find`
+    looks for the key's bytes, and one `bisect` in the numbers that say where keys end tells whether what it found is a
+    key, or a part of a longer one, or of two.
     """
 
     __slots__ = (
-        "_effort",
         "_fragments_start",
-        "_keys",
         "_keys_start",
         "_numbers",
         "charged_bytes",
@@ -261,9 +265,7 @@ class Block:
         self.prefix = data[BLOCK_HEADER.size : prefix_end]
         self.single_puts = bool(flags & SINGLE_PUTS)
         self.whole = held == length
-        self.charged_bytes: int = held + keys_bytes + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
-        self._keys: list[bytes] | None = None
-        self._effort = 0
+        self.charged_bytes: int = held + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
         # Where the keys end; from `count` on, where the fragments end; and, in parts, from there on their checksums.
         self._numbers = numbers = unpack_numbers("I", data[prefix_end:keys_start])
         if numbers[count - 1] != keys_bytes or fragments_start + numbers[2 * count - 1] != length:
@@ -282,11 +284,26 @@ class Block:
         prefix = self.prefix
         if not row.startswith(prefix):
             return -1
-        key, keys = row[len(prefix) :], self._keys
-        if keys is None:
-            return self._find_in_place(key)
-        place = bisect_left(keys, key)
-        return place if place < self.count and keys[place] == key else -1
+        key = row[len(prefix) :]
+        data, ends, start, length = self.data, self._numbers, self._keys_start, len(key)
+        low, high = 0, self.count
+        while high - low > _FIND_ROWS:
+            middle = (low + high) // 2
+            if data[start + ends[middle - 1] : start + ends[middle]] <= key:
+                low = middle
+            else:
+                high = middle
+        begin, stop = start + (ends[low - 1] if low else 0), start + ends[high - 1]
+        while (found := data.find(key, begin, stop)) >= 0:
+            end = found - start + length
+            place = bisect_left(ends, end, low, high)
+            if ends[place] == end and (ends[place - 1] if place else 0) == end - length:
+                return place
+            place = bisect_right(ends, found - start, low, high)  # The key that these bytes lie in, or begin in.
+            if place == high:
+                break
+            begin = start + ends[place]
+        return -1
 
     def part(self, place: int) -> tuple[int, int, int]:
         """Where the fragment of the row at `place` begins and ends in the block; and its CRC32C, or 0 if the block is
@@ -307,34 +324,12 @@ class Block:
     def chunk(self) -> Chunk:
         """All rows. Only of a whole block."""
         assert self.whole
-        data, prefix, start, count = self.data, self.prefix, self._fragments_start, self.count
-        ends = self._numbers[count : 2 * count].tolist()
-        rows = [prefix + key for key in self._keys or self._taken_apart()]
+        data, prefix, count = self.data, self.prefix, self.count
+        start, ends = self._keys_start, self._numbers[:count].tolist()
+        rows = [prefix + data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
+        start, ends = self._fragments_start, self._numbers[count : 2 * count].tolist()
         fragments = [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
         return Chunk(rows, fragments, self.single_puts)
-
-    def _find_in_place(self, key: bytes) -> int:
-        """What `bisect` does, but on keys that are only cut out of the block when it comes to them."""
-        low, high = 0, self.count
-        self._effort += _LOOKUP_EFFORT
-        if self._effort > high:
-            self._keys = self._taken_apart()
-        data, ends, start = self.data, self._numbers, self._keys_start
-        while low < high:
-            middle = (low + high) // 2
-            found = data[start + (ends[middle - 1] if middle else 0) : start + ends[middle]]
-            if found < key:
-                low = middle + 1
-            elif found > key:
-                high = middle
-            else:
-                return middle
-        return -1
-
-    def _taken_apart(self) -> list[bytes]:
-        """The keys, without the prefix."""
-        data, start, ends = self.data, self._keys_start, self._numbers[: self.count].tolist()
-        return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
 
 
 def pack_numbers(kind: str, numbers: Any) -> bytes:
