@@ -111,14 +111,14 @@ class Engine:
         chosen.check()
         await storage.lock()
         try:
-            state, last_sequence, must_flush = await open_state(storage, world, chosen, tablet=tablet, inline=inline)
+            state, must_flush = await open_state(storage, world, chosen, tablet=tablet)
         except BaseException:
             await storage.unlock()
             raise
         engine = cls(state, inline=inline)
-        assert engine._writer.log.last_sequence > last_sequence
         if must_flush:
             try:
+                await engine._writer.roll(always=True)
                 await engine.flush()
             except BaseException:
                 await state.close()
@@ -147,7 +147,8 @@ class Engine:
                 await self._flush_all()
             await self.sync()
             with suppress(TabletopError):  # Everything is durable; only its mark is missing.
-                await self.state.log.write_closing_mark()
+                if self.state.log is not None:
+                    await self.state.log.write_closing_mark()
         finally:
             await self.state.close()
             await self.state.storage.unlock()
@@ -353,8 +354,10 @@ class Engine:
         self._check_writable()
         async with self._flushing, self._compacting, self._writer.stopped():
             await self._writer.begin_log()
-            log = self._writer.log
-            await self.state.install_snapshot(held, log_number=log.number, flushed_sequence=log.last_sequence - 1)
+            log_number = self.state.memtable.log_number
+            await self.state.install_snapshot(
+                held, log_number=log_number, flushed_sequence=self.state.last_sequence - 1
+            )
             self._known_columns.clear()
             await self.state.sweep()
 

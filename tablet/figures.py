@@ -64,7 +64,7 @@ def figures_of(state: TabletState, work: Work, user_bytes: int, old_log_bytes: i
         memtable_bytes=state.memtable.charged_bytes,
         frozen_memtables=len(state.frozen),
         user_bytes=user_bytes,
-        log_bytes=old_log_bytes + state.log.file_bytes,
+        log_bytes=old_log_bytes + (state.log.file_bytes if state.log is not None else 0),
         log_syncs=sum(log.syncs for log in state.logs.values()),
         work=replace(work),
         block_cache=state.block_cache.figures,

@@ -1,9 +1,13 @@
-"""Opening a tablet: the manifest, the SSTables' indexes, and the log since the redo point (BT 5.3)."""
+"""Opening a tablet: the manifest, the SSTables' indexes, and the log since the redo point (BT 5.3).
+
+What is only opened and read is not written to: the log that takes new writes is begun by the first of them
+(`writing.py`). So a tablet can be read on a full disk, and a thousand openings leave nothing behind.
+"""
 
 from dataclasses import replace
 
 from runtime.errors import Conflict, NotFound
-from tablet.commit_log import CommitLog, LogHeader, Replay
+from tablet.commit_log import Replay
 from tablet.events import TabletOpened
 from tablet.manifest import FolderListing, Manifest, load_current, manifest_name, sorted_out, write_manifest
 from tablet.options import EngineWorld, Options
@@ -12,9 +16,9 @@ from tablet.storage import Storage
 
 
 async def open_state(
-    storage: Storage, world: EngineWorld, options: Options, *, tablet: str, inline: bool
-) -> tuple[TabletState, int, bool]:
-    """(the state, the last sequence that was replayed, whether the memtable must be flushed before anything else).
+    storage: Storage, world: EngineWorld, options: Options, *, tablet: str
+) -> tuple[TabletState, bool]:
+    """(the state, whether there must be a flush before anything else).
 
     The latter is so if a log was left out because the one before it lost its tail: its records must not come back.
     Nothing on the disk is changed before everything was found to be readable.
@@ -31,16 +35,7 @@ async def open_state(
                 state.memtable.apply(row, fragment, sequence)
         for dropped in replay.dropped:
             world.events.emit(dropped)
-        number = state.new_file_number()
-        state.logs[number] = await CommitLog.create(
-            storage,
-            LogHeader(manifest.tablet, number, replay.last_sequence),
-            next_sequence=replay.last_sequence + 1,
-            sync=options.sync,
-            inline=inline,
-        )
-        if not replay.records and not replay.left_out and listing.logs:
-            await state.forget_logs(number, replay.last_sequence)
+        state.replayed_sequence = replay.last_sequence
         await state.sweep()
     except BaseException:
         await state.close()
@@ -48,7 +43,7 @@ async def open_state(
     world.events.emit(
         TabletOpened(manifest.tablet, len(manifest.references()), replay.records, world.clock.now() - started)
     )
-    return state, replay.last_sequence, bool(replay.left_out)
+    return state, bool(replay.left_out)
 
 
 async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Manifest, FolderListing]:
@@ -61,6 +56,7 @@ async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Ma
         for name in sorted_out(names).temporary:
             await storage.remove(name)
         await write_manifest(storage, manifest, manifest_name(1))
+        names = await storage.list()
     elif tablet and manifest.tablet != tablet:
         raise Conflict(f"the folder holds tablet {manifest.tablet!r}, not {tablet!r}")
-    return manifest, sorted_out(await storage.list())
+    return manifest, sorted_out(names)

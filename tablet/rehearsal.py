@@ -1,7 +1,7 @@
 """A recovery, step by step, without changing anything: what opening this tablet would do (BT 5.3).
 
 The steps are those of `opening.py`, with its own parts: the manifest, the SSTables' indexes, and `Replay`, which reads
-the logs since the redo point. What an opening would *write* (a new log, a manifest) or *remove* is only said.
+the logs since the redo point. What an opening, or the first write after it, would *write* or *remove* is only said.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -117,9 +117,10 @@ def _manifest_text(manifest: Manifest, listing: FolderListing) -> str:
 
 def _next_text(replay: Replay, manifest: Manifest, listing: FolderListing) -> str:
     number = max([*listing.logs, *listing.tables, manifest.next_file_number - 1]) + 1
-    then = "the memtable is flushed at once, so that what was left out cannot come back" if replay.left_out else ""
-    ready = then or "then the tablet serves"
-    return f"would begin the log {number:06}.log with record {replay.last_sequence + 1:,}; {ready}"
+    begins = f"begin the log {number:06}.log with record {replay.last_sequence + 1:,}"
+    if replay.left_out:
+        return f"would {begins}, and flush the memtable at once, so that what was left out cannot come back"
+    return f"the tablet serves; the first write would {begins}"
 
 
 def _sweep_text(manifest: Manifest, listing: FolderListing) -> str:

@@ -96,6 +96,7 @@ class TabletState:
         self.pinned_blocks = PinnedBlocks()
         self.scan_cache = ScanCache(options.scan_cache_bytes)
         self.logs: dict[int, CommitLog] = {}
+        self.replayed_sequence = 0
         self.growing = GrowingFiles()
         self.quarantine = Quarantine()
         self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
@@ -118,9 +119,19 @@ class TabletState:
         return self.view.memtables[1:]
 
     @property
-    def log(self) -> CommitLog:
-        """The log that takes writes."""
-        return self.logs[max(self.logs)]
+    def log(self) -> CommitLog | None:
+        """The log that takes writes; None until there is one."""
+        return self.logs[max(self.logs)] if self.logs else None
+
+    @property
+    def last_sequence(self) -> int:
+        """That of the last log record, written or replayed."""
+        return self.log.last_sequence if self.log is not None else self.replayed_sequence
+
+    @property
+    def durable_sequence(self) -> int:
+        """Every log record up to this one is known to be durable."""
+        return self.log.durable_sequence if self.log is not None else self.replayed_sequence
 
     def longest_run(self) -> int:
         """The largest number of neighbouring SSTables that compactions could merge: what writers may wait for."""
@@ -178,12 +189,6 @@ class TabletState:
             await self._switch(tables={**self.manifest.tables, group: references[:place] + between + references[end:]})
             shown = self.view.tables[group]
             self._show(tables={**self.view.tables, group: shown[:place] + opened[group] + shown[end:]})
-
-    async def forget_logs(self, log_number: int, flushed_sequence: int) -> None:
-        """The logs before `log_number` hold nothing that the SSTables lack."""
-        async with self._switching:
-            self.memtable.log_number = log_number
-            await self._switch(log_number=log_number, flushed_sequence=flushed_sequence)
 
     async def install_schema(self, schema: Schema) -> None:
         """Another schema holds from here on."""

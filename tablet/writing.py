@@ -1,9 +1,11 @@
 """The way of a write: row lock, log, memtable; and the gate at which writes wait while the log changes (BT 5.3).
 
+The first write after an opening begins the log that it goes to.
+
 Invariants: (1) a row's mutations enter the memtable in the order of the log: the row's lock is held from before the log
 record until the memtable has it; (2) a record and its mutation go to a log and a memtable that belong together: the two
-are changed only while no write is between them; (3) the memtable never grows beyond its limit by more than the writes
-that are under way.
+are changed only while no write is between them, and what was replayed belongs with the first log; (3) the memtable
+never grows beyond its limit by more than the writes that are under way.
 """
 
 import asyncio
@@ -46,12 +48,12 @@ class Writer:
 
     async def commit(self, row: bytes, fragment: bytes) -> None:
         """Log and apply one row's mutation; the row's lock is held."""
-        memtable = self._state.view.memtables[0]
-        if memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
-            memtable = await self._room()
+        memtable, log = self._state.view.memtables[0], self.log
+        if log is None or memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
+            memtable, log = await self._room()
         self._under_way += 1
         try:
-            memtable.apply(row, fragment, await self.log.write_one(row, fragment))
+            memtable.apply(row, fragment, await log.write_one(row, fragment))
         finally:
             self._under_way -= 1
             if self._idle is not None and not self._under_way:
@@ -67,10 +69,10 @@ class Writer:
             for row in rows:
                 await self.locks.acquire(row)
                 taken.append(row)
-            memtable = await self._room()
+            memtable, log = await self._room()
             self._under_way += 1
             try:
-                sequence = await self.log.write(batch)
+                sequence = await log.write(batch)
                 for row, fragment in batch:
                     memtable.apply(row, fragment, sequence)
             finally:
@@ -82,8 +84,8 @@ class Writer:
                 self.locks.release(row)
         self.user_bytes += sum(len(row) + len(fragment) for row, fragment in batch)
 
-    async def _room(self) -> Memtable:
-        """The memtable to write to, once it has room. Raises what keeps housekeeping from making some."""
+    async def _room(self) -> tuple[Memtable, CommitLog]:
+        """The memtable to write to, once it has room, and its log. Raises what keeps housekeeping from making some."""
         while True:
             if self.refusal:
                 raise Conflict(f"this tablet is {self.refusal}")
@@ -93,8 +95,10 @@ class Writer:
                 await self._wait_for_room(reason)
             elif self._state.memtable.charged_bytes >= self._limit_bytes:
                 await self.roll()
+            elif self.log is None:
+                await self._begin_first_log()
             else:
-                return self._state.memtable
+                return self._state.memtable, self.log
 
     async def empty(self) -> None:
         """Freeze the memtable if there is, or will be, anything in it."""
@@ -115,18 +119,30 @@ class Writer:
 
     async def begin_log(self) -> None:
         """Begin a log and a memtable. Writers must be stopped."""
-        number = self._state.new_file_number()
-        log = await CommitLog.create(
-            self._state.storage,
-            LogHeader(self._state.manifest.tablet, number, self.log.durable_sequence),
-            next_sequence=self.log.last_sequence + 1,
-            sync=self._state.options.sync,
-            inline=self._inline,
-        )
-        self.old_log_bytes += self.log.file_bytes
-        self._state.memtable.seal(self.log.last_sequence)
+        log = await self._new_log()
+        if self.log is not None:
+            self.old_log_bytes += self.log.file_bytes
+        self._state.memtable.seal(self._state.last_sequence)
         self._state.freeze(log)
         self.log = log
+
+    async def _begin_first_log(self) -> None:
+        """The log that follows what was replayed: for the memtable that there is."""
+        async with self.stopped():
+            if self.log is None:
+                log = await self._new_log()
+                self.log = self._state.logs[log.number] = log
+
+    async def _new_log(self) -> CommitLog:
+        state = self._state
+        header = LogHeader(state.manifest.tablet, state.new_file_number(), state.durable_sequence)
+        return await CommitLog.create(
+            state.storage,
+            header,
+            next_sequence=state.last_sequence + 1,
+            sync=state.options.sync,
+            inline=self._inline,
+        )
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:

@@ -379,6 +379,63 @@ def test_an_opening_that_finds_no_room_for_its_first_flush_lets_go_of_the_folder
         simulation.run(story())
 
 
+def test_a_full_disk_does_not_keep_anybody_from_opening_a_tablet_and_reading():
+    with Simulation(0) as simulation:
+        world = simulation.add_node("desk")
+        disk, options = world.simulated_disk, replace(OPTIONS, flush_on_close_bytes=2**30)
+
+        async def story() -> None:
+            await world.disk.make_directory("t")
+            engine = await simulation.on(world, Engine.open(DiskStorage(world.disk, "t"), world, options))
+            await engine.create_family("f")
+            for number in range(10):
+                await engine.put(b"row%02d" % number, b"f:a", b"x" * 150)
+            await engine.close()
+            disk.capacity_bytes -= (await world.disk.usage()).free_bytes
+            engine = await Engine.open(DiskStorage(world.disk, "t"), world, options)
+            assert [row.key async for row in engine.scan()] == [b"row%02d" % number for number in range(10)]
+            with pytest.raises(NoSpace, match=r"desk:/t/.*free some space"):
+                await engine.put(b"row10", b"f:a", b"x")
+            await check_no_leavings(engine)
+            disk.capacity_bytes = DEFAULT_CAPACITY_BYTES
+            await engine.put(b"row10", b"f:a", b"x")
+            await engine.close()
+            engine = await Engine.open(DiskStorage(world.disk, "t"), world, options)
+            assert len([row async for row in engine.scan()]) == 11
+            await engine.close()
+
+        simulation.run(story())
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_is_written_after_a_log_was_left_out_does_not_go_the_same_way(closed: bool):
+    """Of the first log nothing is left, so that nothing need be flushed; the second begins behind what was lost."""
+    with Simulation(0) as simulation:
+        world = simulation.add_node("desk")
+        options = replace(OPTIONS, sync="os", flush_on_close_bytes=2**30)
+
+        async def story() -> None:
+            await world.disk.make_directory("t")
+            engine = await simulation.on(world, Engine.open(DiskStorage(world.disk, "t"), world, options))
+            await engine.create_family("f")
+            while len(engine.state.logs) < 2:
+                await engine.put(b"lost", b"f:a", b"x" * 150)
+            again = simulation.restart("desk")
+            again.simulated_disk.content("t/000001.log").truncate(0)
+            engine = await simulation.on(again, Engine.open(DiskStorage(again.disk, "t"), again, options))
+            assert [row.key async for row in engine.scan()] == []
+            await engine.put(b"kept", b"f:a", b"x")
+            if closed:
+                await engine.close()
+            last = simulation.restart("desk")
+            engine = await simulation.on(last, Engine.open(DiskStorage(last.disk, "t"), last, options))
+            assert [row.key async for row in engine.scan()] == [b"kept"]
+            await check_swept(engine)
+            await engine.close()
+
+        simulation.run(story())
+
+
 def power_cut_after_an_error(first: int, gap: int) -> None:
     """An error at operation `first`, and `gap` operations later the power goes; then the tablet is opened again."""
     with Simulation(first) as simulation:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -156,9 +157,32 @@ def test_a_small_memtable_stays_in_the_log_at_closing_and_a_large_one_is_flushed
         assert table.get("r", "f:q") == b"1"
 
 
-def test_opening_and_closing_again_and_again_leaves_no_pile_of_files(tmp_path):
-    for _ in range(10):
-        with tablet.engine.open(tmp_path) as table:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("flush_on_close_bytes", [0, 2**30])
+def test_opening_and_reading_again_and_again_changes_nothing(tmp_path, flush_on_close_bytes):
+    options = Options(flush_on_close_bytes=flush_on_close_bytes)
+    with tablet.engine.open(tmp_path, options) as table:
+        table.create_family("f")
+        table.put("r", "f:q", "1")
+    with tablet.engine.open(tmp_path, options) as table:
+        table.put("s", "f:q", "2")
+    before = contents(tmp_path)
+    for _ in range(3):
+        with tablet.engine.open(tmp_path, Options(flush_on_close_bytes=2**30)) as table:
+            assert table.get("r", "f:q") == b"1"
+            assert [row.value("f:q") for row in table.scan()] == [b"1", b"2"]
+    assert contents(tmp_path) == before
+
+
+def test_a_tablet_that_is_written_a_little_at_each_opening_gathers_no_logs_behind_its_last_flush(tmp_path):
+    for number in range(10):
+        with tablet.engine.open(tmp_path, Options(flush_on_close_bytes=0)) as table:
             if not table.schema.families:
                 table.create_family("f")
-    assert len(list(tmp_path.iterdir())) <= 4
+            table.put(f"r{number}", "f:q", "1")
+    with tablet.engine.open(tmp_path) as table:
+        assert len(list(table.scan())) == 10
+    assert len(list(tmp_path.glob("*.log"))) <= 1
