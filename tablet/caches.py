@@ -3,7 +3,8 @@
 The *block cache* keeps decompressed SSTable blocks, or the heads of blocks that can be read in parts: for reads near
 those just made. The *scan cache* stands above the
 SSTables and keeps what all of them together say about a row, or about one column of it: for reads of the same data
-again and again. Both forget what was used longest ago, and both are bounded in bytes.
+again and again. If nothing that is not in SSTables can change the answer, the newest value stands beside it, and a read
+of it ends here. Both forget what was used longest ago, and both are bounded in bytes.
 
 >>> cache = BlockCache(limit_bytes=10_000)
 >>> cache.get((1, 0)) is None, cache.figures
@@ -106,16 +107,25 @@ ScanKey = tuple[str, bytes | None, bool]
 """(locality group, column, or None for the whole row, whether older versions may be missing)"""
 
 
+_Kept = tuple[ScanKey, Entries, int, bytes | None, bytes | None]
+"""(key, entries, charge; and, if known, the key's column and its newest value)"""
+
+
 class ScanCache:
     """What the SSTables of a group say about a row or one of its columns. A limit of 0 switches it off.
 
     What is read once is often never read again: a row is only noted at its first miss, and kept at its second.
     `knows(row)`: whether anything is kept of a row; counts neither as a hit nor as a miss.
+
+    Invariant: if the newest value of a column is kept, no memtable speaks of its row, and the column's family has no
+    version policy. Who writes to a row calls `overtaken`, who changes the schema `clear`.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._rows: OrderedDict[bytes, tuple[ScanKey, Entries, int]] = OrderedDict()
+        self._rows: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._find = self._rows.get
+        self._touch = self._rows.move_to_end
         self.knows: Callable[[object], bool] = self._rows.__contains__
         self._missed_once: dict[bytes, None] = {}
         self._notes = limit_bytes // _NOTE_BYTES
@@ -133,13 +143,19 @@ class ScanCache:
         self._rows.move_to_end(row)
         return found[1]
 
-    def peek(self, row: bytes, key: ScanKey) -> Entries | None:
-        """As `get`, but who finds nothing will ask again, so that only a hit counts."""
-        found = self._rows.get(row)
-        return self.get(row, key) if found is not None and found[0] == key else None
+    def newest(self, row: bytes, column: bytes) -> bytes | None:
+        """The newest value of a column, if it is known here that it is; who gets None asks further, so that only a hit
+        counts."""
+        found = self._find(row)
+        if found is None or found[3] != column:
+            return None
+        self._hits += 1
+        self._touch(row)
+        return found[4]
 
-    def put(self, row: bytes, key: ScanKey, entries: Entries) -> None:
-        """Remember what a read found, if it is not the first time; of each row, the last thing that was asked."""
+    def put(self, row: bytes, key: ScanKey, entries: Entries, newest: bytes | None = None) -> None:
+        """Remember what a read found, if it is not the first time; of each row, the last thing that was asked.
+        `newest`: the newest value of the key's column, if nothing but SSTables has a say in it."""
         noted = self._missed_once
         if row not in noted and row not in self._rows:
             if len(noted) >= self._notes:
@@ -156,10 +172,16 @@ class ScanCache:
         before = rows.pop(row, None)
         if before is not None:
             self._bytes -= before[2]
-        rows[row] = (key, entries, charge)
+        rows[row] = (key, entries, charge, None if newest is None else key[1], newest)
         self._bytes += charge
         while self._bytes > self.limit_bytes:
             self._bytes -= rows.popitem(last=False)[1][2]
+
+    def overtaken(self, row: bytes) -> None:
+        """A memtable speaks of the row from here on. What the SSTables say stays as it is."""
+        found = self._rows.get(row)
+        if found is not None and found[3] is not None:
+            self._rows[row] = (*found[:3], None, None)
 
     def forget(self, rows: Iterable[bytes]) -> None:
         """Drop rows that a new SSTable says something about."""
@@ -169,6 +191,10 @@ class ScanCache:
             found = self._rows.pop(row, None)
             if found is not None:
                 self._bytes -= found[2]
+
+    def settled_rows(self) -> list[bytes]:
+        """The rows of which the newest value of a column is known."""
+        return [row for row, found in self._rows.items() if found[3] is not None]
 
     def clear(self) -> None:
         """Drop everything."""
@@ -183,5 +209,5 @@ class ScanCache:
 
     def check_invariants(self) -> None:
         """Assert that the books balance."""
-        assert self._bytes == sum(charge for _, _, charge in self._rows.values())
+        assert self._bytes == sum(charge for _, _, charge, _, _ in self._rows.values())
         assert self._bytes <= self.limit_bytes or not self._rows

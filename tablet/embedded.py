@@ -28,7 +28,6 @@ from tablet.engine import Engine
 from tablet.figures import EngineFigures
 from tablet.filters import ReadFilter
 from tablet.options import Options
-from tablet.reading import value_of
 from tablet.schema import GarbageRule, LocalityGroup, Schema
 from tablet.snapshots import copy_tablet
 from tablet.storage import DiskStorage
@@ -61,7 +60,7 @@ class EmbeddedTablet:
         self._credit = 0
         self._held_back = False
         self._get = self._engine.reader.newest_value
-        self._cached = self._engine.reader.cached
+        self._cached = self._engine.state.scan_cache.newest
         self._put = self._engine.put
 
     def __enter__(self) -> "EmbeddedTablet":
@@ -150,7 +149,7 @@ class EmbeddedTablet:
         column = column.encode() if isinstance(column, str) else column
         known = self._cached(row, column)
         if known is not None:
-            return value_of(known, column)
+            return known
         work = self._get(row, column)
         try:
             work.send(None)

@@ -228,7 +228,8 @@ class Engine:
     async def get(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
         self._check_open()
-        return await self.reader.newest_value(row, column)
+        known = self.state.scan_cache.newest(row, column)
+        return known if known is not None else await self.reader.newest_value(row, column)
 
     async def read(self, row: bytes, wanted: ReadFilter = EVERYTHING) -> Row | None:
         """The row's cells that the filter wants, or None if there are none. Raises Corrupted, DiskFailure."""

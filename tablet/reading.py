@@ -56,21 +56,6 @@ class Reader:
             entries = visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
         return value_of(entries, column)
 
-    def cached(self, row: bytes, column: bytes) -> Entries | None:
-        """What the scan cache says of a column, if nothing else need be asked: no memtable speaks of the row, and no
-        version policy judges it. None if there is more to do; then `newest_value` does it. For a row that the cache
-        does not know this must cost next to nothing, since then it is in vain."""
-        if not self._state.scan_cache.knows(row):
-            return None
-        view = self._state.view
-        family = view.schema.families.get(family_of(column))
-        if family is None or family.rule is not None:
-            return None
-        for memtable in view.memtables:
-            if row in memtable:
-                return None
-        return self._state.scan_cache.peek(row, (family.group, column, True))
-
     async def _group(self, view: View, group: str, row: bytes, column: bytes | None, *, latest: bool) -> Entries:
         """The merged entries of one locality group; with `column`, other columns may be missing; if only the `latest`
         version of it matters, older ones may be missing too."""
@@ -94,11 +79,20 @@ class Reader:
             stored = await _search(tables, row, column, newest, latest=latest)
             # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
             if newest == NEVER and view.generation == self._state.view.generation:
-                cache.put(row, key, stored)
+                cache.put(row, key, stored, _final(view, row, column, stored) if latest and not fragments else None)
         if not fragments:
             return stored
         fragments.append(stored)
         return merge_entries(fragments)
+
+
+def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> bytes | None:
+    """The newest value of the column if it is that of the SSTables: no memtable has heard of the row meanwhile, and no
+    version policy judges it."""
+    if column is None or row in view.memtables[0]:
+        return None
+    family = view.schema.families.get(family_of(column))
+    return value_of(stored, column) if family is not None and family.rule is None else None
 
 
 async def _search(tables: Tables, row: bytes, column: bytes | None, newest: int, *, latest: bool) -> Entries:

@@ -194,6 +194,7 @@ class TabletState:
         """Another schema holds from here on."""
         async with self._switching:
             await self._switch(schema=schema)
+            self.scan_cache.clear()
             self._show(schema=schema)
 
     async def install_snapshot(self, held: Manifest, *, log_number: int, flushed_sequence: int) -> None:
@@ -262,6 +263,7 @@ class TabletState:
             await log.close()
         await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
         self.logs, self._retired = {}, []
+        self.scan_cache.clear()
 
     def check_invariants(self) -> None:
         """Assert what must hold between any two operations."""
@@ -278,6 +280,8 @@ class TabletState:
         self.block_cache.check_invariants()
         self.quarantine.check_invariants()
         self.scan_cache.check_invariants()
+        settled = self.scan_cache.settled_rows()
+        assert not any(row in memtable for memtable in self.view.memtables for row in settled)
 
     async def _switch(self, **changes: Any) -> None:
         """Make another manifest the truth. After an error it may be, or may not."""

@@ -39,6 +39,7 @@ class Writer:
         self.old_log_bytes = 0
         self._state = state
         self._limit_bytes = state.options.memtable_bytes
+        self._cached = state.scan_cache.knows
         self._inline = inline
         self._wait_for_room = wait_for_room
         self._frozen = frozen
@@ -54,6 +55,8 @@ class Writer:
         self._under_way += 1
         try:
             memtable.apply(row, fragment, await log.write_one(row, fragment))
+            if self._cached(row):
+                self._state.scan_cache.overtaken(row)
         finally:
             self._under_way -= 1
             if self._idle is not None and not self._under_way:
@@ -75,6 +78,7 @@ class Writer:
                 sequence = await log.write(batch)
                 for row, fragment in batch:
                     memtable.apply(row, fragment, sequence)
+                    self._state.scan_cache.overtaken(row)
             finally:
                 self._under_way -= 1
                 if self._idle is not None and not self._under_way:

@@ -1,11 +1,14 @@
 """Flushes and compactions run at the same time on a disk whose operations take now no time, now long (BT 5.4).
 
 Every seed is another order in which the steps of a flush, a compaction, their switches of the manifest, their sweeps
-and three writers meet. None may disturb another, and a power cut or a kill in the midst of it loses nothing.
+and three writers meet. None may disturb another, and a power cut or a kill in the midst of it loses nothing. Meanwhile
+each row is read again and again, past a block cache that is off, so that writes, flushes and compactions come between
+the beginning and the end of a read.
 """
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -22,15 +25,16 @@ OPTIONS = Options(
     frozen_memtables=3,
     policy_settings=PolicySettings(fan_in=2),
     flush_on_close_bytes=0,
+    block_cache_bytes=0,
 )
 WRITERS, WRITES, ROWS = 3, 25, 4
 
 Rows = dict[bytes, bytes]
 
 
-async def opened(world: SimulatedWorld) -> Engine:
+async def opened(world: SimulatedWorld, options: Options = OPTIONS) -> Engine:
     await world.disk.make_directory("t")
-    return await Engine.open(DiskStorage(world.disk, "t"), world, OPTIONS)
+    return await Engine.open(DiskStorage(world.disk, "t"), world, options)
 
 
 async def write(engine: Engine, writer: int, answered: Rows, tried: Rows) -> None:
@@ -41,6 +45,18 @@ async def write(engine: Engine, writer: int, answered: Rows, tried: Rows) -> Non
         answered[row] = value
         if number % 5 == 0:
             assert await look(engine, b"%d-" % writer) == {row: answered[row] for row in answered if row in tried}
+
+
+async def read(engine: Engine, answered: Rows) -> None:
+    """Read the rows of one writer, for ever: what was answered before a read began is what it finds, or something
+    newer."""
+    while True:
+        for row, before in list(answered.items()):
+            for _ in range(3):
+                found = await engine.get(row, b"f:a")
+                assert found is not None and int(found.split()[0]) >= int(before.split()[0]), row
+                before = max(before, found, key=lambda value: int(value.split()[0]))
+        await engine.state.world.clock.sleep(0.001)
 
 
 async def look(engine: Engine, prefix: bytes = b"") -> Rows:
@@ -66,7 +82,12 @@ def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
             engine = await opened(world)
             await engine.create_family("f")
             engine.start()
+            readers = [asyncio.create_task(read(engine, answered[own])) for own in range(WRITERS)]
             await asyncio.gather(*(write(engine, own, answered[own], tried[own]) for own in range(WRITERS)))
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+            assert all(reader.cancelled() for reader in readers), [reader.exception() for reader in readers]
             engine.check_invariants()
             await engine.close()
 
@@ -105,3 +126,27 @@ def test_jobs_that_overlap_do_not_disturb_one_another(seed: int):
     for place in range(3):
         _, events = overlapping(seed, 20 + (seed * 7 + place * 101) % (operations - 20))
         assert not {"FlushFailed", "CompactionFailed", "TaskFailed"} & set(events)
+
+
+def test_a_write_during_a_read_is_seen_by_the_next_read():
+    """The read that it came into learns what the SSTables say, and must not leave that behind as the newest value."""
+    with Simulation(0) as simulation:
+        world = simulation.add_node("desk")
+
+        async def story() -> None:
+            engine = await opened(world, replace(OPTIONS, sync="os"))
+            await engine.create_family("f")
+            await engine.put(b"r", b"f:a", b"old")
+            await engine.flush()
+            assert await engine.get(b"r", b"f:a") == b"old"
+            world.simulated_disk.faults.seconds_per_operation = 1
+            reading = asyncio.create_task(engine.get(b"r", b"f:a"))
+            await world.clock.sleep(0.001)
+            world.simulated_disk.faults.seconds_per_operation = 0
+            await engine.put(b"r", b"f:a", b"new")
+            assert not reading.done()
+            assert await reading == b"old"
+            assert [await engine.get(b"r", b"f:a") for _ in range(3)] == [b"new"] * 3
+            await engine.close()
+
+        simulation.run(story())

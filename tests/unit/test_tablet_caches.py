@@ -46,12 +46,14 @@ def test_blocks_of_a_removed_file_are_forgotten():
 KEY = ("default", b"f:q", True)
 
 
-@given(st.lists(st.tuples(st.sampled_from("pgf"), st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 400))))
+@given(st.lists(st.tuples(st.sampled_from("pgfo"), st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 400))))
 def test_the_scan_cache_never_holds_more_than_its_limit(steps):
     cache = ScanCache(10_000)
     for step, row, size in steps:
         if step == "p":
-            cache.put(row, KEY, ((b"f:q", -1, 0, b"v" * size),))
+            cache.put(row, KEY, ((b"f:q", -1, 0, b"v" * size),), b"v" * size)
+        elif step == "o":
+            cache.overtaken(row)
         elif step == "g":
             cache.get(row, KEY)
         else:
@@ -68,3 +70,19 @@ def test_the_scan_cache_answers_only_what_was_asked_before():
     assert cache.get(b"r", ("default", b"f:other", True)) is None
     cache.forget([b"r"])
     assert cache.get(b"r", KEY) is None
+
+
+def test_a_newest_value_is_known_until_a_memtable_speaks_of_its_row():
+    cache, entries = ScanCache(100_000), ((b"f:q", -1, 0, b"v"),)
+    for _ in range(2):
+        cache.put(b"r", KEY, entries, b"v")
+    assert cache.newest(b"r", b"f:q") == b"v"
+    assert cache.newest(b"r", b"f:other") is None
+    assert cache.newest(b"s", b"f:q") is None
+    assert (cache.figures.hits, cache.figures.misses) == (1, 0)
+    assert cache.settled_rows() == [b"r"]
+    cache.overtaken(b"r")
+    cache.overtaken(b"s")
+    assert cache.newest(b"r", b"f:q") is None
+    assert cache.get(b"r", KEY) == entries, "the SSTables still say what they said"
+    cache.check_invariants()

@@ -2,16 +2,19 @@
 
 import random
 import tempfile
+from collections.abc import Callable
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
 import tablet.engine
+from runtime.errors import Conflict
 from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
 from tablet.embedded import EmbeddedTablet
+from tablet.filters import EVERYTHING
 from tablet.options import Options
-from tablet.schema import BloomKeys, GarbageRule, LocalityGroup, MaxVersions
+from tablet.schema import BloomKeys, GarbageRule, LocalityGroup, MaxAge, MaxVersions
 
 COLUMNS = [b"f:a", b"f:b", b"g:a", b"two:a"]
 ROW = b"row"
@@ -123,3 +126,49 @@ def test_a_hot_row_is_answered_by_the_scan_cache_until_something_new_is_known_of
         hot(None)
         table.flush()
         assert hot(None) == hits
+
+
+def test_another_version_policy_holds_for_what_is_cached_too(tmp_path):
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        table.put(ROW, b"f:a", b"of 1970", 5)
+        table.flush()
+        assert [table.get(ROW, b"f:a") for _ in range(5)] == [b"of 1970"] * 5
+        table.set_garbage_rule("f", MaxAge(3600))
+        assert table.get(ROW, b"f:a") is None
+        table.set_garbage_rule("f", None)
+        assert [table.get(ROW, b"f:a") for _ in range(5)] == [b"of 1970"] * 5
+    with pytest.raises(Conflict, match="closed"):
+        table.get(ROW, b"f:a")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.put(ROW, "f:a", "new"),
+        lambda table: table.write(ROW, DeleteRow(), SetCell(b"f:a", b"new")),
+        lambda table: table.write_many({ROW: [SetCell(b"f:a", b"new")]}),
+        lambda table: table.check_and_mutate(ROW, EVERYTHING, [SetCell(b"f:a", b"new")]),
+        lambda table: table.append(ROW, "f:b", "") or table.put(ROW, "f:a", "new"),
+        lambda table: table.restore_snapshot("new"),
+    ],
+)
+def test_a_hot_value_is_the_old_one_until_it_is_changed_and_never_after(
+    tmp_path, change: Callable[[EmbeddedTablet], None]
+):
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        table.put(ROW, "f:a", "new")
+        table.save_snapshot("new")
+        table.put(ROW, "f:a", "old")
+        table.flush()
+        assert [table.get(ROW, "f:a") for _ in range(5)] == [b"old"] * 5
+        assert table.engine.state.scan_cache.settled_rows() == [ROW]
+        change(table)
+        assert [table.get(ROW, "f:a") for _ in range(5)] == [b"new"] * 5
+        table.engine.check_invariants()
+        table.flush()
+        assert [table.get(ROW, "f:a") for _ in range(5)] == [b"new"] * 5
+        table.compact()
+        assert [table.get(ROW, "f:a") for _ in range(5)] == [b"new"] * 5
+        table.engine.check_invariants()
