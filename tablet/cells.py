@@ -60,6 +60,7 @@ Entries = tuple[Entry, ...]
 
 CELL = struct.Struct("<BHHqI")
 CELL_BYTES = CELL.size
+_TIMESTAMP_OFFSET = 5
 _TIMESTAMP = struct.Struct("<q")
 _FAMILY_MARK = b"\0"
 
@@ -106,13 +107,23 @@ class Cell(NamedTuple):
 
 
 class Row:
-    """What a read found in one row: its cells, sorted by column, newest first within a column."""
+    """What a read found in one row: its cells, sorted by column, newest first within a column.
 
-    __slots__ = ("_entries", "key")
+    It is made of entries or of a fragment without markers; that is decoded when somebody looks inside.
+    """
 
-    def __init__(self, key: bytes, entries: Entries) -> None:
+    __slots__ = ("_content", "key")
+
+    def __init__(self, key: bytes, content: Entries | bytes) -> None:
         self.key = key
-        self._entries = entries
+        self._content = content
+
+    @property
+    def _entries(self) -> Entries:
+        content = self._content
+        if isinstance(content, bytes):
+            content = self._content = decode_fragment(content)
+        return content
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -122,7 +133,10 @@ class Row:
     def value(self, column: str | bytes) -> bytes | None:
         """The newest value of a column, or None."""
         wanted = column.encode() if isinstance(column, str) else column
-        return next((entry[3] for entry in self._entries if entry[0] == wanted), None)
+        for found, _, _, value in self._entries:
+            if found == wanted:
+                return value
+        return None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -142,6 +156,20 @@ class Row:
 def encode_put(column: bytes, timestamp: int, value: bytes) -> bytes:
     """The fragment of one cell: the short way of the most common mutation."""
     return CELL.pack(PUT, 0, len(column), timestamp, len(value)) + column + value
+
+
+def values_of_puts(rows: Sequence[bytes], fragments: Sequence[bytes], column: bytes) -> list[tuple[bytes, bytes]]:
+    """(row, value) of those fragments that are of this column; each fragment is exactly one cell.
+
+    >>> values_of_puts([b"r1", b"r2"], [encode_put(b"f:a", 1, b"A"), encode_put(b"f:b", 1, b"B")], b"f:b")
+    [(b'r2', b'B')]
+    """
+    head, end = CELL.pack(PUT, 0, len(column), 0, 0)[:_TIMESTAMP_OFFSET], CELL_BYTES + len(column)
+    return [
+        (row, fragment[end:])
+        for row, fragment in zip(rows, fragments, strict=True)
+        if fragment[:_TIMESTAMP_OFFSET] == head and fragment[CELL_BYTES:end] == column
+    ]
 
 
 def encode_fragment(entries: Iterable[Entry]) -> bytes:

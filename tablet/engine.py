@@ -193,7 +193,7 @@ class Engine:
         if not locks.try_acquire(row):
             await locks.acquire(row)
         try:
-            await self._commit(row, fragment)
+            await self._commit(row, fragment, single_put=True)
         finally:
             locks.release(row)
 
@@ -267,6 +267,11 @@ class Engine:
             for row in rows[:left]:
                 yield row
             left = None if left is None else left - min(left, len(rows))
+
+    def item_batches(self, column: bytes, start: bytes = b"", end: bytes = b"", *, prefix: bytes = b"") -> Scan:
+        """As `scan_batches`, over the newest values of one column; ask it for `next_items`."""
+        wanted = ReadFilter(columns=frozenset((column,)), versions=1)
+        return self.scan_batches(start, end, prefix=prefix, wanted=wanted)
 
     async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
         """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware

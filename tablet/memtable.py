@@ -14,7 +14,8 @@ The first mutation of a row is kept as the bytes that went into the log; only a 
 >>> memtable.entries(b"r")
 ((b'f:q', -2, 0, b'new'), (b'f:q', -1, 0, b'old'))
 
-Invariants: (1) rows are sorted; (2) `charged_bytes` is the sum of what the rows are charged; (3) sequences rise.
+Invariants: (1) rows are sorted; (2) `charged_bytes` is the sum of what the rows are charged; (3) sequences rise;
+(4) if `_puts_only`, each row that is still as it went into the log is exactly one cell.
 
 What we simplify. What a row is charged for Python's objects is an estimate, made once for CPython on 64 bits.
 """
@@ -42,12 +43,15 @@ class Memtable:
         self.last_sequence = 0
         self.charged_bytes = 0
         self._rows: SortedDict = SortedDict()
+        self._puts_only = True
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def apply(self, row: bytes, fragment: bytes, sequence: int) -> None:
-        """Lay a mutation's fragment over the row."""
+    def apply(self, row: bytes, fragment: bytes, sequence: int, *, single_put: bool = False) -> None:
+        """Lay a mutation's fragment over the row. `single_put`: it is known to be exactly one cell."""
+        if not single_put and self._puts_only:
+            self._puts_only = is_single_put(fragment)
         if not self.first_sequence:
             self.first_sequence = sequence
         self.last_sequence = max(self.last_sequence, sequence)
@@ -100,11 +104,14 @@ class Memtable:
             entries = self.entries(row)
             assert entries is not None
             assert list(entries) == sorted(entries), f"row {row!r} is not sorted"
+            assert not (self._puts_only and isinstance(content, bytes)) or is_single_put(content)
         assert charged == self.charged_bytes, (charged, self.charged_bytes)
         assert self.first_sequence <= self.last_sequence
 
     def _encoded(self, rows: list[bytes]) -> Chunk:
-        found = map(self._rows.__getitem__, rows)
+        found = list(map(self._rows.__getitem__, rows))
+        if self._puts_only and set(map(type, found)) == {bytes}:
+            return Chunk(rows, found, True)
         fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
         return Chunk(rows, fragments, all(map(is_single_put, fragments)))
 

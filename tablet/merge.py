@@ -23,7 +23,7 @@ What we simplify. One row's cells must fit into memory.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tablet.cells import (
     CELL,
@@ -50,31 +50,28 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def upto(self, row: bytes) -> "Chunk":
-        """The rows that are <= `row`."""
-        if not self.rows or self.rows[-1] <= row:
-            return self
-        place = bisect_right(self.rows, row)
-        return replace(self, rows=self.rows[:place], fragments=self.fragments[:place])
-
-    def after(self, row: bytes) -> "Chunk":
-        """The rows that are > `row`."""
-        if not self.rows or self.rows[-1] <= row:
-            return EMPTY
-        place = bisect_right(self.rows, row)
-        return replace(self, rows=self.rows[place:], fragments=self.fragments[place:]) if place else self
+    def split_behind(self, row: bytes) -> "tuple[Chunk, Chunk]":
+        """The rows that are <= `row`, and those that are > `row`."""
+        return self._split(bisect_right(self.rows, row))
 
     def since(self, row: bytes) -> "Chunk":
         """The rows that are >= `row`."""
-        place = bisect_left(self.rows, row)
-        return replace(self, rows=self.rows[place:], fragments=self.fragments[place:]) if place else self
+        return self._split(bisect_left(self.rows, row))[1]
 
     def before(self, row: bytes) -> "Chunk":
         """The rows that are < `row`."""
-        if not self.rows or self.rows[-1] < row:
-            return self
-        place = bisect_left(self.rows, row)
-        return replace(self, rows=self.rows[:place], fragments=self.fragments[:place])
+        return self._split(bisect_left(self.rows, row))[0]
+
+    def _split(self, place: int) -> "tuple[Chunk, Chunk]":
+        rows, fragments = self.rows, self.fragments
+        if place == len(rows):
+            return self, EMPTY
+        if place == 0:
+            return EMPTY, self
+        return (
+            Chunk(rows[:place], fragments[:place], self.single_puts),
+            Chunk(rows[place:], fragments[place:], self.single_puts),
+        )
 
 
 EMPTY = Chunk([], [], True)

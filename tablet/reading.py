@@ -5,9 +5,9 @@ A point read asks the memtables, then the scan cache, then those SSTables whose 
 not newer than what was found need not be asked at all. A scan merges all sources in bulk.
 """
 
-from tablet.cells import CELL, CELL_BYTES, EARLIEST_TIMESTAMP, PUT, Entries, Row, decode_fragment, family_of
+from tablet.cells import EARLIEST_TIMESTAMP, PUT, Entries, Row, decode_fragment, family_of, values_of_puts
 from tablet.filters import EVERYTHING, LATEST, ReadFilter, visible
-from tablet.merge import EMPTY, Chunk, merge_chunks, merge_entries
+from tablet.merge import Chunk, merge_chunks, merge_entries
 from tablet.sources import MemtableSource, MergeCursor, Source, TableSource, unite_chunks
 from tablet.sstable_reader import Lookup
 from tablet.state import Tables, TabletState, View
@@ -141,7 +141,28 @@ class Scan:
 
     async def next_batch(self) -> list[Row]:
         """The next rows that have anything to show; an empty list at the end."""
-        while not self._done:
+        while (taken := await self._next_chunk()) is not None:
+            if rows := self._shown(*taken):
+                return rows
+        return []
+
+    async def next_items(self) -> list[tuple[bytes, bytes]]:
+        """The next rows with their newest values, where one column is wanted; an empty list at the end."""
+        column = self._wanted.only_column
+        assert column is not None and self._wanted.wants_latest
+        while (taken := await self._next_chunk()) is not None:
+            chunk, view = taken
+            if chunk.single_puts and not view.schema.judges_single_cells:
+                items = values_of_puts(chunk.rows, chunk.fragments, column)
+            else:
+                items = [(row.key, value) for row in self._shown(*taken) if (value := row.value(column)) is not None]
+            if items:
+                return items
+        return []
+
+    async def _next_chunk(self) -> tuple[Chunk, View] | None:
+        """The next rows, merged, and the view they are from; None at the end."""
+        if not self._done:
             view = self._state.view
             if self._cursor is None or self._view is not view:
                 self._view, self._cursor = view, self._open(view)
@@ -150,15 +171,12 @@ class Scan:
                 chunk = await self._cursor.next()
             finally:
                 view.pins -= 1
-            if chunk is EMPTY or not chunk.rows:
-                self._done = True
-                self._cursor = self._view = None
-                break
-            self._start = chunk.rows[-1] + b"\0"
-            rows = self._shown(chunk, view)
-            if rows:
-                return rows
-        return []
+            if chunk.rows:
+                self._start = chunk.rows[-1] + b"\0"
+                return chunk, view
+            self._done = True
+            self._cursor = self._view = None
+        return None
 
     def _open(self, view: View) -> Source:
         groups = _groups(view, self._wanted)
@@ -178,7 +196,7 @@ class Scan:
     def _shown(self, chunk: Chunk, view: View) -> list[Row]:
         families = view.schema.families
         if chunk.single_puts and not view.schema.judges_single_cells and self._wanted in (EVERYTHING, LATEST):
-            return _single_put_rows(chunk)
+            return list(map(Row, chunk.rows, chunk.fragments))
         now = self._state.world.clock.wall_microseconds()
         rows: list[Row] = []
         for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
@@ -186,17 +204,6 @@ class Scan:
             if entries:
                 rows.append(Row(row, entries))
         return rows
-
-
-def _single_put_rows(chunk: Chunk) -> list[Row]:
-    """Each fragment is one cell, and every one of them is wanted."""
-    rows: list[Row] = []
-    unpack, take = CELL.unpack_from, rows.append
-    for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
-        _, _, length, timestamp, _ = unpack(fragment)
-        end = CELL_BYTES + length
-        take(Row(row, ((fragment[CELL_BYTES:end], -timestamp, PUT, fragment[end:]),)))
-    return rows
 
 
 def _groups(view: View, wanted: ReadFilter) -> list[str]:

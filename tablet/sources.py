@@ -103,9 +103,12 @@ class MergeCursor:
             heads = self._heads = [heads[place] for place in alive]
         if not heads:
             return EMPTY
-        limit = min(head.rows[-1] for head in heads)
-        parts = [head.upto(limit) for head in heads]
-        self._heads = [head.after(limit) for head in heads]
+        limit = min([head.rows[-1] for head in heads])
+        parts: list[Chunk] = []
+        for place, head in enumerate(heads):
+            part, heads[place] = head.split_behind(limit)
+            if part.rows:
+                parts.append(part)
         return self._merge(parts)
 
 

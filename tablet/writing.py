@@ -47,14 +47,14 @@ class Writer:
         self._gate: asyncio.Event | None = None
         self._idle: asyncio.Event | None = None
 
-    async def commit(self, row: bytes, fragment: bytes) -> None:
-        """Log and apply one row's mutation; the row's lock is held."""
+    async def commit(self, row: bytes, fragment: bytes, *, single_put: bool = False) -> None:
+        """Log and apply one row's mutation; the row's lock is held. `single_put`: it is known to be one cell."""
         memtable, log = self._state.view.memtables[0], self.log
         if log is None or memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
             memtable, log = await self._room()
         self._under_way += 1
         try:
-            memtable.apply(row, fragment, await log.write_one(row, fragment))
+            memtable.apply(row, fragment, await log.write_one(row, fragment), single_put=single_put)
             if self._cached(row):
                 self._state.scan_cache.overtaken(row)
         finally:

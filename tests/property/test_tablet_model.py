@@ -181,9 +181,8 @@ class TabletAgainstModel(RuleBasedStateMachine):
 
     @rule(row=ROWS, column=COLUMNS)
     def get(self, row, column):
-        expected = next((value for found, _, value in self.model.seen(row) if found == column), None)
-        assert self.tablet.get(row, column) == expected
-        assert self.tablet.get(row, column) == expected
+        expected = self.newest(row, column)
+        assert [self.tablet.get(row, column) for _ in range(3)] == [expected] * 3
 
     @rule(row=ROWS, columns=st.frozensets(COLUMNS, max_size=3), versions=st.none() | st.integers(1, 2))
     def read(self, row, columns, versions):
@@ -199,6 +198,15 @@ class TabletAgainstModel(RuleBasedStateMachine):
     def scan_range(self, start, end):
         found = [row.key for row in self.tablet.scan(start, end)]
         assert found == [row for row in sorted(self.model.rows) if start <= row < end and self.model.seen(row)]
+
+    @rule(column=COLUMNS, start=ROWS | st.just(b""), limit=st.none() | st.integers(0, 3))
+    def items(self, column, start, limit):
+        newest = ((row, self.newest(row, column)) for row in sorted(self.model.rows) if start <= row)
+        expected = [item for item in newest if item[1] is not None][:limit]
+        assert list(self.tablet.items(column, start, limit=limit)) == expected
+
+    def newest(self, row: bytes, column: bytes) -> bytes | None:
+        return next((cell[2] for cell in self.model.seen(row) if cell[0] == column), None)
 
     @invariant()
     def holds_what_the_model_holds(self):

@@ -147,3 +147,5 @@ def test_a_row_shows_its_cells_newest_first():
     assert len(row) == 3
     assert "f:a" in repr(row)
     assert row == Row(b"r", row._entries)
+    assert row == Row(b"r", encode_fragment(row._entries))
+    assert Row(b"r", encode_put(b"f:a", 2, b"new")).value("f:a") == b"new"

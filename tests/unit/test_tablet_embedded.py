@@ -23,6 +23,8 @@ def test_texts_are_taken_as_utf_8(tmp_path):
         table.put("zeile/ä", "f:größe", "naß")
         assert table.get("zeile/ä".encode(), "f:größe".encode()) == "naß".encode()
         assert [row.key for row in table.scan(prefix="zeile/")] == ["zeile/ä".encode()]
+        assert list(table.items("f:größe", prefix="zeile/")) == [("zeile/ä".encode(), "naß".encode())]
+        assert list(table.items("f:größer")) == list(table.items("g:größe")) == []
         table.write("r", SetCell(b"f:a", b"1"), SetCell(b"f:b", b"2"))
         table.write_many({"s": [SetCell(b"f:a", b"3")]})
         table.write_many([(f"t{number}", [SetCell(b"f:a", b"")]) for number in range(1200)])
