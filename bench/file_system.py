@@ -310,7 +310,7 @@ async def main() -> None:
             await cluster.stop(purge=True)
     contestants = ["tabletop", "moosefs", "cp + sync", "one TCP"]
     print()
-    print(table(list(rows.rows.values()), contestants, ours="tabletop", against="moosefs"))
+    print(table(list(rows.rows.values()), contestants, [("tabletop", "moosefs")]))
 
 
 if __name__ == "__main__":

@@ -30,15 +30,14 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, CPython {platform.python_version()}"
 
 
-def table(rows: Sequence[Row], contestants: Sequence[str], *, ours: str, against: str | Sequence[str]) -> str:
-    """A Markdown table of the medians, with the ratio of `ours` to each of `against`."""
-    others = [against] if isinstance(against, str) else against
-    head = ["", *contestants, *(f"{ours} / {other}" for other in others)]
+def table(rows: Sequence[Row], contestants: Sequence[str], ratios: Sequence[tuple[str, str]] = ()) -> str:
+    """A Markdown table of the medians; `ratios`: of whose to whose."""
+    head = ["", *contestants, *(f"{mine} / {theirs}" for mine, theirs in ratios)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
         cells = [_cell(row.median(contestant), row.unit) for contestant in contestants]
-        ratios = [_ratio(row.median(ours), row.median(other)) for other in others]
-        lines.append("| " + " | ".join([row.what, *cells, *ratios]) + " |")
+        found = [_ratio(row.median(mine), row.median(theirs)) for mine, theirs in ratios]
+        lines.append("| " + " | ".join([row.what, *cells, *found]) + " |")
     return "\n".join(lines)
 
 

@@ -48,8 +48,8 @@ class Store(Protocol):
     def get(self, key: Any) -> Any:
         """The value, or None."""
 
-    def scan(self) -> Iterable[object]:
-        """All rows, in order."""
+    def scan(self) -> Iterable[tuple[Any, Any]]:
+        """All keys and values, in order."""
 
     def settle(self) -> bool:
         """Do the background work that is due. False: it is done by threads, which must be waited for."""
@@ -89,11 +89,6 @@ class Contestant:
         """How many rows it gets, if others get `wanted`."""
         return min(wanted, self.most_rows or wanted)
 
-    def label(self, wanted: int) -> str:
-        """Its name in a table, with its own number of rows if that is smaller."""
-        rows = self.rows(wanted)
-        return self.name if rows == wanted else f"{self.name}, {rows:,} rows"
-
 
 class Tabletop:
     """Our engine, embedded."""
@@ -112,9 +107,9 @@ class Tabletop:
         """Read one row."""
         return self._table.get(key, b"f:")
 
-    def scan(self) -> Iterable[object]:
+    def scan(self) -> Iterable[tuple[Any, Any]]:
         """All rows."""
-        return self._table.scan()
+        return self._table.items(b"f:")
 
     def settle(self) -> bool:
         """Flush what is frozen, and merge what the policy would."""
@@ -150,9 +145,9 @@ class LevelDb:
         self.put: Callable[[bytes, bytes], None] = self._base.put
         self.get: Callable[[bytes], bytes | None] = self._base.get
 
-    def scan(self) -> Iterable[object]:
+    def scan(self) -> Iterable[tuple[Any, Any]]:
         """All rows."""
-        found: Iterable[object] = self._base.iterator()
+        found: Iterable[tuple[Any, Any]] = self._base.iterator()
         return found
 
     def settle(self) -> bool:
@@ -189,9 +184,9 @@ class RocksDb:
         self.put: Callable[[bytes, bytes], None] = self._base.put
         self.get: Callable[[bytes], bytes | None] = self._base.get
 
-    def scan(self) -> Iterable[object]:
+    def scan(self) -> Iterable[tuple[Any, Any]]:
         """All rows."""
-        found: Iterable[object] = self._base.items()
+        found: Iterable[tuple[Any, Any]] = self._base.items()
         return found
 
     def settle(self) -> bool:
@@ -226,9 +221,9 @@ class BloomKv:
         self.put: Callable[[str, str], None] = self._base.put
         self.get: Callable[[str], str | None] = self._base.get
 
-    def scan(self) -> Iterable[object]:
+    def scan(self) -> Iterable[tuple[Any, Any]]:
         """All rows."""
-        found: Iterable[object] = self._base.range_query("", "~")
+        found: Iterable[tuple[Any, Any]] = self._base.range_query("", "~")
         return found
 
     def settle(self) -> bool:
@@ -272,9 +267,9 @@ class YellowDb:
         self.put: Callable[[str, bytes], None] = self._base.set
         self.get: Callable[[str], bytes | None] = self._base.get
 
-    def scan(self) -> Iterable[object]:
+    def scan(self) -> Iterable[tuple[Any, Any]]:
         """All rows."""
-        found: Iterable[object] = self._base.scan()
+        found: Iterable[tuple[Any, Any]] = self._base.scan()
         return found
 
     def settle(self) -> bool:

@@ -6,7 +6,8 @@
     python -m bench.tablet_engine --keep FOLDER --rows 1000000      only our store, left in FOLDER
 
 `tablet_contestants.py` says who takes part and with which settings, `tablet_workload.py` what is measured and how. Each
-contestant has a process of its own; in every second round they run in the opposite order.
+contestant has a process of its own; in every second round they run in the opposite order. One that is too slow for all
+the rows gets fewer, and is compared with ours with as many.
 
     pip install plyvel rocksdict && pip install --no-deps bloomkv==1.3.1 yellowdb==1.0.0 mmh3 msgpack
 
@@ -19,7 +20,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.report import Row, machine, table
@@ -46,12 +47,19 @@ _UNITS = {SCAN: "rows/s", FILES: "", BLOCKS: "", ABSENT_BLOCKS: "", UNFILTERED_B
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one contestant's process found. `growth`: the short course. `wanted`: the rows that were asked for."""
+    """What one contestant's process found. `growth`: the short course. `wanted`: the rows that were asked for, of which
+    it got `rows`."""
 
     contestant: str
     wanted: int
+    rows: int
     growth: bool
     found: Measured
+
+    @property
+    def label(self) -> str:
+        """The contestant's name in a table, with its own number of rows if that is smaller."""
+        return self.contestant if self.rows == self.wanted else f"{self.contestant}, {self.rows:,} rows"
 
 
 class Record:
@@ -77,35 +85,41 @@ class Record:
         return [turn for turn in self._turns if turn.growth == growth]
 
 
-def take_turn(contestant: Contestant, wanted: int, seed: int, *, growth: bool, keep: Path | None = None) -> Turn | None:
+def take_turn(
+    contestant: Contestant, wanted: int, rows: int, seed: int, *, growth: bool, keep: Path | None = None
+) -> Turn | None:
     """Measure a contestant in a process of its own. None, after a line that says so, if it fails or takes too long."""
-    label = contestant.label(wanted)
-    command = [sys.executable, "-m", "bench.tablet_workload", contestant.name, "--rows", str(contestant.rows(wanted))]
+    turn = Turn(contestant.name, wanted, rows, growth, Measured())
+    command = [sys.executable, "-m", "bench.tablet_workload", contestant.name, "--rows", str(rows)]
     command += ["--seed", str(seed), *(["--growth"] if growth else []), *(["--keep", str(keep)] if keep else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        print(f"  {label}: not done after {_LONGEST_SECONDS} seconds, left out")
+        print(f"  {turn.label}: not done after {_LONGEST_SECONDS} seconds, left out")
         return None
     if done.returncode:
-        print(f"  {label}: failed, left out\n{done.stderr}")
+        print(f"  {turn.label}: failed, left out\n{done.stderr}")
         return None
     found = Measured.from_json(done.stdout.splitlines()[-1])
     for what, figure in {**found.rates, **found.costs}.items():
-        print(f"  {label:<24} {what:<44} {figure:>14,.2f}")
+        print(f"  {turn.label:<24} {what:<44} {figure:>14,.2f}")
     for what, count in found.wrong.items():
-        print(f"  {label}: {count:,} WRONG OR MISSING ROWS in {what}")
+        print(f"  {turn.label}: {count:,} WRONG OR MISSING ROWS in {what}")
     sys.stdout.flush()
-    return Turn(contestant.name, wanted, growth, found)
+    return replace(turn, found=found)
 
 
 def run_rounds(contestants: Sequence[Contestant], rows: int, rounds: int, record: Record) -> None:
     """Every contestant once a round, in the opposite order in every second one."""
-    done = len([turn for turn in record.turns(growth=False) if turn.contestant == OURS and turn.wanted == rows])
+    done = len([turn for turn in record.turns(growth=False) if turn.contestant == OURS and turn.rows == rows])
+    lineup = [(contestant, contestant.rows(rows)) for contestant in contestants]
+    ours = [contestant for contestant in contestants if contestant.name == OURS]
+    fewer = sorted({count for _, count in lineup if count < rows})
+    lineup += [(contestant, count) for contestant in ours for count in fewer]
     for number in range(done, done + rounds):
         print(f"round {number + 1}")
-        for contestant in contestants if number % 2 == 0 else reversed(contestants):
-            _take_and_record(contestant, rows, number, record, growth=False)
+        for contestant, count in lineup if number % 2 == 0 else reversed(lineup):
+            _take_and_record(contestant, rows, count, number, record, growth=False)
 
 
 def run_growth(contestants: Sequence[Contestant], sizes: Iterable[int], record: Record) -> None:
@@ -113,11 +127,13 @@ def run_growth(contestants: Sequence[Contestant], sizes: Iterable[int], record: 
     for number, rows in enumerate(sizes):
         print(f"{rows:,} rows")
         for contestant in contestants if number % 2 == 0 else reversed(contestants):
-            _take_and_record(contestant, rows, number, record, growth=True)
+            _take_and_record(contestant, rows, contestant.rows(rows), number, record, growth=True)
 
 
-def _take_and_record(contestant: Contestant, rows: int, seed: int, record: Record, *, growth: bool) -> None:
-    turn = take_turn(contestant, rows, seed, growth=growth)
+def _take_and_record(
+    contestant: Contestant, wanted: int, rows: int, seed: int, record: Record, *, growth: bool
+) -> None:
+    turn = take_turn(contestant, wanted, rows, seed, growth=growth)
     if turn is not None:
         record.add(turn)
 
@@ -126,19 +142,20 @@ def tables(turns: Sequence[Turn], wanted: int) -> str:
     """Rates with their ratios, then costs: the medians of the turns with so many rows, in Markdown."""
     rates = {what: Row(what, _UNITS.get(what, "/s")) for what in RATES}
     costs = {what: Row(what, _UNITS.get(what, "x")) for what in COSTS}
-    labels: dict[str, str] = {}
-    for contestant in CONTESTANTS:
-        for turn in turns:
-            if turn.contestant == contestant.name and turn.wanted == wanted:
-                labels[contestant.name] = label = contestant.label(wanted)
-                for rows, figures in ((rates, turn.found.rates), (costs, turn.found.costs)):
-                    for what, figure in figures.items():
-                        rows[what].add(label, figure)
-    python = [contestant.name for contestant in CONTESTANTS if contestant.pure_python]
-    against = [labels[name] for name in (RIVAL, *python) if name in labels]
-    shown = list(labels.values())
-    first = table([row for row in rates.values() if row.figures], shown, ours=OURS, against=against)
-    second = table([row for row in costs.values() if row.figures], shown, ours=OURS, against=())
+    names = [contestant.name for contestant in CONTESTANTS]
+    chosen = [turn for turn in turns if turn.wanted == wanted]
+    chosen.sort(key=lambda turn: (names.index(turn.contestant), -turn.rows))
+    for turn in chosen:
+        for rows, figures in ((rates, turn.found.rates), (costs, turn.found.costs)):
+            for what, figure in figures.items():
+                rows[what].add(turn.label, figure)
+    ours = {turn.rows: turn.label for turn in chosen if turn.contestant == OURS}
+    rivals = [RIVAL, *(contestant.name for contestant in CONTESTANTS if contestant.pure_python)]
+    theirs = {turn.label: turn.rows for name in rivals for turn in chosen if turn.contestant == name}
+    ratios = [(ours[count], label) for label, count in theirs.items() if count in ours]
+    shown = list(dict.fromkeys(turn.label for turn in chosen))
+    first = table([row for row in rates.values() if row.figures], shown, ratios)
+    second = table([row for row in costs.values() if row.figures], shown)
     return f"{first}\n\n{second}"
 
 
@@ -167,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(profile(options.rows))
         return
     if options.keep:
-        take_turn(contestant_named(OURS), options.rows, 0, growth=True, keep=options.keep)
+        take_turn(contestant_named(OURS), options.rows, options.rows, 0, growth=True, keep=options.keep)
         return
     record = Record(options.record)
     usual = [contestant.name for contestant in CONTESTANTS if not contestant.only_if_named]

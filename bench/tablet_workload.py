@@ -258,7 +258,7 @@ class Course:
         label = (ABSENT, ABSENT_BLOCKS) if self._filters else (UNFILTERED, UNFILTERED_BLOCKS)
         self._absent(store, *label)
         begin = time.perf_counter()
-        count = sum(1 for _ in store.scan())
+        count = sum(1 for _, _ in store.scan())
         self.found.rates[SCAN] = count / (time.perf_counter() - begin)
         self._note_wrong(SCAN, abs(self._rows.rows - count))
 

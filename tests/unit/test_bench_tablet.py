@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import tablet_engine
-from bench.tablet_contestants import CONTESTANTS, contestant_named
+from bench.tablet_contestants import contestant_named
 from bench.tablet_growth import picture
 from bench.tablet_workload import COLD, RATES, SCAN, WRITTEN, Course, Measured, Rows, measure
 
@@ -17,10 +17,10 @@ ROWS = 300
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Starting a process for each contestant is tested once; elsewhere it would only take time."""
 
-    def take_turn(contestant, wanted, seed, *, growth, keep=None):
-        folder = tmp_path / f"{contestant.name}-{wanted}-{seed}"
+    def take_turn(contestant, wanted, rows, seed, *, growth, keep=None):
+        folder = tmp_path / f"{contestant.name}-{rows}-{seed}"
         return tablet_engine.Turn(
-            contestant.name, wanted, growth, measure("tabletop", wanted, seed, folder, growth=growth)
+            contestant.name, wanted, rows, growth, measure("tabletop", rows, seed, folder, growth=growth)
         )
 
     monkeypatch.setattr(tablet_engine, "take_turn", take_turn)
@@ -96,9 +96,25 @@ def test_what_is_not_installed_is_left_out_and_said(
     assert "leveldb is not installed: left out" in capsys.readouterr().out
 
 
-def test_slow_contestants_say_how_many_rows_they_got():
-    labels = {contestant.name: contestant.label(200_000) for contestant in CONTESTANTS}
-    assert labels["bloomkv"] == "bloomkv, 20,000 rows" and labels["yellowdb"] == "yellowdb"
+def test_slow_contestants_are_compared_with_ours_with_as_many_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    rows = {("tabletop", 200_000): 1000.0, ("tabletop", 20_000): 400.0, ("bloomkv", 20_000): 100.0}
+    rows |= {("yellowdb", 200_000): 10.0, ("leveldb", 200_000): 2000.0}
+
+    def take_turn(contestant, wanted, count, seed, *, growth):
+        return tablet_engine.Turn(
+            contestant.name, wanted, count, growth, Measured({SCAN: rows[contestant.name, count]})
+        )
+
+    monkeypatch.setattr(tablet_engine, "take_turn", take_turn)
+    monkeypatch.setattr(type(contestant_named("bloomkv")), "installed", True)
+    tablet_engine.main(["--rounds", "1", "--only", "tabletop", "leveldb", "bloomkv", "yellowdb"])
+    head, _, scan = capsys.readouterr().out.split("\n\n")[-2].splitlines()
+    found = dict(zip(head.split("|"), scan.split("|"), strict=True))
+    assert found[" tabletop, 20,000 rows "] == " 400 rows/s " and found[" tabletop "] == " 1,000 rows/s "
+    assert found[" tabletop, 20,000 rows / bloomkv, 20,000 rows "] == " 4.00 "
+    assert found[" tabletop / yellowdb "] == " 100.00 " and found[" tabletop / leveldb "] == " 0.50 "
 
 
 def test_a_picture_of_one_size_has_its_points():
