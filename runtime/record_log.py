@@ -180,13 +180,15 @@ class LogWriter:
 
     async def _write(self, payloads: Sequence[Buffer]) -> int:
         """Write a group of records; returns the sequence of the first, the others follow it."""
-        self._check()
+        if self._broken is not None:
+            raise self._broken
         if self._must_cut:
             await self._cut_back()
-        first = self.next_sequence
-        durable = self.durable_through
-        frames = [encode_frame(payload, sequence, durable) for sequence, payload in enumerate(payloads, first)]
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        first, count, durable = self.next_sequence, len(payloads), self.durable_through
+        if count == 1:
+            data = encode_frame(payloads[0], first, durable)
+        else:
+            data = b"".join([encode_frame(payload, first + place, durable) for place, payload in enumerate(payloads)])
         self._must_cut = True
         try:
             await self._file.append(data)
@@ -195,7 +197,7 @@ class LogWriter:
             await self._cut_back()
             raise
         self._must_cut = False
-        self.next_sequence = first + len(frames)
+        self.next_sequence = first + count
         self.offset += len(data)
         return first
 
