@@ -153,16 +153,22 @@ class ScanCache:
         self._touch(row)
         return found[4]
 
-    def put(self, row: bytes, key: ScanKey, entries: Entries, newest: bytes | None = None) -> None:
-        """Remember what a read found, if it is not the first time; of each row, the last thing that was asked.
-        `newest`: the newest value of the key's column, if nothing but SSTables has a say in it."""
+    def wants(self, row: bytes) -> bool:
+        """Whether to keep what a read found that missed: not the first time, which is only noted."""
         noted = self._missed_once
-        if row not in noted and row not in self._rows:
-            if len(noted) >= self._notes:
-                noted.clear()
-            noted[row] = None
-            return
-        noted.pop(row, None)
+        if row in self._rows:
+            return True
+        if row in noted:
+            del noted[row]
+            return True
+        if len(noted) >= self._notes:
+            noted.clear()
+        noted[row] = None
+        return False
+
+    def put(self, row: bytes, key: ScanKey, entries: Entries, newest: bytes | None = None) -> None:
+        """Keep what a read found; of each row, the last thing that was asked. `newest`: the newest value of the key's
+        column, if nothing but SSTables has a say in it."""
         charge = len(row) + _ENTRY_BYTES
         for column, _, _, value in entries:
             charge += len(column) + len(value) + _ENTRY_BYTES

@@ -78,7 +78,7 @@ class Reader:
         if stored is None:
             stored = await _search(tables, row, column, newest, latest=latest)
             # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
-            if newest == NEVER and view.generation == self._state.view.generation:
+            if newest == NEVER and view.generation == self._state.view.generation and cache.wants(row):
                 cache.put(row, key, stored, _final(view, row, column, stored) if latest and not fragments else None)
         if not fragments:
             return stored
