@@ -2,7 +2,8 @@
 
 A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filter does not exclude the row
 (or the row and column, if one column is wanted). If only the newest version counts, SSTables whose newest timestamp is
-not newer than what was found need not be asked at all. A scan merges all sources in bulk.
+not newer than what was found need not be asked at all. Of a hot value the scan cache may know that no memtable has a
+say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
 """
 
 from tablet.cells import EARLIEST_TIMESTAMP, PUT, Entries, Row, decode_fragment, family_of, values_of_puts
