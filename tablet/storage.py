@@ -5,7 +5,8 @@ a position, and has neither locks nor cheap overwriting. A local folder can do a
 for no more than both can give: create, append, sync, read at, rename, remove, list.
 
 A name's creation or renaming is durable when the call returns; bytes are durable after `sync`. Files are written once,
-by one writer: under a temporary name, synced, then renamed into place.
+by one writer: under a temporary name, synced, then renamed into place. Who died in such a call may have left a name
+that the next one sees and a power cut takes away again; so what is listed under the lock is durable too.
 """
 
 from typing import Protocol
@@ -56,7 +57,7 @@ class Storage(Protocol):
         """All names, sorted."""
 
     async def lock(self) -> None:
-        """Hold the tablet until `unlock`. Conflict if somebody else does."""
+        """Hold the tablet until `unlock`; all names that are there are durable then. Conflict if somebody else does."""
 
     async def unlock(self) -> None:
         """Let go of it."""
@@ -103,8 +104,13 @@ class DiskStorage:
         return await self._disk.list(self._folder)
 
     async def lock(self) -> None:
-        """Hold the folder."""
+        """Hold the folder, its names durable."""
         await self._disk.lock(self._folder)
+        try:
+            await self._disk.sync_directory(self._folder)
+        except BaseException:
+            await self._disk.unlock(self._folder)
+            raise
 
     async def unlock(self) -> None:
         """Let go of the folder."""
