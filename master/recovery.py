@@ -44,6 +44,8 @@ async def recover(world: World) -> Recovered:
     """
     await world.disk.make_directory(log_files.FOLDER)
     await world.disk.sync_directory()
+    # Who died between making a name and syncing it has left one that we see and a power cut may yet take away.
+    await world.disk.sync_directory(log_files.FOLDER)
     notes: list[str] = []
     names = await _without_leftovers(world, notes)
     state, first = await _newest_checkpoint(world, names, notes)
