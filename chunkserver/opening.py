@@ -58,6 +58,9 @@ async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
         found = _Found()
         count = 0
         for folder in await disk.list(CHUNKS):
+            if settings.durability == "fsync":
+                # Who died between making a name and syncing it has left one that a power cut may yet take away.
+                await disk.sync_directory(f"{CHUNKS}/{folder}")
             for handle in await _handles_in(disk, f"{CHUNKS}/{folder}"):
                 header = await _found_chunk(world, handle, found)
                 if header is not None:

@@ -4,6 +4,7 @@ The disk here is in memory and strict: at a cut, bytes that were not synced, and
 gone, all of them. (What a real disk may also do, tear and keep sectors at random, is the simulated world's business.)
 """
 
+import contextlib
 import random
 from typing import Any
 
@@ -62,12 +63,17 @@ class StrictFile:
         pass
 
 
+class Death(BaseException):
+    """The process is gone; the disk stays as it is."""
+
+
 class StrictDisk:
     """Folders and files by path; `synced_names` is what a power cut leaves."""
 
     def __init__(self, names: "dict[str, Content | None] | None" = None) -> None:
         self.names: dict[str, Content | None] = names or {}  # None: a folder
         self.synced_names = dict(self.names)
+        self.dies_in = -1  # the process, when so many folders have been synced
 
     def after_power_cut(self) -> "StrictDisk":
         kept = {}
@@ -119,6 +125,10 @@ class StrictDisk:
         return await (await self.open(path, "read")).size()
 
     async def sync_directory(self, path: str = "") -> None:
+        if self.dies_in == 0:
+            raise Death
+        self.dies_in -= 1
+
         def inside(one: str) -> bool:
             return one.rpartition("/")[0] == path
 
@@ -178,3 +188,20 @@ async def test_every_answered_change_survives_a_power_cut_right_after_its_answer
             state = again.state(one)
             assert state is not None and (state.version, state.length) == (version, len(model))
             assert await content(again, one) == model
+
+
+@pytest.mark.parametrize("syncs", range(5))
+async def test_what_a_killed_server_left_unsynced_holds_what_is_answered_after_its_restart(tmp_path, syncs):
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk)
+    disk.dies_in = syncs
+    with contextlib.suppress(Death):
+        await store.create(7, version=1, capacity=CHUNK_BYTES)
+        await store.write(7, version=1, offset=0, data=memoryview(b"before"))
+    disk.dies_in = -1
+    store = await opened(tmp_path, disk)
+    if store.state(7) is None:
+        await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(b"answered"))
+    again = await opened(tmp_path, disk.after_power_cut())
+    assert await content(again, 7) == b"answered"
