@@ -19,7 +19,8 @@ from tablet.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a recovery. `number` counts from 1; steps of one record have that of their log and a `record`."""
+    """One step of a recovery. `number` counts from 1; a 0 marks a part of the step before, which may be about one
+    `record` of a log."""
 
     number: int
     what: str
@@ -65,17 +66,17 @@ async def _steps(storage: Storage, records: bool) -> AsyncIterator[Step]:
             memtable.apply(row, fragment, sequence)
         if records:
             text = ", ".join(readable(row) for row, _ in fragments[:3]) + (" …" if len(fragments) > 3 else "")
-            yield Step(3, f"apply to {text}", sequence)
+            yield Step(0, f"apply to {text}", sequence)
     left_out = [listing.logs[number] for number in replay.left_out]
     for number, count in counts.items():
         if number not in replay.left_out:
             yield Step(
-                3, f"{listing.logs[number]}: {counted(count, 'record')} newer than the SSTables, for the memtable"
+                0, f"{listing.logs[number]}: {counted(count, 'record')} newer than the SSTables, for the memtable"
             )
     for event in replay.dropped:
-        yield Step(3, f"drop {event.dropped_bytes:,} bytes at the end of {event.log}: {event.reason}")
+        yield Step(0, f"drop {event.dropped_bytes:,} bytes at the end of {event.log}: {event.reason}")
     if left_out:
-        yield Step(3, f"leave out {', '.join(left_out)}: what lay before was lost with an unsynced tail")
+        yield Step(0, f"leave out {', '.join(left_out)}: what lay before was lost with an unsynced tail")
     yield Step(4, f"the memtable has {counted(len(memtable), 'row')}, about {memtable.charged_bytes:,} bytes in memory")
     yield Step(5, _next_text(replay, manifest, listing))
     yield Step(6, _sweep_text(manifest, listing))

@@ -215,7 +215,7 @@ def _print_verdict(verdict: verification.Verdict) -> None:
 
 async def _replay(path: Path, records: bool) -> None:
     async for step in rehearsal.rehearse(_folder(path), records=records):
-        label = f"{step.number}." if step.record is None else f"   record {step.record}:"
+        label = f"{step.number}." if step.number else "  " if step.record is None else f"   record {step.record}:"
         output.print(f"{label} {step.what}", markup=False)
 
 
