@@ -45,6 +45,8 @@ async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
     disk = world.disk
     await disk.lock("")
     try:
+        # Who died between making a name and syncing it has left one that a power cut may yet take away.
+        await disk.sync_directory()
         await check_format(disk)
         await disk.make_directory(CHUNKS)
         await _empty(disk, INCOMING)
@@ -59,10 +61,9 @@ async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
         count = 0
         for folder in await disk.list(CHUNKS):
             if settings.durability == "fsync":
-                # Who died between making a name and syncing it has left one that a power cut may yet take away.
                 await disk.sync_directory(f"{CHUNKS}/{folder}")
             for handle in await _handles_in(disk, f"{CHUNKS}/{folder}"):
-                header = await _found_chunk(world, handle, found)
+                header = await _found_chunk(world, handle, found, syncs=settings.durability == "fsync")
                 if header is not None:
                     store.admit(header)
                 count += 1
@@ -124,8 +125,11 @@ async def _handles_in(disk: Disk, folder: str) -> list[int]:
     return list(handles)
 
 
-async def _found_chunk(world: World, handle: int, totals: _Found) -> Header | None:
-    """The chunk of this handle, settled; None if there is none, and then no file of it is left."""
+async def _found_chunk(world: World, handle: int, totals: _Found, *, syncs: bool) -> Header | None:
+    """The chunk of this handle, settled; None if there is none, and then no file of it is left.
+
+    A killed process may have left a header that a power cut would take back, and the next change writes over the only
+    other one: so the one that is believed is made durable, if anything is to be."""
     disk = world.disk
     try:
         metadata = await disk.open(metadata_path(handle), "update")
@@ -135,6 +139,8 @@ async def _found_chunk(world: World, handle: int, totals: _Found) -> Header | No
         return None
     try:
         found = decode_metadata(await metadata.read_at(0, METADATA_LIMIT_BYTES), handle)
+        if syncs:
+            await metadata.sync()
         if found.intent is None or not await disk.exists(data_path(handle)):
             return found.header
         data = await disk.open(data_path(handle), "read")

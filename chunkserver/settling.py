@@ -56,7 +56,10 @@ def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -
 
 
 async def settle(data: File, metadata: File, header: Header, checksums: list[int], intent: Intent) -> Settled:
-    """Judge the blocks of an unfinished overwrite, and write down the verdict. Raises DiskFailure."""
+    """Judge the blocks of an unfinished overwrite, and write down the verdict. Raises DiskFailure.
+
+    What is judged is made durable first: a verdict must not outlive, in a power cut, the bytes that it is about."""
+    await data.sync()
     contents = [await data.read_at((intent.first + at) * BLOCK_BYTES, BLOCK_BYTES) for at in range(len(intent.new))]
     is_new = [
         _matches(content, block_extent(intent.first + at, intent.new_length), intent.new[at])
