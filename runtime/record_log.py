@@ -143,6 +143,11 @@ class LogWriter:
         self._check()
         await self._sync_file(self.offset)
 
+    async def settled(self) -> None:
+        """Return when no record is being written: also none whose writer was cancelled and waits no more."""
+        while self._flusher is not None and not self._flusher.done():
+            await asyncio.wait([self._flusher])
+
     async def _queued(self, payload: Buffer, *, durable: bool) -> int:
         self._check()
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -189,6 +194,7 @@ class LogWriter:
             data = encode_frame(payloads[0], first, durable)
         else:
             data = b"".join([encode_frame(payload, first + place, durable) for place, payload in enumerate(payloads)])
+        following, end = first + count, self.offset + len(data)
         self._must_cut = True
         try:
             await self._file.append(data)
@@ -196,9 +202,8 @@ class LogWriter:
             # At once: a crash now must not leave whole frames behind whose writers are told that nothing happened.
             await self._cut_back()
             raise
-        self._must_cut = False
-        self.next_sequence = first + count
-        self.offset += len(data)
+        # Nothing is called between these lines, so that an interrupt finds the record counted or to be cut off.
+        self.next_sequence, self.offset, self._must_cut = following, end, False
         return first
 
     async def _cut_back(self) -> None:

@@ -187,6 +187,10 @@ class CommitLog:
         """Log mutations of several rows in one record."""
         return self._written(encode_rows(self._tablet, rows))
 
+    def settled(self) -> Awaitable[None]:
+        """Wait until no record is being written: also none whose writer was cancelled and waits no more."""
+        return self._writer.settled()
+
     async def sync(self) -> None:
         """Make everything written so far durable."""
         sequence = self.last_sequence

@@ -150,7 +150,8 @@ class Writer:
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
-        """New log records wait at the gate, those under way are completed first."""
+        """New log records wait at the gate, those under way are completed first; also those whose writers were cancelled
+        and never hear of it, lest they come between the logs."""
         while self._gate is not None:
             await self._gate.wait()
         self._gate = asyncio.Event()
@@ -158,6 +159,8 @@ class Writer:
             if self._under_way:
                 self._idle = asyncio.Event()
                 await self._idle.wait()
+            if self.log is not None:
+                await self.log.settled()
             yield
         finally:
             self._idle = None
