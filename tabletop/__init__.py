@@ -1,6 +1,6 @@
 """What people run: the command `tabletop`.
 
-    main.py               where the command begins             application.py    all commands, put together
+    main.py, __main__.py  where the command begins             application.py    all commands, put together
     cluster_commands.py   up, down, ps, status, log
     file_commands.py      fs …                                 copying.py        what goes where in put and get
     fault_commands.py     fault …                              transfer.py       moving trees, many files at once
