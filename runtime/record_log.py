@@ -235,15 +235,20 @@ class LogWriter:
 class LogReader:
     """Iterates over the records of one log, then `end` says how it ended.
 
-    Raises Corrupted for damage to a record that was durable, naming `name`, the offset and the record's sequence.
+    `first_sequence`: that of the first record, if it is known. `from_start`: the first record stands at offset 0, so
+    zeros there are what is left of it and no padding. Raises Corrupted for damage to a record that was durable, naming
+    `name`, the offset and the record's sequence.
     """
 
-    def __init__(self, file: ReadFile, name: str, *, first_sequence: int | None = None) -> None:
+    def __init__(
+        self, file: ReadFile, name: str, *, first_sequence: int | None = None, from_start: bool = False
+    ) -> None:
         self.end = LogEnd("clean", 0, 0, "")
         self.duplicates = 0
         self._file = file
         self._name = name
         self._expected = first_sequence
+        self._from_start = from_start
 
     async def __aiter__(self) -> AsyncIterator[LogRecord]:
         size = await self._file.size()
@@ -266,6 +271,8 @@ class LogReader:
             problem, sequence, payload = _parse(window, position, size - offset)
             if not problem and self._expected is not None and sequence > self._expected:
                 problem, offset = f"record {self._expected} is missing before record {sequence}", self.end.offset
+            elif self._from_start and offset and not self.end.offset:
+                problem, offset = f"{offset} zeros stand where it begins", 0
             if problem:
                 await self._judge(offset, size, problem)
                 return

@@ -34,7 +34,7 @@ from typing import Literal
 
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
 from runtime.record_log import MAGIC as FRAME_MAGIC
-from runtime.record_log import LogReader, LogWriter
+from runtime.record_log import LogReader, LogWriter, ReadFile
 from tablet.events import LogTailDropped
 from tablet.manifest import log_name
 from tablet.storage import Storage, StoredFile
@@ -219,6 +219,18 @@ class CommitLog:
         return sequence
 
 
+def log_reader(file: ReadFile, name: str) -> LogReader:
+    """Reads a commit log, whose header stands at offset 0."""
+    return LogReader(file, name, from_start=True)
+
+
+def zeros_at_end(reader: LogReader) -> str:
+    """What the zeros are that a commit log ended in; empty if there are none. A tablet writes no padding: a file's
+    length may outlive the bytes that a power cut took."""
+    end = reader.end
+    return f"only zeros from offset {end.offset} on: no record" if end.kind == "clean" and end.dropped_bytes else ""
+
+
 @dataclass(slots=True)
 class Replay:
     """Reads back the logs from `first_number` on: iterate, then look at what was found. Raises Corrupted and
@@ -252,7 +264,7 @@ class Replay:
                 await file.close()
 
     async def _one(self, file: StoredFile, name: str) -> AsyncIterator[tuple[int, list[RowFragment]]]:
-        reader = LogReader(file, name)
+        reader = log_reader(file, name)
         first = True
         async for record in reader:
             rows: list[RowFragment] = []
@@ -274,6 +286,8 @@ class Replay:
                 yield record.sequence, rows
             self.last_sequence = max(self.last_sequence, record.sequence)
         self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")
+        if zeros := zeros_at_end(reader):
+            self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, zeros),)
         if reader.end.kind == "torn":
             reason = reader.end.reason
             self._before = (name, reason)

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from runtime.errors import IncompatibleFormat, TabletopError
-from runtime.record_log import HEADER, HEADER_BYTES, LogReader
+from runtime.record_log import HEADER, HEADER_BYTES
 from runtime.record_log import MAGIC as FRAME_MAGIC
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, DELETE_FAMILY, DELETE_ROW, PUT, Entry, decode_fragment
-from tablet.commit_log import HEADER_KIND, decode_header, decode_rows
+from tablet.commit_log import HEADER_KIND, decode_header, decode_rows, log_reader
 from tablet.inspection import ReadOnlyStorage, counted
 from tablet.manifest import load_manifest
 from tablet.sstable_format import MAGIC as TABLE_MAGIC
@@ -80,7 +80,7 @@ async def dump(storage: Storage, name: str, *, cells: bool = False) -> AsyncIter
 
 async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[Part]:
     file = await storage.open(name)
-    reader = LogReader(file, name)
+    reader = log_reader(file, name)
     try:
         async for record in reader:
             durable = HEADER.unpack(await file.read_at(record.offset, HEADER_BYTES))[4]
@@ -105,7 +105,7 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
         if end.kind == "torn":
             yield Part(end.offset, end.dropped_bytes, f"torn tail, which an opening drops: {end.reason}")
         elif end.dropped_bytes:
-            yield Part(end.offset, end.dropped_bytes, "padding")
+            yield Part(end.offset, end.dropped_bytes, "zeros: the records that stood here never reached the disk")
         elif not end.offset:
             yield Part(0, 0, "empty: a log that was begun, and nothing more")
     finally:

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from runtime.errors import Corrupted, NotFound, TabletopError
-from runtime.record_log import LogReader
-from tablet.commit_log import Replay
+from tablet.commit_log import Replay, log_reader
 from tablet.dumping import readable
 from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table, refuse_if_moved
 from tablet.manifest import FolderListing, Manifest, manifest_name
@@ -91,7 +90,7 @@ async def _log_begins(storage: Storage, manifest: Manifest, listing: FolderListi
         file = await storage.open(listing.logs[number])
         begins[number] = 0
         try:
-            async for record in LogReader(file, listing.logs[number]):
+            async for record in log_reader(file, listing.logs[number]):
                 begins[number] = record.sequence
                 break
         except TabletopError:

@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
-from runtime.record_log import LogReader
 from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, PUT, decode_fragment
-from tablet.commit_log import Replay, decode_header, decode_rows, whole_records_behind
+from tablet.commit_log import Replay, decode_header, decode_rows, log_reader, whole_records_behind, zeros_at_end
 from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder, refuse_if_moved
 from tablet.manifest import FolderListing, Manifest, TableReference, load_manifest, manifest_name
 from tablet.sstable_format import Block
@@ -127,7 +126,7 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
     size = await file_bytes(storage, name)
     records = rows = behind = 0
     file = await storage.open(name)
-    reader = LogReader(file, name)
+    reader = log_reader(file, name)
     problems: list[str] = []
     try:
         async for record in reader:
@@ -151,6 +150,8 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
         remarks.append(
             f"its last {reader.end.dropped_bytes} bytes are a torn write, which an opening drops: {reader.end.reason}"
         )
+    if zeros := zeros_at_end(reader):
+        remarks.append(f"an opening drops its last {reader.end.dropped_bytes} bytes: {zeros}")
     if behind:
         problems.append(
             f"{name}: {counted(behind, 'whole record')} behind the unreadable one at offset {reader.end.offset:,} "

@@ -162,3 +162,15 @@ async def test_after_a_failed_sync_the_writer_refuses_everything():
         await writer.commit(b"never")
     with pytest.raises(DiskFailure, match="restart this node"):
         await writer.append(b"never")
+
+
+async def test_zeros_before_the_first_record_are_what_is_left_of_it_where_none_may_stand():
+    rest = encode_frame(b"second", 2, 0)
+    records, _ = await read_all(bytes(100) + rest)
+    assert [record.sequence for record in records] == [2]
+    for behind in (rest, b"half a frame"):
+        records, reader = await read_all(bytes(100) + behind, from_start=True)
+        assert (records, reader.end.kind, reader.end.offset) == ([], "torn", 0)
+        assert "100 zeros stand where it begins" in reader.end.reason
+    with pytest.raises(Corrupted, match="record 2 at offset 100 shows that it had been durable"):
+        await read_all(bytes(100) + encode_frame(b"second", 2, 100), from_start=True)

@@ -12,6 +12,9 @@ from tablet.commit_log import CommitLog, LogHeader, Replay, decode_header, decod
 from tablet.storage import DiskStorage
 
 
+FRAME_START = encode_frame(b"", 1, 0)[:4]
+
+
 @pytest.fixture
 def storage(tmp_path) -> Iterator[DiskStorage]:
     yield DiskStorage(RealDisk(tmp_path))
@@ -184,3 +187,39 @@ def test_a_foreign_or_future_log_is_refused():
 def test_a_record_that_is_cut_off_is_corrupted(cut):
     with pytest.raises(Corrupted):
         decode_rows(encode_rows(b"t", [(b"row", b"fragment")])[:cut])
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_a_log_whose_first_sectors_read_as_zeros_up_to_a_record_lost_all_that_was_unsynced(
+    storage, tmp_path: Path, lost: int
+):
+    await write_log(storage, 1, 1, 3)
+    path = tmp_path / "000001.log"
+    data = path.read_bytes()
+    starts = [place for place in range(len(data)) if data.startswith(FRAME_START, place)]
+    path.write_bytes(bytes(starts[lost]) + data[starts[lost] :])
+    found, replay = await replayed(storage, 1)
+    assert found == []
+    assert (replay.last_sequence, replay.dropped[0].offset, replay.dropped[0].dropped_bytes) == (0, 0, len(data))
+    assert "zeros stand where it begins" in replay.dropped[0].reason
+
+
+async def test_a_header_that_had_been_durable_and_reads_as_zeros_is_damage(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 3, sync="fsync")
+    path = tmp_path / "000001.log"
+    data = path.read_bytes()
+    second = data.index(FRAME_START, 1)
+    path.write_bytes(bytes(second) + data[second:])
+    with pytest.raises(Corrupted, match=r"000001\.log: .*at offset 0 is damaged"):
+        await replayed(storage, 1)
+
+
+async def test_records_whose_bytes_read_as_zeros_are_dropped_and_said_so(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 3)
+    path = tmp_path / "000001.log"
+    data = path.read_bytes()
+    last = data.rindex(FRAME_START)
+    path.write_bytes(data[:last] + bytes(len(data) - last))
+    found, replay = await replayed(storage, 1)
+    assert [sequence for sequence, _ in found] == [2, 3]
+    assert (replay.dropped[0].offset, replay.dropped[0].dropped_bytes) == (last, len(data) - last)
