@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from runtime import errors
+from tablet.cells import COLUMN_LIMIT_BYTES, MUTATION_LIMIT_BYTES, ROW_LIMIT_BYTES
+from tablet.schema import FAMILY_LIMIT
 from tabletop.application import app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tablet.md"
@@ -77,6 +80,19 @@ def test_whoever_follows_the_page_word_by_word_sees_what_it_shows(tmp_path: Path
 def test_the_first_program_has_five_lines():
     first = next(pieces(PAGE.read_text(encoding="utf-8")))
     assert len([line for line in first.code.splitlines() if line]) == 5
+
+
+def test_the_page_says_the_limits_that_are_kept():
+    page = PAGE.read_text(encoding="utf-8")
+    for limit in (ROW_LIMIT_BYTES, COLUMN_LIMIT_BYTES, MUTATION_LIMIT_BYTES):
+        assert f"{limit:,}" in page
+    assert f"{FAMILY_LIMIT} families" in page
+
+
+def test_the_page_names_errors_that_there_are():
+    named = re.findall(r"^\| `(\w+)` \| ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert "Conflict" in named
+    assert [name for name in named if not issubclass(getattr(errors, name), errors.TabletopError)] == []
 
 
 def main() -> None:
