@@ -25,26 +25,12 @@ What we simplify. One log per tablet; the paper's tablet servers share one among
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime.errors import AlreadyExists, Conflict, InvalidRequest, TabletopError
-from tablet.cells import (
-    MUTATION_LIMIT_BYTES,
-    DeleteCells,
-    DeleteFamily,
-    Operation,
-    Row,
-    SetCell,
-    check_column,
-    check_fragment_size,
-    check_row,
-    check_timestamp,
-    encode_fragment,
-    encode_put,
-    family_of,
-    fragment_of,
-)
+from runtime.errors import AlreadyExists, Conflict, DiskFailure, InvalidRequest, NoSpace, TabletopError
+from tablet.admission import Admission
+from tablet.cells import CELL_BYTES, Operation, Row, SetCell, check_timestamp, encode_put
 from tablet.commit_log import RowFragment
 from tablet.events import TabletClosed, WritesStalled
 from tablet.figures import EngineFigures, figures_of
@@ -57,14 +43,16 @@ from tablet.reading import Reader, Scan
 from tablet.schema import Family, GarbageRule, LocalityGroup, Schema
 from tablet.state import TabletState
 from tablet.storage import Storage
-from tablet.writing import Writer
+from tablet.writing import Overtaken, Writer
 
 if TYPE_CHECKING:
     from tablet.embedded import EmbeddedTablet, Folder
 
+T = TypeVar("T")
+
 COUNTER_BYTES = 8
 _COUNTER_MODULUS = 2**64
-_KNOWN_COLUMNS = 10_000
+FLUSH, COMPACTION = "flush", "compaction"
 _BATCH_BYTES = 1024 * 1024
 _RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 16.0
@@ -73,7 +61,8 @@ _MOVING = "about to move and takes no more writes; ask the master where it goes"
 
 
 class Engine:
-    """One open tablet. Make one with `Engine.open`."""
+    """One open tablet. Make one with `Engine.open`. `make_room`: what a write that must wait does, in place of waiting
+    for the background or doing a job itself."""
 
     def __init__(self, state: TabletState, *, inline: bool) -> None:
         self.state = state
@@ -83,12 +72,14 @@ class Engine:
         self._writer = Writer(state, inline=inline, wait_for_room=self._stall, frozen=self._call_housekeeping)
         self._locks = self._writer.locks
         self._commit = self._writer.commit
-        self._known_columns: set[bytes] = set()
-        self._last_timestamp = 0
+        self._admission = Admission(state)
+        self._known_columns = self._admission.known_columns
+        self._closed = False
+        self.make_room: Callable[[str], Awaitable[None]] | None = None
         self._keeping: list[Any] = []
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
-        self._trouble: TabletopError | None = None
+        self._trouble: dict[str, TabletopError] = {}
         self._flushing = asyncio.Lock()
         self._compacting = asyncio.Lock()
 
@@ -132,25 +123,31 @@ class Engine:
         name = self.state.manifest.tablet or "tablet"
         spawn = self.state.world.spawn
         self._keeping = [
-            spawn(self._keep(self.flush_one, _RETRY_SECONDS), f"{name}: minor compactions"),
-            spawn(self._keep(self.compact_one, _LONGEST_RETRY_SECONDS), f"{name}: merging compactions"),
+            spawn(self._keep(FLUSH, self._flush_one, _RETRY_SECONDS), f"{name}: minor compactions"),
+            spawn(self._keep(COMPACTION, self._compact_one, _LONGEST_RETRY_SECONDS), f"{name}: merging compactions"),
         ]
 
     async def close(self) -> None:
-        """Flush a large memtable, make the log durable, and let go of everything. Closing twice is harmless."""
-        if self._writer.refusal == _CLOSED:
+        """Flush a large memtable, make the log durable, and let go of everything. Closing twice is harmless.
+
+        Raises DiskFailure if the log cannot be made durable."""
+        if self._closed:
             return
+        self._closed = True
         self._writer.refusal = _CLOSED
+        self._progress.set()
         await self._stop_keeping()
         try:
             if self.state.frozen or self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
-                await self._flush_all()
+                with suppress(NoSpace, DiskFailure):  # What is not in an SSTable is in the log.
+                    await self._flush_all()
             await self.sync()
             with suppress(TabletopError):  # Everything is durable; only its mark is missing.
                 if self.state.log is not None:
                     await self.state.log.write_closing_mark()
         finally:
-            await self.state.close()
+            async with self._flushing, self._compacting:
+                await self.state.close()
             await self.state.storage.unlock()
             self.state.world.events.emit(TabletClosed(self.state.manifest.tablet))
 
@@ -181,49 +178,51 @@ class Engine:
 
         Raises InvalidRequest, NotFound for the family, NoSpace (definite), DiskFailure.
         """
-        if column not in self._known_columns:
-            self._check_column(column)
-        if timestamp is None:
-            timestamp = self._next_timestamp()
-        else:
+        if timestamp is not None:
             check_timestamp(timestamp)
-        fragment = encode_put(column, timestamp, value)
-        self._check_write(row, len(fragment))
+        if self._writer.refusal:
+            self._check_writable()
+        self._admission.check_row(row, CELL_BYTES + len(column) + len(value))
         locks = self._locks
         if not locks.try_acquire(row):
             await locks.acquire(row)
         try:
-            await self._commit(row, fragment, single_put=True)
+            if column not in self._known_columns:
+                self._admission.check_column(column)
+            if timestamp is None:
+                timestamp = self._admission.next_timestamp()
+            await self._commit(row, encode_put(column, timestamp, value), single_put=True)
         finally:
             locks.release(row)
 
     async def write(self, row: bytes, operations: Sequence[Operation]) -> None:
         """Apply operations to one row, atomically and in their order. Errors as `put`."""
-        fragment = self._fragment(row, operations)
-        if not fragment:
-            return
+        self._check_writable()
+        self._admission.check(row, operations)
         await self._locks.acquire(row)
         try:
-            await self._commit(row, fragment)
+            fragment = self._admission.encode(row, operations)
+            if fragment:
+                await self._commit(row, fragment)
         finally:
             self._locks.release(row)
 
     async def write_many(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
         """Apply mutations to many rows, each row atomically, in few log records. All are checked before any is applied;
         after a NoSpace or DiskFailure a part may have been. Errors as `put`."""
-        found = [(row, self._fragment(row, operations)) for row, operations in mutations]
-        batch: list[RowFragment] = []
-        size = 0
-        for row, fragment in found:
-            if not fragment:
-                continue
-            batch.append((row, fragment))
-            size += len(fragment)
-            if size >= _BATCH_BYTES:
-                await self._writer.commit_batch(batch)
-                batch, size = [], 0
-        if batch:
-            await self._writer.commit_batch(batch)
+        self._check_writable()
+        sizes = [self._admission.check(row, operations) for row, operations in mutations]
+        first = size = 0
+        for place, mutation_bytes in enumerate(sizes, 1):
+            size += mutation_bytes
+            if size >= _BATCH_BYTES or place == len(sizes):
+                batch = mutations[first:place]
+                await self._writer.commit_batch([row for row, _ in batch], partial(self._encoded, batch))
+                first, size = place, 0
+
+    def _encoded(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> list[RowFragment]:
+        found = [(row, self._admission.encode(row, operations)) for row, operations in mutations]
+        return [(row, fragment) for row, fragment in found if fragment]
 
     async def get(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
@@ -300,22 +299,31 @@ class Engine:
     ) -> bool:
         """Apply `if_found` if the filter finds a cell in the row (with this value, if one is given), else `otherwise`;
         returns which, True for found. One atomic step."""
-        yes, no = self._fragment(row, if_found), self._fragment(row, otherwise)
-        await self._locks.acquire(row)
-        try:
+        self._check_writable()
+        for operations in (if_found, otherwise):
+            self._admission.check(row, operations)
+
+        async def step(epoch: int) -> bool:
             entries = await self.reader.row(row, wanted)
             found = any(value is None or entry[3] == value for entry in entries)
-            fragment = yes if found else no
+            newest = max([-minus for _, minus, _, _ in entries], default=0)
+            fragment = self._admission.encode(row, if_found if found else otherwise, not_before=newest)
             if fragment:
-                await self._commit(row, fragment)
-        finally:
-            self._locks.release(row)
-        return found
+                await self._commit(row, fragment, epoch=epoch)
+            return found
+
+        return await self._read_and_write(row, step)
 
     async def sync(self) -> None:
         """Make everything that was written durable. Raises DiskFailure."""
-        for number in sorted(self.state.logs):
-            await self.state.logs[number].sync()
+        for number, log in sorted(self.state.logs.items()):
+            if number in self.state.logs:
+                try:
+                    await log.sync()
+                except TabletopError:
+                    if number in self.state.logs:
+                        raise
+                    # Its rows were flushed meanwhile, and it is gone.
 
     async def flush(self) -> None:
         """Minor compaction of all that is in memory (BT 5.4)."""
@@ -324,23 +332,26 @@ class Engine:
 
     async def compact(self) -> None:
         """Flush, then a major compaction of every locality group (BT 5.4)."""
-        await self.flush()
+        self._check_open()
         async with self._compacting:
             dropped = self.schema.dropped
+            await self._flush_all()
             await self.housekeeping.compact_all()
             if dropped:
-                await self.state.install_schema(replace(self.schema, dropped=self.schema.dropped[len(dropped) :]))
-        self._note_progress()
+                await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
+        self._note_progress(COMPACTION)
 
     async def prepare_move(self) -> None:
         """Make the tablet ready to be loaded elsewhere without reading a log (BT 6): a minor compaction while writes go
         on, then refuse writes, then a second, short one for what came in meanwhile. Reads are served until `close`."""
         await self.flush()
+        self._check_writable()
         self._writer.refusal = _MOVING
         try:
             await self.flush()
         except TabletopError:
-            self._writer.refusal = ""
+            if not self._closed:
+                self._writer.refusal = ""
             raise
 
     async def save_snapshot(self, name: str) -> None:
@@ -364,11 +375,15 @@ class Engine:
             await self.state.install_snapshot(
                 held, log_number=log_number, flushed_sequence=self.state.last_sequence - 1
             )
+            self._writer.epoch += 1
             self._known_columns.clear()
             await self.state.sweep()
+        self._note_progress(FLUSH)
+        self._note_progress(COMPACTION)
 
     async def delete_snapshot(self, name: str) -> None:
         """Forget a snapshot, a damaged one too; SSTables that only it referred to go with it. Raises NotFound."""
+        self._check_open()
         if snapshot_file_name(name) not in await self.state.storage.list():
             await load_snapshot(self.state.storage, name)
         await self.state.storage.remove(snapshot_file_name(name))
@@ -392,39 +407,53 @@ class Engine:
         assert self._writer.log is self.state.log
 
     async def _stall(self, reason: str) -> None:
-        """Wait until housekeeping has got on, or do it here if nobody else does."""
+        """Wait until housekeeping has got on, or do it here if nobody else does. Raises the trouble of the job that
+        would make room."""
         self.state.world.events.emit(WritesStalled(self.state.manifest.tablet, reason))
+        if self.make_room is not None:
+            await self.make_room(reason)
+            return
         if not self._keeping:
             await self.do_some_housework()
             return
-        self._progress.clear()
-        self._wake.set()
-        await self._progress.wait()
-        if self._trouble is not None and self.stall_reason():
-            raise self._trouble
+        while self.stall_reason() and not self._closed:
+            self._progress.clear()
+            self._wake.set()
+            await self._progress.wait()
+            trouble = self._trouble.get(FLUSH if self._writer.waits_for_flush() else COMPACTION)
+            if trouble is not None and self.stall_reason() and not self._closed:
+                raise trouble
 
     def _call_housekeeping(self) -> None:
         self._wake.set()
 
     async def flush_one(self) -> bool:
         """One minor compaction, if a memtable waits; whether there was. Raises NoSpace, DiskFailure."""
-        async with self._flushing:
-            if not self.state.frozen:
-                return False
-            await self.housekeeping.flush_oldest()
-        self._note_progress()
-        return True
+        self._check_open()
+        return await self._flush_one()
 
     async def compact_one(self) -> bool:
         """One merging compaction, if the policy wants one; whether there was. SSTables that cannot be read are left
         out. Raises NoSpace, DiskFailure."""
+        self._check_open()
+        return await self._compact_one()
+
+    async def _flush_one(self) -> bool:
+        async with self._flushing:
+            if not self.state.frozen:
+                return False
+            await self.housekeeping.flush_oldest()
+        self._note_progress(FLUSH)
+        return True
+
+    async def _compact_one(self) -> bool:
         async with self._compacting:
             if not await self.housekeeping.compact_if_due():
                 return False
-        self._note_progress()
+        self._note_progress(COMPACTION)
         return True
 
-    async def _keep(self, one_job: Callable[[], Awaitable[bool]], longest: float) -> None:
+    async def _keep(self, kind: str, one_job: Callable[[], Awaitable[bool]], longest: float) -> None:
         """Do one kind of housekeeping for ever. Trouble is told to writers that wait, and tried again: a second later,
         then twice as late each time, up to `longest` seconds."""
         delay = _RETRY_SECONDS
@@ -438,13 +467,13 @@ class Engine:
             except Interrupted:
                 return
             except TabletopError as error:
-                self._trouble = error
+                self._trouble[kind] = error
                 self._progress.set()
                 await self.state.world.clock.sleep(delay)
                 delay = min(2 * delay, longest)
 
-    def _note_progress(self) -> None:
-        self._trouble = None
+    def _note_progress(self, kind: str) -> None:
+        self._trouble.pop(kind, None)
         self._progress.set()
         self._wake.set()
 
@@ -462,82 +491,47 @@ class Engine:
 
     async def _flush_all(self) -> None:
         await self._writer.empty()
-        while await self.flush_one():
+        while await self._flush_one():
             pass
 
     async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
         self._check_writable()
-        await self.state.install_schema(change(self.schema))
+        await self.state.install_schema(change)
         self._known_columns.clear()
 
     async def _read_modify_write(self, row: bytes, column: bytes, change: Callable[[bytes | None], bytes]) -> bytes:
         """Write the changed value at the present time, or at the newest version's if that lies in the future."""
-        self._check_column(column)
-        self._check_write(row, 0)
-        await self._locks.acquire(row)
-        try:
+        self._check_writable()
+        self._admission.check(row, [SetCell(column, b"")])
+
+        async def step(epoch: int) -> bytes:
             newest = await self.reader.row(row, ReadFilter(columns=frozenset((column,)), versions=1))
             value = change(newest[0][3] if newest else None)
-            timestamp = max(self._next_timestamp(), -newest[0][1]) if newest else self._next_timestamp()
-            fragment = encode_put(column, timestamp, value)
-            check_fragment_size(row, len(fragment))
-            await self._commit(row, fragment)
+            not_before = -newest[0][1] if newest else 0
+            fragment = self._admission.encode(row, [SetCell(column, value)], not_before=not_before)
+            await self._commit(row, fragment, single_put=True, epoch=epoch)
+            return value
+
+        return await self._read_and_write(row, step)
+
+    async def _read_and_write(self, row: bytes, step: Callable[[int], Awaitable[T]]) -> T:
+        """Do a step that reads a row and writes it, with the row's lock held; once more if the tablet has gone back to
+        a snapshot in between."""
+        await self._locks.acquire(row)
+        try:
+            while True:
+                with suppress(Overtaken):
+                    return await step(self._writer.epoch)
         finally:
             self._locks.release(row)
-        return value
-
-    def _fragment(self, row: bytes, operations: Sequence[Operation]) -> bytes:
-        """Check a mutation and encode it."""
-        for operation in operations:
-            if isinstance(operation, SetCell | DeleteCells):
-                if operation.column not in self._known_columns:
-                    self._check_column(operation.column)
-                stamps = (operation.timestamp,) if isinstance(operation, SetCell) else (operation.start, operation.end)
-                for timestamp in stamps:
-                    if timestamp is not None:
-                        check_timestamp(timestamp)
-            elif isinstance(operation, DeleteFamily):
-                self._check_family(operation.family)
-        fragment = encode_fragment(fragment_of(operations, self._next_timestamp()))
-        self._check_write(row, len(fragment))
-        return fragment
-
-    def _check_write(self, row: bytes, size: int) -> None:
-        if self._writer.refusal:
-            self._check_writable()
-        check_row(row)
-        if size > MUTATION_LIMIT_BYTES:
-            check_fragment_size(row, size)
-        manifest = self.state.manifest
-        if (manifest.end_row and row >= manifest.end_row) or row < manifest.start_row:
-            raise InvalidRequest(
-                f"row {row[:80]!r} is not in this tablet, which holds {manifest.start_row!r} <= row < "
-                f"{manifest.end_row!r}; ask the METADATA table who has it"
-            )
-
-    def _check_column(self, column: bytes) -> None:
-        check_column(column)
-        self._check_family(family_of(column))
-        if len(self._known_columns) >= _KNOWN_COLUMNS:
-            self._known_columns.clear()
-        self._known_columns.add(column)
-
-    def _check_family(self, family: bytes) -> None:
-        if family not in self.schema.families:
-            self.schema.family(family.decode("utf-8", "replace"))
 
     def _check_open(self) -> None:
-        if self._writer.refusal == _CLOSED:
+        if self._closed:
             raise Conflict(f"this tablet is {_CLOSED}")
 
     def _check_writable(self) -> None:
         if self._writer.refusal:
             raise Conflict(f"this tablet is {self._writer.refusal}")
-
-    def _next_timestamp(self) -> int:
-        """The wall clock, but later than any timestamp given before: two writes are two versions."""
-        self._last_timestamp = max(self.state.world.clock.wall_microseconds(), self._last_timestamp + 1)
-        return self._last_timestamp
 
 
 def open(folder: "Folder", options: Options | None = None) -> "EmbeddedTablet":

@@ -30,10 +30,11 @@ class Reader:
         try:
             groups = _groups(view, wanted)
             column = wanted.only_column
+            recent = _recent(view, row)
             if len(groups) == 1:
-                entries = await self._group(view, groups[0], row, column, latest=wanted.wants_latest)
+                entries = await self._group(view, groups[0], row, column, recent, latest=wanted.wants_latest)
             else:
-                parts = [await self._group(view, group, row, column, latest=False) for group in groups]
+                parts = [await self._group(view, group, row, column, recent, latest=False) for group in groups]
                 entries = tuple(sorted(entry for part in parts for entry in part if entry[2] == PUT))
         finally:
             view.pins -= 1
@@ -49,7 +50,7 @@ class Reader:
             return None
         view.pins += 1
         try:
-            entries = await self._group(view, family.group, row, column, latest=True)
+            entries = await self._group(view, family.group, row, column, _recent(view, row), latest=True)
         finally:
             view.pins -= 1
         if family.rule is not None and entries:
@@ -57,25 +58,26 @@ class Reader:
             entries = visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
         return value_of(entries, column)
 
-    async def _group(self, view: View, group: str, row: bytes, column: bytes | None, *, latest: bool) -> Entries:
+    async def _group(
+        self, view: View, group: str, row: bytes, column: bytes | None, recent: list[Entries], *, latest: bool
+    ) -> Entries:
         """The merged entries of one locality group; with `column`, other columns may be missing; if only the `latest`
-        version of it matters, older ones may be missing too."""
+        version of it matters, older ones may be missing too. `recent`: what the memtables say of the row."""
         fragments: list[Entries] = []
-        for memtable in view.memtables:
-            entries = memtable.entries(row)
-            if entries is not None:
-                if len(view.schema.groups) > 1:
-                    families = view.families[group]
-                    entries = tuple(entry for entry in entries if not entry[0] or family_of(entry[0]) in families)
-                fragments.append(entries)
-                latest = latest and not _has_marker(entries)
+        for entries in recent:
+            if len(view.schema.groups) > 1:
+                families = view.families[group]
+                entries = tuple(entry for entry in entries if not entry[0] or family_of(entry[0]) in families)
+            fragments.append(entries)
+            latest = latest and not _has_marker(entries)
         newest, tables = NEVER, view.tables.get(group, ())
         if fragments and latest and column is not None:
             newest = max([_newest_timestamp(entries, column) for entries in fragments])
             if newest > NEVER and not [table for table in tables if table.newest_concern > newest]:
                 return merge_entries(fragments)
         cache, key = self._state.scan_cache, (group, column, latest)
-        stored = cache.get(row, key)
+        # The cache speaks of the newest SSTables: after a flush, of some that came later than the memtables were asked.
+        stored = cache.get(row, key) if view.generation == self._state.view.generation else None
         if stored is None:
             stored = await _search(tables, row, column, newest, latest=latest)
             # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
@@ -180,18 +182,25 @@ class Scan:
         return None
 
     def _open(self, view: View) -> Source:
+        """The memtables over the SSTables. Those of several locality groups are put side by side first, so that a
+        memtable is asked for a row once, for all groups: a mutation that comes meanwhile is seen whole, or not yet."""
         groups = _groups(view, self._wanted)
-        cursors = [self._group_cursor(view, group, alone=len(view.schema.groups) == 1) for group in groups]
-        return cursors[0] if len(cursors) == 1 else MergeCursor(cursors, unite_chunks)
-
-    def _group_cursor(self, view: View, group: str, *, alone: bool) -> Source:
-        families = None if alone else view.families[group]
+        families = None
+        if len(groups) < len(view.schema.groups):
+            families = frozenset[bytes]().union(*(view.families[group] for group in groups))
         sources: list[Source] = [
             MemtableSource(memtable, start=self._start, end=self._end, families=families)
             for memtable in view.memtables
             if len(memtable)
         ]
-        sources += [TableSource(table, start=self._start, end=self._end) for table in view.tables.get(group, ())]
+        stored = [
+            [TableSource(table, start=self._start, end=self._end) for table in view.tables.get(group, ())]
+            for group in groups
+        ]
+        if len(stored) == 1:
+            sources += stored[0]
+        else:
+            sources.append(MergeCursor([MergeCursor(tables, merge_chunks) for tables in stored], unite_chunks))
         return MergeCursor(sources, merge_chunks)
 
     def _shown(self, chunk: Chunk, view: View) -> list[Row]:
@@ -224,6 +233,11 @@ def value_of(entries: Entries, column: bytes) -> bytes | None:
         if found == column and kind == PUT:
             return value
     return None
+
+
+def _recent(view: View, row: bytes) -> list[Entries]:
+    """What the memtables say of a row, the newest first, all at one moment."""
+    return [entries for memtable in view.memtables if (entries := memtable.entries(row)) is not None]
 
 
 def _has_marker(entries: Entries) -> bool:

@@ -174,9 +174,9 @@ class Schema:
         rest = {key: family for key, family in self.families.items() if family.name != name}
         return replace(self, families=rest, dropped=(*self.dropped, name))
 
-    def without_dropped(self) -> "Schema":
-        """The schema once no SSTable holds cells of dropped families any more."""
-        return replace(self, dropped=())
+    def without_dropped(self, count: int) -> "Schema":
+        """The schema once no SSTable holds cells of the first `count` dropped families any more."""
+        return replace(self, dropped=self.dropped[count:])
 
     def family(self, name: str) -> Family:
         """One family. Raises NotFound, with the names there are."""

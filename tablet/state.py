@@ -11,7 +11,7 @@ truth on the disk, so no file is swept until a third one is, under a number of i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -190,9 +190,10 @@ class TabletState:
             shown = self.view.tables[group]
             self._show(tables={**self.view.tables, group: shown[:place] + opened[group] + shown[end:]})
 
-    async def install_schema(self, schema: Schema) -> None:
-        """Another schema holds from here on."""
+    async def install_schema(self, change: Callable[[Schema], Schema]) -> None:
+        """What `change` makes of the schema holds from here on. Raises what it raises."""
         async with self._switching:
+            schema = change(self.manifest.schema)
             await self._switch(schema=schema)
             self.scan_cache.clear()
             self._show(schema=schema)

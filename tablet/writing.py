@@ -9,10 +9,11 @@ never grows beyond its limit by more than the writes that are under way.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from runtime.errors import Conflict
+from tablet.cells import DELETE_ROW, decode_fragment, family_of
 from tablet.commit_log import CommitLog, LogHeader, RowFragment
 from tablet.events import MemtableFrozen
 from tablet.memtable import Memtable
@@ -20,9 +21,14 @@ from tablet.row_locks import RowLocks
 from tablet.state import TabletState
 
 
+class Overtaken(Exception):
+    """The tablet has gone back to a snapshot since the mutation's grounds were read: read again."""
+
+
 class Writer:
     """Takes mutations that were checked and encoded. `wait_for_room` is called when housekeeping must get on first;
-    `frozen` when it has got something to do. `refusal`, if not empty, is why no more writes are taken."""
+    `frozen` when it has got something to do. `refusal`, if not empty, is why no more writes are taken. `epoch` rises
+    when the tablet goes back to a snapshot: what was read before is no ground for a write then."""
 
     def __init__(
         self,
@@ -35,6 +41,7 @@ class Writer:
         self.locks = RowLocks()
         self.log = state.log
         self.refusal = ""
+        self.epoch = 0
         self.user_bytes = 0
         self.old_log_bytes = 0
         self._state = state
@@ -47,11 +54,18 @@ class Writer:
         self._gate: asyncio.Event | None = None
         self._idle: asyncio.Event | None = None
 
-    async def commit(self, row: bytes, fragment: bytes, *, single_put: bool = False) -> None:
-        """Log and apply one row's mutation; the row's lock is held. `single_put`: it is known to be one cell."""
+    async def commit(self, row: bytes, fragment: bytes, *, single_put: bool = False, epoch: int | None = None) -> None:
+        """Log and apply one row's mutation, which the present schema allows; the row's lock is held. `single_put`: it
+        is known to be one cell. `epoch`: what the mutation was made of was read in it; raises Overtaken if it is over.
+        """
         memtable, log = self._state.view.memtables[0], self.log
         if log is None or memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
+            schema = self._state.view.schema
             memtable, log = await self._room()
+            if self._state.view.schema is not schema:
+                self._check_fragment(fragment)
+        if epoch is not None and epoch != self.epoch:
+            raise Overtaken
         self._under_way += 1
         try:
             memtable.apply(row, fragment, await log.write_one(row, fragment), single_put=single_put)
@@ -63,16 +77,19 @@ class Writer:
                 self._idle.set()
         self.user_bytes += len(row) + len(fragment)
 
-    async def commit_batch(self, batch: Sequence[RowFragment]) -> None:
-        """Log and apply mutations of several rows. Locks are taken in the rows' order, so that batches do not block one
-        another for ever."""
-        rows = sorted({row for row, _ in batch})
+    async def commit_batch(self, rows: Collection[bytes], encode: Callable[[], Sequence[RowFragment]]) -> None:
+        """Log and apply mutations of several rows, which are encoded when the rows' locks are held and there is room.
+        Locks are taken in the rows' order, so that batches do not block one another for ever."""
+        rows = sorted(set(rows))
         taken: list[bytes] = []
         try:
             for row in rows:
                 await self.locks.acquire(row)
                 taken.append(row)
             memtable, log = await self._room()
+            batch = encode()
+            if not batch:
+                return
             self._under_way += 1
             try:
                 sequence = await log.write(batch)
@@ -121,6 +138,13 @@ class Writer:
         self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
         self._frozen()
 
+    def _check_fragment(self, fragment: bytes) -> None:
+        """Raise NotFound if the schema has lost a family that the mutation needs, while it waited."""
+        families = self._state.view.schema.families
+        for column, _, kind, _ in decode_fragment(fragment):
+            if kind != DELETE_ROW and family_of(column) not in families:
+                self._state.view.schema.family(family_of(column).decode("utf-8", "replace"))
+
     async def begin_log(self) -> None:
         """Begin a log and a memtable. Writers must be stopped."""
         log = await self._new_log()
@@ -139,7 +163,9 @@ class Writer:
 
     async def _new_log(self) -> CommitLog:
         state = self._state
-        header = LogHeader(state.manifest.tablet, state.new_file_number(), state.durable_sequence)
+        durable = state.durable_sequence
+        required = durable if state.options.sync == "fsync" else state.last_sequence
+        header = LogHeader(state.manifest.tablet, state.new_file_number(), durable, required)
         return await CommitLog.create(
             state.storage,
             header,
@@ -150,8 +176,8 @@ class Writer:
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
-        """New log records wait at the gate, those under way are completed first; also those whose writers were cancelled
-        and never hear of it, lest they come between the logs."""
+        """New log records wait at the gate, those under way are completed first; also those whose writers were
+        cancelled and never hear of it, lest they come between the logs."""
         while self._gate is not None:
             await self._gate.wait()
         self._gate = asyncio.Event()
@@ -167,11 +193,15 @@ class Writer:
             self._gate.set()
             self._gate = None
 
+    def waits_for_flush(self) -> bool:
+        """Whether no more memtables may be frozen."""
+        return len(self._state.frozen) >= self._state.options.frozen_memtables
+
     def stall_reason(self) -> str:
         """Why a write must wait for housekeeping; empty if it need not."""
         state = self._state
         if state.memtable.charged_bytes >= self._limit_bytes:
-            if len(state.frozen) >= state.options.frozen_memtables:
+            if self.waits_for_flush():
                 return f"the memtable is full and {len(state.frozen)} wait to be flushed"
             crowd = state.longest_run()
             if crowd >= state.options.stall_tables:
