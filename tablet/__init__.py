@@ -22,7 +22,8 @@ Read in this order:
     quarantine.py      files that could not be read, which compactions leave alone
     manifest.py        which files make up the tablet: one truth at each moment
     state.py           an open tablet's files and memory, and all that changes them: mark and sweep (6)
-    writing.py         row lock, log, memtable      housekeeping.py    flushes and compactions
+    admission.py       what a mutation must be      writing.py         row lock, log, memtable
+    housekeeping.py    flushes and compactions, in the background
     opening.py         manifest, indexes, replay    snapshots.py       clones
     engine.py          the asynchronous face        embedded.py        the synchronous one
     storage.py         the little that is asked of the file system: a folder, or GFS

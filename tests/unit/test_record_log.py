@@ -174,3 +174,39 @@ async def test_zeros_before_the_first_record_are_what_is_left_of_it_where_none_m
         assert "100 zeros stand where it begins" in reader.end.reason
     with pytest.raises(Corrupted, match="record 2 at offset 100 shows that it had been durable"):
         await read_all(bytes(100) + encode_frame(b"second", 2, 100), from_start=True)
+
+
+async def test_a_record_whose_writer_was_interrupted_is_cut_off_before_the_next_one():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    await writer.append(b"one")
+    interrupted = asyncio.create_task(writer.append(b"whole in the file, and never answered"))
+    await asyncio.sleep(0)
+    interrupted.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await interrupted
+    assert await writer.append(b"two") == 2
+    file.space = writer.offset + 3
+    with pytest.raises(NoSpace):
+        await writer.append(b"three")
+    file.space = None
+    assert await writer.append(b"four") == 3
+    records, reader = await read_all(file.data)
+    assert [record.payload for record in records] == [b"one", b"two", b"four"]
+    assert reader.end.kind == "clean"
+
+
+async def test_a_log_has_settled_when_the_records_of_cancelled_writers_are_written_too():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    tasks = [asyncio.create_task(writer.commit(b"%d" % number)) for number in range(5)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await writer.settled()
+    end = writer.next_sequence
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert writer.next_sequence == end == 6
+    await writer.settled()
