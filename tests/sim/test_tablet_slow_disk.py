@@ -3,11 +3,12 @@
 Every seed is another order in which the steps of a flush, a compaction, their switches of the manifest, their sweeps
 and three writers meet. None may disturb another, and a power cut or a kill in the midst of it loses nothing. Meanwhile
 each row is read again and again, past a block cache that is off, so that writes, flushes and compactions come between
-the beginning and the end of a read.
+the beginning and the end of a read; and some writers are cancelled in the midst of a write, as a timeout does.
 """
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -30,6 +31,7 @@ OPTIONS = Options(
 WRITERS, WRITES, ROWS = 3, 25, 4
 
 Rows = dict[bytes, bytes]
+Tried = dict[bytes, list[bytes]]
 
 
 async def opened(world: SimulatedWorld, options: Options = OPTIONS) -> Engine:
@@ -37,14 +39,26 @@ async def opened(world: SimulatedWorld, options: Options = OPTIONS) -> Engine:
     return await Engine.open(DiskStorage(world.disk, "t"), world, options)
 
 
-async def write(engine: Engine, writer: int, answered: Rows, tried: Rows) -> None:
+async def write(engine: Engine, writer: int, answered: Rows, tried: Tried, chance: random.Random) -> None:
+    """`tried`: the values of a row since the last one that was answered."""
     for number in range(WRITES):
         row, value = b"%d-%d" % (writer, number % ROWS), b"%d " % number + b"x" * 150
-        tried[row] = value
-        await engine.write(row, [SetCell(b"f:a", value, number)])
-        answered[row] = value
+        tried.setdefault(row, []).append(value)
+        task = asyncio.create_task(engine.write(row, [SetCell(b"f:a", value, number)]))
+        if chance.random() < 0.15:
+            await engine.state.world.clock.sleep(chance.choice((0, 0.0005, 0.002)))
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+            answered[row], tried[row] = value, []
         if number % 5 == 0:
-            assert await look(engine, b"%d-" % writer) == {row: answered[row] for row in answered if row in tried}
+            check(await look(engine, b"%d-" % writer), answered, tried)
+
+
+def check(found: Rows, answered: Rows, tried: Tried) -> None:
+    assert not found.keys() - tried.keys()
+    for row, values in tried.items():
+        assert found.get(row) in (answered.get(row), *values), row
 
 
 async def read(engine: Engine, answered: Rows) -> None:
@@ -70,7 +84,7 @@ def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
         world = simulation.add_node("desk")
         disk, chance = world.simulated_disk, random.Random(seed)
         answered: list[Rows] = [{} for _ in range(WRITERS)]
-        tried: list[Rows] = [{} for _ in range(WRITERS)]
+        tried: list[Tried] = [{} for _ in range(WRITERS)]
 
         def hook(number: int, verb: str, path: str) -> None:
             disk.faults.seconds_per_operation = chance.choice((0, 0, 0.0001, 0.001, 0.004))
@@ -83,7 +97,8 @@ def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
             await engine.create_family("f")
             engine.start()
             readers = [asyncio.create_task(read(engine, answered[own])) for own in range(WRITERS)]
-            await asyncio.gather(*(write(engine, own, answered[own], tried[own]) for own in range(WRITERS)))
+            writers = (write(engine, own, answered[own], tried[own], chance) for own in range(WRITERS))
+            await asyncio.gather(*writers)
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
@@ -104,8 +119,7 @@ def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
             engine.check_invariants()
             found = await look(engine) if engine.schema.families else {}
             for own in range(WRITERS):
-                for row in tried[own]:
-                    assert found.pop(row, None) in (answered[own].get(row), tried[own][row]), row
+                check({row: found.pop(row) for row in sorted(found) if row in tried[own]}, answered[own], tried[own])
             assert not found
             await engine.close()
             return operations
