@@ -105,12 +105,14 @@ class LogWriter:
     """Appends records to a file, one after another; concurrent committers share one sync (group commit).
 
     The file's end must be at `offset`, which a reader's `LogEnd.offset` gives after a torn tail was cut off.
+    `durable_sequence` is the last record that this writer's syncs have made durable, 0 before the first.
     """
 
     def __init__(self, file: AppendFile, *, next_sequence: int = 1, offset: int = 0) -> None:
         self.next_sequence = next_sequence
         self.offset = offset
         self.durable_through = offset
+        self.durable_sequence = 0
         self.syncs = 0
         self._file = file
         self._broken: TabletopError | None = None
@@ -218,6 +220,7 @@ class LogWriter:
         self._must_cut = False
 
     async def _sync_file(self, target: int) -> None:
+        sequence = self.next_sequence - 1
         try:
             await self._file.sync()
         except TabletopError as error:
@@ -226,6 +229,7 @@ class LogWriter:
             raise self._broken from error
         self.syncs += 1
         self.durable_through = max(self.durable_through, target)
+        self.durable_sequence = max(self.durable_sequence, sequence)
 
     def _check(self) -> None:
         if self._broken is not None:

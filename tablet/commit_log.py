@@ -15,14 +15,15 @@ durable when it was begun. Sequences go on from log to log.
 Durability. With `sync="fsync"` a write is answered once it is on stable storage; concurrent writers share a sync (group
 commit). With `sync="os"` it is answered once the operating system has it: it survives the death of the process,
 but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is
-dropped.
+dropped. What was never answered is promised to nobody: a record whose sync failed, or whose writer was cancelled before
+it, may be lost and a later log count. So each header says up to which record earlier logs are *required*.
 
 Tail or damage? An unreadable record is damage if anything behind it says that it had been durable: a frame behind it,
 the header of the next log, or the *closing mark*, an empty record that a tablet writes after the last sync when it is
 closed. Whole records behind it are no proof by themselves, since a power cut may lose one unsynced page and keep the
 next; but the event that tells of the dropped tail counts them.
 
-Invariant: the records that are replayed are a prefix of those that were written, and hold every durable one.
+Invariant: the records that are replayed are a prefix of those that were answered, and hold every durable one.
 """
 
 import json
@@ -30,6 +31,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import NoneType
 from typing import Literal
 
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
@@ -55,11 +57,13 @@ _ROW = struct.Struct("<II")
 
 @dataclass(frozen=True, slots=True)
 class LogHeader:
-    """The first record of a log. Every record up to `durable_sequence` was durable when the log was begun."""
+    """The first record of a log. Every record up to `durable_sequence` was durable when the log was begun; without all
+    up to `required_sequence` the log does not count (None: without all that were written)."""
 
     tablet: str
     number: int
     durable_sequence: int
+    required_sequence: int | None = None
 
     def encode(self) -> bytes:
         """The record's payload."""
@@ -70,6 +74,8 @@ class LogHeader:
             "number": self.number,
             "durable_sequence": self.durable_sequence,
         }
+        if self.required_sequence is not None:
+            fields["required_sequence"] = self.required_sequence
         return bytes((HEADER_KIND,)) + json.dumps(fields).encode()
 
 
@@ -83,7 +89,16 @@ def decode_header(payload: bytes, name: str) -> LogHeader:
             raise IncompatibleFormat(
                 f"{name} is a {fields['kind']!r} of format {fields['format']}; this program reads {KIND!r} of {FORMAT}"
             )
-        return LogHeader(fields["tablet"], fields["number"], fields["durable_sequence"])
+        header = LogHeader(
+            fields["tablet"], fields["number"], fields["durable_sequence"], fields.get("required_sequence")
+        )
+        if not (
+            isinstance(header.tablet, str)
+            and all(type(value) is int for value in (header.number, header.durable_sequence))
+            and type(header.required_sequence) in (int, NoneType)
+        ):
+            raise Corrupted(f"{name}: its header cannot be read (a field has another type than it should have)")
+        return header
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupted(f"{name}: its header cannot be read ({error})") from error
 
@@ -164,7 +179,7 @@ class CommitLog:
     @property
     def durable_sequence(self) -> int:
         """Every record up to this one is known to be durable."""
-        return self.last_sequence if self._writer.durable_through == self._writer.offset else self._durable_sequence
+        return max(self._durable_sequence, self._writer.durable_sequence)
 
     @property
     def file_bytes(self) -> int:
@@ -193,9 +208,7 @@ class CommitLog:
 
     async def sync(self) -> None:
         """Make everything written so far durable."""
-        sequence = self.last_sequence
         await self._writer.sync()
-        self._durable_sequence = max(self._durable_sequence, sequence)
 
     async def write_closing_mark(self) -> None:
         """After the last sync: say behind the last rows that they are durable, lest damage to them look like a tail.
@@ -296,7 +309,8 @@ class Replay:
             self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
 
     def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
-        """The log must begin where the one before ended, unless what is missing was never durable."""
+        """The log must begin where the one before ended, unless what is missing was never durable; then it counts only
+        if what is missing was never answered."""
         if sequence <= self.last_sequence + 1:
             return
         missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
@@ -307,7 +321,9 @@ class Replay:
                 f"{culprit} that all up to record {header.durable_sequence} had been durable; restore "
                 f"{before or 'the log before it'} from a copy"
             )
-        raise _Gap(LogTailDropped(name, 0, size, missing))
+        required = header.required_sequence if header.required_sequence is not None else sequence - 1
+        if required > self.last_sequence:
+            raise _Gap(LogTailDropped(name, 0, size, missing))
 
 
 class _Rest:

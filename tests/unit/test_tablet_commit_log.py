@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from tablet.commit_log import CommitLog, LogHeader, Replay, decode_header, decode_rows, encode_rows
 from tablet.storage import DiskStorage
-
 
 FRAME_START = encode_frame(b"", 1, 0)[:4]
 
@@ -223,3 +222,46 @@ async def test_records_whose_bytes_read_as_zeros_are_dropped_and_said_so(storage
     found, replay = await replayed(storage, 1)
     assert [sequence for sequence, _ in found] == [2, 3]
     assert (replay.dropped[0].offset, replay.dropped[0].dropped_bytes) == (last, len(data) - last)
+
+
+async def test_a_log_counts_although_records_before_it_are_lost_that_were_never_answered(storage, tmp_path: Path):
+    await write_log(storage, 1, 1, 3)
+    header = LogHeader("t", 2, 2, required_sequence=3)
+    log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
+    await log.write_one(b"answered", b"fragment")
+    path = tmp_path / "000001.log"
+    last = path.read_bytes().rindex(FRAME_START)
+    path.write_bytes(path.read_bytes()[:last])
+    found, replay = await replayed(storage, 1, 2)
+    assert found == [(2, b"row2"), (3, b"row3"), (6, b"answered")]
+    assert (replay.last_sequence, replay.left_out) == (6, ())
+    path.write_bytes(path.read_bytes()[: last - 10])
+    found, replay = await replayed(storage, 1, 2)
+    assert found == [(2, b"row2")]
+    assert replay.left_out == (2,), "record 3 had been required"
+
+
+async def test_a_log_whose_sync_failed_says_how_far_it_is_durable(storage):
+    log = await write_log(storage, 1, 1, 2, sync="fsync")
+    assert log.durable_sequence == 3
+
+    async def failing() -> None:
+        raise DiskFailure("EIO")
+
+    log._file.sync = failing  # type: ignore[method-assign]
+    with pytest.raises(DiskFailure):
+        await log.write_one(b"never answered", b"fragment")
+    assert (log.last_sequence, log.durable_sequence) == (4, 3)
+
+
+def test_the_header_of_an_older_log_says_nothing_of_what_is_required():
+    payload = LogHeader("", 1, 5).encode()
+    assert b"required" not in payload
+    assert decode_header(payload, "x.log") == LogHeader("", 1, 5, None)
+    assert decode_header(LogHeader("", 1, 5, 6).encode(), "x.log") == LogHeader("", 1, 5, 6)
+
+
+@pytest.mark.parametrize("wrong", [b'"durable_sequence": "0"', b'"durable_sequence": null', b'"durable_sequence": 1.5'])
+def test_a_header_with_a_field_of_another_type_is_corrupted(wrong: bytes):
+    with pytest.raises(Corrupted, match="its header cannot be read"):
+        decode_header(LogHeader("", 1, 0).encode().replace(b'"durable_sequence": 0', wrong), "x.log")
