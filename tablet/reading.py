@@ -6,6 +6,7 @@ not newer than what was found need not be asked at all. Of a hot value the scan 
 say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
 """
 
+from runtime.errors import Conflict
 from tablet.cells import EARLIEST_TIMESTAMP, PUT, Entries, Row, decode_fragment, family_of, values_of_puts
 from tablet.filters import EVERYTHING, LATEST, ReadFilter, visible
 from tablet.merge import Chunk, merge_chunks, merge_entries
@@ -164,7 +165,9 @@ class Scan:
         return []
 
     async def _next_chunk(self) -> tuple[Chunk, View] | None:
-        """The next rows, merged, and the view they are from; None at the end."""
+        """The next rows, merged, and the view they are from; None at the end. Raises Conflict if it is closed."""
+        if self._state.is_closed:
+            raise Conflict("this tablet is closed; open it again")
         if not self._done:
             view = self._state.view
             if self._cursor is None or self._view is not view:

@@ -97,6 +97,7 @@ class TabletState:
         self.scan_cache = ScanCache(options.scan_cache_bytes)
         self.logs: dict[int, CommitLog] = {}
         self.replayed_sequence = 0
+        self.is_closed = False
         self.growing = GrowingFiles()
         self.quarantine = Quarantine()
         self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
@@ -220,7 +221,7 @@ class TabletState:
         for table in [table for table in self._retired if table not in used]:
             self._retired.remove(table)
             await table.close()
-        if self._in_doubt or not self.options.sweeps:
+        if self._in_doubt or self.is_closed or not self.options.sweeps:
             return
         listing = sorted_out(await self.storage.list())
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
@@ -263,7 +264,7 @@ class TabletState:
         for log in self.logs.values():
             await log.close()
         await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
-        self.logs, self._retired = {}, []
+        self.logs, self._retired, self.is_closed = {}, [], True
         self.scan_cache.clear()
 
     def check_invariants(self) -> None:

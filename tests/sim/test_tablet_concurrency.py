@@ -354,6 +354,24 @@ def test_a_closed_engine_changes_nothing_in_its_folder():
     run(story)
 
 
+def test_a_scan_ends_with_the_tablet_that_it_goes_over():
+    async def story(world: SimulatedWorld) -> None:
+        engine = await opened(world)
+        for number in range(600):
+            await engine.put(b"%03d" % number, b"f:x", b"1")
+        for flushed in (False, True):
+            if flushed:
+                await engine.flush()
+            scan = engine.scan_batches()
+            assert await scan.next_batch()
+            if flushed:
+                await engine.close()
+                with pytest.raises(Conflict, match="closed"):
+                    await scan.next_batch()
+
+    run(story)
+
+
 def test_closing_on_a_full_disk_makes_the_log_durable():
     async def story(world: SimulatedWorld) -> None:
         engine = await opened(world, Options(flush_on_close_bytes=0))
