@@ -26,6 +26,7 @@ Read in this order:
     housekeeping.py    flushes and compactions, in the background
     opening.py         manifest, indexes, replay    snapshots.py       clones
     engine.py          the asynchronous face        embedded.py        the synchronous one
+    arguments.py       what programs hand to that   pace.py            and who does its background work
     storage.py         the little that is asked of the file system: a folder, or GFS
     inspection.py      the tree from outside         dumping.py         a file part by part
     verification.py    every byte of every file      rehearsal.py       a recovery, without doing it

@@ -31,9 +31,14 @@ What we simplify. Timestamps are not compressed inside a block.
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import NamedTuple
 
 from runtime.errors import Corrupted, InvalidRequest
+from runtime.world import Buffer
+
+Text = str | Buffer
+"""What stands for bytes wherever people write: a text is taken as UTF-8."""
 
 ROW_LIMIT_BYTES = 64 * 1024
 """The longest row key (BT 2)."""
@@ -65,29 +70,46 @@ _TIMESTAMP = struct.Struct("<q")
 _FAMILY_MARK = b"\0"
 
 
-@dataclass(frozen=True, slots=True)
+_set = object.__setattr__
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class SetCell:
-    """Write one cell. Without a timestamp (microseconds) the tablet assigns one."""
+    """Write one cell. Without a timestamp (microseconds) the tablet assigns one. Raises InvalidRequest."""
 
     column: bytes
     value: bytes
     timestamp: int | None = None
 
+    def __init__(self, column: Text, value: Text, timestamp: int | None = None) -> None:
+        _set(self, "column", column if type(column) is bytes else as_bytes("the column", column))
+        _set(self, "value", value if type(value) is bytes else as_bytes("the value", value))
+        _set(self, "timestamp", timestamp if timestamp is None else as_timestamp(timestamp))
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, init=False)
 class DeleteCells:
-    """Delete the versions of one column with start <= timestamp < end (microseconds; None is unbounded)."""
+    """Delete the versions of one column with start <= timestamp < end (microseconds; None is unbounded). Raises
+    InvalidRequest."""
 
     column: bytes
     start: int | None = None
     end: int | None = None
 
+    def __init__(self, column: Text, start: int | None = None, end: int | None = None) -> None:
+        _set(self, "column", as_bytes("the column", column))
+        _set(self, "start", start if start is None else as_timestamp(start))
+        _set(self, "end", end if end is None else as_timestamp(end))
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, init=False)
 class DeleteFamily:
-    """Delete all cells of one family in the row."""
+    """Delete all cells of one family in the row. Raises InvalidRequest."""
 
     family: bytes
+
+    def __init__(self, family: Text) -> None:
+        _set(self, "family", as_bytes("the family", family))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +152,9 @@ class Row:
         """All cells."""
         return tuple(Cell(column, -minus, value) for column, minus, _, value in self._entries)
 
-    def value(self, column: str | bytes) -> bytes | None:
+    def value(self, column: Text) -> bytes | None:
         """The newest value of a column, or None."""
-        wanted = column.encode() if isinstance(column, str) else column
+        wanted = as_bytes("the column", column)
         for found, _, _, value in self._entries:
             if found == wanted:
                 return value
@@ -319,6 +341,48 @@ def family_of(column: bytes) -> bytes:
     return column.partition(b":")[0]
 
 
+def as_bytes(what: str, given: object) -> bytes:
+    """A text as UTF-8, or anything that holds bytes, as bytes: items larger than a byte give all of theirs.
+
+    Raises InvalidRequest for anything else; `what` says what it should have been.
+
+    >>> as_bytes("the row", "zeile"), as_bytes("the value", memoryview(b"ab"))
+    (b'zeile', b'ab')
+    """
+    if isinstance(given, str):
+        try:
+            return given.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"{what} is the text {given[:80]!r}, which is not valid Unicode ({error.reason}); give bytes"
+            ) from error
+    if type(given) is bytes:
+        return given
+    try:
+        return memoryview(given).tobytes()  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{what} is {_described(given)}; give a text or bytes") from error
+
+
+def as_timestamp(given: object) -> int:
+    """A timestamp in microseconds as an int. Raises InvalidRequest for what is no whole number, and for bools."""
+    if type(given) is int:
+        return given
+    try:
+        if isinstance(given, bool):
+            raise TypeError
+        return index(given)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidRequest(
+            f"the timestamp is {_described(given)}; give whole microseconds since the epoch, or None for now"
+        ) from None
+
+
+def _described(given: object) -> str:
+    shown = repr(given)
+    return f"{shown[:80] + '…' if len(shown) > 80 else shown}, of type {type(given).__name__}"
+
+
 def check_row(row: bytes) -> None:
     """Raise InvalidRequest unless `row` can be a row key."""
     if not row:
@@ -340,8 +404,8 @@ def check_column(column: bytes) -> None:
 
 
 def check_timestamp(timestamp: int) -> None:
-    """Raise InvalidRequest unless the timestamp fits into 64 bits."""
-    if not EARLIEST_TIMESTAMP <= timestamp <= LATEST_TIMESTAMP:
+    """Raise InvalidRequest unless the timestamp is a whole number that fits into 64 bits."""
+    if not EARLIEST_TIMESTAMP <= as_timestamp(timestamp) <= LATEST_TIMESTAMP:
         raise InvalidRequest(f"timestamp {timestamp} does not fit into 64 bits; give microseconds since the epoch")
 
 

@@ -110,6 +110,12 @@ class LocalityGroup:
         """Raise InvalidRequest for settings that make no sense."""
         _check_name("locality group", self.name)
         low, high = _BLOCK_BYTES_RANGE
+        if not _is_whole(self.block_bytes):
+            raise InvalidRequest(f"block_bytes is {self.block_bytes!r}; give a whole number, for example 65536")
+        if type(self.false_positive_rate) not in (int, float):
+            raise InvalidRequest(f"false_positive_rate is {self.false_positive_rate!r}; give a number, such as 0.004")
+        if type(self.in_memory) is not bool:
+            raise InvalidRequest(f"in_memory is {self.in_memory!r}; choose True or False")
         if not low <= self.block_bytes <= high:
             raise InvalidRequest(f"block_bytes is {self.block_bytes:,}; choose {low:,} to {high:,}, for example 65,536")
         if self.compression not in _COMPRESSIONS:
@@ -145,12 +151,15 @@ class Schema:
 
     def with_group(self, group: LocalityGroup) -> "Schema":
         """The schema with a new group, or with new settings for one. They apply to SSTables written from now on."""
+        if not isinstance(group, LocalityGroup):
+            raise InvalidRequest(f"{group!r} is no locality group; write LocalityGroup({group!r}, ...)")
         group.check()
         return replace(self, groups={**self.groups, group.name: group})
 
     def with_family(self, family: Family) -> "Schema":
         """The schema with a new family. Raises AlreadyExists, Conflict, NotFound for its group, InvalidRequest."""
         _check_name("family", family.name)
+        _check_name("locality group", family.group)
         _check_rule(family.rule)
         if family.name.encode() in self.families:
             raise AlreadyExists(f"the family {family.name!r} exists; change its rule with set_garbage_rule")
@@ -179,8 +188,10 @@ class Schema:
         return replace(self, dropped=self.dropped[count:])
 
     def family(self, name: str) -> Family:
-        """One family. Raises NotFound, with the names there are."""
-        found = self.families.get(name.encode())
+        """One family. Raises NotFound, with the names there are, and InvalidRequest for what is no text."""
+        if not isinstance(name, str):
+            raise InvalidRequest(f"{name!r} cannot be a family's name; give a text")
+        found = self.families.get(name.encode("utf-8", "replace"))
         if found is None:
             known = ", ".join(sorted(family.name for family in self.families.values())) or "none"
             raise NotFound(f"there is no column family {name!r}; there are: {known}. Create it with create_family")
@@ -219,7 +230,9 @@ class Schema:
 
 
 def rule_to_json(rule: GarbageRule | None) -> Any:
-    """A garbage rule as JSON: {"max_versions": 3}, {"max_age": microseconds}, {"union": […]}, {"intersection": […]}."""
+    """A garbage rule as JSON: {"max_versions": 3}, {"max_age": microseconds}, {"union": […]}, {"intersection": […]}.
+
+    Raises InvalidRequest for anything else."""
     match rule:
         case None:
             return None
@@ -231,6 +244,7 @@ def rule_to_json(rule: GarbageRule | None) -> Any:
             return {"union": [rule_to_json(inner) for inner in rules]}
         case Intersection(rules):
             return {"intersection": [rule_to_json(inner) for inner in rules]}
+    raise _no_rule(rule)
 
 
 def rule_from_json(fields: Any) -> GarbageRule | None:
@@ -254,7 +268,9 @@ def _rules_from_json(rules: list[Any]) -> tuple[GarbageRule, ...]:
 
 
 def _check_name(kind: str, name: str) -> None:
-    encoded = name.encode()
+    if not isinstance(name, str):
+        raise InvalidRequest(f"{name!r} cannot be the name of a {kind}; give a text")
+    encoded = name.encode("utf-8", "replace")
     if not 0 < len(encoded) <= _NAME_LIMIT_BYTES or not _NAME_BYTES.issuperset(encoded):
         raise InvalidRequest(
             f"{name[:80]!r} cannot be the name of a {kind}; use 1 to {_NAME_LIMIT_BYTES} letters, digits, '_', '-', '.'"
@@ -262,15 +278,39 @@ def _check_name(kind: str, name: str) -> None:
 
 
 def _check_rule(rule: GarbageRule | None) -> None:
+    """Raise InvalidRequest for a rule that keeps nothing, or that no manifest could hold."""
     match rule:
-        case MaxVersions(versions) if versions < 1:
-            raise InvalidRequest(f"max versions is {versions}; keep at least 1")
-        case MaxAge(microseconds) if microseconds < 1:
-            raise InvalidRequest(f"max age is {microseconds} microseconds; give a positive age")
+        case None:
+            return
+        case MaxVersions(versions):
+            if not _is_whole(versions) or versions < 1:
+                raise InvalidRequest(f"max versions is {versions!r}; give a whole number, at least 1")
+        case MaxAge(microseconds):
+            if not _is_whole(microseconds) or microseconds < 1:
+                raise InvalidRequest(
+                    f"max age is {microseconds!r} microseconds; give a whole number, at least 1: round with int(...)"
+                )
         case Union(rules) | Intersection(rules):
-            if not rules:
-                raise InvalidRequest("a union or intersection of no rules; give at least one, or None to keep all")
+            if not isinstance(rules, tuple) or not rules:
+                raise InvalidRequest(
+                    f"{rule!r}: give a tuple of at least one rule, such as {type(rule).__name__}((MaxVersions(3), "
+                    f"MaxAge(7 * DAY_MICROSECONDS))), or None to keep all"
+                )
             for inner in rules:
+                if inner is None:
+                    raise _no_rule(inner)
                 _check_rule(inner)
         case _:
-            return
+            raise _no_rule(rule)
+
+
+def _no_rule(given: object) -> InvalidRequest:
+    return InvalidRequest(
+        f"{given!r} is no garbage rule; write MaxVersions(3), MaxAge(7 * DAY_MICROSECONDS), or a Union or Intersection "
+        f"of such rules"
+    )
+
+
+def _is_whole(number: object) -> bool:
+    """Whether it is an int, as the manifest holds it; bools and floats are not."""
+    return type(number) is int

@@ -141,11 +141,14 @@ class RealDisk:
 
     def __init__(self, root: str | os.PathLike[str], *, inline: bool = False) -> None:
         """`inline`: sync without a thread even while a loop is running, so that nothing ever suspends."""
+        self._locks: dict[str, int] = {}
         self.root = Path(root)
         self._inline = inline
-        self._locks: dict[str, int] = {}
         with translated("create the folder", str(self.root)):
-            self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:
+                raise NotADirectory(f"{self.root} is a file; a folder is expected here") from error
 
     async def open(self, path: str, mode: OpenMode) -> RealFile:
         """Open a file as `world.Disk.open` says."""
@@ -229,11 +232,33 @@ class RealDisk:
         if descriptor is not None:
             os.close(descriptor)
 
+    def let_go(self) -> None:
+        """Let go of every folder at once: for a disk that nobody uses any more. In the child of a fork only the child's
+        share ends: the parent holds its folders on."""
+        while self._locks:
+            os.close(self._locks.popitem()[1])
+
+    def __del__(self) -> None:
+        self.let_go()
+
     def _full(self, path: str) -> Path:
         parts = [part for part in path.split("/") if part]
         if path.startswith("/") or ".." in parts or "\0" in path:
             raise InvalidRequest(f"{shown(path)} does not lie within the disk's folder {self.root}")
         return self.root.joinpath(*parts)
+
+
+def names_in(root: str | os.PathLike[str]) -> list[str] | None:
+    """The names in a folder, sorted, or None if there is none: for who looks before a `RealDisk` creates it.
+
+    Raises NotADirectory for a file, DiskFailure."""
+    with translated("look into", str(root)):
+        try:
+            return sorted(os.listdir(root))
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError as error:
+            raise NotADirectory(f"{root} is a file, or lies in one; a folder is expected here") from error
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def test_texts_are_taken_as_utf_8(tmp_path):
         assert table.get("zeile/ä".encode(), "f:größe".encode()) == "naß".encode()
         assert [row.key for row in table.scan(prefix="zeile/")] == ["zeile/ä".encode()]
         assert list(table.items("f:größe", prefix="zeile/")) == [("zeile/ä".encode(), "naß".encode())]
-        assert list(table.items("f:größer")) == list(table.items("g:größe")) == []
+        assert list(table.items("f:größer")) == []
         table.write("r", SetCell(b"f:a", b"1"), SetCell(b"f:b", b"2"))
         table.write_many({"s": [SetCell(b"f:a", b"3")]})
         table.write_many([(f"t{number}", [SetCell(b"f:a", b"")]) for number in range(1200)])
@@ -188,3 +188,34 @@ def test_a_tablet_that_is_written_a_little_at_each_opening_gathers_no_logs_behin
     with tablet.engine.open(tmp_path) as table:
         assert len(list(table.scan())) == 10
     assert len(list(tmp_path.glob("*.log"))) <= 1
+
+
+@pytest.mark.parametrize("kind", ["append", "increment", "check_and_mutate", "write", "write_many"])
+def test_every_kind_of_write_pays_for_background_work_and_finishes_a_job_that_stands_in_its_way(tmp_path, kind):
+    options = Options(memtable_bytes=1 << 20, policy_settings=PolicySettings(fan_in=3))
+    with tablet.engine.open(tmp_path, options) as table:
+        table.create_family("f")
+        count = 0
+        while len(table.engine.state.view.memtables) == 1:
+            table.put(f"{count:08}", "f:x", b"v" * 200)
+            count += 1
+        if kind == "append":
+            for number in range(8000):
+                table.append(f"r{number:08}", "f:x", b"v" * 200)
+        elif kind == "increment":
+            for number in range(12_000):
+                table.increment(f"r{number:08}", "f:x")
+        elif kind == "check_and_mutate":
+            for number in range(8000):
+                table.check_and_mutate(f"r{number:08}", ReadFilter(), [], [SetCell("f:x", b"v" * 200)])
+        elif kind == "write":
+            for number in range(100):
+                table.write(f"r{number:08}", SetCell("f:x", b"v" * 400_000))
+        else:
+            table.write_many([(f"r{number:08}", [SetCell("f:x", b"v" * 20_000)]) for number in range(500)])
+        table.put("x", "f:x", "1")
+        work = table.figures().work
+        assert work.flushes > 1
+        assert len(list(table.items("f:x", prefix="r"))) == {"increment": 12_000, "write": 100, "write_many": 500}.get(
+            kind, 8000
+        )
