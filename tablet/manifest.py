@@ -184,11 +184,18 @@ async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | Non
     """The newest manifest of a folder, or None for a folder without files.
 
     Raises IncompatibleFormat if the folder belongs to something else or to a future version, Corrupted if the manifest
-    is damaged or gone.
+    is damaged, gone, or under another manifest's name.
     """
     listing = sorted_out(names)
     if listing.manifests:
-        return await load_manifest(storage, listing.manifests[max(listing.manifests)])
+        number = max(listing.manifests)
+        manifest = await load_manifest(storage, listing.manifests[number])
+        if manifest.number != number:
+            raise Corrupted(
+                f"{listing.manifests[number]} says that it is number {manifest.number}: somebody renamed or copied it; "
+                f"give it its name {manifest_name(manifest.number)} back, or remove it if there is such a file"
+            )
+        return manifest
     if listing.tables or listing.logs:
         raise Corrupted(
             f"the folder has {len(listing.tables)} SSTables and {len(listing.logs)} logs, but no manifest that says "
@@ -200,6 +207,13 @@ async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | Non
             f"or an empty one for a new tablet"
         )
     return None
+
+
+def table_missing(manifest: Manifest, error: NotFound) -> Corrupted:
+    """What `error` means of a file that the manifest names: not that there is no tablet, but that it is damaged."""
+    return Corrupted(
+        f"a file that {manifest_name(manifest.number)} names is missing: {error.message}; restore it from a copy"
+    )
 
 
 async def load_manifest(storage: Storage, name: str) -> Manifest:

@@ -9,7 +9,15 @@ from dataclasses import replace
 from runtime.errors import Conflict, NotFound
 from tablet.commit_log import Replay
 from tablet.events import TabletOpened
-from tablet.manifest import FolderListing, Manifest, load_current, manifest_name, sorted_out, write_manifest
+from tablet.manifest import (
+    FolderListing,
+    Manifest,
+    load_current,
+    manifest_name,
+    sorted_out,
+    table_missing,
+    write_manifest,
+)
 from tablet.options import EngineWorld, Options
 from tablet.state import TabletState
 from tablet.storage import Storage
@@ -28,7 +36,10 @@ async def open_state(
     state = TabletState(storage, world, options, manifest)
     try:
         state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
-        await state.open_tables()
+        try:
+            await state.open_tables()
+        except NotFound as error:
+            raise table_missing(manifest, error) from error
         replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
         async for sequence, rows in replay:
             for row, fragment in rows:

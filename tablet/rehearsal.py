@@ -11,7 +11,7 @@ from runtime.errors import Corrupted, NotFound, TabletopError
 from tablet.commit_log import Replay, log_reader
 from tablet.dumping import readable
 from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table, refuse_if_moved
-from tablet.manifest import FolderListing, Manifest, manifest_name
+from tablet.manifest import FolderListing, Manifest, manifest_name, table_missing
 from tablet.memtable import Memtable
 from tablet.storage import Storage
 
@@ -48,7 +48,10 @@ async def _steps(storage: Storage, records: bool) -> AsyncIterator[Step]:
     references = manifest.references()
     rows = 0
     for reference in references:
-        table = await open_table(storage, reference)
+        try:
+            table = await open_table(storage, reference)
+        except NotFound as error:
+            raise table_missing(manifest, error) from error
         rows += table.properties.rows
         await table.close()
     held = f"{counted(len(references), 'SSTable')} with {counted(rows, 'row')}"

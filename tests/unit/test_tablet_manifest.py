@@ -16,6 +16,7 @@ from tablet.manifest import (
     sorted_out,
     write_manifest,
 )
+from tablet.rehearsal import rehearse
 from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.storage import DiskStorage
 from tests.unit.tablet_support import chunk_of, make_table, open_engine
@@ -139,3 +140,34 @@ def test_names_are_sorted_out():
     assert listing.logs == {1234567: "0000001234567.log"}
     assert listing.others == ("1.sst", "manifest-12")
     assert listing.temporary == ("snapshot-a.new",)
+
+
+async def test_a_manifest_under_another_number_is_refused_and_kept(tmp_path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"r", b"f:q", b"v")
+        await engine.flush()
+        number = engine.state.manifest.number
+    right, wrong = tmp_path / manifest_name(number), tmp_path / manifest_name(number + 1)
+    right.rename(wrong)
+    with pytest.raises(Corrupted, match=rf"{wrong.name} says that it is number {number}.*its name {right.name} back"):
+        async with open_engine(tmp_path):
+            pass
+    wrong.rename(right)
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"r", b"f:q") == b"v"
+
+
+async def test_a_missing_sstable_is_damage_and_not_the_absence_of_a_tablet(tmp_path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"r", b"f:q", b"v")
+        await engine.flush()
+    (table,) = tmp_path.glob("*.sst")
+    table.unlink()
+    with pytest.raises(Corrupted, match=rf"a file that manifest-\d+ names is missing: .*{table.name}.*restore it"):
+        async with open_engine(tmp_path):
+            pass
+    with pytest.raises(Corrupted, match=table.name):
+        async for _ in rehearse(DiskStorage(RealDisk(tmp_path))):
+            pass
