@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands
-from tabletop.console import output
+from tabletop.console import Commands, output
 
 HELP = """
 A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watch them recover.
@@ -39,6 +39,7 @@ Exit codes:
 
 app = typer.Typer(
     name="tabletop",
+    cls=Commands,
     help=HELP,
     no_args_is_help=True,
     add_completion=False,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
+from rich.text import Text
 
 from cluster.interface import NodeReport, NodeState
 from cluster.real import RealCluster
@@ -20,6 +21,10 @@ from tabletop.console import notes, output, perform, remark
 from tabletop.options import DESK, ClusterOption, JsonOption
 
 DEFAULTS = ClusterSettings()
+FOLDED_WIDTH = 12
+"""A column of texts is never folded to less."""
+
+COLUMN_GAP = 2
 
 STATE_STYLES = {
     NodeState.SERVING: "green",
@@ -137,7 +142,7 @@ async def _up(cluster: RealCluster, port: int | None, given: dict[str, Any]) -> 
             return
         broken = [report for report in reports if report.state is not NodeState.SERVING]
         output.print(f"cluster {cluster.name} is already up; nothing was changed", markup=False)
-        output.print(_node_table(reports))
+        print_table(_node_table(reports))
         for report in broken:
             remark(_advice(report, cluster.name))
         if any(report.node == "master" for report in broken):
@@ -179,7 +184,7 @@ async def _ps(cluster: RealCluster, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_node_values(report) for report in reports], indent=2))
     else:
-        output.print(_node_table(reports))
+        print_table(_node_table(reports))
 
 
 async def _status(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
@@ -199,7 +204,7 @@ async def _status(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
     elif found is not None:
         _print_status(cluster, reports, found)
     else:
-        output.print(_node_table(reports))
+        print_table(_node_table(reports))
     if found is None:
         master_report = reports[0]
         raise Unavailable(
@@ -246,13 +251,13 @@ def _print_status(cluster: RealCluster, reports: list[NodeReport], found: master
         if servers or alive:
             output.print(f"\n{title} chunkservers ({len(servers)}), as the master sees them:", markup=False)
         if servers:
-            output.print(_server_table(servers, by_name))
+            print_table(_server_table(servers, by_name))
     for report in reports:
         if report.state is not NodeState.SERVING:
             remark(_advice(report, cluster.name))
     if found.chunks:
         output.print()
-        output.print(chunk_table(found.chunks))
+        print_table(chunk_table(found.chunks))
 
 
 def _server_table(servers: list[master_pb2.ServerStatus], reports: dict[str, NodeReport]) -> Table:
@@ -309,12 +314,29 @@ def _node_table(reports: list[NodeReport]) -> Table:
     return table
 
 
-def plain_table(*columns: str) -> Table:
-    """A table without frames, that reads well in a pipe too."""
+def plain_table(*columns: str, folding: tuple[str, ...] = ("NOTE",)) -> Table:
+    """A table without frames, that reads well in a pipe too. `folding`: texts that are broken where room is scarce."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
-        column.no_wrap = column.header != "NOTE"
+        column.no_wrap = column.header not in folding
+        column.overflow = "ellipsis" if column.no_wrap else "fold"
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table so that every figure can be read: where it does not fit, texts are folded; then it goes on beyond
+    the edge of the terminal."""
+    least = _least_width(table)
+    table.width = least if least > output.width else None
+    output.print(table)
+
+
+def _least_width(table: Table) -> int:
+    widths = []
+    for column in table.columns:
+        cells = [Text.from_markup(str(cell)).cell_len for cell in (column.header, *column.cells)]
+        widths.append(max(cells) if column.no_wrap else min(max(cells), max(cells[0], FOLDED_WIDTH)))
+    return sum(widths) + COLUMN_GAP * (len(widths) - 1)
 
 
 def _node_values(report: NodeReport) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Simulation:
 
     def __init__(self, workload: Workload, policy: str, settings: PolicySettings) -> None:
         self._workload = workload
-        self._name = _OTHER_NAMES.get(policy.replace("-", "_"), policy.replace("-", "_"))
+        self._name = _usual_name(policy)
         self._policy = policy_named(self._name)
         self._settings = settings
         self._memtable: dict[int, bool] = {}
@@ -221,18 +221,25 @@ class Simulation:
 
 def simulate(workload: Workload, policy: str, settings: PolicySettings | None = None) -> Outcome:
     """Run a workload under a policy. The same seed gives the same writes to each policy. Raises InvalidRequest."""
-    workload.check()
     settings = settings or PolicySettings()
-    if settings.fan_in < 2 or settings.max_tables < settings.fan_in:
-        raise InvalidRequest(
-            f"fan-in is {settings.fan_in} and max tables {settings.max_tables}; a merge takes at least 2 files, and "
-            f"that many must be allowed to stand"
-        )
+    check(workload, [policy], settings)
     simulation = Simulation(workload, policy, settings)
     for row, deletes in writes_of(workload):
         simulation.write(row, deletes=deletes)
     simulation.flush()
     return simulation.outcome()
+
+
+def check(workload: Workload, policies: Sequence[str], settings: PolicySettings) -> None:
+    """Raise InvalidRequest for what cannot be simulated."""
+    workload.check()
+    for policy in policies:
+        policy_named(_usual_name(policy))
+    if settings.fan_in < 2 or settings.max_tables < settings.fan_in:
+        raise InvalidRequest(
+            f"fan-in is {settings.fan_in} and max tables {settings.max_tables}; a merge takes at least 2 files, and "
+            f"that many must be allowed to stand"
+        )
 
 
 def writes_of(workload: Workload) -> Iterator[tuple[int, bool]]:
@@ -246,6 +253,11 @@ def writes_of(workload: Workload) -> Iterator[tuple[int, bool]]:
     rows = _updated_rows(workload, choice, order)
     for row in itertools.islice(rows, workload.updates):
         yield row, choice.random() < workload.deletions
+
+
+def _usual_name(policy: str) -> str:
+    name = policy.replace("-", "_")
+    return _OTHER_NAMES.get(name, name)
 
 
 def _updated_rows(workload: Workload, choice: random.Random, order: Sequence[int]) -> Iterator[int]:

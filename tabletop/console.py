@@ -21,10 +21,11 @@ import enum
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import typer
+import typer.core
 from rich.console import Console
 
 from cluster.folder import UnknownCluster
@@ -35,7 +36,31 @@ T = TypeVar("T")
 # Without a terminal nobody's window is too narrow: tables keep all their columns.
 PIPE_WIDTH = 240
 
-output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+class _Output(Console):
+    """A console that leaves the end of a command to us when nobody reads its output any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program with exit code 1."""
+        raise BrokenPipeError
+
+    def print(self, *things: Any, **options: Any) -> None:
+        """As Rich does. Raises OSError that says what could not be written to."""
+        with _writing():
+            super().print(*things, **options)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+output = _Output(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 notes = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
@@ -66,22 +91,47 @@ def perform(work: Coroutine[Any, Any, T], *, changes: bool = False) -> T:
 
     Ctrl-C and termination signals cancel the work, which cleans up after itself, before the command ends.
     """
-    try:
+    with endings(changes=changes):
         return asyncio.run(_with_termination(work))
+
+
+@contextlib.contextmanager
+def endings(*, changes: bool = False) -> Iterator[None]:
+    """As `perform`, without an event loop: every way in which this can fail becomes one message and an exit code."""
+    try:
+        yield
     except TabletopError as error:
         code = exit_code_of(error, changes=changes)
         remedy = " (It may have happened all the same: look before you repeat it.)"
         fail(error.message + (remedy if code is ExitCode.UNCERTAIN else ""), code)
     except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise typer.Exit(ExitCode.BROKEN_PIPE) from None
     except OSError as error:
+        _drop_output()
         fail(_system_message(error), ExitCode.FAILED)
     except KeyboardInterrupt:
         fail("interrupted", ExitCode.INTERRUPTED)
     except _Terminated:
         fail("terminated by a signal", ExitCode.TERMINATED)
+
+
+class Commands(typer.core.TyperGroup):
+    """All commands. What goes wrong before a command performs its work, or after it, ends as it would within: a Ctrl-C
+    while the command line is parsed, a full disk under the output."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the command line."""
+        with endings():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with endings():
+            answer = super().invoke(ctx)
+            with _writing():
+                sys.stdout.flush()
+            return answer
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:
@@ -118,6 +168,15 @@ async def _with_termination(work: Coroutine[Any, Any, T]) -> T:
         if terminated:
             raise _Terminated from None
         raise
+
+
+def _drop_output() -> None:
+    """If standard output takes nothing any more, turn it away, so that Python does not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _system_message(error: OSError) -> str:

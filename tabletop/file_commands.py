@@ -12,7 +12,7 @@ from gfs.client import Client
 from gfs.lengths import FileStatus
 from runtime.errors import IsADirectory, NotFound, shown
 from tabletop import copying, wording
-from tabletop.cluster_commands import plain_table
+from tabletop.cluster_commands import plain_table, print_table
 from tabletop.console import output, perform
 from tabletop.options import DESK, ClusterOption, HumanOption
 
@@ -209,7 +209,7 @@ async def _stat(client: Client, paths: list[str]) -> None:
                     wording.size(chunk.length),
                     " ".join(replica.server for replica in chunk.replicas) or "[red]none[/]",
                 )
-            output.print(table)
+            print_table(table)
 
 
 async def _du(client: Client, paths: list[str], summary: bool, human: bool) -> None:

@@ -7,22 +7,23 @@ the folder of a running engine, as it is at that moment. The reports are made by
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from runtime.errors import IsADirectory, NotADirectory, NotFound, shown
+from runtime.errors import DiskFailure, InvalidRequest, IsADirectory, NotADirectory, NotFound, shown
 from runtime.real.disk import RealDisk, translated
 from tablet import dumping, inspection, rehearsal, verification
 from tablet.compaction import POLICIES, PolicySettings
 from tablet.dumping import readable
 from tablet.storage import DiskStorage
 from tabletop import compaction_simulator, wording
-from tabletop.cluster_commands import plain_table
+from tabletop.cluster_commands import plain_table, print_table
 from tabletop.compaction_simulator import Outcome, Workload
-from tabletop.console import ExitCode, fail, output, perform, remark
+from tabletop.console import ExitCode, endings, fail, output, perform, remark
 from tabletop.options import JsonOption
 
 app = typer.Typer(
@@ -115,7 +116,7 @@ def replay(
 @app.command()
 def simulate(
     policies: Annotated[
-        list[str] | None, typer.Option("--policy", metavar="POLICY", help="size-tiered, leveling, everything; repeat.")
+        list[str] | None, typer.Option("--policy", metavar="POLICY", help="size_tiered, leveling, everything; repeat.")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows that are inserted first.")] = 100_000,
     updates: Annotated[int, typer.Option("--updates", min=0, help="Writes to these rows afterwards.")] = 400_000,
@@ -133,12 +134,17 @@ def simulate(
 
     \b
         tabletop tablet simulate
-        tabletop tablet simulate --policy size-tiered --policy leveling --updates 1000000 --plot policies.svg
+        tabletop tablet simulate --policy size_tiered --policy leveling --updates 1000000 --plot policies.svg
         tabletop tablet simulate --pattern skewed --deletions 0.2
     """
     workload = Workload(rows, updates, row_bytes, memtable_rows, pattern, deletions, seed=seed)
-    settings = PolicySettings(fan_in, max_tables)
-    perform(_simulate(workload, settings, policies or list(POLICIES), plot, as_json))
+    settings, chosen = PolicySettings(fan_in, max_tables), policies or list(POLICIES)
+    try:
+        compaction_simulator.check(workload, chosen, settings)
+    except InvalidRequest as error:
+        fail(error.message, ExitCode.USAGE)
+    with endings():  # Without an event loop, in which a Ctrl-C would wait for the end of the computation.
+        _simulate(workload, settings, chosen, plot, as_json)
 
 
 def _folder(path: Path) -> DiskStorage:
@@ -233,7 +239,7 @@ def _print_tree(report: inspection.TreeReport, path: Path) -> None:
         table = plain_table("FILE", "KIND", "SIZE", "NEEDED TO OPEN")
         for file in report.files:
             table.add_row(file.name, file.kind, wording.size(file.file_bytes), "yes" if file.needed else "no")
-        output.print(table)
+        print_table(table)
 
 
 def _print_group(group: inspection.GroupReport) -> None:
@@ -246,9 +252,9 @@ def _print_group(group: inspection.GroupReport) -> None:
     output.print(f"{tables}, {wording.size(group.file_bytes)}; families: {families}; {kind}", markup=False)
     if not group.tables:
         return
-    table = plain_table("FILE", "TIER", "SIZE", "BLOCKS", "ROWS", "DELETIONS", "RECORDS", "FIRST ROW", "LAST ROW")
-    for column in table.columns[-2:]:  # In a narrow terminal keys are broken, and figures stay whole.
-        column.no_wrap, column.overflow = False, "fold"
+    figures = ("FILE", "TIER", "SIZE", "BLOCKS", "ROWS", "DELETIONS", "RECORDS")
+    keys = ("FIRST ROW", "LAST ROW")
+    table = plain_table(*figures, *keys, folding=keys)
     for found in group.tables:
         said = found.properties
         table.add_row(
@@ -262,7 +268,7 @@ def _print_group(group: inspection.GroupReport) -> None:
             _cell(said.first_row),
             _cell(said.last_row),
         )
-    output.print(table)
+    print_table(table)
     _print_filters(group)
     shape = group.amplification
     output.print("\nAmplification, from the shape of the tree")
@@ -291,7 +297,7 @@ def _print_filters(group: inspection.GroupReport) -> None:
             f"{found.wanted_rate:.2%}",
             f"{found.measured_rate:.2%}",
         )
-    output.print(table)
+    print_table(table)
 
 
 def _cell(row: bytes) -> str:
@@ -332,9 +338,11 @@ def _tree_values(report: inspection.TreeReport) -> dict[str, Any]:
     }
 
 
-async def _simulate(
+def _simulate(
     workload: Workload, settings: PolicySettings, policies: list[str], picture: Path | None, as_json: bool
 ) -> None:
+    if picture is not None:
+        _check_picture(picture)
     outcomes = [compaction_simulator.simulate(workload, policy, settings) for policy in policies]
     title = f"{workload.rows:,} rows, {workload.updates:,} updates ({workload.pattern}), fan-in {settings.fan_in}"
     if picture is not None:
@@ -346,6 +354,19 @@ async def _simulate(
         _print_outcomes(outcomes)
     if picture is not None:
         remark(f"drawn to {picture}")
+
+
+def _check_picture(path: Path) -> None:
+    """Before the work: can the picture be written? Raises NotFound, IsADirectory, DiskFailure."""
+    with translated("draw to", str(path)):
+        if not path.parent.is_dir():
+            raise NotFound(
+                f"cannot draw to {shown(str(path))}: there is no folder {shown(str(path.parent))}; make it first"
+            )
+        if path.is_dir():
+            raise IsADirectory(f"cannot draw to {shown(str(path))}: it is a folder; name a file, such as policies.svg")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise DiskFailure(f"cannot draw to {shown(str(path))}: Permission denied; choose another place")
 
 
 _FIGURES: tuple[tuple[str, str, Callable[[Outcome], float], str], ...] = (
@@ -370,4 +391,4 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
         figures = [format(value(outcome), shape) for _, _, value, shape in _FIGURES]
         counts = (f"{outcome.flushes:,}", f"{outcome.compactions:,}", wording.size(outcome.written_bytes))
         table.add_row(outcome.policy, *counts, *figures)
-    output.print(table)
+    print_table(table)

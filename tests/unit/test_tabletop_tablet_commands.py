@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import tablet.engine
 from runtime.record_log import HEADER_BYTES, encode_frame
 from tablet.options import Options
+from tabletop import console
 from tabletop.application import app
 
 
@@ -215,13 +216,55 @@ def test_simulate_gives_json_for_programs(run: Runner):
         (("--deletions", "7"), "shares, from 0 to 1"),
         (("--fan-in", "1"), "at least 2 files"),
         (("--rows", "99999999"), "too many to simulate"),
-        (("--plot", "/nowhere/a.svg", "--rows", "10", "--updates", "0"), "/nowhere/a.svg: No such file"),
+        (("--rows", "0"), "--rows"),
     ],
 )
-def test_simulate_refuses_what_makes_no_sense(arguments: tuple[str, ...], message: str, run: Runner):
+def test_simulate_takes_what_makes_no_sense_for_a_mistake_of_the_command_line(
+    arguments: tuple[str, ...], message: str, run: Runner
+):
     result = run("simulate", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_simulate_asks_for_the_place_of_its_picture_before_it_works(tmp_path: Path, run: Runner):
+    for place, message in ((tmp_path / "nowhere" / "a.svg", "there is no folder"), (tmp_path, "it is a folder")):
+        result = run("simulate", "--plot", place, "--rows", 10, "--updates", 0)
+        assert result.exit_code == 1
+        assert f"cannot draw to '{place}': {message}" in result.stderr
+        assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_simulate_calls_its_policies_by_the_names_that_its_help_says(run: Runner):
+    said = run("simulate", "--help").stdout
+    result = run("simulate", "--rows", 100, "--updates", 0)
+    names = [line.split()[0] for line in result.stdout.splitlines()[2:]]
+    assert names == ["size_tiered", "leveling", "everything"]
+    assert all(name in said for name in names)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_terminal_shortens_no_figure(columns: int, folder: Path, run: Runner, monkeypatch: pytest.MonkeyPatch):
+    wide = [run("inspect", folder).stdout, run("simulate", "--rows", 1000, "--updates", 3000).stdout]
+    monkeypatch.setattr(console.output, "_width", columns)
+    narrow = [run("inspect", folder).stdout, run("simulate", "--rows", 1000, "--updates", 3000).stdout]
+    assert [text.split() for text in narrow] == [text.split() for text in wide]
+
+
+def test_long_keys_are_folded_and_stay_whole(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch):
+    key = "com.example/" + "0123456789" * 4
+    with tablet.engine.open(tmp_path / "long") as table:
+        table.create_family("page")
+        table.put(key, "page:title", "A")
+        table.flush()
+    monkeypatch.setattr(console.output, "_width", 100)
+    lines = run("inspect", tmp_path / "long").stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("FILE"))
+    column = lines[start].index("FIRST ROW")
+    width = lines[start].index("LAST ROW") - column
+    rows = lines[start + 1 : lines.index("Bloom filters") - 1]
+    assert "".join(line[column : column + width].strip() for line in rows) == key
 
 
 @pytest.mark.parametrize("command", ["inspect", "dump", "verify", "replay", "simulate"])
