@@ -260,9 +260,14 @@ class Replay:
     _before: tuple[str, str] = ("", "")
     """The log before the present one, and how it ended."""
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Those of the logs that are read, or left out, in their order."""
+        return tuple(sorted(number for number in self.logs if number >= self.first_number))
+
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
         self.last_sequence = self.flushed_sequence
-        numbers = sorted(number for number in self.logs if number >= self.first_number)
+        numbers = self.numbers
         for place, number in enumerate(numbers):
             file = await self.storage.open(self.logs[number])
             try:
@@ -270,7 +275,7 @@ class Replay:
                     yield sequence, rows
                 await file.sync()
             except _Gap as gap:
-                self.left_out = tuple(numbers[place:])
+                self.left_out = numbers[place:]
                 self.dropped += (gap.event,)
                 return
             finally:

@@ -48,7 +48,8 @@ class TableReference:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The tablet's persistent state. `tables` are by locality group, the newest first. Logs from `log_number` on hold
-    what the SSTables do not (the redo point); all records up to `flushed_sequence` are in SSTables.
+    what the SSTables do not (the redo point); all records up to `flushed_sequence` are in SSTables. `logs` are those
+    from `log_number` on that there were, or None if that was not written down; others may have been begun since.
     `start_row` <= row < `end_row` (empty: no bound) is the tablet's row range."""
 
     number: int = 0
@@ -56,6 +57,7 @@ class Manifest:
     schema: Schema = field(default_factory=Schema)
     tables: Mapping[str, tuple[TableReference, ...]] = field(default_factory=dict)
     log_number: int = 1
+    logs: tuple[int, ...] | None = None
     flushed_sequence: int = 0
     next_file_number: int = 1
     start_row: bytes = b""
@@ -75,6 +77,7 @@ class Manifest:
             "start_row": self.start_row.decode("latin-1"),
             "end_row": self.end_row.decode("latin-1"),
             "log_number": self.log_number,
+            **({} if self.logs is None else {"logs": self.logs}),
             "flushed_sequence": self.flushed_sequence,
             "next_file_number": self.next_file_number,
             "schema": self.schema.to_json(),
@@ -216,6 +219,18 @@ def table_missing(manifest: Manifest, error: NotFound) -> Corrupted:
     )
 
 
+def refuse_missing_logs(manifest: Manifest, listing: FolderListing) -> None:
+    """Raise Corrupted if a log is gone that there was when the manifest was written: whoever removes one that is not
+    needed any more has made a newer manifest durable before."""
+    missing = [log_name(number) for number in manifest.logs or () if number not in listing.logs]
+    if missing:
+        there = ", ".join(name for _, name in sorted(listing.logs.items())) or "none"
+        raise Corrupted(
+            f"{manifest_name(manifest.number)} names the log {', '.join(missing)}, which is missing (found: {there}); "
+            f"the writes in it are lost: restore it from a copy, or, to do without them, put an empty file there"
+        )
+
+
 async def load_manifest(storage: Storage, name: str) -> Manifest:
     """Read one manifest or snapshot. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
     file = await storage.open(name)
@@ -258,6 +273,7 @@ def _from_json(fields: Mapping[str, Any]) -> Manifest:
         schema=Schema.from_json(fields["schema"]),
         tables=tables,
         log_number=fields["log_number"],
+        logs=tuple(fields["logs"]) if fields.get("logs") is not None else None,
         flushed_sequence=fields["flushed_sequence"],
         next_file_number=fields["next_file_number"],
         start_row=fields["start_row"].encode("latin-1"),

@@ -14,6 +14,7 @@ from tablet.manifest import (
     Manifest,
     load_current,
     manifest_name,
+    refuse_missing_logs,
     sorted_out,
     table_missing,
     write_manifest,
@@ -35,6 +36,7 @@ async def open_state(
     manifest, listing = await _manifest(storage, options, tablet)
     state = TabletState(storage, world, options, manifest)
     try:
+        refuse_missing_logs(manifest, listing)
         state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
         try:
             await state.open_tables()
@@ -46,7 +48,7 @@ async def open_state(
                 state.memtable.apply(row, fragment, sequence)
         for dropped in replay.dropped:
             world.events.emit(dropped)
-        state.replayed_sequence = replay.last_sequence
+        state.replayed_sequence, state.replayed_logs = replay.last_sequence, replay.numbers
         await state.sweep()
     except BaseException:
         await state.close()
@@ -63,7 +65,7 @@ async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Ma
     if manifest is None:
         if not options.create:
             raise NotFound("the folder holds no tablet, and Options.create is off")
-        manifest = replace(Manifest(), number=1, tablet=tablet)
+        manifest = replace(Manifest(), number=1, tablet=tablet, logs=())
         for name in sorted_out(names).temporary:
             await storage.remove(name)
         await write_manifest(storage, manifest, manifest_name(1))

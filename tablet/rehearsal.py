@@ -11,7 +11,7 @@ from runtime.errors import Corrupted, NotFound, TabletopError
 from tablet.commit_log import Replay, log_reader
 from tablet.dumping import readable
 from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table, refuse_if_moved
-from tablet.manifest import FolderListing, Manifest, manifest_name, table_missing
+from tablet.manifest import FolderListing, Manifest, manifest_name, refuse_missing_logs, table_missing
 from tablet.memtable import Memtable
 from tablet.storage import Storage
 
@@ -45,6 +45,7 @@ async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[
 async def _steps(storage: Storage, records: bool) -> AsyncIterator[Step]:
     manifest, listing = await load_folder(storage)
     yield Step(1, _manifest_text(manifest, listing))
+    refuse_missing_logs(manifest, listing)
     references = manifest.references()
     rows = 0
     for reference in references:

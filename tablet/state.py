@@ -97,6 +97,7 @@ class TabletState:
         self.scan_cache = ScanCache(options.scan_cache_bytes)
         self.logs: dict[int, CommitLog] = {}
         self.replayed_sequence = 0
+        self.replayed_logs: tuple[int, ...] = ()
         self.is_closed = False
         self.growing = GrowingFiles()
         self.quarantine = Quarantine()
@@ -257,7 +258,7 @@ class TabletState:
     async def save_snapshot(self, name: str) -> None:
         """Keep a list of references to the SSTables of this moment under a name. AlreadyExists."""
         async with self._switching:
-            await write_manifest(self.storage, self.manifest, snapshot_file_name(name))
+            await write_manifest(self.storage, replace(self.manifest, logs=None), snapshot_file_name(name))
 
     async def close(self) -> None:
         """Let go of all files."""
@@ -289,6 +290,8 @@ class TabletState:
         """Make another manifest the truth. After an error it may be, or may not."""
         number = self._last_manifest_number + 1
         manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
+        there = sorted({*self.replayed_logs, *self.logs})
+        manifest = replace(manifest, logs=tuple(log for log in there if log >= manifest.log_number))
         await stage_manifest(self.storage, manifest, manifest_name(number))
         self._last_manifest_number, self._in_doubt = number, True
         await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))

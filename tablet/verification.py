@@ -24,7 +24,14 @@ from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, PUT, decode_fragment
 from tablet.commit_log import Replay, decode_header, decode_rows, log_reader, whole_records_behind, zeros_at_end
 from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder, refuse_if_moved
-from tablet.manifest import FolderListing, Manifest, TableReference, load_manifest, manifest_name
+from tablet.manifest import (
+    FolderListing,
+    Manifest,
+    TableReference,
+    load_manifest,
+    manifest_name,
+    refuse_missing_logs,
+)
 from tablet.sstable_format import Block
 from tablet.sstable_reader import SSTable
 from tablet.storage import Storage
@@ -329,6 +336,7 @@ async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderLis
     problems, remarks, replayed = [], [], 0
     replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
     try:
+        refuse_missing_logs(manifest, listing)
         async for _, rows in replay:
             replayed += len(rows)
     except TabletopError as error:

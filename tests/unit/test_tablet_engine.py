@@ -342,7 +342,7 @@ async def test_a_missing_or_damaged_sstable_is_refused_at_opening_and_nothing_is
         async with open_engine(tmp_path):
             pass
     table.unlink()
-    with pytest.raises(NotFound, match=table.name):
+    with pytest.raises(Corrupted, match=table.name):
         async with open_engine(tmp_path):
             pass
     table.write_bytes(whole)

@@ -1,5 +1,8 @@
 """The manifest: one truth at each moment, and no other program's files touched."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from runtime.errors import Corrupted, IncompatibleFormat, InvalidRequest, NotFound
@@ -11,14 +14,17 @@ from tablet.manifest import (
     load_current,
     load_manifest,
     load_snapshot,
+    log_name,
     manifest_name,
     snapshot_file_name,
     sorted_out,
     write_manifest,
 )
+from tablet.options import Options
 from tablet.rehearsal import rehearse
 from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.storage import DiskStorage
+from tablet.verification import verify_folder
 from tests.unit.tablet_support import chunk_of, make_table, open_engine
 
 
@@ -35,6 +41,7 @@ async def test_a_manifest_survives_writing_and_reading(storage):
         schema=Schema().with_group(LocalityGroup("hot")).with_family(Family("f", MaxVersions(2), "hot")),
         tables={"default": (TableReference("000004.sst", 4, table.file_bytes, table.properties),)},
         log_number=9,
+        logs=(9, 10),
         flushed_sequence=12345,
         next_file_number=11,
         start_row=b"a",
@@ -171,3 +178,65 @@ async def test_a_missing_sstable_is_damage_and_not_the_absence_of_a_tablet(tmp_p
     with pytest.raises(Corrupted, match=table.name):
         async for _ in rehearse(DiskStorage(RealDisk(tmp_path))):
             pass
+
+
+async def folder_with_a_log_that_the_manifest_names(folder: Path) -> Path:
+    """After a flush the log that goes on is named; it holds a row that no SSTable has."""
+    async with open_engine(folder, Options(flush_on_close_bytes=1 << 40)) as engine:
+        await engine.create_family("f")
+        await engine.put(b"r", b"f:q", b"v")
+        await engine.flush()
+        await engine.put(b"s", b"f:q", b"v")
+        log = engine.state.log
+        assert log is not None
+        assert engine.state.manifest.logs == (log.number,)
+        return folder / log_name(log.number)
+
+
+async def test_a_log_that_is_gone_is_missed(tmp_path):
+    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
+    content = log.read_bytes()
+    log.unlink()
+    with pytest.raises(Corrupted, match=rf"names the log {log.name}, which is missing \(found: none\).*restore it"):
+        async with open_engine(tmp_path):
+            pass
+    verdicts = [verdict async for verdict in verify_folder(DiskStorage(RealDisk(tmp_path)))]
+    assert any(log.name in problem for verdict in verdicts for problem in verdict.problems)
+    log.write_bytes(content)
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"s", b"f:q") == b"v"
+
+
+async def test_an_empty_file_in_the_place_of_a_lost_log_gives_its_rows_up(tmp_path):
+    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
+    log.write_bytes(b"")
+    async with open_engine(tmp_path) as engine:
+        assert (await engine.get(b"r", b"f:q"), await engine.get(b"s", b"f:q")) == (b"v", None)
+        await engine.create_family("g")
+
+
+async def test_logs_that_were_replayed_are_named_on_and_removed_ones_are_not(tmp_path):
+    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
+    async with open_engine(tmp_path, Options(flush_on_close_bytes=1 << 40)) as engine:
+        await engine.create_family("g")
+        assert engine.state.manifest.logs == (int(log.stem),)
+        await engine.put(b"t", b"g:q", b"v")
+        await engine.create_family("h")
+        assert engine.state.log is not None
+        assert engine.state.manifest.logs == (int(log.stem), engine.state.log.number)
+        await engine.flush()
+        assert engine.state.manifest.logs == (engine.state.log.number,)
+        await engine.save_snapshot("s")
+        assert (await load_snapshot(engine.state.storage, "s")).logs is None
+    assert not log.exists()
+
+
+async def test_a_manifest_that_says_nothing_of_logs_misses_none(tmp_path):
+    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
+    log.unlink()
+    (path,) = tmp_path.glob("manifest-*")
+    older = replace(await load_manifest(DiskStorage(RealDisk(tmp_path)), path.name), logs=None)
+    assert b'"logs"' not in older.encode()
+    path.write_bytes(older.encode())
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"r", b"f:q") == b"v"
