@@ -5,20 +5,31 @@ the folder of a running engine, as it is at that moment. The reports are made by
 `dumping.py`, `verification.py` and `rehearsal.py`; here they are printed.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from runtime.errors import DiskFailure, InvalidRequest, IsADirectory, NotADirectory, NotFound, shown
+from runtime.errors import (
+    DiskFailure,
+    IncompatibleFormat,
+    InvalidRequest,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    TabletopError,
+    shown,
+)
 from runtime.real.disk import RealDisk, translated
 from tablet import dumping, inspection, rehearsal, verification
 from tablet.compaction import POLICIES, PolicySettings
 from tablet.dumping import readable
+from tablet.manifest import LOCK_NAME
 from tablet.storage import DiskStorage
 from tabletop import compaction_simulator, wording
 from tabletop.cluster_commands import plain_table, print_table
@@ -95,7 +106,8 @@ def verify(
         output.print_json(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts]))
     else:
         size = sum(verdict.file_bytes for verdict in verdicts)
-        output.print(f"{wording.size(size)} read: {wording.count(len(problems), 'problem')}")
+        read = f"{wording.size(size)} read" if size else "nothing could be read"
+        output.print(f"{read}: {wording.count(len(problems), 'problem')}")
     if problems:
         fail("\n  ".join([f"{path} has {wording.count(len(problems), 'problem')}:", *problems]), ExitCode.FAILED)
 
@@ -152,11 +164,24 @@ def _folder(path: Path) -> DiskStorage:
     with translated("look at", str(path)):
         if not path.exists():
             raise NotFound(f"there is no folder {shown(str(path))}")
-        if not path.is_dir():
+        if path.is_file():
             raise NotADirectory(
                 f"{shown(str(path))} is a file; give the folder it lies in, or see `tabletop tablet dump`"
             )
+        if not path.is_dir():
+            raise NotADirectory(f"{shown(str(path))} is neither a file nor a folder; give a tablet's folder")
     return DiskStorage(RealDisk(path))
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the folder in an error that does not: a storage does not know where it lies."""
+    try:
+        yield
+    except TabletopError as error:
+        if str(path) in error.message:
+            raise
+        raise type(error)(f"{path}: {error.message}", definite=error.definite) from error
 
 
 def _file(path: Path) -> tuple[DiskStorage, str]:
@@ -169,12 +194,18 @@ def _file(path: Path) -> tuple[DiskStorage, str]:
         if not path.exists():
             raise NotFound(f"there is no file {shown(str(path))}")
         if not path.is_file():
-            raise NotADirectory(f"{shown(str(path))} is neither a file nor a folder")
+            raise NotADirectory(f"{shown(str(path))} is neither a file nor a folder; give a file of a tablet")
+        if path.name == LOCK_NAME:
+            raise IncompatibleFormat(
+                f"{shown(str(path))} is the lock of a tablet's folder: it is always empty, and tells nothing; "
+                f"give a .log, a .sst, a manifest or a snapshot"
+            )
     return DiskStorage(RealDisk(path.parent)), path.name
 
 
 async def _inspect(path: Path) -> inspection.TreeReport:
-    return await inspection.inspect(_folder(path))
+    with _naming(path):
+        return await inspection.inspect(_folder(path))
 
 
 async def _dump(path: Path, cells: bool, limit: int) -> int:
@@ -194,7 +225,11 @@ async def _dump(path: Path, cells: bool, limit: int) -> int:
 
 
 async def _verify(path: Path, quietly: bool) -> list[verification.Verdict]:
-    if path.is_file():
+    with translated("look at", str(path)):
+        exists, is_file = path.exists(), path.is_file()
+    if not exists:
+        raise NotFound(f"there is no file or folder {shown(str(path))}")
+    if is_file:
         storage, name = _file(path)
         kind = await dumping.kind_of(storage, name)
         verdicts = [await verification.verify_file(storage, name, kind)]
@@ -202,10 +237,11 @@ async def _verify(path: Path, quietly: bool) -> list[verification.Verdict]:
             _print_verdict(verdicts[0])
         return verdicts
     verdicts = []
-    async for verdict in verification.verify_folder(_folder(path)):
-        verdicts.append(verdict)
-        if not quietly:
-            _print_verdict(verdict)
+    with _naming(path):
+        async for verdict in verification.verify_folder(_folder(path)):
+            verdicts.append(verdict)
+            if not quietly:
+                _print_verdict(verdict)
     return verdicts
 
 
@@ -220,9 +256,10 @@ def _print_verdict(verdict: verification.Verdict) -> None:
 
 
 async def _replay(path: Path, records: bool) -> None:
-    async for step in rehearsal.rehearse(_folder(path), records=records):
-        label = f"{step.number}." if step.number else "  " if step.record is None else f"   record {step.record}:"
-        output.print(f"{label} {step.what}", markup=False)
+    with _naming(path):
+        async for step in rehearsal.rehearse(_folder(path), records=records):
+            label = f"{step.number}." if step.number else "  " if step.record is None else f"   record {step.record}:"
+            output.print(f"{label} {step.what}", markup=False)
 
 
 def _print_tree(report: inspection.TreeReport, path: Path) -> None:

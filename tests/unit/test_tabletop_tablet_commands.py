@@ -144,6 +144,41 @@ def test_an_empty_folder_holds_no_tablet(command: str, tmp_path: Path, run: Runn
     result = run(command, tmp_path)
     assert result.exit_code == 1
     assert "holds no tablet" in result.stderr
+    assert str(tmp_path) in result.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "replay"])
+def test_a_folder_of_other_things_is_named(command: str, tmp_path: Path, run: Runner):
+    (tmp_path / "letter.txt").write_text("Dear Sir")
+    result = run(command, tmp_path)
+    assert result.exit_code == 1
+    assert str(tmp_path) in result.stderr
+    assert "letter.txt" in result.stderr
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_called_that(tmp_path: Path, run: Runner):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/null")):
+        for command in ("inspect", "dump", "verify", "replay"):
+            result = run(command, place)
+            assert result.exit_code == 1
+            assert f"'{place}' is neither a file nor a folder" in result.stderr
+
+
+def test_the_lock_of_a_folder_is_known(folder: Path, run: Runner):
+    for command in ("dump", "verify"):
+        assert "is the lock of a tablet's folder" in run(command, folder / "LOCK").stderr
+
+
+def test_verify_asks_for_a_file_or_a_folder(tmp_path: Path, run: Runner):
+    assert "there is no file or folder" in run("verify", tmp_path / "000001.log").stderr
+
+
+def test_verify_does_not_say_that_it_read_nothing_bytes(folder: Path, run: Runner):
+    next(folder.glob("manifest-*")).unlink()
+    result = run("verify", folder)
+    assert result.exit_code == 1
+    assert "nothing could be read: 1 problem" in result.stdout
 
 
 def test_a_file_is_not_a_folder_and_a_folder_is_not_a_file(folder: Path, run: Runner):
