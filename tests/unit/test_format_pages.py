@@ -1,13 +1,16 @@
 """The hex dumps in docs/formats are what the code writes."""
 
 import asyncio
+import math
 import re
+import struct
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from master.log_files import checkpoint_path, log_path
 from master.operation_log import OperationLog
@@ -25,7 +28,16 @@ from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
 from tablet.cells import DeleteRow, encode_fragment, encode_put, fragment_of
 from tablet.commit_log import CommitLog, LogHeader
-from tablet.manifest import Manifest, manifest_name, write_manifest
+from tablet.manifest import (
+    LOCK_NAME,
+    TEMPORARY,
+    Manifest,
+    log_name,
+    manifest_name,
+    snapshot_file_name,
+    table_name,
+    write_manifest,
+)
 from tablet.merge import Chunk
 from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.sstable_writer import SSTableWriter
@@ -120,6 +132,26 @@ def test_each_page_of_a_tablet_shows_the_file_that_is_written(
 ):
     asyncio.run(write(DiskStorage(RealDisk(tmp_path))))
     assert dumped_bytes(page) == (tmp_path / name).read_bytes()
+
+
+def test_the_filter_on_the_page_has_the_bits_that_the_page_says():
+    filter_, p = dumped_bytes("sstable.md")[0x57 : 0x8A - 5], 0.004
+    rate, slices, slice_bits, capacity, count = struct.unpack_from("<dQQQQ", filter_)
+    keys = [b"apple", b"apple\0f:q", b"apricot", b"apricot\0f:q"]
+    assert (rate, capacity, count) == (p, len(keys), len(keys))
+    assert slices == math.ceil(math.log2(1 / p))
+    assert slice_bits == math.ceil(len(keys) * math.log(1 / p) / (slices * math.log(2) ** 2))
+    salt = xxhash.xxh128(bytes(4)).digest()
+    numbers = [struct.unpack("<8H", xxhash.xxh128(salt + key).digest()) for key in keys]
+    wanted = {place * slice_bits + number[place] % slice_bits for number in numbers for place in range(slices)}
+    bits = filter_[40:]
+    assert {place for place in range(8 * len(bits)) if bits[place // 8] >> place % 8 & 1} == wanted
+
+
+def test_the_page_of_a_tablets_folder_knows_every_kind_of_name():
+    page = (PAGES / "tablet-folder.md").read_text(encoding="utf-8")
+    names = (manifest_name(2), table_name(3), log_name(4), snapshot_file_name("NAME"), LOCK_NAME, TEMPORARY)
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_the_page_of_the_operation_log_lists_every_kind_of_record_with_its_fields():
