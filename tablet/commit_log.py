@@ -232,6 +232,19 @@ class CommitLog:
         return sequence
 
 
+def refuse_foreign(header: LogHeader, name: str, number: int | None, tablet: str | None) -> None:
+    """Raise Corrupted if a log is not that of this number and tablet (None: any)."""
+    wrong = []
+    if number is not None and header.number != number:
+        wrong.append(f"log {header.number}, expected log {number}")
+    if tablet is not None and header.tablet != tablet:
+        wrong.append(f"a log of tablet {header.tablet!r}, expected tablet {tablet!r}")
+    if wrong:
+        raise Corrupted(
+            f"{name} says that it is {', and '.join(wrong)}: it was copied or renamed; put the right file in its place"
+        )
+
+
 def log_reader(file: ReadFile, name: str) -> LogReader:
     """Reads a commit log, whose header stands at offset 0."""
     return LogReader(file, name, from_start=True)
@@ -253,6 +266,8 @@ class Replay:
     logs: Mapping[int, str]
     first_number: int
     flushed_sequence: int
+    tablet: str | None = None
+    """Whose logs they must be; None: anybody's."""
     last_sequence: int = 0
     records: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
@@ -271,7 +286,7 @@ class Replay:
         for place, number in enumerate(numbers):
             file = await self.storage.open(self.logs[number])
             try:
-                async for sequence, rows in self._one(file, self.logs[number]):
+                async for sequence, rows in self._one(file, number, self.logs[number]):
                     yield sequence, rows
                 await file.sync()
             except _Gap as gap:
@@ -281,7 +296,7 @@ class Replay:
             finally:
                 await file.close()
 
-    async def _one(self, file: StoredFile, name: str) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+    async def _one(self, file: StoredFile, number: int, name: str) -> AsyncIterator[tuple[int, list[RowFragment]]]:
         reader = log_reader(file, name)
         first = True
         async for record in reader:
@@ -297,6 +312,7 @@ class Replay:
                     f"{error.message}; restore the file from a copy"
                 ) from error
             if first:
+                refuse_foreign(header, name, number, self.tablet)
                 self._check_order(header, record.sequence, name, await file.size())
                 first = False
             if rows:

@@ -151,6 +151,15 @@ def log_name(number: int) -> str:
     return f"{number:06}.log"
 
 
+def log_number_of(name: str) -> int | None:
+    """The number of the commit log that a file of this name should be, or None for another name.
+
+    >>> log_number_of("000005.log"), log_number_of("saved.log")
+    (5, None)
+    """
+    return next(iter(sorted_out([name]).logs), None)
+
+
 def snapshot_file_name(name: str) -> str:
     """The file name of a snapshot. Raises InvalidRequest for a name that no file should have."""
     if not _SNAPSHOT.match(f"snapshot-{name}") or name.endswith(TEMPORARY):
@@ -254,31 +263,46 @@ async def load_manifest(storage: Storage, name: str) -> Manifest:
     except TabletopError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Corrupted(f"{name} does not hold a manifest ({type(error).__name__}: {error})") from error
+        raise Corrupted(
+            f"{name} does not hold a manifest ({type(error).__name__}: {error}); restore it from a copy"
+        ) from error
 
 
 def _from_json(fields: Mapping[str, Any]) -> Manifest:
-    tables = {
-        group: tuple(
-            TableReference(
-                entry["name"], entry["number"], entry["file_bytes"], TableProperties.from_json(entry["properties"])
-            )
-            for entry in entries
-        )
-        for group, entries in fields["tables"].items()
-    }
+    logs = fields.get("logs")
     return Manifest(
-        number=fields["number"],
-        tablet=fields["tablet"],
+        number=_count(fields, "number"),
+        tablet=_text(fields, "tablet"),
         schema=Schema.from_json(fields["schema"]),
-        tables=tables,
-        log_number=fields["log_number"],
-        logs=tuple(fields["logs"]) if fields.get("logs") is not None else None,
-        flushed_sequence=fields["flushed_sequence"],
-        next_file_number=fields["next_file_number"],
-        start_row=fields["start_row"].encode("latin-1"),
-        end_row=fields["end_row"].encode("latin-1"),
+        tables={group: tuple(map(_reference, entries)) for group, entries in fields["tables"].items()},
+        log_number=_count(fields, "log_number"),
+        logs=None if logs is None else tuple(_count({"logs": log}, "logs") for log in logs),
+        flushed_sequence=_count(fields, "flushed_sequence"),
+        next_file_number=_count(fields, "next_file_number"),
+        start_row=_text(fields, "start_row").encode("latin-1"),
+        end_row=_text(fields, "end_row").encode("latin-1"),
     )
+
+
+def _reference(fields: Mapping[str, Any]) -> TableReference:
+    name, number = _text(fields, "name"), _count(fields, "number")
+    if sorted_out([name]).tables.get(number) != name:
+        raise ValueError(f"{name!r} is not the name of SSTable {number}")
+    return TableReference(name, number, _count(fields, "file_bytes"), TableProperties.from_json(fields["properties"]))
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{name} is {value!r}, expected a number from 0 on")
+    return value
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, expected a text")
+    return value
 
 
 async def load_snapshot(storage: Storage, name: str) -> Manifest:

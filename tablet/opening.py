@@ -42,7 +42,7 @@ async def open_state(
             await state.open_tables()
         except NotFound as error:
             raise table_missing(manifest, error) from error
-        replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
+        replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
         async for sequence, rows in replay:
             for row, fragment in rows:
                 state.memtable.apply(row, fragment, sequence)

@@ -60,7 +60,7 @@ async def _steps(storage: Storage, records: bool) -> AsyncIterator[Step]:
     begins = await _log_begins(storage, manifest, listing)
     needed = ", ".join(listing.logs[number] for number in begins) or "none"
     yield Step(3, f"replay the logs from number {manifest.log_number} on: {needed}")
-    replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
+    replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
     memtable = Memtable(manifest.log_number)
     counts = dict.fromkeys(begins, 0)
     async for sequence, fragments in replay:

@@ -76,8 +76,17 @@ class TableProperties:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "TableProperties":
         """The reverse. Raises KeyError, TypeError or ValueError for something else."""
+        for name, value in fields.items():
+            expected = _OTHER_TYPES.get(name, (int,))
+            if type(value) not in expected:
+                raise TypeError(f"{name} is {value!r}, expected {expected[0].__name__}")
         rows = {name: fields[name].encode("latin-1") for name in ("first_row", "last_row")}
         return cls(**{**fields, **rows})
+
+
+_TEXTS = ("group", "first_row", "last_row", "bloom_keys", "compression")
+_OTHER_TYPES: dict[str, tuple[type, ...]] = {**dict.fromkeys(_TEXTS, (str,)), "false_positive_rate": (float, int)}
+"""What properties are in JSON, if no whole number."""
 
 
 class SSTableWriter:

@@ -22,13 +22,22 @@ from runtime.errors import Corrupted, NotFound, TabletopError
 from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
 from tablet.cells import DELETE_CELLS, PUT, decode_fragment
-from tablet.commit_log import Replay, decode_header, decode_rows, log_reader, whole_records_behind, zeros_at_end
+from tablet.commit_log import (
+    Replay,
+    decode_header,
+    decode_rows,
+    log_reader,
+    refuse_foreign,
+    whole_records_behind,
+    zeros_at_end,
+)
 from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder, refuse_if_moved
 from tablet.manifest import (
     FolderListing,
     Manifest,
     TableReference,
     load_manifest,
+    log_number_of,
     manifest_name,
     refuse_missing_logs,
 )
@@ -88,7 +97,7 @@ async def _verdicts(storage: Storage) -> AsyncIterator[Verdict]:
         if name not in references:
             yield _with_remark(await verify_table(storage, name), "the manifest does not name it")
     for number, name in sorted(listing.logs.items()):
-        verdict = await verify_log(storage, name)
+        verdict = await verify_log(storage, name, manifest)
         old = "an old log: its rows are in SSTables"
         yield verdict if number >= manifest.log_number else _with_remark(verdict, old)
     for name in listing.temporary:
@@ -128,8 +137,9 @@ async def verify_manifest(
     return Verdict(name, kind, size, counted(len(manifest.references()), "reference"), tuple(problems), remarks)
 
 
-async def verify_log(storage: Storage, name: str) -> Verdict:
-    """Every frame of a commit log, and every row in it."""
+async def verify_log(storage: Storage, name: str, manifest: Manifest | None = None) -> Verdict:
+    """Every frame of a commit log, and every row in it. With `manifest`, it must be a log of this tablet, and hold what
+    is not flushed yet if it is needed."""
     size = await file_bytes(storage, name)
     records = rows = behind = 0
     file = await storage.open(name)
@@ -139,7 +149,13 @@ async def verify_log(storage: Storage, name: str) -> Verdict:
         async for record in reader:
             records += 1
             if records == 1:
-                decode_header(record.payload, name)
+                header = decode_header(record.payload, name)
+                refuse_foreign(header, name, log_number_of(name), manifest.tablet if manifest else None)
+                if manifest and header.number >= manifest.log_number and record.sequence <= manifest.flushed_sequence:
+                    problems.append(
+                        f"{name} is needed and begins with record {record.sequence}, but the manifest says that all up "
+                        f"to {manifest.flushed_sequence} are in SSTables: an opening would pass over its rows"
+                    )
                 continue
             for _, fragment in decode_rows(record.payload)[1]:
                 rows += 1
@@ -316,6 +332,11 @@ class _TableCheck:
 def _manifest_problems(manifest: Manifest) -> list[str]:
     """What no manifest can say."""
     problems = []
+    if manifest.log_number > manifest.next_file_number:
+        problems.append(
+            f"the redo point is log {manifest.log_number}, the next file has number {manifest.next_file_number}: logs "
+            f"that are needed would be swept"
+        )
     for group, references in manifest.tables.items():
         if group not in manifest.schema.groups:
             problems.append(f"there are SSTables of a locality group {group!r}, which the schema does not have")
@@ -334,7 +355,7 @@ def _manifest_problems(manifest: Manifest) -> list[str]:
 async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderListing) -> Verdict:
     """Can the tablet be opened: do the logs follow one another from the redo point?"""
     problems, remarks, replayed = [], [], 0
-    replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence)
+    replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
     try:
         refuse_missing_logs(manifest, listing)
         async for _, rows in replay:

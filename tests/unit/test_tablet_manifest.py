@@ -1,13 +1,18 @@
 """The manifest: one truth at each moment, and no other program's files touched."""
 
+import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime.errors import Corrupted, IncompatibleFormat, InvalidRequest, NotFound
 from runtime.real.disk import RealDisk
-from runtime.record_log import encode_frame
+from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
+from tablet.commit_log import decode_header
 from tablet.manifest import (
     Manifest,
     TableReference,
@@ -240,3 +245,83 @@ async def test_a_manifest_that_says_nothing_of_logs_misses_none(tmp_path):
     path.write_bytes(older.encode())
     async with open_engine(tmp_path) as engine:
         assert await engine.get(b"r", b"f:q") == b"v"
+
+
+@pytest.mark.parametrize("change", [{"number": 99}, {"tablet": "users"}])
+async def test_a_log_of_another_number_or_tablet_is_not_replayed(tmp_path, change):
+    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
+    data = log.read_bytes()
+    end = data.index(b"}") + 1
+    header = replace(decode_header(data[HEADER_BYTES:end], "it"), **change)
+    log.write_bytes(encode_frame(header.encode(), HEADER.unpack_from(data)[3], 0) + data[end:])
+    (expected,) = change.values()
+    found = rf"{log.name} says that it is .*{expected}.*, expected .*: it was copied or renamed; put the right file"
+    with pytest.raises(Corrupted, match=found):
+        async with open_engine(tmp_path):
+            pass
+    verdicts = [verdict async for verdict in verify_folder(DiskStorage(RealDisk(tmp_path)))]
+    for kind in ("log", "tablet"):
+        (verdict,) = [verdict for verdict in verdicts if verdict.kind == kind]
+        assert re.search(found, verdict.problems[0])
+
+
+async def manifest_with(folder: Path, change: Callable[[Any], None]) -> Path:
+    """A tablet with an SSTable and a log, and in its manifest a change with the right checksum."""
+    await folder_with_a_log_that_the_manifest_names(folder)
+    (path,) = folder.glob("manifest-*")
+    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
+    number = fields["number"]
+    change(fields)
+    path.write_bytes(encode_frame(json.dumps(fields).encode(), number, 0))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(
+            (name, wrong)
+            for name in ("log_number", "flushed_sequence", "next_file_number")
+            for wrong in (None, "1", -1)
+        ),
+        ("number", None),
+        ("number", "six"),
+        ("logs", 5),
+        ("logs", ["5"]),
+        ("tables", []),
+        ("tables", {"default": [{}]}),
+        ("schema", None),
+        ("tablet", 5),
+        ("start_row", 5),
+        ("start_row", "\u1234"),
+    ],
+)
+async def test_a_manifest_with_a_field_of_another_type_is_corrupted(tmp_path, name, wrong):
+    path = await manifest_with(tmp_path, lambda fields: fields.update({name: wrong}))
+    with pytest.raises(Corrupted, match=rf"{path.name} does not hold a manifest"):
+        await load_current(DiskStorage(RealDisk(tmp_path)), [path.name])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("name", 5), ("name", "../../etc/passwd"), ("name", "000005.log"), ("number", "x"), ("file_bytes", "x")]
+    + [("rows", "x"), ("markers", None), ("first_row", 3), ("false_positive_rate", "x"), ("blocks", 1.5)],
+)
+async def test_a_reference_with_a_field_of_another_type_is_corrupted(tmp_path, name, wrong):
+    def change(fields: Any) -> None:
+        reference = fields["tables"]["default"][0]
+        (reference if name in reference else reference["properties"])[name] = wrong
+
+    path = await manifest_with(tmp_path, change)
+    with pytest.raises(Corrupted, match=rf"{path.name} does not hold a manifest"):
+        await load_current(DiskStorage(RealDisk(tmp_path)), [path.name])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "found"),
+    [("log_number", 99, "redo point is log 99"), ("flushed_sequence", 10**9, "would pass over its rows")],
+)
+async def test_numbers_that_no_manifest_can_say_are_problems(tmp_path, name, wrong, found):
+    await manifest_with(tmp_path, lambda fields: fields.update({name: wrong}))
+    verdicts = [verdict async for verdict in verify_folder(DiskStorage(RealDisk(tmp_path)))]
+    assert any(found in problem for verdict in verdicts for problem in verdict.problems)
