@@ -304,8 +304,13 @@ async def test_a_manifest_with_a_field_of_another_type_is_corrupted(tmp_path, na
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("name", 5), ("name", "../../etc/passwd"), ("name", "000005.log"), ("number", "x"), ("file_bytes", "x")]
-    + [("rows", "x"), ("markers", None), ("first_row", 3), ("false_positive_rate", "x"), ("blocks", 1.5)],
+    [
+        *(("name", wrong) for wrong in (5, "../../etc/passwd", "000005.log")),
+        *((name, "x") for name in ("number", "file_bytes", "rows", "false_positive_rate")),
+        ("markers", None),
+        ("first_row", 3),
+        ("blocks", 1.5),
+    ],
 )
 async def test_a_reference_with_a_field_of_another_type_is_corrupted(tmp_path, name, wrong):
     def change(fields: Any) -> None:
