@@ -493,6 +493,9 @@ class EmbeddedTablet:
             self._pace.stop()
         with suppress(Exception):
             run_inline(self._engine.state.close())
+        if self._why != _FORKED:
+            with suppress(Exception):
+                run_inline(self._engine.state.storage.unlock())
         self._disk.let_go()
         self._busy, self._why, self._cached = True, _CLOSED, _nothing
         self._open = False

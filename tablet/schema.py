@@ -291,7 +291,7 @@ def _check_rule(rule: GarbageRule | None) -> None:
                     f"max age is {microseconds!r} microseconds; give a whole number, at least 1: round with int(...)"
                 )
         case Union(rules) | Intersection(rules):
-            if not isinstance(rules, tuple) or not rules:
+            if not isinstance(rules, tuple | list) or not rules:
                 raise InvalidRequest(
                     f"{rule!r}: give a tuple of at least one rule, such as {type(rule).__name__}((MaxVersions(3), "
                     f"MaxAge(7 * DAY_MICROSECONDS))), or None to keep all"

@@ -230,6 +230,8 @@ class RealDisk:
         """Let go of the folder."""
         descriptor = self._locks.pop(path, None)
         if descriptor is not None:
+            # Closing alone would leave the lock to a child of a fork, which has a descriptor of the same open file.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def let_go(self) -> None:
