@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.errors import AlreadyExists, Conflict, DiskFailure, InvalidRequest, NoSpace, TabletopError
 from tablet.admission import Admission
-from tablet.cells import CELL_BYTES, Operation, Row, SetCell, check_timestamp, encode_put
+from tablet.cells import CELL_BYTES, Operation, Row, SetCell, as_bytes, check_timestamp, encode_put
 from tablet.commit_log import RowFragment
 from tablet.events import TabletClosed, WritesStalled
 from tablet.figures import EngineFigures, figures_of
-from tablet.filters import EVERYTHING, ReadFilter
+from tablet.filters import EVERYTHING, ReadFilter, check_limit
 from tablet.housekeeping import Housekeeping, Interrupted
 from tablet.manifest import load_snapshot, snapshot_file_name, sorted_out
 from tablet.opening import open_state
@@ -178,6 +178,8 @@ class Engine:
 
         Raises InvalidRequest, NotFound for the family, NoSpace (definite), DiskFailure.
         """
+        if value.__class__ is not bytes:
+            value = as_bytes("the value", value)
         if timestamp is not None:
             check_timestamp(timestamp)
         if self._writer.refusal:
@@ -260,6 +262,7 @@ class Engine:
         limit: int | None = None,
     ) -> AsyncIterator[Row]:
         """The rows of `scan_batches`, one by one, at most `limit`."""
+        check_limit(limit)
         batches = self.scan_batches(start, end, prefix=prefix, wanted=wanted)
         left = limit
         while left != 0 and (rows := await batches.next_batch()):

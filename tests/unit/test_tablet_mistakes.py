@@ -19,6 +19,7 @@ from tablet.embedded import EmbeddedTablet
 from tablet.filters import ReadFilter
 from tablet.options import Options
 from tablet.schema import Family, Intersection, LocalityGroup, MaxAge, MaxVersions, Schema, Union, rule_to_json
+from tests.unit.tablet_support import open_engine
 
 Table = Any
 """An `EmbeddedTablet` without its types, which would forbid most of what is tried here."""
@@ -494,3 +495,13 @@ def test_a_refused_clone_leaves_no_trace(table, tmp_path):
     with pytest.raises(InvalidRequest, match="snapshot's name"):
         table.clone(tmp_path / "clone", 5)
     assert listing(tmp_path) == before
+
+
+async def test_an_engine_takes_buffers_whole_and_refuses_a_negative_limit(tmp_path):
+    numbers: Any = array.array("i", [1, 2, 3])
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"r", b"f:a", numbers)
+        assert await engine.get(b"r", b"f:a") == numbers.tobytes()
+        with pytest.raises(InvalidRequest, match="limit is -1"):
+            await anext(engine.scan(limit=-1))
