@@ -4,8 +4,9 @@ The problem. Students, and whoever is called at night, ask of a tablet: which fi
 does a read cost? The engine knows, but an engine that is opened to be asked replays its log and begins a new one.
 
 The idea. A report is made from the manifest, the SSTables' indexes and filters and the listing of the folder, through a
-storage that can only read. It needs no lock, and so shows the folder of a running engine as well; if that removes a
-file at this very moment, the report begins again. The effort depends on the number of files, not of rows.
+storage that can only read. It needs no lock, and so shows the folder of a running engine as well: all files of one
+listing are opened first (`held`), and can be read to the end they had then though the engine goes on and removes them.
+The effort depends on the number of files, not of rows.
 
 What is measured and what is estimated. Sizes, ranges and counts are the files' own. The false-positive rate is
 *measured*, with keys that are certainly absent. Amplification is estimated from the shape of the tree: what a running
@@ -16,29 +17,36 @@ size tiering has no levels of its own.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from runtime.errors import Conflict, Corrupted, NotFound, TabletopError
+from runtime.errors import Conflict, NotFound, TabletopError
 from runtime.world import Buffer
 from tablet.bloom import HashedKey, column_key
 from tablet.caches import BlockCache
 from tablet.compaction import PolicySettings, TableSize, policy_named
-from tablet.manifest import FolderListing, Manifest, TableReference, load_current, manifest_name, sorted_out
+from tablet.manifest import (
+    FolderListing,
+    Manifest,
+    TableReference,
+    load_current,
+    manifest_name,
+    sorted_out,
+    table_missing,
+)
 from tablet.options import Options
 from tablet.schema import Family, LocalityGroup
 from tablet.sstable_reader import SSTable
 from tablet.sstable_writer import TableProperties
 from tablet.storage import Storage, StoredFile
 
-T = TypeVar("T")
-
 PROBES = 4_000
 """Absent keys that are asked of each SSTable's filters, to measure their false-positive rate."""
 
-_ATTEMPTS = 4
-_MOVED = "the tablet is in use, and its files changed while they were read; try again, or close it first"
+_ATTEMPTS = 20
+_MOVED = "the tablet is in use, and its files change faster than they can be opened; try again, or close it first"
 
 
 class ReadOnlyFile:
@@ -103,6 +111,73 @@ class ReadOnlyStorage:
 
     async def unlock(self) -> None:
         """Needless."""
+
+
+class HeldFile(ReadOnlyFile):
+    """A file as it was when it was opened: of what is appended later, nothing is seen. Closed by who holds it."""
+
+    def __init__(self, file: StoredFile, size: int) -> None:
+        super().__init__(file)
+        self._size = size
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        """As the file underneath, up to the end that it had."""
+        return await super().read_at(offset, max(0, min(count, self._size - offset)))
+
+    async def size(self) -> int:
+        """In bytes, as it was."""
+        return self._size
+
+    async def close(self) -> None:
+        """Not yet: it may be opened once more."""
+
+
+class HeldStorage(ReadOnlyStorage):
+    """The files of one listing, all open: a folder at one moment, whatever happens to it meanwhile."""
+
+    def __init__(self, storage: Storage, names: Sequence[str]) -> None:
+        super().__init__(storage)
+        self._names = names
+        self._files: dict[str, ReadOnlyFile] = {}
+
+    async def hold(self) -> bool:
+        """Open everything that is a tablet's; whether the folder was the same before and afterwards. What cannot be
+        opened is met again by who needs it."""
+        listing = sorted_out(self._names)
+        kinds = (listing.manifests, listing.tables, listing.logs, listing.snapshots)
+        for name in (*(name for kind in kinds for name in kind.values()), *listing.temporary):
+            with suppress(TabletopError):
+                file = await super().open(name)
+                self._files[name] = file
+                self._files[name] = HeldFile(file, await file.size())
+        return await super().list() == self._names
+
+    async def open(self, name: str) -> ReadOnlyFile:
+        """The file as it was."""
+        return self._files[name] if name in self._files else await super().open(name)
+
+    async def list(self) -> list[str]:
+        """The names there were."""
+        return [*self._names]
+
+    async def let_go(self) -> None:
+        """Close everything."""
+        for file in self._files.values():
+            await ReadOnlyFile.close(file)
+
+
+@asynccontextmanager
+async def held(storage: Storage) -> AsyncIterator[HeldStorage]:
+    """The folder as it is at one moment. Raises Conflict if a running engine leaves no such moment."""
+    for _ in range(_ATTEMPTS):
+        files = HeldStorage(storage, await storage.list())
+        try:
+            if await files.hold():
+                yield files
+                return
+        finally:
+            await files.let_go()
+    raise Conflict(_MOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +272,13 @@ class TreeReport:
 
 async def inspect(storage: Storage) -> TreeReport:
     """Look at a tablet. Raises NotFound for a folder without one, IncompatibleFormat, Corrupted, DiskFailure, and
-    Conflict if a running engine changes the files faster than they are read."""
-    storage = ReadOnlyStorage(storage)
-    return await steadily(storage, lambda manifest, listing: _tree(storage, manifest, listing))
+    Conflict if a running engine changes the files faster than they are opened."""
+    async with held(storage) as files:
+        manifest, listing = await load_folder(files)
+        try:
+            return await _tree(files, manifest, listing)
+        except NotFound as error:
+            raise table_missing(manifest, error) from error
 
 
 async def load_folder(storage: Storage) -> tuple[Manifest, FolderListing]:
@@ -209,24 +288,6 @@ async def load_folder(storage: Storage) -> tuple[Manifest, FolderListing]:
     if manifest is None:
         raise NotFound("the folder holds no tablet: there is no manifest in it, nor any other file of a tablet")
     return manifest, sorted_out(names)
-
-
-async def steadily(storage: Storage, work: Callable[[Manifest, FolderListing], Awaitable[T]]) -> T:
-    """Do `work` with a folder; once more, if a file was gone because a running engine moved on meanwhile.
-
-    Raises Corrupted if a file is gone although nothing moved, Conflict if everything does.
-    """
-    for _ in range(_ATTEMPTS):
-        before = await storage.list()
-        try:
-            manifest, listing = await load_folder(storage)
-            return await work(manifest, listing)
-        except NotFound as error:
-            if await storage.list() == before:
-                if not any(map(_is_manifest, before)):
-                    raise
-                raise Corrupted(f"a file that the manifest names is missing: {error.message}") from error
-    raise Conflict(_MOVED)
 
 
 async def refuse_if_moved(storage: Storage, before: Sequence[str]) -> None:
@@ -348,10 +409,6 @@ async def _other_files(storage: Storage, manifest: Manifest, listing: FolderList
 
 def _families(families: Sequence[Family], group: str) -> list[str]:
     return [family.name for family in families if family.group == group]
-
-
-def _is_manifest(name: str) -> bool:
-    return bool(sorted_out([name]).manifests)
 
 
 def _refuse(what: str) -> NoReturn:

@@ -7,10 +7,10 @@ the logs since the redo point. What an opening, or the first write after it, wou
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from runtime.errors import Corrupted, NotFound, TabletopError
+from runtime.errors import NotFound, TabletopError
 from tablet.commit_log import Replay, log_reader
 from tablet.dumping import readable
-from tablet.inspection import ReadOnlyStorage, counted, load_folder, open_table, refuse_if_moved
+from tablet.inspection import counted, held, load_folder, open_table
 from tablet.manifest import FolderListing, Manifest, manifest_name, refuse_missing_logs, table_missing
 from tablet.memtable import Memtable
 from tablet.storage import Storage
@@ -30,16 +30,11 @@ async def rehearse(storage: Storage, *, records: bool = False) -> AsyncIterator[
     """The steps of opening the tablet; with `records`, each record too. Memory: that of the memtable it leads to.
 
     Raises what the opening would raise: NotFound, IncompatibleFormat, Corrupted, DiskFailure; and Conflict if a running
-    engine changes the files meanwhile.
+    engine changes the files faster than they are opened. Beside a running engine: what an opening would have done then.
     """
-    storage = ReadOnlyStorage(storage)
-    before = await storage.list()
-    try:
-        async for step in _steps(storage, records):
+    async with held(storage) as files:
+        async for step in _steps(files, records):
             yield step
-    except (NotFound, Corrupted):
-        await refuse_if_moved(storage, before)
-        raise
 
 
 async def _steps(storage: Storage, records: bool) -> AsyncIterator[Step]:

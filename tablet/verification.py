@@ -31,7 +31,7 @@ from tablet.commit_log import (
     whole_records_behind,
     zeros_at_end,
 )
-from tablet.inspection import ReadOnlyStorage, counted, file_bytes, load_folder, refuse_if_moved
+from tablet.inspection import ReadOnlyStorage, counted, file_bytes, held, load_folder
 from tablet.manifest import (
     FolderListing,
     Manifest,
@@ -65,19 +65,12 @@ async def verify_folder(storage: Storage) -> AsyncIterator[Verdict]:
     """One verdict for each file, as it is reached, and one for what they amount to together.
 
     Raises NotFound for a folder without a tablet, IncompatibleFormat for one of another program, Conflict if a running
-    engine changes the files so that they cannot be judged; what is wrong with a file of ours, its manifest too, is a
-    problem in a verdict.
+    engine changes the files faster than they are opened; what is wrong with a file of ours, its manifest too, is a
+    problem in a verdict. Beside a running engine it judges the files as they were when it began.
     """
-    storage = ReadOnlyStorage(storage)
-    before = await storage.list()
-    try:
-        async for verdict in _verdicts(storage):
-            if verdict.problems:
-                await refuse_if_moved(storage, before)
+    async with held(storage) as files:
+        async for verdict in _verdicts(files):
             yield verdict
-    except NotFound:
-        await refuse_if_moved(storage, before)
-        raise
 
 
 async def _verdicts(storage: Storage) -> AsyncIterator[Verdict]:

@@ -15,7 +15,7 @@ from runtime.record_log import HEADER_BYTES, encode_frame
 from tablet.cells import DeleteFamily, SetCell
 from tablet.dumping import Part, dump, kind_of
 from tablet.events import TabletOpened
-from tablet.inspection import ReadOnlyStorage, inspect, steadily
+from tablet.inspection import ReadOnlyStorage, held, inspect
 from tablet.manifest import load_current
 from tablet.options import Options
 from tablet.rehearsal import rehearse
@@ -120,42 +120,66 @@ def test_the_folder_of_a_running_engine_can_be_looked_at(folder: Path):
         assert "4 rows" in " ".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
 
 
+class MovingStorage(DiskStorage):
+    """A running engine: `moves` times a log comes while an SSTable is opened."""
+
+    def __init__(self, folder: Path, moves: int) -> None:
+        super().__init__(RealDisk(folder))
+        self.folder = folder
+        self.moves = moves
+
+    async def open(self, name: str) -> Any:
+        if self.moves and name.endswith(".sst"):
+            self.moves -= 1
+            (self.folder / f"{900 + len(list(self.folder.iterdir())):06}.log").write_bytes(b"")
+        return await super().open(name)
+
+
 def test_a_report_begins_again_if_a_running_engine_moves_on(folder: Path):
-    storage = storage_of(folder)
-    attempts = []
-
-    async def work(manifest: object, listing: object) -> str:
-        attempts.append(manifest)
-        if len(attempts) == 1:
-            (folder / "000099.log").write_bytes(b"")
-            raise NotFound("swept meanwhile")
-        return "done"
-
-    assert run(steadily(storage, work)) == "done"
-    assert len(attempts) == 2
-
-
-def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path):
-    counter = iter(range(100, 200))
-
-    async def work(manifest: object, listing: object) -> None:
-        (folder / f"{next(counter):06}.log").write_bytes(b"")
-        raise NotFound("swept meanwhile")
-
-    with pytest.raises(Conflict, match="in use"):
-        run(steadily(storage_of(folder), work))
+    storage = MovingStorage(folder, 2)
+    assert run(inspect(storage)).groups[0].rows == 6
+    assert storage.moves == 0
 
 
 @pytest.mark.parametrize("tool", [verify_folder, rehearse])
-def test_a_file_that_a_running_engine_sweeps_meanwhile_is_a_conflict(folder: Path, tool: Any):
-    class Sweeping(DiskStorage):
-        async def open(self, name: str) -> Any:
-            if name.endswith(".sst"):
-                (folder / name).unlink()
-            return await super().open(name)
-
+def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path, tool: Any):
     with pytest.raises(Conflict, match="in use"):
-        run(collected(tool(Sweeping(RealDisk(folder)))))
+        run(inspect(MovingStorage(folder, 10**6)))
+    with pytest.raises(Conflict, match="in use"):
+        run(collected(tool(MovingStorage(folder, 10**6))))
+
+
+def test_files_that_a_running_engine_removes_or_extends_meanwhile_are_read_as_they_were(folder: Path):
+    async def work() -> None:
+        async with held(storage_of(folder)) as files:
+            before = {name: await (await files.open(name)).read_at(0, 1 << 20) for name in await files.list()}
+            log = only(folder, "*.log")
+            log.write_bytes(log.read_bytes() + b"more")
+            for pattern in ("*.sst", "manifest-*"):
+                only(folder, pattern).unlink()
+            for name, data in before.items():
+                file = await files.open(name)
+                assert (await file.read_at(0, 1 << 20), await file.size()) == (data, len(data))
+                await file.close()
+
+    run(work())
+
+
+def test_a_busy_engine_is_verified_without_a_problem(folder: Path):
+    """One that writes, flushes and sweeps between any two files that are looked at."""
+
+    async def work() -> list[Verdict]:
+        verdicts = []
+        async for verdict in verify_folder(storage_of(folder)):
+            table.put("row9", "page:title", "x" * 100)
+            table.compact()
+            verdicts.append(verdict)
+        return verdicts
+
+    with tablet.engine.open(folder, KEEPS_LOG) as table:
+        verdicts = run(work())
+    assert len(verdicts) > 3
+    assert [problem for verdict in verdicts for problem in verdict.problems] == []
 
 
 def test_a_missing_file_is_told_by_its_name(folder: Path):
