@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from runtime.errors import IncompatibleFormat, TabletopError
+from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import HEADER, HEADER_BYTES
 from runtime.record_log import MAGIC as FRAME_MAGIC
 from tablet.caches import BlockCache
@@ -113,8 +113,17 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
 
 
 async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator[Part]:
-    table = await SSTable.open(storage, name, 0, BlockCache(0))
     file = await storage.open(name)
+    try:
+        table = await _readable_blocks(storage, name)
+    except Corrupted as error:
+        lost = "without footer and index nobody knows where its blocks are"
+        yield Part(0, await file.size(), f"nothing can be told apart, {lost}: {error.message}", damaged=True)
+        await file.close()
+        return
+    except BaseException:
+        await file.close()
+        raise
     try:
         for place in range(table.blocks):
             start, stored = table.block_range(place)
@@ -135,10 +144,23 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
             except TabletopError as error:
                 yield Part(start, stored, f"block {place} is damaged: {error.message}", damaged=True)
         for number, (what, offset, stored) in enumerate(table.parts):
-            yield Part(offset, stored, _part_headline(table, what, number), _part_details(table, what, cells))
+            if table.damaged_parts is None:
+                yield Part(offset, stored, _part_headline(table, what, number), _part_details(table, what, cells))
+            elif what in table.damaged_parts:
+                yield Part(offset, stored, f"{what} is damaged: {table.damaged_parts[what]}", damaged=True)
+            else:
+                yield Part(offset, stored, f"{what}: sound")
     finally:
         await file.close()
         await table.close()
+
+
+async def _readable_blocks(storage: Storage, name: str) -> SSTable:
+    """The SSTable, if need be without its filters and properties. Raises Corrupted without footer or index."""
+    try:
+        return await SSTable.open(storage, name, 0, BlockCache(0))
+    except Corrupted:
+        return await SSTable.open(storage, name, 0, BlockCache(0), only_blocks=True)
 
 
 async def _dump_manifest(storage: Storage, name: str, cells: bool) -> AsyncIterator[Part]:

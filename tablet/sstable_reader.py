@@ -83,6 +83,7 @@ class SSTable:
         self._file = file
         self._cache = cache
         self._properties: TableProperties | None = None
+        self.damaged_parts: dict[str, str] | None = None
         self._block_ends: Sequence[int] = ()
         self._head_bytes: Sequence[int] = ()
         self._head_checksums: Sequence[int] = ()
@@ -97,12 +98,16 @@ class SSTable:
         self._parts: list[tuple[str, int, int]] = []
 
     @classmethod
-    async def open(cls, storage: Storage, name: str, number: int, cache: BlockCache) -> "SSTable":
-        """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
+    async def open(
+        cls, storage: Storage, name: str, number: int, cache: BlockCache, *, only_blocks: bool = False
+    ) -> "SSTable":
+        """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `only_blocks`:
+        filters and properties may be damaged; they are not there then, and `damaged_parts` says how."""
         file = await storage.open(name)
         try:
             size = await file.size()
             table = cls(name, number, file, size, cache)
+            table.damaged_parts = {} if only_blocks else None
             await table._load()
         except BaseException:
             await file.close()
@@ -284,6 +289,9 @@ class SSTable:
         filter_ends = self._parse_index(index, footer)
         start = self._block_ends[-1]
         self._parts = _parts_of(footer, [start, *filter_ends], self.file_bytes)
+        if self.damaged_parts is not None:
+            await self._note_damaged_parts()
+            return
         for end in filter_ends:
             self._filters.append(decode_filter(unsealed_body(await self._read(start, end - start), self.name, start)))
             start = end
@@ -300,6 +308,20 @@ class SSTable:
         self._marker_keys = self._column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
             self.newest_concern = self._properties.newest_timestamp
+
+    async def _note_damaged_parts(self) -> None:
+        assert self.damaged_parts is not None
+        for what, offset, length in self._parts[:-1]:
+            try:
+                body = unsealed_body(await self._read(offset, length), self.name, offset)
+                if what.startswith("filter"):
+                    decode_filter(body)
+                elif what == "properties":
+                    TableProperties.from_json(json.loads(body))
+            except Corrupted as error:
+                self.damaged_parts[what] = error.message
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self.damaged_parts[what] = f"{self.name}: its {what} cannot be read ({error})"
 
     def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
         """Take the index apart; returns where each filter ends."""

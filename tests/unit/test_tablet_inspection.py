@@ -379,6 +379,26 @@ def test_a_dump_goes_on_behind_a_damaged_block(tmp_path: Path):
     assert parts[-1].headline.startswith("footer")
 
 
+@pytest.mark.parametrize("what", ["filter 0", "properties", "index", "footer"])
+def test_a_dump_shows_what_is_left_of_an_sstable_with_a_damaged_part(tmp_path: Path, what: str):
+    run(_written(tmp_path, chunk_of({b"row%03d" % number: b"x" * 100 for number in range(20)})))
+    path = tmp_path / "000001.sst"
+    whole = dumped(tmp_path, path.name)
+    (part,) = [part for part in whole if part.headline.startswith(what)]
+    data = bytearray(path.read_bytes())
+    data[part.offset + 3] ^= 1
+    path.write_bytes(data)
+    parts = dumped(tmp_path, path.name)
+    (damaged,) = [part for part in parts if part.damaged]
+    if what in ("index", "footer"):
+        assert (damaged.offset, damaged.stored_bytes) == (0, len(data))
+        assert what in damaged.headline
+    else:
+        assert damaged.headline.startswith(f"{what} is damaged")
+        assert [(part.offset, part.stored_bytes) for part in parts] == [(p.offset, p.stored_bytes) for p in whole]
+        assert parts[0] == whole[0]
+
+
 def test_a_file_is_known_by_its_bytes(folder: Path, tmp_path: Path):
     for pattern, kind in (("*.sst", "SSTable"), ("*.log", "log"), ("manifest-*", "manifest")):
         (tmp_path / "saved").write_bytes(only(folder, pattern).read_bytes())
