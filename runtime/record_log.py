@@ -291,18 +291,18 @@ class LogReader:
 
     async def _judge(self, offset: int, size: int, problem: str) -> None:
         """Tail or damage? Look for a later frame that says the log was durable past `offset`."""
-        number = self._expected if self._expected is not None else "the first"
+        record = f"record {self._expected}" if self._expected is not None else "the first record"
         rest = await self._file.read_at(offset, size - offset)
         found = rest.find(_MAGIC_BYTES)
         while found >= 0:
             bad, sequence, _ = _parse(rest, found, len(rest) - found)
             if not bad and HEADER.unpack_from(rest, found)[4] > offset:
                 raise Corrupted(
-                    f"{self._name}: record {number} at offset {offset} is damaged ({problem}), and record {sequence} "
+                    f"{self._name}: {record} at offset {offset} is damaged ({problem}), and record {sequence} "
                     f"at offset {offset + found} shows that it had been durable; restore the file from a copy"
                 )
             found = rest.find(_MAGIC_BYTES, found + 1)
-        reason = f"record {number} at offset {offset} was not completely written ({problem})"
+        reason = f"{record} at offset {offset} is not as it was written, or not wholly written ({problem})"
         self.end = LogEnd("torn", offset, size - offset, reason)
 
 

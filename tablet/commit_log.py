@@ -50,6 +50,10 @@ SyncMode = Literal["fsync", "os"]
 RowFragment = tuple[bytes, bytes]
 """(row, encoded fragment)"""
 
+_ADVICE = {
+    Corrupted: "restore the file from a copy",
+    IncompatibleFormat: "use the version that wrote it, or put the right file in its place",
+}
 _FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
 _ROWS = struct.Struct("<BHI")
 _ROW = struct.Struct("<II")
@@ -81,6 +85,8 @@ class LogHeader:
 
 def decode_header(payload: bytes, name: str) -> LogHeader:
     """The reverse. Raises IncompatibleFormat for a log that is not a tablet's or of a future version, Corrupted."""
+    if payload[:1] == b"{":
+        raise IncompatibleFormat(f"{name} is not a tablet's commit log: it holds a manifest under a log's name")
     if payload[:1] != bytes((HEADER_KIND,)):
         raise IncompatibleFormat(f"{name} is not a tablet's commit log: its first record is no header")
     try:
@@ -309,7 +315,7 @@ class Replay:
             except (Corrupted, IncompatibleFormat) as error:
                 raise type(error)(
                     f"{name} cannot be used, for its record {record.sequence} at offset {record.offset}: "
-                    f"{error.message}; restore the file from a copy"
+                    f"{error.message}; {_ADVICE[type(error)]}"
                 ) from error
             if first:
                 refuse_foreign(header, name, number, self.tablet)

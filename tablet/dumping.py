@@ -250,5 +250,5 @@ def _manifest_lines(fields: dict[str, object]) -> Iterator[str]:
     for group, entries in tables.items():
         for entry in entries:
             said = entry["properties"]
-            span = f"{said['rows']} rows, {said['first_row']!r} to {said['last_row']!r}"
+            span = f"{counted(said['rows'], 'row')}, {said['first_row']!r} to {said['last_row']!r}"
             yield f"{group}: {entry['name']}, {entry['file_bytes']} bytes, {span}"

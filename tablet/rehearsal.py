@@ -129,5 +129,6 @@ def _sweep_text(manifest: Manifest, listing: FolderListing) -> str:
         doomed += [name for _, name in sorted(listing.tables.items()) if name not in referred]
     doomed += [name for number, name in sorted(listing.logs.items()) if number < manifest.log_number]
     doomed += listing.temporary
-    held = f"; kept also what {len(listing.snapshots)} snapshots refer to" if listing.snapshots else ""
+    number = len(listing.snapshots)
+    held = f"; kept also what {counted(number, 'snapshot')} {'refers' if number == 1 else 'refer'} to" if number else ""
     return (f"would sweep {', '.join(doomed)}" if doomed else "nothing to sweep") + held

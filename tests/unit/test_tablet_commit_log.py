@@ -265,3 +265,18 @@ def test_the_header_of_an_older_log_says_nothing_of_what_is_required():
 def test_a_header_with_a_field_of_another_type_is_corrupted(wrong: bytes):
     with pytest.raises(Corrupted, match="its header cannot be read"):
         decode_header(LogHeader("", 1, 0).encode().replace(b'"durable_sequence": 0', wrong), "x.log")
+
+
+async def test_a_log_of_a_later_version_and_a_manifest_under_a_logs_name_are_told_what_to_do(storage, tmp_path: Path):
+    path = tmp_path / "000001.log"
+    future = LogHeader("", 1, 0).encode().replace(b'"format": 1', b'"format": 2')
+    for payload, found in ((future, "format 2"), (b'{"kind": "tabletop tablet"}', "a manifest under a log's name")):
+        path.write_bytes(encode_frame(payload, 1, 0))
+        with pytest.raises(IncompatibleFormat, match=rf"{found}.*use the version that wrote it"):
+            await replayed(storage, 1)
+
+
+async def test_the_first_record_is_called_so(storage, tmp_path: Path):
+    (tmp_path / "000001.log").write_bytes(b"garbage")
+    _, replay = await replayed(storage, 1)
+    assert replay.dropped[0].reason.startswith("the first record at offset 0 is not as it was written")
