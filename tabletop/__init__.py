@@ -4,6 +4,8 @@
     cluster_commands.py   up, down, ps, status, log
     file_commands.py      fs …                                 copying.py        what goes where in put and get
     fault_commands.py     fault …                              transfer.py       moving trees, many files at once
+    tablet_commands.py    tablet …                             tablet_rows.py       tablet get, tablet scan
+    compaction_simulator.py   what tablet simulate compares
     demo.py               demo                                 story.py          what it tells, in either world
     console.py            output, errors, exit codes, Ctrl-C   options.py        options that commands share
     progress.py           how far long work has come           sources.py        trees to be stored

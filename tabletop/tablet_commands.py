@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,8 @@ app = typer.Typer(
     tabletop tablet dump data/000007.log        a log, an SSTable or a manifest, part by part
     tabletop tablet verify data/                every byte of every file
     tabletop tablet replay data/                what opening it would do, step by step
+    tabletop tablet get data/ ROW COLUMN        one value
+    tabletop tablet scan data/ --prefix KEY     rows, in order
     tabletop tablet simulate --plot out.svg     compaction policies, side by side
     """,
     no_args_is_help=True,
@@ -159,7 +162,7 @@ def simulate(
         _simulate(workload, settings, chosen, plot, as_json)
 
 
-def _folder(path: Path) -> DiskStorage:
+def storage_of(path: Path) -> DiskStorage:
     """The storage of a tablet's folder. Raises NotFound, NotADirectory."""
     with translated("look at", str(path)):
         if not path.exists():
@@ -174,12 +177,12 @@ def _folder(path: Path) -> DiskStorage:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Name the folder in an error that does not: a storage does not know where it lies."""
     try:
         yield
     except TabletopError as error:
-        if str(path) in error.message:
+        if re.search(rf"(^|[\s'/]){re.escape(str(path))}([\s'/:,]|$)", error.message):
             raise
         raise type(error)(f"{path}: {error.message}", definite=error.definite) from error
 
@@ -204,8 +207,8 @@ def _file(path: Path) -> tuple[DiskStorage, str]:
 
 
 async def _inspect(path: Path) -> inspection.TreeReport:
-    with _naming(path):
-        return await inspection.inspect(_folder(path))
+    with naming(path):
+        return await inspection.inspect(storage_of(path))
 
 
 async def _dump(path: Path, cells: bool, limit: int) -> int:
@@ -237,8 +240,8 @@ async def _verify(path: Path, quietly: bool) -> list[verification.Verdict]:
             _print_verdict(verdicts[0])
         return verdicts
     verdicts = []
-    with _naming(path):
-        async for verdict in verification.verify_folder(_folder(path)):
+    with naming(path):
+        async for verdict in verification.verify_folder(storage_of(path)):
             verdicts.append(verdict)
             if not quietly:
                 _print_verdict(verdict)
@@ -256,8 +259,8 @@ def _print_verdict(verdict: verification.Verdict) -> None:
 
 
 async def _replay(path: Path, records: bool) -> None:
-    with _naming(path):
-        async for step in rehearsal.rehearse(_folder(path), records=records):
+    with naming(path):
+        async for step in rehearsal.rehearse(storage_of(path), records=records):
             label = f"{step.number}." if step.number else "  " if step.record is None else f"   record {step.record}:"
             output.print(f"{label} {step.what}", markup=False)
 

@@ -1,0 +1,113 @@
+"""`tabletop tablet get` and `scan`: the rows of a tablet's folder, without Python, a lock, or a byte changed.
+
+The idea. An opening reads the manifest, the SSTables' indexes and the log; only its sweep and its first write change
+anything. So the tablet is opened as an engine opens it, through a storage that can only read and with the sweep left
+out, and is asked by the engine's own reader. Beside a running engine that gives the rows of one moment, for the storage
+holds the files of that moment (`tablet/inspection.py`).
+"""
+
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime.errors import NotFound, shown
+from tablet.cells import Row, check_column, check_row, family_of
+from tablet.dumping import readable
+from tablet.embedded import InlineWorld, RecentEvents
+from tablet.filters import LATEST, ReadFilter
+from tablet.inspection import held, load_folder
+from tablet.opening import open_state
+from tablet.options import Options
+from tablet.reading import Reader, Scan
+from tablet.state import TabletState
+from tabletop import wording
+from tabletop.console import output, perform
+from tabletop.tablet_commands import FolderArgument, naming, storage_of
+
+_LOOKING = Options(create=False, sweeps=False)
+
+
+def get(
+    path: FolderArgument,
+    row: Annotated[str, typer.Argument(metavar="ROW", help="The row key.")],
+    column: Annotated[str, typer.Argument(metavar="COLUMN", help="Written family:qualifier.")],
+) -> None:
+    """Print the newest value of one column of one row, byte for byte. Exit code 1 if there is none.
+
+    \b
+        tabletop tablet get data/ com.example/a page:title
+        tabletop tablet get data/ com.example/a page:picture > picture.png
+    """
+    perform(_get(path, os.fsencode(row), os.fsencode(column)))
+
+
+def scan(
+    path: FolderArgument,
+    prefix: Annotated[str, typer.Option("--prefix", help="Only rows that begin with it.")] = "",
+    column: Annotated[str, typer.Option("--column", help="Only this one, written family:qualifier.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after so many rows; 0: show all.")] = 0,
+) -> None:
+    """Print rows in order, a line for each column: its newest value and the timestamp, in microseconds.
+
+    \b
+        tabletop tablet scan data/ --prefix com.example/ --column page:title --limit 20
+    """
+    perform(_scan(path, os.fsencode(prefix), os.fsencode(column), limit))
+
+
+async def _get(path: Path, row: bytes, column: bytes) -> None:
+    check_row(row)
+    async with _opened(path) as state:
+        _check_column(state, column)
+        value = await Reader(state).newest_value(row, column)
+    if value is None:
+        raise NotFound(f"{path} has no {readable(column)} in row {shown(readable(row))}")
+    sys.stdout.buffer.write(value + b"\n" if sys.stdout.isatty() else value)
+    sys.stdout.buffer.flush()
+
+
+async def _scan(path: Path, prefix: bytes, column: bytes, limit: int) -> None:
+    printed = 0
+    async with _opened(path) as state:
+        if column:
+            _check_column(state, column)
+        wanted = ReadFilter(columns=frozenset({column}), versions=1) if column else LATEST
+        bounds = state.manifest.start_row, state.manifest.end_row
+        rows = Scan(state, max(prefix, bounds[0]), bounds[1], wanted)
+        while batch := await rows.next_batch():
+            for row in batch:
+                if not row.key.startswith(prefix) or (limit and printed == limit):
+                    return
+                _print_row(row)
+                printed += 1
+
+
+def _print_row(row: Row) -> None:
+    for cell in row:
+        value = f"{readable(cell.value)} ({wording.count(len(cell.value), 'byte')})"
+        output.print(f"{readable(row.key)}  {readable(cell.column)} @{cell.timestamp} = {value}", markup=False)
+
+
+def _check_column(state: TabletState, column: bytes) -> None:
+    check_column(column)
+    state.manifest.schema.family(family_of(column).decode("utf-8", "backslashreplace"))
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[TabletState]:
+    """The tablet as it is at this moment, for reading only. Raises as `inspection.inspect`."""
+    with naming(path):
+        async with held(storage_of(path)) as storage:
+            await load_folder(storage)
+            world = InlineWorld(RecentEvents(deque(maxlen=1)))
+            state, _ = await open_state(storage, world, _LOOKING, tablet="")
+            try:
+                yield state
+            finally:
+                await state.close()
