@@ -224,7 +224,8 @@ def _part_headline(table: SSTable, what: str, number: int) -> str:
         return f"index: {counted(table.blocks, 'block')}, {counted(len(table.filters), 'filter')}"
     said = table.properties
     if what == "properties":
-        return f"properties: group {said.group!r}, {said.rows} rows, {said.cells} cells, {said.markers} deletions"
+        counts = ((said.rows, "row"), (said.cells, "cell"), (said.markers, "deletion"))
+        return f"properties: group {said.group!r}, {', '.join(counted(number, noun) for number, noun in counts)}"
     return "footer: where the index and the properties are"
 
 
