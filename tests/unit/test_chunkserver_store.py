@@ -35,7 +35,7 @@ class SlowDisk(StrictDisk):
     async def open(self, path: str, mode: Any) -> SlowFile:
         await asyncio.sleep(0)
         file = await super().open(path, mode)
-        return SlowFile(path, file.content)
+        return SlowFile(path, file.content, self)
 
 
 async def slow_store(tmp_path, open_chunks: int) -> ChunkStore:
