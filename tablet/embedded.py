@@ -347,10 +347,11 @@ class EmbeddedTablet:
         self._alone(self._engine.compact)
 
     def settle(self) -> None:
-        """Do all the background work that is due now."""
+        """Do all the background work that is due now, and put the memtable's rows in order for the next scan."""
         self._alone(self._pace.finish)
         while self._alone(self._engine.do_some_housework):
             pass
+        self._alone(self._engine.put_in_order)
 
     def save_snapshot(self, name: str) -> None:
         """Keep the present content under a name. Raises AlreadyExists."""
@@ -456,13 +457,10 @@ class EmbeddedTablet:
     def _one_by_one(
         self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]], limit: int | None
     ) -> Generator[T, None, None]:
-        """What the batches hold, at most `limit` of it."""
+        """What the batches hold, at most `limit` of it. What a batch has read may be had after the tablet is closed."""
         left = limit
         while left != 0 and (batch := self._alone(next_batch)):
-            for found in batch if left is None else batch[:left]:
-                yield found
-                if self._why:
-                    self._refuse()
+            yield from batch if left is None else batch[:left]
             left = None if left is None else left - min(left, len(batch))
 
     def _check_column(self, column: bytes) -> None:

@@ -400,6 +400,12 @@ class Engine:
         """One flush or one compaction, if one is due; whether there was. For who drives an engine without `start`."""
         return await self.flush_one() or await self.compact_one()
 
+    async def put_in_order(self) -> None:
+        """Sort the rows of the memtables now rather than with the next scan."""
+        self._check_open()
+        for memtable in self.state.view.memtables:
+            memtable.put_in_order()
+
     def stall_reason(self) -> str:
         """Why a write must wait for housekeeping; empty if it need not."""
         return self._writer.stall_reason()

@@ -116,6 +116,10 @@ class Memtable:
         assert charged == self.charged_bytes, (charged, self.charged_bytes)
         assert self.first_sequence <= self.last_sequence
 
+    def put_in_order(self) -> None:
+        """Do now what the next scan would have to do first."""
+        self._order()
+
     def _order(self) -> SortedList:
         if self._unsorted:
             self._sorted.update(self._unsorted)

@@ -360,6 +360,8 @@ def _parts_of(footer: Footer, filter_bounds: Sequence[int], file_bytes: int) -> 
 
 
 def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
+    if not ends[-1]:
+        return [b""] * len(ends)
     return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
 
 

@@ -143,6 +143,7 @@ class RealDisk:
         """`inline`: sync without a thread even while a loop is running, so that nothing ever suspends."""
         self._locks: dict[str, int] = {}
         self.root = Path(root)
+        self._root = str(self.root)
         self._inline = inline
         with translated("create the folder", str(self.root)):
             try:
@@ -152,46 +153,51 @@ class RealDisk:
 
     async def open(self, path: str, mode: OpenMode) -> RealFile:
         """Open a file as `world.Disk.open` says."""
-        with translated("open", str(self._full(path))):
-            descriptor = os.open(self._full(path), _FLAGS[mode] | os.O_CLOEXEC, 0o666)
-        return RealFile(str(self._full(path)), descriptor, inline=self._inline)
+        full = self._full(path)
+        with translated("open", full):
+            descriptor = os.open(full, _FLAGS[mode] | os.O_CLOEXEC, 0o666)
+        return RealFile(full, descriptor, inline=self._inline)
 
     async def make_directory(self, path: str) -> None:
         """Create a folder and its missing ancestors."""
-        with translated("create the folder", str(self._full(path))):
-            self._full(path).mkdir(parents=True, exist_ok=True)
+        full = self._full(path)
+        with translated("create the folder", full):
+            os.makedirs(full, exist_ok=True)
 
     async def rename(self, source: str, target: str) -> None:
         """Rename in one step, replacing an existing file."""
-        with translated("rename", str(self._full(source))):
-            os.replace(self._full(source), self._full(target))
+        full = self._full(source)
+        with translated("rename", full):
+            os.replace(full, self._full(target))
 
     async def remove(self, path: str) -> None:
         """Remove a file or an empty folder."""
         full = self._full(path)
-        with translated("remove", str(full)):
-            if full.is_dir() and not full.is_symlink():
-                full.rmdir()
+        with translated("remove", full):
+            if os.path.isdir(full) and not os.path.islink(full):
+                os.rmdir(full)
             else:
-                full.unlink()
+                os.unlink(full)
 
     async def list(self, path: str = "") -> list[str]:
         """Names, sorted."""
-        with translated("list", str(self._full(path))):
-            return sorted(os.listdir(self._full(path)))
+        full = self._full(path)
+        with translated("list", full):
+            return sorted(os.listdir(full))
 
     async def exists(self, path: str) -> bool:
         """Whether the name is there."""
-        return self._full(path).exists()
+        return os.path.exists(self._full(path))
 
     async def size(self, path: str) -> int:
         """Length of a file, in bytes."""
-        with translated("look at", str(self._full(path))):
-            return self._full(path).stat().st_size
+        full = self._full(path)
+        with translated("look at", full):
+            return os.stat(full).st_size
 
     async def sync_directory(self, path: str = "") -> None:
         """Wait until the folder's names are on stable storage."""
-        full = str(self._full(path))
+        full = self._full(path)
 
         def work() -> None:
             with translated("sync the folder", full):
@@ -214,15 +220,15 @@ class RealDisk:
 
     async def lock(self, path: str) -> None:
         """Hold the folder by an advisory lock on its file LOCK, which ends with the process."""
-        full = self._full(path) / "LOCK"
-        with translated("lock", str(full)):
-            descriptor = os.open(full, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        folder = self._full(path)
+        with translated("lock", f"{folder}/LOCK"):
+            descriptor = os.open(f"{folder}/LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
             raise Conflict(
-                f"{full.parent} is in use by another process (or opened twice by this one); close that one first"
+                f"{folder} is in use by another process (or opened twice by this one); close that one first"
             ) from error
         self._locks[path] = descriptor
 
@@ -243,11 +249,11 @@ class RealDisk:
     def __del__(self) -> None:
         self.let_go()
 
-    def _full(self, path: str) -> Path:
+    def _full(self, path: str) -> str:
         parts = [part for part in path.split("/") if part]
         if path.startswith("/") or ".." in parts or "\0" in path:
             raise InvalidRequest(f"{shown(path)} does not lie within the disk's folder {self.root}")
-        return self.root.joinpath(*parts)
+        return "/".join((self._root, *parts))
 
 
 def names_in(root: str | os.PathLike[str]) -> list[str] | None:
