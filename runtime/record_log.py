@@ -261,7 +261,8 @@ class LogReader:
         while True:
             position = offset - window_start
             if len(window) - position < HEADER_BYTES and window_start + len(window) < size:
-                window, window_start, position = await self._file.read_at(offset, _READ_BYTES), offset, 0
+                count = min(_READ_BYTES, size - offset)
+                window, window_start, position = await self._file.read_at(offset, count), offset, 0
             if position >= len(window):
                 break
             if window[position] == 0:
@@ -270,7 +271,8 @@ class LogReader:
                 continue
             needed = HEADER_BYTES + _payload_length(window, position)
             if needed > len(window) - position and offset + needed <= size:
-                window, window_start = await self._file.read_at(offset, max(needed, _READ_BYTES)), offset
+                count = min(max(needed, _READ_BYTES), size - offset)
+                window, window_start = await self._file.read_at(offset, count), offset
                 position = 0
             problem, sequence, payload = _parse(window, position, size - offset)
             if not problem and self._expected is not None and sequence > self._expected:
