@@ -211,11 +211,6 @@ def decode_fragment(fragment: bytes) -> Entries:
     position, end, column = 0, len(fragment), b""
     unpack = CELL.unpack_from
     try:
-        if end:
-            kind, shared, suffix, timestamp, length = unpack(fragment)
-            column_end = CELL_BYTES + suffix
-            if column_end + length == end and not shared and kind <= DELETE_ROW:  # One entry, as is most common.
-                return ((fragment[CELL_BYTES:column_end], -timestamp, kind, fragment[column_end:]),)
         while position < end:
             kind, shared, suffix, timestamp, length = unpack(fragment, position)
             position += CELL_BYTES

@@ -290,12 +290,6 @@ async def load_folder(storage: Storage) -> tuple[Manifest, FolderListing]:
     return manifest, sorted_out(names)
 
 
-async def refuse_if_moved(storage: Storage, before: Sequence[str]) -> None:
-    """Raise Conflict if the folder's files are no longer those of `before`: what was found may be due to that."""
-    if await storage.list() != before:
-        raise Conflict(_MOVED)
-
-
 async def open_table(storage: Storage, reference: TableReference) -> SSTable:
     """Open an SSTable without a cache. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
     return await SSTable.open(storage, reference.name, reference.number, BlockCache(0))

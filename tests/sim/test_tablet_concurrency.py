@@ -55,6 +55,17 @@ async def counter(engine: Engine, row: bytes) -> int:
     return int.from_bytes(await engine.get(row, b"f:n") or b"", "big")
 
 
+async def with_an_increment_under_way(world: SimulatedWorld) -> tuple[Engine, asyncio.Task[int]]:
+    """A counter of 10 in an SSTable, and an increment that holds its row's lock while the disk is slow."""
+    engine = await opened(world)
+    await engine.increment(b"r", b"f:n", 10)
+    await engine.flush()
+    slow(world, 0.01)
+    increment = asyncio.create_task(engine.increment(b"r", b"f:n"))
+    await world.clock.sleep(0.001)
+    return engine, increment
+
+
 async def at_the_gate(engine: Engine, work: Awaitable[Any], other: Callable[[], Awaitable[Any]]) -> list[Any]:
     """Begin `work`, which stops writers, and the other operation while it does."""
     task = asyncio.ensure_future(work)
@@ -65,12 +76,7 @@ async def at_the_gate(engine: Engine, work: Awaitable[Any], other: Callable[[], 
 
 def test_a_put_that_waits_for_an_increment_has_the_last_word():
     async def story(world: SimulatedWorld) -> None:
-        engine = await opened(world)
-        await engine.increment(b"r", b"f:n", 10)
-        await engine.flush()
-        slow(world, 0.01)
-        increment = asyncio.create_task(engine.increment(b"r", b"f:n"))
-        await world.clock.sleep(0.001)
+        engine, increment = await with_an_increment_under_way(world)
         await engine.put(b"r", b"f:n", SEVEN)
         assert await increment == 11
         assert await counter(engine, b"r") == 7
@@ -80,12 +86,7 @@ def test_a_put_that_waits_for_an_increment_has_the_last_word():
 
 def test_a_check_and_mutate_that_waits_for_an_increment_writes_what_is_read_afterwards():
     async def story(world: SimulatedWorld) -> None:
-        engine = await opened(world)
-        await engine.increment(b"r", b"f:n", 10)
-        await engine.flush()
-        slow(world, 0.01)
-        increment = asyncio.create_task(engine.increment(b"r", b"f:n"))
-        await world.clock.sleep(0.001)
+        engine, increment = await with_an_increment_under_way(world)
         eleven = (11).to_bytes(8, "big")
         assert await engine.check_and_mutate(b"r", NUMBER, [SetCell(b"f:n", SEVEN)], value=eleven)
         assert await increment == 11
