@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from runtime.wire import common_pb2 as runtime_dot_wire_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/chunkserver.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\"\x88\x01\n\x07\x41\x64vance\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\r\x12\x12\n\nto_version\x18\x03 \x01(\r\x12\x1a\n\x12lease_milliseconds\x18\x04 \x01(\r\x12\'\n\x0bsecondaries\x18\x05 \x03(\x0b\x32\x12.tabletop.Location\"8\n\x14\x41\x64vanceChunksRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tabletop.Advance\"w\n\rAdvanceResult\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\">\n\x12\x41\x64vanceChunksReply\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.tabletop.AdvanceResult\"&\n\x13RevokeLeasesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"9\n\x11RevokeLeasesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState\"m\n\x0c\x43loneRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\"\n\x06source\x18\x03 \x01(\x0b\x32\x12.tabletop.Location\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x04\"(\n\x06\x44\x61taId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x06\"\x9d\x01\n\x08Mutation\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\"\n\x06pushed\x18\x03 \x01(\x0b\x32\x10.tabletop.DataIdH\x00\x12\x10\n\x06inline\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12#\n\tinline_id\x18\x06 \x01(\x0b\x32\x10.tabletop.DataIdB\x06\n\x04\x64\x61ta\"U\n\x0cWriteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x08mutation\x18\x03 \x01(\x0b\x32\x12.tabletop.Mutation\",\n\nWriteReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"~\n\x0c\x41pplyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06serial\x18\x03 \x01(\x04\x12$\n\x08mutation\x18\x04 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x17\n\x0fsettled_through\x18\x05 \x01(\x04\"\x1c\n\nApplyReply\x12\x0e\n\x06length\x18\x01 \x01(\r\"%\n\x12\x43hunkStatesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"8\n\x10\x43hunkStatesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState2\x99\x03\n\x0b\x43hunkserver\x12M\n\rAdvanceChunks\x12\x1e.tabletop.AdvanceChunksRequest\x1a\x1c.tabletop.AdvanceChunksReply\x12J\n\x0cRevokeLeases\x12\x1d.tabletop.RevokeLeasesRequest\x1a\x1b.tabletop.RevokeLeasesReply\x12\x35\n\x05\x43lone\x12\x16.tabletop.CloneRequest\x1a\x14.tabletop.ChunkState\x12\x35\n\x05Write\x12\x16.tabletop.WriteRequest\x1a\x14.tabletop.WriteReply\x12J\n\x0eGetChunkStates\x12\x1c.tabletop.ChunkStatesRequest\x1a\x1a.tabletop.ChunkStatesReply\x12\x35\n\x05\x41pply\x12\x16.tabletop.ApplyRequest\x1a\x14.tabletop.ApplyReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/chunkserver.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\"\x97\x01\n\x07\x41\x64vance\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\r\x12\x12\n\nto_version\x18\x03 \x01(\r\x12\x1a\n\x12lease_milliseconds\x18\x04 \x01(\r\x12\'\n\x0bsecondaries\x18\x05 \x03(\x0b\x32\x12.tabletop.Location\x12\r\n\x05\x61\x64mit\x18\x06 \x01(\x08\"`\n\x14\x41\x64vanceChunksRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tabletop.Advance\x12&\n\tauthority\x18\x02 \x01(\x0b\x32\x13.tabletop.Authority\"\xa0\x01\n\rAdvanceResult\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x06\x12\x17\n\x0f\x64oubtful_blocks\x18\x07 \x01(\r\">\n\x12\x41\x64vanceChunksReply\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.tabletop.AdvanceResult\",\n\tLeaseName\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\x13RevokeLeasesRequest\x12#\n\x06leases\x18\x01 \x03(\x0b\x32\x13.tabletop.LeaseName\x12&\n\tauthority\x18\x02 \x01(\x0b\x32\x13.tabletop.Authority\"9\n\x11RevokeLeasesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState\"\x96\x01\n\x0c\x43loneRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x07sources\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x04\x12&\n\tauthority\x18\x05 \x01(\x0b\x32\x13.tabletop.Authority\"^\n\rCloneProgress\x12\x14\n\x0c\x63opied_bytes\x18\x01 \x01(\r\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\r\x12\"\n\x04\x64one\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\"X\n\rVerifyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12&\n\tauthority\x18\x03 \x01(\x0b\x32\x13.tabletop.Authority\"Z\n\x0bVerifyReply\x12#\n\x05state\x18\x01 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x06\x12\x16\n\x0e\x64\x61maged_blocks\x18\x03 \x01(\r\"(\n\x06\x44\x61taId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x06\"\x9d\x01\n\x08Mutation\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\"\n\x06pushed\x18\x03 \x01(\x0b\x32\x10.tabletop.DataIdH\x00\x12\x10\n\x06inline\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12#\n\tinline_id\x18\x06 \x01(\x0b\x32\x10.tabletop.DataIdB\x06\n\x04\x64\x61ta\"U\n\x0cWriteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x08mutation\x18\x03 \x01(\x0b\x32\x12.tabletop.Mutation\",\n\nWriteReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"\x8d\x01\n\x0c\x41pplyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06serial\x18\x03 \x01(\x04\x12$\n\x08mutation\x18\x04 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x17\n\x0fsettled_through\x18\x05 \x01(\x04\x12\r\n\x05reach\x18\x06 \x01(\r\"\x1c\n\nApplyReply\x12\x0e\n\x06length\x18\x01 \x01(\r\"%\n\x12\x43hunkStatesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"8\n\x10\x43hunkStatesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState2\xdf\x03\n\x0b\x43hunkserver\x12M\n\rAdvanceChunks\x12\x1e.tabletop.AdvanceChunksRequest\x1a\x1c.tabletop.AdvanceChunksReply\x12J\n\x0cRevokeLeases\x12\x1d.tabletop.RevokeLeasesRequest\x1a\x1b.tabletop.RevokeLeasesReply\x12:\n\x05\x43lone\x12\x16.tabletop.CloneRequest\x1a\x17.tabletop.CloneProgress0\x01\x12?\n\rVerifyReplica\x12\x17.tabletop.VerifyRequest\x1a\x15.tabletop.VerifyReply\x12\x35\n\x05Write\x12\x16.tabletop.WriteRequest\x1a\x14.tabletop.WriteReply\x12J\n\x0eGetChunkStates\x12\x1c.tabletop.ChunkStatesRequest\x1a\x1a.tabletop.ChunkStatesReply\x12\x35\n\x05\x41pply\x12\x16.tabletop.ApplyRequest\x1a\x14.tabletop.ApplyReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,35 +33,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runtime.wire.chunkserver_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADVANCE']._serialized_start=72
-  _globals['_ADVANCE']._serialized_end=208
-  _globals['_ADVANCECHUNKSREQUEST']._serialized_start=210
-  _globals['_ADVANCECHUNKSREQUEST']._serialized_end=266
-  _globals['_ADVANCERESULT']._serialized_start=268
-  _globals['_ADVANCERESULT']._serialized_end=387
-  _globals['_ADVANCECHUNKSREPLY']._serialized_start=389
-  _globals['_ADVANCECHUNKSREPLY']._serialized_end=451
-  _globals['_REVOKELEASESREQUEST']._serialized_start=453
-  _globals['_REVOKELEASESREQUEST']._serialized_end=491
-  _globals['_REVOKELEASESREPLY']._serialized_start=493
-  _globals['_REVOKELEASESREPLY']._serialized_end=550
-  _globals['_CLONEREQUEST']._serialized_start=552
-  _globals['_CLONEREQUEST']._serialized_end=661
-  _globals['_DATAID']._serialized_start=663
-  _globals['_DATAID']._serialized_end=703
-  _globals['_MUTATION']._serialized_start=706
-  _globals['_MUTATION']._serialized_end=863
-  _globals['_WRITEREQUEST']._serialized_start=865
-  _globals['_WRITEREQUEST']._serialized_end=950
-  _globals['_WRITEREPLY']._serialized_start=952
-  _globals['_WRITEREPLY']._serialized_end=996
-  _globals['_APPLYREQUEST']._serialized_start=998
-  _globals['_APPLYREQUEST']._serialized_end=1124
-  _globals['_APPLYREPLY']._serialized_start=1126
-  _globals['_APPLYREPLY']._serialized_end=1154
-  _globals['_CHUNKSTATESREQUEST']._serialized_start=1156
-  _globals['_CHUNKSTATESREQUEST']._serialized_end=1193
-  _globals['_CHUNKSTATESREPLY']._serialized_start=1195
-  _globals['_CHUNKSTATESREPLY']._serialized_end=1251
-  _globals['_CHUNKSERVER']._serialized_start=1254
-  _globals['_CHUNKSERVER']._serialized_end=1663
+  _globals['_ADVANCE']._serialized_end=223
+  _globals['_ADVANCECHUNKSREQUEST']._serialized_start=225
+  _globals['_ADVANCECHUNKSREQUEST']._serialized_end=321
+  _globals['_ADVANCERESULT']._serialized_start=324
+  _globals['_ADVANCERESULT']._serialized_end=484
+  _globals['_ADVANCECHUNKSREPLY']._serialized_start=486
+  _globals['_ADVANCECHUNKSREPLY']._serialized_end=548
+  _globals['_LEASENAME']._serialized_start=550
+  _globals['_LEASENAME']._serialized_end=594
+  _globals['_REVOKELEASESREQUEST']._serialized_start=596
+  _globals['_REVOKELEASESREQUEST']._serialized_end=694
+  _globals['_REVOKELEASESREPLY']._serialized_start=696
+  _globals['_REVOKELEASESREPLY']._serialized_end=753
+  _globals['_CLONEREQUEST']._serialized_start=756
+  _globals['_CLONEREQUEST']._serialized_end=906
+  _globals['_CLONEPROGRESS']._serialized_start=908
+  _globals['_CLONEPROGRESS']._serialized_end=1002
+  _globals['_VERIFYREQUEST']._serialized_start=1004
+  _globals['_VERIFYREQUEST']._serialized_end=1092
+  _globals['_VERIFYREPLY']._serialized_start=1094
+  _globals['_VERIFYREPLY']._serialized_end=1184
+  _globals['_DATAID']._serialized_start=1186
+  _globals['_DATAID']._serialized_end=1226
+  _globals['_MUTATION']._serialized_start=1229
+  _globals['_MUTATION']._serialized_end=1386
+  _globals['_WRITEREQUEST']._serialized_start=1388
+  _globals['_WRITEREQUEST']._serialized_end=1473
+  _globals['_WRITEREPLY']._serialized_start=1475
+  _globals['_WRITEREPLY']._serialized_end=1519
+  _globals['_APPLYREQUEST']._serialized_start=1522
+  _globals['_APPLYREQUEST']._serialized_end=1663
+  _globals['_APPLYREPLY']._serialized_start=1665
+  _globals['_APPLYREPLY']._serialized_end=1693
+  _globals['_CHUNKSTATESREQUEST']._serialized_start=1695
+  _globals['_CHUNKSTATESREQUEST']._serialized_end=1732
+  _globals['_CHUNKSTATESREPLY']._serialized_start=1734
+  _globals['_CHUNKSTATESREPLY']._serialized_end=1790
+  _globals['_CHUNKSERVER']._serialized_start=1793
+  _globals['_CHUNKSERVER']._serialized_end=2272
 # @@protoc_insertion_point(module_scope)

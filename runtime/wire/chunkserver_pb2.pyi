@@ -30,15 +30,18 @@ class Advance(_message.Message):
     TO_VERSION_FIELD_NUMBER: _builtins.int
     LEASE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     SECONDARIES_FIELD_NUMBER: _builtins.int
+    ADMIT_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     from_version: _builtins.int
-    """what the replica must hold now; 0: create it, empty"""
+    """the least version that the replica must hold now; 0: create it, empty"""
     to_version: _builtins.int
-    """persisted before the answer (GFS 4.5)"""
+    """durable before the answer, whatever the durability of data (GFS 4.5)"""
     lease_milliseconds: _builtins.int
     """Only to the primary. Counted from receipt; the master counts from the moment it has the answer, which is later.
     0: no lease
     """
+    admit: _builtins.bool
+    """The master has compared this replica with the others: it is sure from here on. Then from_version = to_version."""
     @_builtins.property
     def secondaries(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Location]: ...
     def __init__(
@@ -49,10 +52,11 @@ class Advance(_message.Message):
         to_version: _builtins.int = ...,
         lease_milliseconds: _builtins.int = ...,
         secondaries: _abc.Iterable[_common_pb2.Location] | None = ...,
+        admit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_version", b"from_version", "handle", b"handle", "lease_milliseconds", b"lease_milliseconds", "secondaries", b"secondaries", "to_version", b"to_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "from_version", b"from_version", "handle", b"handle", "lease_milliseconds", b"lease_milliseconds", "secondaries", b"secondaries", "to_version", b"to_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,16 +67,20 @@ class AdvanceChunksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Advance]: ...
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___Advance] | None = ...,
+        authority: _common_pb2.Authority | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -87,11 +95,17 @@ class AdvanceResult(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     ERROR_KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DOUBTFUL_BLOCKS_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     done: _builtins.bool
     error_kind: _builtins.str
     """a name from the error tree when not done"""
     message: _builtins.str
+    digest: _builtins.int
+    """of the length and of what every block holds: equal digests, equal bytes"""
+    doubtful_blocks: _builtins.int
+    """of an unsure replica: blocks that do not match their checksum"""
     @_builtins.property
     def state(self) -> _common_pb2.ChunkState:
         """what the replica holds now"""
@@ -104,10 +118,12 @@ class AdvanceResult(_message.Message):
         state: _common_pb2.ChunkState | None = ...,
         error_kind: _builtins.str = ...,
         message: _builtins.str = ...,
+        digest: _builtins.int = ...,
+        doubtful_blocks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error_kind", b"error_kind", "handle", b"handle", "message", b"message", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done", b"done", "doubtful_blocks", b"doubtful_blocks", "error_kind", b"error_kind", "handle", b"handle", "message", b"message", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,20 +150,48 @@ class AdvanceChunksReply(_message.Message):
 Global___AdvanceChunksReply: _TypeAlias = AdvanceChunksReply  # noqa: Y015
 
 @_typing.final
-class RevokeLeasesRequest(_message.Message):
+class LeaseName(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HANDLES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
     def __init__(
         self,
         *,
-        handles: _abc.Iterable[_builtins.int] | None = ...,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handles", b"handles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseName: _TypeAlias = LeaseName  # noqa: Y015
+
+@_typing.final
+class RevokeLeasesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseName]:
+        """a lease of a newer version is another one, and stays"""
+
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[Global___LeaseName] | None = ...,
+        authority: _common_pb2.Authority | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "leases", b"leases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,30 +225,119 @@ class CloneRequest(_message.Message):
 
     HANDLE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
-    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
-    """what the source must hold; the copy gets the same"""
+    """what the sources must hold; the copy gets the same"""
     bytes_per_second: _builtins.int
     """the destination throttles its reads (GFS 4.3); 0: no limit"""
     @_builtins.property
-    def source(self) -> _common_pb2.Location: ...
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Location]:
+        """in the order in which they are tried, for each piece"""
+
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
     def __init__(
         self,
         *,
         handle: _builtins.int = ...,
         version: _builtins.int = ...,
-        source: _common_pb2.Location | None = ...,
+        sources: _abc.Iterable[_common_pb2.Location] | None = ...,
         bytes_per_second: _builtins.int = ...,
+        authority: _common_pb2.Authority | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "handle", b"handle", "source", b"source", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "bytes_per_second", b"bytes_per_second", "handle", b"handle", "sources", b"sources", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloneRequest: _TypeAlias = CloneRequest  # noqa: Y015
+
+@_typing.final
+class CloneProgress(_message.Message):
+    """Sent at least once a second while bytes arrive. The last one says what the destination holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPIED_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    copied_bytes: _builtins.int
+    total_bytes: _builtins.int
+    @_builtins.property
+    def done(self) -> _common_pb2.ChunkState: ...
+    def __init__(
+        self,
+        *,
+        copied_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        done: _common_pb2.ChunkState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copied_bytes", b"copied_bytes", "done", b"done", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloneProgress: _TypeAlias = CloneProgress  # noqa: Y015
+
+@_typing.final
+class VerifyRequest(_message.Message):
+    """Compare every block with its checksum, now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
+    """the replica must be at this version"""
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
+        authority: _common_pb2.Authority | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "handle", b"handle", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRequest: _TypeAlias = VerifyRequest  # noqa: Y015
+
+@_typing.final
+class VerifyReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DAMAGED_BLOCKS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.int
+    damaged_blocks: _builtins.int
+    @_builtins.property
+    def state(self) -> _common_pb2.ChunkState: ...
+    def __init__(
+        self,
+        *,
+        state: _common_pb2.ChunkState | None = ...,
+        digest: _builtins.int = ...,
+        damaged_blocks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_blocks", b"damaged_blocks", "digest", b"digest", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyReply: _TypeAlias = VerifyReply  # noqa: Y015
 
 @_typing.final
 class DataId(_message.Message):
@@ -334,6 +467,7 @@ class ApplyRequest(_message.Message):
     SERIAL_FIELD_NUMBER: _builtins.int
     MUTATION_FIELD_NUMBER: _builtins.int
     SETTLED_THROUGH_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
     serial: _builtins.int
@@ -341,6 +475,10 @@ class ApplyRequest(_message.Message):
     settled_through: _builtins.int
     """The primary has decided every serial up to this one: what the secondary has not seen of them has failed and will
     not come again, so it is not waited for.
+    """
+    reach: _builtins.int
+    """How far the chunk reached before this mutation, at the primary. A replica that begins shorter than both this and the
+    mutation's offset has missed something: it refuses, so that a gap is never filled with zeros.
     """
     @_builtins.property
     def mutation(self) -> Global___Mutation: ...
@@ -352,10 +490,11 @@ class ApplyRequest(_message.Message):
         serial: _builtins.int = ...,
         mutation: Global___Mutation | None = ...,
         settled_through: _builtins.int = ...,
+        reach: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "mutation", b"mutation", "serial", b"serial", "settled_through", b"settled_through", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "mutation", b"mutation", "reach", b"reach", "serial", b"serial", "settled_through", b"settled_through", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,6 @@ import grpc
 import warnings
 
 from runtime.wire import chunkserver_pb2 as runtime_dot_wire_dot_chunkserver__pb2
-from runtime.wire import common_pb2 as runtime_dot_wire_dot_common__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -45,10 +44,15 @@ class ChunkserverStub:
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.RevokeLeasesRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.RevokeLeasesReply.FromString,
                 _registered_method=True)
-        self.Clone = channel.unary_unary(
+        self.Clone = channel.unary_stream(
                 '/tabletop.Chunkserver/Clone',
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.CloneRequest.SerializeToString,
-                response_deserializer=runtime_dot_wire_dot_common__pb2.ChunkState.FromString,
+                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.CloneProgress.FromString,
+                _registered_method=True)
+        self.VerifyReplica = channel.unary_unary(
+                '/tabletop.Chunkserver/VerifyReplica',
+                request_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
                 _registered_method=True)
         self.Write = channel.unary_unary(
                 '/tabletop.Chunkserver/Write',
@@ -89,6 +93,12 @@ class ChunkserverServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyReplica(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Write(self, request, context):
         """From clients.
         """
@@ -122,10 +132,15 @@ def add_ChunkserverServicer_to_server(servicer, server):
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.RevokeLeasesRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_chunkserver__pb2.RevokeLeasesReply.SerializeToString,
             ),
-            'Clone': grpc.unary_unary_rpc_method_handler(
+            'Clone': grpc.unary_stream_rpc_method_handler(
                     servicer.Clone,
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.CloneRequest.FromString,
-                    response_serializer=runtime_dot_wire_dot_common__pb2.ChunkState.SerializeToString,
+                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.CloneProgress.SerializeToString,
+            ),
+            'VerifyReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyReplica,
+                    request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.SerializeToString,
             ),
             'Write': grpc.unary_unary_rpc_method_handler(
                     servicer.Write,
@@ -218,12 +233,39 @@ class Chunkserver:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/tabletop.Chunkserver/Clone',
             runtime_dot_wire_dot_chunkserver__pb2.CloneRequest.SerializeToString,
-            runtime_dot_wire_dot_common__pb2.ChunkState.FromString,
+            runtime_dot_wire_dot_chunkserver__pb2.CloneProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Chunkserver/VerifyReplica',
+            runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
+            runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,7 +6,6 @@ A chunkserver's control face. Bulk bytes do not pass here: see bulk.proto."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from runtime.wire import chunkserver_pb2 as _chunkserver_pb2
-from runtime.wire import common_pb2 as _common_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -35,7 +34,8 @@ class ChunkserverStub:
     AdvanceChunks: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.AdvanceChunksRequest, _chunkserver_pb2.AdvanceChunksReply]
     """From the master."""
     RevokeLeases: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.RevokeLeasesRequest, _chunkserver_pb2.RevokeLeasesReply]
-    Clone: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.CloneRequest, _common_pb2.ChunkState]
+    Clone: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.CloneRequest, _chunkserver_pb2.CloneProgress]
+    VerifyReplica: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyReply]
     Write: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]
     """From clients."""
     GetChunkStates: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.ChunkStatesRequest, _chunkserver_pb2.ChunkStatesReply]
@@ -48,7 +48,8 @@ class ChunkserverAsyncStub(ChunkserverStub):
     AdvanceChunks: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.AdvanceChunksRequest, _chunkserver_pb2.AdvanceChunksReply]  # type: ignore[assignment]
     """From the master."""
     RevokeLeases: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.RevokeLeasesRequest, _chunkserver_pb2.RevokeLeasesReply]  # type: ignore[assignment]
-    Clone: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.CloneRequest, _common_pb2.ChunkState]  # type: ignore[assignment]
+    Clone: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.CloneRequest, _chunkserver_pb2.CloneProgress]  # type: ignore[assignment]
+    VerifyReplica: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyReply]  # type: ignore[assignment]
     Write: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]  # type: ignore[assignment]
     """From clients."""
     GetChunkStates: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.ChunkStatesRequest, _chunkserver_pb2.ChunkStatesReply]  # type: ignore[assignment]
@@ -76,7 +77,14 @@ class ChunkserverServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _chunkserver_pb2.CloneRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_common_pb2.ChunkState, _abc.Awaitable[_common_pb2.ChunkState]]: ...
+    ) -> _typing.Union[_abc.Iterator[_chunkserver_pb2.CloneProgress], _abc.AsyncIterator[_chunkserver_pb2.CloneProgress]]: ...
+
+    @_abc_1.abstractmethod
+    def VerifyReplica(
+        self,
+        request: _chunkserver_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chunkserver_pb2.VerifyReply, _abc.Awaitable[_chunkserver_pb2.VerifyReply]]: ...
 
     @_abc_1.abstractmethod
     def Write(

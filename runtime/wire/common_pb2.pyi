@@ -49,6 +49,32 @@ class Location(_message.Message):
 Global___Location: _TypeAlias = Location  # noqa: Y015
 
 @_typing.final
+class Authority(_message.Message):
+    """Who gives an order. A chunkserver obeys only the master of its own namespace, and refuses an epoch that has passed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.int
+    """drawn when a master begins with an empty log; never 0"""
+    epoch: _builtins.int
+    """raised at each start of a master"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Authority: _TypeAlias = Authority  # noqa: Y015
+
+@_typing.final
 class ChunkState(_message.Message):
     """One replica of one chunk as its chunkserver holds it."""
 
@@ -57,25 +83,59 @@ class ChunkState(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    UNSURE_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
-    """raised on each lease grant (GFS 4.5)"""
+    """raised on each lease grant and each clone (GFS 4.5)"""
     length: _builtins.int
     """bytes stored"""
+    unsure: _builtins.bool
+    """The machine has lost power since the replica was last known to be whole: it may lack acknowledged bytes, and serves
+    nobody until the master has compared it with the others and admitted it.
+    """
+    damaged: _builtins.bool
+    """some block does not match its checksum"""
     def __init__(
         self,
         *,
         handle: _builtins.int = ...,
         version: _builtins.int = ...,
         length: _builtins.int = ...,
+        unsure: _builtins.bool = ...,
+        damaged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "length", b"length", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "handle", b"handle", "length", b"length", "unsure", b"unsure", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChunkState: _TypeAlias = ChunkState  # noqa: Y015
+
+@_typing.final
+class Removal(_message.Message):
+    """A replica that is to be removed, or was: a replica with a newer version is another one, and stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Removal: _TypeAlias = Removal  # noqa: Y015
 
 @_typing.final
 class ChunkLocations(_message.Message):

@@ -20,6 +20,36 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class RequestId(_message.Message):
+    """Names one request of one client, so that its repetition gets the first answer, also after a restart of the master."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    client: _builtins.int
+    """drawn at random by each client; 0: the request has no name"""
+    number: _builtins.int
+    """from 1"""
+    oldest: _builtins.int
+    """every lower number of this client has its answer: the master may forget those"""
+    def __init__(
+        self,
+        *,
+        client: _builtins.int = ...,
+        number: _builtins.int = ...,
+        oldest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "number", b"number", "oldest", b"oldest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestId: _TypeAlias = RequestId  # noqa: Y015
+
+@_typing.final
 class FileInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -30,9 +60,10 @@ class FileInfo(_message.Message):
     CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
     LENGTH_IS_SETTLED_FIELD_NUMBER: _builtins.int
-    LAST_CHUNK_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     CREATED_MICROSECONDS_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     is_directory: _builtins.bool
     replication_goal: _builtins.int
@@ -42,13 +73,17 @@ class FileInfo(_message.Message):
     length: _builtins.int
     """bytes; the last chunk's part is what chunkservers last reported"""
     length_is_settled: _builtins.bool
-    """false while the last chunk is under a lease: then ask a replica of last_chunk"""
+    """false while a writer may be active: then ask the replicas of the chunks in `tail`"""
     created_microseconds: _builtins.int
     """since the epoch, the master's clock"""
     entry_count: _builtins.int
     """directories: direct children"""
+    file_id: _builtins.int
+    """names this file for ever, whatever becomes of its path; 0 for a directory"""
     @_builtins.property
-    def last_chunk(self) -> _common_pb2.ChunkLocations: ...
+    def tail(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]:
+        """The last chunks, back to the first that is known to hold bytes: the file ends in the last of them that is not empty."""
+
     def __init__(
         self,
         *,
@@ -59,13 +94,14 @@ class FileInfo(_message.Message):
         chunk_bytes: _builtins.int = ...,
         length: _builtins.int = ...,
         length_is_settled: _builtins.bool = ...,
-        last_chunk: _common_pb2.ChunkLocations | None = ...,
+        tail: _abc.Iterable[_common_pb2.ChunkLocations] | None = ...,
         created_microseconds: _builtins.int = ...,
         entry_count: _builtins.int = ...,
+        file_id: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_chunk", b"last_chunk"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "is_directory", b"is_directory", "last_chunk", b"last_chunk", "length", b"length", "length_is_settled", b"length_is_settled", "path", b"path", "replication_goal", b"replication_goal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "path", b"path", "replication_goal", b"replication_goal", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -77,18 +113,22 @@ class CreateRequest(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     REPLICATION_GOAL_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     replication_goal: _builtins.int
     """0: the cluster's default"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         replication_goal: _builtins.int = ...,
+        request: Global___RequestId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "replication_goal", b"replication_goal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "replication_goal", b"replication_goal", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -100,18 +140,22 @@ class MakeDirectoryRequest(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     PARENTS_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     parents: _builtins.bool
     """create missing ancestors, and accept an existing directory"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         parents: _builtins.bool = ...,
+        request: Global___RequestId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parents", b"parents", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parents", b"parents", "path", b"path", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,21 +168,29 @@ class DeleteRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     RECURSIVE_FIELD_NUMBER: _builtins.int
     IMMEDIATELY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     recursive: _builtins.bool
     """needed for a directory that is not empty"""
     immediately: _builtins.bool
     """do not keep it under a hidden name for the grace period (GFS 4.4)"""
+    file_id: _builtins.int
+    """delete only this file; 0: whatever stands there"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         recursive: _builtins.bool = ...,
         immediately: _builtins.bool = ...,
+        request: Global___RequestId | None = ...,
+        file_id: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["immediately", b"immediately", "path", b"path", "recursive", b"recursive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "immediately", b"immediately", "path", b"path", "recursive", b"recursive", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,20 +222,28 @@ class RenameRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     target: _builtins.str
     replace: _builtins.bool
     """replace an existing file atomically"""
+    file_id: _builtins.int
+    """rename only this file; 0: whatever stands there"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
         target: _builtins.str = ...,
         replace: _builtins.bool = ...,
+        request: Global___RequestId | None = ...,
+        file_id: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replace", b"replace", "source", b"source", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "replace", b"replace", "request", b"request", "source", b"source", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,18 +289,26 @@ class ListRequest(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     RECURSIVE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     recursive: _builtins.bool
     """all descendants, in path order"""
+    after: _builtins.str
+    """go on behind this path, the last of the page before; empty: from the first"""
+    limit: _builtins.int
+    """entries in the answer; 0: as many as the master likes"""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         recursive: _builtins.bool = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "recursive", b"recursive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "path", b"path", "recursive", b"recursive"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -251,16 +319,20 @@ class ListReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    IS_LAST_FIELD_NUMBER: _builtins.int
+    is_last: _builtins.bool
+    """nothing follows"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileInfo]: ...
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___FileInfo] | None = ...,
+        is_last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -273,20 +345,24 @@ class FindLocationsRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     first_index: _builtins.int
     count: _builtins.int
     """0: only the file's facts; the master may return more than asked (2.7.1)"""
+    file_id: _builtins.int
+    """the file that was opened; 0: whatever stands there"""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         first_index: _builtins.int = ...,
         count: _builtins.int = ...,
+        file_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_index", b"first_index", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "file_id", b"file_id", "first_index", b"first_index", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,12 +400,18 @@ class FindLeaseHolderRequest(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     ALLOCATE_FIELD_NUMBER: _builtins.int
     SUSPECT_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    REFUSED_VERSION_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     index: _builtins.int
     allocate: _builtins.bool
     """create the chunk when index equals the file's chunk count"""
     suspect: _builtins.str
     """A server that the client could not reach, or that failed a mutation, on its last try: the master looks into it."""
+    file_id: _builtins.int
+    """the file that was opened; 0: whatever stands there"""
+    refused_version: _builtins.int
+    """the lease that its primary disowned on the client's last try; 0: none"""
     def __init__(
         self,
         *,
@@ -337,10 +419,12 @@ class FindLeaseHolderRequest(_message.Message):
         index: _builtins.int = ...,
         allocate: _builtins.bool = ...,
         suspect: _builtins.str = ...,
+        file_id: _builtins.int = ...,
+        refused_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate", b"allocate", "index", b"index", "path", b"path", "suspect", b"suspect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate", b"allocate", "file_id", b"file_id", "index", b"index", "path", b"path", "refused_version", b"refused_version", "suspect", b"suspect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,6 +533,34 @@ class ServerStatus(_message.Message):
 Global___ServerStatus: _TypeAlias = ServerStatus  # noqa: Y015
 
 @_typing.final
+class OtherReplica(_message.Message):
+    """A replica that does not count, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    state: _builtins.str
+    """a state of the master's table of replicas: "stale", "unsure", "corrupt", ..."""
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+        state: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OtherReplica: _TypeAlias = OtherReplica  # noqa: Y015
+
+@_typing.final
 class ChunkStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -456,12 +568,18 @@ class ChunkStatus(_message.Message):
     CHUNK_FIELD_NUMBER: _builtins.int
     REPLICATION_GOAL_FIELD_NUMBER: _builtins.int
     PRIMARY_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     replication_goal: _builtins.int
     primary: _builtins.str
     """empty without a live lease"""
+    waits_for: _builtins.str
+    """why nothing is done about a missing replica yet, in words; empty: nothing is in the way"""
     @_builtins.property
     def chunk(self) -> _common_pb2.ChunkLocations: ...
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherReplica]: ...
     def __init__(
         self,
         *,
@@ -469,10 +587,12 @@ class ChunkStatus(_message.Message):
         chunk: _common_pb2.ChunkLocations | None = ...,
         replication_goal: _builtins.int = ...,
         primary: _builtins.str = ...,
+        others: _abc.Iterable[Global___OtherReplica] | None = ...,
+        waits_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,6 +619,8 @@ class ClusterStatus(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     HIDDEN_FILES_FIELD_NUMBER: _builtins.int
     RECOVERY_NOTE_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    UNSURE_CHUNKS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -521,12 +643,16 @@ class ClusterStatus(_message.Message):
     """deleted, still within their grace period"""
     recovery_note: _builtins.str
     """what the last restart found, in words; empty at first start"""
+    unsure_chunks: _builtins.int
+    """no replica that counts, but some that were not compared with the others yet"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerStatus]: ...
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkStatus]:
         """only when asked for"""
 
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
     def __init__(
         self,
         *,
@@ -547,14 +673,61 @@ class ClusterStatus(_message.Message):
         chunks: _abc.Iterable[Global___ChunkStatus] | None = ...,
         hidden_files: _builtins.int = ...,
         recovery_note: _builtins.str = ...,
+        authority: _common_pb2.Authority | None = ...,
+        unsure_chunks: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "under_replicated_chunks", b"under_replicated_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class AdmitReplicaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    server: _builtins.str
+    force: _builtins.bool
+    """even if a replica that cannot be reached now may be newer, or this one is damaged"""
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        server: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "handle", b"handle", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdmitReplicaRequest: _TypeAlias = AdmitReplicaRequest  # noqa: Y015
+
+@_typing.final
+class AdmitReplicaReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdmitReplicaReply: _TypeAlias = AdmitReplicaReply  # noqa: Y015
 
 @_typing.final
 class RegisterRequest(_message.Message):
@@ -566,16 +739,33 @@ class RegisterRequest(_message.Message):
     DISK_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Drawn at process start. A new incarnation proves that the leases of the old one are gone."""
     rack: _builtins.str
     disk_total_bytes: _builtins.int
     disk_free_bytes: _builtins.int
+    namespace: _builtins.int
+    """the one that the server's folder belongs to; 0: none yet"""
+    disk: _builtins.int
+    """drawn when the folder was claimed"""
+    life: _builtins.int
+    """counts the starts of the server on this disk"""
+    sequence: _builtins.int
+    """of this report, in this life; an older one that comes late is not judged"""
     @_builtins.property
     def location(self) -> _common_pb2.Location: ...
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkState]:
         """all of them: the master polls locations, and never persists them (2.6.2)"""
+
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
+        """leases that it holds, as a master that has just started cannot know them"""
 
     def __init__(
         self,
@@ -586,38 +776,77 @@ class RegisterRequest(_message.Message):
         disk_total_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int = ...,
         chunks: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
+        namespace: _builtins.int = ...,
+        disk: _builtins.int = ...,
+        life: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        leases: _abc.Iterable[Global___HeldLease] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "location", b"location", "rack", b"rack"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterRequest: _TypeAlias = RegisterRequest  # noqa: Y015
 
 @_typing.final
+class HeldLease(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    MILLISECONDS_FIELD_NUMBER: _builtins.int
+    SECONDARIES_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
+    milliseconds: _builtins.int
+    """what is left of it"""
+    @_builtins.property
+    def secondaries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
+        milliseconds: _builtins.int = ...,
+        secondaries: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "milliseconds", b"milliseconds", "secondaries", b"secondaries", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
+
+@_typing.final
 class RegisterReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
-    GARBAGE_FIELD_NUMBER: _builtins.int
+    REMOVALS_FIELD_NUMBER: _builtins.int
     CHUNK_BYTES_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     heartbeat_seconds: _builtins.float
     chunk_bytes: _builtins.int
     @_builtins.property
-    def garbage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """stale or unknown replicas that the server may delete"""
+    def removals(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Removal]:
+        """replicas that nobody needs"""
 
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
     def __init__(
         self,
         *,
         heartbeat_seconds: _builtins.float = ...,
-        garbage: _abc.Iterable[_builtins.int] | None = ...,
+        removals: _abc.Iterable[_common_pb2.Removal] | None = ...,
         chunk_bytes: _builtins.int = ...,
+        authority: _common_pb2.Authority | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "garbage", b"garbage", "heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "heartbeat_seconds", b"heartbeat_seconds", "removals", b"removals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -634,11 +863,13 @@ class HeartbeatRequest(_message.Message):
     CHANGED_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     EXTEND_FIELD_NUMBER: _builtins.int
-    DELETED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     incarnation: _builtins.int
     disk_total_bytes: _builtins.int
     disk_free_bytes: _builtins.int
+    sequence: _builtins.int
     @_builtins.property
     def changed(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkState]:
         """replicas whose length or version changed since the last acknowledged heartbeat"""
@@ -652,8 +883,8 @@ class HeartbeatRequest(_message.Message):
         """leases it wants extended because the chunk is being mutated (3.1)"""
 
     @_builtins.property
-    def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """replicas deleted since the last acknowledged heartbeat"""
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Removal]:
+        """replicas removed since the last acknowledged heartbeat"""
 
     def __init__(
         self,
@@ -665,11 +896,12 @@ class HeartbeatRequest(_message.Message):
         changed: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
         sample: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
         extend: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
-        deleted: _abc.Iterable[_builtins.int] | None = ...,
+        removed: _abc.Iterable[_common_pb2.Removal] | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "deleted", b"deleted", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "extend", b"extend", "incarnation", b"incarnation", "sample", b"sample", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "extend", b"extend", "incarnation", b"incarnation", "removed", b"removed", "sample", b"sample", "sequence", b"sequence", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,23 +939,27 @@ class HeartbeatReply(_message.Message):
 
     KNOWN_FIELD_NUMBER: _builtins.int
     EXTENSIONS_FIELD_NUMBER: _builtins.int
-    GARBAGE_FIELD_NUMBER: _builtins.int
+    REMOVALS_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
     known: _builtins.bool
     """false: the master has restarted or given the server up; register again"""
     @_builtins.property
     def extensions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseExtension]: ...
     @_builtins.property
-    def garbage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def removals(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Removal]: ...
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
     def __init__(
         self,
         *,
         known: _builtins.bool = ...,
         extensions: _abc.Iterable[Global___LeaseExtension] | None = ...,
-        garbage: _abc.Iterable[_builtins.int] | None = ...,
+        removals: _abc.Iterable[_common_pb2.Removal] | None = ...,
+        authority: _common_pb2.Authority | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extensions", b"extensions", "garbage", b"garbage", "known", b"known"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "extensions", b"extensions", "known", b"known", "removals", b"removals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

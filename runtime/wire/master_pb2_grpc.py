@@ -59,7 +59,7 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.StatRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.FileInfo.FromString,
                 _registered_method=True)
-        self.List = channel.unary_stream(
+        self.List = channel.unary_unary(
                 '/tabletop.Master/List',
                 request_serializer=runtime_dot_wire_dot_master__pb2.ListRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.ListReply.FromString,
@@ -78,6 +78,11 @@ class MasterStub:
                 '/tabletop.Master/GetClusterStatus',
                 request_serializer=runtime_dot_wire_dot_master__pb2.ClusterStatusRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.ClusterStatus.FromString,
+                _registered_method=True)
+        self.AdmitReplica = channel.unary_unary(
+                '/tabletop.Master/AdmitReplica',
+                request_serializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaReply.FromString,
                 _registered_method=True)
 
 
@@ -140,6 +145,13 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdmitReplica(self, request, context):
+        """For operators: a chunk without a current replica goes on with one that was put aside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,7 +180,7 @@ def add_MasterServicer_to_server(servicer, server):
                     request_deserializer=runtime_dot_wire_dot_master__pb2.StatRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.FileInfo.SerializeToString,
             ),
-            'List': grpc.unary_stream_rpc_method_handler(
+            'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.ListRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.ListReply.SerializeToString,
@@ -187,6 +199,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.GetClusterStatus,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.ClusterStatusRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.ClusterStatus.SerializeToString,
+            ),
+            'AdmitReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdmitReplica,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -345,7 +362,7 @@ class Master:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
+        return grpc.experimental.unary_unary(
             request,
             target,
             '/tabletop.Master/List',
@@ -432,6 +449,33 @@ class Master:
             '/tabletop.Master/GetClusterStatus',
             runtime_dot_wire_dot_master__pb2.ClusterStatusRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.ClusterStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdmitReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/AdmitReplica',
+            runtime_dot_wire_dot_master__pb2.AdmitReplicaRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.AdmitReplicaReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,11 +37,13 @@ class MasterStub:
     Delete: _grpc.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]
     Rename: _grpc.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]
     Stat: _grpc.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]
-    List: _grpc.UnaryStreamMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]
+    List: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]
     FindLocations: _grpc.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]
     """Chunks. FindLocations serves readers (2.4), FindLeaseHolder writers (3.1 step 1)."""
     FindLeaseHolder: _grpc.UnaryUnaryMultiCallable[_master_pb2.FindLeaseHolderRequest, _master_pb2.LeaseHolder]
     GetClusterStatus: _grpc.UnaryUnaryMultiCallable[_master_pb2.ClusterStatusRequest, _master_pb2.ClusterStatus]
+    AdmitReplica: _grpc.UnaryUnaryMultiCallable[_master_pb2.AdmitReplicaRequest, _master_pb2.AdmitReplicaReply]
+    """For operators: a chunk without a current replica goes on with one that was put aside."""
 
 @_typing.type_check_only
 class MasterAsyncStub(MasterStub):
@@ -52,11 +54,13 @@ class MasterAsyncStub(MasterStub):
     Delete: _aio.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]  # type: ignore[assignment]
     Rename: _aio.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]  # type: ignore[assignment]
     Stat: _aio.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
-    List: _aio.UnaryStreamMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]  # type: ignore[assignment]
+    List: _aio.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]  # type: ignore[assignment]
     FindLocations: _aio.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]  # type: ignore[assignment]
     """Chunks. FindLocations serves readers (2.4), FindLeaseHolder writers (3.1 step 1)."""
     FindLeaseHolder: _aio.UnaryUnaryMultiCallable[_master_pb2.FindLeaseHolderRequest, _master_pb2.LeaseHolder]  # type: ignore[assignment]
     GetClusterStatus: _aio.UnaryUnaryMultiCallable[_master_pb2.ClusterStatusRequest, _master_pb2.ClusterStatus]  # type: ignore[assignment]
+    AdmitReplica: _aio.UnaryUnaryMultiCallable[_master_pb2.AdmitReplicaRequest, _master_pb2.AdmitReplicaReply]  # type: ignore[assignment]
+    """For operators: a chunk without a current replica goes on with one that was put aside."""
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -100,7 +104,7 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _master_pb2.ListRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_master_pb2.ListReply], _abc.AsyncIterator[_master_pb2.ListReply]]: ...
+    ) -> _typing.Union[_master_pb2.ListReply, _abc.Awaitable[_master_pb2.ListReply]]: ...
 
     @_abc_1.abstractmethod
     def FindLocations(
@@ -123,6 +127,14 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         request: _master_pb2.ClusterStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.ClusterStatus, _abc.Awaitable[_master_pb2.ClusterStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def AdmitReplica(
+        self,
+        request: _master_pb2.AdmitReplicaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.AdmitReplicaReply, _abc.Awaitable[_master_pb2.AdmitReplicaReply]]:
+        """For operators: a chunk without a current replica goes on with one that was put aside."""
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
