@@ -5,14 +5,14 @@ one of them, and grants another only when the first has ended or its time is ove
 server counts the time from a moment that is earlier than the one that the master counts from (receipt of the grant,
 sending of the heartbeat), on a clock of its own that runs at the same speed.
 
-    none  --grant-->  held  --revoke, new version, time over-->  none
+    none  --grant-->  held  --revoked, version raised, time over-->  none
                        |^
                        +|  extend, grant again with the same version (new secondaries)
 
 Invariants: (1) serial numbers under one lease are consecutive from 1; (2) nothing is ordered at or after `until`.
 
-What we simplify. A clock that runs slower than the master's can keep a lease alive too long; the version numbers then
-still keep its mutations from the replicas of the next lease.
+Leases are about order and speed, not about safety: a clock that runs slower than the master's can keep a lease alive too
+long, and then the version numbers keep its mutations from the replicas of the next one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,8 @@ class Lease:
     duration: float  # As granted; an extension does not change it.
     last_serial: int = 0
     mutated_at: float = field(default=float("-inf"))
-    undecided: dict[int, None] = field(default_factory=dict)  # Serials in flight, in rising order.
+    # Serials in flight, in rising order, and where in the chunk each of them ends.
+    undecided: dict[int, int] = field(default_factory=dict)
     is_revoked: bool = False
 
     @property
@@ -48,12 +49,17 @@ class Lease:
         """Every serial up to this one has been applied everywhere, or has failed and will not come again."""
         return next(iter(self.undecided), self.last_serial + 1) - 1
 
+    def reach(self, length: int) -> int:
+        """How far the chunk, which has `length` bytes here, will reach when all that is in flight was applied."""
+        return max(length, *self.undecided.values(), 0)
+
 
 class LeaseTable:
     """The leases that this server holds."""
 
     def __init__(self) -> None:
         self._leases: dict[int, Lease] = {}
+        self._unused: dict[int, int] = {}  # Versions, by chunk, that were raised here and under which nothing was done.
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -68,16 +74,17 @@ class LeaseTable:
     def grant(
         self, handle: int, *, version: int, secondaries: Iterable[Secondary], seconds: float, now: float, is_new: bool
     ) -> Lease:
-        """Become primary. `is_new`: the version has just been raised, so that no mutation under it exists anywhere.
+        """Become primary. `is_new`: the grant comes with a new version, so that no mutation under it exists anywhere.
 
-        The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
+        A grant of a version that was raised here before is as good, as long as nothing was done under it. The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
         moment at which the lease ends. A renewal, which is not new, gives the lease that is held other secondaries and
         a new term. Raises Conflict if that was revoked, or is not known: another process of this server may have used
         serial numbers under that version.
         """
         lease = self._leases.get(handle)
         known = lease is not None and lease.version == version
-        if (lease is None or not known) and is_new:
+        if (lease is None or not known) and (is_new or self._unused.get(handle) == version):
+            self._unused.pop(handle, None)
             lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
         elif lease is None or not known or lease.is_revoked:
             raise Conflict(
@@ -96,16 +103,28 @@ class LeaseTable:
         lease.until = max(lease.until, until)
         return True
 
-    def end(self, handle: int) -> Lease | None:
-        """Be primary no longer; returns the lease that was held, whose mutations may still be in flight."""
+    def end(self, handle: int, *, through_version: int) -> Lease | None:
+        """Be primary no longer, unless it is for a newer version; returns the lease that was held, whose mutations may
+        still be in flight."""
         lease = self._leases.get(handle)
-        if lease is not None:
-            lease.is_revoked = True
+        if lease is None or lease.version > through_version:
+            return None
+        lease.is_revoked = True
         return lease
 
-    def forget(self, handle: int) -> None:
-        """Forget all about a chunk, because its version rose or it is gone."""
+    def begin_version(self, handle: int, version: int) -> None:
+        """The chunk's version has risen: its lease is over, and the version may be granted."""
         self._leases.pop(handle, None)
+        self._unused[handle] = version
+
+    def note_use(self, handle: int) -> None:
+        """Another server has ordered a mutation of this chunk: it is the primary of the present version."""
+        self._unused.pop(handle, None)
+
+    def forget(self, handle: int) -> None:
+        """Forget all about a chunk, because it is gone."""
+        self._leases.pop(handle, None)
+        self._unused.pop(handle, None)
 
     def current(self, handle: int, *, version: int, now: float) -> Lease:
         """The lease under which a mutation may be ordered now. Raises NotPrimary, StaleVersion."""
@@ -120,10 +139,14 @@ class LeaseTable:
             )
         return lease
 
-    def next_serial(self, lease: Lease, now: float) -> int:
-        """The place of the next mutation, which is in flight until `decided`."""
+    def held(self, now: float) -> list[Lease]:
+        """The leases that are in force."""
+        return [lease for lease in self._leases.values() if not lease.is_revoked and now < lease.until]
+
+    def next_serial(self, lease: Lease, now: float, *, end: int = 0) -> int:
+        """The place of the next mutation, which ends at byte `end` and is in flight until `decided`."""
         lease.last_serial += 1
-        lease.undecided[lease.last_serial] = None
+        lease.undecided[lease.last_serial] = end
         lease.mutated_at = now
         return lease.last_serial
 

@@ -50,6 +50,10 @@ class ChunkserverSettings:
     turn_seconds: float = 5.0
     forward_seconds: float = 7.0
 
+    # With durability "replicated": what was written is synced in the background this often, so that a loss of all power
+    # loses at most the bytes of the last seconds.
+    writeback_seconds: float = 5.0
+
     # Idle verification (GFS 5.2); 0 turns it off.
     scrub_bytes_per_second: int = 4 * MEBIBYTE
 
@@ -111,6 +115,7 @@ _POSITIVE = (
     "stall_seconds",
     "turn_seconds",
     "forward_seconds",
+    "writeback_seconds",
     "heartbeat_seconds",
     "call_seconds",
 )
