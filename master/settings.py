@@ -43,7 +43,10 @@ class MasterSettings:
     clones_at_once: int = 8
     clones_per_server: int = 2
     clone_bytes_per_second: int = 0  # the destination's throttle (GFS 4.3); 0: none
-    clone_seconds: float = 600.0  # how long one clone may take
+    clone_seconds: float = 600.0  # how long one clone may take while it makes progress
+    clone_stall_seconds: float = 5.0  # how long a clone may make no progress
+    verify_seconds: float = 60.0  # how long a server may take to read one chunk and compare it with its checksums
+    abandoned_seconds: float = 3600.0  # a temporary file that nobody has written for so long is deleted
     repair_seconds: float = 0.5  # between looks for chunks that need a clone
     lease_wait_seconds: float = 10.0  # how long FindLeaseHolder waits for a lease to run out before it says: try again
     read_ahead_chunks: int = 4  # further chunks told to a reader (GFS 2.7.1)
@@ -55,10 +58,19 @@ class MasterSettings:
             1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", self.replication_goal, "between 1 and 100"
         )
         positive = ("lease_seconds", "heartbeat_seconds", "call_seconds", "revoke_seconds", "clone_seconds")
-        for name in (*positive, "repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server"):
+        for name in (
+            *positive,
+            "clone_stall_seconds",
+            "verify_seconds",
+            "repair_seconds",
+            "namespace_scan_seconds",
+            "clones_at_once",
+            "clones_per_server",
+        ):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in (
             "trash_grace_seconds",
+            "abandoned_seconds",
             "clone_bytes_per_second",
             "settling_seconds",
             "read_ahead_chunks",

@@ -88,6 +88,14 @@ class StaleVersion(TabletopError):
     """The replica's version is not the one asked for (GFS 4.5)."""
 
 
+class Superseded(TabletopError):
+    """The order comes from a master whose epoch has passed; a newer one is in charge."""
+
+
+class ForeignNamespace(TabletopError):
+    """The two sides belong to different namespaces: another cluster's master or chunkserver."""
+
+
 class DataNotBuffered(TabletopError):
     """The pushed data is no longer, or not yet, in the LRU buffer: push it again (GFS 3.1 step 3)."""
 
@@ -150,6 +158,8 @@ STATUS_CODES: dict[type[TabletopError], grpc.StatusCode] = {
     Conflict: grpc.StatusCode.ABORTED,
     NotPrimary: grpc.StatusCode.FAILED_PRECONDITION,
     StaleVersion: grpc.StatusCode.FAILED_PRECONDITION,
+    Superseded: grpc.StatusCode.FAILED_PRECONDITION,
+    ForeignNamespace: grpc.StatusCode.FAILED_PRECONDITION,
     DataNotBuffered: grpc.StatusCode.FAILED_PRECONDITION,
     Corrupted: grpc.StatusCode.DATA_LOSS,
     IncompatibleFormat: grpc.StatusCode.FAILED_PRECONDITION,
