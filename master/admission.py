@@ -59,6 +59,6 @@ class Admission:
         ]
         if away and not force:
             raise Conflict(
-                f"{', '.join(away)} may hold a newer replica of chunk {handle:#x} and cannot be reached; start them, or "
-                "force the admission and give up what only they hold"
+                f"{', '.join(away)} may hold a newer replica of chunk {handle:#x} and cannot be reached; start them, "
+                "or force the admission and give up what only they hold"
             )
