@@ -6,7 +6,8 @@ world's raw channel, `NodeRegistrar` between a generated `add_…Servicer_to_ser
 
     call      authorization: Bearer TOKEN, tabletop-lamport, tabletop-cause     ->  checked, noted, set for the handler
     reply     tabletop-lamport                                                 <-  noted
-    error     status code and details, tabletop-error: KIND, tabletop-definite  <-  raised again as the same class
+    error     status code and details, tabletop-error: KIND, tabletop-definite,
+              tabletop-servers: cs1,cs3                                        <-  raised again as the same class
 
 So a servicer raises `NotFound("…")`, and the caller's `await stub.Stat(request, timeout=5)` raises `NotFound("…")`.
 
@@ -143,7 +144,12 @@ class NodeChannel:
             self._events.received(int(found["tabletop-lamport"]))
         details = error.details() or ""
         if "tabletop-error" in found:
-            return error_from_wire(found["tabletop-error"], details, definite=found.get("tabletop-definite") == "1")
+            return error_from_wire(
+                found["tabletop-error"],
+                details,
+                definite=found.get("tabletop-definite") == "1",
+                servers=tuple(filter(None, found.get("tabletop-servers", "").split(","))),
+            )
         method = path.rpartition("/")[2]
         translated = error_from_status(error.code(), f"{method} at {self.address}: {details or error.code().name}")
         if isinstance(error, NeverLeft):
@@ -229,6 +235,7 @@ class NodeRegistrar:
         trailing = (
             ("tabletop-error", type(error).__name__),
             ("tabletop-definite", "1" if error.definite else "0"),
+            ("tabletop-servers", ",".join(error.servers)),
             ("tabletop-lamport", str(self._events.sent())),
         )
         await context.abort(status_code(error), error.message[:DETAILS_LIMIT], trailing)

@@ -9,6 +9,7 @@ from runtime.errors import (
     Conflict,
     InternalError,
     InvalidRequest,
+    MutationFailed,
     NotFound,
     NotPrimary,
     TimedOut,
@@ -77,6 +78,18 @@ async def test_a_servicers_error_reaches_the_caller_as_the_same_class(place, des
         with pytest.raises(NotPrimary, match="no lease for chunk 0x2a") as caught:
             await stub.unary(text("definite" if definite else ""), timeout=5)
         assert caught.value.definite is definite
+
+
+@in_both_worlds
+async def test_the_servers_that_an_error_names_reach_the_caller(place, desk):
+    async def fail(request, context):
+        raise MutationFailed("not everywhere", servers=tuple(request.value.split()))
+
+    stub = stub_for(desk, await serving(place, place.node("server"), Unary=fail))
+    for servers in (("cs1", "cs3"), ("cs2",), ()):
+        with pytest.raises(MutationFailed, match="not everywhere") as caught:
+            await stub.unary(text(" ".join(servers)), timeout=5)
+        assert caught.value.servers == servers and not caught.value.definite
 
 
 @in_both_worlds
