@@ -16,7 +16,6 @@ not know what its chunks are for: the master tells it what to create, at which v
     payload_checksums.py  checksums of what is sent to a reader                                 5.2
     chunk_format.py       the metadata file of a chunk, as bytes                                5.2, 4.5
     chunk_files.py        where the files are, and which of them are open
-    chunk_lock.py         many readers or one writer
     settling.py           what an interrupted overwrite left behind                             5.2
     chunk_store.py        all chunks: create, raise the version, write, read verified, delete   2.5, 4.5, 5.2
     opening.py            what is on the disk at start; the format of the folder                5.1.1

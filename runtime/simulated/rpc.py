@@ -13,8 +13,8 @@ A call in hops:
     streamed answer                                          <-  one hop a message, then the status
 
 The request and the answer are separate hops, so that an answer can be lost after the work was done. A node that is
-dead when the start arrives refuses ("failed to connect"), one that dies later resets its calls, one that is cut off
-says nothing, and the caller's deadline ends the wait. A stream has no gaps: after a hop that was lost, nothing more of
+dead when the start arrives refuses (`refused`), one that dies later resets its calls, one that is cut off says nothing,
+and the caller's deadline ends the wait. A stream has no gaps: after a hop that was lost, nothing more of
 that direction arrives. A handler is cancelled when its caller cancels, or dies, and in any case at the deadline.
 
 What we simplify. Initial metadata travels with the answer, compression and message size limits do not exist.
@@ -29,6 +29,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from runtime.rpc import NeverLeft
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import Life
 
@@ -134,6 +135,8 @@ class ClientCall:
         self._sender: asyncio.Task[None] | None = None
         self._unmourn: list[Callable[[], None]] = []
         self._cancelled_here = False
+        self._doubled = False
+        self.refused = False  # Certainly no servicer has seen this call.
         self._sent = 0
         self._delivered = 0
         if timeout is not None:
@@ -146,6 +149,7 @@ class ClientCall:
         self._start(data)
         door = self._fabric.doors.get(self._address)
         if door is not None and self._fabric.duplicates(self._life.node, door.life.node):
+            self._doubled = True
             ghost = ServerCall(door, self._path, self._metadata, None, self._life, self._timeout)
             self._fabric.hop(self._life, door.life, ghost.begin, data)
 
@@ -200,10 +204,7 @@ class ClientCall:
         if self._fabric.is_blocked(here, there) or self._fabric.is_blocked(there, here):
             return
         delay = self._fabric.delay_nanoseconds(here, there) + self._fabric.delay_nanoseconds(there, here)
-        details = f"failed to connect to {self._address}: connection refused"
-        self._loop.call_at_nanoseconds(
-            self._loop.nanoseconds + delay, self._finish, grpc.StatusCode.UNAVAILABLE, details
-        )
+        self._loop.call_at_nanoseconds(self._loop.nanoseconds + delay, self.refuse, "connection refused")
 
     # Receiving: these run in the caller's life.
 
@@ -224,6 +225,12 @@ class ClientCall:
         if not self._done.done():
             self._initial, self._trailing, self._message = initial, trailing, data
             self._finish(code, details)
+
+    def refuse(self, reason: str) -> None:
+        """Nobody has taken the call."""
+        if not self._done.done():
+            self.refused = not self._doubled
+            self._finish(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._address}: {reason}")
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:
         if self._done.done():
@@ -331,6 +338,8 @@ class ClientCall:
             raise asyncio.CancelledError
         if self._code is not grpc.StatusCode.OK:
             assert self._code is not None
+            if self.refused:
+                raise NeverLeft(self._code, self._details)
             initial, trailing = grpc.aio.Metadata(*self._initial), grpc.aio.Metadata(*self._trailing)
             raise grpc.aio.AioRpcError(self._code, initial, trailing, self._details)
 
@@ -430,7 +439,8 @@ class ServerCall:
     def begin(self, data: bytes | None) -> None:
         """The call arrives; `data` is the only message of a unary request."""
         if self._fabric.doors.get(self._server.address) is not self._server:
-            self._finish(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._server.address}: stopped")
+            self._finished = True
+            self._hop("refuse", "it has stopped")
             return
         handler = self._server.handler(self._path)
         if handler is None:
