@@ -31,6 +31,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, NoReturn, TypeVar
 
 from runtime.simulated.tape import Tape
+from runtime.simulated.undo import Imposed
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class Life:
         self.node = node
         self.alive = True
         self.paused = False
+        self.pauses = Imposed[str]()
         self.held: deque[asyncio.Handle] = deque()
         # Also keeps the tasks of an ended life from being collected, which would run their `finally` blocks.
         self.tasks: dict[int, asyncio.Task[Any]] = {}

@@ -27,10 +27,12 @@ from typing import Any, TypeVar
 from runtime.errors import NotFound
 from runtime.events import EventLog, MemorySink, TaskFailed
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
-from runtime.simulated.fabric import Fabric, LinkFaults
+from runtime.simulated.fabric import ANY, Fabric, LinkFaults
 from runtime.simulated.loop import LIFE, Life, SimulatedLoop
+from runtime.simulated.messages import MessageHook
 from runtime.simulated.network import Cards, SimulatedNetwork
 from runtime.simulated.tape import Tape
+from runtime.simulated.undo import Imposed, Undo, all_of
 from runtime.world import Clock, Disk, Network, Random
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ T = TypeVar("T")
 EPOCH_MICROSECONDS = 1_067_000_000_000_000  # October 2003, when the GFS paper was read at SOSP.
 BREATH_SECONDS = 0.0001  # What a slice of heavy work costs, by convention: a real cost would not repeat.
 BACKGROUND_SECONDS = 0.001
+SLOWEST_RATE = 0.01  # of a clock: one that stands still would stop its node for ever
 
 
 # All that have not been collected, for tests that close what they leave.
@@ -56,16 +59,20 @@ class SimulatedClock:
         self._rate = 1.0
         self._anchor_true = 0.0
         self._anchor_shown = 0.0
-        self._wall_offset_microseconds = 0
+        self._drifts = Imposed[float](self._set_rate)
+        self._offsets = Imposed[float]()
 
-    def set_drift(self, drift: float) -> None:
-        """Run faster by this part from now on: 0.01 gains 36 seconds an hour."""
-        self._anchor_shown, self._anchor_true = self.now(), self._loop.time()
-        self._rate = 1.0 + drift
+    def drift(self, drift: float) -> Undo:
+        """Run faster by this part from now on: 0.01 gains 36 seconds an hour. What was gained stays after the end."""
+        return self._drifts.add(drift)
 
-    def set_wall_offset(self, seconds: float) -> None:
+    def offset_wall(self, seconds: float) -> Undo:
         """Set the wall clock ahead of the true time by so much. `now` does not jump: it is monotonic."""
-        self._wall_offset_microseconds = int(seconds * 1_000_000)
+        return self._offsets.add(seconds)
+
+    def _set_rate(self) -> None:
+        self._anchor_shown, self._anchor_true = self.now(), self._loop.time()
+        self._rate = max(SLOWEST_RATE, 1.0 + sum(self._drifts.values()))
 
     def now(self) -> float:
         """Seconds, monotonic."""
@@ -73,7 +80,7 @@ class SimulatedClock:
 
     def wall_microseconds(self) -> int:
         """Microseconds since the epoch."""
-        return EPOCH_MICROSECONDS + self._wall_offset_microseconds + int(self.now() * 1_000_000)
+        return EPOCH_MICROSECONDS + int(sum(self._offsets.values()) * 1_000_000) + int(self.now() * 1_000_000)
 
     async def sleep(self, seconds: float) -> None:
         """Wait until this clock has advanced by `seconds`."""
@@ -242,35 +249,49 @@ class Simulation:
         self.kill(name)
         return self._begin_life(name, old.simulated_disk, old.simulated_clock)
 
-    def pause(self, name: str) -> None:
-        """Freeze the node as SIGSTOP does: what comes in waits."""
-        self.world(name).life.paused = True
+    def pause(self, name: str) -> Undo:
+        """Freeze the node as SIGSTOP does: what comes in waits. It goes on when every pause of this life is undone."""
+        life = self.world(name).life
+        life.paused = True
+        end_this = life.pauses.add("paused")
+
+        def undo() -> None:
+            end_this()
+            if life.paused and not life.pauses:
+                self.loop.resume(life)
+
+        return undo
 
     def resume(self, name: str) -> None:
-        """Let a paused node go on."""
-        self.loop.resume(self.world(name).life)
+        """Let a paused node go on, however many pauses there are."""
+        life = self.world(name).life
+        life.pauses.clear()
+        self.loop.resume(life)
 
     # Faults of the network.
 
-    def partition(self, one: list[str], other: list[str], *, one_way: bool = False) -> None:
+    def partition(self, one: list[str], other: list[str], *, one_way: bool = False) -> Undo:
         """Cut the ways between two groups of nodes; `one_way` cuts only what `one` sends."""
-        for source in one:
-            for target in other:
-                self.fabric.block(source, target)
-                if not one_way:
-                    self.fabric.block(target, source)
+        ways = [(source, target) for source in one for target in other]
+        if not one_way:
+            ways += [(target, source) for source, target in ways]
+        return all_of([self.fabric.block(source, target) for source, target in ways])
 
-    def isolate(self, name: str) -> None:
+    def isolate(self, name: str) -> Undo:
         """Cut a node off from all others."""
-        self.partition([name], [other for other in self.nodes() if other != name])
+        return self.partition([name], [other for other in self.nodes() if other != name])
 
-    def set_link(self, source: str, target: str, faults: LinkFaults) -> None:
+    def impose(self, faults: LinkFaults, source: str = ANY, target: str = ANY) -> Undo:
         """Make one way slow, lossy, or given to duplicates; "*" stands for any node."""
-        self.fabric.set_faults(source, target, faults)
+        return self.fabric.impose(faults, source, target)
 
-    def set_slow(self, name: str, seconds: float) -> None:
+    def slow(self, name: str, seconds: float) -> Undo:
         """Delay all that a node sends or receives."""
-        self.fabric.set_slow(name, seconds)
+        return self.fabric.slow(name, seconds)
+
+    def on_message(self, hook: MessageHook) -> Undo:
+        """Ask a hook about every message: see messages.py."""
+        return self.fabric.on_message(hook)
 
     def heal(self) -> None:
         """End all faults of the network."""
