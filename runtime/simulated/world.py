@@ -184,7 +184,7 @@ class Simulation:
         """A new node with an empty disk, in its first life. `token`: another one than the cluster's, for a stranger."""
         assert name not in self._worlds, f"there is a node {name} already"
         self._tokens[name] = self.token if token is None else token
-        disk = SimulatedDisk(name, self.tape.stream(f"disk of {name}"), capacity_bytes=capacity_bytes)
+        disk = SimulatedDisk(name, self.tape.stream(f"disk of {name}"), self.loop.time, capacity_bytes=capacity_bytes)
         return self._begin_life(name, disk, SimulatedClock(self.loop))
 
     def world(self, name: str) -> SimulatedWorld:
