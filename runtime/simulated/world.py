@@ -21,7 +21,7 @@ import asyncio
 import contextvars
 import traceback
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from runtime.errors import NotFound
@@ -31,7 +31,7 @@ from runtime.simulated.fabric import ANY, Fabric, LinkFaults
 from runtime.simulated.loop import LIFE, Life, SimulatedLoop
 from runtime.simulated.messages import MessageHook
 from runtime.simulated.network import Cards, SimulatedNetwork
-from runtime.simulated.tape import Tape
+from runtime.simulated.tape import Plain, Tape
 from runtime.simulated.undo import Imposed, Undo, all_of
 from runtime.world import Clock, Disk, Network, Random
 
@@ -100,11 +100,12 @@ class SimulatedWorld:
         self.clock: Clock = clock
         self.disk: Disk = disk
         self.random: Random = simulation.tape.generator(f"{node} life {simulation.lives_of(node)}")
-        self.events = EventLog(node, simulation.sink, clock.wall_microseconds)
+        self.events = EventLog(node, simulation.sink, clock.wall_microseconds, simulation.true_microseconds)
         self.network: Network = SimulatedNetwork(
             simulation.fabric, simulation.cards, life, simulation.token_of(node), self.events, self.spawn
         )
         self._loop = simulation.loop
+        self._boot_id = f"{node} boot {simulation.boots_of(node)}"
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run `work` in the background as this node; an exception that escapes it is recorded as TaskFailed."""
@@ -128,6 +129,10 @@ class SimulatedWorld:
         """Not known of a simulated node."""
         return 0
 
+    def boot_id(self) -> str:
+        """Changes at a power cut of the node, and not when it is killed."""
+        return self._boot_id
+
     def process_id(self) -> int:
         """A simulated node has no process."""
         return 0
@@ -138,20 +143,23 @@ class SimulatedWorld:
 
 
 class Simulation:
-    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way."""
+    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way.
+    `recorded` and `plain` are for replays: see tape.py."""
 
     def __init__(
         self,
         seed: int = 0,
         *,
         quiet: bool = False,
+        recorded: bool = False,
+        plain: Sequence[Plain] = (),
         token: str = "simulated",
         latency_seconds: float = 0.0002,
         bytes_per_second: float = 125e6,
     ) -> None:
         self.seed = seed
         self.token = token
-        self.tape = Tape(seed, quiet=quiet)
+        self.tape = Tape(seed, quiet=quiet, recorded=recorded, plain=plain)
         self.loop = SimulatedLoop(self.tape)
         self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds)
         self.cards = Cards(bytes_per_second)
@@ -159,12 +167,15 @@ class Simulation:
         self.reached: dict[str, int] = {}
         self._worlds: dict[str, SimulatedWorld] = {}
         self._lives: dict[str, list[Life]] = {}
+        self._power_cuts: dict[str, int] = {}
         self._tokens: dict[str, str] = {}
         OPEN_SIMULATIONS.add(self)
 
-    def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run `main` to its end in virtual time. May be called again: time goes on where it stood."""
-        return self.loop.run(main)
+    def run(self, main: Coroutine[Any, Any, T], *, wall_seconds: float | None = None) -> T:
+        """Run `main` to its end in virtual time. May be called again: time goes on where it stood. With `wall_seconds`
+        a run that takes longer than that by the clock on the wall is ended by SimulationStuck."""
+        with self.loop.watch(wall_seconds):
+            return self.loop.run(main)
 
     def close(self) -> None:
         """End what is left of all tasks, so that it does not end at some later time. Closing twice is harmless."""
@@ -200,6 +211,14 @@ class Simulation:
     def lives_of(self, name: str) -> int:
         """How many lives the node has had, the present one included."""
         return len(self._lives.get(name, []))
+
+    def boots_of(self, name: str) -> int:
+        """How often the node's machine was started: once, and once more after each power cut."""
+        return 1 + self._power_cuts.get(name, 0)
+
+    def true_microseconds(self) -> int:
+        """The true time since the epoch, which no node knows."""
+        return EPOCH_MICROSECONDS + self.loop.nanoseconds // 1000
 
     def token_of(self, name: str) -> str:
         """What the node shows to others."""
@@ -239,6 +258,7 @@ class Simulation:
     def power_cut(self, name: str) -> None:
         """Kill the node and take from its disk what was not synced, as the tape decides. Until it is started again its
         machine answers nothing, so that others learn of its end only by their patience."""
+        self._power_cuts[name] = self._power_cuts.get(name, 0) + 1
         self.fabric.set_dark(name, True)
         self.kill(name)
         self.world(name).simulated_disk.lose_power()
