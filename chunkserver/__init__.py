@@ -24,7 +24,6 @@ not know what its chunks are for: the master tells it what to create, at which v
     serial_order.py       whose turn it is                                                      3.1
     mutations.py          writing, as primary and as secondary                                  3.1
     advancing.py          what the master says of versions and leases                           3.1, 4.5
-    bulk_links.py         bulk connections to other chunkservers
     data_flow.py          pushes forwarded while they arrive; reads verified, then sent         3.2, 5.2
     cloning.py            copying a chunk from another server                                   4.3
     scrubber.py           idle verification                                                     5.2
