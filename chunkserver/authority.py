@@ -44,12 +44,12 @@ class Obedience:
         if not authority.namespace or known.namespace not in (0, authority.namespace):
             raise ForeignNamespace(
                 f"the order comes from namespace {authority.namespace:#x}, the chunks here belong to namespace "
-                f"{known.namespace:#x}; start this server with the folder, or the master's address, that belongs together"
+                f"{known.namespace:#x}; start this server with a folder and a master's address that belong together"
             )
         if authority.epoch < known.epoch:
             raise Superseded(
-                f"the order comes from the master of epoch {authority.epoch}, this server obeys epoch {known.epoch}; the "
-                "older master is to stop"
+                f"the order comes from the master of epoch {authority.epoch}, this server obeys epoch {known.epoch}; "
+                "the older master is to stop"
             )
 
     def _is_known(self, authority: Authority) -> bool:

@@ -32,8 +32,8 @@ class BlockWriter:
     async def write(
         self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, checksums: Sequence[int] | None
     ) -> None:
-        """Write `data` at `offset`. Raises NoSpace, Corrupted (a block that is overwritten in part is damaged) with nothing
-        changed; DiskFailure."""
+        """Write `data` at `offset`. Raises NoSpace, Corrupted (a block that is overwritten in part is damaged) with
+        nothing changed; DiskFailure."""
         plan = plan_write(length=chunk.length, offset=offset, count=len(data))
         verified = {block: await self._verifier.verified_block(chunk, files, block) for block in plan.to_verify}
         updated = updated_checksums(

@@ -21,8 +21,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from chunkserver.chunk_format import ANCHORS, Header, Metadata, table_of
-from chunkserver.chunk_lock import ChunkLock
-from runtime.errors import Corrupted, NotFound
+from runtime.errors import Corrupted, NotFound, Unavailable
+from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
 
 CHUNKS = "chunks"
@@ -90,7 +90,7 @@ class Chunk:
     highest_sequence: int  # of all that the file has ever held
     is_unsure: bool = False
     unreadable: tuple[int, ...] = ()  # slots
-    lock: ChunkLock = field(default_factory=ChunkLock)
+    lock: ReadWriteLock = field(default_factory=ReadWriteLock)
     files: ChunkFiles | None = None
     is_deleted: bool = False
     has_unsynced_entries: bool = False  # in the table
@@ -151,6 +151,7 @@ class OpenChunks:
         self._most = most
         self._open: OrderedDict[int, Chunk] = OrderedDict()
         self._opening = asyncio.Lock()
+        self._is_closed = False
 
     @asynccontextmanager
     async def use(self, chunk: Chunk) -> AsyncIterator[ChunkFiles]:
@@ -187,7 +188,8 @@ class OpenChunks:
             await chunk.files.close()
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close everything; nothing is opened any more."""
+        self._is_closed = True
         for chunk in self._open.values():
             if chunk.files is not None:
                 await chunk.files.close()
@@ -195,6 +197,8 @@ class OpenChunks:
         self._open.clear()
 
     async def _open_files(self, chunk: Chunk) -> None:
+        if self._is_closed:
+            raise Unavailable("this chunkserver is stopping", definite=True)
         if chunk.is_deleted:
             raise NotFound(f"chunk {chunk.handle:#x} was deleted; ask the master where its replicas are")
         try:

@@ -2,8 +2,8 @@
 
 The problem. A chunk's data and its checksums lie in two files, and a process may die between any two writes. Afterwards
 the replica must be as it was before the mutation, or as it is after it, or the damaged block must be recognisable. A
-machine may lose power as well, and with durability "replicated" hardly anything was synced: then the newest bytes may be
-gone, but the chunk must be there, and everything that is older than the last background sync.
+machine may lose power as well, and with durability "replicated" hardly anything was synced: then the newest bytes may
+be gone, but the chunk must be there, and everything that is older than the last background sync.
 
 The idea. A *header* says how long the chunk is, at which version, and what the checksum of its last partial block is.
 There are four slots for it, each with a sequence number and a checksum of its own:
@@ -20,22 +20,21 @@ other checksums are in a *table* behind the slots.
                  a death in between, each block is compared with both.
 
 Which header counts? If the machine has not lost power since the newest one was written, that one: the page cache is
-whole. After a loss of power, the newest one whose table entries and whose data have arrived, but never one that is older
-than the newest anchor.
+whole. After a loss of power, the newest one whose table entries and whose data have arrived, but never one that is
+older than the newest anchor.
 
-A replica is *sure* if the header that counts was written since the machine last lost power (`boot`), or if every mutation
-up to it was synced before it was acknowledged (`is_synced`). It is *unsure* if neither is so, and also if a slot cannot be
-read: that slot may have held a newer header. An unsure replica may lack acknowledged bytes.
+A replica is *sure* if the header that counts was written since the machine last lost power (`boot`), or if every
+mutation up to it was synced before it was acknowledged (`is_synced`). It is *unsure* if neither is so, and also if a
+slot cannot be read: that slot may have held a newer header. An unsure replica may lack acknowledged bytes.
 
     0     working slots 0 and 1        1024  anchor slots 2 and 3
     2048  table: one u32 a block       behind the table, at a multiple of 512: the intent
 
 Invariants: (1) a slot is never written in place of the header that counts, nor an anchor in place of the newest anchor;
 (2) an intent belongs to the sequence that comes next, so that the header which completes the overwrite makes it void;
-(3) sequences never fall: after a power cut the next one is higher than all that the file holds, so that nothing that was
-written before it is ever taken for something newer; (4) all slots are filled at creation, so that a slot which cannot be
-read is always a sign of damage, or of a write that was torn.
-"""
+(3) sequences never fall: after a power cut the next one is higher than all that the file holds, so that nothing that
+was written before it is ever taken for something newer; (4) all slots are filled at creation, so that a slot which
+cannot be read is always a sign of damage, or of a write that was torn."""
 
 import struct
 from dataclasses import dataclass

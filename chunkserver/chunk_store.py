@@ -2,8 +2,8 @@
 
 The problem. Bytes must never be served unless they are what was written, a mutation must be there as a whole or not at
 all, a version that was answered must never be forgotten, and all of that across kills, power cuts and full disks. The
-idea is in `chunk_format.py` (what is written in which order) and `blocks.py` (checksums); here is the doing of it, under
-one lock a chunk.
+idea is in `chunk_format.py` (what is written in which order) and `blocks.py` (checksums); here is the doing of it,
+under one lock a chunk.
 
 Invariants:
 1. A chunk exists exactly if its metadata file exists with a header that can be read. Creation, installation and removal
@@ -43,6 +43,7 @@ from runtime.errors import (
     AlreadyExists,
     Conflict,
     Corrupted,
+    DiskFailure,
     InvalidRequest,
     NoSpace,
     NotFound,
@@ -53,6 +54,9 @@ from runtime.errors import (
 from runtime.world import Disk, File
 
 __all__ = ["ChunkStore", "CorruptBlock", "ReplicaState", "VerifiedRange", "data_path", "metadata_path"]
+
+
+_NO_BLOCK = -1  # Damage that is not that of a block, and that no reading heals.
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +229,8 @@ class ChunkStore:
     async def remove(self, handle: int, *, version: int) -> int | None:
         """Remove a replica if its version is at most `version`; returns the version that is gone, None if it is newer.
 
-        It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure: then
-        it is to be tried again.
-        """
+        It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure:
+        then it is to be tried again."""
         async with self._changing.hold(handle):
             chunk = self._chunks.get(handle)
             if chunk is not None:
@@ -272,7 +275,8 @@ class ChunkStore:
     # Comparison after a loss of power
 
     async def compare(self, handle: int) -> Comparison:
-        """The digest of what the replica holds; of an unsure one it is read now. Raises NotFound, DiskFailure, Corrupted."""
+        """The digest of what the replica holds; of an unsure one it is read now. Raises NotFound, DiskFailure,
+        Corrupted."""
         async with self._exclusive(handle) as (chunk, files):
             if not chunk.is_unsure:
                 return Comparison(digest_of_replica(chunk.length, files.checksums))
@@ -282,7 +286,8 @@ class ChunkStore:
             return Comparison(digest_of_replica(chunk.length, chunk.held), sum(held != told for held, told in pairs))
 
     async def admit(self, handle: int, *, version: int) -> None:
-        """Make an unsure replica sure, with the bytes that it holds. Raises NotFound, StaleVersion, DiskFailure, NoSpace."""
+        """Make an unsure replica sure, with the bytes that it holds. Raises NotFound, StaleVersion, DiskFailure,
+        NoSpace."""
         async with self._exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise stale(handle, chunk.version, version, version)
@@ -322,8 +327,8 @@ class ChunkStore:
     ) -> int:
         """Write `data` at `offset`, a gap before it as zeros; returns the chunk's length afterwards.
 
-        `checksums` are those of each 64 KiB of the data, if they are known. `reach` is how far the chunk must reach before,
-        unless the data begins earlier.
+        `checksums` are those of each 64 KiB of the data, if they are known. `reach` is how far the chunk must reach
+        before, unless the data begins earlier.
 
         Raises NotFound, StaleVersion, Unavailable (the replica is unsure), InvalidRequest, Conflict (it is too short),
         NoSpace, Corrupted (the block that would be overwritten in part is damaged) with nothing changed; DiskFailure.
@@ -440,7 +445,12 @@ class ChunkStore:
         async with self._exclusive(handle) as (chunk, files):
             if chunk.is_unsure or chunk.has_lost_pages:
                 return True
-            found = await wrong_in_metadata(chunk, files)
+            try:
+                found = await wrong_in_metadata(chunk, files)
+                await self._require_names(chunk)
+            except (DiskFailure, Corrupted) as error:
+                self._note_damage(chunk, 0, error.message)
+                raise
             if not found:
                 return True
             checksums = list(files.checksums)
@@ -450,9 +460,21 @@ class ChunkStore:
         self.on_repair(handle, found)
         return False
 
+    async def _require_names(self, chunk: Chunk) -> None:
+        """Raise Corrupted if a file has vanished that may still be open."""
+        paths = [metadata_path(chunk.handle), *([data_path(chunk.handle)] if chunk.length else [])]
+        for path in paths:
+            if not await self._disk.exists(path):
+                raise Corrupted(f"the file {path} of chunk {chunk.handle:#x} is gone")
+
     async def close(self) -> None:
-        """Close every file."""
+        """Close every file; nothing is read or written any more."""
         await self._open.close()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody uses a chunk, and everything that can be durable is."""
+        return not self._dirty and not len(self._changing) and all(one.lock.is_idle for one in self._chunks.values())
 
     # Helpers
 
@@ -483,7 +505,7 @@ class ChunkStore:
     def _note_damage(self, chunk: Chunk, block: int, found: str) -> None:
         is_news = not chunk.is_damaged
         chunk.damage[block] = found
-        self.on_corruption(CorruptBlock(chunk.handle, chunk.version, block, found))
+        self.on_corruption(CorruptBlock(chunk.handle, chunk.version, max(0, block), found))
         if is_news:
             self.on_change(chunk.handle)
 
@@ -492,7 +514,7 @@ class ChunkStore:
             self.on_change(chunk.handle)
 
     def _note_lost_pages(self, chunk: Chunk, found: str) -> None:
-        self._note_damage(chunk, 0, f"what was written last may be lost: {found}")
+        self._note_damage(chunk, _NO_BLOCK, f"what was written last may be lost: {found}")
 
     def _chunk(self, handle: int) -> Chunk:
         chunk: Chunk | None = self._chunks.get(handle)

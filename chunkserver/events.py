@@ -8,8 +8,8 @@ from runtime.events import Event
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened(Event):
-    """The disk's folder was read at start. `resolved` writes had been interrupted; `unsure` replicas await comparison with
-    others after a loss of power; `aside` chunks could not be made sense of, and were put aside."""
+    """The disk's folder was read at start. `resolved` writes had been interrupted; `unsure` replicas await comparison
+    with others after a loss of power; `aside` chunks could not be made sense of, and were put aside."""
 
     sentence: ClassVar[str] = (
         "opened its store: {chunks} chunks, {stored_bytes} bytes; {resolved} interrupted writes resolved, {unsure} "
@@ -61,7 +61,8 @@ class ReplicaAdmitted(Event):
 
 @dataclass(frozen=True, slots=True)
 class MasterRefused(Event):
-    """This server and the master do not belong together, or another master is in charge; it is asked again and again."""
+    """This server and the master do not belong together, or another master is in charge; it is asked again and
+    again."""
 
     sentence: ClassVar[str] = "does not obey the master at {master}, or is refused by it: {reason}"
     master: str

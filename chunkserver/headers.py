@@ -47,9 +47,8 @@ def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -
 class HeaderWriter:
     """Writes the headers of one server's chunks; the caller holds the chunk's lock.
 
-    `syncs`: every mutation is synced before it is acknowledged. `boot` names this run of the machine. `on_lost_pages` is
-    called when a sync of a chunk's file has failed.
-    """
+    `syncs`: every mutation is synced before it is acknowledged. `boot` names this run of the machine. `on_lost_pages`
+    is called when a sync of a chunk's file has failed."""
 
     def __init__(self, disk: Disk, *, syncs: bool, boot: int, on_lost_pages: Callable[[Chunk, str], None]) -> None:
         self.syncs = syncs
@@ -95,8 +94,8 @@ class HeaderWriter:
         await self.anchor_synced(chunk, files, header)
 
     async def anchor_synced(self, chunk: Chunk, files: ChunkFiles, header: Header) -> None:
-        """The second half of `anchor`: what the header speaks of has been synced since it was written. It may be the one
-        that counts already, or an earlier one."""
+        """The second half of `anchor`: what the header speaks of has been synced since it was written. It may be the
+        one that counts already, or an earlier one."""
         slot = ANCHORS[0] if chunk.anchor_slot == ANCHORS[1] else ANCHORS[1]
         try:
             await files.metadata.write_at(slot_offset(slot), encode_header(header))
@@ -110,7 +109,8 @@ class HeaderWriter:
             chunk.header, chunk.slot, chunk.highest_sequence = header, slot, header.sequence
 
     async def sync_contents(self, chunk: Chunk, files: ChunkFiles) -> None:
-        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. Raises DiskFailure."""
+        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. Raises
+        DiskFailure."""
         if chunk.is_dirty and files.data is not None:
             await self._sync(chunk, files.data)
         if chunk.has_unsynced_name:

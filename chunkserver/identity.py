@@ -1,9 +1,9 @@
 """Who this server is, and whom it obeys: the file `identity` in its folder.
 
 The problem. A chunkserver that was started on a wrong folder, or a master that came up empty, would have each other's
-chunks deleted; a master that was replaced, but does not know it yet, could give orders that undo those of its successor;
-and nobody could tell a server that was restarted from one whose disk was exchanged. The idea: a few numbers, on stable
-storage before anybody is told of them.
+chunks deleted; a master that was replaced, but does not know it yet, could give orders that undo those of its
+successor; and nobody could tell a server that was restarted from one whose disk was exchanged. The idea: a few numbers,
+on stable storage before anybody is told of them.
 
     namespace    the namespace that the folder belongs to; 0 until a master has answered the first registration
     disk         drawn when the folder was claimed
@@ -29,7 +29,10 @@ FORMAT_LINE = b"tabletop chunkserver 2\n"
 IDENTITY = "identity"
 _OURS = ("LOCK", f"{FORMAT}.new", IDENTITY, f"{IDENTITY}.new")
 _LIMIT_BYTES = 4096
-_FIELDS = ("namespace", "disk", "life", "epoch", "boot", "ended")
+_ADVICE = (
+    "without it nobody knows to which namespace these chunks belong: restore it, or start on an empty folder and let "
+    "the chunks be copied there"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def encode_identity(identity: Identity) -> bytes:
     epoch     3
     boot      000000000000000c
     ended     0
-    crc32c    7ce1bdd9
+    crc32c    4059285a
     """
     lines = (
         f"namespace {identity.namespace:016x}\n"
@@ -81,9 +84,8 @@ def decode_identity(content: bytes) -> Identity:
     body, separator, checksum = content.rpartition(b"crc32c    ")
     if not separator or checksum != f"{crc32c.crc32c(body):08x}\n".encode():
         raise Corrupted(
-            f"the chunkserver's file {IDENTITY!r} is damaged ({len(content)} bytes, its checksum does not match); without "
-            "it nobody knows to which namespace these chunks belong: restore it, or start on an empty folder and let the "
-            "chunks be copied there"
+            f"the chunkserver's file {IDENTITY!r} is damaged ({len(content)} bytes, its checksum does not match); "
+            f"{_ADVICE}"
         )
     values = dict(line.split() for line in body.decode().splitlines())
     return Identity(
@@ -142,10 +144,7 @@ async def open_identity(world: World) -> IdentityFile:
         file = IdentityFile(disk, Identity(disk=world.random.getrandbits(64)))
     is_new = not await disk.exists(FORMAT)
     if not is_new and not file.now.life:
-        raise Corrupted(
-            f"the chunkserver's folder has no file {IDENTITY!r}; without it nobody knows to which namespace these chunks "
-            "belong: restore it, or start on an empty folder and let the chunks be copied there"
-        )
+        raise Corrupted(f"the chunkserver's folder has no file {IDENTITY!r}; {_ADVICE}")
     await file.begin_life(boot_number(world.boot_id()))
     if is_new:
         await _replace_file(disk, FORMAT, FORMAT_LINE)

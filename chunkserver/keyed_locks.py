@@ -1,8 +1,7 @@
 """One lock for each chunk, kept only while somebody holds it or waits for it.
 
-Orders about one chunk run one after the other, in the order in which they came; those about different chunks do not wait
-for each other. A lock per chunk that ever was would never be given back.
-"""
+Orders about one chunk run one after the other, in the order in which they came; those about different chunks do not
+wait for each other. A lock per chunk that ever was would never be given back."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -11,9 +11,8 @@ sending of the heartbeat), on a clock of its own that runs at the same speed.
 
 Invariants: (1) serial numbers under one lease are consecutive from 1; (2) nothing is ordered at or after `until`.
 
-Leases are about order and speed, not about safety: a clock that runs slower than the master's can keep a lease alive too
-long, and then the version numbers keep its mutations from the replicas of the next one.
-"""
+Leases are about order and speed, not about safety: a clock that runs slower than the master's can keep a lease alive
+too long, and then the version numbers keep its mutations from the replicas of the next one."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -72,27 +71,33 @@ class LeaseTable:
         return self._leases.get(handle)
 
     def grant(
-        self, handle: int, *, version: int, secondaries: Iterable[Secondary], seconds: float, now: float, is_new: bool
+        self,
+        handle: int,
+        *,
+        version: int,
+        secondaries: Iterable[Secondary],
+        seconds: float,
+        now: float,
+        is_renewal: bool = False,
     ) -> Lease:
-        """Become primary. `is_new`: the grant comes with a new version, so that no mutation under it exists anywhere.
+        """Become primary under a version that was raised here, and under which nothing was done yet.
 
-        A grant of a version that was raised here before is as good, as long as nothing was done under it. The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
-        moment at which the lease ends. A renewal, which is not new, gives the lease that is held other secondaries and
-        a new term. Raises Conflict if that was revoked, or is not known: another process of this server may have used
-        serial numbers under that version.
-        """
+        The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
+        moment at which the lease ends. A renewal gives the lease that is held other secondaries and a new term. Raises
+        Conflict if the version was used: its lease was revoked, or another process of this server may have used serial
+        numbers under it, or another server did."""
         lease = self._leases.get(handle)
-        known = lease is not None and lease.version == version
-        if (lease is None or not known) and (is_new or self._unused.get(handle) == version):
-            self._unused.pop(handle, None)
-            lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
-        elif lease is None or not known or lease.is_revoked:
+        if lease is not None and lease.version == version and not lease.is_revoked:
+            if is_renewal:
+                lease.secondaries, lease.until, lease.duration = tuple(secondaries), now + seconds, seconds
+            return lease
+        if self._unused.get(handle) != version:
             raise Conflict(
                 f"chunk {handle:#x} is at version {version} already, under a lease that ended or is not known here "
                 "any more; grant it with a higher version"
             )
-        elif not is_new:
-            lease.secondaries, lease.until, lease.duration = tuple(secondaries), now + seconds, seconds
+        del self._unused[handle]
+        lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
         return lease
 
     def extend(self, handle: int, *, version: int, until: float) -> bool:
@@ -117,9 +122,10 @@ class LeaseTable:
         self._leases.pop(handle, None)
         self._unused[handle] = version
 
-    def note_use(self, handle: int) -> None:
-        """Another server has ordered a mutation of this chunk: it is the primary of the present version."""
-        self._unused.pop(handle, None)
+    def note_use(self, handle: int, version: int) -> None:
+        """Another server has ordered a mutation under this version: it is the primary."""
+        if self._unused.get(handle) == version:
+            del self._unused[handle]
 
     def forget(self, handle: int) -> None:
         """Forget all about a chunk, because it is gone."""

@@ -18,9 +18,8 @@ Invariants:
 4. A replica that has missed a mutation does not fill the gap with zeros: each mutation says how far the chunk reached
    before it (`reach`), and a replica that is shorter refuses. Only a hole that the client intended reads as zeros.
 
-What we simplify. A secondary that failed stays in the lease; the error names it, the client complains to the master, who
-then leaves it out.
-"""
+What we simplify. A secondary that failed stays in the lease; the error names it, the client complains to the master,
+who then leaves it out."""
 
 import asyncio
 from collections import OrderedDict
@@ -173,13 +172,15 @@ class Mutations:
         begin, end = mutation.offset, mutation.offset + mutation.length
         for name, error in failed:
             self._world.events.emit(MutationMissed(lease.handle, serial, begin, end, name, error.message))
+        names = tuple(name for name, _ in failed)
         if len(failed) == 1 + len(lease.secondaries) and all(error.definite for _, error in failed):
             first = failed[0][1]
-            return type(first)(f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}", definite=True)
+            message = f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}"
+            return type(first)(message, definite=True, servers=names)
         return MutationFailed(
-            f"mutation {serial} of chunk {lease.handle:#x} was not applied by {', '.join(name for name, _ in failed)} "
-            f"({reason}); write it again",
-            servers=tuple(name for name, _ in failed),
+            f"mutation {serial} of chunk {lease.handle:#x} was not applied by {', '.join(names)} ({reason}); "
+            "write it again",
+            servers=names,
         )
 
     def _remember(self, key: DataKey | None, task: "asyncio.Task[WriteReply | TabletopError]") -> None:
@@ -194,13 +195,12 @@ class Mutations:
     async def apply(self, request: ApplyRequest) -> ApplyReply:
         """Step 5 at a secondary: apply a mutation when its turn has come.
 
-        Raises StaleVersion, NotFound, Unavailable (the replica is unsure), DataNotBuffered, Corrupted, NoSpace, Conflict (it
-        came too late, or this replica has missed another).
-        """
+        Raises StaleVersion, NotFound, Unavailable (the replica is unsure), DataNotBuffered, Corrupted, NoSpace,
+        Conflict (it came too late, or this replica has missed another)."""
         mutation = request.mutation
         self._store.require_sure(request.handle)
         self._check_bounds(request.handle, mutation)
-        self._leases.note_use(request.handle)
+        self._leases.note_use(request.handle, request.version)
         outcome = await asyncio.shield(
             self._world.spawn(self._apply_as_secondary(request), f"apply {request.serial} of {request.handle:#x}")
         )

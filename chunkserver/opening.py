@@ -8,17 +8,16 @@
 
 Found, and what becomes of it:
 
-    metadata with a header that can be read    a chunk; an unfinished overwrite is settled. It is unsure if the machine has
-                                               lost power, or if not all of its headers can be read
-    metadata without one                       put aside, with its data
-    data without metadata                      put aside: its metadata was lost
-    files that the disk does not give          left where they are, and not counted
-    a copy that was complete                   put in its place; one that was not is removed
-    a removal that was begun                   completed
+    metadata with a header that can be read   a chunk; an unfinished overwrite is settled. It is unsure if the machine
+                                              has lost power, or if not all of its headers can be read
+    metadata without one                      put aside, with its data
+    data without metadata                     put aside: its metadata was lost
+    files that the disk does not give         left where they are, and not counted
+    a copy that was complete                  put in its place; one that was not is removed
+    a removal that was begun                  completed
 
-After the end of a process the page cache may hold what would not survive a loss of power. What is believed is built upon,
-so after an end that was not in good order it is synced first.
-"""
+After the end of a process the page cache may hold what would not survive a loss of power. What is believed is built
+upon, so after an end that was not in good order it is synced first."""
 
 from array import array
 from contextlib import suppress
@@ -151,7 +150,8 @@ class _Opening:
             self._world.events.emit(ChunkUnreadable(handle, error.message))
 
     async def _open_chunk(self, handle: int) -> None:
-        """Read a chunk's metadata; settle it if an overwrite was interrupted. Raises NotFound, Corrupted, DiskFailure."""
+        """Read a chunk's metadata; settle it if an overwrite was interrupted. Raises NotFound, Corrupted,
+        DiskFailure."""
         disk, store = self._disk, self._store
         metadata = await disk.open(metadata_path(handle), "update")
         try:

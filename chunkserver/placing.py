@@ -1,16 +1,16 @@
 """Chunks that appear, move and vanish as a whole (GFS 4.3, 4.4).
 
 The problem. A chunk is two files, and the process may die, or the machine lose power, between any two changes of names.
-Half a chunk must never look like a chunk, a copy that is complete must not be lost, a removal that was ordered must come
-to its end, and nothing may be removed that nobody ordered to be.
+Half a chunk must never look like a chunk, a copy that is complete must not be lost, a removal that was ordered must
+come to its end, and nothing may be removed that nobody ordered to be.
 
 The idea: everything has one moment at which it counts, the renaming of one file, and what remains to be done afterwards
 can be read from the names.
 
-    create     incoming/H.new is written and synced         -> renamed to the chunk's metadata: the chunk exists
-    install    incoming/H.data and H.draft, both synced     -> H.draft renamed to H.meta: the copy replaces what is there
-               then both files are renamed into their places, the data first
-    remove     the metadata is renamed to removing/H.meta   -> the chunk is gone; then its data, and that name
+    create     incoming/H.new is written and synced        -> renamed to the chunk's metadata: the chunk exists
+    install    incoming/H.data and H.draft, both synced    -> H.draft renamed to H.meta: the copy will be what is there,
+               and both files are renamed into their places, the data first
+    remove     the metadata is renamed to removing/H.meta  -> the chunk is gone; then its data, and that name
     set aside  both files are renamed to aside/             (by `opening.py`, for files that nobody can make sense of)
 
 Each of these is durable when it returns.
@@ -74,8 +74,8 @@ class Placing:
             await self._disk.sync_directory(INCOMING)
 
     async def install(self, handle: int) -> None:
-        """Put a copy in its place whose data and draft are complete and synced. Raises DiskFailure: after that, a restart
-        ends what was begun."""
+        """Put a copy in its place whose data and draft are complete and synced. Raises DiskFailure: after that, a
+        restart ends what was begun."""
         await self._disk.rename(incoming_path(handle, "draft"), incoming_path(handle, "meta"))
         await self._disk.sync_directory(INCOMING)
         await self.end_installation(handle)
@@ -91,7 +91,9 @@ class Placing:
         await disk.sync_directory(folder)
 
     async def discard(self, handle: int) -> None:
-        """Remove what there is of a copy that is not complete."""
+        """Remove what there is of a copy, unless it is complete."""
+        if await self._disk.exists(incoming_path(handle, "meta")):
+            return
         for kind in ("draft", "data"):
             with suppress(TabletopError):
                 await self._disk.remove(incoming_path(handle, kind))
@@ -103,7 +105,8 @@ class Placing:
         await self._disk.rename(metadata_path(handle), removing_path(handle))
 
     async def end_removal(self, handle: int, *, is_here_again: bool) -> None:
-        """Remove the rest of a chunk that was removed, unless another copy of it has come meanwhile. Raises DiskFailure."""
+        """Remove the rest of a chunk that was removed, unless another copy of it has come meanwhile. Raises
+        DiskFailure."""
         disk = self._disk
         if not is_here_again:
             with suppress(NotFound):

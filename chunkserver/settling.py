@@ -37,7 +37,8 @@ def judge(contents: Sequence[bytes], length: int, intent: Intent) -> Verdict:
         for at, content in enumerate(contents)
     ]
     was_old = [
-        _matches(content, block_extent(intent.first + at, length), intent.old[at]) for at, content in enumerate(contents)
+        _matches(content, block_extent(intent.first + at, length), intent.old[at])
+        for at, content in enumerate(contents)
     ]
     settled_length = intent.new_length if all(is_new) else length
     updated = [

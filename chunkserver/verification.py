@@ -43,8 +43,8 @@ def digest_of_replica(length: int, checksums: Sequence[int]) -> int:
 
 
 async def wrong_in_metadata(chunk: Chunk, files: ChunkFiles) -> str:
-    """How a chunk's metadata file differs from what is in memory, in words; empty if it does not. Notes in the chunk which
-    slots cannot be read. Raises DiskFailure."""
+    """How a chunk's metadata file differs from what is in memory, in words; empty if it does not. Notes in the chunk
+    which slots cannot be read. Raises DiskFailure."""
     raw = await files.metadata.read_at(0, METADATA_LIMIT_BYTES)
     slots = decode_slots(raw, chunk.handle)
     chunk.unreadable = tuple(slot for slot in range(SLOTS) if slot not in slots)
@@ -59,7 +59,8 @@ async def wrong_in_metadata(chunk: Chunk, files: ChunkFiles) -> str:
 
 
 class Verifier:
-    """Reads and compares. `on_bad` is told of a damaged block and what is wrong, `on_good` of one that is whole again."""
+    """Reads and compares. `on_bad` is told of a damaged block and what is wrong, `on_good` of one that is whole
+    again."""
 
     def __init__(self, on_bad: Callable[[Chunk, int, str], None], on_good: Callable[[Chunk, int], None]) -> None:
         self._on_bad = on_bad
@@ -98,7 +99,8 @@ class Verifier:
         return data
 
     async def held(self, chunk: Chunk, files: ChunkFiles, breathe: Breathe) -> list[int]:
-        """The checksums of what the chunk's blocks hold, whatever they should hold. What is not there counts as zeros."""
+        """The checksums of what the chunk's blocks hold, whatever they should hold. What is not there counts as
+        zeros."""
         found: list[int] = []
         for position in range(0, chunk.length, SLICE_BYTES):
             count = min(SLICE_BYTES, chunk.length - position)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runtime.errors import InvalidRequest, TooFewServers, shown
+from runtime.settings import DURABILITIES, settings_from
 
 BLOCK_BYTES = 64 * 1024  # GFS 5.2: checksums are kept for blocks of this size, so chunks are whole numbers of blocks.
 LARGEST_CHUNK_BYTES = 1 << 30
-DURABILITIES = ("replicated", "fsync")
 LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
 
 
@@ -68,8 +68,8 @@ class ClusterSettings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ClusterSettings":
-        """The settings that `to_json` wrote."""
-        return cls(**values)
+        """The settings that `to_json` wrote. Raises InvalidRequest for a field that is unknown or of a wrong type."""
+        return settings_from(cls, values, "a cluster's")
 
 
 def check_cluster_name(name: str) -> None:

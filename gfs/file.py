@@ -21,9 +21,10 @@ from typing import Literal
 
 from gfs.read_ahead import ReadAhead
 from gfs.reading import ChunkReader
-from gfs.settings import MEBIBYTE, ClientSettings
+from gfs.settings import ClientSettings
 from gfs.write_behind import Source, WriteBehind
 from runtime.errors import InvalidRequest
+from runtime.settings import MEBIBYTE
 from runtime.world import Buffer
 
 _LARGE_BUFFER_BYTES = 16 * MEBIBYTE

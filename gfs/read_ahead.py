@@ -5,7 +5,8 @@ then on the next pieces are under way while the caller deals with this one. A re
 """
 
 from gfs.reading import ChunkReader, PieceStream
-from gfs.settings import KIBIBYTE, ClientSettings
+from gfs.settings import ClientSettings
+from runtime.settings import KIBIBYTE
 
 _TAIL_BYTES = 64 * KIBIBYTE
 

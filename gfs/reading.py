@@ -29,7 +29,7 @@ from gfs.location_cache import FileFacts, LocationCache, facts_of
 from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
 from gfs.pieces import Piece, cut, piece_at
-from gfs.settings import KIBIBYTE, ClientSettings
+from gfs.settings import ClientSettings
 from runtime.errors import (
     Corrupted,
     DiskFailure,
@@ -41,6 +41,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.events import because
+from runtime.settings import KIBIBYTE
 from runtime.wire.bulk_pb2 import ReadRequest
 from runtime.wire.common_pb2 import ChunkLocations, Location
 from runtime.wire.master_pb2 import FileInfo, FindLocationsReply

@@ -21,7 +21,6 @@ place; the paper leaves concurrent writes to one place undefined too (2.7.1).
 
 import asyncio
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gfs.bulk_links import BulkLinks
@@ -77,19 +76,6 @@ def plan_next_try(error: TabletopError, tries: int, most_tries: int, *, shortage
     if isinstance(error, NotPrimary | StaleVersion | NotFound | Unavailable | TimedOut) or tries >= most_tries:
         return NextTry.FROM_THE_START
     return NextTry.STEPS_3_TO_7
-
-
-def failed_replica(message: str, replicas: Sequence[str]) -> str:
-    """The first of the replicas that a primary's MutationFailed says did not apply the mutation; "" if it names none.
-
-    The master wants to hear of it: a secondary that takes pushes but applies nothing would be tried again for ever.
-    Errors carry words only, so this looks for the servers' names before the reasons, which are in brackets.
-
-    >>> failed_replica("mutation 7 of chunk 0x2a was not applied by cs13 (cs1: its disk is full)", ["cs1", "cs13"])
-    'cs13'
-    """
-    words = message.partition("(")[0].replace(",", " ").split()
-    return next((name for name in replicas if name in words), "")
 
 
 class _ServerFailed(Exception):
@@ -253,10 +239,10 @@ class ChunkWriter:
             trial.may_have_happened = trial.may_have_happened or not error.definite
             if isinstance(error, Unavailable | TimedOut):
                 raise _ServerFailed(holder.primary.server, error) from error
-            if isinstance(error, MutationFailed):
-                replicas = [holder.primary.server, *(secondary.server for secondary in holder.secondaries)]
-                if name := failed_replica(error.message, replicas):
-                    raise _ServerFailed(name, error) from error
+            if isinstance(error, MutationFailed) and error.servers:
+                # The master wants to hear of it: a secondary that takes pushes but applies nothing would be tried again
+                # for ever.
+                raise _ServerFailed(error.servers[0], error) from error
             raise
 
     def _new_data_id(self) -> DataId:
@@ -283,4 +269,5 @@ class ChunkWriter:
         return kind(
             f"{what}: {error.message}; see `tabletop status`, and write them again",
             definite=not trial.may_have_happened,
+            servers=error.servers,
         )

@@ -13,8 +13,8 @@ A call in hops:
     streamed answer                                          <-  one hop a message, then the status
 
 The request and the answer are separate hops, so that an answer can be lost after the work was done. A node that is
-dead when the start arrives refuses ("failed to connect"), one that dies later resets its calls, one that is cut off
-says nothing, and the caller's deadline ends the wait. A stream has no gaps: after a hop that was lost, nothing more of
+dead when the start arrives refuses (`refused`), one that dies later resets its calls, one that is cut off says nothing,
+and the caller's deadline ends the wait. A stream has no gaps: after a hop that was lost, nothing more of
 that direction arrives. A handler is cancelled when its caller cancels, or dies, and in any case at the deadline.
 
 What we simplify. Initial metadata travels with the answer, compression and message size limits do not exist.
@@ -29,8 +29,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from runtime.rpc import NeverLeft
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import Life
+from runtime.simulated.messages import Kind, method_of
 
 WINDOW = 16
 Pairs = tuple[tuple[str, str | bytes], ...]
@@ -134,6 +136,8 @@ class ClientCall:
         self._sender: asyncio.Task[None] | None = None
         self._unmourn: list[Callable[[], None]] = []
         self._cancelled_here = False
+        self._doubled = False
+        self.refused = False  # Certainly no servicer has seen this call.
         self._sent = 0
         self._delivered = 0
         if timeout is not None:
@@ -146,8 +150,11 @@ class ClientCall:
         self._start(data)
         door = self._fabric.doors.get(self._address)
         if door is not None and self._fabric.duplicates(self._life.node, door.life.node):
+            self._doubled = True
             ghost = ServerCall(door, self._path, self._metadata, None, self._life, self._timeout)
-            self._fabric.hop(self._life, door.life, ghost.begin, data)
+            late = self._fabric.judge(self._life.node, door.life.node, Kind.REQUEST, method_of(self._path), data)
+            if late is not None:
+                self._fabric.hop(self._life, door.life, ghost.begin, data, late=late)
 
     def send_stream(self, requests: Any, serialize: Any) -> None:
         """Start the call, and send the messages of an iterator as there is room."""
@@ -163,7 +170,7 @@ class ClientCall:
         self._server = ServerCall(door, self._path, self._metadata, self, self._life, self._timeout)
         self._unmourn.append(self._fabric.when_ended(door.life, self._reset))
         self._unmourn.append(self._fabric.when_ended(self._life, self._tell_cancelled))
-        self._hop(self._server.begin, data)
+        self._send(Kind.REQUEST, data or b"", self._server.begin, data)
 
     async def _send_all(self, requests: Any, serialize: Any) -> None:
         try:
@@ -171,7 +178,8 @@ class ClientCall:
                 await self._credit.acquire()
                 if self._server is None or self._done.done():
                     return
-                self._hop(self._server.receive, serialize(request))
+                part = serialize(request)
+                self._send(Kind.STREAM, part, self._server.receive, part)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -181,11 +189,22 @@ class ClientCall:
         if self._server is not None:
             self._hop(self._server.receive, _END)
 
-    def _hop(self, arrive: Callable[..., None], *arguments: Any) -> None:
+    def _send(self, kind: Kind, body: bytes, arrive: Callable[..., None], *arguments: Any) -> None:
+        """Send a message, unless a hook holds it up, or has ended this life in the middle of its callback."""
+        assert self._peer is not None
+        if not self._life.alive:
+            return
+        late = self._fabric.judge(self._life.node, self._peer.node, kind, method_of(self._path), body)
+        if late is None:
+            self._sent += 1  # The other side waits for this number, and takes nothing that comes after it.
+        else:
+            self._hop(arrive, *arguments, late=late)
+
+    def _hop(self, arrive: Callable[..., None], *arguments: Any, late: int = 0) -> None:
         assert self._peer is not None and self._server is not None
         deliver = self._server.deliver
         self._sent_at = self._fabric.hop(
-            self._life, self._peer, deliver, self._sent, arrive, arguments, not_before=self._sent_at
+            self._life, self._peer, deliver, self._sent, arrive, arguments, not_before=self._sent_at, late=late
         )
         self._sent += 1
 
@@ -200,10 +219,7 @@ class ClientCall:
         if self._fabric.is_blocked(here, there) or self._fabric.is_blocked(there, here):
             return
         delay = self._fabric.delay_nanoseconds(here, there) + self._fabric.delay_nanoseconds(there, here)
-        details = f"failed to connect to {self._address}: connection refused"
-        self._loop.call_at_nanoseconds(
-            self._loop.nanoseconds + delay, self._finish, grpc.StatusCode.UNAVAILABLE, details
-        )
+        self._loop.call_at_nanoseconds(self._loop.nanoseconds + delay, self.refuse, "connection refused")
 
     # Receiving: these run in the caller's life.
 
@@ -224,6 +240,12 @@ class ClientCall:
         if not self._done.done():
             self._initial, self._trailing, self._message = initial, trailing, data
             self._finish(code, details)
+
+    def refuse(self, reason: str) -> None:
+        """Nobody has taken the call."""
+        if not self._done.done():
+            self.refused = not self._doubled
+            self._finish(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._address}: {reason}")
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:
         if self._done.done():
@@ -331,6 +353,8 @@ class ClientCall:
             raise asyncio.CancelledError
         if self._code is not grpc.StatusCode.OK:
             assert self._code is not None
+            if self.refused:
+                raise NeverLeft(self._code, self._details)
             initial, trailing = grpc.aio.Metadata(*self._initial), grpc.aio.Metadata(*self._trailing)
             raise grpc.aio.AioRpcError(self._code, initial, trailing, self._details)
 
@@ -430,7 +454,8 @@ class ServerCall:
     def begin(self, data: bytes | None) -> None:
         """The call arrives; `data` is the only message of a unary request."""
         if self._fabric.doors.get(self._server.address) is not self._server:
-            self._finish(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._server.address}: stopped")
+            self._finished = True
+            self._hop("refuse", "it has stopped")
             return
         handler = self._server.handler(self._path)
         if handler is None:
@@ -475,7 +500,8 @@ class ServerCall:
             if handler.response_streaming:
                 async for reply in behaviour(request, self):
                     await self._credit.acquire()
-                    self._hop("receive", encode(reply), self._initial)
+                    part = encode(reply)
+                    self._send(Kind.STREAM, part, "receive", part, self._initial)
             else:
                 answer = encode(await behaviour(request, self))
         except grpc.aio.AbortError:
@@ -497,9 +523,21 @@ class ServerCall:
     def _finish(self, code: grpc.StatusCode, details: str, answer: Any = None) -> None:
         if not self._finished:
             self._finished = True
-            self._hop("finish", code, details, self._initial, self._trailing, answer)
+            reply = (code, details, self._initial, self._trailing, answer)
+            self._send(Kind.REPLY, answer or b"", "finish", *reply, status=code.name)
 
-    def _hop(self, method: str, *arguments: Any) -> None:
+    def _send(self, kind: Kind, body: bytes, method: str, *arguments: Any, status: str = "") -> None:
+        """Send a message, unless a hook holds it up, or has ended this life in the middle of its callback."""
+        if self._client is None or not self._server.life.alive:
+            return
+        here, there = self._server.life.node, self._caller.node
+        late = self._fabric.judge(here, there, kind, method_of(self._path), body, status)
+        if late is None:
+            self._answered += 1  # The caller waits for this number, and takes nothing that comes after it.
+        else:
+            self._hop(method, *arguments, late=late)
+
+    def _hop(self, method: str, *arguments: Any, late: int = 0) -> None:
         if self._client is not None:
             arrive = getattr(self._client, method)
             deliver = self._client.deliver
@@ -511,6 +549,7 @@ class ServerCall:
                 arrive,
                 arguments,
                 not_before=self._answered_at,
+                late=late,
             )
             self._answered += 1
 
