@@ -18,7 +18,15 @@ node name. The client stands on a node of its own, called "client".
 import asyncio
 
 from cluster import faults
-from cluster.interface import Corruption, NodeReport, NodeState, wait_until
+from cluster.interface import (
+    DESCRIBE_SECONDS,
+    START_SECONDS,
+    STATUS_SECONDS,
+    Corruption,
+    NodeReport,
+    NodeState,
+    wait_until,
+)
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
@@ -32,9 +40,6 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
-DESCRIBE_SECONDS = 1.0
-STATUS_SECONDS = 5.0
-START_SECONDS = 60.0
 
 
 class SimulatedCluster:
