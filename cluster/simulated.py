@@ -27,7 +27,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster import faults
-from cluster.interface import Corruption, NodeReport, NodeState, wait_until
+from cluster.interface import (
+    DESCRIBE_SECONDS,
+    START_SECONDS,
+    STATUS_SECONDS,
+    Corruption,
+    NodeReport,
+    NodeState,
+    wait_until,
+)
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
@@ -41,9 +49,6 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
-DESCRIBE_SECONDS = 1.0
-STATUS_SECONDS = 5.0
-START_SECONDS = 60.0
 END_SECONDS = 60.0  # for a server that ends by itself to stop in good order
 
 
