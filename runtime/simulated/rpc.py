@@ -191,7 +191,7 @@ class ClientCall:
         if not self._life.alive:
             return
         late = self._fabric.judge(self._life.node, self._peer.node, kind, method_of(self._path), body)
-        if late is None:
+        if late is None or not self._life.alive:
             self._sent += 1  # The other side waits for this number, and takes nothing that comes after it.
         else:
             self._hop(arrive, *arguments, late=late)
@@ -522,7 +522,7 @@ class ServerCall:
             return
         here, there = self._server.life.node, self._caller.node
         late = self._fabric.judge(here, there, kind, method_of(self._path), body, status)
-        if late is None:
+        if late is None or not self._server.life.alive:
             self._answered += 1  # The caller waits for this number, and takes nothing that comes after it.
         else:
             self._hop(method, *arguments, late=late)
