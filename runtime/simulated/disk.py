@@ -44,6 +44,7 @@ from runtime.simulated.disk_faults import (
     DiskSpeed,
     DroppedWrites,
     ErrorAtPlace,
+    FaultOfPath,
     ImposedFaults,
     MisdirectedWrites,
     Operation,
@@ -353,7 +354,7 @@ class SimulatedDisk:
             return 0
         return max(0, self.capacity_bytes - self._used - sum(fault.taken_bytes or 0 for fault in self._faults.full))
 
-    def _fail_if(self, faults: Sequence[DiskFault], path: str, verb: str) -> None:
+    def _fail_if(self, faults: Sequence[FaultOfPath], path: str, verb: str) -> None:
         """Raise what is imposed on the whole of a path."""
         if faults and any(fault.covers(path) and getattr(fault, "count", None) is None for fault in faults):
             raise DiskFailure(f"cannot {_WORDS.get(verb, verb)} {self._shown(path)}: {_ERROR}")
