@@ -32,7 +32,6 @@ from runtime.simulated.undo import Undo, all_of
 
 # What of a header slot rots: the magic number stays, so that only the checksum tells.
 _ROTTEN_AT, _ROTTEN_BYTES = 16, 4
-_USED_SLOT_BYTES = 52  # A slot's sector has more room than its header needs.
 _CHECKSUM_BYTES = 4
 
 
@@ -97,7 +96,8 @@ def _damage_one(what: Damage, disk: SimulatedDisk, handle: int) -> None:
         case RottenTable(block=block):
             disk.rot(metadata, TABLE_OFFSET + block * _CHECKSUM_BYTES, count=_CHECKSUM_BYTES)
         case TornHeader(slot=slot):
-            disk.tear(metadata, slot * SLOT_BYTES, _USED_SLOT_BYTES)
+            written = bytes(disk.content(metadata).cached[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]).rstrip(b"\0")
+            disk.tear(metadata, slot * SLOT_BYTES, len(written))
 
 
 def _written_slots(disk: SimulatedDisk, metadata: str) -> list[int]:
