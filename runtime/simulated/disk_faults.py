@@ -228,3 +228,16 @@ class ImposedFaults:
 def covering(faults: Sequence[FaultOfPath], path: str) -> FaultOfPath | None:
     """The first of them that concerns a path."""
     return next((fault for fault in faults if fault.covers(path)), None)
+
+
+_WORDS = {
+    "make_directory": "create the folder",
+    "exists": "look at",
+    "size": "look at",
+    "sync_directory": "sync the folder",
+}
+
+
+def words_of(verb: str) -> str:
+    """How a message calls what was tried."""
+    return _WORDS.get(verb, verb)
