@@ -38,8 +38,8 @@ class ClientSettings:
     read_seconds: float = 5.0
     push_seconds: float = 15.0
     write_seconds: float = 10.0
-    # A whole listing, however long.
-    list_seconds: float = 300.0
+    # Entries of one answer of a listing.
+    list_entries: int = 1000
     # Tries of steps 3 to 7 before the write begins again from the start (GFS 3.1).
     write_tries: int = 3
     # The whole of one read or one question to the master: enough for a master to restart.
@@ -62,5 +62,6 @@ class ClientSettings:
                 f"read_piece_bytes={self.read_piece_bytes}: expected between 1 and {READ_LIMIT_BYTES}, the most that "
                 "one read may ask for"
             )
-        if min(self.write_piece_bytes, self.read_window, self.write_window, self.write_tries) <= 0:
-            raise InvalidRequest("piece sizes, windows and tries of a client must be 1 or more")
+        least = min(self.write_piece_bytes, self.read_window, self.write_window, self.write_tries, self.list_entries)
+        if least <= 0:
+            raise InvalidRequest("piece sizes, windows, tries and entries at once of a client must be 1 or more")

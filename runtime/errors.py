@@ -31,13 +31,14 @@ class TabletopError(Exception):
 
     default_definite: bool = True
 
-    def __init__(self, message: str, *, definite: bool | None = None) -> None:
+    def __init__(self, message: str, *, definite: bool | None = None, servers: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.definite = self.default_definite if definite is None else definite
+        self.servers = servers  # The servers that it is about, by name, where the raiser knows them.
 
-    def __reduce__(self) -> tuple[Callable[[str, str, bool], "TabletopError"], tuple[str, str, bool]]:
-        return _restore, (type(self).__name__, self.message, self.definite)
+    def __reduce__(self) -> tuple[Callable[..., "TabletopError"], tuple[str, str, bool, tuple[str, ...]]]:
+        return _restore, (type(self).__name__, self.message, self.definite, self.servers)
 
 
 class InvalidRequest(TabletopError):
@@ -177,9 +178,9 @@ def status_code(error: TabletopError) -> grpc.StatusCode:
     return grpc.StatusCode.UNKNOWN
 
 
-def error_from_wire(kind: str, message: str, *, definite: bool) -> TabletopError:
+def error_from_wire(kind: str, message: str, *, definite: bool, servers: tuple[str, ...] = ()) -> TabletopError:
     """The error that the other side raised; a kind from the future becomes a plain TabletopError."""
-    return _tree(TabletopError).get(kind, TabletopError)(message, definite=definite)
+    return _tree(TabletopError).get(kind, TabletopError)(message, definite=definite, servers=servers)
 
 
 def error_from_status(code: grpc.StatusCode, message: str) -> TabletopError:
@@ -198,5 +199,5 @@ def shown(value: str, limit: int = 200) -> str:
     return repr(value) if len(value) <= limit else f"{value[:limit] + '…'!r} ({len(value)} characters)"
 
 
-def _restore(kind: str, message: str, definite: bool) -> TabletopError:
-    return error_from_wire(kind, message, definite=definite)
+def _restore(kind: str, message: str, definite: bool, servers: tuple[str, ...]) -> TabletopError:
+    return error_from_wire(kind, message, definite=definite, servers=servers)

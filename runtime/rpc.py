@@ -121,7 +121,9 @@ class NodeChannel:
             self._events.received(int(found["tabletop-lamport"]))
         details = error.details() or ""
         if "tabletop-error" in found:
-            return error_from_wire(found["tabletop-error"], details, definite=found.get("tabletop-definite") == "1")
+            servers = tuple(name for name in found.get("tabletop-servers", "").split(",") if name)
+            definite = found.get("tabletop-definite") == "1"
+            return error_from_wire(found["tabletop-error"], details, definite=definite, servers=servers)
         method = path.rpartition("/")[2]
         translated = error_from_status(error.code(), f"{method} at {self.address}: {details or error.code().name}")
         if isinstance(translated, Unavailable) and any(sign in details.lower() for sign in _NEVER_LEFT):
@@ -207,6 +209,7 @@ class NodeRegistrar:
         trailing = (
             ("tabletop-error", type(error).__name__),
             ("tabletop-definite", "1" if error.definite else "0"),
+            ("tabletop-servers", ",".join(error.servers)),
             ("tabletop-lamport", str(self._events.sent())),
         )
         await context.abort(status_code(error), error.message[:DETAILS_LIMIT], trailing)
