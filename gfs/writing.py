@@ -345,4 +345,5 @@ class ChunkWriter:
         return kind(
             f"{what}: {error.message}; see `tabletop status`, and write them again",
             definite=not trial.may_have_happened,
+            servers=error.servers,
         )

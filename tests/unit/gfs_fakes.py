@@ -5,6 +5,7 @@ out: leases have no time limit, nothing is persisted, and replicas are written w
 
 `mishaps[method]` is a list of errors: each call of that method takes the first and raises it instead of working;
 `afterwards[method]` is the same, but the work is done first, as when an answer is lost. A mishap None means: work.
+`interludes[method]` are functions; each is called once, after the work of one call and before its answer.
 """
 
 import asyncio
@@ -60,12 +61,15 @@ class Misbehaving:
         self.mishaps: Mishaps = {}
         self.afterwards: Mishaps = {}
         self.calls: list[tuple[str, Any]] = []
+        self.interludes: dict[str, list[Callable[[], None]]] = {}  # Each happens after one call, before its answer.
 
     def begin(self, method: str, request: Any) -> None:
         self.calls.append((method, request))
         self._take(self.mishaps, method)
 
     def end(self, method: str) -> None:
+        if self.interludes.get(method):
+            self.interludes[method].pop(0)()
         self._take(self.afterwards, method)
 
     def count(self, method: str) -> int:
@@ -175,6 +179,7 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
             await stream.write(encode_header(reply))
             return
         chunk = self.chunks[request.handle]
+        self.end("read")
         payload = bytes(chunk[request.offset : request.offset + request.length])
         reply = bulk_pb2.ReadReply(length=len(payload), crc32c=checksums_of(payload), chunk_length=len(chunk))
         if self.damages_payloads and payload:
@@ -257,6 +262,16 @@ class FakeMaster(Misbehaving, MasterServicer):
                 info.tail[-1].index = index
         return info
 
+    def replace(self, path: str, data: bytes = b"") -> None:
+        """What another client does: the file goes, and another one of this name comes, with a chunk of its own."""
+        self.ids_given += 1
+        self.files[path], self.file_ids[path] = [], self.ids_given
+        if data:
+            handle = self.allocate()
+            self.files[path].append(handle)
+            for replica in self.chunks[handle].replicas:
+                self.cluster.servers[replica.server].chunks[handle] = bytearray(data)
+
     def held(self, handle: int) -> int:
         """How many bytes the primary of a chunk holds."""
         return len(self.cluster.servers[self.chunks[handle].replicas[0].server].chunks[handle])
@@ -335,6 +350,7 @@ class FakeMaster(Misbehaving, MasterServicer):
             name for name in names if (request.recursive or "/" not in name[len(below) :]) and name > request.after
         ]
         page = wanted[: request.limit] if request.limit else wanted
+        self.end("List")
         return master_pb2.ListReply(entries=[self.info(name) for name in page], is_last=page == wanted)
 
     async def FindLocations(self, request: Any, context: Any) -> Any:
@@ -349,6 +365,7 @@ class FakeMaster(Misbehaving, MasterServicer):
             chunk = reply.chunks.add()
             chunk.CopyFrom(self.chunks[handles[index]])
             chunk.index = index
+        self.end("FindLocations")
         return reply
 
     async def FindLeaseHolder(self, request: Any, context: Any) -> Any:
@@ -364,6 +381,7 @@ class FakeMaster(Misbehaving, MasterServicer):
             self.leave_out(chunk, request.suspect)
         if request.refused_version == chunk.version:
             self.leave_out(chunk, "")
+        self.end("FindLeaseHolder")
         return master_pb2.LeaseHolder(
             handle=chunk.handle,
             version=chunk.version,
