@@ -141,8 +141,10 @@ class ChunkReader:
         """
         patience = Patience(self._world, self._settings, self._settings.patience_seconds)
         rounds_of_damage = 0
+        chunk: ChunkLocations | None = None
+        failures: Failures = []
         with because(self._causes.next()):
-            while (chunk := await self.locate(file, piece.index, patience)) is not None:
+            while (chunk := await self._locate_after(file, piece.index, patience, chunk, failures)) is not None:
                 is_hole = self.locations.bytes_follow(file, piece.index)
                 answer, failures = await self._try_replicas(file, piece, chunk, target, patience)
                 if answer is not None and answer.length == piece.length:
@@ -162,6 +164,17 @@ class ChunkReader:
                 if patience.over() or rounds_of_damage == _ROUNDS_OF_LASTING_DAMAGE:
                     raise _unreadable(file.path, chunk, failures)
         return 0
+
+    async def _locate_after(
+        self, file: FileIdentity, index: int, patience: Patience, tried: ChunkLocations | None, failures: Failures
+    ) -> ChunkLocations | None:
+        """As `locate`. If the time runs out meanwhile, the error names the replicas that took it."""
+        try:
+            return await self.locate(file, index, patience)
+        except TimedOut as error:
+            if tried is None or not failures:
+                raise
+            raise _unreadable(file.path, tried, [*failures, ("master", error)]) from error
 
     async def _read_pieces_in_turn(self, file: FileIdentity, position: int, target: memoryview, since: int) -> int:
         if not target:

@@ -107,6 +107,7 @@ class _Trial:
     # What went wrong with the last lease holder, for the master to know.
     suspect: str = ""
     refused_version: int = 0
+    last_failure: str = ""
     # What was pushed while the piece before this one was still being written, and for whom.
     ahead: tuple[LeaseHolder, DataId] | None = None
 
@@ -342,8 +343,11 @@ class ChunkWriter:
             what += f" within {patience.seconds:g} seconds"
         elif error.definite and not trial.may_have_happened:
             what = f"cannot write to {trial.file.path}"
+        reason = error.message
+        if isinstance(error, TimedOut) and trial.last_failure and trial.last_failure != reason:
+            reason += f"; before that: {trial.last_failure}"
         return kind(
-            f"{what}: {error.message}; see `tabletop status`, and write them again",
+            f"{what}: {reason}; see `tabletop status`, and write them again",
             definite=not trial.may_have_happened,
             servers=error.servers,
         )

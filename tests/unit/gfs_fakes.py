@@ -9,7 +9,7 @@ out: leases have no time limit, nothing is persisted, and replicas are written w
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gfs.client import Client
@@ -91,6 +91,7 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
         self.pushed: dict[tuple[int, int], bytes] = {}
         self.world = cluster.new_world(name)
         self.damages_payloads = False
+        self.refuses: Callable[[Any], TabletopError | None] = lambda mutation: None
         self.unsure: set[int] = set()  # Handles of replicas that may lack acknowledged bytes.
         self.streams: list[Any] = []
 
@@ -138,6 +139,10 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
     async def Write(self, request: Any, context: Any) -> Any:
         self.begin("Write", request)
         mutation = request.mutation
+        if self.cluster.meanwhile is not None:
+            await self.cluster.meanwhile()
+        if (refusal := self.refuses(mutation)) is not None:
+            raise refusal
         replicas = self.cluster.master.chunks[request.handle]
         if replicas.replicas[0].server != self.name:
             raise NotPrimary(f"{self.name} holds no lease for {request.handle}")
@@ -425,6 +430,7 @@ class FakeCluster:
         self.clients: list[Client] = []
         self.servers: dict[str, FakeChunkserver] = {}
         self.master = FakeMaster(self)
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None  # Waited for in the middle of each Write.
         for number in range(1, chunkservers + 1):
             self.servers[f"cs{number}"] = FakeChunkserver(self, f"cs{number}")
 
