@@ -115,6 +115,7 @@ class LocationCache:
         self._lifetime_seconds = lifetime_seconds
         self._files: _ByFile[_Located] = _ByFile(most_files)
         self._written: dict[int, int] = {}  # By handle; what was written last is at the end.
+        self._writes: _ByFile[int] = _ByFile(most_files)
 
     def remember(self, file: FileIdentity, reply: FindLocationsReply, now: float, question: int = 0) -> None:
         """Take in the master's answer to a question. Questions are numbered in the order in which they were asked; an
@@ -155,12 +156,17 @@ class LocationCache:
         known = self._files.get(file)
         return known is not None and known.last_with_bytes > index
 
-    def note_written(self, handle: int, version: int) -> None:
+    def note_written(self, file: FileIdentity, handle: int, version: int) -> None:
         """A write of ours was acknowledged under this version: only replicas of at least this version have it."""
+        self._writes.put(file, self.writes(file) + 1)
         version = max(version, self._written.pop(handle, 0))
         self._written[handle] = version
         while len(self._written) > MOST_WRITTEN_CHUNKS:
             del self._written[next(iter(self._written))]
+
+    def writes(self, file: FileIdentity) -> int:
+        """A number that changes with each write of ours to the file: what was read ahead before is of no use then."""
+        return self._writes.get(file) or 0
 
     def least_version(self, handle: int) -> int:
         """The version that a replica must have to serve this client's reads; 0 if it wrote nothing there."""
@@ -182,6 +188,7 @@ class LocationCache:
     def check_invariants(self) -> None:
         """Raise AssertionError if the module's invariants do not hold."""
         self._files.check_size()
+        self._writes.check_size()
         for known in self._files.values():
             for index, (_, chunk) in known.chunks.items():
                 assert chunk.index == index, f"chunk {chunk.index} is remembered as {index}"

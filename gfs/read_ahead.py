@@ -1,7 +1,11 @@
 """Reading ahead of a caller that reads in order.
 
 The first read is just a read. The second one that begins where the last one ended starts a `PieceStream`, and from
-then on the next pieces are under way while the caller deals with this one. A read from elsewhere ends the stream.
+then on the next pieces are under way while the caller deals with this one. A read from elsewhere ends the stream, and
+so does a write of this client to the file, through whichever of its open files.
+
+What we simplify. A read in order may give bytes that were fetched a window of pieces before it was called, so that what
+another client has written in between is not among them. `File.pread` reads nothing ahead.
 """
 
 from gfs.identity import FileIdentity
@@ -22,11 +26,13 @@ class ReadAhead:
         self._stream: PieceStream | None = None
         self._rest = memoryview(b"")  # Of the piece that the stream handed out last.
         self._last_end: int | None = None
+        self._writes = 0  # Of this client to the file, when the stream began.
 
     async def read_into(self, position: int, target: memoryview) -> int:
         """Fill `target` from `position`; returns the bytes read, fewer only at the end of the file."""
-        if self._last_end != position:
+        if self._last_end != position or self._writes != self._reader.locations.writes(self._file):
             await self.drop()
+            self._writes = self._reader.locations.writes(self._file)
         elif self._stream is None and len(target) < self._settings.read_piece_bytes * self._settings.read_window:
             await self._begin(position)
         done = await self._from_stream(target)

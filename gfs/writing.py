@@ -20,8 +20,8 @@ Invariants:
 2. An error is definite only if no try can have changed any replica, now or later.
 3. A piece is written only after the one before it was acknowledged; if that failed, it is not sent.
 
-What we simplify. A try whose answer was lost may still be applied after a later write of another caller to the same
-place; the paper leaves concurrent writes to one place undefined too (2.7.1).
+What we simplify. A try whose answer was lost may still be applied after a later write to the same place, if its request
+is under way for longer than the client waits; the paper leaves concurrent writes to one place undefined too (2.7.1).
 """
 
 import asyncio
@@ -235,7 +235,7 @@ class ChunkWriter:
         for tries in range(1, self._settings.write_tries + 1):
             failure = await self._try_steps_3_to_7(trial, holder, patience)
             if failure is None:
-                self._locations.note_written(holder.handle, holder.version)
+                self._locations.note_written(trial.file, holder.handle, holder.version)
                 return True
             next_try = plan_next_try(
                 failure,

@@ -4,8 +4,9 @@ An error says whether it is *definite*, so that the operation did not happen and
 it may have happened (the reply was lost, or some replicas applied it). A caller may repeat after a definite error
 without thought; after an indefinite one it must know that the operation is idempotent, or look.
 
-Errors cross the wire: a servicer raises one, `rpc.py` sends its class name, definiteness and message along with the
-gRPC status code of `STATUS_CODES`, and the caller's stub raises the same class again.
+Errors cross the wire: a servicer raises one, `rpc.py` sends its class name, definiteness, message and servers along
+with the gRPC status code of `STATUS_CODES`, and the caller's stub raises the same class again. What a program decides
+by is in the class and its attributes; the message is for people.
 
 >>> error_from_wire("NotFound", "no file /a", definite=True)
 NotFound('no file /a')
@@ -21,12 +22,14 @@ import grpc
 
 
 class TabletopError(Exception):
-    """The root. `definite` is the class's default and may be set for one instance.
+    """The root. `definite` is the class's default and may be set for one instance. `servers` names those that failed.
 
     >>> Unavailable("cs1 does not answer").definite
     False
     >>> Unavailable("cs1 refused the connection", definite=True).definite
     True
+    >>> MutationFailed("cs3 did not apply the write", servers=("cs3",)).servers
+    ('cs3',)
     """
 
     default_definite: bool = True
@@ -35,7 +38,7 @@ class TabletopError(Exception):
         super().__init__(message)
         self.message = message
         self.definite = self.default_definite if definite is None else definite
-        self.servers = servers  # The servers that it is about, by name, where the raiser knows them.
+        self.servers = servers
 
     def __reduce__(self) -> tuple[Callable[..., "TabletopError"], tuple[str, str, bool, tuple[str, ...]]]:
         return _restore, (type(self).__name__, self.message, self.definite, self.servers)
@@ -87,6 +90,14 @@ class NotPrimary(TabletopError):
 
 class StaleVersion(TabletopError):
     """The replica's version is not the one asked for (GFS 4.5)."""
+
+
+class Superseded(TabletopError):
+    """The order comes from a master whose epoch has passed; a newer one is in charge."""
+
+
+class ForeignNamespace(TabletopError):
+    """The two sides belong to different namespaces: another cluster's master or chunkserver."""
 
 
 class DataNotBuffered(TabletopError):
@@ -151,6 +162,8 @@ STATUS_CODES: dict[type[TabletopError], grpc.StatusCode] = {
     Conflict: grpc.StatusCode.ABORTED,
     NotPrimary: grpc.StatusCode.FAILED_PRECONDITION,
     StaleVersion: grpc.StatusCode.FAILED_PRECONDITION,
+    Superseded: grpc.StatusCode.FAILED_PRECONDITION,
+    ForeignNamespace: grpc.StatusCode.FAILED_PRECONDITION,
     DataNotBuffered: grpc.StatusCode.FAILED_PRECONDITION,
     Corrupted: grpc.StatusCode.DATA_LOSS,
     IncompatibleFormat: grpc.StatusCode.FAILED_PRECONDITION,

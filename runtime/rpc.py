@@ -121,9 +121,12 @@ class NodeChannel:
             self._events.received(int(found["tabletop-lamport"]))
         details = error.details() or ""
         if "tabletop-error" in found:
-            servers = tuple(name for name in found.get("tabletop-servers", "").split(",") if name)
-            definite = found.get("tabletop-definite") == "1"
-            return error_from_wire(found["tabletop-error"], details, definite=definite, servers=servers)
+            return error_from_wire(
+                found["tabletop-error"],
+                details,
+                definite=found.get("tabletop-definite") == "1",
+                servers=tuple(filter(None, found.get("tabletop-servers", "").split(","))),
+            )
         method = path.rpartition("/")[2]
         translated = error_from_status(error.code(), f"{method} at {self.address}: {details or error.code().name}")
         if isinstance(translated, Unavailable) and any(sign in details.lower() for sign in _NEVER_LEFT):

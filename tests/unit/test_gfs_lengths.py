@@ -172,3 +172,14 @@ async def test_a_client_reads_its_own_acknowledged_overwrite(tmp_path: Path):
             assert bytes(left_out.chunks[handle]) == b"before"
             assert await file.pread(0, 6) == b"behind"
             assert (await client.read_file("/a")) == b"behind"
+
+
+async def test_what_was_read_ahead_is_dropped_when_this_client_writes_to_the_file(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        await write(client, "/a", DATA)
+        async with await client.open("/a") as reading, await client.open("/a", "r+b") as writing:
+            for position in range(0, 3000, 1000):
+                assert await reading.read(1000) == DATA[position : position + 1000]
+            await writing.pwrite(0, bytes(len(DATA)))
+            assert await reading.read(1000) == bytes(1000)

@@ -128,10 +128,10 @@ def test_an_answer_that_was_overtaken_does_not_replace_what_is_known():
 def test_a_chunk_is_not_found_below_the_version_under_which_it_was_written():
     cache, file = LocationCache(30.0), named("/a")
     cache.remember(file, reply_for(0), now=0.0)
-    cache.note_written(100, 0)
+    cache.note_written(file, 100, 0)
     assert cache.chunk(file, 0, now=1.0) is not None
-    cache.note_written(100, 3)
-    cache.note_written(100, 2)
+    cache.note_written(file, 100, 3)
+    cache.note_written(file, 100, 2)
     assert cache.chunk(file, 0, now=1.0) is None and cache.least_version(100) == 3
 
 
