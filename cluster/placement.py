@@ -43,7 +43,7 @@ class Placement:
         server = self._cluster.server(MASTER)
         if not isinstance(server, MasterServer):
             return
-        status = _at_once(cluster_status(server.core, clones_running=0, with_chunks=True))
+        status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
         if status is None:
             return
         self._known = {
