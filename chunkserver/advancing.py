@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 
 from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore, ReplicaState
-from chunkserver.events import LeaseEnded, LeaseReceived, ReplicaAdmitted
+from chunkserver.events import LeaseEnded, LeaseReceived, UnsureReplicaAdmitted
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.leases import LeaseTable, Secondary
 from chunkserver.mutations import Mutations
@@ -136,7 +136,7 @@ class Advancing:
         if item.admit:
             await self._store.admit(handle, version=version)
             if state is not None and state.is_unsure:
-                self._world.events.emit(ReplicaAdmitted(handle, version, state.length))
+                self._world.events.emit(UnsureReplicaAdmitted(handle, version, state.length))
             return
         if item.from_version == 0:
             await self._store.create(handle, version=version, capacity=self._chunk_bytes())

@@ -50,7 +50,7 @@ class MetadataRepaired(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaAdmitted(Event):
+class UnsureReplicaAdmitted(Event):
     """An unsure replica was compared with others by the master, and counts again."""
 
     sentence: ClassVar[str] = "chunk {handle:#x} counts again at version {version}, with {length} bytes"
