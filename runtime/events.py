@@ -47,13 +47,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event with its circumstances. `wall_microseconds` is since the epoch, by the emitting node's own clock."""
+    """One event with its circumstances. `wall_microseconds` is since the epoch, by the emitting node's own clock, and
+    `true_microseconds` the same without that clock's error: known only where the time is simulated."""
 
     lamport: int
     wall_microseconds: int
     node: str
     cause: str
     event: Event
+    true_microseconds: int | None = None
 
     def to_json(self) -> str:
         """One line, keys in a fixed order: equal records give equal bytes."""
@@ -62,6 +64,7 @@ class Record:
             {
                 "lamport": self.lamport,
                 "wall": self.wall_microseconds,
+                **({} if self.true_microseconds is None else {"true": self.true_microseconds}),
                 "node": self.node,
                 "cause": self.cause,
                 "kind": type(self.event).__name__,
@@ -92,7 +95,14 @@ class MemorySink:
 class EventLog:
     """One node's end of the stream, and its Lamport clock."""
 
-    def __init__(self, node: str, sink: Sink, wall_microseconds: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        node: str,
+        sink: Sink,
+        wall_microseconds: Callable[[], int],
+        true_microseconds: Callable[[], int] | None = None,
+    ) -> None:
+        self._true_microseconds = true_microseconds
         self.node = node
         self.sink = sink
         self.lamport = 0
@@ -107,7 +117,8 @@ class EventLog:
     def emit(self, event: Event) -> None:
         """Record that `event` happened here and now, because of the current cause."""
         self.lamport += 1
-        self.sink.write(Record(self.lamport, self._wall_microseconds(), self.node, _cause.get(), event))
+        true = None if self._true_microseconds is None else self._true_microseconds()
+        self.sink.write(Record(self.lamport, self._wall_microseconds(), self.node, _cause.get(), event, true))
 
     def sent(self) -> int:
         """The Lamport time to put on an outgoing message."""
@@ -143,11 +154,12 @@ def record_from_json(line: str) -> Record:
     """Parse one line of `Record.to_json`. A kind that this program does not know becomes an `UnknownEvent`."""
     fields = json.loads(line)
     lamport, wall, node, cause, kind = (fields.pop(key) for key in ("lamport", "wall", "node", "cause", "kind"))
+    true = fields.pop("true", None)
     event_type = _kinds.get(kind)
     if event_type is None or set(fields) != set(_field_names(event_type)):
-        return Record(lamport, wall, node, cause, UnknownEvent(kind=kind, fields=json.dumps(fields)))
+        return Record(lamport, wall, node, cause, UnknownEvent(kind=kind, fields=json.dumps(fields)), true)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Record(lamport, wall, node, cause, event_type(**values))
+    return Record(lamport, wall, node, cause, event_type(**values), true)
 
 
 def sentence(event: Event) -> str:

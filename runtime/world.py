@@ -229,5 +229,9 @@ class World(Protocol):
     def resident_bytes(self) -> int:
         """Memory of this node's process; 0 in the simulated world."""
 
+    def boot_id(self) -> str:
+        """An id that changes whenever this machine may have lost what was not synced: at every boot. A process that
+        was killed and started again finds the same id, and all that it wrote."""
+
     def process_id(self) -> int:
         """The operating system's id of this node's process; 0 in the simulated world."""

@@ -15,8 +15,11 @@
 import asyncio
 import os
 import random
+import secrets
+import subprocess
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -29,6 +32,9 @@ from runtime.real.network import RealNetwork
 from runtime.world import Clock, Disk, Network, Random
 
 T = TypeVar("T")
+
+LINUX_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACOS_BOOT_ID = ("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
 
 
 class FileSink:
@@ -78,6 +84,10 @@ class RealWorld:
         """Resident set size of this process."""
         return int(psutil.Process().memory_info().rss)
 
+    def boot_id(self) -> str:
+        """The kernel's name for the time since this machine was started."""
+        return _boot_id()
+
     def process_id(self) -> int:
         """The process id."""
         return os.getpid()
@@ -94,3 +104,17 @@ class RealWorld:
         name = self._tasks.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.events.emit(TaskFailed(task=name, trace="".join(traceback.format_exception(error))))
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        if LINUX_BOOT_ID.exists():
+            return LINUX_BOOT_ID.read_text(encoding="ascii").strip()
+        found = subprocess.run(MACOS_BOOT_ID, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        if found:
+            return found
+    except (OSError, subprocess.SubprocessError):
+        pass
+    # Nothing says whether the machine was started anew: assume it of every process, which is safe and costs time.
+    return secrets.token_hex(16)

@@ -7,8 +7,12 @@ see: every write is in it at once. The *stable* one is what the platter has: byt
 512-byte sector that was written and not synced, the tape decides: lost, kept or torn in the middle. Of the changes of
 names that were not synced, the first so many survive. With a quiet tape all of it is lost.
 
-Faults that can be set: bit rot in chosen bytes; read, write and sync errors for chosen paths or places in a file; no
-space left; writes that leave a part behind when they fail; a slow disk; a disk that says it synced and did not.
+What a program never syncs does not stay in memory for ever either: the kernel writes back what has been waiting for
+`writeback_seconds` to twice as long, names as well as bytes.
+
+Faults (see disk_faults.py): bit rot and torn bytes in chosen places; errors of reading, writing, syncing, opening and
+listing for chosen paths or places in a file; no space left; writes that leave a part behind when they fail, that land
+nowhere, or elsewhere; a slow disk; a disk that says it synced and did not, or that forgets what it failed to sync.
 
 Invariants: (1) what was written before a sync began survives a power cut after its end; (2) a rename is atomic: after
 a power cut a name means the old file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk`
@@ -19,8 +23,8 @@ file stable and nothing else.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from runtime.errors import (
     AlreadyExists,
@@ -35,15 +39,28 @@ from runtime.errors import (
     TabletopError,
     shown,
 )
+from runtime.simulated.disk_faults import (
+    DiskFault,
+    DiskSpeed,
+    DroppedWrites,
+    ErrorAtPlace,
+    ImposedFaults,
+    MisdirectedWrites,
+    Operation,
+    OperationHook,
+    covering,
+)
+from runtime.simulated.disk_image import Content
 from runtime.simulated.loop import LIFE, Life
 from runtime.simulated.tape import Stream
+from runtime.simulated.undo import Imposed, Undo
 from runtime.world import Buffer, DiskUsage, OpenMode
 
-SECTOR_BYTES = 512
 Names = list[str]  # Inside the class, `list` is the method.
 
 DEFAULT_CAPACITY_BYTES = 1 << 40
 SYNC_SECONDS = 0.0005  # a sync always takes time, so that a group commit has something to gain
+WRITEBACK_SECONDS = 30.0  # Linux's dirty_expire_centisecs
 LONGEST_NAME_BYTES = 255
 LONGEST_PATH_BYTES = 4000
 PAUSE_EVERY = 64  # Operations that take no time at all still let others run now and then.
@@ -51,113 +68,42 @@ PAUSE_EVERY = 64  # Operations that take no time at all still let others run now
 _ERROR = "Input/output error; look at the system's log, the disk may be failing"
 
 
-class Content:
-    """What one file holds, whatever its names: the cached bytes, the stable ones, and which sectors differ."""
+@dataclass(slots=True, eq=False)
+class _Change:
+    """What some names mean from that time on, all at once."""
 
-    def __init__(self) -> None:
-        self.cached = bytearray()
-        self.stable = bytearray()
-        self.dirty: dict[int, int] = {}  # sectors written since the last sync, with the number of their last write
-        self.linked = True  # whether a name leads here
-        self._writes = 0
-
-    def write(self, offset: int, data: Buffer) -> None:
-        """Put bytes into the cached image."""
-        if not len(data):
-            return
-        end = offset + len(data)
-        if offset > len(self.cached):
-            self._mark(len(self.cached), offset)
-            self.cached.extend(bytes(offset - len(self.cached)))
-        self.cached[offset:end] = data
-        self._mark(offset, end)
-
-    def truncate(self, size: int) -> None:
-        """Cut or extend the cached image."""
-        old = len(self.cached)
-        if size < old:
-            del self.cached[size:]
-        else:
-            self.cached.extend(bytes(size - old))
-        self._mark(min(old, size), max(old, size))
-
-    def begin_sync(self) -> dict[int, int]:
-        """The sectors that a sync which begins now will make stable. What is written later needs another sync."""
-        return dict(self.dirty)
-
-    def end_sync(self, covered: dict[int, int]) -> None:
-        """The sync is done: the covered sectors are on the platter."""
-        for sector, write in covered.items():
-            begin = sector * SECTOR_BYTES
-            if len(self.stable) < begin:
-                self.stable.extend(bytes(begin - len(self.stable)))
-            self.stable[begin : begin + SECTOR_BYTES] = self.cached[begin : begin + SECTOR_BYTES]
-            if self.dirty.get(sector) == write:
-                del self.dirty[sector]
-        if len(self.stable) > len(self.cached):
-            del self.stable[len(self.cached) :]
-
-    def sync(self) -> None:
-        """Make the cached image the stable one."""
-        self.end_sync(self.begin_sync())
-
-    def lose_power(self, tape: Stream) -> None:
-        """Keep what is stable; each unsynced sector is lost, kept or torn, and so is a change of length."""
-        survived = bytearray(self.stable)
-        for sector in self.dirty:
-            begin = sector * SECTOR_BYTES
-            piece = bytes(self.cached[begin : begin + SECTOR_BYTES])
-            fate = tape.below(3)
-            if fate == 0:
-                continue
-            kept = piece if fate == 1 else piece[: tape.below(len(piece) + 1)]
-            if len(survived) < begin:
-                survived.extend(bytes(begin - len(survived)))
-            survived[begin : begin + len(kept)] = kept
-        if len(self.cached) < len(survived) and tape.below(2) == 1:
-            del survived[len(self.cached) :]
-        self.cached = survived
-        self.stable = bytearray(survived)
-        self.dirty.clear()
-
-    def _mark(self, begin: int, end: int) -> None:
-        self._writes += 1
-        for sector in range(begin // SECTOR_BYTES, -(-end // SECTOR_BYTES)):
-            self.dirty[sector] = self._writes
+    names: dict[str, Content | None]
+    time: float
 
 
-Changes = list[dict[str, Content | None]]  # each: what some names mean from then on, all at once
+Changes = list[_Change]
 
-
-@dataclass(slots=True)
-class DiskFaults:
-    """How fast a disk is now, and what is wrong with it.
-
-    Paths of errors are prefixes: an operation on a path that begins with one of them fails. `bad_places` are
-    (path, offset, count): a read or write that touches one of these bytes fails, the rest of the file is sound.
-    The disk serves one operation that takes time after the other, as a platter does.
-    """
-
-    read_errors: list[str] = field(default_factory=list)
-    write_errors: list[str] = field(default_factory=list)
-    sync_errors: list[str] = field(default_factory=list)
-    bad_places: list[tuple[str, int, int]] = field(default_factory=list)
-    lying_syncs: list[str] = field(default_factory=list)  # path prefixes whose syncs succeed and do nothing
-    short_writes: bool = False  # a write that fails leaves a part: what fits a full disk, or else the first half
-    seconds_per_operation: float = 0.0
-    bytes_per_second: float = 0.0  # 0: no limit
-    seconds_per_sync: float = SYNC_SECONDS
+# How a message calls what was tried, where the verb of the operation is not the word.
+_WORDS = {
+    "make_directory": "create the folder",
+    "exists": "look at",
+    "size": "look at",
+    "sync_directory": "sync the folder",
+}
 
 
 class SimulatedDisk:
-    """One node's disk. It outlives the node's lives. Folders are paths; "" is the root."""
+    """One node's disk. It outlives the node's lives. Folders are paths; "" is the root.
 
-    def __init__(self, name: str, tape: Stream, *, capacity_bytes: int = DEFAULT_CAPACITY_BYTES) -> None:
+    `now` is the true time, in seconds. With `writeback_seconds` of infinity, only a sync makes anything stable.
+    """
+
+    def __init__(
+        self, name: str, tape: Stream, now: Callable[[], float], *, capacity_bytes: int = DEFAULT_CAPACITY_BYTES
+    ) -> None:
         self.name = name
         self.capacity_bytes = capacity_bytes
-        self.faults = DiskFaults()
+        self.speed = DiskSpeed(seconds_per_sync=SYNC_SECONDS)
+        self.writeback_seconds = WRITEBACK_SECONDS
         self.operations = 0
-        self.before_operation: Callable[[int, str, str], None] | None = None
+        self._faults = ImposedFaults()
+        self._hooks = Imposed[OperationHook]()
+        self._now = now
         self._tape = tape
         self._folders: dict[str, None] = {"": None}
         self._files: dict[str, Content] = {}
@@ -171,7 +117,9 @@ class SimulatedDisk:
 
     async def open(self, path: str, mode: OpenMode) -> "SimulatedFile":
         """Open a file."""
-        path = await self._begin("open", path)
+        path = _clean(path)
+        path = await self._begin("open" if path in self._files or mode in ("read", "update") else "create", path)
+        self._fail_if(self._faults.open_errors, path, "open")
         if path in self._folders:
             if mode == "create":
                 raise AlreadyExists(f"cannot create {self._shown(path)}: the name is taken by a folder")
@@ -183,17 +131,19 @@ class SimulatedDisk:
         if mode == "create" and content is not None:
             raise AlreadyExists(f"cannot create {self._shown(path)}: the name is taken")
         if content is None:
-            self._fail_if(self.faults.write_errors, path, "create")
+            self._fail_if(self._faults.write_errors, path, "create")
             content = Content()
             self._rename_all({path: content})
         elif mode == "replace":
+            self._fail_if(self._faults.write_errors, path, "truncate")
             self._charge_space(path, content, -len(content.cached))
-            content.truncate(0)
+            self._write_back(content)
+            content.truncate(0, self._now())
         return SimulatedFile(self, path, content, writable=mode != "read")
 
     async def make_directory(self, path: str) -> None:
         """Create a folder and its missing ancestors."""
-        path = await self._begin("create the folder", path)
+        path = await self._begin("make_directory", path)
         parts = path.split("/") if path else []
         for count in range(1, len(parts) + 1):
             folder = "/".join(parts[:count])
@@ -205,8 +155,8 @@ class SimulatedDisk:
     async def rename(self, source: str, target: str) -> None:
         """Rename in one step, replacing an existing file."""
         target = _clean(target)
-        source = await self._begin("rename", source)
-        self._fail_if(self.faults.write_errors, source, "rename")
+        source = await self._begin("rename", source, target=target)
+        self._fail_if(self._faults.write_errors, source, "rename")
         self._require_folder(_parent(target), f"cannot rename {self._shown(source)}")
         if source in self._folders:
             self._rename_folder(source, target)
@@ -221,7 +171,7 @@ class SimulatedDisk:
     async def remove(self, path: str) -> None:
         """Remove a file or an empty folder."""
         path = await self._begin("remove", path)
-        self._fail_if(self.faults.write_errors, path, "remove")
+        self._fail_if(self._faults.write_errors, path, "remove")
         if path in self._folders and path:
             if self._names(path):
                 raise DirectoryNotEmpty(f"cannot remove {self._shown(path)}: it is not empty")
@@ -234,28 +184,31 @@ class SimulatedDisk:
     async def list(self, path: str = "") -> Names:
         """Names, sorted."""
         path = await self._begin("list", path)
+        self._fail_if(self._faults.list_errors, path, "list")
         self._require_folder(path, "cannot list")
         return self._names(path)
 
     async def exists(self, path: str) -> bool:
         """Whether the name is there."""
-        path = await self._begin("look at", path)
+        path = await self._begin("exists", path)
+        self._fail_if(self._faults.list_errors, path, "exists")
         return path in self._files or path in self._folders
 
     async def size(self, path: str) -> int:
         """Length of a file."""
-        path = await self._begin("look at", path)
+        path = await self._begin("size", path)
+        self._fail_if(self._faults.list_errors, path, "size")
         if path not in self._files:
             raise self._missing(path, "look at")
         return len(self._files[path].cached)
 
     async def sync_directory(self, path: str = "") -> None:
         """Make the names in a folder stable."""
-        path = await self._begin("sync the folder", path)
+        path = await self._begin("sync_directory", path)
         self._require_folder(path, "cannot sync the folder")
-        self._fail_if(self.faults.sync_errors, path, "sync the folder")
+        self._fail_if(self._faults.sync_errors, path, "sync_directory")
         begun = list(self._journal)
-        await self._take_time(self.faults.seconds_per_sync)
+        await self._take_time(self._faults.speed(self.speed).seconds_per_sync)
         self._settle_names(path, begun)
 
     async def usage(self) -> DiskUsage:
@@ -281,14 +234,18 @@ class SimulatedDisk:
 
     def lose_power(self) -> None:
         """The machine loses power: what was not synced is lost, kept or torn, as the tape decides."""
-        for change in self._journal[: self._tape.below(len(self._journal) + 1)]:
-            _apply(change, self._stable_files)
+        before = self._now() - self._lag()
+        written = sum(change.time <= before for change in self._journal)  # They are in order of time.
+        survivors_count = written + self._tape.below(len(self._journal) - written + 1)
+        for change in self._journal[:survivors_count]:
+            _apply(change.names, self._stable_files)
         self._journal.clear()
         survivors = self._stable_files
         settled: dict[int, None] = {}
         for content in survivors.values():
             if id(content) not in settled:
                 settled[id(content)] = None
+                self._write_back(content)
                 content.lose_power(self._tape)
         self._files = dict(survivors)
         self._stable_files = dict(survivors)
@@ -298,12 +255,43 @@ class SimulatedDisk:
         self._used = sum(len(content.cached) for content in self._files.values())
         self._locks.clear()
 
-    def rot(self, path: str, offset: int, mask: int = 0xFF) -> None:
-        """Flip bits of one stored byte, in the cache and on the platter."""
+    def impose(self, fault: DiskFault) -> Undo:
+        """Let something be wrong from now on."""
+        return self._faults.add(fault)
+
+    def heal(self) -> None:
+        """End all that was imposed. What was damaged stays damaged."""
+        self._faults.clear()
+
+    def on_operation(self, hook: OperationHook) -> Undo:
+        """Ask `hook` before each operation. The first error that one of several returns is raised."""
+        return self._hooks.add(hook)
+
+    def rot(self, path: str, offset: int, *, count: int = 1, mask: int = 0xFF) -> None:
+        """Flip bits of `count` stored bytes, in the cache and on the platter. Raises NotFound, and InvalidRequest for
+        bytes beyond the end."""
+        content = self._stored(path, offset, count)
+        for image in (content.cached, content.stable):
+            for place in range(offset, min(offset + count, len(image))):
+                image[place] ^= mask
+
+    def tear(self, path: str, offset: int, count: int) -> int:
+        """Damage `count` bytes as a write that was cut off does: the tape chooses how many of them stay as they are,
+        at least one and not all, and the rest becomes zeros. Returns how many stay."""
+        content = self._stored(path, offset, count)
+        kept = min(count - 1, 1 + self._tape.below(max(1, count - 1)))
+        for image in (content.cached, content.stable):
+            end = min(offset + count, len(image))
+            image[offset + kept : end] = bytes(max(0, end - offset - kept))
+        return kept
+
+    def _stored(self, path: str, offset: int, count: int) -> Content:
         content = self.content(path)
-        content.cached[offset] ^= mask
-        if offset < len(content.stable):
-            content.stable[offset] ^= mask
+        if not 0 <= offset < offset + count <= len(content.cached):
+            raise InvalidRequest(
+                f"{self._shown(path)} has {len(content.cached)} bytes; there are no {count} at offset {offset}"
+            )
+        return content
 
     def content(self, path: str) -> Content:
         """What a file holds, for faults and for judges. Raises NotFound."""
@@ -326,21 +314,26 @@ class SimulatedDisk:
 
     # Inside.
 
-    async def _begin(self, verb: str, path: str) -> str:
+    async def _begin(self, verb: str, path: str, offset: int = 0, count: int = 0, target: str = "") -> str:
         path = _clean(path)
         self.operations += 1
-        if self.before_operation is not None:
-            self.before_operation(self.operations, verb, path)
-            life = LIFE.get()
-            if life is not None and not life.alive:
-                # The hook has ended the life that is asking: the rest of its callback must not happen either.
-                await asyncio.get_running_loop().create_future()
-        await self._take_time(self.faults.seconds_per_operation)
+        error: TabletopError | None = None
+        if self._hooks:
+            operation = Operation(self.operations, verb, path, offset, count, target)
+            for hook in self._hooks.values():
+                error = hook(operation) or error
+        life = LIFE.get()
+        if life is not None and not life.alive:
+            # A hook has ended the life that is asking: the rest of its callback must not happen either.
+            await asyncio.get_running_loop().create_future()
+        await self._take_time(self._faults.speed(self.speed).seconds_per_operation)
+        if error is not None:
+            raise error
         return path
 
     async def _take_time(self, seconds: float) -> None:
         if seconds > 0:
-            now = asyncio.get_running_loop().time()
+            now = self._now()
             self._free_at = max(now, self._free_at) + seconds
             await asyncio.sleep(self._free_at - now)
         elif self.operations % PAUSE_EVERY == 0:
@@ -349,23 +342,35 @@ class SimulatedDisk:
     def _charge_space(self, path: str, content: Content, count: int) -> None:
         if not content.linked:
             return
-        if count > 0 and self._used + count > self.capacity_bytes:
+        if count > 0 and count > self._free():
             raise NoSpace(
                 f"cannot write {self._shown(path)}: {count} bytes more, {self._free()} are free; free some space"
             )
         self._used += count
 
     def _free(self) -> int:
-        return max(0, self.capacity_bytes - self._used)
+        if any(fault.taken_bytes is None for fault in self._faults.full):
+            return 0
+        return max(0, self.capacity_bytes - self._used - sum(fault.taken_bytes or 0 for fault in self._faults.full))
 
-    def _fail_if(self, prefixes: Names, path: str, verb: str) -> None:
-        if any(path.startswith(prefix) for prefix in prefixes):
-            raise DiskFailure(f"cannot {verb} {self._shown(path)}: {_ERROR}")
+    def _fail_if(self, faults: Sequence[DiskFault], path: str, verb: str) -> None:
+        """Raise what is imposed on the whole of a path."""
+        if faults and any(fault.covers(path) and getattr(fault, "count", None) is None for fault in faults):
+            raise DiskFailure(f"cannot {_WORDS.get(verb, verb)} {self._shown(path)}: {_ERROR}")
 
-    def _fail_at(self, path: str, offset: int, count: int, verb: str) -> None:
-        for bad_path, begin, length in self.faults.bad_places:
-            if path == bad_path and offset < begin + length and begin < offset + count:
-                raise DiskFailure(f"cannot {verb} {self._shown(path)} at byte {begin}: {_ERROR}")
+    def _fail_at(self, faults: Sequence[ErrorAtPlace], path: str, offset: int, count: int, verb: str) -> None:
+        for fault in faults:
+            if fault.touches(path, offset, count):
+                place = "" if fault.count is None else f" at byte {fault.offset}"
+                raise DiskFailure(f"cannot {verb} {self._shown(path)}{place}: {_ERROR}")
+
+    def _lag(self) -> float:
+        return self._tape.between(self.writeback_seconds, 2 * self.writeback_seconds)
+
+    def _write_back(self, content: Content) -> None:
+        """Reckon what the kernel has written of a file by itself, before it changes again."""
+        if content.dirty and self._now() - content.oldest >= self.writeback_seconds:
+            content.write_back(self._now() - self._lag())
 
     def _settle_names(self, folder: str, begun: Changes) -> None:
         """Make those of the changes stable that touch the folder, with all earlier changes of the same names."""
@@ -373,11 +378,11 @@ class SimulatedDisk:
         covered: Changes = []
         names: dict[str, None] = {}
         for change in reversed(waiting):
-            if any(_parent(name) == folder or name in names for name in change):
+            if any(_parent(name) == folder or name in names for name in change.names):
                 covered.append(change)
-                names.update(dict.fromkeys(change))
+                names.update(dict.fromkeys(change.names))
         for change in reversed(covered):
-            _apply(change, self._stable_files)
+            _apply(change.names, self._stable_files)
         self._journal = [change for change in self._journal if not _among(change, covered)]
 
     def _rename_all(self, change: dict[str, Content | None]) -> None:
@@ -389,7 +394,7 @@ class SimulatedDisk:
             if not _among(content, arrived):
                 content.linked = False
                 self._used -= len(content.cached)
-        self._journal.append(change)
+        self._journal.append(_Change(change, self._now()))
 
     def _require_folder(self, path: str, what: str) -> None:
         if path not in self._folders:
@@ -420,8 +425,8 @@ class SimulatedDisk:
             del self._folders[name]
             self._folders[target + name[len(source) :]] = None
         for change in self._journal:
-            for name in [name for name in change if name.startswith(source + "/")]:
-                change[target + name[len(source) :]] = change.pop(name)
+            for name in [name for name in change.names if name.startswith(source + "/")]:
+                change.names[target + name[len(source) :]] = change.names.pop(name)
 
     def _names(self, folder: str) -> Names:
         here = [name for name in (*self._files, *self._folders) if name and _parent(name) == folder]
@@ -443,9 +448,8 @@ class SimulatedFile:
 
     async def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes."""
-        await self._begin("read", count)
-        self._disk._fail_if(self._disk.faults.read_errors, self.path, "read")
-        self._disk._fail_at(self.path, offset, count, "read")
+        await self._begin("read", offset, count)
+        self._disk._fail_at(self._disk._faults.read_errors, self.path, offset, count, "read")
         return bytes(self._content.cached[offset : offset + count])
 
     async def read_into(self, offset: int, target: memoryview) -> int:
@@ -455,37 +459,45 @@ class SimulatedFile:
         return len(data)
 
     async def write_at(self, offset: int, data: Buffer) -> None:
-        """Write all of `data`, or nothing (a part, if the disk is set to `short_writes`)."""
-        await self._begin("write", len(data))
+        """Write all of `data`, or nothing (a part, under `ShortWrites`)."""
+        await self._begin("write", offset, len(data))
         self._write(offset, data)
 
     async def append(self, data: Buffer) -> int:
         """Write at the end."""
-        await self._begin("write", len(data))
+        await self._begin("write", len(self._content.cached), len(data))
         offset = len(self._content.cached)
         self._write(offset, data)
         return offset
 
     async def truncate(self, size: int) -> None:
         """Cut or extend with zeros."""
-        await self._begin("truncate", 0)
+        await self._begin("truncate", size)
         self._require_writable()
+        self._disk._fail_if(self._disk._faults.write_errors, self.path, "truncate")
         self._disk._charge_space(self.path, self._content, size - len(self._content.cached))
-        self._content.truncate(size)
+        self._disk._write_back(self._content)
+        self._content.truncate(size, self._disk._now())
 
     async def size(self) -> int:
         """Length in bytes."""
-        await self._begin("look at", 0)
+        await self._begin("size")
         return len(self._content.cached)
 
     async def sync(self) -> None:
         """Make the content stable."""
-        await self._begin("sync", 0)
-        self._disk._fail_if(self._disk.faults.sync_errors, self.path, "sync")
-        covered = self._content.begin_sync()
-        await self._disk._take_time(self._disk.faults.seconds_per_sync)
-        if not any(self.path.startswith(prefix) for prefix in self._disk.faults.lying_syncs):
-            self._content.end_sync(covered)
+        await self._begin("sync")
+        faults, content = self._disk._faults, self._content
+        self._disk._write_back(content)
+        covered = content.begin_sync()
+        if faults.sync_errors:
+            failing = [fault for fault in faults.sync_errors if fault.covers(self.path)]
+            if any(fault.loses_pages for fault in failing):
+                content.fail_sync(covered)
+            self._disk._fail_if(failing, self.path, "sync")
+        await self._disk._take_time(faults.speed(self._disk.speed).seconds_per_sync)
+        if covering(faults.lying_syncs, self.path) is None:
+            content.end_sync(covered)
 
     async def close(self) -> None:
         """Let go."""
@@ -495,26 +507,39 @@ class SimulatedFile:
         self._require_writable()
         growth = max(0, offset + len(data) - len(self._content.cached)) if len(data) else 0
         try:
-            self._disk._fail_if(self._disk.faults.write_errors, self.path, "write")
-            self._disk._fail_at(self.path, offset, len(data), "write")
+            self._disk._fail_at(self._disk._faults.write_errors, self.path, offset, len(data), "write")
             self._disk._charge_space(self.path, self._content, growth)
         except TabletopError as error:
-            if self._disk.faults.short_writes:
+            if covering(self._disk._faults.short_writes, self.path) is not None:
                 full = isinstance(error, NoSpace)
                 self._write_part(offset, data, self._disk._free() + len(data) - growth if full else len(data) // 2)
             raise
-        self._content.write(offset, data)
+        self._land(offset, data)
 
     def _write_part(self, offset: int, data: Buffer, count: int) -> None:
         end = offset + count
         self._disk._charge_space(self.path, self._content, max(0, end - len(self._content.cached)))
-        self._content.write(offset, memoryview(data)[:count])
+        self._land(offset, memoryview(data)[:count])
 
-    async def _begin(self, verb: str, count: int) -> None:
+    def _land(self, offset: int, data: Buffer) -> None:
+        """Put the bytes where they belong, or where the disk puts them instead."""
+        content, now = self._content, self._disk._now()
+        self._disk._write_back(content)
+        stray = self._disk._faults.stray(self.path)
+        end = offset + len(data)
+        if stray is not None and len(data) and end > len(content.cached):
+            content.truncate(end, now)
+        if isinstance(stray, MisdirectedWrites):
+            offset += stray.shift if end + stray.shift <= len(content.cached) else -min(stray.shift, offset)
+        if not isinstance(stray, DroppedWrites):
+            content.write(offset, data, now)
+
+    async def _begin(self, verb: str, offset: int = 0, count: int = 0) -> None:
         if self._closed:
-            raise DiskFailure(f"cannot {verb} {self._disk._shown(self.path)}: the file is closed", definite=True)
-        await self._disk._begin(verb, self.path)
-        speed = self._disk.faults.bytes_per_second
+            words = _WORDS.get(verb, verb)
+            raise DiskFailure(f"cannot {words} {self._disk._shown(self.path)}: the file is closed", definite=True)
+        await self._disk._begin(verb, self.path, offset, count)
+        speed = self._disk._faults.speed(self._disk.speed).bytes_per_second
         if speed and count:
             await self._disk._take_time(count / speed)
 

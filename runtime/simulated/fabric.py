@@ -12,9 +12,16 @@ Links are one-way: `block("a", "b")` leaves the way from b to a open. Faults of 
     jitter        up to so many more, drawn for each hop: this reorders   reordering
     loss          the chance that a hop never arrives                     lost requests and lost replies
     duplication   the chance that a unary request arrives twice           retries below us
+    corruption    the chance that a bit of a bulk segment flips           what TCP's 16-bit checksum does not see
+
+Faults are counted: each gives an `Undo`, several on one way combine (delays and jitters add up, chances are those of
+independent events), and the end of one ends no other. A hook (`on_message`, see messages.py) decides about single
+messages.
 
 What we simplify. A lost hop stays lost: gRPC over TCP would send it again until the connection breaks. The caller sees
-the same thing in the end, no answer before its deadline.
+the same thing in the end, no answer before its deadline. Calls are never corrupted: a flipped bit nearly always breaks
+the framing of HTTP/2, which ends the connection, and that is a lost hop again. Bulk bytes are framed by nothing but
+our own headers, so there a flipped bit arrives.
 """
 
 from collections.abc import Callable
@@ -23,7 +30,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.simulated.loop import LIFE, NANOSECONDS, Life, SimulatedLoop
+from runtime.simulated.messages import Delay, Drop, Kind, Message, MessageHook
 from runtime.simulated.tape import Tape
+from runtime.simulated.undo import Imposed, Undo
+from runtime.world import Buffer
+
+ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,21 @@ class LinkFaults:
     jitter: float = 0.0
     loss: float = 0.0
     duplication: float = 0.0
+    corruption: float = 0.0
+
+    def and_also(self, other: "LinkFaults") -> "LinkFaults":
+        """Both at once.
+
+        >>> LinkFaults(delay=1.0, loss=0.5).and_also(LinkFaults(delay=0.5, loss=0.5))
+        LinkFaults(delay=1.5, jitter=0.0, loss=0.75, duplication=0.0, corruption=0.0)
+        """
+        return LinkFaults(
+            self.delay + other.delay,
+            self.jitter + other.jitter,
+            _either(self.loss, other.loss),
+            _either(self.duplication, other.duplication),
+            _either(self.corruption, other.corruption),
+        )
 
 
 SOUND = LinkFaults()
@@ -49,23 +76,41 @@ class Fabric:
         self.hops = 0
         self._latency = tape.stream("network latency")
         self._faults = tape.stream("network faults")
-        self._blocked: dict[tuple[str, str], bool] = {}
         self._dark: dict[str, bool] = {}
-        self._links: dict[tuple[str, str], LinkFaults] = {}
-        self._slow: dict[str, float] = {}
+        self._blocks = Imposed[tuple[str, str]](self._forget_combinations)
+        self._links = Imposed[tuple[str, str, LinkFaults]](self._forget_combinations)
+        self._slow_nodes = Imposed[tuple[str, float]](self._forget_combinations)
+        self._combined: dict[tuple[str, str], _Way] = {}  # what all faults together make of a way
+        self._hooks = Imposed[MessageHook]()
+        self._messages = 0
         self._mourners: dict[int, dict[int, Callable[[], None]]] = {}
         self._ports: dict[str, int] = {}
         self._numbers = 0
 
-    # Faults.
+    # Faults. "*" stands for any node.
 
-    def block(self, source: str, target: str) -> None:
+    def block(self, source: str, target: str) -> Undo:
         """Let nothing pass from `source` to `target`."""
-        self._blocked[source, target] = True
+        return self._blocks.add((source, target))
 
-    def unblock(self, source: str, target: str) -> None:
-        """Undo `block`."""
-        self._blocked.pop((source, target), None)
+    def impose(self, faults: LinkFaults, source: str = ANY, target: str = ANY) -> Undo:
+        """Make one way slow, lossy, or given to duplicates."""
+        return self._links.add((source, target, faults))
+
+    def slow(self, node: str, seconds: float) -> Undo:
+        """Delay everything that the node sends or receives."""
+        return self._slow_nodes.add((node, seconds))
+
+    def on_message(self, hook: MessageHook) -> Undo:
+        """Ask `hook` about every message that is sent. Several hooks are asked in the order in which they came; the
+        message is lost if one says so, and late by the sum of what they say. Raise nothing in a hook."""
+        return self._hooks.add(hook)
+
+    def heal(self) -> None:
+        """End every fault of the network. Hooks stay, and a machine without power stays dark."""
+        self._blocks.clear()
+        self._links.clear()
+        self._slow_nodes.clear()
 
     def set_dark(self, node: str, dark: bool) -> None:
         """A machine without power hears and says nothing, not even that nobody is there. `heal` does not end it."""
@@ -74,56 +119,77 @@ class Fabric:
         else:
             self._dark.pop(node, None)
 
-    def set_faults(self, source: str, target: str, faults: LinkFaults) -> None:
-        """Set what is wrong with one way; "*" stands for any node."""
-        self._links[source, target] = faults
-
-    def set_slow(self, node: str, seconds: float) -> None:
-        """Add a delay to everything that the node sends or receives; 0 ends it."""
-        self._slow[node] = seconds
-
-    def heal(self) -> None:
-        """End every fault of the network."""
-        self._blocked.clear()
-        self._links.clear()
-        self._slow.clear()
-
     def is_blocked(self, source: str, target: str) -> bool:
         """Whether messages from `source` to `target` vanish."""
         if self._dark and (source in self._dark or target in self._dark):
             return True
-        return (source, target) in self._blocked
+        return bool(self._blocks) and self._way(source, target).blocked
 
     def faults(self, source: str, target: str) -> LinkFaults:
-        """What is wrong with the way from `source` to `target`."""
-        if not self._links:
-            return SOUND
-        for key in ((source, target), (source, "*"), ("*", target), ("*", "*")):
-            if key in self._links:
-                return self._links[key]
-        return SOUND
+        """What is wrong with the way from `source` to `target`, all faults together."""
+        return self._way(source, target).faults if self._links or self._slow_nodes else SOUND
+
+    def _way(self, source: str, target: str) -> "_Way":
+        found = self._combined.get((source, target))
+        if found is not None:
+            return found
+        blocked = any(_matches(rule, source, target) for rule in self._blocks.values())
+        faults = SOUND
+        for from_node, to_node, more in self._links.values():
+            if _matches((from_node, to_node), source, target):
+                faults = faults.and_also(more)
+        for node, seconds in self._slow_nodes.values():
+            for end in (source, target):
+                if node in (end, ANY):
+                    faults = faults.and_also(LinkFaults(delay=seconds))
+        found = self._combined[source, target] = _Way(blocked, faults)
+        return found
+
+    def _forget_combinations(self) -> None:
+        self._combined.clear()
 
     # Hops.
 
     def delay_nanoseconds(self, source: str, target: str) -> int:
         """How long a hop takes, by the link's state and the tape."""
         seconds = self.latency_seconds * self._latency.between(0.75, 1.25)
-        if self._slow:
-            seconds += self._slow.get(source, 0.0) + self._slow.get(target, 0.0)
         faults = self.faults(source, target)
         if faults is not SOUND:
             seconds += faults.delay + faults.jitter * self._faults.between(0.0, 1.0)
         return int(seconds * NANOSECONDS)
 
-    def hop(self, source: Life, target: Life, arrive: Callable[..., None], *arguments: Any, not_before: int = 0) -> int:
-        """Carry a message; `arrive` runs in the target's life. Returns the virtual time of arrival in nanoseconds (also
-        of a message that will be lost), so that a stream can keep its order by passing it as `not_before`."""
+    def hop(
+        self,
+        source: Life,
+        target: Life,
+        arrive: Callable[..., None],
+        *arguments: Any,
+        not_before: int = 0,
+        late: int = 0,
+    ) -> int:
+        """Carry something; `arrive` runs in the target's life, `late` nanoseconds after the time that the link takes.
+        Returns the virtual time of arrival in nanoseconds (also of what will be lost), so that a stream can keep its
+        order by passing it as `not_before`."""
         self.hops += 1
-        due = max(self.loop.nanoseconds + self.delay_nanoseconds(source.node, target.node), not_before)
+        due = max(self.loop.nanoseconds + self.delay_nanoseconds(source.node, target.node), not_before) + late
         if self.is_blocked(source.node, target.node) or self.loses(source.node, target.node):
             return due
         self.loop.call_at_nanoseconds(due, self._arrived, source.node, target, arrive, arguments, context=EMPTY)
         return due
+
+    def judge(self, source: str, target: str, kind: Kind, method: str, body: Buffer, status: str = "") -> int | None:
+        """What the hooks say about a message that is being sent: None if it is lost, else the nanoseconds by which it
+        is late."""
+        self._messages += 1
+        if not self._hooks:
+            return 0
+        message = Message(self._messages, method, kind, source, target, body, status)
+        late, lost = 0.0, False
+        for hook in self._hooks.values():
+            verdict = hook(message)
+            lost = lost or isinstance(verdict, Drop)
+            late += verdict.seconds if isinstance(verdict, Delay) else 0.0
+        return None if lost else int(late * NANOSECONDS)
 
     def loses(self, source: str, target: str) -> bool:
         """Whether the tape lets this message be lost."""
@@ -132,6 +198,15 @@ class Fabric:
     def duplicates(self, source: str, target: str) -> bool:
         """Whether this request is to arrive twice."""
         return self._faults.chance(self.faults(source, target).duplication)
+
+    def corrupted(self, source: str, target: str, data: Buffer) -> Buffer:
+        """The bytes as they arrive: with one bit flipped, if the tape says so."""
+        if not len(data) or not self._faults.chance(self.faults(source, target).corruption):
+            return data
+        damaged = bytearray(data)
+        bit = self._faults.below(8 * len(damaged))
+        damaged[bit // 8] ^= 1 << bit % 8
+        return memoryview(damaged)
 
     def _arrived(self, source: str, target: Life, arrive: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         # A link that was cut while the message was under way has lost it.
@@ -171,6 +246,20 @@ class Fabric:
         """Tell whoever waits for it that a life is over: its doors close and its connections break."""
         for act in list(self._mourners.pop(id(life), {}).values()):
             act()
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    blocked: bool
+    faults: LinkFaults
+
+
+def _matches(rule: tuple[str, str], source: str, target: str) -> bool:
+    return rule[0] in (source, ANY) and rule[1] in (target, ANY)
+
+
+def _either(one: float, other: float) -> float:
+    return 1.0 - (1.0 - one) * (1.0 - other) if one and other else one or other
 
 
 EMPTY = Context()

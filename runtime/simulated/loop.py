@@ -25,18 +25,21 @@ import contextlib
 import gc
 import heapq
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, NoReturn, TypeVar
 
 from runtime.simulated.tape import Tape
+from runtime.simulated.undo import Imposed
 
 T = TypeVar("T")
 
 NANOSECONDS = 1_000_000_000
 STEPS_AT_ONE_INSTANT = 2_000_000
 STEPS_BETWEEN_COLLECTIONS = 500_000
+STEPS_BETWEEN_LOOKS = 4096
 REORDER_CHANCE = 0.1
 CANCELLED_TIMERS_KEPT = 1000
 
@@ -46,7 +49,7 @@ class SimulationDeadlock(Exception):
 
 
 class SimulationStuck(Exception):
-    """Too much happened without time going on: two tasks keep waking each other."""
+    """Too much happened without time going on (two tasks keep waking each other), or the run takes too long."""
 
 
 class RealWorldTouched(Exception):
@@ -60,6 +63,7 @@ class Life:
         self.node = node
         self.alive = True
         self.paused = False
+        self.pauses = Imposed[str]()
         self.held: deque[asyncio.Handle] = deque()
         # Also keeps the tasks of an ended life from being collected, which would run their `finally` blocks.
         self.tasks: dict[int, asyncio.Task[Any]] = {}
@@ -141,6 +145,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._numbers = 0
         self._instant_steps = 0
         self._next_collection = STEPS_BETWEEN_COLLECTIONS
+        self._wall_deadline = math.inf
+        self._next_look: float = math.inf  # the step at which to look whether the run takes too long
         self.unhandled: list[str] = []
         self.set_exception_handler(self._note_unhandled)
 
@@ -169,8 +175,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Run a callback at a virtual time, in seconds."""
-        return self.call_at_nanoseconds(math.ceil(when * NANOSECONDS), callback, *args, context=context)
+        """Run a callback at a virtual time, in seconds. When it runs, `time` is not before `when`, also where floats
+        round: who asks for the same time until it has come would otherwise ask for ever."""
+        due = math.ceil(when * NANOSECONDS)
+        while due / NANOSECONDS < when:
+            due += 1
+        if when > self.time():
+            due = max(due, self.nanoseconds + 1)
+        return self.call_at_nanoseconds(due, callback, *args, context=context)
 
     def call_at_nanoseconds(
         self, due: int, callback: Any, *args: Any, context: Context | None = None
@@ -206,6 +218,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._instant_steps += 1
         if self._instant_steps > STEPS_AT_ONE_INSTANT:
             raise SimulationStuck(f"{STEPS_AT_ONE_INSTANT} steps at {self.time():.9f} s; next: {handle!r}")
+        if self.steps >= self._next_look:
+            self._look_at_the_wall(handle)
         handle._run()
 
     def _other_life_first(self, due: deque[asyncio.Handle]) -> Any:
@@ -223,7 +237,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             heapq.heappop(timers)
         if not timers:
             raise SimulationDeadlock(self._deadlock())
-        self._instant_steps = 0
+        if timers[0][0] > self.nanoseconds:
+            self._instant_steps = 0
         if self.steps > self._next_collection:
             self._next_collection = self.steps + STEPS_BETWEEN_COLLECTIONS
             gc.collect()
@@ -258,6 +273,26 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if was_enabled:
                 gc.enable()
 
+    @contextlib.contextmanager
+    def watch(self, wall_seconds: float | None) -> Iterator[None]:
+        """Raise SimulationStuck from what runs in this block when it takes longer than so many seconds of real time.
+        This is no part of the simulation: a run that ends is the same with and without it. A callback that never
+        comes back is not noticed."""
+        before = self._wall_deadline, self._next_look
+        if wall_seconds is not None:
+            self._wall_deadline, self._next_look = time.monotonic() + wall_seconds, self.steps + STEPS_BETWEEN_LOOKS
+        try:
+            yield
+        finally:
+            self._wall_deadline, self._next_look = before
+
+    def _look_at_the_wall(self, handle: asyncio.Handle) -> None:
+        self._next_look = self.steps + STEPS_BETWEEN_LOOKS
+        if time.monotonic() > self._wall_deadline:
+            self._next_look = math.inf  # What ends because of this error may take its time.
+            lines = [f"the run takes too long: step {self.steps}, {self.time():.6f} virtual s; next: {handle!r}"]
+            raise SimulationStuck("\n".join(lines + self._waiting_tasks()))
+
     def create_future(self) -> asyncio.Future[Any]:
         """A future that sets keep in the same place in every run."""
         self._numbers += 1
@@ -284,9 +319,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _deadlock(self) -> str:
         lines = [f"nothing is left to happen at {self.time():.6f} s, and these tasks wait:"]
+        return "\n".join(lines + self._waiting_tasks())
+
+    def _waiting_tasks(self) -> list[str]:
         tasks = sorted(asyncio.all_tasks(self), key=lambda task: getattr(task, "number", 0))
-        lines += [f"  {task.get_name()} at {_where(task.get_coro())}" for task in tasks if _of_the_living(task)]
-        return "\n".join(lines)
+        return [f"  {task.get_name()} at {_where(task.get_coro())}" for task in tasks if _of_the_living(task)]
 
     def _note_unhandled(self, loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")

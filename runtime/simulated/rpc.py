@@ -31,6 +31,7 @@ import grpc.aio
 
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import Life
+from runtime.simulated.messages import Kind, method_of
 
 WINDOW = 16
 Pairs = tuple[tuple[str, str | bytes], ...]
@@ -147,7 +148,9 @@ class ClientCall:
         door = self._fabric.doors.get(self._address)
         if door is not None and self._fabric.duplicates(self._life.node, door.life.node):
             ghost = ServerCall(door, self._path, self._metadata, None, self._life, self._timeout)
-            self._fabric.hop(self._life, door.life, ghost.begin, data)
+            late = self._fabric.judge(self._life.node, door.life.node, Kind.REQUEST, method_of(self._path), data)
+            if late is not None:
+                self._fabric.hop(self._life, door.life, ghost.begin, data, late=late)
 
     def send_stream(self, requests: Any, serialize: Any) -> None:
         """Start the call, and send the messages of an iterator as there is room."""
@@ -163,7 +166,7 @@ class ClientCall:
         self._server = ServerCall(door, self._path, self._metadata, self, self._life, self._timeout)
         self._unmourn.append(self._fabric.when_ended(door.life, self._reset))
         self._unmourn.append(self._fabric.when_ended(self._life, self._tell_cancelled))
-        self._hop(self._server.begin, data)
+        self._send(Kind.REQUEST, data or b"", self._server.begin, data)
 
     async def _send_all(self, requests: Any, serialize: Any) -> None:
         try:
@@ -171,7 +174,8 @@ class ClientCall:
                 await self._credit.acquire()
                 if self._server is None or self._done.done():
                     return
-                self._hop(self._server.receive, serialize(request))
+                part = serialize(request)
+                self._send(Kind.STREAM, part, self._server.receive, part)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -181,11 +185,22 @@ class ClientCall:
         if self._server is not None:
             self._hop(self._server.receive, _END)
 
-    def _hop(self, arrive: Callable[..., None], *arguments: Any) -> None:
+    def _send(self, kind: Kind, body: bytes, arrive: Callable[..., None], *arguments: Any) -> None:
+        """Send a message, unless a hook holds it up, or has ended this life in the middle of its callback."""
+        assert self._peer is not None
+        if not self._life.alive:
+            return
+        late = self._fabric.judge(self._life.node, self._peer.node, kind, method_of(self._path), body)
+        if late is None:
+            self._sent += 1  # The other side waits for this number, and takes nothing that comes after it.
+        else:
+            self._hop(arrive, *arguments, late=late)
+
+    def _hop(self, arrive: Callable[..., None], *arguments: Any, late: int = 0) -> None:
         assert self._peer is not None and self._server is not None
         deliver = self._server.deliver
         self._sent_at = self._fabric.hop(
-            self._life, self._peer, deliver, self._sent, arrive, arguments, not_before=self._sent_at
+            self._life, self._peer, deliver, self._sent, arrive, arguments, not_before=self._sent_at, late=late
         )
         self._sent += 1
 
@@ -475,7 +490,8 @@ class ServerCall:
             if handler.response_streaming:
                 async for reply in behaviour(request, self):
                     await self._credit.acquire()
-                    self._hop("receive", encode(reply), self._initial)
+                    part = encode(reply)
+                    self._send(Kind.STREAM, part, "receive", part, self._initial)
             else:
                 answer = encode(await behaviour(request, self))
         except grpc.aio.AbortError:
@@ -497,9 +513,21 @@ class ServerCall:
     def _finish(self, code: grpc.StatusCode, details: str, answer: Any = None) -> None:
         if not self._finished:
             self._finished = True
-            self._hop("finish", code, details, self._initial, self._trailing, answer)
+            reply = (code, details, self._initial, self._trailing, answer)
+            self._send(Kind.REPLY, answer or b"", "finish", *reply, status=code.name)
 
-    def _hop(self, method: str, *arguments: Any) -> None:
+    def _send(self, kind: Kind, body: bytes, method: str, *arguments: Any, status: str = "") -> None:
+        """Send a message, unless a hook holds it up, or has ended this life in the middle of its callback."""
+        if self._client is None or not self._server.life.alive:
+            return
+        here, there = self._server.life.node, self._caller.node
+        late = self._fabric.judge(here, there, kind, method_of(self._path), body, status)
+        if late is None:
+            self._answered += 1  # The caller waits for this number, and takes nothing that comes after it.
+        else:
+            self._hop(method, *arguments, late=late)
+
+    def _hop(self, method: str, *arguments: Any, late: int = 0) -> None:
         if self._client is not None:
             arrive = getattr(self._client, method)
             deliver = self._client.deliver
@@ -511,6 +539,7 @@ class ServerCall:
                 arrive,
                 arguments,
                 not_before=self._answered_at,
+                late=late,
             )
             self._answered += 1
 

@@ -13,6 +13,8 @@ A stream behaves as TCP does, above all in how it ends:
     slow reader the buffer is bounded: a writer waits, for as long as it takes, until there is room
     kill        the dead process's machine ends the stream in good order, or resets it if bytes lay there unread
     power cut   nobody says anything: a writer stalls, a reader waits until it loses patience, or the node is back
+    hooks       a segment that one drops is sent again as well, and the hook is asked again
+    corruption  a bit of a segment flips, and nobody is told
     late bytes  what arrives for a process that ended, or an end that was closed, is answered with a reset
 
 What we simplify. No slow start, and a retransmission is for free.
@@ -21,11 +23,13 @@ What we simplify. No slow start, and a retransmission is for free.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import Unavailable
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
+from runtime.simulated.messages import BULK_METHOD, Kind
 from runtime.world import Buffer, ByteStream, File
 
 SEGMENT_BYTES = 64 * 1024
@@ -50,6 +54,17 @@ class Card:
         return self._free_at
 
 
+@dataclass(slots=True)
+class _Parcel:
+    """What a pipe carries, and for how long it has tried."""
+
+    number: int
+    arrive: Callable[..., None]
+    arguments: tuple[Any, ...]
+    segment: Buffer | None
+    waited: float = 0.0
+
+
 class Pipe:
     """One direction of a connection: carries calls to the other side, each of them once and in order, or stalls."""
 
@@ -63,38 +78,50 @@ class Pipe:
         self._due = 0
         self._sent = 0
         self._delivered = 0
-        self._ahead: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+        self._ahead: dict[int, _Parcel] = {}
 
-    def send(self, arrive: Callable[..., None], *arguments: Any, not_before: int = 0) -> None:
-        """Have `arrive` called in the target's life, after everything that was sent before."""
+    def send(
+        self, arrive: Callable[..., None], *arguments: Any, not_before: int = 0, segment: Buffer | None = None
+    ) -> None:
+        """Have `arrive` called in the target's life, after everything that was sent before. `segment`: the bytes that
+        are sent, for the hooks."""
         delay = self._fabric.delay_nanoseconds(self._source.node, self._target.node)
         self._due = max(self._loop.nanoseconds + delay, not_before + delay, self._due)
-        self._loop.call_at_nanoseconds(self._due, self._try, self._sent, arrive, arguments, 0.0, context=EMPTY)
+        self._attempt(self._due, _Parcel(self._sent, arrive, arguments, segment))
         self._sent += 1
 
-    def _try(self, number: int, arrive: Callable[..., None], arguments: tuple[Any, ...], waited: float) -> None:
+    def _attempt(self, due: int, parcel: "_Parcel") -> None:
+        late: int | None = 0
+        if parcel.segment is not None:
+            source, target = self._source.node, self._target.node
+            late = self._fabric.judge(source, target, Kind.BULK, BULK_METHOD, parcel.segment)
+        arrive = self._again if late is None else self._try
+        self._loop.call_at_nanoseconds(due + (late or 0), arrive, parcel, context=EMPTY)
+
+    def _try(self, parcel: "_Parcel") -> None:
         source, target = self._source.node, self._target.node
         if self._fabric.is_blocked(source, target) or self._fabric.loses(source, target):
-            self._again(number, arrive, arguments, waited)
+            self._again(parcel)
         elif self._target.alive:
-            self._ahead[number] = (arrive, arguments)
+            self._ahead[parcel.number] = parcel
             while self._delivered in self._ahead:
-                arrive, arguments = self._ahead.pop(self._delivered)
-                self._loop.call_soon(arrive, *arguments, context=context_of(self._target))
+                first = self._ahead.pop(self._delivered)
+                self._loop.call_soon(first.arrive, *first.arguments, context=context_of(self._target))
                 self._delivered += 1
         elif self._fabric.is_blocked(target, source):
-            self._again(number, arrive, arguments, waited)
+            self._again(parcel)
         else:
             self._fabric.hop(self._target, self._source, self._gone, "reset by peer")
 
-    def _again(self, number: int, arrive: Callable[..., None], arguments: tuple[Any, ...], waited: float) -> None:
+    def _again(self, parcel: "_Parcel") -> None:
+        waited = parcel.waited
         if waited >= STALL_SECONDS:
             reason = f"nothing got through for {STALL_SECONDS:g} seconds"
             self._loop.call_soon(self._gone, reason, context=context_of(self._source))
             return
         pause = min(max(FIRST_RETRY_SECONDS, waited), LONGEST_RETRY_SECONDS, STALL_SECONDS - waited)
-        due = self._loop.nanoseconds + int(pause * NANOSECONDS)
-        self._loop.call_at_nanoseconds(due, self._try, number, arrive, arguments, waited + pause, context=EMPTY)
+        parcel.waited = waited + pause
+        self._attempt(self._loop.nanoseconds + int(pause * NANOSECONDS), parcel)
 
 
 class SimulatedStream:
@@ -179,11 +206,14 @@ class SimulatedStream:
             await self._writer
             self._check()
         assert self._other is not None and self._pipe is not None
+        if not self._life.alive:
+            await self._loop.create_future()  # A hook has ended this life in the middle of its callback.
         self._unread += len(segment)
         up, down = self._cards(self._life.node)[0], self._cards(self._other._life.node)[1]
         left = up.occupy(self._loop.nanoseconds, len(segment))
         through = down.occupy(left - int(len(segment) * NANOSECONDS / up.bytes_per_second), len(segment))
-        self._pipe.send(self._other._arrived, segment, not_before=max(left, through))
+        arriving = self._fabric.corrupted(self._life.node, self._other._life.node, segment)
+        self._pipe.send(self._other._arrived, arriving, not_before=max(left, through), segment=segment)
 
     async def send_file(self, file: File, offset: int, count: int) -> None:
         """Send a part of a file. Raises Unavailable, also if the file is shorter, and what the disk raises."""

@@ -21,16 +21,18 @@ import asyncio
 import contextvars
 import traceback
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from runtime.errors import NotFound
 from runtime.events import EventLog, MemorySink, TaskFailed
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
-from runtime.simulated.fabric import Fabric, LinkFaults
+from runtime.simulated.fabric import ANY, Fabric, LinkFaults
 from runtime.simulated.loop import LIFE, Life, SimulatedLoop
+from runtime.simulated.messages import MessageHook
 from runtime.simulated.network import Cards, SimulatedNetwork
-from runtime.simulated.tape import Tape
+from runtime.simulated.tape import Plain, Tape
+from runtime.simulated.undo import Imposed, Undo, all_of
 from runtime.world import Clock, Disk, Network, Random
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ T = TypeVar("T")
 EPOCH_MICROSECONDS = 1_067_000_000_000_000  # October 2003, when the GFS paper was read at SOSP.
 BREATH_SECONDS = 0.0001  # What a slice of heavy work costs, by convention: a real cost would not repeat.
 BACKGROUND_SECONDS = 0.001
+SLOWEST_RATE = 0.01  # of a clock: one that stands still would stop its node for ever
 
 
 # All that have not been collected, for tests that close what they leave.
@@ -56,16 +59,20 @@ class SimulatedClock:
         self._rate = 1.0
         self._anchor_true = 0.0
         self._anchor_shown = 0.0
-        self._wall_offset_microseconds = 0
+        self._drifts = Imposed[float](self._set_rate)
+        self._offsets = Imposed[float]()
 
-    def set_drift(self, drift: float) -> None:
-        """Run faster by this part from now on: 0.01 gains 36 seconds an hour."""
-        self._anchor_shown, self._anchor_true = self.now(), self._loop.time()
-        self._rate = 1.0 + drift
+    def drift(self, drift: float) -> Undo:
+        """Run faster by this part from now on: 0.01 gains 36 seconds an hour. What was gained stays after the end."""
+        return self._drifts.add(drift)
 
-    def set_wall_offset(self, seconds: float) -> None:
+    def offset_wall(self, seconds: float) -> Undo:
         """Set the wall clock ahead of the true time by so much. `now` does not jump: it is monotonic."""
-        self._wall_offset_microseconds = int(seconds * 1_000_000)
+        return self._offsets.add(seconds)
+
+    def _set_rate(self) -> None:
+        self._anchor_shown, self._anchor_true = self.now(), self._loop.time()
+        self._rate = max(SLOWEST_RATE, 1.0 + sum(self._drifts.values()))
 
     def now(self) -> float:
         """Seconds, monotonic."""
@@ -73,7 +80,7 @@ class SimulatedClock:
 
     def wall_microseconds(self) -> int:
         """Microseconds since the epoch."""
-        return EPOCH_MICROSECONDS + self._wall_offset_microseconds + int(self.now() * 1_000_000)
+        return EPOCH_MICROSECONDS + int(sum(self._offsets.values()) * 1_000_000) + int(self.now() * 1_000_000)
 
     async def sleep(self, seconds: float) -> None:
         """Wait until this clock has advanced by `seconds`."""
@@ -93,11 +100,12 @@ class SimulatedWorld:
         self.clock: Clock = clock
         self.disk: Disk = disk
         self.random: Random = simulation.tape.generator(f"{node} life {simulation.lives_of(node)}")
-        self.events = EventLog(node, simulation.sink, clock.wall_microseconds)
+        self.events = EventLog(node, simulation.sink, clock.wall_microseconds, simulation.true_microseconds)
         self.network: Network = SimulatedNetwork(
             simulation.fabric, simulation.cards, life, simulation.token_of(node), self.events, self.spawn
         )
         self._loop = simulation.loop
+        self._boot_id = f"{node} boot {simulation.boots_of(node)}"
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run `work` in the background as this node; an exception that escapes it is recorded as TaskFailed."""
@@ -121,6 +129,10 @@ class SimulatedWorld:
         """Not known of a simulated node."""
         return 0
 
+    def boot_id(self) -> str:
+        """Changes at a power cut of the node, and not when it is killed."""
+        return self._boot_id
+
     def process_id(self) -> int:
         """A simulated node has no process."""
         return 0
@@ -131,20 +143,23 @@ class SimulatedWorld:
 
 
 class Simulation:
-    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way."""
+    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way.
+    `recorded` and `plain` are for replays: see tape.py."""
 
     def __init__(
         self,
         seed: int = 0,
         *,
         quiet: bool = False,
+        recorded: bool = False,
+        plain: Sequence[Plain] = (),
         token: str = "simulated",
         latency_seconds: float = 0.0002,
         bytes_per_second: float = 125e6,
     ) -> None:
         self.seed = seed
         self.token = token
-        self.tape = Tape(seed, quiet=quiet)
+        self.tape = Tape(seed, quiet=quiet, recorded=recorded, plain=plain)
         self.loop = SimulatedLoop(self.tape)
         self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds)
         self.cards = Cards(bytes_per_second)
@@ -152,12 +167,15 @@ class Simulation:
         self.reached: dict[str, int] = {}
         self._worlds: dict[str, SimulatedWorld] = {}
         self._lives: dict[str, list[Life]] = {}
+        self._power_cuts: dict[str, int] = {}
         self._tokens: dict[str, str] = {}
         OPEN_SIMULATIONS.add(self)
 
-    def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run `main` to its end in virtual time. May be called again: time goes on where it stood."""
-        return self.loop.run(main)
+    def run(self, main: Coroutine[Any, Any, T], *, wall_seconds: float | None = None) -> T:
+        """Run `main` to its end in virtual time. May be called again: time goes on where it stood. With `wall_seconds`
+        a run that takes longer than that by the clock on the wall is ended by SimulationStuck."""
+        with self.loop.watch(wall_seconds):
+            return self.loop.run(main)
 
     def close(self) -> None:
         """End what is left of all tasks, so that it does not end at some later time. Closing twice is harmless."""
@@ -177,7 +195,7 @@ class Simulation:
         """A new node with an empty disk, in its first life. `token`: another one than the cluster's, for a stranger."""
         assert name not in self._worlds, f"there is a node {name} already"
         self._tokens[name] = self.token if token is None else token
-        disk = SimulatedDisk(name, self.tape.stream(f"disk of {name}"), capacity_bytes=capacity_bytes)
+        disk = SimulatedDisk(name, self.tape.stream(f"disk of {name}"), self.loop.time, capacity_bytes=capacity_bytes)
         return self._begin_life(name, disk, SimulatedClock(self.loop))
 
     def world(self, name: str) -> SimulatedWorld:
@@ -193,6 +211,14 @@ class Simulation:
     def lives_of(self, name: str) -> int:
         """How many lives the node has had, the present one included."""
         return len(self._lives.get(name, []))
+
+    def boots_of(self, name: str) -> int:
+        """How often the node's machine was started: once, and once more after each power cut."""
+        return 1 + self._power_cuts.get(name, 0)
+
+    def true_microseconds(self) -> int:
+        """The true time since the epoch, which no node knows."""
+        return EPOCH_MICROSECONDS + self.loop.nanoseconds // 1000
 
     def token_of(self, name: str) -> str:
         """What the node shows to others."""
@@ -232,6 +258,7 @@ class Simulation:
     def power_cut(self, name: str) -> None:
         """Kill the node and take from its disk what was not synced, as the tape decides. Until it is started again its
         machine answers nothing, so that others learn of its end only by their patience."""
+        self._power_cuts[name] = self._power_cuts.get(name, 0) + 1
         self.fabric.set_dark(name, True)
         self.kill(name)
         self.world(name).simulated_disk.lose_power()
@@ -242,35 +269,49 @@ class Simulation:
         self.kill(name)
         return self._begin_life(name, old.simulated_disk, old.simulated_clock)
 
-    def pause(self, name: str) -> None:
-        """Freeze the node as SIGSTOP does: what comes in waits."""
-        self.world(name).life.paused = True
+    def pause(self, name: str) -> Undo:
+        """Freeze the node as SIGSTOP does: what comes in waits. It goes on when every pause of this life is undone."""
+        life = self.world(name).life
+        life.paused = True
+        end_this = life.pauses.add("paused")
+
+        def undo() -> None:
+            end_this()
+            if life.paused and not life.pauses:
+                self.loop.resume(life)
+
+        return undo
 
     def resume(self, name: str) -> None:
-        """Let a paused node go on."""
-        self.loop.resume(self.world(name).life)
+        """Let a paused node go on, however many pauses there are."""
+        life = self.world(name).life
+        life.pauses.clear()
+        self.loop.resume(life)
 
     # Faults of the network.
 
-    def partition(self, one: list[str], other: list[str], *, one_way: bool = False) -> None:
+    def partition(self, one: list[str], other: list[str], *, one_way: bool = False) -> Undo:
         """Cut the ways between two groups of nodes; `one_way` cuts only what `one` sends."""
-        for source in one:
-            for target in other:
-                self.fabric.block(source, target)
-                if not one_way:
-                    self.fabric.block(target, source)
+        ways = [(source, target) for source in one for target in other]
+        if not one_way:
+            ways += [(target, source) for source, target in ways]
+        return all_of([self.fabric.block(source, target) for source, target in ways])
 
-    def isolate(self, name: str) -> None:
+    def isolate(self, name: str) -> Undo:
         """Cut a node off from all others."""
-        self.partition([name], [other for other in self.nodes() if other != name])
+        return self.partition([name], [other for other in self.nodes() if other != name])
 
-    def set_link(self, source: str, target: str, faults: LinkFaults) -> None:
+    def impose(self, faults: LinkFaults, source: str = ANY, target: str = ANY) -> Undo:
         """Make one way slow, lossy, or given to duplicates; "*" stands for any node."""
-        self.fabric.set_faults(source, target, faults)
+        return self.fabric.impose(faults, source, target)
 
-    def set_slow(self, name: str, seconds: float) -> None:
+    def slow(self, name: str, seconds: float) -> Undo:
         """Delay all that a node sends or receives."""
-        self.fabric.set_slow(name, seconds)
+        return self.fabric.slow(name, seconds)
+
+    def on_message(self, hook: MessageHook) -> Undo:
+        """Ask a hook about every message: see messages.py."""
+        return self.fabric.on_message(hook)
 
     def heal(self) -> None:
         """End all faults of the network."""

@@ -83,3 +83,8 @@ async def test_a_timeout_of_asyncio_fires(place, desk):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await asyncio.Event().wait()
+
+
+@in_both_worlds
+async def test_the_id_of_the_boot_stays_the_same_while_the_machine_runs(place, desk):
+    assert desk.boot_id() and desk.boot_id() == desk.boot_id()

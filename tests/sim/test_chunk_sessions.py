@@ -15,6 +15,7 @@ import pytest
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.opening import open_store
 from runtime.errors import Corrupted
+from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, settings
 
@@ -135,15 +136,15 @@ async def ended(simulation: Simulation, work: Coroutine[Any, Any, Any], last: in
     world = simulation.world("desk")
     end_at = world.simulated_disk.operations + last
 
-    def hook(number: int, verb: str, path: str) -> None:
-        if number == end_at:
+    def hook(operation: Operation) -> None:
+        if operation.number == end_at:
             end("desk")
 
-    world.simulated_disk.before_operation = hook
+    forget = world.simulated_disk.on_operation(hook)
     task = world.spawn(work, "session")
     while world.life.alive and not task.done():
         await world.clock.sleep(0.01)
-    world.simulated_disk.before_operation = None
+    forget()
     if task.done():
         task.result()
         end("desk")

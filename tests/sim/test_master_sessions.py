@@ -11,6 +11,7 @@ import pytest
 
 from master.operation_log import OperationLog
 from master.records import FileCreated
+from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 
 SESSIONS = 12
@@ -53,15 +54,15 @@ class Master:
             end = chance.choice((self.simulation.kill, self.simulation.kill, self.simulation.power_cut))
             last = disk.operations + chance.randrange(1, 40)
 
-            def hook(number: int, verb: str, path: str, end=end, last=last) -> None:
-                if number == last:
+            def hook(operation: Operation, end=end, last=last) -> None:
+                if operation.number == last:
                     end("desk")
 
-            disk.before_operation = hook
+            forget = disk.on_operation(hook)
             task = world.spawn(self.session(world, chance.choice((0, 1, 3, 10))), "session")
             while world.life.alive and not task.done():
                 await world.clock.sleep(0.01)
-            disk.before_operation = None
+            forget()
             if task.done():
                 task.result()
             if world.life.alive:

@@ -1,6 +1,7 @@
 """A clone fails at every operation on the disk: the target is empty again, and the next try succeeds (BT 6)."""
 
 from runtime.errors import DiskFailure
+from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import SetCell
 from tablet.engine import Engine
@@ -31,19 +32,19 @@ async def clone_with_a_failure_at(world: SimulatedWorld, which: int) -> bool:
     first = world.simulated_disk.operations
     failed = False
 
-    def fail(number: int, verb: str, path: str) -> None:
-        if number - first == which:
-            raise DiskFailure(f"{path}: injected")
+    def fail(operation: Operation) -> None:
+        if operation.number - first == which:
+            raise DiskFailure(f"{operation.path}: injected")
 
-    world.simulated_disk.before_operation = fail
+    forget = world.simulated_disk.on_operation(fail)
     try:
         await copy_tablet(engine, target)
     except DiskFailure:
         failed = True
-        world.simulated_disk.before_operation = None
+        forget()
         assert await target.list() == []
         await copy_tablet(engine, target)
-    world.simulated_disk.before_operation = None
+    forget()
     await engine.close()
     clone = await Engine.open(target, world, OPTIONS)
     assert [row.key async for row in clone.scan()] == ROWS

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, DiskFailure, NoSpace, NotFound
+from runtime.simulated.disk_faults import WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import SetCell
 from tablet.compaction import PolicySettings
@@ -48,7 +49,7 @@ def run(story: Story, seed: int = 0) -> None:
 
 
 def slow(world: SimulatedWorld, seconds: float) -> None:
-    world.simulated_disk.faults.seconds_per_operation = seconds
+    world.simulated_disk.speed.seconds_per_operation = seconds
 
 
 async def counter(engine: Engine, row: bytes) -> int:
@@ -204,8 +205,8 @@ def test_cancelled_writers_do_not_come_between_two_logs():
     async def story(world: SimulatedWorld) -> None:
         engine = await opened(world, Options(sync="fsync"))
         await engine.put(b"a", b"f:x", b"1")
-        faults = world.simulated_disk.faults
-        faults.seconds_per_sync, faults.seconds_per_operation = 0.005, 0.001
+        speed = world.simulated_disk.speed
+        speed.seconds_per_sync, speed.seconds_per_operation = 0.005, 0.001
         writers = [asyncio.create_task(engine.put(b"k0", b"f:x", b"0"))]
         await world.clock.sleep(0.0015)  # The log writes its first group.
         writers += [asyncio.create_task(engine.put(b"k%d" % number, b"f:x", b"c")) for number in (1, 2, 3)]
@@ -223,7 +224,7 @@ def test_cancelled_writers_do_not_come_between_two_logs():
         async def main() -> None:
             await world.spawn(story(world), "story")
             simulation.kill("desk")
-            world.simulated_disk.faults.seconds_per_sync = world.simulated_disk.faults.seconds_per_operation = 0
+            world.simulated_disk.speed.seconds_per_sync = world.simulated_disk.speed.seconds_per_operation = 0
             again = simulation.restart("desk")
             engine = await opened(again)
             assert await engine.get(b"answered", b"f:x") == b"!"
@@ -238,8 +239,7 @@ def test_a_write_that_waits_for_a_flush_which_fails_is_told_when_the_reason_is_g
         await engine.put(b"a", b"f:x", b"1")
         await engine.save_snapshot("s")
         engine.start()
-        faults = world.simulated_disk.faults
-        faults.write_errors = [f"t/{number:06}.sst" for number in range(100)]
+        ends = [world.simulated_disk.impose(WriteError(f"t/{number:06}.sst")) for number in range(100)]
         with pytest.raises(DiskFailure):
             for number in range(99):
                 await engine.put(b"%d" % number, b"f:x", b"v" * 500)
@@ -247,7 +247,8 @@ def test_a_write_that_waits_for_a_flush_which_fails_is_told_when_the_reason_is_g
         await world.clock.sleep(0.001)
         assert not waiting.done()
         if cause == "restore":
-            faults.write_errors = []
+            for end in ends:
+                end()
             await engine.restore_snapshot("s")
             await waiting
             assert await engine.get(b"z", b"f:x") == b"last"

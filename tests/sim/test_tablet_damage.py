@@ -13,6 +13,7 @@ import pytest
 from runtime.errors import Corrupted, DiskFailure, NoSpace, TabletopError
 from runtime.events import Event
 from runtime.simulated.disk import SimulatedDisk
+from runtime.simulated.disk_faults import Operation, ReadError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import DeleteRow
 from tablet.compaction import POLICIES, PolicySettings
@@ -189,13 +190,13 @@ def test_a_place_that_the_disk_cannot_read_is_tried_again_but_ever_more_seldom()
     async def story(desk: Desk) -> None:
         async with desk.opened():
             name = desk.oldest_table()
-            desk.disk.faults.bad_places.append((f"t/{name}", 100, 10))
+            end = desk.disk.impose(ReadError(f"t/{name}", 100, 10))
             await desk.serve(hours=2)
             told = [event.seconds for event in desk.events(TableSetAside) if isinstance(event, TableSetAside)]
             assert told == [min(3600.0, 2.0**attempt) for attempt in range(len(told))]
             assert 8 < len(told) < 18
             assert isinstance(await desk.error_of(desk.engine.read(DAMAGED_ROW)), DiskFailure)
-            desk.disk.faults.bad_places.clear()
+            end()
             await desk.serve(hours=2)
             tables = desk.engine.figures().tables
             assert name not in [table.name for table in tables] and not any(table.trouble for table in tables)
@@ -207,18 +208,18 @@ def test_an_output_that_cannot_be_written_is_tried_again_later_and_later():
     async def story(desk: Desk) -> None:
         async with desk.opened():
 
-            def refuse(number: int, verb: str, path: str) -> None:
-                if verb == "write" and path.endswith(".sst.new") and not desk.engine.state.frozen:
-                    raise NoSpace(f"cannot write {path}: free some space")
+            def refuse(operation: Operation) -> None:
+                if operation.verb == "write" and operation.path.endswith(".sst.new") and not desk.engine.state.frozen:
+                    raise NoSpace(f"cannot write {operation.path}: free some space")
 
-            desk.disk.before_operation = refuse
+            forget = desk.disk.on_operation(refuse)
             await desk.write("more")
             await desk.engine.flush()
             await desk.world.clock.sleep(600)
             failures = len(desk.events(CompactionFailed))
             assert 30 < failures < 50, "1, 2, 4, 8 and then 16 seconds apart"
             assert not desk.events(TableSetAside) and not desk.events(FlushFailed)
-            desk.disk.before_operation = None
+            forget()
             await desk.world.clock.sleep(20)
             assert desk.events(CompactionFinished)
 

@@ -23,6 +23,8 @@ import pytest
 
 from runtime.errors import AlreadyExists, DiskFailure, NoSpace, TabletopError
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
+from runtime.simulated.disk_faults import Operation, ShortWrites, WriteError
+from runtime.simulated.undo import Undo
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import SetCell
 from tablet.compaction import PolicySettings
@@ -74,6 +76,7 @@ class Life:
         self.restarts_on_error = False
         self.reopenings = 0
         self.failed_jobs = 0
+        self.ends: list[Undo] = []  # of what is wrong with the disk
         self.serves = False
         self.engine: Engine
         self.storage: WatchedStorage
@@ -221,7 +224,8 @@ def lived(break_disk: Callable[[Life], None], *, background: bool = False, what:
         async def story() -> None:
             break_disk(life)
             await life.live()
-            life.disk.before_operation = None
+            for end in life.ends:
+                end()
             life.disk.capacity_bytes = DEFAULT_CAPACITY_BYTES
             await life.check_end()
 
@@ -243,14 +247,14 @@ def operations_of_a_life() -> list[str]:
     verbs: list[str] = []
 
     def listen(life: Life) -> None:
-        life.disk.before_operation = lambda number, verb, path: verbs.append(verb)
+        life.ends.append(life.disk.on_operation(lambda operation: verbs.append(operation.verb)))
 
     lived(listen)
     return verbs
 
 
 VERBS = operations_of_a_life()
-LOOKING = ("read", "list", "look at", "open")
+LOOKING = ("read", "list", "size", "open", "create")
 """Verbs that change nothing; except that a file is created by opening it, which is why its name is then synced."""
 
 
@@ -263,7 +267,8 @@ CHANGING = operations(*(verb for verb in VERBS if verb not in LOOKING))
 
 
 def test_the_life_has_every_kind_of_operation_in_it():
-    assert set(VERBS) >= {"open", "write", "sync", "sync the folder", "rename", "remove", "read", "list", "look at"}
+    changes = ("create", "write", "sync", "sync_directory", "rename", "remove")
+    assert set(VERBS) >= {*changes, "open", "read", "list", "size"}
     assert len(CHANGING) > 200
 
 
@@ -271,16 +276,22 @@ def failing(first: int, count: int = 1, *, half_written: bool = False) -> Callab
     """Operations `first` to `first + count - 1` fail with an I/O error; a write then does nothing, or half."""
 
     def break_disk(life: Life) -> None:
-        faults = life.disk.faults
-        faults.short_writes = half_written
+        imposed: list[Undo] = []
+        if half_written:
+            life.ends.append(life.disk.impose(ShortWrites()))
 
-        def hook(number: int, verb: str, path: str) -> None:
-            fails = first <= number < first + count
-            faults.write_errors = [path] if fails and half_written and verb == "write" else []
-            if fails and not faults.write_errors:
-                raise DiskFailure(f"cannot {verb} desk:/{path}: Input/output error; look at the system's log")
+        def hook(operation: Operation) -> TabletopError | None:
+            while imposed:
+                imposed.pop()()
+            verb, path = operation.verb, operation.path
+            if not first <= operation.number < first + count:
+                return None
+            if half_written and verb == "write":
+                imposed.append(life.disk.impose(WriteError(path)))
+                return None
+            return DiskFailure(f"cannot {verb} desk:/{path}: Input/output error; look at the system's log")
 
-        life.disk.before_operation = hook
+        life.ends.append(life.disk.on_operation(hook))
 
     return break_disk
 
@@ -308,11 +319,11 @@ def full_from(first: int, room: int, *, restarts: bool = False) -> Callable[[Lif
     Until then everything can be read, and what came to nothing takes up no room."""
 
     def break_disk(life: Life) -> None:
-        life.disk.faults.short_writes = True
+        life.ends.append(life.disk.impose(ShortWrites()))
         life.restarts_on_error = restarts
 
-        def hook(number: int, verb: str, path: str) -> None:
-            if number == first:
+        def hook(operation: Operation) -> None:
+            if operation.number == first:
                 life.disk.capacity_bytes = sum(len(life.disk.content(path).cached) for path in life.disk.paths()) + room
 
         async def complain() -> None:
@@ -324,7 +335,7 @@ def full_from(first: int, room: int, *, restarts: bool = False) -> Callable[[Lif
                     await check_no_leavings(life.engine)
                 assert all(len(life.disk.content(path).cached) for path in life.disk.paths() if path.endswith(".log"))
 
-        life.disk.before_operation = hook
+        life.ends.append(life.disk.on_operation(hook))
         life.on_error = complain
 
     return break_disk
@@ -441,24 +452,22 @@ def power_cut_after_an_error(first: int, gap: int) -> None:
     with Simulation(first) as simulation:
         life = Life(simulation)
         failing(first)(life)
-        fail = life.disk.before_operation
 
-        def hook(number: int, verb: str, path: str) -> None:
-            assert fail is not None
-            fail(number, verb, path)
-            if number == first + gap:
+        def hook(operation: Operation) -> None:
+            if operation.number == first + gap:
                 simulation.power_cut("desk")
 
         async def story() -> None:
             task = life.world.spawn(life.live(), "life")
             while life.world.life.alive and not task.done():
                 await simulation.world("desk").clock.sleep(0.01)
-            life.disk.before_operation = None
+            for end in life.ends:
+                end()
             if not life.world.life.alive:
                 life.world = simulation.restart("desk")
                 await life.check_reopened()
 
-        life.disk.before_operation = hook
+        life.ends.append(life.disk.on_operation(hook))
         try:
             simulation.run(story())
         except BaseException as error:
@@ -468,6 +477,6 @@ def power_cut_after_an_error(first: int, gap: int) -> None:
 
 def test_an_error_and_then_a_power_cut_lose_nothing_either():
     """The hard case is a manifest whose renaming failed: is it the truth after the power cut, or its predecessor?"""
-    for place, first in enumerate(operations("rename", "sync the folder", "remove")):
+    for place, first in enumerate(operations("rename", "sync_directory", "remove")):
         for gap in range(1 + place % STRIDE, 40, 4 * STRIDE):
             power_cut_after_an_error(first, gap)

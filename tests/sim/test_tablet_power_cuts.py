@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import SetCell
 from tablet.commit_log import SyncMode
@@ -93,20 +94,20 @@ def lived_until(seed: int, sync: SyncMode, last: int | None) -> int:
         world = simulation.add_node("desk")
         disk, life = world.simulated_disk, Life(sync)
 
-        def count(number: int, verb: str, path: str) -> None:
-            if number == last:
+        def count(operation: Operation) -> None:
+            if operation.number == last:
                 simulation.power_cut("desk")
 
         async def story() -> int:
             task = world.spawn(life.live(world), "life")
             while world.life.alive and not task.done():
                 await simulation.world("desk").clock.sleep(0.01)
-            disk.before_operation = None
+            forget()
             operations = disk.operations
             await life.check(simulation.restart("desk"))
             return operations
 
-        disk.before_operation = count
+        forget = disk.on_operation(count)
         try:
             return simulation.run(story())
         except BaseException as error:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from runtime.simulated.disk import SimulatedDisk
+from runtime.simulated.disk_faults import Operation as DiskOperation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import DeleteRow, Operation, SetCell
 from tablet.commit_log import SyncMode
@@ -86,16 +87,16 @@ class Tablet:
             end = chance.choice((None, self.simulation.kill, self.simulation.power_cut))
             last = disk.operations + chance.randrange(2, 60)
 
-            def hook(number: int, verb: str, path: str, end=end, last=last) -> None:
-                if number == last and end is not None:
+            def hook(operation: DiskOperation, end=end, last=last) -> None:
+                if operation.number == last and end is not None:
                     end("desk")
 
-            disk.before_operation = hook
+            forget = disk.on_operation(hook)
             writes = chance.choice((0, 0, 1, 2, 12))
             task = world.spawn(self.session(world, writes=writes), "session")
             while world.life.alive and not task.done():
                 await world.clock.sleep(0.01)
-            disk.before_operation = None
+            forget()
             if task.done():
                 has_looked = task.result()
                 assert before is None or not has_looked or contents(disk) == before

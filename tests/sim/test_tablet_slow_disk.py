@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 
+from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.cells import SetCell
 from tablet.compaction import PolicySettings
@@ -86,10 +87,10 @@ def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
         answered: list[Rows] = [{} for _ in range(WRITERS)]
         tried: list[Tried] = [{} for _ in range(WRITERS)]
 
-        def hook(number: int, verb: str, path: str) -> None:
-            disk.faults.seconds_per_operation = chance.choice((0, 0, 0.0001, 0.001, 0.004))
-            disk.faults.seconds_per_sync = chance.choice((0.0001, 0.0005, 0.003, 0.01))
-            if number == last:
+        def hook(operation: Operation) -> None:
+            disk.speed.seconds_per_operation = chance.choice((0, 0, 0.0001, 0.001, 0.004))
+            disk.speed.seconds_per_sync = chance.choice((0.0001, 0.0005, 0.003, 0.01))
+            if operation.number == last:
                 (simulation.power_cut if chance.random() < 0.5 else simulation.kill)("desk")
 
         async def life() -> None:
@@ -107,13 +108,13 @@ def overlapping(seed: int, last: int | None) -> tuple[int, list[str]]:
             await engine.close()
 
         async def story() -> int:
-            disk.before_operation = hook
+            forget = disk.on_operation(hook)
             task = world.spawn(life(), "life")
             while world.life.alive and not task.done():
                 await simulation.world("desk").clock.sleep(0.01)
             if task.done():
                 task.result()
-            disk.before_operation = None
+            forget()
             operations = disk.operations
             engine = await opened(simulation.restart("desk"))
             engine.check_invariants()
@@ -153,10 +154,10 @@ def test_a_write_during_a_read_is_seen_by_the_next_read():
             await engine.put(b"r", b"f:a", b"old")
             await engine.flush()
             assert await engine.get(b"r", b"f:a") == b"old"
-            world.simulated_disk.faults.seconds_per_operation = 1
+            world.simulated_disk.speed.seconds_per_operation = 1
             reading = asyncio.create_task(engine.get(b"r", b"f:a"))
             await world.clock.sleep(0.001)
-            world.simulated_disk.faults.seconds_per_operation = 0
+            world.simulated_disk.speed.seconds_per_operation = 0
             await engine.put(b"r", b"f:a", b"new")
             assert not reading.done()
             assert await reading == b"old"

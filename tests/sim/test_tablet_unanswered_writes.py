@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from runtime.errors import DiskFailure
+from runtime.simulated.disk_faults import SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine import Engine
 from tablet.options import Options
@@ -21,18 +22,17 @@ async def live(world: SimulatedWorld) -> None:
     engine = await opened(world)
     await engine.create_family("f")
     await engine.put(b"a", b"f:x", b"1")
-    faults = world.simulated_disk.faults
-    faults.sync_errors = ["t/000001.log"]
+    end = world.simulated_disk.impose(SyncError("t/000001.log"))
     with pytest.raises(DiskFailure):
         await engine.put(b"b", b"f:x", b"never answered")
-    faults.sync_errors = []
-    faults.seconds_per_operation = 0.01
+    end()
+    world.simulated_disk.speed.seconds_per_operation = 0.01
     flush = asyncio.create_task(engine.flush())
     while engine.state.log is None or engine.state.log.number == 1:
         await world.clock.sleep(0.001)
     await engine.put(b"c", b"f:x", b"3")
     assert not flush.done()
-    faults.seconds_per_operation = 0
+    world.simulated_disk.speed.seconds_per_operation = 0
 
 
 @pytest.mark.parametrize("seed", range(8))

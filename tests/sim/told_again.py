@@ -96,7 +96,7 @@ def chatter(simulation: Simulation) -> Callable[[], Awaitable[None]]:
 
     async def story() -> None:
         choices = simulation.tape.generator("story")
-        simulation.set_link("*", "*", LinkFaults(jitter=0.001, loss=0.03, duplication=0.05))
+        simulation.impose(LinkFaults(jitter=0.001, loss=0.03, duplication=0.05))
         for name in names:
             await simulation.on(simulation.world(name), start(simulation.world(name)))
         for _ in range(5):
@@ -109,7 +109,7 @@ def chatter(simulation: Simulation) -> Callable[[], Awaitable[None]]:
             simulation.resume(other)
             simulation.heal()
             world = simulation.restart(victim)
-            world.simulated_clock.set_drift(choices.uniform(-0.01, 0.01))
+            world.simulated_clock.drift(choices.uniform(-0.01, 0.01))
             for path in world.simulated_disk.paths():
                 content = bytes(world.simulated_disk.content(path).cached)
                 world.events.emit(Told(f"{path} has {len(content)} bytes that begin with {content[:8].hex()}"))
@@ -136,7 +136,7 @@ def whole_cluster(simulation: Simulation) -> Callable[[], Awaitable[None]]:
 
     async def story() -> None:
         await cluster.start()
-        simulation.set_link("*", "*", LinkFaults(jitter=0.002, loss=0.002))
+        simulation.impose(LinkFaults(jitter=0.002, loss=0.002))
         storing = [asyncio.create_task(store(number)) for number in range(CLIENTS)]
         await asyncio.sleep(0.05)
         await cluster.kill("cs2")

@@ -249,6 +249,9 @@ class MiniWorld:
     def resident_bytes(self) -> int:
         return 0
 
+    def boot_id(self) -> str:
+        return "one boot"
+
     def process_id(self) -> int:
         return 0
 

@@ -53,3 +53,13 @@ def test_a_record_reads_as_a_sentence():
     log = new_log()
     log.emit(KettleBoiled(1.5, ("ann",)))
     assert rendered(log.sink.records[0]) == "01:00:00.000 cs1      boiled 1.5 litres for ('ann',)"
+
+
+def test_the_true_time_is_in_the_json_only_where_it_is_known():
+    log = EventLog("desk", MemorySink(), lambda: 5)
+    simulated = EventLog("desk", MemorySink(), lambda: 5, lambda: 7)
+    for one in (log, simulated):
+        one.emit(KettleBoiled(1.5, ("ann",)))
+        (record,) = one.sink.records
+        assert record_from_json(record.to_json()) == record
+        assert ('"true": 7' in record.to_json()) == (one is simulated)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from runtime.errors import Conflict, DiskFailure, NoSpace
-from runtime.simulated.disk import SECTOR_BYTES
+from runtime.simulated.disk_faults import LyingSync, ReadError, ShortWrites, SyncError, WriteError
+from runtime.simulated.disk_image import SECTOR_BYTES
 from runtime.simulated.world import Simulation
 
 BLOCK = 4 * SECTOR_BYTES
@@ -183,7 +184,7 @@ def test_removing_is_not_durable_before_the_folder_is_synced():
 def test_a_sync_covers_what_was_written_before_it_began_and_no_more():
     async def story(simulation):
         world = simulation.world("a")
-        simulation.world("a").simulated_disk.faults.seconds_per_sync = 1.0
+        simulation.world("a").simulated_disk.speed.seconds_per_sync = 1.0
         file = await write(world, "file", b"1" * BLOCK, names=True)
         await file.write_at(0, b"2" * SECTOR_BYTES)
         syncing = asyncio.create_task(file.sync())
@@ -200,7 +201,7 @@ def test_a_power_cut_during_a_sync_promises_nothing():
     async def story(simulation):
         world = simulation.world("a")
         file = await write(world, "file", b"1" * BLOCK)
-        simulation.world("a").simulated_disk.faults.seconds_per_sync = 1.0
+        simulation.world("a").simulated_disk.speed.seconds_per_sync = 1.0
         await file.write_at(0, b"2" * BLOCK)
         world.spawn(file.sync(), "sync")
         await asyncio.sleep(0.5)
@@ -213,7 +214,7 @@ def test_a_lying_sync_is_found_out_at_a_power_cut():
     async def story(simulation):
         world = simulation.world("a")
         file = await write(world, "file", b"1" * BLOCK)
-        world.simulated_disk.faults.lying_syncs.append("fi")
+        world.simulated_disk.impose(LyingSync("fi"))
         await file.write_at(0, b"2" * BLOCK)
         await file.sync()
         assert await read(world, "file") == b"2" * BLOCK
@@ -225,7 +226,7 @@ def test_a_lying_sync_is_found_out_at_a_power_cut():
 def test_bit_rot_is_read_and_survives_a_restart():
     async def story(simulation):
         await write(simulation.world("a"), "file", b"abc")
-        simulation.world("a").simulated_disk.rot("file", 1, 0x01)
+        simulation.world("a").simulated_disk.rot("file", 1, mask=0x01)
         assert await read(simulation.world("a"), "file") == b"acc"
         assert await read(after_power_cut(simulation), "file") == b"acc"
 
@@ -234,21 +235,21 @@ def test_bit_rot_is_read_and_survives_a_restart():
 
 def test_errors_are_set_by_path_and_end_when_they_are_taken_back():
     async def story(simulation):
-        world, faults = simulation.world("a"), simulation.world("a").simulated_disk.faults
+        world, disk = simulation.world("a"), simulation.world("a").simulated_disk
         await world.disk.make_directory("bad")
         file = await write(world, "bad/file", b"data")
         other = await write(world, "good", b"data")
         for kind, attempt in {
-            "read_errors": lambda it: it.read_at(0, 4),
-            "write_errors": lambda it: it.append(b"x"),
-            "sync_errors": lambda it: it.sync(),
+            ReadError: lambda it: it.read_at(0, 4),
+            WriteError: lambda it: it.append(b"x"),
+            SyncError: lambda it: it.sync(),
         }.items():
-            setattr(faults, kind, ["bad/"])
+            end = disk.impose(kind("bad/"))
             with pytest.raises(DiskFailure, match=r"bad/file.*Input/output error") as caught:
                 await attempt(file)
             assert not caught.value.definite
             await attempt(other)
-            setattr(faults, kind, [])
+            end()
             await attempt(file)
 
     told(story)
@@ -258,7 +259,8 @@ def test_a_bad_place_fails_only_what_touches_it():
     async def story(simulation):
         world = simulation.world("a")
         file = await write(world, "log", b"x" * 3000)
-        world.simulated_disk.faults.bad_places.append(("log", 1000, 10))
+        world.simulated_disk.impose(ReadError("log", 1000, 10))
+        world.simulated_disk.impose(WriteError("log", 1000, 10))
         assert len(await file.read_at(0, 1000)) == 1000 and len(await file.read_at(1010, 5000)) == 1990
         for offset, count in ((0, 1001), (1009, 1), (1005, 2)):
             with pytest.raises(DiskFailure, match="at byte 1000"):
@@ -294,7 +296,7 @@ def test_a_disk_set_to_short_writes_leaves_what_fits_or_half():
     async def story(simulation):
         world = simulation.world("a")
         disk = world.simulated_disk
-        disk.faults.short_writes = True
+        disk.impose(ShortWrites())
         file = await write(world, "a", b"x" * 600)
         disk.capacity_bytes = 1000
         with pytest.raises(NoSpace, match="free some space"):
@@ -304,7 +306,7 @@ def test_a_disk_set_to_short_writes_leaves_what_fits_or_half():
             await file.write_at(990, b"z" * 20)
         assert (await read(world, "a"))[990:] == b"z" * 10
         assert (await world.disk.usage()).free_bytes == 0
-        disk.faults.write_errors = ["a"]
+        disk.impose(WriteError("a"))
         with pytest.raises(DiskFailure, match="look at the system's log"):
             await file.write_at(0, b"0" * 10)
         assert (await read(world, "a"))[:10] == b"0" * 5 + b"x" * 5
@@ -314,14 +316,14 @@ def test_a_disk_set_to_short_writes_leaves_what_fits_or_half():
 
 def test_a_slow_disk_takes_its_time_one_operation_after_the_other():
     async def story(simulation):
-        world, faults = simulation.world("a"), simulation.world("a").simulated_disk.faults
+        world, speed = simulation.world("a"), simulation.world("a").simulated_disk.speed
         file = await write(world, "file", b"x" * 1000)
-        faults.bytes_per_second = 1000.0
+        speed.bytes_per_second = 1000.0
         loop = asyncio.get_running_loop()
         began = loop.time()
         await asyncio.gather(file.read_at(0, 1000), file.read_at(0, 500))
         assert loop.time() - began == pytest.approx(1.5)
-        faults.bytes_per_second, faults.seconds_per_operation = 0.0, 2.0
+        speed.bytes_per_second, speed.seconds_per_operation = 0.0, 2.0
         began = loop.time()
         await file.read_at(0, 1000)
         assert loop.time() - began == pytest.approx(2.0)

@@ -324,11 +324,12 @@ def test_clocks_drift_apart_and_never_go_back():
     simulation, server, desk = two_nodes()
 
     async def story() -> None:
-        server.simulated_clock.set_drift(0.01)
+        end = server.simulated_clock.drift(0.01)
         await asyncio.sleep(3600)
         assert server.clock.now() - desk.clock.now() == pytest.approx(36)
         before = server.clock.now()
-        server.simulated_clock.set_drift(-0.5)
+        end()
+        server.simulated_clock.drift(-0.5)
         assert server.clock.now() == pytest.approx(before)
         began = simulation.loop.time()
         await server.clock.sleep(10)
@@ -343,7 +344,7 @@ def test_a_wall_clock_may_be_wrong_without_moving_the_monotonic_one():
     async def story() -> None:
         await asyncio.sleep(5)
         assert server.clock.wall_microseconds() == desk.clock.wall_microseconds()
-        server.simulated_clock.set_wall_offset(-60)
+        server.simulated_clock.offset_wall(-60)
         assert desk.clock.wall_microseconds() - server.clock.wall_microseconds() == 60_000_000
         assert server.clock.now() == desk.clock.now() == 5
 

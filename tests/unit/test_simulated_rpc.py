@@ -94,7 +94,7 @@ def test_a_lost_request_was_not_served_and_a_lost_reply_was_and_the_caller_canno
 def test_lost_messages_are_as_many_as_was_set():
     async def story(scene):
         await scene.serve()
-        scene.simulation.set_link("server", "client", LinkFaults(loss=0.3))
+        scene.simulation.impose(LinkFaults(loss=0.3), "server", "client")
         lost = 0
         for number in range(200):
             try:
@@ -109,7 +109,7 @@ def test_lost_messages_are_as_many_as_was_set():
 def test_a_duplicated_request_is_served_twice():
     async def story(scene):
         await scene.serve()
-        scene.simulation.set_link("client", "server", LinkFaults(duplication=1.0))
+        scene.simulation.impose(LinkFaults(duplication=1.0), "client", "server")
         assert await scene.ask() == "echo x"
         await asyncio.sleep(1)
         assert scene.seen == ["x", "x"]
@@ -120,7 +120,7 @@ def test_a_duplicated_request_is_served_twice():
 def test_jitter_reorders_calls_but_not_the_messages_of_a_stream():
     async def story(scene):
         await scene.serve()
-        scene.simulation.set_link("*", "*", LinkFaults(jitter=0.1))
+        scene.simulation.impose(LinkFaults(jitter=0.1))
         await asyncio.gather(*(scene.ask(str(number)) for number in range(30)))
         assert scene.seen != sorted(scene.seen, key=int)
         scene.seen.clear()
@@ -135,7 +135,7 @@ def test_jitter_reorders_calls_but_not_the_messages_of_a_stream():
 def test_a_stream_never_has_a_gap(seed):
     async def story(scene):
         await scene.serve()
-        scene.simulation.set_link("*", "*", LinkFaults(loss=0.05, jitter=0.01))
+        scene.simulation.impose(LinkFaults(loss=0.05, jitter=0.01))
         numbers = [str(number) for number in range(50)]
         heard = []
 
@@ -271,7 +271,7 @@ def test_a_slow_node_delays_what_it_sends_and_receives():
     async def story(scene):
         await scene.serve()
         loop = asyncio.get_running_loop()
-        scene.simulation.set_slow("server", 0.5)
+        scene.simulation.slow("server", 0.5)
         began = loop.time()
         await scene.ask(timeout=10)
         assert loop.time() - began == pytest.approx(1.0, abs=0.01)
@@ -287,7 +287,7 @@ def test_a_link_with_a_delay_is_slow_one_way_only():
     async def story(scene):
         await scene.serve()
         loop = asyncio.get_running_loop()
-        scene.simulation.set_link("client", "server", LinkFaults(delay=0.25))
+        scene.simulation.impose(LinkFaults(delay=0.25), "client", "server")
         began = loop.time()
         await scene.ask(timeout=10)
         assert loop.time() - began == pytest.approx(0.25, abs=0.01)

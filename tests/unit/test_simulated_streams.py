@@ -151,7 +151,7 @@ def test_losses_cost_time_and_never_bytes(seed):
         async def collect(stream):
             received.append(await stream.read_exactly(3 * MEGABYTE))
 
-        simulation.set_link("*", "*", LinkFaults(loss=0.05, jitter=0.01))
+        simulation.impose(LinkFaults(loss=0.05, jitter=0.01))
         data = bytes(range(250)) * (3 * MEGABYTE // 250)
         stream = await connected(simulation, "a", await listening(simulation, "b", collect))
         await stream.write(data)

@@ -1,0 +1,78 @@
+"""What a test sees of a message on its way, and what it may do to it.
+
+A hook is given to `Fabric.on_message` and asked about each message when it is sent, in the order of sending:
+
+    def hook(message: Message) -> Verdict | None:
+        if message.method == "Chunkserver/Apply" and message.kind is Kind.REPLY and message.target == "cs1":
+            simulation.kill("cs2")      # the hook may kill, pause or cut the power of any node, the sender too
+            return Delay(2.0)           # or DROP, or None: let it go on
+        return None
+
+Calls. A request and its reply are one message each, a streamed request or answer is one for each of its parts. All of
+them name the method of the call. A reply that is an error has an empty body and names its status. A dropped message
+of a call never arrives, and no later one of the same direction of that call does, as after a lost hop.
+
+Bulk streams. Each segment is a message of the kind BULK. A stream is TCP: a dropped segment is sent again after a
+while, and the hook is asked again for each attempt. A hook that drops all attempts stalls the stream until it breaks.
+
+What is not a message here: the opening of a connection, acknowledgements, cancellations, resets.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.world import Buffer
+
+
+class Kind(enum.Enum):
+    """What part of a conversation a message is."""
+
+    REQUEST = "request"  # begins a call, with its only message if the request is not streamed
+    REPLY = "reply"  # ends a call, with its only message if the answer is not streamed
+    STREAM = "stream"  # one part of a streamed request or answer
+    BULK = "bulk"  # one segment of a bulk stream
+
+
+BULK_METHOD = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message at the moment of its sending. `number` counts all messages of the simulation from 1."""
+
+    number: int
+    method: str  # "Chunkserver/Apply": service and method without the package; "bulk" for a segment
+    kind: Kind
+    source: str  # names of nodes
+    target: str
+    body: Buffer  # serialised
+    status: str = ""  # of a reply: "OK", "UNAVAILABLE", ...
+
+
+class Drop:
+    """The message is lost. Use the constant `DROP`."""
+
+
+DROP = Drop()
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """The message arrives so many seconds later than it would. Others may overtake it, except on the same stream."""
+
+    seconds: float
+
+
+Verdict = Drop | Delay
+MessageHook = Callable[[Message], Verdict | None]
+
+
+def method_of(path: str) -> str:
+    """The name of a method in messages.
+
+    >>> method_of("/tabletop.Chunkserver/Apply")
+    'Chunkserver/Apply'
+    """
+    service, _, method = path.lstrip("/").rpartition("/")
+    return f"{service.rpartition('.')[2]}/{method}"
