@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from cluster.swarm import endings
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.losses import Grant, Losses
+from cluster.swarm.marks import marks_of
 from cluster.swarm.mischief import draw_faults
+from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.stage import JUDGE, Stage, Told, described
@@ -150,7 +152,7 @@ class _Run:
         judge = Player(JUDGE, self._stage, self._history)
         found = await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LIST, "/", recursive=True), is_final=True)
         for seen in found.seen if found is not None else ():
-            if not seen.is_directory:
+            if not seen.is_directory and PASSING not in seen.path:
                 await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, seen.path), is_final=True)
                 await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, seen.path), is_final=True)
 
@@ -173,6 +175,7 @@ class _Run:
         judgement = judge_history(self._history, self._facts())
         result.verdicts += judgement.verdicts
         result.is_undecided, result.tried = judgement.is_undecided, judgement.tried
+        result.marks = marks_of(result.records, self._history, stage.simulation.reached)
 
     def _note_facts(self) -> None:
         """Write into the history what records tell of operations: whether one created a file, or tried again."""

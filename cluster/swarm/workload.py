@@ -5,6 +5,7 @@ would have it. Each seed has some kinds of operations only, with weights of its 
 """
 
 import random
+from dataclasses import dataclass
 
 from cluster.swarm.history import Kind
 from cluster.swarm.plan import PlannedOperation, Setup
@@ -12,26 +13,39 @@ from cluster.swarm.plan import PlannedOperation, Setup
 BLOCK = 65536
 CLIENTS = ("client1", "client2", "client3")
 _SLOTS = 2
-_KINDS = {
-    Kind.CREATE: 2.0,
-    Kind.WRITE_FILE: 5.0,
+_OPENING = ("wb", "xb", "ab", "r+b", "rb")
+# Two ways to work: with names, where files come and go, and with bytes, where a few files live through all faults.
+_BY_NAMES = {
+    Kind.CREATE: 1.0,
+    Kind.WRITE_FILE: 6.0,
     Kind.OPEN: 5.0,
-    Kind.WRITE: 10.0,
-    Kind.APPEND: 8.0,
-    Kind.READ: 6.0,
+    Kind.WRITE: 7.0,
+    Kind.APPEND: 5.0,
+    Kind.READ: 4.0,
     Kind.CLOSE: 3.0,
-    Kind.ABANDON: 0.3,
+    Kind.ABANDON: 0.4,
     Kind.READ_FILE: 7.0,
     Kind.STAT: 4.0,
-    Kind.LIST: 2.0,
-    Kind.RENAME: 3.0,
-    Kind.DELETE: 3.0,
-    Kind.MAKE_DIRECTORY: 2.0,
+    Kind.LIST: 3.0,
+    Kind.RENAME: 4.0,
+    Kind.DELETE: 4.0,
+    Kind.MAKE_DIRECTORY: 3.0,
 }
+_BY_BYTES = _BY_NAMES | {
+    Kind.WRITE_FILE: 0.7,
+    Kind.OPEN: 6.0,
+    Kind.WRITE: 14.0,
+    Kind.APPEND: 12.0,
+    Kind.READ: 8.0,
+    Kind.CREATE: 0.2,
+    Kind.RENAME: 0.3,
+    Kind.DELETE: 0.3,
+    Kind.MAKE_DIRECTORY: 0.3,
+}
+_MODES_BY_NAMES = (3.0, 1.0, 3.0, 3.0, 1.0)
+_MODES_BY_BYTES = (0.3, 0.1, 5.0, 5.0, 1.5)
 # Without these a seed would show nothing.
-_ALWAYS = (Kind.WRITE_FILE, Kind.READ_FILE, Kind.OPEN, Kind.WRITE)
-# Files come and go, so these are switched off together now and then: then long-lived files see all faults.
-_CHANGING = (Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY, Kind.CREATE)
+_ALWAYS = (Kind.READ_FILE, Kind.OPEN, Kind.WRITE)
 
 
 def draw_setup(chance: random.Random) -> Setup:
@@ -58,16 +72,15 @@ def draw_setup(chance: random.Random) -> Setup:
 
 def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:
     """What each client does."""
-    weights = {kind: weight * chance.choice([0.3, 1.0, 1.0, 3.0]) for kind, weight in _KINDS.items()}
-    if chance.random() < 0.35:
-        for kind in _CHANGING:
-            weights[kind] = 0.0
+    is_by_bytes = chance.random() < 0.5
+    kinds = _BY_BYTES if is_by_bytes else _BY_NAMES
+    weights = {kind: weight * chance.choice([0.3, 1.0, 1.0, 3.0]) for kind, weight in kinds.items()}
     for kind in weights:
         if kind not in _ALWAYS and chance.random() < 0.15:
             weights[kind] = 0.0
-    paths = _draw_paths(chance)
-    total = chance.randint(60, 130)
-    found: list[PlannedOperation] = []
+    paths = _draw_paths(chance, _MODES_BY_BYTES if is_by_bytes else _MODES_BY_NAMES)
+    total = chance.randint(60, 150)
+    found = _beginning(chance, paths, setup)
     for client in CLIENTS:
         count = total // len(CLIENTS)
         pause = setup.trouble_seconds / count
@@ -79,18 +92,34 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperati
     return tuple(found)
 
 
+def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:
+    """Most of the directories and files are there from the first second on."""
+    found = [
+        PlannedOperation(CLIENTS[0], 0.0, Kind.MAKE_DIRECTORY, path, parents=True)
+        for path in paths.directories
+        if chance.random() < 0.8
+    ]
+    found += [
+        PlannedOperation(CLIENTS[0], 0.0, Kind.WRITE_FILE, path, count=_draw_size(chance, setup))
+        for path in paths.files
+        if chance.random() < 0.7
+    ]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class _Paths:
-    def __init__(self, files: list[str], directories: list[str]) -> None:
-        self.files = files
-        self.directories = directories
+    files: list[str]
+    directories: list[str]
+    modes: tuple[float, ...]  # how often each of _OPENING
 
 
-def _draw_paths(chance: random.Random) -> _Paths:
-    names = chance.sample(["a", "b", "c", "x", "y", "z"], chance.randint(2, 4))
+def _draw_paths(chance: random.Random, modes: tuple[float, ...]) -> _Paths:
+    names = chance.sample(["a", "b", "c", "x", "y", "z"], chance.randint(1, 3))
     directories = chance.sample(["/d", "/e", "/d/f"], chance.randint(0, 3))
     files = [f"/{name}" for name in names]
     files += [f"{directory}/{chance.choice(names)}" for directory in directories]
-    return _Paths(files, directories or ["/d"])
+    return _Paths(files, directories or ["/d"], modes)
 
 
 def _draw_operation(
@@ -104,7 +133,7 @@ def _draw_operation(
             replace = chance.random() < 0.6
             return PlannedOperation(client, pause, kind, path, replace=replace, count=size)
         case Kind.OPEN:
-            mode = chance.choice(["wb", "xb", "ab", "ab", "r+b", "r+b", "rb"])
+            mode = chance.choices(_OPENING, paths.modes)[0]
             return PlannedOperation(client, pause, kind, path, mode=mode, slot=slot, replace=chance.random() < 0.7)
         case Kind.WRITE:
             return PlannedOperation(client, pause, kind, slot=slot, offset=_draw_offset(chance, setup), count=size)

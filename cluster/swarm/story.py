@@ -1,0 +1,88 @@
+"""A run in words: numbered lines of what was asked, what struck, and what the nodes recorded, then the verdict."""
+
+from collections.abc import Iterable
+
+from cluster.swarm.history import Operation
+from cluster.swarm.plan import Plan
+from cluster.swarm.run import Result
+from cluster.swarm.stage import described
+from runtime.events import Record, sentence
+
+# Records that tell something; the others are the ordinary course of things.
+TELLING = frozenset(
+    {
+        "LeaseGranted",
+        "LeaseRevoked",
+        "ReplicaLost",
+        "ReplicaFound",
+        "GarbageNamed",
+        "CorruptionReported",
+        "ChunkserverRegistered",
+        "ChunkserverDied",
+        "CloneStarted",
+        "CloneFinished",
+        "CloneFailed",
+        "ChunkCreated",
+        "FileReclaimed",
+        "LogReplayed",
+        "LogFailed",
+        "WriteResolved",
+        "CorruptionFound",
+        "MutationMissed",
+        "ChunksDeleted",
+        "ReplicaSkipped",
+        "WriteRetried",
+        "LeftBehind",
+        "TaskFailed",
+        "HandlerFailed",
+    }
+)
+# Kinds that are told whatever chunk they are about.
+_OF_SERVERS = frozenset({"ChunkserverRegistered", "ChunkserverDied", "LogReplayed", "LogFailed"})
+LONGEST_STORY = 400
+
+
+def tell(result: Result, replay: str) -> list[str]:
+    """The story, line by line. `replay` is the command that runs it again."""
+    concerned = {number for verdict in result.verdicts for number in verdict.operations}
+    lines = [(moment.time, 0, moment.text) for moment in result.diary]
+    lines += [(one.invoked, 1, _operation(one, concerned)) for one in result.history.operations]
+    lines += [(time, 2, _record(record)) for time, record in result.records if _is_telling(record)]
+    lines.sort(key=lambda line: line[:2])
+    if len(lines) > LONGEST_STORY:
+        left_out = len(lines) - LONGEST_STORY
+        lines = lines[: LONGEST_STORY // 2] + [(lines[LONGEST_STORY // 2][0], 0, f"… {left_out} lines …")] + lines[-LONGEST_STORY // 2 :]
+    story = [f"Seed {result.plan.seed}: {_summary(result.plan)}", f"The cluster: {described(result.plan.setup)}", ""]
+    story += [f"{number:4d}. {time:9.3f} s  {text}" for number, (time, _, text) in enumerate(lines, 1)]
+    story += ["", *verdict_lines(result), "", f"Again: {replay}"]
+    return story
+
+
+def verdict_lines(result: Result) -> list[str]:
+    """What the judges say."""
+    if not result.verdicts:
+        return ["No judge found anything wrong." + (" The order of the namespace is undecided." if result.is_undecided else "")]
+    return [f"The judge of {verdict.judge} says: {verdict.text}" for verdict in result.verdicts]
+
+
+def _summary(plan: Plan) -> str:
+    faults: dict[str, int] = {}
+    for fault in plan.faults:
+        faults[fault.kind] = faults.get(fault.kind, 0) + 1
+    named = ", ".join(f"{kind} {count}x" if count > 1 else kind for kind, count in faults.items()) or "none"
+    return f"{len(plan.operations)} operations of {len(plan.clients())} clients; faults: {named}"
+
+
+def _operation(operation: Operation, concerned: Iterable[int]) -> str:
+    took = operation.responded - operation.invoked
+    mark = "  <== " if operation.number in concerned else ""
+    return f"{operation.told()} ({took:.3f} s){mark}"
+
+
+def _is_telling(record: Record) -> bool:
+    return type(record.event).__name__ in TELLING
+
+
+def _record(record: Record) -> str:
+    text = sentence(record.event)
+    return f"    {record.node} {text if len(text) < 300 else text[:300] + '…'}"
