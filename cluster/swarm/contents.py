@@ -4,9 +4,9 @@ The problem. Several clients write to the same places of a file, some writes fai
 a while ago. GFS Table 1 does not promise an order that all agree on, but it promises enough to judge each byte.
 
 The idea. A byte that a reader sees in a file comes from one of the writes to that place, or is a zero that nobody has
-written over. A write is a *possible* source if it was asked for before the read was answered, and was not refused. It is
-no possible source any more once it was *covered*: another write to the same place was acknowledged for certain before
-the read began, and had been asked for only after the first one was over.
+written over. A write is a *possible* source if it was asked for before the read was answered, and was not refused. It
+is no possible source any more once it was *covered*: another write to the same place was acknowledged for certain
+before the read began, and had been asked for only after the first one was over.
 
     acknowledged     over when it was answered
     in doubt         over `LATE_SECONDS` after the client gave up: a message may be late by as much, and until another
@@ -16,16 +16,17 @@ the read began, and had been asked for only after the first one was over.
 
 A write is *certain* for a read if it was acknowledged before the read began. For a reader that may use locations that
 another client's write has outdated, "began" is `stale_seconds` earlier (GFS 2.7.1: bounded by the time-out of the
-client's cache); its own writes it never misses. A write that the declared durability allows to be lost in a power cut is
-only in doubt for reads that end after that cut.
+client's cache); its own writes it never misses. A write that the declared durability allows to be lost in a power cut
+is only in doubt for reads that end after that cut.
 
 A file is as long as the end of its last write that counts: no shorter than every certain write, no longer than every
 possible one.
 
-What we simplify. Reads are judged one by one (regular, not atomic): two reads may see two concurrent writes in different
-order.
+What we simplify. Reads are judged one by one (regular, not atomic): two reads may see two concurrent writes in
+different order.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -135,7 +136,7 @@ def judge_read(file: FileHistory, read: Read) -> str:
     for write in file.writes:
         cuts.update(place for place in (write.begin, write.end) if read.begin < place < read.end)
     ordered = sorted(cuts)
-    for begin, end in zip(ordered, ordered[1:], strict=False):
+    for begin, end in itertools.pairwise(ordered):
         complaint = _judge_part(file, read, begin, end)
         if complaint:
             return complaint
@@ -192,7 +193,10 @@ def _complaint(
         what = f"bytes of no write to this place ({seen[:8].hex()})"
     expected = ", ".join(str(write.operation) for write in sources) or "nothing"
     must = max(certain, key=lambda write: write.responded, default=None)
-    since = f"; operation {must.operation} of {must.client} had been acknowledged {read.invoked - must.responded:.3f} s before" if must else ""
+    since = ""
+    if must is not None:
+        age = read.invoked - must.responded
+        since = f"; operation {must.operation} of {must.client} had been acknowledged {age:.3f} s before"
     return f"at byte {place} of the file created by {file.file} it sees {what}; possible here: {expected}{since}"
 
 
@@ -200,6 +204,11 @@ def whose(writes: Iterable[Write], place: int, seen: bytes) -> Write | None:
     """The write whose bytes these are, if they are those of one."""
     for write in writes:
         end = min(place + len(seen), write.end)
-        if len(seen) >= 4 and write.begin <= place and end - place >= 4 and write.bytes_at(place, end) == seen[: end - place]:
+        if (
+            len(seen) >= 4
+            and write.begin <= place
+            and end - place >= 4
+            and write.bytes_at(place, end) == seen[: end - place]
+        ):
             return write
     return None

@@ -64,7 +64,9 @@ def _on_disks(stage: Stage, core: Any) -> list[str]:
             if handle not in chunks:
                 found.append(f"{name} holds chunk {handle:#x}, which belongs to no file")
             elif name not in chunks.replicas(handle):
-                found.append(f"{name} holds version {replica.version} of chunk {handle:#x} and does not count as a replica")
+                found.append(
+                    f"{name} holds version {replica.version} of chunk {handle:#x} and does not count as a replica"
+                )
         found += [f"{name} has {path}, which belongs to nothing" for path in stage.insight.other_files(name)]
     for handle in chunks.handles():
         found += _same_bytes(handle, chunks, replicas)
@@ -109,7 +111,11 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
         return [Verdict("replay", f"the log cannot be replayed: {type(error).__name__}: {error.message}")]
     after = persistent_facts(recovered.state)
     wrong = [name for name in before if before[name] != after[name]]
-    return [Verdict("replay", f"the log gives other {', '.join(wrong)} than the memory of the master has")] if wrong else []
+    return (
+        [Verdict("replay", f"the log gives other {', '.join(wrong)} than the memory of the master has")]
+        if wrong
+        else []
+    )
 
 
 async def _copy_log(source: Any, copy: World) -> None:

@@ -133,7 +133,11 @@ class Operation:
             case Kind.RENAME:
                 return f"rename {self.path} to {self.target}{', replacing it' if self.replace else ''}"
             case Kind.DELETE:
-                how = [word for word, is_set in (("with all in it", self.recursive), ("at once", self.immediately)) if is_set]
+                how = [
+                    word
+                    for word, is_set in (("with all in it", self.recursive), ("at once", self.immediately))
+                    if is_set
+                ]
                 return f"delete {self.path}{''.join(f', {word}' for word in how)}"
             case Kind.MAKE_DIRECTORY:
                 return f"make directory {self.path}{' with its parents' if self.parents else ''}"

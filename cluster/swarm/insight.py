@@ -144,7 +144,11 @@ class Insight:
             if handle not in core.state.chunks:
                 continue
             mine = here[handle]
-            if not any(_is_as_good(other[handle], mine) for other in others if handle in other and not stage.is_spoiled(other[handle])):
+            if not any(
+                _is_as_good(other[handle], mine)
+                for other in others
+                if handle in other and not stage.is_spoiled(other[handle])
+            ):
                 return False
         return True
 

@@ -5,14 +5,14 @@ response, and a step whose answer was lost at some moment after its invocation, 
 under which every answer is the right one?
 
 The idea. Go through invocations and responses in the order of time, and keep all *configurations* that are possible so
-far: a state, and the set of steps that have begun and not yet taken effect. At a response, the step must have taken effect
-before: every configuration goes on as all those that are reached by letting pending steps take effect, that step the last
-of them. If no configuration is left, no order explains this answer, and the step is named.
+far: a state, and the set of steps that have begun and not yet taken effect. At a response, the step must have taken
+effect before: every configuration goes on as all those that are reached by letting pending steps take effect, that step
+the last of them. If no configuration is left, no order explains this answer, and the step is named.
 
 Equal configurations are kept once (Lowe's memo of bit set and state). Of two with the same state, one that has the same
-required steps pending and more of the optional ones can do whatever the other can, so that the other is dropped: without
-this, every lost answer would double the work for the rest of the history. Only steps whose paths touch, directly or by
-way of others, are tried before a step.
+required steps pending and more of the optional ones can do whatever the other can, so that the other is dropped:
+without this, every lost answer would double the work for the rest of the history. Only steps whose paths touch,
+directly or by way of others, are tried before a step; and before a step that changes nothing, only as many as it needs.
 """
 
 import math
@@ -41,8 +41,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The outcome: `failed` is the step that no order explains, `is_undecided` that the search was given up. `states` are
-    examples of what the namespace could be at that moment."""
+    """The outcome: `failed` is the step that no order explains, `is_undecided` that the search was given up. `states`
+    are examples of what the namespace could be at that moment."""
 
     failed: Step | None = None
     states: tuple[State, ...] = ()
@@ -106,10 +106,15 @@ class _Search:
     def _take_effect(self, place: int, state: State, required: int, optional: int, after: _Configurations) -> bool:
         """Add all configurations in which the step has just taken effect. False if there are too many to try."""
         tryable = self._connected(place, required | optional)
+        asked = self.steps[place]
         seen = {(state, required, optional)}
         stack = [(state, required, optional)]
         while stack:
             here, required, optional = stack.pop()
+            if _after(asked, here) == here:
+                # It changes nothing, so whatever else is pending can as well take effect after it.
+                after.add(here, required & ~(1 << place), optional)
+                continue
             for other in _bits((required | optional) & tryable):
                 self.tried += 1
                 if self.tried > self.budget:

@@ -4,8 +4,8 @@ With durability "fsync" none. With "replicated" an acknowledged write is in the 
 disks of all within `WRITEBACK_SECONDS`; so it may be lost if every server that held the chunk lost power in that time,
 and only then (GFS trusts its replicas for that; what it gives up is the last seconds of bytes, never a chunk).
 
-A server that was paused, or whose disk was slow, full or failing, may have been late with its background sync by as long
-as that lasted.
+A server that was paused, or whose disk was slow, full or failing, may have been late with its background sync by as
+long as that lasted.
 """
 
 import math
@@ -55,7 +55,9 @@ class Losses:
         """From when on a write to this chunk, acknowledged at `responded`, may be gone; infinity if it may never."""
         if self.durability != "replicated" or math.isinf(responded):
             return math.inf
-        moments = [self._all_lost(grant.servers, invoked, responded) for grant in self._grants_of(handle, invoked, responded)]
+        moments = [
+            self._all_lost(grant.servers, invoked, responded) for grant in self._grants_of(handle, invoked, responded)
+        ]
         return min(moments, default=math.inf)
 
     def _grants_of(self, handle: int, invoked: float, responded: float) -> list[Grant]:

@@ -8,10 +8,10 @@
     one_way                what the first node sends to the others is lost
     loss, double, delay    messages from one node to another ("*": any) are lost or doubled with the chance `amount`, or
                            late by up to `amount` seconds
-    skew                   a clock runs faster or slower by the part `amount`, its wall clock is set wrong by as many minutes
+    skew                   a clock runs faster or slower by the part `amount`, and its wall clock is wrong by minutes
     eio                    operations of the kind `detail` (read, write, sync) fail on a disk
     full, slow             a disk has no space left, or takes `amount` seconds for each operation
-    rot, torn, header      bytes of a stored block flip, a block is cut in two, the slots of a chunk's header are spoiled;
+    rot, torn, header      bytes of a stored block flip, a block is cut in two, slots of a chunk's header are spoiled;
                            `amount` picks the chunk among those of the server when the time comes
     erase                  a chunkserver ends, and comes back with an empty disk
 
@@ -118,5 +118,14 @@ def _draw_way(chance: random.Random, servers: list[str]) -> tuple[str, str]:
     """One way that messages take, of the kinds that protocols depend on."""
     one, other = chance.sample(servers, 2)
     return chance.choice(
-        [("*", "*"), (one, MASTER), (MASTER, one), ("*", MASTER), (MASTER, "*"), (one, other), (chance.choice(CLIENTS), "*"), ("*", chance.choice(CLIENTS))]
+        [
+            ("*", "*"),
+            (one, MASTER),
+            (MASTER, one),
+            ("*", MASTER),
+            (MASTER, "*"),
+            (one, other),
+            (chance.choice(CLIENTS), "*"),
+            ("*", chance.choice(CLIENTS)),
+        ]
     )

@@ -1,8 +1,9 @@
 """The namespace as a client may think of it: a pure model that a history is held against.
 
 A state is the set of all names with what they mean: 0 for a directory, else the number of the operation that created
-the file, which is the file's identity. An action says what a state becomes, or for which reasons it may be refused. Where
-several reasons hold at once, any of them explains a refusal: the order in which a master checks is its own business.
+the file, which is the file's identity. An action says what a state becomes, or for which reasons it may be refused.
+Where several reasons hold at once, any of them explains a refusal: the order in which a master checks is its own
+business.
 
 Files that a writer keeps under a passing name until they are closed are in the model too, under names of its own
 (`/dir/.writing-7`): a directory that holds one is not empty. Listings leave them out.

@@ -1,8 +1,8 @@
 """One run as data: the cluster, what each client will do, and which faults will strike.
 
-A plan is drawn from a seed, and can be written down as JSON: a shrunk failure is a plan that no seed draws. Anything may
-be taken out of a plan and the rest still has a meaning: an operation on a handle that is not open is left out, a fault
-whose target does not exist does nothing.
+A plan is drawn from a seed, and can be written down as JSON: a shrunk failure is a plan that no seed draws. Anything
+may be taken out of a plan and the rest still has a meaning: an operation on a handle that is not open is left out, a
+fault whose target does not exist does nothing.
 """
 
 import dataclasses
@@ -90,9 +90,7 @@ class Plan:
         return cls(
             seed=found["seed"],
             setup=Setup(**found["setup"]),
-            operations=tuple(
-                PlannedOperation(**{**one, "kind": Kind(one["kind"])}) for one in found["operations"]
-            ),
+            operations=tuple(PlannedOperation(**{**one, "kind": Kind(one["kind"])}) for one in found["operations"]),
             faults=tuple(PlannedFault(**{**one, "targets": tuple(one["targets"])}) for one in found["faults"]),
             plain_streams=tuple(found["plain_streams"]),
         )

@@ -83,9 +83,8 @@ class Player:
             return operation
         except TimeoutError:
             operation.responded = self._stage.now
-            self._stage.complaints.append(
-                f"{operation.call()} [{operation.number}] of {self.name} has no end: given up after {_longest(operation):g} s"
-            )
+            what = f"{operation.call()} [{operation.number}] of {self.name}"
+            self._stage.complaints.append(f"{what} has no end: given up after {_longest(operation):g} s")
             return operation
         except TabletopError as error:
             operation.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
@@ -168,13 +167,14 @@ class Player:
         client, path, mode = self._client, operation.path, operation.mode
         before = await _identity(client, path) if mode in ("rb", "r+b", "ab") else None
         file = await client.open(path, mode, overwrite=operation.replace)  # type: ignore[arg-type]
-        operation.file = self._stage.insight.file_of(file) or self._opened(operation, before, await _after(client, path, mode))
+        operation.file = self._stage.insight.file_of(file) or self._opened(
+            operation, before, await _after(client, path, mode)
+        )
         operation.offset = file.tell()
-        if not operation.file:
+        if not operation.file and mode in ("rb", "r+b", "ab"):
             # Who cannot tell which file it has opened could not judge what is read from it.
-            if mode in ("rb", "r+b", "ab"):
-                await file.close()
-                return
+            await file.close()
+            return
         self._open[slot] = OpenFile(file, operation.number, operation.file, path)
 
     def _opened(self, operation: Operation, before: FileStatus | None, after: FileStatus | None) -> int:

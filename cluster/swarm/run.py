@@ -1,9 +1,9 @@
 """One seed, from its begin to its verdict.
 
-    trouble      three clients work, faults strike; every virtual second every server's invariants are checked
-    healing      all faults end, clients finish their work, every node is restarted
-    rest         the cluster must come to rest within a stated time
-    judgement    all files are read once more, the log is replayed, and the judges look at everything
+trouble      three clients work, faults strike; every virtual second every server's invariants are checked
+healing      all faults end, clients finish their work, every node is restarted
+rest         the cluster must come to rest within a stated time
+judgement    all files are read once more, the log is replayed, and the judges look at everything
 """
 
 import asyncio
@@ -44,6 +44,7 @@ class Result:
     history: History = field(default_factory=History)
     diary: list[Told] = field(default_factory=list)
     records: list[tuple[float, Record]] = field(default_factory=list)
+    handles: dict[tuple[int, int], int] = field(default_factory=dict)  # (file, index) -> chunk
     struck: dict[str, int] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     wall_seconds: float = 0.0
@@ -162,6 +163,8 @@ class _Run:
         result.diary, result.struck = stage.diary, self._striker.struck
         result.records = list(zip(stage.sink.times, stage.sink.records, strict=True))
         self._note_facts()
+        facts = self._facts()
+        result.handles = facts.handles
         result.verdicts += [Verdict("endless", text) for text in stage.complaints]
         result.verdicts += [Verdict("loop", text) for text in stage.simulation.loop.unhandled]
         for moment, record in result.records:
@@ -172,7 +175,7 @@ class _Run:
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
-        judgement = judge_history(self._history, self._facts())
+        judgement = judge_history(self._history, facts)
         result.verdicts += judgement.verdicts
         result.is_undecided, result.tried = judgement.is_undecided, judgement.tried
         result.marks = marks_of(result.records, self._history, stage.simulation.reached)
@@ -200,5 +203,3 @@ class _Run:
             handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
             losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
         )
-
-

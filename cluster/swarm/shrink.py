@@ -1,9 +1,9 @@
 """Making a failing plan smaller while the same judge still finds something.
 
 Delta debugging (Zeller and Hildebrandt 2002): leave out halves, then quarters, then single items, as long as the rest
-still fails. First faults, because each one that goes makes the story much shorter; then whole clients and operations; then
-faults again; then streams of the tape, whose choices all become the plain ones. Bounded by wall time: whatever was reached
-by then is the answer.
+still fails. First faults, because each one that goes makes the story much shorter; then whole clients and operations;
+then faults again; then streams of the tape, whose choices all become the plain ones. Bounded by wall time: whatever was
+reached by then is the answer.
 """
 
 import dataclasses
@@ -23,7 +23,9 @@ _STREAMS = ("loop order", "network latency", "network faults")
 class Shrinker:
     """Shrinks one plan that `judge` has found something wrong with."""
 
-    def __init__(self, plan: Plan, judge: str, *, seconds: float = SHRINK_SECONDS, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, plan: Plan, judge: str, *, seconds: float = SHRINK_SECONDS, say: Callable[[str], None] = print
+    ) -> None:
         self.plan = plan
         self.judge = judge
         self.tries = 0
@@ -32,9 +34,9 @@ class Shrinker:
 
     def shrink(self) -> Plan:
         """The smallest plan that was found in time."""
-        before = ()
-        while before != (self.plan.operations, self.plan.faults) and not self._is_over():
-            before = (self.plan.operations, self.plan.faults)  # type: ignore[assignment]
+        before: Plan | None = None
+        while before != self.plan and not self._is_over():
+            before = self.plan
             self._minimise_faults()
             self._drop_clients()
             self._minimise_operations()

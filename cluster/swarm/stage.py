@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.interface import wait_until
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
@@ -139,8 +140,11 @@ class Stage:
         """Start every server; returns when all chunkservers have registered."""
         for name in self.server_names():
             await self._start_server(name)
-        while sum(server.is_alive for server in self.insight.core().servers.all()) < self.setup.chunkservers:
-            await asyncio.sleep(0.1)
+        await wait_until(self._all_registered, what="all chunkservers have registered", timeout_seconds=60.0)
+
+    async def _all_registered(self) -> bool:
+        servers = self.insight.core().servers.all()
+        return sum(server.is_alive for server in servers) == self.setup.chunkservers
 
     def tell(self, text: str) -> None:
         """Write a line into the diary."""
@@ -239,7 +243,9 @@ class Stage:
 
 def records_of(sink: TimedSink, kind: type[Event]) -> list[tuple[float, Record]]:
     """All records of one kind of event, with their true times."""
-    return [(time, record) for time, record in zip(sink.times, sink.records, strict=True) if isinstance(record.event, kind)]
+    return [
+        (time, record) for time, record in zip(sink.times, sink.records, strict=True) if isinstance(record.event, kind)
+    ]
 
 
 def described(setup: object) -> str:

@@ -1,8 +1,8 @@
 """From a history to what the judges look at: steps of the namespace, and writes and reads of each file.
 
-One call of a client may be several steps at the master: a file written under a passing name is created, and renamed when
-it is closed; a write that failed is followed by an attempt to remove what it left. Where a call failed half-way, the
-records of the master (`created`) tell how far it came; all else is taken from what clients saw.
+One call of a client may be several steps at the master: a file written under a passing name is created, and renamed
+when it is closed; a write that failed is followed by an attempt to remove what it left. Where a call failed half-way,
+the records of the master (`created`) tell how far it came; all else is taken from what clients saw.
 """
 
 import math
@@ -98,7 +98,9 @@ def length_read(operation: Operation) -> Read:
     return Read(operation.number, operation.client, 0, b"", 0, operation.invoked, operation.responded)
 
 
-def possible_files(operation: Operation, files: dict[int, FileHistory], history: History, facts: Facts) -> frozenset[int]:
+def possible_files(
+    operation: Operation, files: dict[int, FileHistory], history: History, facts: Facts
+) -> frozenset[int]:
     """The files whose contents explain what a READ_FILE returned, whatever path they had."""
     read = read_of(operation, facts)
     return frozenset(
@@ -286,7 +288,16 @@ class _Maker:
         operation = self.operation
         responded = operation.responded if is_required else math.inf
         self.steps.append(
-            Step(operation.number, action, tuple(paths), operation.invoked, responded, is_required, error, operation.told())
+            Step(
+                operation.number,
+                action,
+                tuple(paths),
+                operation.invoked,
+                responded,
+                is_required,
+                error,
+                operation.told(),
+            )
         )
 
 

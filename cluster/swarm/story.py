@@ -37,9 +37,9 @@ TELLING = frozenset(
         "HandlerFailed",
     }
 )
-# Kinds that are told whatever chunk they are about.
-_OF_SERVERS = frozenset({"ChunkserverRegistered", "ChunkserverDied", "LogReplayed", "LogFailed"})
 LONGEST_STORY = 400
+# The same thing of the same chunk on the same node is told so often, and then counted.
+_TOLD_AT_MOST = 2
 
 
 def tell(result: Result, replay: str) -> list[str]:
@@ -47,11 +47,12 @@ def tell(result: Result, replay: str) -> list[str]:
     concerned = {number for verdict in result.verdicts for number in verdict.operations}
     lines = [(moment.time, 0, moment.text) for moment in result.diary]
     lines += [(one.invoked, 1, _operation(one, concerned)) for one in result.history.operations]
-    lines += [(time, 2, _record(record)) for time, record in result.records if _is_telling(record)]
+    lines += _records(result)
     lines.sort(key=lambda line: line[:2])
     if len(lines) > LONGEST_STORY:
         left_out = len(lines) - LONGEST_STORY
-        lines = lines[: LONGEST_STORY // 2] + [(lines[LONGEST_STORY // 2][0], 0, f"… {left_out} lines …")] + lines[-LONGEST_STORY // 2 :]
+        half = LONGEST_STORY // 2
+        lines = [*lines[:half], (lines[half][0], 0, f"… {left_out} lines …"), *lines[-half:]]
     story = [f"Seed {result.plan.seed}: {_summary(result.plan)}", f"The cluster: {described(result.plan.setup)}", ""]
     story += [f"{number:4d}. {time:9.3f} s  {text}" for number, (time, _, text) in enumerate(lines, 1)]
     story += ["", *verdict_lines(result), "", f"Again: {replay}"]
@@ -61,7 +62,10 @@ def tell(result: Result, replay: str) -> list[str]:
 def verdict_lines(result: Result) -> list[str]:
     """What the judges say."""
     if not result.verdicts:
-        return ["No judge found anything wrong." + (" The order of the namespace is undecided." if result.is_undecided else "")]
+        return [
+            "No judge found anything wrong."
+            + (" The order of the namespace is undecided." if result.is_undecided else "")
+        ]
     return [f"The judge of {verdict.judge} says: {verdict.text}" for verdict in result.verdicts]
 
 
@@ -79,8 +83,27 @@ def _operation(operation: Operation, concerned: Iterable[int]) -> str:
     return f"{operation.told()} ({took:.3f} s){mark}"
 
 
-def _is_telling(record: Record) -> bool:
-    return type(record.event).__name__ in TELLING
+def _records(result: Result) -> list[tuple[float, int, str]]:
+    """The telling records, of the chunks in question if it is known which those are; repetitions are counted."""
+    concerned = _concerned_chunks(result)
+    found: list[tuple[float, int, str]] = []
+    counts: dict[tuple[object, ...], int] = {}
+    for time, record in result.records:
+        kind, handle = type(record.event).__name__, getattr(record.event, "handle", None)
+        if kind not in TELLING or (concerned and handle is not None and handle not in concerned):
+            continue
+        key = (record.node, kind, handle)
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= _TOLD_AT_MOST or handle is None:
+            found.append((time, 2, _record(record)))
+        elif counts[key] == _TOLD_AT_MOST + 1:
+            found.append((time, 2, f"    {record.node} records the like of it again, and more often from here on"))
+    return found
+
+
+def _concerned_chunks(result: Result) -> frozenset[int]:
+    files = {result.history.operation(number).file for verdict in result.verdicts for number in verdict.operations}
+    return frozenset(handle for (file, _), handle in result.handles.items() if file in files - {0})
 
 
 def _record(record: Record) -> str:

@@ -6,6 +6,7 @@ servers.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,7 +17,6 @@ from cluster.swarm.losses import Hindrance
 from cluster.swarm.mischief import MASTER
 from cluster.swarm.plan import PlannedFault
 from cluster.swarm.stage import Stage
-from cluster.swarm.workload import CLIENTS
 from runtime.simulated.disk_faults import DiskFault, FullDisk, ReadError, SlowDisk, SyncError, WriteError
 from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.undo import Undo, all_of
@@ -65,10 +65,8 @@ class Striker:
 
     async def _wait(self, seconds: float) -> None:
         """Wait, but not beyond the healing."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._healed.wait(), max(0.0, seconds))
-        except TimeoutError:
-            pass
 
     def _tell(self, fault: PlannedFault, text: str) -> None:
         self.struck[fault.kind] = self.struck.get(fault.kind, 0) + 1

@@ -1,8 +1,8 @@
 """Many seeds in several processes.
 
 Each worker is a fresh process with a fixed hash seed and a batch of seeds. A worker that says nothing for longer than a
-seed may take is ended, and the seed that it was at is a failure like any other. An interruption from the keyboard ends the
-sweep with what was found so far.
+seed may take is ended, and the seed that it was at is a failure like any other. An interruption from the keyboard ends
+the sweep with what was found so far.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Report:
 
 @dataclass(slots=True)
 class Sweep:
-    """What to run: `seeds` of them, or for so many `seconds`; with `stop_at_first` no further than the first failure."""
+    """What to run: `seeds` of them, or for so many `seconds`; with `stop_at_first` only to the first failure."""
 
     first: int = 0
     seeds: int | None = None

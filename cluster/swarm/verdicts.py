@@ -82,9 +82,7 @@ def _judge_lengths(history: History, files: dict[int, FileHistory]) -> Iterable[
                     yield Verdict("lengths", f"{operation.told()}: {seen.path}: {complaint}", (operation.number,))
 
 
-def _unexplained_read(
-    operation: Operation, files: dict[int, FileHistory], history: History, facts: Facts
-) -> Verdict:
+def _unexplained_read(operation: Operation, files: dict[int, FileHistory], history: History, facts: Facts) -> Verdict:
     """The complaint about the file that the read most probably was about: the last one that got this path."""
     read = read_of(operation, facts)
     of_path = [

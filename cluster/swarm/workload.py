@@ -1,7 +1,7 @@
 """Drawing the cluster and the work of one seed.
 
-Few paths and much work, so that clients collide; sizes that lie at the edges of blocks and chunks more often than chance
-would have it. Each seed has some kinds of operations only, with weights of its own.
+Few paths and much work, so that clients collide; sizes that lie at the edges of blocks and chunks more often than
+chance would have it. Each seed has some kinds of operations only, with weights of its own.
 """
 
 import random
@@ -151,9 +151,7 @@ def _draw_operation(
         case Kind.DELETE:
             is_tree = chance.random() < 0.3
             victim = chance.choice(paths.directories) if is_tree else path
-            return PlannedOperation(
-                client, pause, kind, victim, recursive=is_tree, immediately=chance.random() < 0.4
-            )
+            return PlannedOperation(client, pause, kind, victim, recursive=is_tree, immediately=chance.random() < 0.4)
         case Kind.MAKE_DIRECTORY:
             return PlannedOperation(
                 client, pause, kind, chance.choice(paths.directories), parents=chance.random() < 0.7
