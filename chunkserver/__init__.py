@@ -16,7 +16,6 @@ not know what its chunks are for: the master tells it what to create, at which v
     payload_checksums.py  checksums of what is sent to a reader                                 5.2
     chunk_format.py       the metadata file of a chunk, as bytes                                5.2, 4.5
     chunk_files.py        where the files are, and which of them are open
-    chunk_lock.py         many readers or one writer
     settling.py           what an interrupted overwrite left behind                             5.2
     chunk_store.py        all chunks: create, raise the version, write, read verified, delete   2.5, 4.5, 5.2
     opening.py            what is on the disk at start; the format of the folder                5.1.1
@@ -25,7 +24,6 @@ not know what its chunks are for: the master tells it what to create, at which v
     serial_order.py       whose turn it is                                                      3.1
     mutations.py          writing, as primary and as secondary                                  3.1
     advancing.py          what the master says of versions and leases                           3.1, 4.5
-    bulk_links.py         bulk connections to other chunkservers
     data_flow.py          pushes forwarded while they arrive; reads verified, then sent         3.2, 5.2
     cloning.py            copying a chunk from another server                                   4.3
     scrubber.py           idle verification                                                     5.2

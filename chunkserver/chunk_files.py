@@ -21,8 +21,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from chunkserver.chunk_format import Header, decode_metadata
-from chunkserver.chunk_lock import ChunkLock
 from runtime.errors import Corrupted, NotFound
+from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
 
 CHUNKS = "chunks"
@@ -67,7 +67,7 @@ class Chunk:
     """One replica as this server holds it. `header` is what is on disk."""
 
     header: Header
-    lock: ChunkLock = field(default_factory=ChunkLock)
+    lock: ReadWriteLock = field(default_factory=ReadWriteLock)
     files: ChunkFiles | None = None
     is_deleted: bool = False
 

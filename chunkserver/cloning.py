@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable
 
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.bulk_links import ChunkserverLinks
 from chunkserver.chunk_files import INCOMING
 from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
 from chunkserver.chunk_store import ChunkStore, ReplicaState
@@ -24,6 +23,7 @@ from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import rewritten
 from runtime.bulk import check_payload, read_header
 from runtime.bulk import encode_header as encode_bulk_header
+from runtime.bulk_pool import BulkPool
 from runtime.errors import Conflict, NotFound, StaleVersion, TimedOut, Unavailable, error_from_wire
 from runtime.events import current_cause
 from runtime.wire.bulk_pb2 import BulkRequest, ReadReply, ReadRequest
@@ -43,7 +43,7 @@ class Cloning:
         world: World,
         settings: ChunkserverSettings,
         store: ChunkStore,
-        links: ChunkserverLinks,
+        links: BulkPool,
         *,
         chunk_bytes: Callable[[], int],
     ) -> None:

@@ -27,7 +27,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from chunkserver.bulk_links import ChunkserverLinks, Link
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.push_buffer import DataKey, PushBuffer
 from chunkserver.settings import ChunkserverSettings
@@ -39,6 +38,7 @@ from runtime.bulk import (
     read_header,
     receive_hello,
 )
+from runtime.bulk_pool import BulkPool, Link
 from runtime.errors import Corrupted, InvalidRequest, NoSpace, TabletopError, TimedOut, Unauthenticated, Unavailable
 from runtime.events import because
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
@@ -61,7 +61,7 @@ class DataFlow:
         settings: ChunkserverSettings,
         store: ChunkStore,
         buffer: PushBuffer,
-        links: ChunkserverLinks,
+        links: BulkPool,
     ) -> None:
         self.counters = {
             "bytes_pushed": 0,
@@ -194,6 +194,7 @@ class DataFlow:
         self, following: Location, first_bytes: bytes, data: memoryview, stall_seconds: float
     ) -> PushReply:
         """The connection had been idle, and the next server was restarted meanwhile: try once more on a new one."""
+        self._links.drop(following.bulk_address)
         onward = _Onward(following, stall_seconds)
         try:
             async with self._links.borrow(following.bulk_address, first_bytes) as onward.link:

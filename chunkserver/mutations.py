@@ -167,12 +167,15 @@ class Mutations:
         begin, end = mutation.offset, mutation.offset + mutation.length
         for name, error in failed:
             self._world.events.emit(MutationMissed(lease.handle, serial, begin, end, name, error.message))
+        names = tuple(name for name, _ in failed)
         if len(failed) == 1 + len(lease.secondaries) and all(error.definite for _, error in failed):
             first = failed[0][1]
-            return type(first)(f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}", definite=True)
+            message = f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}"
+            return type(first)(message, definite=True, servers=names)
         return MutationFailed(
-            f"mutation {serial} of chunk {lease.handle:#x} was not applied by {', '.join(name for name, _ in failed)} "
-            f"({reason}); write it again"
+            f"mutation {serial} of chunk {lease.handle:#x} was not applied by {', '.join(names)} ({reason}); "
+            "write it again",
+            servers=names,
         )
 
     def _remember(self, key: DataKey | None, task: "asyncio.Task[WriteReply | TabletopError]") -> None:

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from chunkserver.advancing import Advancing
-from chunkserver.bulk_links import ChunkserverLinks
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.cloning import Cloning
 from chunkserver.data_flow import DataFlow
@@ -16,6 +15,7 @@ from chunkserver.push_buffer import PushBuffer
 from chunkserver.scrubber import Scrubber
 from chunkserver.service import ChunkserverService
 from chunkserver.settings import ChunkserverSettings
+from runtime.bulk_pool import BulkPool
 from runtime.events import NodeStarted, NodeStopped
 from runtime.node import NodeService
 from runtime.wire.chunkserver_pb2_grpc import add_ChunkserverServicer_to_server
@@ -25,6 +25,7 @@ from runtime.world import Listener, RpcServer, World
 
 _GRACE_SECONDS = 1.0
 _AGEING_SECONDS = 1.0
+_IDLE_CONNECTIONS = 8  # to each other chunkserver
 
 
 class ChunkserverServer:
@@ -34,7 +35,7 @@ class ChunkserverServer:
         self._world = world
         self._settings = settings
         self._buffer = PushBuffer(settings.push_buffer_bytes)
-        self._links = ChunkserverLinks(world)
+        self._links = BulkPool(world, idle_connections=_IDLE_CONNECTIONS)
         self._leases = LeaseTable()
         self._shutdown = asyncio.Event()
         self._rpc: RpcServer | None = None

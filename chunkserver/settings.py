@@ -9,16 +9,22 @@ runtime.errors.InvalidRequest: a chunkserver's settings have no field 'durabilty
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import InvalidRequest, shown
+from runtime.settings import (
+    CHUNK_BYTES,
+    CHUNK_BYTES_BELOW,
+    DURABILITIES,
+    HEARTBEAT_SECONDS,
+    MEBIBYTE,
+    RESERVE_BYTES,
+    SettingsCheck,
+    settings_from,
+)
 
-KIBIBYTE = 1024
-MEBIBYTE = 1024 * 1024
-DURABILITIES = ("replicated", "fsync")
+WHOSE = "a chunkserver's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,11 @@ class ChunkserverSettings:
     bulk_address: str = "127.0.0.1:0"
     rack: str = ""
 
-    # What an answer to a write means. "replicated": every replica has it in its page cache. "fsync": on its disk.
+    # What an answer to a write means: one of DURABILITIES.
     durability: str = "replicated"
     # The largest chunk; the master says its own number at registration, and that one counts.
-    chunk_bytes: int = 64 * MEBIBYTE  # GFS 2.5
-    # Less free space than this, and nothing new is taken.
-    reserve_bytes: int = 16 * MEBIBYTE
+    chunk_bytes: int = CHUNK_BYTES
+    reserve_bytes: int = RESERVE_BYTES
 
     # Pushed data that waits for its mutation (GFS 3.1 step 3), and how long it may wait.
     push_buffer_bytes: int = 48 * MEBIBYTE
@@ -54,30 +59,20 @@ class ChunkserverSettings:
     scrub_bytes_per_second: int = 4 * MEBIBYTE
 
     # Until the master says its own: between heartbeats. How long a call to the master may take.
-    heartbeat_seconds: float = 1.0
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     call_seconds: float = 2.0
     # Replicas told to the master with each heartbeat, in turn, for garbage collection (GFS 4.4).
     sample_chunks: int = 200
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
-        _require(
-            self.durability in DURABILITIES,
-            "durability",
-            shown(self.durability),
-            " or ".join(repr(name) for name in DURABILITIES),
-        )
-        for name in _POSITIVE:
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("reserve_bytes", "scrub_bytes_per_second", "sample_chunks"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.chunk_bytes < 2**32, "chunk_bytes", self.chunk_bytes, "at most 4 GiB - 1")
-        _require(
-            self.push_buffer_bytes >= MEBIBYTE,
-            "push_buffer_bytes",
-            self.push_buffer_bytes,
-            f"{MEBIBYTE} (1 MiB) or more",
-        )
+        check = SettingsCheck(self, WHOSE)
+        check.one_of(DURABILITIES, "durability")
+        check.more_than_0("chunk_bytes", "push_age_seconds", "stall_seconds", "turn_seconds", "forward_seconds")
+        check.more_than_0("heartbeat_seconds", "call_seconds")
+        check.at_least(0, "reserve_bytes", "scrub_bytes_per_second", "sample_chunks")
+        check.that(self.chunk_bytes < CHUNK_BYTES_BELOW, "chunk_bytes", "at most 4 GiB - 1")
+        check.that(self.push_buffer_bytes >= MEBIBYTE, "push_buffer_bytes", f"{MEBIBYTE} (1 MiB) or more")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object of the settings."""
@@ -86,36 +81,4 @@ class ChunkserverSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ChunkserverSettings":
         """The settings that `to_dict` wrote. Raises InvalidRequest for an unknown field or a value of a wrong type."""
-        types = {field.name: field.type for field in dataclasses.fields(cls)}
-        checked: dict[str, Any] = {}
-        for name, value in values.items():
-            if name not in types:
-                near = difflib.get_close_matches(name, types, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types)}"
-                raise InvalidRequest(f"a chunkserver's settings have no field {shown(name)}{hint}")
-            expected = types[name]
-            if expected is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
-            if not isinstance(value, expected if isinstance(expected, type) else object) or isinstance(value, bool):
-                wanted = getattr(expected, "__name__", str(expected))
-                raise InvalidRequest(
-                    f"a chunkserver's setting {name} is {value!r} ({type(value).__name__}), expected {wanted}"
-                )
-            checked[name] = value
-        return cls(**checked)
-
-
-_POSITIVE = (
-    "chunk_bytes",
-    "push_age_seconds",
-    "stall_seconds",
-    "turn_seconds",
-    "forward_seconds",
-    "heartbeat_seconds",
-    "call_seconds",
-)
-
-
-def _require(holds: bool, name: str, found: object, expected: str) -> None:
-    if not holds:
-        raise InvalidRequest(f"a chunkserver's setting {name} is {found}, expected {expected}")
+        return settings_from(cls, values, WHOSE)

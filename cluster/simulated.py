@@ -11,14 +11,31 @@
 
     simulation.run(story())
 
-Faults that only a simulation has (partitions, power cuts, slow disks, skewed clocks) are asked of the simulation, by
-node name. The client stands on a node of its own, called "client".
+Faults that only a simulation has (partitions, slow disks, skewed clocks) are asked of the simulation, by node name, or
+written down as data (faultplan.py). The client stands on a node of its own, called "client"; with several clients
+these are "client1", "client2", ...
+
+A server that ends by itself is seen: its life is ended, as its program would end, and it counts as FAILED. Nothing
+here waits for a node that has died in the meantime: whoever starts or stops one that is killed gets Unavailable.
 """
 
 import asyncio
+import contextlib
+import contextvars
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from cluster import faults
-from cluster.interface import Corruption, NodeReport, NodeState, wait_until
+from cluster.interface import (
+    DESCRIBE_SECONDS,
+    START_SECONDS,
+    STATUS_SECONDS,
+    Corruption,
+    NodeReport,
+    NodeState,
+    wait_until,
+)
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
@@ -27,20 +44,29 @@ from gfs.settings import ClientSettings
 from runtime.errors import Conflict, NotFound, TabletopError, TimedOut, Unavailable
 from runtime.events import Record
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
-from runtime.simulated.world import SimulatedWorld, Simulation
+from runtime.simulated.world import NodeEnded, SimulatedWorld, Simulation
 from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
-DESCRIBE_SECONDS = 1.0
-STATUS_SECONDS = 5.0
-START_SECONDS = 60.0
+END_SECONDS = 60.0  # for a server that ends by itself to stop in good order
+
+
+@dataclass(slots=True)
+class _Run:
+    """One life of a server, from its start to its end."""
+
+    world: SimulatedWorld
+    server: Server
+    state: NodeState = NodeState.STARTING
+    note: str = ""
 
 
 class SimulatedCluster:
     """One cluster in a simulation. Made before the simulation runs, started inside of it.
 
-    `capacity_bytes` is the size of every chunkserver's disk.
+    `capacity_bytes` is the size of every chunkserver's disk. `overrides` are fields of servers' settings, by role
+    ("chunkserver") or by node ("cs2", which goes before its role); changes of it count from the next start.
     """
 
     def __init__(
@@ -51,20 +77,23 @@ class SimulatedCluster:
         name: str = "simulated",
         capacity_bytes: int = DEFAULT_CAPACITY_BYTES,
         client_settings: ClientSettings | None = None,
+        clients: int = 1,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         settings.check()
         self.simulation = simulation
         self.name = name
         self.settings = settings
-        self._servers: dict[str, Server] = {}
-        self._stopped: dict[str, bool] = {}
+        self.overrides = {key: dict(values) for key, values in (overrides or {}).items()}
+        self._client_settings = client_settings
+        self._runs: dict[str, _Run] = {}
         for node in settings.node_names():
             if node == MASTER:
                 simulation.add_node(node)
             else:
                 simulation.add_node(node, capacity_bytes=capacity_bytes)
-        self._client_world = simulation.add_node(CLIENT)
-        self._client = Client(self._client_world, MASTER_ADDRESS, client_settings)
+        names = [CLIENT] if clients == 1 else [f"{CLIENT}{number}" for number in range(1, clients + 1)]
+        self._clients = {name: self._new_client(simulation.add_node(name)) for name in names}
 
     async def start(self) -> None:
         """Start every node; returns when every chunkserver has registered with the master."""
@@ -78,11 +107,43 @@ class SimulatedCluster:
         )
 
     async def stop(self) -> None:
-        """Stop every living node in good order."""
+        """Stop every living node in good order. One that fails to stop, or is killed meanwhile, hinders no other."""
         for name in self.settings.node_names():
-            if self.simulation.world(name).life.alive:
-                self.simulation.resume(name)
-                await self._stop_server(name)
+            if self.is_running(name):
+                with contextlib.suppress(TabletopError):
+                    await self.stop_node(name)
+
+    async def start_node(self, node: str) -> None:
+        """Start a node that does not run, on its disk; returns when it serves. Raises Conflict if it runs, Unavailable
+        if it is killed before it serves, and what the server raises that cannot start: it is FAILED then."""
+        self._require(node)
+        if self.is_running(node):
+            raise Conflict(f"{node} of cluster {self.name!r} is running; stop or kill it first")
+        if node in self._clients:
+            self._clients[node] = self._new_client(self.simulation.restart(node))
+            return
+        if not self.simulation.world(node).life.alive:
+            self.simulation.restart(node)
+        await self._start_server(node)
+
+    async def stop_node(self, node: str) -> None:
+        """Stop a node in good order, after the end of its pauses. Raises Conflict if it does not run, Unavailable if
+        it is killed before it has stopped."""
+        self._require_living(node)
+        if node in self._clients:
+            self.simulation.kill(node)  # A client has nothing to put in order.
+            return
+        self.simulation.resume(node)
+        run = self._runs[node]
+        run.state = NodeState.STARTING  # It does not serve any more.
+        try:
+            await self.simulation.on(run.world, run.server.stop())
+        except NodeEnded as error:
+            raise Unavailable(f"{node} was killed while it stopped") from error
+        except TabletopError as error:
+            self._end(run, NodeState.FAILED, error.message)
+            raise
+        self._end(run, NodeState.STOPPED)
 
     async def nodes(self) -> list[NodeReport]:
         """What each node is at this moment, the master first."""
@@ -93,14 +154,30 @@ class SimulatedCluster:
         stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(MASTER_ADDRESS))
         return await stub.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=STATUS_SECONDS)
 
-    def client(self) -> Client:
-        """The file system of this cluster."""
-        return self._client
+    def client(self, number: int = 1) -> Client:
+        """The file system of this cluster, as one of its clients sees it, counted from 1."""
+        return self._clients[self.client_names()[number - 1]]
+
+    def client_names(self) -> list[str]:
+        """The nodes of the clients."""
+        return list(self._clients)
 
     @property
     def client_world(self) -> SimulatedWorld:
-        """The world of the node "client"."""
-        return self._client_world
+        """The world of the first client."""
+        return self.simulation.world(self.client_names()[0])
+
+    def server(self, node: str) -> Server | None:
+        """The server of a node, while it serves: for judges."""
+        run = self._runs.get(node)
+        return run.server if run is not None and self.is_running(node) and run.state is NodeState.SERVING else None
+
+    def check_invariants(self) -> None:
+        """Have every server that serves check its own invariants. Raises AssertionError."""
+        for node in self.settings.node_names():
+            check = getattr(self.server(node), "check_invariants", None)
+            if check is not None:
+                check()
 
     def events(self, node: str) -> list[Record]:
         """The node's records."""
@@ -112,14 +189,23 @@ class SimulatedCluster:
         self._require_living(node)
         self.simulation.kill(node)
 
+    async def power_cut(self, node: str) -> None:
+        """Take the power from the node's machine, also if its server does not run: what was not synced may be lost."""
+        self._require(node)
+        self.simulation.power_cut(node)
+
+    async def power_cut_all(self) -> None:
+        """Take the power from all servers in one instant."""
+        for node in self.settings.node_names():
+            self.simulation.power_cut(node)
+
     async def restart(self, node: str) -> None:
         """Start the node again on its disk, after a stop in good order if it lives."""
         self._require(node)
-        if self.simulation.world(node).life.alive:
-            self.simulation.resume(node)
-            await self._stop_server(node)
-        self.simulation.restart(node)
-        await self._start_server(node)
+        if self.is_running(node):
+            with contextlib.suppress(Unavailable):  # It was killed while it stopped.
+                await self.stop_node(node)
+        await self.start_node(node)
 
     async def pause(self, node: str) -> None:
         """Freeze the node."""
@@ -142,14 +228,48 @@ class SimulatedCluster:
         world = self.simulation.world(node)
         address = MASTER_ADDRESS if node == MASTER else f"{node}:0"
         settings = node_settings(node, self.name, self.settings, address=address, master_address=MASTER_ADDRESS)
-        server = self._servers[node] = make_server(world, role_of(node), settings)
-        self._stopped[node] = False
-        await self.simulation.on(world, server.start())
+        for key in dict.fromkeys((role_of(node), node)):
+            settings |= self.overrides.get(key, {})
+        run = self._runs[node] = _Run(world, make_server(world, role_of(node), settings))
+        try:
+            await self.simulation.on(world, run.server.start())
+        except NodeEnded as error:
+            raise Unavailable(f"{node} was killed before it served") from error
+        except TabletopError as error:
+            self._end(run, NodeState.FAILED, error.message)
+            raise
+        run.state = NodeState.SERVING
+        watch = self._watch(run)
+        self.simulation.loop.create_task(watch, name=f"watch {node}", context=contextvars.Context())
 
-    async def _stop_server(self, node: str) -> None:
-        await self.simulation.on(self.simulation.world(node), self._servers[node].stop())
-        self._stopped[node] = True
-        self.simulation.kill(node)
+    async def _watch(self, run: _Run) -> None:
+        """Do what the node's program does when its server ends by itself: stop it, and end."""
+        note = "it ended by itself"
+        try:
+            await self.simulation.on(run.world, run.server.wait_for_shutdown())
+            if run.state is NodeState.SERVING:
+                run.state = NodeState.STARTING
+                async with asyncio.timeout(END_SECONDS):
+                    await self.simulation.on(run.world, run.server.stop())
+                self._end(run, NodeState.FAILED, note)
+        except (TabletopError, TimeoutError) as error:
+            self._end(run, NodeState.FAILED, str(error) or note)
+        except NodeEnded:
+            pass
+
+    def _end(self, run: _Run, state: NodeState, note: str = "") -> None:
+        """The program of this run ends, if it has not been killed already."""
+        if run.world.life.alive:
+            run.state, run.note = state, note
+            self.simulation.kill(run.world.node)
+
+    def _new_client(self, world: SimulatedWorld) -> Client:
+        return Client(world, MASTER_ADDRESS, self._client_settings)
+
+    def is_running(self, node: str) -> bool:
+        """Whether there is a process of the node: one that starts, serves, stands still or stops."""
+        started = node in self._runs or node in self._clients
+        return started and self.simulation.world(node).life.alive
 
     async def _all_registered(self) -> bool:
         try:
@@ -160,14 +280,18 @@ class SimulatedCluster:
 
     async def _look_at(self, node: str) -> NodeReport:
         role, life = role_of(node), self.simulation.world(node).life
-        server = self._servers.get(node)
-        if server is None or self._stopped[node]:
+        run = self._runs.get(node)
+        if run is None:
             return NodeReport(node, role, NodeState.STOPPED)
         if not life.alive:
+            if run.state in (NodeState.STOPPED, NodeState.FAILED):
+                return NodeReport(node, role, run.state, note=run.note)
             return NodeReport(node, role, NodeState.DEAD, note="it was killed")
-        control, bulk = server.control_address, server.bulk_address
         if life.paused:
-            return NodeReport(node, role, NodeState.PAUSED, 0, control, bulk)
+            return NodeReport(node, role, NodeState.PAUSED, 0, run.server.control_address, run.server.bulk_address)
+        if run.state is NodeState.STARTING:
+            return NodeReport(node, role, NodeState.STARTING)
+        control, bulk = run.server.control_address, run.server.bulk_address
         try:
             stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(control))
             found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
@@ -186,11 +310,11 @@ class SimulatedCluster:
         )
 
     def _require(self, node: str) -> None:
-        known = self.settings.node_names()
+        known = [*self.settings.node_names(), *self._clients]
         if node not in known:
             raise NotFound(f"no node {node!r} in cluster {self.name!r}; there are: {', '.join(known)}")
 
     def _require_living(self, node: str) -> None:
         self._require(node)
-        if not self.simulation.world(node).life.alive:
+        if not self.is_running(node):
             raise Conflict(f"{node} of cluster {self.name!r} is not running; restart it first")

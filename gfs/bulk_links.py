@@ -1,14 +1,10 @@
 """The client's connections for bulk bytes: reading a piece from a replica, pushing one down a chain (GFS 3.2).
 
 A connection carries one transfer at a time; the caller that wants several pieces at once uses several connections, so
-that no piece waits for another one's replica. Connections that did their work in good order are kept for the next
-transfer to the same server (the paper: a persistent TCP connection over an extended time, 2.5).
+that no piece waits for another one's replica. `runtime/bulk_pool.py` keeps them for the next transfer.
 
-Invariants:
-1. A connection goes back to the idle ones only when every byte of its transfer was consumed. After an error, a time
-   limit or a cancellation it is dropped: what is still under way on it belongs to nobody.
-2. Bytes are given to the caller only after their checksums were compared (GFS 5.2 ends at the chunkserver; this also
-   covers the way from there to here).
+Invariant: bytes are given to the caller only after their checksums were compared (GFS 5.2 ends at the chunkserver; this
+also covers the way from there to here).
 """
 
 import asyncio
@@ -16,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from runtime.bulk import check_payload, encode_header, hello, read_header
+from runtime.bulk import check_payload, encode_header, read_header
+from runtime.bulk_pool import BulkPool
 from runtime.errors import Corrupted, TimedOut, Unavailable, error_from_wire
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
 from runtime.wire.chunkserver_pb2 import DataId
@@ -38,9 +35,7 @@ class BulkLinks:
     """Connections to bulk listeners, and what travels over them."""
 
     def __init__(self, world: World, *, idle_connections: int) -> None:
-        self._world = world
-        self._idle_connections = idle_connections
-        self._idle: dict[str, list[ByteStream]] = {}
+        self._pool = BulkPool(world, idle_connections=idle_connections)
 
     async def read(
         self, replica: Location, request: ReadRequest, target: memoryview, *, timeout_seconds: float
@@ -53,7 +48,6 @@ class BulkLinks:
         encoded = encode_header(BulkRequest(read=request))
 
         async def talk(stream: ByteStream) -> ReadReply:
-            await stream.write(encoded)
             reply = await read_header(stream, ReadReply)
             if reply.length > min(request.length, len(target)):
                 raise Corrupted(f"{replica.server} sent {reply.length} bytes where {request.length} were asked for")
@@ -61,7 +55,7 @@ class BulkLinks:
                 await stream.read_into(target[: reply.length])
             return reply
 
-        reply = await self._with_connection(replica, talk, timeout_seconds)
+        reply = await self._transfer(replica, encoded, talk, timeout_seconds)
         if reply.error_kind:
             raise error_from_wire(reply.error_kind, reply.message, definite=True)
         check_payload(target[: reply.length], reply.crc32c, replica.server)
@@ -86,68 +80,39 @@ class BulkLinks:
         encoded = encode_header(BulkRequest(push=request))
 
         async def talk(stream: ByteStream) -> PushReply:
-            await stream.write(encoded)
             await stream.write(data)
             return await read_header(stream, PushReply)
 
         # A receiver that fails may answer before it has read everything, so that the connection is of no more use.
-        return await self._with_connection(chain[0], talk, timeout_seconds, keep=lambda reply: not reply.failed)
+        return await self._transfer(chain[0], encoded, talk, timeout_seconds, keep=lambda reply: not reply.failed)
 
     def close(self) -> None:
         """Drop every idle connection."""
-        for streams in self._idle.values():
-            for stream in streams:
-                stream.abort()
-        self._idle.clear()
+        self._pool.close()
 
-    async def _with_connection(
+    async def _transfer(
         self,
         server: Location,
+        first_bytes: bytes,
         talk: Callable[[ByteStream], Awaitable[T]],
         timeout_seconds: float,
         keep: Callable[[T], bool] = lambda _: True,
     ) -> T:
         address = server.bulk_address
+        who = f"{server.server} at {address}"
         try:
             async with asyncio.timeout(timeout_seconds):
                 while True:
-                    stream, is_new = await self._take(address)
-                    try:
-                        reply = await talk(stream)
-                    except (Unavailable, EOFError) as error:
-                        stream.abort()
-                        if is_new:
-                            raise Unavailable(f"{server.server} at {address} ended the transfer: {error}") from error
-                        # It was closed while it lay idle, because the server was restarted; so were the others.
-                        self._drop(address)
-                    except BaseException:
-                        stream.abort()
-                        raise
-                    else:
-                        self._give_back(address, stream, keep=keep(reply))
+                    async with self._pool.borrow(address, first_bytes) as link:
+                        try:
+                            reply = await talk(link.stream)
+                        except (Unavailable, EOFError) as error:
+                            if link.is_new:
+                                raise Unavailable(f"{who} ended the transfer: {error}") from error
+                            # It was closed while it lay idle, because the server was restarted; so were the others.
+                            self._pool.drop(address)
+                            continue
+                        link.is_clean = keep(reply)
                         return reply
         except TimeoutError:
-            raise TimedOut(f"{server.server} at {address} moved no piece within {timeout_seconds:g} seconds") from None
-
-    async def _take(self, address: str) -> tuple[ByteStream, bool]:
-        idle = self._idle.get(address)
-        if idle:
-            return idle.pop(), False
-        stream = await self._world.network.connect(address)
-        try:
-            await stream.write(hello(self._world))
-        except BaseException:
-            stream.abort()
-            raise
-        return stream, True
-
-    def _give_back(self, address: str, stream: ByteStream, *, keep: bool) -> None:
-        idle = self._idle.setdefault(address, [])
-        if keep and len(idle) < self._idle_connections:
-            idle.append(stream)
-        else:
-            stream.abort()
-
-    def _drop(self, address: str) -> None:
-        for stream in self._idle.pop(address, []):
-            stream.abort()
+            raise TimedOut(f"{who} moved no piece within {timeout_seconds:g} seconds") from None

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 from runtime.bulk import READ_LIMIT_BYTES
-from runtime.errors import InvalidRequest
-
-KIBIBYTE = 1024
-MEBIBYTE = 1024 * 1024
+from runtime.settings import KIBIBYTE, MEBIBYTE, SettingsCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,8 @@ class ClientSettings:
     read_seconds: float = 5.0
     push_seconds: float = 15.0
     write_seconds: float = 10.0
-    # A whole listing, however long.
-    list_seconds: float = 300.0
+    # Entries of one answer of a listing.
+    list_entries: int = 1000
     # Tries of steps 3 to 7 before the write begins again from the start (GFS 3.1).
     write_tries: int = 3
     # The whole of one read or one question to the master: enough for a master to restart.
@@ -57,10 +54,11 @@ class ClientSettings:
     idle_connections: int = 8
 
     def __post_init__(self) -> None:
-        if not 0 < self.read_piece_bytes <= READ_LIMIT_BYTES:
-            raise InvalidRequest(
-                f"read_piece_bytes={self.read_piece_bytes}: expected between 1 and {READ_LIMIT_BYTES}, the most that "
-                "one read may ask for"
-            )
-        if min(self.write_piece_bytes, self.read_window, self.write_window, self.write_tries) <= 0:
-            raise InvalidRequest("piece sizes, windows and tries of a client must be 1 or more")
+        """Raises InvalidRequest for values that can never work."""
+        check = SettingsCheck(self, "a client's")
+        check.that(
+            0 < self.read_piece_bytes <= READ_LIMIT_BYTES,
+            "read_piece_bytes",
+            f"between 1 and {READ_LIMIT_BYTES}, the most that one read may ask for",
+        )
+        check.at_least(1, "write_piece_bytes", "read_window", "write_window", "write_tries", "list_entries")

@@ -10,26 +10,37 @@ those are) is never persisted: the master asks at start and listens to heartbeat
 
     paths.py            what a legal path is                                             (bottom)
     prefix_table.py     a sorted table with prefix compression: memory and checkpoint    2.6.1, 2.6.3
-    namespace.py        files and directories by full path                               2.6.1, 4.1
+    namespace.py        files and directories by full path, and their identity           2.6.1, 4.1
     namespace_locks.py  read and write locks on paths                                    4.1
-    chunk_table.py      handle to version, goal, replicas, length                        2.6.2, 4.5
+    chunk_table.py      handle to version, members, goal, replicas, length               2.6.2, 4.5
+    replicas.py         THE table of replica states, and their legal transitions         3.1, 4.3 to 4.5
+    judging.py          what a report says of a replica; which replicas are alike        4.4, 4.5
     servers.py          which chunkservers there are, and which are alive                2.4, 4.4
     leases.py           who is primary for a chunk, until when                           3.1
     placement.py        where new replicas go                                            4.2
-    replication.py      what to clone and what to remove                                 4.3
-    garbage.py          which reported replicas are wanted, which hidden names are due   4.4, 4.5
+    replication.py      what to clone, and where                                         4.3
+    garbage.py          which hidden and which abandoned names are due                   4.4
+    requests.py         the answers to requests that clients may repeat
     records.py          what the operation log says                                      2.6.3
     state.py            all persistent state, changed by records and by nothing else     2.6.3
     checkpoint.py       the state as a file                                              2.6.3
     operation_log.py    log, checkpoints, recovery                                       2.6.3, 5.1.1
     chunkservers.py     the calls to chunkservers, many chunks in one
-    granting.py         new chunks and leases: the protocol around leases.py             3.1, 4.5
+    raising.py          one procedure that raises a chunk's version on alike replicas    3.1, 4.5
+    settling.py         comparing replicas whose servers have lost power
+    granting.py         new chunks, leases, and fences against old writers               3.1
     reporting.py        registrations, heartbeats, corruption reports                    2.6.2, 4.4, 5.2
     repair.py           background work: deaths, clones, removals, reclamation           4.3, 4.4
+    admission.py        an operator lets a chunk go on with a replica that was put aside
+    once.py             doing each named request once
     service.py          the gRPC servicers          server.py  wiring                    (top)
 
+`docs/replicas.md` explains the replica protocol, which most of these modules are parts of.
+
 Rules of the room. Decisions (`plan_…`, `judge_…`) are pure and take `now` as an argument. The persistent state changes
-in one way only: a record is committed to the log, then applied to the state, by the same code that replays the log.
+in one way only: a record is committed to the log, then applied to the state, by the same code that replays the log. What
+the master thinks of a replica changes in one way only: by a transition in the table of `replicas.py`. A chunk's version
+rises in one way only: by `raising.py`. A master whose log has failed ends, and its next run replays the log.
 
 What we simplify. There are no snapshots of files yet (3.4), no rebalancing of disk use (4.3), no remote log replicas
 and no shadow masters (5.1.3). Quotas and access rights do not exist. Deleted trees are counted in one go.

@@ -3,11 +3,13 @@
 A checkpoint is a sequence of frames as in `runtime/record_log.py`, numbered from 1. The first byte of each payload
 says what it holds:
 
-    H   u32 format, u64 first sequence of the log that follows, then the totals: 5 u64
+    H   u32 format, u64 first sequence of the log that follows, then the totals: 7 u64
     S   names of the chunkservers that ever joined, UTF-8, separated by NUL
     N   leaves of the namespace table, each as u32 length and bytes
+    G   groups of servers that were given a version together: names separated by NUL, likewise
     C   segments of the chunk table, likewise
     A   versions attempted but not confirmed: u64 handle and u64 version each
+    R   answers to the last requests of clients: u64 client, oldest, number and answer each
     E   u64 count of the frames before: the checkpoint is complete
 
 The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
@@ -27,10 +29,12 @@ from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.record_log import LogReader, encode_frame
 from runtime.world import World
 
-_HEADER = struct.Struct("<IQ5Q")
+_HEADER = struct.Struct("<IQ7Q")
 _PAIR = struct.Struct("<QQ")
+_REQUEST = struct.Struct("<4Q")
 _LENGTH = struct.Struct("<I")
 _SLICE_BYTES = 256 * 1024
+_ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
 
 
 async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
@@ -79,6 +83,8 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     leaves: list[bytes] = []
     segments: list[bytes] = []
     attempted: dict[int, int] = {}
+    groups: list[tuple[str, ...]] = []
+    requests: list[tuple[int, int, int, int]] = []
     count = 0
     complete = False
     async for payload in frames:
@@ -89,16 +95,21 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             servers = body.decode().split("\0")
         elif kind == b"N":
             leaves.extend(_unjoined(body))
+        elif kind == b"G":
+            groups.extend(tuple(group.decode().split("\0")) if group else () for group in _unjoined(body))
         elif kind == b"C":
             segments.extend(_unjoined(body))
         elif kind == b"A":
             attempted.update(_PAIR.iter_unpack(body))
+        elif kind == b"R":
+            requests.extend((row[0], row[1], row[2], row[3]) for row in _REQUEST.iter_unpack(body))
         elif kind == b"E":
             complete = int.from_bytes(body, "little") == count
         count += 1
     if header is None or not complete:
         raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
-    return MasterState.restored(Totals(*header[2:]), servers, leaves, segments, attempted), header[1]
+    snapshot = Snapshot(Totals(*header[2:]), tuple(servers), leaves, segments, attempted, groups, requests)
+    return MasterState.restored(snapshot), header[1]
 
 
 def _header(path: str, body: bytes) -> tuple[int, ...]:
@@ -120,14 +131,21 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         totals.hidden_files,
         totals.handle_limit,
         totals.last_stamp,
+        totals.namespace,
+        totals.epoch,
     )
     if snapshot.servers:
         count += 1
         yield b"S" + "\0".join(snapshot.servers).encode()
-    for kind, parts in ((b"N", snapshot.leaves), (b"C", snapshot.segments)):
+    groups = ["\0".join(group).encode() for group in snapshot.groups]
+    for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments)):
         for body in _joined(parts):
             count += 1
             yield kind + body
+    rows = [_REQUEST.pack(*row) for row in snapshot.requests]
+    for begin in range(0, len(rows), _ROWS_A_FRAME):
+        count += 1
+        yield b"R" + b"".join(rows[begin : begin + _ROWS_A_FRAME])
     pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(snapshot.attempted.items()))
     if pairs:
         count += 1

@@ -1,27 +1,29 @@
-"""Chunks by handle: version and goal (persistent), replicas and length (learned from chunkservers).
+"""Chunks by handle: version, members and goal (persistent), current replicas and length (learned from chunkservers).
 
-The problem. A million chunks, and for each: which version is current (GFS 4.5), how many replicas there should be, and
-where they are. "Less than 64 bytes for each chunk" (2.6.1) leaves no room for an object per chunk.
+The problem. A million chunks, and for each: which version is current (GFS 4.5), which servers were given it, how many
+replicas there should be, and where they are. "Less than 64 bytes for each chunk" (2.6.1) leaves no room for an object
+per chunk.
 
 The idea. Handles are given out in order, so chunks live in *segments* of 1024 neighbouring handles, and each segment
-is a few plain arrays: 4 bytes of version, 4 of length, 1 of goal, 1 of flags, and a pointer to a tuple of server names.
-Equal tuples are one object, for a small cluster has few combinations of servers. That is 18 bytes a chunk, and the
-tuples.
+is a few plain arrays: 4 bytes of version, 4 of members (the number of a *group* of servers), 4 of length, 1 of goal,
+2 of flags, and a pointer to a tuple of server names. Equal tuples are one object, for a small cluster has few
+combinations of servers. That is 23 bytes a chunk, and the tuples.
 
 Replicas and lengths are soft state: never persisted, empty after a restart, filled by registrations and heartbeats
-(2.6.2). A segment remembers which of its chunks have too few or too many replicas until something in it changes, so
-finding the chunks that need attention among a million costs nothing while nothing happens.
+(2.6.2). A length is *settled* while nobody can be writing the chunk, and then it is exact. A segment remembers which of
+its chunks have too few or too many replicas until something in it changes, so finding the chunks that need attention
+among a million costs nothing while nothing happens.
 
-Two version numbers. `version` is the last that a completed grant gave to *every* replica of the chunk. `attempted` is
-the last that was ever sent out. They differ while a grant runs, and after one failed; no number is ever sent out twice,
-so a replica that was left behind by a failed grant can never be taken for a current one.
+Two version numbers. `version` is the last that was confirmed: the *members* are the servers that were given it.
+`attempted` is the last that was ever sent out. They differ while a raise runs, and after one failed; no number is ever
+sent out twice, so a replica that was left behind by a failed raise can never be taken for one of a later version.
 
 >>> table = ChunkTable()
 >>> handle = table.reserve_handle()
->>> table.create(handle, goal=3)
+>>> table.create(handle, goal=3, members=("cs1", "cs2", "cs3"))
 >>> table.set_replicas(handle, ("cs1", "cs2"))
->>> table.needing_attention()
-[1]
+>>> table.needing_attention(), table.members(handle)
+([1], ('cs1', 'cs2', 'cs3'))
 
 Invariants: (1) attempted >= version >= 1 for every chunk; (2) a chunk's replica names are distinct; (3) the count of
 chunks is right; (4) the cached attention of a segment equals a fresh look.
@@ -37,32 +39,37 @@ from runtime.errors import Corrupted
 SEGMENT_CHUNKS = 1024
 _FLAG_DELETED = 1
 _SEGMENT_HEADER = struct.Struct("<Q")
-_PACKED_BYTES = _SEGMENT_HEADER.size + SEGMENT_CHUNKS * (4 + 1 + 1)
+_PACKED_BYTES = _SEGMENT_HEADER.size + SEGMENT_CHUNKS * (4 + 4 + 1 + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk, looked at. `length` is in bytes, as last reported; `replicas` are names of live servers."""
+    """One chunk, looked at. `length` is in bytes, as last reported; `replicas` are the servers of current replicas,
+    `members` those that were given the version."""
 
     handle: int
     version: int
     attempted: int
     goal: int
     length: int
+    length_is_settled: bool
     is_deleted: bool
     replicas: tuple[str, ...]
+    members: tuple[str, ...]
 
 
 class _Segment:
     """The chunks of 1024 neighbouring handles. A goal of 0 means that there is no such chunk."""
 
-    __slots__ = ("attention", "count", "flags", "goals", "lengths", "replicas", "versions")
+    __slots__ = ("attention", "count", "flags", "goals", "groups", "lengths", "replicas", "settled", "versions")
 
     def __init__(self) -> None:
         self.versions = array("I", bytes(4 * SEGMENT_CHUNKS))
+        self.groups = array("I", bytes(4 * SEGMENT_CHUNKS))
         self.lengths = array("I", bytes(4 * SEGMENT_CHUNKS))
         self.goals = bytearray(SEGMENT_CHUNKS)
         self.flags = bytearray(SEGMENT_CHUNKS)
+        self.settled = bytearray(SEGMENT_CHUNKS)  # whether the length is exact
         self.replicas: list[tuple[str, ...]] = [()] * SEGMENT_CHUNKS
         self.count = 0
         self.attention: array[int] | None = None  # places; None: look again
@@ -80,6 +87,8 @@ class ChunkTable:
         self._segments: dict[int, _Segment] = {}
         self._attempted: dict[int, int] = {}  # only where it differs from the version
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._groups: list[tuple[str, ...]] = [()]  # by number
+        self._group_numbers: dict[tuple[str, ...], int] = {(): 0}
         self._count = 0
 
     def __len__(self) -> int:
@@ -96,12 +105,13 @@ class ChunkTable:
 
     # Persistent facts
 
-    def create(self, handle: int, *, goal: int, version: int = 1) -> None:
-        """Add a chunk without replicas."""
+    def create(self, handle: int, *, goal: int, version: int = 1, members: tuple[str, ...] = ()) -> None:
+        """Add a chunk; its replicas do not count before they are named."""
         assert handle not in self and 0 < goal < 256 and version >= 1
         segment = self._segments.setdefault(handle // SEGMENT_CHUNKS, _Segment())
         place = handle % SEGMENT_CHUNKS
         segment.versions[place] = version
+        segment.groups[place] = self._group(members)
         segment.goals[place] = goal
         segment.count += 1
         segment.attention = None
@@ -110,7 +120,8 @@ class ChunkTable:
     def forget(self, handle: int) -> None:
         """Drop a chunk: from here on its replicas are orphans."""
         segment, place = self._at(handle)
-        segment.versions[place] = segment.lengths[place] = segment.goals[place] = segment.flags[place] = 0
+        segment.versions[place] = segment.lengths[place] = segment.groups[place] = 0
+        segment.goals[place] = segment.flags[place] = segment.settled[place] = 0
         segment.replicas[place] = ()
         segment.count -= 1
         segment.attention = None
@@ -124,13 +135,21 @@ class ChunkTable:
         assert version > self.attempted(handle), f"version {version} of chunk {handle:#x} was used before"
         self._attempted[handle] = version
 
-    def confirm(self, handle: int, version: int) -> None:
-        """Note that the chunk's replicas have `version`, and that no other version is current any more."""
+    def confirm(self, handle: int, version: int, members: tuple[str, ...]) -> None:
+        """Note that these servers were given `version`, and that no lower version is current any more."""
         segment, place = self._at(handle)
         assert version >= segment.versions[place], f"version of chunk {handle:#x} would fall to {version}"
         segment.versions[place] = version
+        segment.groups[place] = self._group(members)
         if self._attempted.get(handle, 0) <= version:
             self._attempted.pop(handle, None)
+
+    def add_member(self, handle: int, server: str) -> None:
+        """Note that this server has a complete copy of the confirmed version."""
+        segment, place = self._at(handle)
+        members = self._groups[segment.groups[place]]
+        if server not in members:
+            segment.groups[place] = self._group((*members, server))
 
     def set_deleted(self, handle: int, deleted: bool) -> None:
         """Note whether the chunk's file is under a hidden name: then it is cloned after all others (4.3)."""
@@ -178,10 +197,20 @@ class ChunkTable:
         return lost
 
     def note_length(self, handle: int, length: int) -> None:
-        """A replica of the current version has `length` bytes. Chunks never shrink, so the longest report counts."""
+        """A current replica says that it has `length` bytes. While somebody may write, the longest report counts."""
         segment, place = self._at(handle)
-        if length > segment.lengths[place]:
+        if not segment.settled[place] and length > segment.lengths[place]:
             segment.lengths[place] = length
+
+    def settle_length(self, handle: int, length: int) -> None:
+        """The chunk has exactly `length` bytes, until `unsettle_length`."""
+        segment, place = self._at(handle)
+        segment.lengths[place], segment.settled[place] = length, 1
+
+    def unsettle_length(self, handle: int) -> None:
+        """Somebody may write the chunk from now on."""
+        segment, place = self._at(handle)
+        segment.settled[place] = 0
 
     # Looking
 
@@ -195,8 +224,10 @@ class ChunkTable:
             attempted=self._attempted.get(handle, version),
             goal=segment.goals[place],
             length=segment.lengths[place],
+            length_is_settled=bool(segment.settled[place]),
             is_deleted=bool(segment.flags[place] & _FLAG_DELETED),
             replicas=segment.replicas[place],
+            members=self._groups[segment.groups[place]],
         )
 
     def version(self, handle: int) -> int:
@@ -213,10 +244,20 @@ class ChunkTable:
         segment, place = self._at(handle)
         return segment.replicas[place]
 
+    def members(self, handle: int) -> tuple[str, ...]:
+        """Names of the servers that were given the confirmed version."""
+        segment, place = self._at(handle)
+        return self._groups[segment.groups[place]]
+
     def length(self, handle: int) -> int:
         """Bytes, as last reported."""
         segment, place = self._at(handle)
         return segment.lengths[place]
+
+    def length_is_settled(self, handle: int) -> bool:
+        """Whether `length` is exact."""
+        segment, place = self._at(handle)
+        return bool(segment.settled[place])
 
     def handles(self) -> Iterator[int]:
         """All handles, in order. The table must not change while this runs."""
@@ -246,20 +287,26 @@ class ChunkTable:
 
     # Checkpoints
 
-    def snapshot(self) -> tuple[list[bytes], dict[int, int]]:
-        """The persistent facts: one byte string a segment, and the attempted versions that are ahead."""
+    def snapshot(self) -> tuple[list[bytes], dict[int, int], list[tuple[str, ...]]]:
+        """The persistent facts: one byte string a segment, the attempted versions that are ahead, and the groups."""
         packed = [
             b"".join(
                 (
                     _SEGMENT_HEADER.pack(number),
                     self._segments[number].versions.tobytes(),
+                    self._segments[number].groups.tobytes(),
                     self._segments[number].goals,
                     self._segments[number].flags,
                 )
             )
             for number in sorted(self._segments)
         ]
-        return packed, dict(self._attempted)
+        return packed, dict(self._attempted), list(self._groups)
+
+    def load_groups(self, groups: list[tuple[str, ...]]) -> None:
+        """Take the groups of a snapshot, before its segments."""
+        self._groups = list(groups)
+        self._group_numbers = {group: number for number, group in enumerate(groups)}
 
     def load_segment(self, packed: bytes) -> None:
         """Add one segment of a snapshot. Raises Corrupted if it is none."""
@@ -267,10 +314,14 @@ class ChunkTable:
             raise Corrupted(f"a segment of the chunk table has {len(packed)} bytes, expected {_PACKED_BYTES}")
         (number,) = _SEGMENT_HEADER.unpack_from(packed)
         segment = self._segments[number] = _Segment()
-        goals = _SEGMENT_HEADER.size + 4 * SEGMENT_CHUNKS
-        segment.versions = array("I", packed[_SEGMENT_HEADER.size : goals])
+        groups = _SEGMENT_HEADER.size + 4 * SEGMENT_CHUNKS
+        goals = groups + 4 * SEGMENT_CHUNKS
+        segment.versions = array("I", packed[_SEGMENT_HEADER.size : groups])
+        segment.groups = array("I", packed[groups:goals])
         segment.goals[:] = packed[goals : goals + SEGMENT_CHUNKS]
         segment.flags[:] = packed[goals + SEGMENT_CHUNKS :]
+        if max(segment.groups) >= len(self._groups):
+            raise Corrupted(f"a chunk names group {max(segment.groups)} of servers, {len(self._groups)} are known")
         segment.count = SEGMENT_CHUNKS - segment.goals.count(0)
         self._count += segment.count
 
@@ -295,6 +346,15 @@ class ChunkTable:
                 else:
                     assert not replicas and handle not in self._attempted
         assert count == self._count, f"{count} chunks, counted {self._count}"
+
+    def _group(self, members: tuple[str, ...]) -> int:
+        """The number of a group of servers, in an order of their own so that equal groups are one."""
+        members = tuple(sorted(members))
+        number = self._group_numbers.get(members)
+        if number is None:
+            number = self._group_numbers[members] = len(self._groups)
+            self._groups.append(members)
+        return number
 
     def _at(self, handle: int) -> tuple[_Segment, int]:
         segment = self._segments[handle // SEGMENT_CHUNKS]

@@ -1,19 +1,21 @@
-"""The master's calls to chunkservers.
+"""The master's calls to chunkservers. Each order says who gives it: the namespace and the master's epoch.
 
 The problem. When thousands of small files are created at once, each asks three servers to create one replica: that
 many calls would keep the master busy with nothing else. The idea is that of the group commit: while a call to a server
 is under way, what else that server should be told gathers, and travels together in the next call. One client alone does
 not wait for anybody; a thousand share a few calls.
 
-A server that does not answer is suspect from then on, until its next heartbeat.
+A server that does not answer is suspect from then on, until its next heartbeat. A server that obeys a newer master, or
+belongs to another namespace, says so: then this master is not the one in charge, and `on_deposed` is called.
 """
 
 import asyncio
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 
 from master.events import ChunkserverSuspected
 from master.servers import Address, Server, ServerTable
-from runtime.errors import TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.errors import Superseded, TabletopError, TimedOut, Unavailable, error_from_wire
 from runtime.wire import chunkserver_pb2, chunkserver_pb2_grpc, common_pb2, node_pb2, node_pb2_grpc
 from runtime.world import World
 
@@ -25,10 +27,14 @@ _Item = tuple[chunkserver_pb2.Advance, "asyncio.Future[Outcome]"]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A replica as its server says it is: version, and length in bytes."""
+    """A replica as its server says it is: version, length in bytes, and the digest of all it holds, if asked for."""
 
     version: int
     length: int
+    digest: int = 0
+    is_unsure: bool = False
+    doubtful_blocks: int = 0
+    damaged_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,22 @@ class _Outbox:
 class Chunkservers:
     """Sends requests to chunkservers by name."""
 
-    def __init__(self, world: World, servers: ServerTable, *, call_seconds: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        servers: ServerTable,
+        *,
+        call_seconds: float,
+        authority: Callable[[], common_pb2.Authority],
+        on_deposed: Callable[[str], None],
+    ) -> None:
         self.calls = 0  # AdvanceChunks calls made, for the counters
         self.items = 0  # chunks in them
         self._world = world
         self._servers = servers
         self._call_seconds = call_seconds
+        self._authority = authority
+        self._on_deposed = on_deposed
         self._outboxes: dict[str, _Outbox] = {}
 
     async def advance(self, server: str, item: chunkserver_pb2.Advance) -> Outcome:
@@ -71,29 +87,64 @@ class Chunkservers:
             self._world.spawn(self._empty(server, outbox), f"advance chunks on {server}")
         return await future
 
-    async def revoke(self, server: str, handles: list[int], seconds: float) -> dict[int, Held]:
-        """End leases at their primary; returns what it holds of the chunks. Raises Unavailable, TimedOut.
+    async def revoke(self, server: str, leases: list[tuple[int, int]], seconds: float) -> dict[int, Held]:
+        """End leases, given as (handle, version), at their primary; returns what it holds of the chunks.
 
-        The primary answers when no mutation under the leases is in flight any more, which may take a while.
+        The primary answers when no mutation under the leases is in flight any more, which may take a while. Raises
+        Unavailable, TimedOut, Superseded, ForeignNamespace.
         """
-        request = chunkserver_pb2.RevokeLeasesRequest(handles=handles)
-        stub = self._stub(server)
+        request = chunkserver_pb2.RevokeLeasesRequest(
+            leases=[chunkserver_pb2.LeaseName(handle=handle, version=version) for handle, version in leases],
+            authority=self._authority(),
+        )
         try:
-            reply = await stub.RevokeLeases(request, timeout=seconds)
-        except _GONE as error:
-            self._suspect(server, error)
+            reply = await self._stub(server).RevokeLeases(request, timeout=seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
             raise
-        return {state.handle: Held(state.version, state.length) for state in reply.states}
+        return {state.handle: Held(state.version, state.length, is_unsure=state.unsure) for state in reply.states}
 
     async def clone(
-        self, destination: str, *, handle: int, version: int, source: Address, bytes_per_second: int, seconds: float
+        self,
+        destination: str,
+        *,
+        handle: int,
+        version: int,
+        sources: list[Address],
+        bytes_per_second: int,
+        stall_seconds: float,
+        seconds: float,
     ) -> Held:
-        """Have `destination` copy a chunk from `source`; returns what it then holds. Raises what it raised."""
+        """Have `destination` copy a chunk from `sources`; returns what it then holds.
+
+        Raises TimedOut if the copy makes no progress for `stall_seconds`, and what the destination raised.
+        """
         request = chunkserver_pb2.CloneRequest(
-            handle=handle, version=version, source=location(source), bytes_per_second=bytes_per_second
+            handle=handle,
+            version=version,
+            sources=[location(source) for source in sources],
+            bytes_per_second=bytes_per_second,
+            authority=self._authority(),
         )
-        state = await self._stub(destination).Clone(request, timeout=seconds)
-        return Held(state.version, state.length)
+        progress = self._stub(destination).Clone(request, timeout=seconds)
+        try:
+            return await self._until_cloned(destination, progress, stall_seconds)
+        except TabletopError as error:
+            self._note_failure(destination, error)
+            raise
+
+    async def verify(self, server: str, *, handle: int, version: int, seconds: float) -> Held:
+        """Have a server compare every block of a replica with its checksum. Raises what it raises."""
+        request = chunkserver_pb2.VerifyRequest(handle=handle, version=version, authority=self._authority())
+        try:
+            reply = await self._stub(server).VerifyReplica(request, timeout=seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
+            raise
+        state = reply.state
+        return Held(
+            state.version, state.length, reply.digest, is_unsure=state.unsure, damaged_blocks=reply.damaged_blocks
+        )
 
     async def answers(self, server: str) -> bool:
         """Whether the server answers a trivial call, under its own name and in time; it is suspect if not."""
@@ -119,26 +170,57 @@ class Chunkservers:
         self.items += len(batch)
         nothing = Held(0, 0)
         try:
-            request = chunkserver_pb2.AdvanceChunksRequest(items=[item for item, _ in batch])
+            request = chunkserver_pb2.AdvanceChunksRequest(
+                items=[item for item, _ in batch], authority=self._authority()
+            )
             reply = await self._stub(server).AdvanceChunks(request, timeout=self._call_seconds)
         except TabletopError as error:
-            if isinstance(error, _GONE):
-                self._suspect(server, error)
+            self._note_failure(server, error)
             for _, future in batch:
                 _settle(future, Outcome(nothing, error))
             return
-        results = {result.handle: result for result in reply.results}
-        for item, future in batch:
-            result = results.get(item.handle)
-            if result is None:
+        for place, (item, future) in enumerate(batch):
+            result = reply.results[place] if place < len(reply.results) else None
+            if result is None or result.handle != item.handle:
                 silence = Unavailable(f"{server} did not say what became of chunk {item.handle:#x}")
                 _settle(future, Outcome(nothing, silence))
                 continue
-            held = Held(result.state.version, result.state.length)
+            held = Held(
+                result.state.version,
+                result.state.length,
+                result.digest,
+                is_unsure=result.state.unsure,
+                doubtful_blocks=result.doubtful_blocks,
+            )
             problem = None
-            if not result.done and held.version != item.to_version:
+            if not result.done:
                 problem = error_from_wire(result.error_kind, f"{server}: {result.message}", definite=True)
             _settle(future, Outcome(held, problem))
+
+    async def _until_cloned(
+        self, destination: str, progress: AsyncIterable[chunkserver_pb2.CloneProgress], stall_seconds: float
+    ) -> Held:
+        copied = -1
+        deadline = asyncio.get_running_loop().time() + stall_seconds
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                async for step in progress:
+                    if step.HasField("done"):
+                        return Held(step.done.version, step.done.length)
+                    if step.copied_bytes > copied:
+                        copied = step.copied_bytes
+                        limit.reschedule(asyncio.get_running_loop().time() + stall_seconds)
+        except TimeoutError:
+            raise TimedOut(
+                f"{destination} copied nothing for {stall_seconds:g} seconds, after {max(copied, 0)} bytes"
+            ) from None
+        raise Unavailable(f"{destination} ended the copy without a word")
+
+    def _note_failure(self, server: str, error: TabletopError) -> None:
+        if isinstance(error, Superseded):
+            self._on_deposed(error.message)
+        elif isinstance(error, _GONE):
+            self._suspect(server, error)
 
     def _stub(self, server: str) -> "chunkserver_pb2_grpc.ChunkserverAsyncStub":
         channel = self._world.network.channel(self._address(server).control)

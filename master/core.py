@@ -1,30 +1,31 @@
 """What the master's protocols share: the persistent state behind its log, and the soft state around it.
 
-`granting.py`, `reporting.py`, `repair.py` and `service.py` are four conversations about the same chunks: with writers,
-with chunkservers, with itself, with everybody else. None of them calls another; they meet here.
+`raising.py`, `granting.py`, `settling.py`, `reporting.py`, `repair.py` and `service.py` are conversations about the
+same chunks: with replicas, with writers, with chunkservers, with itself, with everybody else. They meet here.
 
-Two things keep them apart. A chunk's *guard* is held by whoever changes who may write it: a grant, a clone, a removal.
-And a chunk is *forming* while its replicas are being created, advanced or cloned, so that what servers report of it
-meanwhile is not judged.
-"""
+A chunk's *guard* is held by whoever changes its version or who may write it: a grant, a clone, a comparison, a fence.
+What the master thinks of each replica is in one table (`replicas.py`), and `judge` and `count_out` are the ways to
+change it."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from master.chunkservers import Chunkservers
-from master.events import LeaseRevoked, ReplicaLost
+from master.events import LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
 from master.leases import LeaseTable
 from master.namespace_locks import NamespaceLocks
 from master.operation_log import OperationLog
 from master.placement import Candidate
-from master.records import Record
+from master.records import EpochBegun, NamespaceFounded, Record
+from master.replicas import ReplicaState, ReplicaTable
 from master.servers import Server, ServerTable
 from master.settings import MasterSettings
 from master.state import MasterState
-from runtime.errors import TabletopError, TimedOut, Unavailable
+from runtime.errors import Superseded, TabletopError, TimedOut, Unavailable
 from runtime.events import Event
+from runtime.wire import common_pb2
 from runtime.world import World
 
 T = TypeVar("T")
@@ -53,14 +54,19 @@ class Core:
         )
         self.locks = NamespaceLocks()
         self.leases = LeaseTable()
+        self.replicas = ReplicaTable(self.log.state.chunks)
         self.servers = ServerTable(suspect_after=settings.suspect_after_seconds, dead_after=settings.dead_after_seconds)
-        self.calls = Chunkservers(world, self.servers, call_seconds=settings.call_seconds)
+        self.calls = Chunkservers(
+            world,
+            self.servers,
+            call_seconds=settings.call_seconds,
+            authority=lambda: self.authority,
+            on_deposed=self.give_up,
+        )
         self.started = world.clock.now()
-        self.unwanted: dict[str, dict[int, str]] = {}  # server -> chunk -> why its replica there no longer counts
-        self.condemned: dict[str, dict[int, None]] = {}  # server -> chunks that it was told to delete
-        self.first_new_handle = 0  # chunks with lower handles are older than this run
-        self._granted_again: dict[int, None] = {}
-        self._forming: dict[int, int] = {}
+        self.stopping = asyncio.Event()
+        self.failure = ""  # why this master must not go on; empty while it may
+        self.failed = asyncio.Event()
         self._guards: dict[int, _Guard] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
@@ -74,24 +80,50 @@ class Core:
         """Seconds, by the master's clock."""
         return self.world.clock.now()
 
+    @property
+    def authority(self) -> common_pb2.Authority:
+        """In whose name orders are given: the namespace and this run of its master."""
+        return common_pb2.Authority(namespace=self.state.identity, epoch=self.state.epoch)
+
     def emit(self, event: Event) -> None:
         """Record an event."""
         self.world.events.emit(event)
 
     async def recover(self) -> None:
-        """Load the persistent state. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace."""
+        """Load the persistent state and begin an epoch. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace."""
         await self.log.recover()
+        self.replicas = ReplicaTable(self.state.chunks)
         for name in self.state.servers:
             self.servers.expect(name)
-        self.first_new_handle = self.state.chunks.next_handle
+        if not self.state.identity:
+            await self.commit(NamespaceFounded(self.world.random.getrandbits(63) + 1))
+        # Durable before the first order: chunkservers that obey it refuse every earlier run from then on.
+        await self.commit(EpochBegun(self.state.epoch + 1))
         self.started = self.now
 
     async def commit(self, record: Record) -> list[int]:
-        """Log a change, then apply it; returns the handles of forgotten chunks. Raises NoSpace, DiskFailure."""
-        forgotten = await self.log.commit(record)
+        """Log a change, then apply it; returns the handles of forgotten chunks. Raises NoSpace, DiskFailure.
+
+        After a failure that leaves open whether the record will be found again, this run of the master must end: its
+        memory and its log may tell two stories, and only a replay decides between them.
+        """
+        if self.failure:
+            raise Unavailable(f"this master is ending: {self.failure}; ask again when it has restarted", definite=True)
+        try:
+            forgotten = await self.log.commit(record)
+        except TabletopError as error:
+            if not error.definite:
+                self.give_up(error.message)
+            raise
         for handle in forgotten:
             self.leases.forget(handle)
+            self.replicas.forget(handle)
         return forgotten
+
+    def give_up(self, reason: str) -> None:
+        """This run of the master must not go on."""
+        self.failure = self.failure or reason
+        self.failed.set()
 
     async def uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end even if the caller goes away: a change half-way between log and memory is no option."""
@@ -101,46 +133,63 @@ class Core:
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait until no uninterrupted work is left."""
+        """Wait until no uninterrupted work is left; `stopping` has told those that wait for others to end."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for so long, less if the master stops. Raises Unavailable then: waiting on would keep the stop
+        waiting."""
+        sleeping = asyncio.ensure_future(self.world.clock.sleep(seconds))
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait([sleeping, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()
+        if self.stopping.is_set():
+            raise Unavailable("the master is stopping; ask again when it has restarted", definite=True)
 
     # Who may touch a chunk
 
     @contextlib.asynccontextmanager
-    async def guard(self, handle: int, *, for_client: bool = False) -> AsyncIterator[None]:
-        """Run the block as the only one that changes who may write this chunk."""
+    async def guard(self, handle: int, *, for_client: bool = False, until: float | None = None) -> AsyncIterator[None]:
+        """Run the block as the only one that changes who may write this chunk, or its version.
+
+        Raises Unavailable if others hold it up to the moment `until`, by the master's clock.
+        """
         found = self._guards.setdefault(handle, _Guard())
         found.users += 1
         found.clients += for_client
         try:
-            async with found.lock:
+            await self._acquire(handle, found.lock, until)
+            try:
                 yield
+            finally:
+                found.lock.release()
         finally:
             found.users -= 1
             found.clients -= for_client
             if found.users == 0:
                 del self._guards[handle]
 
+    async def _acquire(self, handle: int, lock: asyncio.Lock, until: float | None) -> None:
+        try:
+            async with asyncio.timeout(None if until is None else max(0.0, until - self.now)):
+                await lock.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                f"chunk {handle:#x} is being copied or compared; ask again in a moment", definite=True
+            ) from None
+
+    def is_guarded(self, handle: int) -> bool:
+        """Whether somebody changes the chunk's version or lease at this moment, or waits to do it."""
+        return handle in self._guards
+
     def is_waited_for(self, handle: int) -> bool:
         """Whether a client waits for this chunk."""
         found = self._guards.get(handle)
         return found is not None and found.clients > 0
-
-    @contextlib.contextmanager
-    def forming(self, handle: int) -> Iterator[None]:
-        """Run the block while replicas of this chunk come into being: reports of it are not judged."""
-        self._forming[handle] = self._forming.get(handle, 0) + 1
-        try:
-            yield
-        finally:
-            self._forming[handle] -= 1
-            if not self._forming[handle]:
-                del self._forming[handle]
-
-    def is_forming(self, handle: int) -> bool:
-        """Whether replicas of this chunk are coming into being."""
-        return handle in self._forming
 
     # Servers
 
@@ -163,44 +212,48 @@ class Core:
         """Whether enough time has passed since the start to believe that an unreported replica is lost."""
         return self.servers.all_have_registered() or self.now >= self.started + self.settings.settling_seconds
 
-    # Leases and replicas
+    # Replicas
 
-    def lease_may_live_until(self, handle: int) -> float:
-        """Until when some primary may act on a lease for this chunk; now or earlier if none can.
+    def judge(
+        self, handle: int, server: str, state: ReplicaState, *, version: int = 0, reason: str = "", length: int = 0
+    ) -> None:
+        """Give a replica a state in the table, and tell what changed. `length` is what it reported."""
+        before = self.replicas.state(handle, server)
+        self.replicas.change(handle, server, state, version=version, reason=reason)
+        if state is ReplicaState.CURRENT:
+            self.state.chunks.note_length(handle, length)
+        if state is before:
+            return
+        if state is ReplicaState.CURRENT:
+            self.emit(ReplicaFound(handle=handle, server=server, version=version))
+        elif before is ReplicaState.CURRENT:
+            self.emit(ReplicaLost(handle=handle, server=server, reason=reason or state.value))
+        elif state not in (ReplicaState.ABSENT, ReplicaState.FORMING):
+            self.emit(ReplicaJudged(handle=handle, server=server, state=state.value, reason=reason))
 
-        Leases are not persistent. One that an earlier run of this master granted may live on, for as long as leases
-        live, at a server that is out of our reach now. Nothing is to fear for a chunk that is younger than this run, or
-        was granted again by it, or has all its replicas here: the old primary is one of them, and learns of it.
-        """
-        until = self.leases.blocked_until(handle, self.now)
-        if not self.old_lease_may_live(handle) or handle not in self.state.chunks:
-            return until
-        chunk = self.state.chunks.chunk(handle)
-        if len(self.live_servers(chunk.replicas)) >= chunk.goal:
-            return until
-        return max(until, self.started + self.settings.lease_seconds)
+    def participants(self, handle: int) -> list[Server]:
+        """The live servers whose replicas of a known chunk take part in whatever changes it: the current ones, and
+        after them the damaged ones, most of whose blocks are sound and may be needed yet."""
+        damaged = self.replicas.servers_in(handle, ReplicaState.CORRUPT)
+        return self.live_servers((*self.state.chunks.replicas(handle), *damaged))
 
-    def old_lease_may_live(self, handle: int) -> bool:
-        """Whether a lease that an earlier run of this master granted may not have ended yet."""
-        is_early = self.now < self.started + self.settings.lease_seconds
-        return is_early and handle < self.first_new_handle and handle not in self._granted_again
+    def readable(self, handle: int) -> list[Server]:
+        """The live servers that readers are told of: those of current replicas, or else of damaged ones."""
+        current = self.live_servers(self.state.chunks.replicas(handle))
+        return current or self.live_servers(self.replicas.servers_in(handle, ReplicaState.CORRUPT))
 
-    def note_granted(self, handle: int) -> None:
-        """Every replica that counts has a version that this run of the master gave it."""
-        if self.now < self.started + self.settings.lease_seconds:
-            self._granted_again[handle] = None
-        else:
-            self._granted_again.clear()
+    def settle_length(self, handle: int, length: int) -> None:
+        """Nobody can write the chunk now, and it has exactly so many bytes."""
+        if not self.state.chunks.length_is_settled(handle):
+            self.emit(LengthSettled(handle=handle, length=length))
+        self.state.chunks.settle_length(handle, length)
 
-    def lose_replica(self, handle: int, server: str, reason: str) -> None:
-        """Take note that a replica no longer counts."""
-        if self.state.chunks.drop_replica(handle, server):
-            self.emit(ReplicaLost(handle=handle, server=server, reason=reason))
+    # Leases
 
     async def revoke(self, handle: int, reason: str) -> bool:
         """End the chunk's lease with its primary's consent; the caller holds the guard.
 
-        False if the primary does not answer: then its lease must run out.
+        False if the primary does not answer: then its lease must run out, or a higher version must fence it off.
         """
         self.leases.expire(self.now)
         if self.leases.holder(handle, self.now) is None:
@@ -209,26 +262,34 @@ class Core:
         # Its end would do as well as its revocation: waiting for the answer any longer would be in vain.
         seconds = min(self.settings.revoke_seconds, lease.until - self.now)
         try:
-            held = await self.calls.revoke(lease.primary, [handle], seconds)
+            held = await self.calls.revoke(lease.primary, [(handle, lease.version)], max(seconds, 0.001))
         except TabletopError as error:
             if self.leases.lease(handle) is not None:
                 self.leases.fail_revoke(handle)
-            if not isinstance(error, (Unavailable, TimedOut)):
+            if not isinstance(error, (Unavailable, TimedOut, Superseded)):
                 raise
             return self.leases.blocked_until(handle, self.now) <= self.now
         if self.leases.lease(handle) is not None:
             self.leases.end(handle)
         self.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason=reason))
-        if handle in held and handle in self.state.chunks:
-            self.state.chunks.note_length(handle, held[handle].length)
+        self.note_final_length(handle, lease.version, held[handle].length if handle in held else None)
         return True
+
+    def note_final_length(self, handle: int, version: int, length: int | None) -> None:
+        """The primary of the lease at `version` has said that it orders nothing more under it."""
+        if length is not None and handle in self.state.chunks and self.state.chunks.version(handle) == version:
+            self.settle_length(handle, length)
 
     def check_invariants(self) -> None:
         """Raise AssertionError if an invariant of any part does not hold. Reads everything."""
         self.state.check_invariants()
+        self.replicas.check_invariants()
         self.leases.check_invariants()
         self.servers.check_invariants()
         self.locks.check_invariants()
+        for handle in self.leases.handles():
+            settled = handle in self.state.chunks and self.state.chunks.length_is_settled(handle)
+            assert not settled, f"chunk {handle:#x} is under a lease, and its length is called settled"
 
     def _forget_task(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.pop(task, None)

@@ -140,12 +140,126 @@ class ReplicaFound(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class GarbageNamed(Event):
-    """A server was told that it may delete replicas."""
+class ReplicaJudged(Event):
+    """A replica that does not count has another state."""
 
-    sentence: ClassVar[str] = "told {server} that {count} replicas are garbage"
+    sentence: ClassVar[str] = "the replica of chunk {handle:#x} on {server} is {state}: {reason}"
+    handle: int
+    server: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRaised(Event):
+    """Some replicas go on together under a new version."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} goes on as version {version} on {members}: {reason}"
+    handle: int
+    version: int
+    members: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasCompared(Event):
+    """Replicas whose servers had lost power were compared with the others."""
+
+    sentence: ClassVar[str] = "compared the replicas of chunk {handle:#x} on {compared}; alike are {alike}"
+    handle: int
+    compared: tuple[str, ...]
+    alike: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LengthSettled(Event):
+    """Nobody can write the chunk any more, so that its length is exact."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} has exactly {length} bytes"
+    handle: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAdopted(Event):
+    """A primary told of a lease that an earlier run of the master had granted."""
+
+    sentence: ClassVar[str] = "{primary} holds the lease on chunk {handle:#x}, version {version}, from before"
+    handle: int
+    version: int
+    primary: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalOrdered(Event):
+    """A server was told to remove replicas that nobody needs."""
+
+    sentence: ClassVar[str] = "told {server} to remove {count} replicas"
     server: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalDecided(Event):
+    """Enough verified replicas exist, so that the others may go."""
+
+    sentence: ClassVar[str] = "{count} replicas of chunk {handle:#x} may go: {kept} have just verified theirs"
+    handle: int
+    count: int
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOutdated(Event):
+    """A report was under way for so long that a later one had been heard."""
+
+    sentence: ClassVar[str] = "passed over report {sequence} of {server}: a later one had come before it"
+    server: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerRefused(Event):
+    """A chunkserver of another namespace wanted to register."""
+
+    sentence: ClassVar[str] = "refused {server}: its chunks belong to namespace {found:016x}, not {expected:016x}"
+    server: str
+    found: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRepeated(Event):
+    """A client asked again for something that was done already, and got the first answer."""
+
+    sentence: ClassVar[str] = "answered request {number} of client {client:016x} once more"
+    client: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAdmitted(Event):
+    """An operator let a chunk go on with a replica that had been put aside."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} goes on with the replica on {server}, as an operator wished"
+    handle: int
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class MasterPaused(Event):
+    """The master itself stood still: its chunkservers have to report before they are judged."""
+
+    sentence: ClassVar[str] = "stood still for {seconds:.1f} s, and waits for reports before it judges anybody"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MasterFailed(Event):
+    """This run of the master must end."""
+
+    sentence: ClassVar[str] = "must end: {reason}"
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

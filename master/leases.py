@@ -8,7 +8,8 @@ The idea: a lease is a promise with an end. The master promises one replica that
 seconds, and the replica may ask for more in its heartbeats while the chunk is being mutated. If the primary is out of
 reach, the master waits for the end and then chooses another. Both count the time by their own clocks; the primary
 counts from before the master begins to count, so its lease always ends first, as long as the clocks run at about the
-same speed.
+same speed. Where they do not, or where a message was under way for longer than a lease, version numbers keep an old
+primary's mutations from every replica of the next lease (`raising.py`).
 
     ABSENT ---begin---> GRANTING ---grant---> HELD ---begin_revoke---> REVOKING
       ^                    |                    |                         |
@@ -74,6 +75,11 @@ class LeaseTable:
     def __len__(self) -> int:
         return len(self._leases)
 
+    def handles(self) -> list[int]:
+        """The chunks whose lease is held or being revoked."""
+        held = (LeaseState.HELD, LeaseState.REVOKING)
+        return [handle for handle, lease in self._leases.items() if lease.state in held]
+
     def state(self, handle: int) -> LeaseState:
         """Where the chunk's lease stands."""
         found = self._leases.get(handle)
@@ -111,6 +117,12 @@ class LeaseTable:
         self._leases[handle] = Lease(handle, LeaseState.HELD, version, server, found.secondaries, longer)
         heapq.heappush(self._ends, (longer, handle))
         return True
+
+    def adopt(self, handle: int, *, version: int, primary: str, secondaries: tuple[str, ...], until: float) -> None:
+        """Take note of a lease that an earlier run of the master granted, as its primary tells."""
+        if self.state(handle) is LeaseState.ABSENT:
+            self.begin(handle)
+            self.grant(handle, version=version, primary=primary, secondaries=secondaries, until=until)
 
     def begin_revoke(self, handle: int) -> Lease:
         """Stop extending a held lease and telling clients of it; returns it."""

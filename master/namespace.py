@@ -10,15 +10,16 @@ two different entries and needs no lock on the directory's contents; see `namesp
     /home/ann          file, goal 3, chunks 0x2a 0x2b
     /.deleted/0001…    what was deleted and may still be read, or brought back by renaming it (GFS 4.4)
 
-A file's facts are 10 bytes and 8 for each chunk handle; with its share of the prefix-compressed name, a file with one
-chunk costs about 30 bytes (bench/master_scale.py measures it).
+A file's facts are 18 bytes and 8 for each chunk handle; with its share of the prefix-compressed name, a file with one
+chunk costs about 40 bytes (bench/master_scale.py measures it). A file's id names it whatever becomes of its path: who
+opened a file means that one, also after another has taken its name.
 
 Checks and changes are apart. `check_…` raises what is wrong with a request and changes nothing; the service calls it
 under the locks, then logs the change, then `create`, `move` and their kin apply it, and cannot fail.
 
 >>> names = Namespace()
 >>> names.make_directory("/home", created_microseconds=0)
->>> names.create("/home/ann", goal=3, created_microseconds=0)
+>>> names.create("/home/ann", goal=3, created_microseconds=0, file_id=1)
 >>> names.append_chunk("/home/ann", 0x2a)
 >>> names.file("/home/ann").handles
 (42,)
@@ -27,7 +28,7 @@ under the locks, then logs the change, then `create`, `move` and their kin apply
 
 Invariants: (1) every entry's parent is a directory in the table; (2) a directory's entry count is the number of its
 direct children, `/.deleted` not counted in the root's; (3) the counts of files, directories and hidden files are right;
-(4) a file's facts are 10 + 8n bytes.
+(4) a file's facts are 18 + 8n bytes.
 
 What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks.
 """
@@ -49,7 +50,7 @@ from runtime.errors import (
     shown,
 )
 
-_FILE = struct.Struct("<BBQ")  # kind, goal, created; then 8 bytes a chunk handle
+_FILE = struct.Struct("<BBQQ")  # kind, goal, created, file id; then 8 bytes a chunk handle
 _DIRECTORY = struct.Struct("<BQQ")  # kind, created, entries
 _KIND_FILE, _KIND_DIRECTORY = 1, 2
 _BATCH = 1024
@@ -58,11 +59,13 @@ _HIDDEN_KEY = paths.key_of(paths.HIDDEN_ROOT)
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file's facts: its replication goal, when it was created (microseconds since the epoch), its chunks in order."""
+    """A file's facts: its replication goal, when it was created (microseconds since the epoch), its chunks in order,
+    and the number that names it for ever."""
 
     goal: int
     created_microseconds: int
     handles: tuple[int, ...]
+    file_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +248,9 @@ class Namespace:
 
     # Changing: only after the change was logged, and it cannot fail
 
-    def create(self, path: str, *, goal: int, created_microseconds: int) -> None:
+    def create(self, path: str, *, goal: int, created_microseconds: int, file_id: int) -> None:
         """Add an empty file."""
-        self._put(path, FileEntry(goal, created_microseconds, ()))
+        self._put(path, FileEntry(goal, created_microseconds, (), file_id))
         self._count_child(path, +1)
         self.files += 1
 
@@ -370,7 +373,7 @@ def _packed(entry: Entry) -> bytes:
     if isinstance(entry, DirectoryEntry):
         return _DIRECTORY.pack(_KIND_DIRECTORY, entry.created_microseconds, entry.entries)
     handles = struct.pack(f"<{len(entry.handles)}Q", *entry.handles)
-    return _FILE.pack(_KIND_FILE, entry.goal, entry.created_microseconds) + handles
+    return _FILE.pack(_KIND_FILE, entry.goal, entry.created_microseconds, entry.file_id) + handles
 
 
 def _unpacked(packed: bytes) -> Entry:
@@ -381,5 +384,6 @@ def _unpacked(packed: bytes) -> Entry:
 
 
 def _unpacked_file(packed: bytes) -> FileEntry:
-    _, goal, created = _FILE.unpack_from(packed)
-    return FileEntry(goal, created, struct.unpack_from(f"<{(len(packed) - _FILE.size) // 8}Q", packed, _FILE.size))
+    _, goal, created, file_id = _FILE.unpack_from(packed)
+    handles = struct.unpack_from(f"<{(len(packed) - _FILE.size) // 8}Q", packed, _FILE.size)
+    return FileEntry(goal, created, handles, file_id)

@@ -13,17 +13,17 @@ that no two operations wait for each other in a circle.
 (PathLock(path='/', write=False), PathLock(path='/home', write=False), PathLock(path='/home/user', write=False), \
 PathLock(path='/home/user/foo', write=True))
 
-Invariants: (1) a path has one writer and no reader, or any number of readers; (2) waiters are served in the order they
-came, so a writer is not starved by readers; (3) an idle path has no record.
+Each path's lock is a `ReadWriteLock`: first come, first served, so that a writer is not starved by readers.
+
+Invariants: (1) a path has one writer and no reader, or any number of readers; (2) an idle path has no record.
 """
 
-import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from master.paths import ancestors
+from runtime.locks import ReadWriteLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +46,11 @@ def plan_locks(*, read: Sequence[str] = (), write: Sequence[str] = ()) -> tuple[
     return tuple(PathLock(path, wanted[path]) for path in ordered)
 
 
-class _State:
-    """Who holds a path, and who waits for it."""
-
-    __slots__ = ("readers", "waiting", "writing")
-
-    def __init__(self) -> None:
-        self.readers = 0
-        self.writing = False
-        self.waiting: deque[tuple[bool, asyncio.Future[None]]] = deque()
-
-    def admits(self, write: bool) -> bool:
-        return not self.writing and (not write or self.readers == 0)
-
-    def enter(self, write: bool) -> None:
-        if write:
-            self.writing = True
-        else:
-            self.readers += 1
-
-
 class NamespaceLocks:
     """The lock table."""
 
     def __init__(self) -> None:
-        self._states: dict[str, _State] = {}
+        self._locks: dict[str, ReadWriteLock] = {}
 
     @contextlib.asynccontextmanager
     async def hold(self, locks: Sequence[PathLock]) -> AsyncIterator[None]:
@@ -87,56 +67,32 @@ class NamespaceLocks:
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold."""
-        for path, state in self._states.items():
-            assert not (state.writing and state.readers), f"{path} has a writer and readers"
-            assert state.writing or state.readers or state.waiting, f"{path} is idle and has a record"
-            first = next((write for write, future in state.waiting if not future.done()), None)
-            assert first is None or not state.admits(first), f"a waiter for {path} was forgotten"
+        for path, lock in self._locks.items():
+            lock.check_invariants()
+            assert not lock.is_idle, f"{path} is idle and has a record"
 
     @property
     def busy_paths(self) -> int:
         """How many paths have a record."""
-        return len(self._states)
+        return len(self._locks)
 
     async def _acquire(self, lock: PathLock) -> None:
-        state = self._states.get(lock.path)
-        if state is None:
-            state = self._states[lock.path] = _State()
-        if not state.waiting and state.admits(lock.write):
-            state.enter(lock.write)
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        state.waiting.append((lock.write, future))
+        found = self._locks.get(lock.path)
+        if found is None:
+            found = self._locks[lock.path] = ReadWriteLock()
         try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self._release(lock)  # It was granted in the same turn in which we were cancelled.
-            else:
-                self._admit_waiters(lock.path, state)
-            raise
+            await found.acquire(exclusive=lock.write)
+        finally:
+            self._forget_if_idle(lock.path)
 
     def _release(self, lock: PathLock) -> None:
-        state = self._states[lock.path]
-        if lock.write:
-            state.writing = False
-        else:
-            state.readers -= 1
-        self._admit_waiters(lock.path, state)
+        self._locks[lock.path].release(exclusive=lock.write)
+        self._forget_if_idle(lock.path)
 
-    def _admit_waiters(self, path: str, state: _State) -> None:
-        while state.waiting:
-            write, future = state.waiting[0]
-            if future.done():  # Cancelled while it waited.
-                state.waiting.popleft()
-            elif state.admits(write):
-                state.waiting.popleft()
-                state.enter(write)
-                future.set_result(None)
-            else:
-                return
-        if not state.writing and not state.readers:
-            self._states.pop(path, None)
+    def _forget_if_idle(self, path: str) -> None:
+        lock = self._locks.get(path)
+        if lock is not None and lock.is_idle:
+            del self._locks[path]
 
 
 def _level(path: str) -> int:

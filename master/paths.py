@@ -24,6 +24,7 @@ from runtime.errors import InvalidRequest, shown
 PATH_LIMIT_BYTES = 4096
 PART_LIMIT_BYTES = 255
 HIDDEN_ROOT = "/.deleted"
+WRITING_PREFIX = ".writing-"  # Clients write a new file under such a name, and rename it when it is whole (GFS 2.7.2).
 _STAMP_DIGITS = 16
 
 

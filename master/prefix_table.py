@@ -26,9 +26,13 @@ The common prefix stands apart, so that giving a whole subtree another name (`mo
 >>> table.items(b"ap", b"aq", limit=10)
 [(b'apple', b'fruit'), (b'apricot', b'fruit')]
 
+A lower bound says where a key belongs. It need not be a key of its leaf: when a leaf's first key is removed, or when
+two leaves are joined, the bound stays. Only where leaves are put in between others (`move`) must it be exact, for the
+new leaves have bounds of their own; `_cut` sees to it.
+
 Invariants: (1) lower bounds rise strictly, the first is empty; (2) a leaf's keys rise strictly and lie at or above its
-bound and below the next one's; (3) no leaf but the only one is empty, none has more than 64 entries; (4) the count of
-entries is the sum over the leaves.
+bound and below the next one's; (3) no leaf but the first is empty, none has more than 64 entries; (4) the count of
+entries is the sum over the leaves; (5) the open leaves are known by their lower bounds.
 
 What we simplify. Leaves lie in one Python list, so an insertion into the middle moves up to 8 bytes a leaf.
 """
@@ -151,24 +155,39 @@ class PrefixTable:
         """Give all keys from `low` to below `high`, which begin with `old`, the beginning `new` instead.
 
         The new range must be empty and must not overlap the old one. Inner leaves only change their prefix, so moving a
-        million names costs milliseconds. Returns how many entries moved.
+        million names costs milliseconds. A few names are taken out and set again, so that names that are moved one by
+        one share leaves as others do. Returns how many entries moved.
         """
+        few = self.items(low, high, limit=LEAF_ENTRIES + 1)
+        if len(few) > LEAF_ENTRIES:
+            return self._move_leaves(low, high, old, new)
+        for key, _ in few:
+            self.remove(key)
+        for key, value in few:
+            self.set(new + key[len(old) :], value)
+        return len(few)
+
+    def _move_leaves(self, low: bytes, high: bytes, old: bytes, new: bytes) -> int:
         first, last = self._cut(low), self._cut(high)
         moved = self._leaves[first:last]
         del self._leaves[first:last], self._lows[first:last]
         for leaf in moved:
             if isinstance(leaf, _OpenLeaf):
-                self._open.pop(leaf.low, None)
+                del self._open[leaf.low]
         if not self._lows or self._lows[0] != b"":
             self._lows.insert(0, b"")
             self._leaves.insert(0, pack([], []))
         renamed = [_with_prefix(leaf if isinstance(leaf, bytes) else _packed(leaf), old, new) for leaf in moved]
         renamed = [leaf for leaf in renamed if leaf_size(leaf)]
-        if renamed:
-            at = self._cut(_first_key(renamed[0]))
-            self._leaves[at:at] = renamed
-            self._lows[at:at] = [_first_key(leaf) for leaf in renamed]
-            self._drop_if_empty(at - 1)
+        bounds = [_first_key(leaf) for leaf in renamed]
+        assert bounds[0], "nothing stands before the empty key, so nothing moves there"
+        at = self._cut(bounds[0])
+        self._leaves[at:at] = renamed
+        self._lows[at:at] = bounds
+        # What was cut for the move may be joined again: before and after the new range, and where the old one was.
+        self._merge(at + len(renamed) - 1)
+        self._merge(at - 1)
+        self._merge(self._place(low))
         return sum(map(leaf_size, renamed))
 
     def check_invariants(self) -> None:
@@ -180,11 +199,14 @@ class PrefixTable:
             keys, values = self._read(place)
             total += len(keys)
             assert len(keys) == len(values) <= LEAF_ENTRIES
-            assert keys or len(self._leaves) == 1 or place == 0, "an empty leaf was left behind"
+            assert keys or place == 0, "an empty leaf was left behind"
             assert all(a < b for a, b in pairwise(keys)), "keys of a leaf do not rise"
             assert not keys or keys[0] >= self._lows[place]
             assert not keys or place + 1 == len(self._lows) or keys[-1] < self._lows[place + 1]
-            assert not isinstance(leaf, _OpenLeaf) or self._open.get(leaf.low) is leaf
+            if isinstance(leaf, _OpenLeaf):
+                assert leaf.low == self._lows[place] and self._open.get(leaf.low) is leaf, "an open leaf is not known"
+        opened = sum(isinstance(leaf, _OpenLeaf) for leaf in self._leaves)
+        assert len(self._open) == opened <= OPEN_LEAVES, f"{opened} leaves are open, {len(self._open)} are known"
         assert total == self._count, f"{total} entries, counted {self._count}"
 
     def _place(self, key: bytes) -> int:
@@ -241,25 +263,34 @@ class PrefixTable:
             del self._leaves[place], self._lows[place]
 
     def _cut(self, key: bytes) -> int:
-        """Make a leaf begin exactly at `key`, and return its place."""
+        """Part the leaves at `key`: up to the place returned they hold smaller keys only, from there on no smaller one.
+
+        The leaf at that place, if there is one, is bounded by its first key: leaves with smaller keys fit in before it.
+        """
         place = self._place(key)
-        if self._lows[place] == key:
+        keys, _ = self._read(place)
+        at = bisect_left(keys, key)
+        if 0 < at < len(keys):
+            self._split(place, at)
+        if at > 0 or not keys:
+            place += 1
+        return place if place == len(self._leaves) else self._tighten(place)
+
+    def _tighten(self, place: int) -> int:
+        """Raise a leaf's bound to its first key, and return its place: another leaf may have to stand before it."""
+        leaf = self._leaves[place]
+        low = _first_key(leaf) if isinstance(leaf, bytes) else leaf.keys[0]
+        if low == self._lows[place]:
             return place
-        leaf = self._unpacked(place)
-        at = bisect_left(leaf.keys, key)
-        if at == len(leaf.keys):
-            return place + 1
-        if at == 0:
-            self._open.pop(leaf.low)
-            leaf.low = self._lows[place] = leaf.keys[0]
-            self._open[leaf.low] = leaf
-            if place == 0:
-                self._lows.insert(0, b"")
-                self._leaves.insert(0, pack([], []))
-                return 1
+        if isinstance(leaf, _OpenLeaf):
+            self._open[low] = self._open.pop(leaf.low)
+            leaf.low = low
+        self._lows[place] = low
+        if place > 0:
             return place
-        self._split(place, at)
-        return place + 1
+        self._lows.insert(0, b"")
+        self._leaves.insert(0, pack([], []))
+        return 1
 
 
 def _packed(leaf: _OpenLeaf) -> bytes:

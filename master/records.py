@@ -9,10 +9,10 @@ Every record is a frozen dataclass. On disk it is one byte for its kind, then it
 The framing, checksums and numbers around a record are `runtime/record_log.py`'s. `docs/formats/operation-log.md` shows
 a whole file.
 
->>> encode(VersionConfirmed(handle=42, version=2)).hex()
-'092a000000000000000200000000000000'
->>> decode(encode(DirectoriesMade(paths=("/a", "/a/b"), created_microseconds=7)))
-DirectoriesMade(paths=('/a', '/a/b'), created_microseconds=7)
+>>> encode(VersionConfirmed(handle=42, version=2, members=("cs1",))).hex()
+'092a00000000000000020000000000000001000300637331'
+>>> decode(encode(DirectoriesMade(paths=("/a", "/a/b"), created_microseconds=7))).paths
+('/a', '/a/b')
 
 Invariant: a kind's number and fields never change their meaning. A new need gets a new kind, and `FORMAT` rises, so
 that an older program refuses the log instead of misreading it.
@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 1
+FORMAT = 2
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -37,12 +37,31 @@ class LogOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class NamespaceFounded:
+    """The log of a new namespace begins: chunkservers belong to it by this number (never 0)."""
+
+    namespace: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBegun:
+    """A master started. Chunkservers refuse the orders of earlier epochs."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileCreated:
-    """A file, without chunks."""
+    """A file, without chunks. `client` and `number` name the request, `oldest` says what of that client may be
+    forgotten; so in the other changes that clients ask for. A client of 0 is none."""
 
     path: str
     goal: int
     created_microseconds: int
+    file_id: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +70,36 @@ class DirectoriesMade:
 
     paths: tuple[str, ...]
     created_microseconds: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EntryMoved:
     """A rename; or a deletion, to a hidden name; or an undeletion, from one (GFS 4.4).
 
-    `replaced` is the hidden name for a file that stood at the target, empty if none did.
-    """
+    `replaced` is the hidden name for a file that stood at the target, empty if none did. `answer` is what the request
+    was answered: the number of files that were deleted, 0 for a rename."""
 
     source: str
     target: str
     replaced: str
+    answer: int = 0
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EntryRemoved:
-    """An entry and all below it are forgotten; their chunks become orphans."""
+    """An entry and all below it are forgotten; their chunks become orphans. `answer` is the number of files."""
 
     path: str
+    answer: int = 0
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +111,13 @@ class HandlesReserved:
 
 @dataclass(frozen=True, slots=True)
 class ChunkAllocated:
-    """A chunk became the `index`-th of a file; its replicas exist."""
+    """A chunk became the `index`-th of a file; its replicas exist on the servers `members`."""
 
     path: str
     index: int
     handle: int
     version: int
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +130,20 @@ class VersionAttempted:
 
 @dataclass(frozen=True, slots=True)
 class VersionConfirmed:
-    """Replicas with a lower version are stale from here on."""
+    """Replicas with a lower version are stale from here on. `members` are the servers that were given the version: a
+    fact of history, not a location (GFS 2.6.2), so that a restarted master knows for whom it has to wait."""
 
     handle: int
     version: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAdded:
+    """A clone at the chunk's confirmed version is complete on this server, which is a member from here on."""
+
+    handle: int
+    server: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +164,9 @@ Record = (
     | VersionAttempted
     | VersionConfirmed
     | ServerJoined
+    | NamespaceFounded
+    | EpochBegun
+    | ReplicaAdded
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -136,6 +180,9 @@ KINDS: dict[int, type[Record]] = {
     8: VersionAttempted,
     9: VersionConfirmed,
     10: ServerJoined,
+    11: NamespaceFounded,
+    12: EpochBegun,
+    13: ReplicaAdded,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

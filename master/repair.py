@@ -1,14 +1,21 @@
-"""The master's work in the background: deaths, clones, removals, reclamation (GFS 4.3, 4.4).
+"""The master's work in the background: deaths, comparisons, clones, removals, reclamation (GFS 4.3 to 4.5).
 
-Three loops. One watches the clock: servers that are silent, leases that have run out. One looks for chunks with too few
-or too many replicas, plans with `replication.py` and carries the orders out. One scans the hidden names for those
-whose grace period is over. A loop that meets an error records it and goes on: it has nobody to tell.
+Three loops. One watches the clock: servers that are silent, leases that have run out. One looks for chunks whose
+replicas are not as they should be, plans (`settling.py`, `replication.py`) and carries the orders out. One scans the
+names for what is to be forgotten. A loop that meets an error records it and continues: it has nobody to tell.
 
-A chunk is cloned only while nobody may write it: its lease is revoked first, and no other is granted until the copy is
-complete. Otherwise the copy could miss a mutation that was acknowledged, and still carry the current version.
+A clone is fenced from both sides. Before it, the chunk's lease is revoked and its version raised on the replicas that
+count, so that nothing that is still under way can change them while they are copied; after it, the copy's server is
+logged as a member. A copy may take the place of a stale or damaged replica of the same server: that is replaced in one
+step when the copy is complete, and never removed before.
+
+A replica that is not needed any more is removed only while the chunk has its goal of others that have just compared
+every block with its checksum. Until then it is the best hope of a chunk whose other replicas may have rotted unnoticed.
 
 What we simplify. A surplus replica waits until nobody writes the chunk. At most 20,000 chunks are ranked in one look.
 """
+
+import asyncio
 
 from master import paths
 from master.core import Core
@@ -18,29 +25,43 @@ from master.events import (
     CloneFailed,
     CloneFinished,
     CloneStarted,
+    FileDeleted,
     FileReclaimed,
+    MasterPaused,
+    RemovalDecided,
 )
-from master.garbage import is_due
+from master.garbage import is_due, is_temporary
+from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
 from master.placement import Candidate, plan_removal
-from master.records import EntryRemoved
+from master.raising import Raising, in_order
+from master.records import EntryMoved, EntryRemoved, ReplicaAdded
+from master.replicas import KEPT, ReplicaState
 from master.replication import CloneOrder, Limits, Need, plan_replication
 from master.servers import ServerState
+from master.settling import Settling
 from runtime.errors import TabletopError
 
 _RANKED_IN_ONE_LOOK = 20_000
 _COOLING_SECONDS = 2.0
 _RECLAIMED_IN_ONE_SCAN = 1000
+_COMPARED_IN_ONE_LOOK = 64
+_PAUSE_NOTICED_SECONDS = 1.0
 
 
 class Repair:
     """Keeps the cluster as it should be."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, raising: Raising, settling: Settling) -> None:
         self._core = core
+        self._raising = raising
+        self._settling = settling
         self._running: dict[int, CloneOrder] = {}
+        self._busy: dict[int, None] = {}  # chunks whose replicas are compared or verified now
         self._cooling: dict[int, float] = {}  # chunk -> when to try again after a failure
+        self._last_seen_temporary: dict[int, float] = {}  # file id -> when somebody was last known to write it
         self._look_from = 0
+        self._ticked = core.now
 
     @property
     def clones_running(self) -> int:
@@ -50,8 +71,10 @@ class Repair:
     async def watch_clock(self) -> None:
         """Loop: notice silence, and forget leases that have run out."""
         core = self._core
+        interval = core.settings.heartbeat_seconds / 2
+        self._ticked = core.now
         while True:
-            await core.world.clock.sleep(core.settings.heartbeat_seconds / 2)
+            await core.world.clock.sleep(interval)
             self.look_at_clock()
 
     async def mend_chunks(self) -> None:
@@ -59,36 +82,95 @@ class Repair:
         core = self._core
         while True:
             await core.world.clock.sleep(core.settings.repair_seconds)
-            if core.is_settled():
-                await self.look_at_chunks()
+            try:
+                await self.look_at_unsure()
+                if core.is_settled():
+                    await self.look_at_chunks()
+                    await self.look_at_leftovers()
+            except TabletopError:
+                continue  # The log refused, and has said so.
 
     async def scan_names(self) -> None:
-        """Loop: reclaim deleted files whose grace period is over."""
+        """Loop: reclaim deleted files whose grace period is over, and delete abandoned temporary ones."""
         core = self._core
         while True:
             await core.world.clock.sleep(core.settings.namespace_scan_seconds)
             try:
                 await core.uninterrupted(self.reclaim_due())
+                await core.uninterrupted(self.delete_abandoned())
             except TabletopError:
                 continue  # The log refused, and has said so.
 
+    # The clock
+
     def look_at_clock(self) -> None:
-        """Downgrade silent servers, drop the replicas of dead ones, forget leases that have run out."""
+        """Downgrade silent servers, drop the replicas of dead ones, end leases that have run out."""
         core = self._core
         now = core.now
+        lost_time = now - self._ticked - core.settings.heartbeat_seconds / 2
+        self._ticked = now
+        if lost_time > _PAUSE_NOTICED_SECONDS:
+            # This process itself stood still: what its servers said meanwhile waits to be read.
+            core.servers.forgive(lost_time)
+            core.emit(MasterPaused(seconds=lost_time))
         for name, state in core.servers.judge_silence(now):
             server = core.servers.find(name)
             silence = now - server.seen if server else 0.0
             if state is ServerState.SUSPECT:
                 core.emit(ChunkserverSuspected(server=name, reason=f"silent for {silence:.1f} s"))
                 continue
-            lost = core.state.chunks.drop_server(name)
-            core.condemned.pop(name, None)
+            lost = core.replicas.drop_server(name)
             core.emit(ChunkserverDied(server=name, silence_seconds=silence, chunks=len(lost)))
-        core.leases.expire(now)
+        self._seal([(lease.primary, lease.handle, lease.version) for lease in core.leases.expire(now)])
+
+    def _seal(self, ended: list[tuple[str, int, int]]) -> None:
+        """Ask the primaries of leases that have run out for the final lengths: the end of a lease by this clock does
+        not prove that nothing was written since the last report."""
+        by_primary: dict[str, list[tuple[int, int]]] = {}
+        for primary, handle, version in ended:
+            by_primary.setdefault(primary, []).append((handle, version))
+        for primary, leases in by_primary.items():
+            self._core.world.spawn(self._ask_for_lengths(primary, leases), f"ask {primary} for final lengths")
+
+    async def _ask_for_lengths(self, primary: str, leases: list[tuple[int, int]]) -> None:
+        core = self._core
+        try:
+            held = await core.calls.revoke(primary, leases, core.settings.revoke_seconds)
+        except TabletopError:
+            return  # The lengths stay open, and clients ask the replicas.
+        for handle, version in leases:
+            if handle in held and not core.is_guarded(handle) and core.leases.lease(handle) is None:
+                core.note_final_length(handle, version, held[handle].length)
+
+    # Replicas that must be compared
+
+    async def look_at_unsure(self) -> None:
+        """Compare unsure replicas wherever that is possible now."""
+        core = self._core
+        for handle in core.replicas.exceptions():
+            if len(self._busy) >= _COMPARED_IN_ONE_LOOK:
+                return
+            if handle not in core.state.chunks or handle in self._busy or self._is_cooling(handle):
+                continue
+            if self._settling.plan(handle).targets:
+                self._busy[handle] = None
+                core.world.spawn(core.uninterrupted(self._compare(handle)), f"compare chunk {handle:#x}")
+
+    async def _compare(self, handle: int) -> None:
+        core = self._core
+        try:
+            async with core.guard(handle):
+                if handle in core.state.chunks and self._settling.plan(handle).targets and not core.stopping.is_set():
+                    await self._settling.settle(handle)
+        except TabletopError:
+            self._cool(handle)
+        finally:
+            self._busy.pop(handle, None)
+
+    # Clones
 
     async def look_at_chunks(self) -> None:
-        """Plan once, start what was planned, and remove what is too much."""
+        """Plan once, start what was planned, and mark what is too much."""
         core = self._core
         needs, surplus = await self._sorted_out()
         candidates = core.shuffled_candidates(
@@ -100,34 +182,10 @@ class Repair:
             needs, candidates, running=list(self._running.values()), limits=limits, needed_bytes=reserve
         )
         for order in orders:
-            if self._may_receive(order):
-                self._running[order.handle] = order
-                core.world.spawn(self._apply_clone(order), f"clone chunk {order.handle:#x}")
+            self._running[order.handle] = order
+            core.world.spawn(self._apply_clone(order), f"clone chunk {order.handle:#x}")
         for handle in surplus:
-            await self._remove_surplus(handle, candidates)
-
-    async def reclaim_due(self) -> int:
-        """Forget the entries whose grace period is over; returns how many. Raises what the log raises."""
-        core = self._core
-        now = core.world.clock.wall_microseconds()
-        hidden = core.state.namespace.children(paths.HIDDEN_ROOT, after="", limit=_RECLAIMED_IN_ONE_SCAN)
-        due = [
-            path
-            for path, _ in hidden
-            if is_due(path, now_microseconds=now, grace_seconds=core.settings.trash_grace_seconds)
-        ]
-        for path in due:
-            await self.reclaim(path)
-        return len(due)
-
-    async def reclaim(self, path: str) -> None:
-        """Forget one entry for good; its chunks become orphans. Raises what the log raises."""
-        core = self._core
-        async with core.locks.hold(plan_locks(write=[path])):
-            if core.state.namespace.find(path) is None:
-                return  # It was brought back, or reclaimed by somebody else.
-            forgotten = await core.commit(EntryRemoved(path))
-        core.emit(FileReclaimed(path=path, chunks=len(forgotten)))
+            await self._mark_surplus(handle, candidates)
 
     async def _sorted_out(self) -> tuple[list[Need], list[int]]:
         """Chunks that lack replicas and could get one now, and chunks that have too many."""
@@ -142,100 +200,261 @@ class Repair:
         for number, handle in enumerate(handles, start=1):
             if number % 1000 == 0:
                 await core.world.breathe()
-            if handle not in core.state.chunks or self._cooling.get(handle, 0.0) > core.now:
+            if handle not in core.state.chunks or self._is_cooling(handle):
                 continue
             chunk = core.state.chunks.chunk(handle)
             if len(chunk.replicas) > chunk.goal:
                 surplus.append(handle)
-            elif chunk.replicas and not core.is_forming(handle) and self._can_be_freed(handle):
-                waited_for = core.is_waited_for(handle)
-                needs.append(Need(handle, chunk.goal, chunk.replicas, chunk.is_deleted, waited_for))
+            elif (need := self._need(handle)) is not None and self._can_be_freed(handle):
+                needs.append(need)
         self._cooling = {handle: until for handle, until in self._cooling.items() if until > core.now}
         return needs, surplus
+
+    def _need(self, handle: int) -> Need | None:
+        """What a chunk below its goal needs; None if a comparison comes first, or nothing is left to copy from."""
+        core = self._core
+        chunk, table = core.state.chunks.chunk(handle), core.replicas
+        if self._settling.plan(handle).targets:
+            return None
+        sources = chunk.replicas or table.servers_in(handle, ReplicaState.CORRUPT)
+        if not sources:
+            return None
+        replaceable = (*KEPT, ReplicaState.UNSURE) if chunk.replicas else (ReplicaState.STALE, ReplicaState.CORRUPT)
+        return Need(
+            handle=handle,
+            goal=chunk.goal,
+            replicas=chunk.replicas,
+            is_deleted=chunk.is_deleted,
+            is_waited_for=core.is_waited_for(handle),
+            damaged=table.servers_in(handle, ReplicaState.CORRUPT),
+            replaceable=table.servers_in(handle, *replaceable),
+            blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED),
+        )
 
     def _can_be_freed(self, handle: int) -> bool:
         """Whether nobody holds a lease on the chunk, or its primary can be asked to give it up."""
         core = self._core
-        if core.lease_may_live_until(handle) <= core.now:
+        if core.leases.blocked_until(handle, core.now) <= core.now:
             return True
         lease = core.leases.lease(handle)
         return lease is not None and bool(core.live_servers((lease.primary,)))
-
-    def _may_receive(self, order: CloneOrder) -> bool:
-        """Whether the destination is not about to delete this very chunk."""
-        core = self._core
-        blocked = (core.condemned.get(order.destination, {}), core.unwanted.get(order.destination, {}))
-        return not any(order.handle in handles for handles in blocked)
 
     async def _apply_clone(self, order: CloneOrder) -> None:
         core = self._core
         handle = order.handle
         try:
             async with core.guard(handle):
-                if await self._is_still_needed(order):
-                    with core.forming(handle):
-                        await self._clone(order)
+                if self._is_still_needed(order):
+                    await self._clone(order)
         except TabletopError as error:
-            self._cooling[handle] = core.now + _COOLING_SECONDS
+            self._cool(handle)
             core.emit(CloneFailed(handle=handle, destination=order.destination, problem=error.message))
         finally:
             self._running.pop(handle, None)
 
-    async def _is_still_needed(self, order: CloneOrder) -> bool:
+    def _is_still_needed(self, order: CloneOrder) -> bool:
         core = self._core
-        handle = order.handle
-        if handle not in core.state.chunks:
+        if order.handle not in core.state.chunks:
             return False
-        if not await core.revoke(handle, "the chunk is to be cloned") or core.lease_may_live_until(handle) > core.now:
-            self._cooling[handle] = core.now + _COOLING_SECONDS
-            return False
-        if handle not in core.state.chunks:
-            return False
-        chunk = core.state.chunks.chunk(handle)
+        chunk = core.state.chunks.chunk(order.handle)
+        need = self._need(order.handle)
         return (
-            len(chunk.replicas) < chunk.goal
-            and order.source in chunk.replicas
-            and order.destination not in chunk.replicas
-            and self._may_receive(order)
+            need is not None
+            and len(chunk.replicas) < chunk.goal
+            and order.source in (*need.replicas, *need.damaged)
+            and order.destination not in (*need.replicas, *need.blocked)
         )
 
     async def _clone(self, order: CloneOrder) -> None:
-        core = self._core
-        handle = order.handle
-        chunks = core.state.chunks
-        version = chunks.version(handle)
-        source = core.servers.find(order.source)
-        destination = core.servers.find(order.destination)
-        assert source is not None and destination is not None
-        destination.note_creation(core.now)
-        core.emit(CloneStarted(handle=handle, source=order.source, destination=order.destination))
-        held = await core.calls.clone(
-            order.destination,
-            handle=handle,
-            version=version,
-            source=source.address,
-            bytes_per_second=core.settings.clone_bytes_per_second,
-            seconds=core.settings.clone_seconds,
-        )
-        if handle not in chunks or held.version != chunks.version(handle) or not destination.is_alive:
+        core, handle, destination = self._core, order.handle, order.destination
+        if not await core.revoke(handle, "the chunk is to be cloned"):
+            self._cool(handle)
             return
-        chunks.add_replica(handle, order.destination)
-        chunks.note_length(handle, held.length)
-        chunk = chunks.chunk(handle)
-        core.emit(
-            CloneFinished(handle=handle, destination=order.destination, replicas=len(chunk.replicas), goal=chunk.goal)
+        target = core.servers.find(destination)
+        if handle not in core.state.chunks or target is None or not (sources := core.participants(handle)):
+            return
+        raised = await self._raising.raise_version(
+            handle, in_order(handle, sources), reason="the chunk is to be cloned", needs_all=True
         )
+        # Each piece comes from the first that has it undamaged.
+        copied_from = [server.address for server in sources if server.name in raised.members]
+        copied_from.sort(key=lambda address: (address.server == destination, address.server != order.source))
+        before = next((replica for replica in core.replicas.others(handle) if replica.server == destination), None)
+        core.judge(handle, destination, ReplicaState.FORMING)
+        target.note_creation(core.now)
+        core.emit(CloneStarted(handle=handle, source=order.source, destination=destination))
+        try:
+            held = await core.calls.clone(
+                destination,
+                handle=handle,
+                version=raised.version,
+                sources=copied_from,
+                bytes_per_second=core.settings.clone_bytes_per_second,
+                stall_seconds=core.settings.clone_stall_seconds,
+                seconds=core.settings.clone_seconds,
+            )
+            if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
+                return
+            await core.uninterrupted(self._count_in(handle, destination, raised.version, held.length))
+        finally:
+            if core.replicas.state(handle, destination) is ReplicaState.FORMING:
+                core.judge(handle, destination, ReplicaState.ABSENT)
+                if before is not None and target.is_alive and handle in core.state.chunks:
+                    # What was there is there still: a copy takes its place only when it is complete.
+                    state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
+                    core.judge(handle, destination, state, version=before.version, reason=before.reason)
 
-    async def _remove_surplus(self, handle: int, candidates: list[Candidate]) -> None:
-        """Drop replicas beyond the goal, once nobody writes the chunk; their servers are told at their heartbeats."""
+    async def _count_in(self, handle: int, destination: str, version: int, length: int) -> None:
+        """The copy is complete: log its server as a member, then let it count."""
         core = self._core
-        if core.lease_may_live_until(handle) > core.now or core.is_forming(handle):
+        await core.commit(ReplicaAdded(handle, destination))
+        if handle not in core.state.chunks or core.replicas.state(handle, destination) is not ReplicaState.FORMING:
+            return
+        core.judge(handle, destination, ReplicaState.CURRENT, version=version, length=length)
+        chunk = core.state.chunks.chunk(handle)
+        core.emit(CloneFinished(handle=handle, destination=destination, replicas=len(chunk.replicas), goal=chunk.goal))
+
+    # Removals
+
+    async def _mark_surplus(self, handle: int, candidates: list[Candidate]) -> None:
+        """Let replicas beyond the goal no longer count, once nobody writes the chunk."""
+        core = self._core
+        if core.is_guarded(handle) or core.leases.blocked_until(handle, core.now) > core.now:
             return
         async with core.guard(handle):
-            if handle not in core.state.chunks or core.lease_may_live_until(handle) > core.now:
+            if handle not in core.state.chunks or core.leases.blocked_until(handle, core.now) > core.now:
                 return
             chunk = core.state.chunks.chunk(handle)
             steady = [candidate for candidate in candidates if candidate.name in chunk.replicas]
             for name in plan_removal(steady, count=len(steady) - chunk.goal):
-                core.unwanted.setdefault(name, {})[handle] = "surplus"
-                core.lose_replica(handle, name, "one more than the goal")
+                core.judge(handle, name, ReplicaState.SURPLUS, version=chunk.version, reason="one more than the goal")
+
+    async def look_at_leftovers(self) -> None:
+        """Have replicas removed that nobody needs, and let surplus ones count again where one is missing."""
+        core = self._core
+        for handle in core.replicas.exceptions():
+            if handle not in core.state.chunks or handle in self._busy or self._is_cooling(handle):
+                continue
+            chunk = core.state.chunks.chunk(handle)
+            good = core.live_servers(chunk.replicas)
+            kept = [name for name in core.replicas.servers_in(handle, *KEPT) if core.live_servers((name,))]
+            if len(good) < chunk.goal:
+                for name in core.replicas.servers_in(handle, ReplicaState.SURPLUS):
+                    core.judge(handle, name, ReplicaState.UNSURE, version=chunk.version, reason="it is needed again")
+            elif kept and len(good) == len(chunk.replicas) and len(self._busy) < _COMPARED_IN_ONE_LOOK:
+                self._busy[handle] = None
+                core.world.spawn(self._remove_kept(handle), f"remove replicas of chunk {handle:#x}")
+
+    async def _remove_kept(self, handle: int) -> None:
+        """Verify the good replicas, then condemn the others. One verified replica fewer than the goal, and all stay."""
+        core = self._core
+        try:
+            chunk = core.state.chunks.chunk(handle)
+            verified = await asyncio.gather(*(self._verifies(name, handle, chunk.version) for name in chunk.replicas))
+            if handle not in core.state.chunks:
+                return
+            now = core.state.chunks.chunk(handle)
+            if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):
+                self._cool(handle)
+                return
+            if len(now.replicas) < now.goal or core.is_guarded(handle):
+                return
+            going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
+            for replica in going:
+                # A stale replica may have been told any version below the confirmed one.
+                limit = now.version - 1 if replica.state is ReplicaState.STALE else now.version
+                core.judge(handle, replica.server, ReplicaState.CONDEMNED, version=limit, reason=replica.reason)
+            if going:
+                core.emit(RemovalDecided(handle=handle, count=len(going), kept=now.replicas))
+        finally:
+            self._busy.pop(handle, None)
+
+    async def _verifies(self, server: str, handle: int, version: int) -> bool:
+        """Whether the server has just compared every block of its replica at this version, and found no damage."""
+        core = self._core
+        try:
+            held = await core.calls.verify(server, handle=handle, version=version, seconds=core.settings.verify_seconds)
+        except TabletopError:
+            return False
+        return held.version == version and not held.is_unsure and not held.damaged_blocks
+
+    # Names
+
+    async def reclaim_due(self) -> int:
+        """Forget the entries whose grace period is over; returns how many. Raises what the log raises."""
+        core = self._core
+        now = core.world.clock.wall_microseconds()
+        hidden = core.state.namespace.children(paths.HIDDEN_ROOT, after="", limit=_RECLAIMED_IN_ONE_SCAN)
+        due = [
+            path
+            for path, _ in hidden
+            if is_due(path, now_microseconds=now, grace_seconds=core.settings.trash_grace_seconds)
+        ]
+        for path in due:
+            async with core.locks.hold(plan_locks(write=[path])):
+                await self.reclaim(EntryRemoved(path))
+        return len(due)
+
+    async def reclaim(self, record: EntryRemoved) -> None:
+        """Forget one entry for good, its chunks become orphans; the caller holds its write lock. Raises what the log
+        raises."""
+        core = self._core
+        if core.state.namespace.find(record.path) is None:
+            return  # It was brought back, or reclaimed by somebody else.
+        forgotten = await core.commit(record)
+        core.emit(FileReclaimed(path=record.path, chunks=len(forgotten)))
+
+    async def delete_abandoned(self) -> int:
+        """Delete temporary files that nobody has written for a long while; returns how many. Raises what the log
+        raises."""
+        core = self._core
+        now = core.now
+        seen: dict[int, float] = {}
+        abandoned: list[tuple[str, int]] = []
+        for path, file in core.state.namespace.files_in("/"):
+            if not is_temporary(path) or paths.is_hidden(path):
+                continue
+            is_written = any(core.leases.holder(handle, now) is not None for handle in file.handles)
+            last = now if is_written else self._last_seen_temporary.get(file.file_id, now)
+            seen[file.file_id] = last
+            if now - last >= core.settings.abandoned_seconds:
+                abandoned.append((path, file.file_id))
+        self._last_seen_temporary = seen
+        for path, file_id in abandoned:
+            async with core.locks.hold(plan_locks(write=[path])):
+                entry = core.state.namespace.find(path)
+                if isinstance(entry, FileEntry) and entry.file_id == file_id:
+                    stamp = core.state.unused_stamp(core.world.clock.wall_microseconds())
+                    hidden = paths.hidden_name(path, stamp)
+                    await core.commit(EntryMoved(path, hidden, "", 1))
+                    core.emit(FileDeleted(path=path, hidden=hidden, files=1))
+        return len(abandoned)
+
+    # Patience
+
+    def why_waiting(self, handle: int) -> str:
+        """Why nothing is done about a chunk's missing replica at this moment, in words; empty if nothing is in the
+        way."""
+        core = self._core
+        if handle in self._running:
+            return "a copy is being made"
+        if not core.is_settled():
+            left = core.started + core.settings.settling_seconds - core.now
+            return f"the master has just started and waits {left:.0f} s for servers to report"
+        plan = self._settling.plan(handle)
+        if plan.waits_for:
+            return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
+        if not self._can_be_freed(handle):
+            left = core.leases.blocked_until(handle, core.now) - core.now
+            return f"its primary does not answer, and its lease lives for {left:.0f} s"
+        if self._is_cooling(handle):
+            return f"the last try failed; the next is in {self._cooling[handle] - core.now:.0f} s"
+        if self._need(handle) is None:
+            return "no replica is left to copy from"
+        return ""
+
+    def _cool(self, handle: int) -> None:
+        self._cooling[handle] = self._core.now + _COOLING_SECONDS
+
+    def _is_cooling(self, handle: int) -> bool:
+        return self._cooling.get(handle, 0.0) > self._core.now

@@ -10,6 +10,9 @@ destination keeps.
 
 `plan_replication` is pure: it sees a snapshot and returns orders. `repair.py` carries them out.
 
+A server without any replica of the chunk is the best destination. If there is none, a copy may take the place of a
+replica that does not count (stale, damaged): it is replaced in one step when the copy is complete.
+
 >>> need = Need(handle=1, goal=3, replicas=("cs1",), is_deleted=False, is_waited_for=False)
 >>> servers = [Candidate(f"cs{n}", "", total=100, free=90, recent_creations=0) for n in (1, 2, 3)]
 >>> plan_replication([need], servers, running=(), limits=Limits(), needed_bytes=1)
@@ -26,13 +29,17 @@ from master.placement import Candidate, plan_placement
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A chunk with fewer replicas than its goal. `replicas` are live holders of the current version."""
+    """A chunk with fewer replicas than its goal. `replicas` are the holders of current ones, `damaged` those of corrupt
+    ones, `replaceable` those whose replica a copy may replace, `blocked` those that can take none now."""
 
     handle: int
     goal: int
     replicas: tuple[str, ...]
     is_deleted: bool
     is_waited_for: bool
+    damaged: tuple[str, ...] = ()
+    replaceable: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +105,17 @@ def plan_replication(
 def _plan_one(
     need: Need, servers: Mapping[str, Candidate], load: Mapping[str, int], limits: Limits, needed_bytes: int
 ) -> CloneOrder | None:
-    sources = [name for name in need.replicas if name in servers and load[name] < limits.clones_per_server]
+    able = need.replicas or need.damaged
+    sources = [name for name in able if name in servers and load[name] < limits.clones_per_server]
     if not sources:
         return None
     present = [servers[name] for name in need.replicas if name in servers]
     idle = [server for server in servers.values() if load[server.name] < limits.clones_per_server]
-    target = plan_placement(idle, count=1, needed_bytes=needed_bytes, present=present)
+    free = [server for server in idle if server.name not in (*need.replaceable, *need.blocked, *need.damaged)]
+    taken = [server for server in idle if server.name in need.replaceable]
+    target = plan_placement(free, count=1, needed_bytes=needed_bytes, present=present)
+    target = target or plan_placement(taken, count=1, needed_bytes=needed_bytes, present=present)
     if not target:
         return None
-    source = min(sources, key=lambda name: (load[name], need.replicas.index(name)))
+    source = min(sources, key=lambda name: (name == target[0], load[name], able.index(name)))
     return CloneOrder(need.handle, source, target[0])

@@ -2,12 +2,16 @@
 
 import asyncio
 
+from master.admission import Admission
 from master.core import Core
+from master.events import MasterFailed
 from master.granting import Granting
+from master.raising import Raising
 from master.repair import Repair
 from master.reporting import Reporting
 from master.service import MasterService, RegistryService
 from master.settings import MasterSettings
+from master.settling import Settling
 from runtime.events import NodeStarted, NodeStopped
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
@@ -23,8 +27,11 @@ class MasterServer:
 
     def __init__(self, world: World, settings: MasterSettings) -> None:
         self.core = Core(world, settings)
-        self.granting = Granting(self.core)
-        self.repair = Repair(self.core)
+        raising = Raising(self.core)
+        settling = Settling(self.core, raising)
+        self.granting = Granting(self.core, raising, settling)
+        self.repair = Repair(self.core, raising, settling)
+        self.admission = Admission(self.core, raising)
         self.reporting = Reporting(self.core)
         self._world = world
         self._settings = settings
@@ -49,7 +56,7 @@ class MasterServer:
     async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        service = MasterService(self.core, self.granting, self.repair)
+        service = MasterService(self.core, self.granting, self.repair, self.admission)
         master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
         registry = RegistryService(self.core, self.reporting)
         master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)
@@ -68,15 +75,32 @@ class MasterServer:
             self._world.spawn(self.repair.watch_clock(), "watch the clock"),
             self._world.spawn(self.repair.mend_chunks(), "mend chunks"),
             self._world.spawn(self.repair.scan_names(), "scan names"),
+            self._world.spawn(self._end_when_failed(), "watch for failure"),
         ]
         self._world.events.emit(NodeStarted(role="master"))
 
     async def wait_for_shutdown(self) -> None:
-        """Return when somebody has called Shutdown."""
+        """Return when somebody has called Shutdown, or this run of the master must not go on (`failure` says why)."""
         await self._shutdown.wait()
+
+    @property
+    def failure(self) -> str:
+        """Why this run of the master had to end by itself; empty if it did not."""
+        return self.core.failure
+
+    async def _end_when_failed(self) -> None:
+        """A master whose log may tell another story than its memory serves nobody: what its next run replays
+        decides."""
+        await self.core.failed.wait()
+        self._world.events.emit(MasterFailed(reason=self.core.failure))
+        self.core.stopping.set()
+        if self._rpc is not None:
+            await self._rpc.stop(0.0)
+        self._shutdown.set()
 
     async def stop(self) -> None:
         """Stop serving, finish what was begun, close the log."""
+        self.core.stopping.set()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -86,6 +110,10 @@ class MasterServer:
         await self.core.log.close()
         await self._world.disk.unlock("")
         self._world.events.emit(NodeStopped())
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if an invariant of any part does not hold."""
+        self.core.check_invariants()
 
     def counters(self) -> dict[str, int]:
         """What it counted since its start, for Describe."""

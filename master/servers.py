@@ -7,6 +7,9 @@ not answer a call, is *suspect*: still counted, but nothing new is placed on it.
     UNSEEN ---register---> LIVE <---heartbeat--- SUSPECT ---silence---> DEAD ---register---> LIVE
                              +-------silence------->+
 
+Messages may arrive late and out of order. A server numbers its reports within each of its lives, and its lives on each
+disk, so that a report which comes after a later one is known as outdated, and is not judged.
+
 UNSEEN is a server that the operation log knows and that has not registered since the master started.
 
 >>> table = ServerTable(suspect_after=2.5, dead_after=5.0)
@@ -52,18 +55,38 @@ class Registration:
     rack: str
     total: int
     free: int
+    disk: int = 0  # drawn when the server's folder was claimed
+    life: int = 0  # counts the starts on that disk
+    sequence: int = 0  # of this report, within this life
 
 
 class Server:
     """One chunkserver."""
 
-    __slots__ = ("_created", "_created_at", "address", "free", "incarnation", "name", "rack", "seen", "state", "total")
+    __slots__ = (
+        "_created",
+        "_created_at",
+        "address",
+        "disk",
+        "free",
+        "incarnation",
+        "life",
+        "name",
+        "rack",
+        "seen",
+        "sequence",
+        "state",
+        "total",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = ServerState.UNSEEN
         self.address = Address(name, "", "")
         self.incarnation = 0
+        self.disk = 0
+        self.life = 0
+        self.sequence = 0
         self.rack = ""
         self.total = 0
         self.free = 0
@@ -125,20 +148,38 @@ class ServerTable:
         server.state = ServerState.LIVE
         server.address = said.address
         server.incarnation = said.incarnation
+        server.disk, server.life, server.sequence = said.disk, said.life, said.sequence
         server.rack = said.rack
         server.total, server.free = said.total, said.free
         server.seen = now
         return is_new
 
-    def heartbeat(self, name: str, incarnation: int, *, total: int, free: int, now: float) -> bool:
-        """A heartbeat came. False if the server has to register (again)."""
+    def is_outdated(self, said: Registration) -> bool:
+        """Whether a registration was under way for so long that a later report of this server has arrived already."""
+        server = self._servers.get(said.address.server)
+        if server is None or server.disk != said.disk:
+            return False
+        return (said.life, said.sequence) < (server.life, server.sequence)
+
+    def heartbeat(
+        self, name: str, incarnation: int, *, sequence: int, total: int, free: int, now: float
+    ) -> bool | None:
+        """A heartbeat came. False if the server has to register (again), None if a later report was heard already."""
         server = self._servers.get(name)
         if server is None or not server.is_alive or server.incarnation != incarnation:
             return False
+        if sequence <= server.sequence:
+            return None
         server.state = ServerState.LIVE
-        server.total, server.free = total, free
         server.seen = now
+        server.sequence = sequence
+        server.total, server.free = total, free
         return True
+
+    def forgive(self, seconds: float) -> None:
+        """The master itself stood still for so long: nobody else was silent meanwhile."""
+        for server in self._servers.values():
+            server.seen += seconds
 
     def suspect(self, name: str) -> bool:
         """A call to this server went unanswered; True if it was not suspect before. Its next heartbeat clears it."""

@@ -1,20 +1,26 @@
 """The master's two gRPC faces: to clients, and to chunkservers.
 
 Reads answer from memory and take no locks: memory holds only what is durable, and changes in one step. Mutations take
-the locks of `namespace_locks.py`, check, log, apply, answer, and run to their end even if the client has gone.
-"""
+the locks of `namespace_locks.py`, check, log, apply, answer, and run to their end even if the client has gone. A
+mutation that is asked for twice, because its answer was lost or the network doubled it, is made once (`requests.py`).
 
-from collections.abc import AsyncIterator
+Renaming and deleting a file end the leases on its chunks first: whoever had it open under the old name cannot write it
+any more (GFS 3.1: the master may revoke a lease "to disable mutations on a file that is being renamed"). Of a directory
+only the leases that the master knows of are ended."""
+
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from master import paths
+from master.admission import Admission
 from master.chunkservers import location, locations
 from master.core import Core
 from master.events import EntryRenamed, FileCreated, FileDeleted
-from master.granting import Granting
+from master.granting import Granting, opened_file
 from master.namespace import DirectoryEntry, Entry, FileEntry
 from master.namespace_locks import plan_locks
-from master.records import DirectoriesMade, EntryMoved
+from master.once import Once
+from master.records import DirectoriesMade, EntryMoved, EntryRemoved
 from master.records import FileCreated as FileCreatedRecord
 from master.repair import Repair
 from master.reporting import Reporting
@@ -24,48 +30,80 @@ from runtime.errors import InvalidRequest, NotADirectory, TooFewServers, Unavail
 from runtime.wire import common_pb2, master_pb2, master_pb2_grpc
 
 _ENTRIES_A_REPLY = 500
+_LONGEST_TAIL = 16
 _ANSWER_SECONDS = 0.5  # kept back from a caller's deadline, for the way home
 
 
 class MasterService(master_pb2_grpc.MasterServicer):
     """What clients call."""
 
-    def __init__(self, core: Core, granting: Granting, repair: Repair) -> None:
+    def __init__(self, core: Core, granting: Granting, repair: Repair, admission: Admission) -> None:
         self._core = core
         self._granting = granting
         self._repair = repair
+        self._admission = admission
+        self._once = Once(core)
 
     # Mutations of the namespace
 
     async def Create(self, request: master_pb2.CreateRequest, context: Any) -> master_pb2.FileInfo:
         """Make an empty file. Raises AlreadyExists, NotFound, NotADirectory, InvalidRequest, TooFewServers."""
-        return await self._core.uninterrupted(self._create(request))
+        file_id = await self._do_once(request.request, self._create, request)
+        entry = self._core.state.namespace.find(request.path)
+        if isinstance(entry, FileEntry) and entry.file_id == file_id:
+            return self._info(request.path, entry)
+        # It was created, and renamed or deleted before this repetition of the answer.
+        goal = request.replication_goal or self._core.settings.replication_goal
+        return self._info(request.path, FileEntry(goal, self._core.world.clock.wall_microseconds(), (), file_id))
 
     async def MakeDirectory(self, request: master_pb2.MakeDirectoryRequest, context: Any) -> master_pb2.FileInfo:
         """Make a directory. Raises AlreadyExists, NotFound, NotADirectory, InvalidRequest."""
-        return await self._core.uninterrupted(self._make_directory(request))
+        await self._do_once(request.request, self._make_directory, request)
+        entry = self._core.state.namespace.find(request.path)
+        made = entry if isinstance(entry, DirectoryEntry) else DirectoryEntry(0, 0)
+        return self._info(request.path, made)
 
     async def Delete(self, request: master_pb2.DeleteRequest, context: Any) -> master_pb2.DeleteReply:
-        """Hide a file or tree, or forget it at once. Raises NotFound, DirectoryNotEmpty, InvalidRequest."""
-        return await self._core.uninterrupted(self._delete(request))
+        """Hide a file or tree, or forget it at once.
+
+        Raises NotFound, DirectoryNotEmpty, InvalidRequest, Conflict (another file than the one that was meant),
+        Unavailable (a writer can be neither asked nor fenced off now)."""
+        deadline = self._deadline(context)
+        return master_pb2.DeleteReply(files=await self._do_once(request.request, self._delete, request, deadline))
 
     async def Rename(self, request: master_pb2.RenameRequest, context: Any) -> master_pb2.RenameReply:
-        """Give an entry another path. Raises NotFound, AlreadyExists, NotADirectory, Conflict, InvalidRequest."""
-        return await self._core.uninterrupted(self._rename(request))
+        """Give an entry another path.
 
-    async def _create(self, request: master_pb2.CreateRequest) -> master_pb2.FileInfo:
-        core, path = self._core, request.path
+        Raises NotFound, AlreadyExists, NotADirectory, Conflict, InvalidRequest, Unavailable (as Delete).
+        """
+        await self._do_once(request.request, self._rename, request, self._deadline(context))
+        return master_pb2.RenameReply()
+
+    async def _do_once(self, named: master_pb2.RequestId, work: Callable[..., Awaitable[int]], *arguments: Any) -> int:
+        return await self._core.uninterrupted(self._once.do(named, lambda: work(*arguments)))
+
+    def _deadline(self, context: Any) -> float:
+        """When an answer to this caller must be on its way, by the master's clock."""
+        remaining = context.time_remaining()
+        patience = self._core.settings.lease_wait_seconds
+        if remaining is not None:
+            patience = min(patience, max(0.0, remaining - _ANSWER_SECONDS))
+        return self._core.now + patience
+
+    async def _create(self, request: master_pb2.CreateRequest) -> int:
+        core, path, named = self._core, request.path, request.request
         paths.check_may_be_made(path)
         goal = self._goal(path, request.replication_goal)
         async with core.locks.hold(plan_locks(write=[path])):
             core.state.namespace.check_create(path)
-            await core.commit(FileCreatedRecord(path, goal, core.world.clock.wall_microseconds()))
-            entry = core.state.namespace.file(path)
+            file_id = await self._granting.new_number()
+            now = core.world.clock.wall_microseconds()
+            await core.commit(FileCreatedRecord(path, goal, now, file_id, named.client, named.number, named.oldest))
         core.emit(FileCreated(path=path, goal=goal))
-        return self._info(path, entry)
+        return file_id
 
-    async def _make_directory(self, request: master_pb2.MakeDirectoryRequest) -> master_pb2.FileInfo:
-        core, path = self._core, request.path
+    async def _make_directory(self, request: master_pb2.MakeDirectoryRequest) -> int:
+        core, path, named = self._core, request.path, request.request
         while True:
             # Look first, so that only what is missing need be locked for writing, and look again under the locks.
             missing = core.state.namespace.plan_directories(path, parents=request.parents)
@@ -75,36 +113,54 @@ class MasterService(master_pb2_grpc.MasterServicer):
                     continue
                 if still_missing:
                     now = core.world.clock.wall_microseconds()
-                    await core.commit(DirectoriesMade(tuple(still_missing), now))
-                return self._info(path, core.state.namespace.get(path))
+                    await core.commit(
+                        DirectoriesMade(tuple(still_missing), now, named.client, named.number, named.oldest)
+                    )
+                return 0
 
-    async def _delete(self, request: master_pb2.DeleteRequest) -> master_pb2.DeleteReply:
-        core, path = self._core, request.path
+    async def _delete(self, request: master_pb2.DeleteRequest, deadline: float) -> int:
+        core, path, named = self._core, request.path, request.request
         paths.check_path(path)
         async with core.locks.hold(plan_locks(write=[path])):
             core.state.namespace.check_delete(path, recursive=request.recursive)
+            await self._end_leases(path, request.file_id, deadline)
             files = sum(1 for _ in core.state.namespace.files_in(path))
-            forget = request.immediately or paths.is_hidden(path)
-            if not forget:
-                hidden = paths.hidden_name(path, core.state.unused_stamp(core.world.clock.wall_microseconds()))
-                await core.commit(EntryMoved(path, hidden, ""))
-                core.emit(FileDeleted(path=path, hidden=hidden, files=files))
-        if forget:
-            await self._repair.reclaim(path)
-        return master_pb2.DeleteReply(files=files)
+            if request.immediately or paths.is_hidden(path):
+                await self._repair.reclaim(EntryRemoved(path, files, named.client, named.number, named.oldest))
+                return files
+            hidden = paths.hidden_name(path, core.state.unused_stamp(core.world.clock.wall_microseconds()))
+            await core.commit(EntryMoved(path, hidden, "", files, named.client, named.number, named.oldest))
+        core.emit(FileDeleted(path=path, hidden=hidden, files=files))
+        return files
 
-    async def _rename(self, request: master_pb2.RenameRequest) -> master_pb2.RenameReply:
-        core, source, target = self._core, request.source, request.target
+    async def _rename(self, request: master_pb2.RenameRequest, deadline: float) -> int:
+        core, source, target, named = self._core, request.source, request.target, request.request
         paths.check_path(source)
         paths.check_may_be_made(target)
         async with core.locks.hold(plan_locks(write=[source, target])):
             core.state.namespace.check_rename(source, target, replace=request.replace)
+            await self._end_leases(source, request.file_id, deadline)
             replaced = ""
             if core.state.namespace.find(target) is not None:
+                await self._end_leases(target, 0, deadline)
                 replaced = paths.hidden_name(target, core.state.unused_stamp(core.world.clock.wall_microseconds()))
-            await core.commit(EntryMoved(source, target, replaced))
+            await core.commit(EntryMoved(source, target, replaced, 0, named.client, named.number, named.oldest))
         core.emit(EntryRenamed(source=source, target=target))
-        return master_pb2.RenameReply()
+        return 0
+
+    async def _end_leases(self, path: str, file_id: int, deadline: float) -> None:
+        """End the leases on all chunks at and below a path, whose write lock the caller holds, so that no others come.
+
+        Raises Conflict if the path names another file than the one that was meant.
+        """
+        namespace = self._core.state.namespace
+        entry = namespace.find(path)
+        if isinstance(entry, FileEntry):
+            handles = opened_file(entry, path, file_id).handles
+            await self._granting.fence(handles, deadline=deadline, thoroughly=True)
+            return
+        leased = [handle for _, file in namespace.files_in(path) for handle in file.handles]
+        await self._granting.fence(leased, deadline=deadline, thoroughly=False)
 
     def _goal(self, path: str, wanted: int) -> int:
         goal = wanted or self._core.settings.replication_goal
@@ -127,27 +183,32 @@ class MasterService(master_pb2_grpc.MasterServicer):
             self._check_known(request.path, entry.handles[-1])
         return self._info(request.path, entry)
 
-    async def List(self, request: master_pb2.ListRequest, context: Any) -> AsyncIterator[master_pb2.ListReply]:
-        """The entries of a directory, in path order, a few hundred a message. Raises NotFound, NotADirectory."""
+    async def List(self, request: master_pb2.ListRequest, context: Any) -> master_pb2.ListReply:
+        """Some entries of a directory, in path order, behind `after`. Raises NotFound, NotADirectory,
+        InvalidRequest."""
         namespace = self._core.state.namespace
         path = paths.check_path(request.path)
         if isinstance(namespace.get(path), FileEntry):
             raise NotADirectory(f"{shown(path)} is a file; stat it, or list {shown(paths.parent_of(path))}")
         page = namespace.descendants if request.recursive else namespace.children
-        after = ""
-        while entries := page(path, after=after, limit=_ENTRIES_A_REPLY):
-            yield master_pb2.ListReply(entries=[self._info(name, entry) for name, entry in entries])
-            after = entries[-1][0]
-            await self._core.world.breathe()
+        limit = min(request.limit or _ENTRIES_A_REPLY, _ENTRIES_A_REPLY)
+        entries = page(path, after=request.after, limit=limit)
+        return master_pb2.ListReply(
+            entries=[self._info(name, entry) for name, entry in entries], is_last=len(entries) < limit
+        )
 
     # Chunks
 
     async def FindLocations(
         self, request: master_pb2.FindLocationsRequest, context: Any
     ) -> master_pb2.FindLocationsReply:
-        """Where chunks are; a few more than asked for. Raises NotFound, IsADirectory, Unavailable (after a start)."""
+        """Where chunks are; a few more than asked for.
+
+        Raises NotFound, IsADirectory, Conflict (another file than the one that was opened), Unavailable (after a
+        start)."""
         core = self._core
         entry = core.state.namespace.file(paths.check_path(request.path))
+        opened_file(entry, request.path, request.file_id)
         stop = min(len(entry.handles), request.first_index + request.count)
         for handle in entry.handles[request.first_index : stop]:
             self._check_known(request.path, handle)
@@ -161,21 +222,13 @@ class MasterService(master_pb2_grpc.MasterServicer):
         )
 
     async def FindLeaseHolder(self, request: master_pb2.FindLeaseHolderRequest, context: Any) -> master_pb2.LeaseHolder:
-        """Who orders the mutations of a chunk. Raises NotFound, IsADirectory, NoSpace, Unavailable (try again)."""
+        """Who orders the mutations of a chunk.
+
+        Raises NotFound, IsADirectory, Conflict (another file than the one that was opened), NoSpace, Unavailable (try
+        again)."""
         core = self._core
-        remaining = context.time_remaining()
-        patience = core.settings.lease_wait_seconds
-        if remaining is not None:
-            patience = min(patience, max(0.0, remaining - _ANSWER_SECONDS))
-        lease = await core.uninterrupted(
-            self._granting.find_lease_holder(
-                request.path,
-                request.index,
-                allocate=request.allocate,
-                suspect=request.suspect,
-                patience_seconds=patience,
-            )
-        )
+        patience = self._deadline(context) - core.now
+        lease = await core.uninterrupted(self._granting.find_lease_holder(request, patience))
         found = [core.servers.find(name) for name in (lease.primary, *lease.secondaries)]
         servers = locations([server for server in found if server is not None])
         length = core.state.chunks.length(lease.handle) if lease.handle in core.state.chunks else 0
@@ -193,12 +246,19 @@ class MasterService(master_pb2_grpc.MasterServicer):
         self, request: master_pb2.ClusterStatusRequest, context: Any
     ) -> master_pb2.ClusterStatus:
         """What is, now."""
-        return await cluster_status(self._core, clones_running=self._repair.clones_running, with_chunks=request.chunks)
+        return await cluster_status(self._core, self._repair, with_chunks=request.chunks)
+
+    async def AdmitReplica(self, request: master_pb2.AdmitReplicaRequest, context: Any) -> master_pb2.AdmitReplicaReply:
+        """Let a chunk without a current replica go on with one that was put aside. Raises NotFound, Conflict."""
+        version = await self._core.uninterrupted(
+            self._admission.admit(request.handle, request.server, force=request.force, deadline=self._deadline(context))
+        )
+        return master_pb2.AdmitReplicaReply(version=version)
 
     def _check_known(self, path: str, handle: int) -> None:
         """Right after a start no location is known: say so, instead of calling the chunk lost."""
         core = self._core
-        if handle in core.state.chunks and not core.state.chunks.replicas(handle) and not core.is_settled():
+        if handle in core.state.chunks and not core.readable(handle) and not core.is_settled():
             raise Unavailable(
                 f"the master has just started and has not heard yet where chunk {handle:#x} of {shown(path)} is; "
                 "try again in a moment",
@@ -223,16 +283,25 @@ class MasterService(master_pb2_grpc.MasterServicer):
             chunk_bytes=core.settings.chunk_bytes,
             created_microseconds=entry.created_microseconds,
             length_is_settled=True,
+            file_id=entry.file_id,
         )
-        if entry.handles:
-            last = entry.handles[-1]
-            info.length = (len(entry.handles) - 1) * core.settings.chunk_bytes + core.state.chunks.length(last)
-            info.length_is_settled = core.lease_may_live_until(last) <= core.now and (
-                core.is_settled() or bool(core.state.chunks.replicas(last))
-            )
-            if not info.length_is_settled:
-                info.last_chunk.CopyFrom(self._locations(len(entry.handles) - 1, last))
+        self._add_length(info, entry.handles)
         return info
+
+    def _add_length(self, info: master_pb2.FileInfo, handles: tuple[int, ...]) -> None:
+        """How long the file is: it ends in the last chunk that is not empty. (A chunk may have been made for bytes that
+        never came.) Unless all chunks behind that one are settled, the client has to ask the replicas of the tail."""
+        chunks = self._core.state.chunks
+        tail: list[int] = []
+        for index in reversed(range(max(0, len(handles) - _LONGEST_TAIL), len(handles))):
+            handle = handles[index]
+            tail.append(index)
+            info.length_is_settled = info.length_is_settled and chunks.length_is_settled(handle)
+            if chunks.length(handle):
+                info.length = index * self._core.settings.chunk_bytes + chunks.length(handle)
+                break
+        if not info.length_is_settled:
+            info.tail.extend(self._locations(index, handles[index]) for index in reversed(tail))
 
     def _locations(self, index: int, handle: int) -> common_pb2.ChunkLocations:
         core = self._core
@@ -242,7 +311,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
             handle=handle,
             version=chunk.version,
             length=chunk.length,
-            replicas=[location(server.address) for server in core.live_servers(chunk.replicas)],
+            replicas=[location(server.address) for server in core.readable(handle)],
         )
 
 

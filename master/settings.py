@@ -9,14 +9,24 @@ runtime.errors.InvalidRequest: the master's settings have no field 'lease_second
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import InvalidRequest, shown
+from runtime.settings import (
+    CHUNK_BYTES,
+    CHUNK_BYTES_BELOW,
+    HEARTBEAT_SECONDS,
+    LEASE_SECONDS,
+    MEBIBYTE,
+    REPLICAS,
+    RESERVE_BYTES,
+    SettingsCheck,
+    settings_from,
+)
 
 LARGEST_GOAL = 100
+WHOSE = "the master's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,52 +35,47 @@ class MasterSettings:
 
     cluster: str = "tabletop"
     control_address: str = "127.0.0.1:0"
-    chunk_bytes: int = 64 * 1024 * 1024  # GFS 2.5
-    replication_goal: int = 3  # GFS 2.3: for files that do not ask for another
-    lease_seconds: float = 60.0  # GFS 3.1
-    heartbeat_seconds: float = 1.0
+    chunk_bytes: int = CHUNK_BYTES
+    replication_goal: int = REPLICAS  # for files that do not ask for another
+    lease_seconds: float = LEASE_SECONDS
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     suspect_after_seconds: float = 2.5
     dead_after_seconds: float = 5.0
     # After a restart, how long a chunk without any known replica is "not known yet" rather than lost.
     settling_seconds: float = 5.0
-    reserve_bytes: int = 16 * 1024 * 1024  # a server with less free space gets no new replica
+    reserve_bytes: int = RESERVE_BYTES
     call_seconds: float = 2.0  # how long a chunkserver may take to answer a small request
     revoke_seconds: float = 10.0  # how long a primary may take to give up a lease: it waits for mutations in flight
-    checkpoint_log_bytes: int = 16 * 1024 * 1024
+    checkpoint_log_bytes: int = 16 * MEBIBYTE
     kept_checkpoints: int = 2
     trash_grace_seconds: float = 3 * 24 * 3600.0  # GFS 4.4
     namespace_scan_seconds: float = 10.0
     clones_at_once: int = 8
     clones_per_server: int = 2
     clone_bytes_per_second: int = 0  # the destination's throttle (GFS 4.3); 0: none
-    clone_seconds: float = 600.0  # how long one clone may take
+    clone_seconds: float = 600.0  # how long one clone may take while it makes progress
+    clone_stall_seconds: float = 5.0  # how long a clone may make no progress
+    verify_seconds: float = 60.0  # how long a server may take to read one chunk and compare it with its checksums
+    abandoned_seconds: float = 3600.0  # a temporary file that nobody has written for so long is deleted
     repair_seconds: float = 0.5  # between looks for chunks that need a clone
     lease_wait_seconds: float = 10.0  # how long FindLeaseHolder waits for a lease to run out before it says: try again
     read_ahead_chunks: int = 4  # further chunks told to a reader (GFS 2.7.1)
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
-        _require(0 < self.chunk_bytes < 2**32, "chunk_bytes", self.chunk_bytes, "between 1 and 4 GiB - 1")
-        _require(
-            1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", self.replication_goal, "between 1 and 100"
-        )
-        positive = ("lease_seconds", "heartbeat_seconds", "call_seconds", "revoke_seconds", "clone_seconds")
-        for name in (*positive, "repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in (
-            "trash_grace_seconds",
-            "clone_bytes_per_second",
-            "settling_seconds",
-            "read_ahead_chunks",
-            "reserve_bytes",
-        ):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.kept_checkpoints >= 1, "kept_checkpoints", self.kept_checkpoints, "1 or more")
-        _require(self.checkpoint_log_bytes >= 1024, "checkpoint_log_bytes", self.checkpoint_log_bytes, "1024 or more")
-        _require(
+        check = SettingsCheck(self, WHOSE)
+        check.that(0 < self.chunk_bytes < CHUNK_BYTES_BELOW, "chunk_bytes", "between 1 and 4 GiB - 1")
+        check.that(1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", f"between 1 and {LARGEST_GOAL}")
+        check.more_than_0("lease_seconds", "heartbeat_seconds", "call_seconds", "revoke_seconds", "clone_seconds")
+        check.more_than_0("repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server")
+        check.more_than_0("clone_stall_seconds", "verify_seconds")
+        check.at_least(0, "abandoned_seconds", "trash_grace_seconds", "clone_bytes_per_second", "settling_seconds")
+        check.at_least(0, "read_ahead_chunks", "reserve_bytes")
+        check.at_least(1, "kept_checkpoints")
+        check.at_least(1024, "checkpoint_log_bytes")
+        check.that(
             self.heartbeat_seconds <= self.suspect_after_seconds <= self.dead_after_seconds,
             "suspect_after_seconds",
-            self.suspect_after_seconds,
             f"between heartbeat_seconds ({self.heartbeat_seconds}) and dead_after_seconds ({self.dead_after_seconds})",
         )
 
@@ -81,25 +86,4 @@ class MasterSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MasterSettings":
         """The settings that `to_dict` wrote. Raises InvalidRequest for an unknown field or a value of a wrong type."""
-        types = {field.name: field.type for field in dataclasses.fields(cls)}
-        checked: dict[str, Any] = {}
-        for name, value in values.items():
-            if name not in types:
-                near = difflib.get_close_matches(name, types, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types)}"
-                raise InvalidRequest(f"the master's settings have no field {shown(name)}{hint}")
-            expected = types[name]
-            if expected is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
-            if not isinstance(value, expected if isinstance(expected, type) else object) or isinstance(value, bool):
-                wanted = getattr(expected, "__name__", str(expected))
-                raise InvalidRequest(
-                    f"the master's setting {name} is {value!r} ({type(value).__name__}), expected {wanted}"
-                )
-            checked[name] = value
-        return cls(**checked)
-
-
-def _require(holds: bool, name: str, found: object, expected: str) -> None:
-    if not holds:
-        raise InvalidRequest(f"the master's setting {name} is {found}, expected {expected}")
+        return settings_from(cls, values, WHOSE)

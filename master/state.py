@@ -8,10 +8,10 @@ alike. It is pure (no clock, no chance, no waiting) and cannot refuse: whatever 
 record was written.
 
 Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
-if its file has a hidden name; (3) handles lie below the reserved limit; (4) hidden names carry stamps up to the last.
+if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
+carry stamps up to the last.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from master import paths
@@ -23,14 +23,18 @@ from master.records import (
     DirectoriesMade,
     EntryMoved,
     EntryRemoved,
+    EpochBegun,
     FileCreated,
     HandlesReserved,
     LogOpened,
+    NamespaceFounded,
     Record,
+    ReplicaAdded,
     ServerJoined,
     VersionAttempted,
     VersionConfirmed,
 )
+from master.requests import RequestTable
 from runtime.errors import Corrupted
 
 
@@ -43,6 +47,8 @@ class Totals:
     hidden_files: int
     handle_limit: int
     last_stamp: int
+    namespace: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Snapshot:
     leaves: list[bytes]
     segments: list[bytes]
     attempted: dict[int, int]
+    groups: list[tuple[str, ...]]
+    requests: list[tuple[int, int, int, int]]
 
 
 class MasterState:
@@ -63,43 +71,62 @@ class MasterState:
         self.namespace = Namespace()
         self.chunks = ChunkTable()
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
+        self.requests = RequestTable()
+        self.identity = 0  # the namespace's number; 0 before it is founded
+        self.epoch = 0
         self.handle_limit = self.chunks.next_handle
         self.last_stamp = 0
 
     def apply(self, record: Record) -> list[int]:
         """Change the state as the record says; returns the handles of chunks that were forgotten."""
+        forgotten: list[int] = []
         match record:
+            case NamespaceFounded():
+                self.identity = record.namespace
+            case EpochBegun():
+                self.epoch = max(self.epoch, record.epoch)
             case FileCreated():
-                self.namespace.create(record.path, goal=record.goal, created_microseconds=record.created_microseconds)
+                self.namespace.create(
+                    record.path,
+                    goal=record.goal,
+                    created_microseconds=record.created_microseconds,
+                    file_id=record.file_id,
+                )
+                self._note_request(record, record.file_id)
             case DirectoriesMade():
                 for path in record.paths:
                     self.namespace.make_directory(path, created_microseconds=record.created_microseconds)
+                self._note_request(record, 0)
             case EntryMoved():
                 if record.replaced:
                     self._move(record.target, record.replaced)
                 self._move(record.source, record.target)
+                self._note_request(record, record.answer)
             case EntryRemoved():
                 forgotten = self.namespace.remove(record.path)
                 for handle in forgotten:
                     self.chunks.forget(handle)
-                return forgotten
+                self._note_request(record, record.answer)
             case HandlesReserved():
                 self.handle_limit = max(self.handle_limit, record.limit)
             case ChunkAllocated():
                 goal = self.namespace.file(record.path).goal
                 self.namespace.append_chunk(record.path, record.handle)
-                self.chunks.create(record.handle, goal=goal, version=record.version)
+                self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
             case VersionAttempted():
                 if record.handle in self.chunks:
                     self.chunks.attempt(record.handle, record.version)
             case VersionConfirmed():
                 if record.handle in self.chunks and record.version > self.chunks.version(record.handle):
-                    self.chunks.confirm(record.handle, record.version)
+                    self.chunks.confirm(record.handle, record.version, record.members)
+            case ReplicaAdded():
+                if record.handle in self.chunks:
+                    self.chunks.add_member(record.handle, record.server)
             case ServerJoined():
                 self.servers[record.server] = None
             case LogOpened():
                 pass
-        return []
+        return forgotten
 
     def finish_recovery(self) -> None:
         """After the last record: no handle that may have been sent out is given again."""
@@ -113,41 +140,51 @@ class MasterState:
     def snapshot(self) -> Snapshot:
         """The state as of now; later changes do not show in it."""
         names = self.namespace
-        totals = Totals(names.files, names.directories, names.hidden_files, self.handle_limit, self.last_stamp)
-        segments, attempted = self.chunks.snapshot()
-        return Snapshot(totals, tuple(self.servers), names.table.snapshot(), segments, attempted)
+        totals = Totals(
+            names.files,
+            names.directories,
+            names.hidden_files,
+            self.handle_limit,
+            self.last_stamp,
+            self.identity,
+            self.epoch,
+        )
+        segments, attempted, groups = self.chunks.snapshot()
+        requests = list(self.requests.rows())
+        leaves = names.table.snapshot()
+        return Snapshot(totals, tuple(self.servers), leaves, segments, attempted, groups, requests)
 
     @classmethod
-    def restored(
-        cls,
-        totals: Totals,
-        servers: Iterable[str],
-        leaves: Iterable[bytes],
-        segments: Iterable[bytes],
-        attempted: dict[int, int],
-    ) -> "MasterState":
+    def restored(cls, snapshot: Snapshot) -> "MasterState":
         """The state that a snapshot was taken of. Raises Corrupted if the parts do not fit together."""
-        state = cls()
-        state.namespace = Namespace(PrefixTable.from_leaves(leaves))
+        state, totals = cls(), snapshot.totals
+        state.namespace = Namespace(PrefixTable.from_leaves(snapshot.leaves))
         state.namespace.files = totals.files
         state.namespace.directories = totals.directories
         state.namespace.hidden_files = totals.hidden_files
         if not isinstance(state.namespace.find("/"), DirectoryEntry):
             raise Corrupted("the namespace in a checkpoint has no root directory")
-        for segment in segments:
+        state.chunks.load_groups(snapshot.groups)
+        for segment in snapshot.segments:
             state.chunks.load_segment(segment)
-        state.chunks.load_attempted(attempted)
+        state.chunks.load_attempted(snapshot.attempted)
+        state.requests = RequestTable.from_rows(snapshot.requests)
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
-        state.servers = dict.fromkeys(servers)
+        state.servers = dict.fromkeys(snapshot.servers)
         state.last_stamp = totals.last_stamp
+        state.identity, state.epoch = totals.namespace, totals.epoch
         return state
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold. Reads everything."""
         self.namespace.check_invariants()
         self.chunks.check_invariants()
+        self.requests.check_invariants()
         owned: set[int] = set()
+        ids: set[int] = set()
         for path, file in self.namespace.files_in("/"):
+            assert 0 < file.file_id < self.handle_limit and file.file_id not in ids, f"{path} has another file's id"
+            ids.add(file.file_id)
             for handle in file.handles:
                 assert handle not in owned, f"chunk {handle:#x} belongs to two files"
                 owned.add(handle)
@@ -157,6 +194,9 @@ class MasterState:
                 assert handle < self.handle_limit
             assert not paths.is_hidden(path) or paths.deleted_at(path.split("/", 3)[2]) <= self.last_stamp
         assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
+
+    def _note_request(self, record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved, answer: int) -> None:
+        self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
 
     def _move(self, source: str, target: str) -> None:
         if paths.is_hidden(target):

@@ -2,17 +2,22 @@
 
 from master.chunkservers import location
 from master.core import Core
+from master.repair import Repair
+from master.replicas import ReplicaState
 from runtime.wire import common_pb2, master_pb2
 
 _BREATHE_EVERY = 1000
 
 
-async def cluster_status(core: Core, *, clones_running: int, with_chunks: bool) -> master_pb2.ClusterStatus:
+async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool) -> master_pb2.ClusterStatus:
     """The answer to GetClusterStatus; with one entry a chunk if asked for."""
     namespace, chunks = core.state.namespace, core.state.chunks
     lacking = [chunks.chunk(handle) for handle in chunks.needing_attention()]
     missing = sum(1 for chunk in lacking if not chunk.replicas)
     under = sum(1 for chunk in lacking if 0 < len(chunk.replicas) < chunk.goal)
+    unsure = sum(
+        1 for chunk in lacking if not chunk.replicas and core.replicas.servers_in(chunk.handle, ReplicaState.UNSURE)
+    )
     status = master_pb2.ClusterStatus(
         cluster=core.settings.cluster,
         uptime_seconds=core.now - core.started,
@@ -22,7 +27,9 @@ async def cluster_status(core: Core, *, clones_running: int, with_chunks: bool) 
         chunk_count=len(chunks),
         under_replicated_chunks=under,
         missing_chunks=missing,
-        clones_running=clones_running,
+        unsure_chunks=unsure,
+        authority=core.authority,
+        clones_running=repair.clones_running,
         replication_goal=core.settings.replication_goal,
         chunk_bytes=core.settings.chunk_bytes,
         log_bytes=core.log.log_bytes,
@@ -47,7 +54,7 @@ async def cluster_status(core: Core, *, clones_running: int, with_chunks: bool) 
             )
         )
     if with_chunks:
-        await _add_chunks(core, status)
+        await _add_chunks(core, repair, status)
     return status
 
 
@@ -66,7 +73,7 @@ async def _held_by_server(core: Core) -> dict[str, tuple[int, int]]:
     return held
 
 
-async def _add_chunks(core: Core, status: master_pb2.ClusterStatus) -> None:
+async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStatus) -> None:
     now = core.now
     for number, (path, file) in enumerate(list(core.state.namespace.files_in("/")), start=1):
         if number % _BREATHE_EVERY == 0:
@@ -81,6 +88,11 @@ async def _add_chunks(core: Core, status: master_pb2.ClusterStatus) -> None:
                     path=path,
                     replication_goal=chunk.goal,
                     primary=lease.primary if lease else "",
+                    others=[
+                        master_pb2.OtherReplica(server=other.server, state=other.state.value, version=other.version)
+                        for other in core.replicas.others(handle)
+                    ],
+                    waits_for=repair.why_waiting(handle) if len(chunk.replicas) < chunk.goal else "",
                     chunk=common_pb2.ChunkLocations(
                         index=index,
                         handle=handle,

@@ -11,7 +11,10 @@ in one process, time jumps from event to event, and everything that can happen i
     events.py      typed events with cause ids and Lamport clocks
     rpc.py         what both worlds' channels and servers share: token, causes, clocks, errors
     bulk.py        the headers and payloads of the bulk protocol (GFS 3.2)
+    bulk_pool.py   connections for bulk bytes, kept for the next transfer
+    locks.py       a read-write lock, first come, first served
     record_log.py  framed, checksummed records in a file: the master's operation log stands on it
+    settings.py    how settings are read, and refused by name
     real/          the world of processes, sockets and files
     simulated/     the world of virtual time
     wire/          stubs generated from proto/

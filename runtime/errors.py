@@ -4,8 +4,9 @@ An error says whether it is *definite*, so that the operation did not happen and
 it may have happened (the reply was lost, or some replicas applied it). A caller may repeat after a definite error
 without thought; after an indefinite one it must know that the operation is idempotent, or look.
 
-Errors cross the wire: a servicer raises one, `rpc.py` sends its class name, definiteness and message along with the
-gRPC status code of `STATUS_CODES`, and the caller's stub raises the same class again.
+Errors cross the wire: a servicer raises one, `rpc.py` sends its class name, definiteness, message and servers along
+with the gRPC status code of `STATUS_CODES`, and the caller's stub raises the same class again. What a program decides
+by is in the class and its attributes; the message is for people.
 
 >>> error_from_wire("NotFound", "no file /a", definite=True)
 NotFound('no file /a')
@@ -21,23 +22,26 @@ import grpc
 
 
 class TabletopError(Exception):
-    """The root. `definite` is the class's default and may be set for one instance.
+    """The root. `definite` is the class's default and may be set for one instance. `servers` names those that failed.
 
     >>> Unavailable("cs1 does not answer").definite
     False
     >>> Unavailable("cs1 refused the connection", definite=True).definite
     True
+    >>> MutationFailed("cs3 did not apply the write", servers=("cs3",)).servers
+    ('cs3',)
     """
 
     default_definite: bool = True
 
-    def __init__(self, message: str, *, definite: bool | None = None) -> None:
+    def __init__(self, message: str, *, definite: bool | None = None, servers: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.definite = self.default_definite if definite is None else definite
+        self.servers = servers
 
-    def __reduce__(self) -> tuple[Callable[[str, str, bool], "TabletopError"], tuple[str, str, bool]]:
-        return _restore, (type(self).__name__, self.message, self.definite)
+    def __reduce__(self) -> tuple[Callable[..., "TabletopError"], tuple[str, str, bool, tuple[str, ...]]]:
+        return _restore, (type(self).__name__, self.message, self.definite, self.servers)
 
 
 class InvalidRequest(TabletopError):
@@ -86,6 +90,14 @@ class NotPrimary(TabletopError):
 
 class StaleVersion(TabletopError):
     """The replica's version is not the one asked for (GFS 4.5)."""
+
+
+class Superseded(TabletopError):
+    """The order comes from a master whose epoch has passed; a newer one is in charge."""
+
+
+class ForeignNamespace(TabletopError):
+    """The two sides belong to different namespaces: another cluster's master or chunkserver."""
 
 
 class DataNotBuffered(TabletopError):
@@ -150,6 +162,8 @@ STATUS_CODES: dict[type[TabletopError], grpc.StatusCode] = {
     Conflict: grpc.StatusCode.ABORTED,
     NotPrimary: grpc.StatusCode.FAILED_PRECONDITION,
     StaleVersion: grpc.StatusCode.FAILED_PRECONDITION,
+    Superseded: grpc.StatusCode.FAILED_PRECONDITION,
+    ForeignNamespace: grpc.StatusCode.FAILED_PRECONDITION,
     DataNotBuffered: grpc.StatusCode.FAILED_PRECONDITION,
     Corrupted: grpc.StatusCode.DATA_LOSS,
     IncompatibleFormat: grpc.StatusCode.FAILED_PRECONDITION,
@@ -177,9 +191,9 @@ def status_code(error: TabletopError) -> grpc.StatusCode:
     return grpc.StatusCode.UNKNOWN
 
 
-def error_from_wire(kind: str, message: str, *, definite: bool) -> TabletopError:
+def error_from_wire(kind: str, message: str, *, definite: bool, servers: tuple[str, ...] = ()) -> TabletopError:
     """The error that the other side raised; a kind from the future becomes a plain TabletopError."""
-    return _tree(TabletopError).get(kind, TabletopError)(message, definite=definite)
+    return _tree(TabletopError).get(kind, TabletopError)(message, definite=definite, servers=servers)
 
 
 def error_from_status(code: grpc.StatusCode, message: str) -> TabletopError:
@@ -198,5 +212,5 @@ def shown(value: str, limit: int = 200) -> str:
     return repr(value) if len(value) <= limit else f"{value[:limit] + '…'!r} ({len(value)} characters)"
 
 
-def _restore(kind: str, message: str, definite: bool) -> TabletopError:
-    return error_from_wire(kind, message, definite=definite)
+def _restore(kind: str, message: str, definite: bool, servers: tuple[str, ...]) -> TabletopError:
+    return error_from_wire(kind, message, definite=definite, servers=servers)

@@ -6,11 +6,14 @@ world's raw channel, `NodeRegistrar` between a generated `add_…Servicer_to_ser
 
     call      authorization: Bearer TOKEN, tabletop-lamport, tabletop-cause     ->  checked, noted, set for the handler
     reply     tabletop-lamport                                                 <-  noted
-    error     status code and details, tabletop-error: KIND, tabletop-definite  <-  raised again as the same class
+    error     status code and details, tabletop-error: KIND, tabletop-definite,
+              tabletop-servers: cs1,cs3                                        <-  raised again as the same class
 
 So a servicer raises `NotFound("…")`, and the caller's `await stub.Stat(request, timeout=5)` raises `NotFound("…")`.
 
-Every call has a deadline. A call to a node that refuses the connection is definite: the request never left.
+Every call has a deadline, and the time in which the connection is made counts. Whether a call that failed certainly
+never left is known from the transport, never from the words of a status: before a call the channel is asked for its
+connection (`ready`), and a world that knows of a call that no servicer has seen raises `NeverLeft`.
 """
 
 import hmac
@@ -26,7 +29,6 @@ from runtime.errors import (
     InternalError,
     TabletopError,
     Unauthenticated,
-    Unavailable,
     error_from_status,
     error_from_wire,
     status_code,
@@ -36,7 +38,20 @@ from runtime.events import Event, EventLog, current_cause, set_cause
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DETAILS_LIMIT = 2000
 
-_NEVER_LEFT = ("failed to connect", "connection refused", "connect failed")
+
+class NeverLeft(grpc.aio.AioRpcError):
+    """What a world raises for a call that certainly reached no servicer and never will."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+
+Ready = Callable[[float], Awaitable[float]]
+
+
+async def always_ready(timeout: float) -> float:
+    """For a transport without connections: a call may leave at any time."""
+    return timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +64,17 @@ class HandlerFailed(Event):
 
 
 class NodeChannel:
-    """A channel for generated stubs, on top of a world's raw one."""
+    """A channel for generated stubs, on top of a world's raw one.
 
-    def __init__(self, raw: Any, address: str, token: str, events: EventLog) -> None:
+    `ready` waits until a call can leave, at most so many seconds, and returns how many are left; it raises NeverLeft.
+    """
+
+    def __init__(self, raw: Any, address: str, token: str, events: EventLog, ready: Ready = always_ready) -> None:
         self.raw = raw
         self.address = address
         self._token = token
         self._events = events
+        self._ready = ready
 
     def as_channel(self) -> grpc.aio.Channel:
         """This object under the type that generated stubs ask for; they use only the four methods below."""
@@ -79,8 +98,9 @@ class NodeChannel:
 
     def _unary(self, path: str, raw_call: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def call(request: Any, *, timeout: float | None = None) -> Any:
-            pending = raw_call(request, timeout=timeout or DEFAULT_TIMEOUT_SECONDS, metadata=self._metadata())
             try:
+                remaining = await self._ready(timeout or DEFAULT_TIMEOUT_SECONDS)
+                pending = raw_call(request, timeout=remaining, metadata=self._metadata())
                 reply = await pending
                 self._note(await pending.trailing_metadata())
             except grpc.aio.AioRpcError as error:
@@ -91,15 +111,18 @@ class NodeChannel:
 
     def _stream(self, path: str, raw_call: Any) -> Callable[..., AsyncIterator[Any]]:
         async def call(request: Any, *, timeout: float | None = None) -> AsyncIterator[Any]:
-            pending = raw_call(request, timeout=timeout or DEFAULT_TIMEOUT_SECONDS, metadata=self._metadata())
+            pending = None
             try:
+                remaining = await self._ready(timeout or DEFAULT_TIMEOUT_SECONDS)
+                pending = raw_call(request, timeout=remaining, metadata=self._metadata())
                 async for reply in pending:
                     yield reply
                 self._note(await pending.trailing_metadata())
             except grpc.aio.AioRpcError as error:
                 raise self._translated(path, error) from None
             finally:
-                pending.cancel()
+                if pending is not None:
+                    pending.cancel()
 
         return call
 
@@ -121,10 +144,15 @@ class NodeChannel:
             self._events.received(int(found["tabletop-lamport"]))
         details = error.details() or ""
         if "tabletop-error" in found:
-            return error_from_wire(found["tabletop-error"], details, definite=found.get("tabletop-definite") == "1")
+            return error_from_wire(
+                found["tabletop-error"],
+                details,
+                definite=found.get("tabletop-definite") == "1",
+                servers=tuple(filter(None, found.get("tabletop-servers", "").split(","))),
+            )
         method = path.rpartition("/")[2]
         translated = error_from_status(error.code(), f"{method} at {self.address}: {details or error.code().name}")
-        if isinstance(translated, Unavailable) and any(sign in details.lower() for sign in _NEVER_LEFT):
+        if isinstance(error, NeverLeft):
             translated.definite = True
         return translated
 
@@ -207,6 +235,7 @@ class NodeRegistrar:
         trailing = (
             ("tabletop-error", type(error).__name__),
             ("tabletop-definite", "1" if error.definite else "0"),
+            ("tabletop-servers", ",".join(error.servers)),
             ("tabletop-lamport", str(self._events.sent())),
         )
         await context.abort(status_code(error), error.message[:DETAILS_LIMIT], trailing)

@@ -11,14 +11,16 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
+import grpc
 import grpc.aio
 
 from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
 from runtime.real.disk import RealFile
-from runtime.rpc import NodeChannel, NodeRegistrar
+from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar
 from runtime.world import Buffer, ByteStream, File
 
 # The C core of gRPC reports every closed connection on standard error, which belongs to our own messages.
@@ -42,6 +44,13 @@ _HEADER_BUFFER_BYTES = 16 * 1024
 _BACKLOG = 512
 _WAKE_BYTES = 256 * 1024
 _GONE = (ConnectionError, BrokenPipeError, TimeoutError)
+_NOT_CONNECTED = (
+    grpc.ChannelConnectivity.IDLE,
+    grpc.ChannelConnectivity.CONNECTING,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+)
+_FIRST_LOOK_SECONDS = 0.0005
+_LONGEST_LOOK_SECONDS = 0.02
 
 
 class RealStream:
@@ -243,7 +252,8 @@ class RealNetwork:
         found = self._channels.get(address)
         if found is None:
             raw = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-            found = self._channels[address] = NodeChannel(raw, address, self.token, self._events)
+            ready = partial(_connected, raw)
+            found = self._channels[address] = NodeChannel(raw, address, self.token, self._events, ready)
         return found.as_channel()
 
     def rpc_server(self, address: str) -> RealRpcServer:
@@ -284,6 +294,28 @@ class RealNetwork:
         for channel in self._channels.values():
             await channel.raw.close()
         self._channels.clear()
+
+
+async def _connected(channel: grpc.aio.Channel, timeout: float) -> float:
+    """Wait until there is a connection, and return what is left of the time. Raises NeverLeft.
+
+    A look at a channel that is connected costs a fifth of a microsecond. The others are looked at again and again,
+    because a wait for a change of state must not be cancelled in grpc.aio, and a call may be at any time.
+    """
+    state = channel.get_state(try_to_connect=True)
+    if state not in _NOT_CONNECTED:
+        return timeout
+    loop = asyncio.get_running_loop()
+    end, pause = loop.time() + timeout, _FIRST_LOOK_SECONDS
+    while state in _NOT_CONNECTED:
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            raise NeverLeft(grpc.StatusCode.UNAVAILABLE, "the connection was refused, or could not be made")
+        if (remaining := end - loop.time()) <= 0:
+            raise NeverLeft(grpc.StatusCode.DEADLINE_EXCEEDED, f"no connection within {timeout:g} seconds")
+        await asyncio.sleep(min(pause, remaining))
+        pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+        state = channel.get_state(try_to_connect=True)
+    return max(end - loop.time(), _FIRST_LOOK_SECONDS)
 
 
 def _split(address: str) -> tuple[str, int]:

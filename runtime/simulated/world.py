@@ -225,7 +225,10 @@ class Simulation:
         return self._tokens.get(name, self.token)
 
     async def on(self, world: SimulatedWorld, work: Coroutine[Any, Any, T]) -> T:
-        """Do `work` as the node, and wait for it. Raises NodeEnded if the node's life ends before."""
+        """Do `work` as the node, and wait for it. Raises NodeEnded if the node's life ends before, or has ended."""
+        if not world.life.alive:
+            work.close()
+            raise NodeEnded(f"{world.node} has ended, and does no work")
         ended: asyncio.Future[None] = self.loop.create_future()
         context = contextvars.copy_context()
         context.run(LIFE.set, world.life)

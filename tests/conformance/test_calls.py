@@ -9,6 +9,7 @@ from runtime.errors import (
     Conflict,
     InternalError,
     InvalidRequest,
+    MutationFailed,
     NotFound,
     NotPrimary,
     TimedOut,
@@ -19,7 +20,7 @@ from runtime.events import because, current_cause
 from runtime.node import NodeService
 from runtime.rpc import HandlerFailed
 from runtime.wire import node_pb2, node_pb2_grpc
-from tests.conformance.both_worlds import echo, in_both_worlds, serving, settled, stub_for, text
+from tests.conformance.both_worlds import echo, gathered, in_both_worlds, serving, settled, several, stub_for, text
 
 
 @in_both_worlds
@@ -77,6 +78,18 @@ async def test_a_servicers_error_reaches_the_caller_as_the_same_class(place, des
         with pytest.raises(NotPrimary, match="no lease for chunk 0x2a") as caught:
             await stub.unary(text("definite" if definite else ""), timeout=5)
         assert caught.value.definite is definite
+
+
+@in_both_worlds
+async def test_the_servers_that_an_error_names_reach_the_caller(place, desk):
+    async def fail(request, context):
+        raise MutationFailed("not everywhere", servers=tuple(request.value.split()))
+
+    stub = stub_for(desk, await serving(place, place.node("server"), Unary=fail))
+    for servers in (("cs1", "cs3"), ("cs2",), ()):
+        with pytest.raises(MutationFailed, match="not everywhere") as caught:
+            await stub.unary(text(" ".join(servers)), timeout=5)
+        assert caught.value.servers == servers and not caught.value.definite
 
 
 @in_both_worlds
@@ -179,6 +192,55 @@ async def test_nobody_listening_is_unavailable_and_definite(place, desk):
     with pytest.raises(Unavailable) as caught:
         await stub_for(desk, server).unary(text("x"), timeout=5)
     assert caught.value.definite
+
+
+@in_both_worlds
+async def test_every_kind_of_call_says_for_certain_that_nobody_listens(place, desk):
+    world = place.node("server")
+    server = await serving(place, world, Unary=echo)
+    await place.on(world, server.stop(0))
+    stub = stub_for(desk, server)
+    for _ in range(2):
+        for answer in (
+            stub.unary(text("x"), timeout=5),
+            stub.up(several("x"), timeout=5),
+            gathered(stub.down(text("x"), timeout=5)),
+            gathered(stub.both(several("x"), timeout=5)),
+        ):
+            with pytest.raises(Unavailable, match=server.address) as caught:
+                await answer
+            assert caught.value.definite
+
+
+@in_both_worlds
+async def test_a_servicers_words_do_not_decide_whether_its_call_was_made(place, desk):
+    """It was made: the servicer itself could not connect, to somebody else."""
+
+    async def abort(request, context):
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "failed to connect to cs2: connection refused")
+
+    stub = stub_for(desk, await serving(place, place.node("server"), Unary=abort))
+    with pytest.raises(Unavailable, match="connection refused") as caught:
+        await stub.unary(text("x"), timeout=5)
+    assert not caught.value.definite
+
+
+@in_both_worlds
+async def test_many_first_calls_at_once_each_get_their_answer(place, desk):
+    stub = stub_for(desk, await serving(place, place.node("server"), Unary=echo))
+    replies = await asyncio.gather(*(stub.unary(text(str(number)), timeout=5) for number in range(20)))
+    assert [reply.value for reply in replies] == [f"echo {number}" for number in range(20)]
+
+
+@in_both_worlds
+async def test_a_first_call_that_is_cancelled_before_it_is_connected_harms_no_other(place, desk):
+    stub = stub_for(desk, await serving(place, place.node("server"), Unary=echo))
+    first = asyncio.create_task(stub.unary(text("first"), timeout=5))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await stub.unary(text("second"), timeout=5)).value == "echo second"
 
 
 @in_both_worlds

@@ -31,6 +31,17 @@ def test_errors_survive_pickling_with_their_definiteness():
     assert type(error) is errors.Unavailable and error.definite
 
 
+def test_the_servers_that_failed_survive_pickling_and_the_wire():
+    error = errors.MutationFailed("half of it", servers=("cs1", "cs3"))
+    assert pickle.loads(pickle.dumps(error)).servers == ("cs1", "cs3")
+    again = errors.error_from_wire("MutationFailed", error.message, definite=False, servers=error.servers)
+    assert again.servers == ("cs1", "cs3") and errors.Unavailable("gone").servers == ()
+
+
+def test_orders_of_a_passed_epoch_and_of_another_namespace_are_certainly_not_carried_out():
+    assert errors.Superseded("epoch 3, now 4").definite and errors.ForeignNamespace("cluster b").definite
+
+
 def test_a_subclass_of_another_room_takes_the_code_of_its_ancestor():
     class UnknownTable(errors.NotFound):
         pass

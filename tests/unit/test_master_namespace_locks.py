@@ -67,6 +67,30 @@ def test_a_grant_that_crosses_a_cancellation_is_given_back() -> None:
     asyncio.run(scene())
 
 
+def test_a_waiter_that_was_cancelled_does_not_hinder_who_comes_after_the_record_is_gone() -> None:
+    async def scene() -> None:
+        locks = NamespaceLocks()
+        holder = locks.hold((PathLock("/a", True),))
+        await holder.__aenter__()
+
+        async def work() -> None:
+            async with locks.hold((PathLock("/a", True),)):
+                raise AssertionError("a cancelled task must not enter")
+
+        waiter = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await holder.__aexit__(None, None, None)  # Before the waiter has noticed.
+        assert locks.busy_paths == 0
+        async with locks.hold((PathLock("/a", True),)):
+            await asyncio.wait([waiter])
+            locks.check_invariants()
+            assert waiter.cancelled() and locks.busy_paths == 1
+        assert locks.busy_paths == 0
+
+    asyncio.run(scene())
+
+
 def test_random_lock_sets_never_deadlock_and_never_overlap() -> None:
     async def scene(seed: int) -> None:
         chance, locks = random.Random(seed), NamespaceLocks()

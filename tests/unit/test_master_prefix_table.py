@@ -102,3 +102,36 @@ def test_random_moves_agree_with_a_dict() -> None:
 def test_foreign_bytes_are_refused_as_a_leaf() -> None:
     with pytest.raises(Corrupted, match="not a leaf"):
         PrefixTable.from_leaves([b"not a leaf at all"])
+
+
+def test_a_range_moves_to_a_name_that_was_removed_and_where_a_leaf_still_begins() -> None:
+    table = table_of([b"%03d" % number for number in range(2 * LEAF_ENTRIES)])
+    first_of_a_leaf = b"%03d" % LEAF_ENTRIES
+    table.remove(first_of_a_leaf)
+    assert table.move(b"000", b"000\1", b"000", first_of_a_leaf) == 1
+    table.check_invariants()
+    assert table.get(first_of_a_leaf) == b"value of 000"
+    assert everything(table) == [b"%03d" % number for number in range(1, 2 * LEAF_ENTRIES)]
+
+
+@pytest.mark.parametrize("size", [3, 3 * LEAF_ENTRIES])
+def test_a_subtree_moves_to_where_another_was_removed_and_left_a_leaf_that_begins_inside_it(size: int) -> None:
+    removed = [b"d\0%03d" % number for number in range(LEAF_ENTRIES + 6)]
+    neighbours = [b"e%02d" % number for number in range(20)]
+    moved = [b"m\0%03d" % number for number in range(size)]
+    table = table_of(sorted([*removed, *neighbours, *moved]))
+    for name in removed:
+        table.remove(name)
+    assert table.move(b"m", b"m\1", b"m", b"d") == len(moved)
+    table.check_invariants()
+    assert everything(table) == [*(b"d" + name[1:] for name in moved), *neighbours]
+    assert table.get(b"d\0" + b"002") == b"value of m\0" + b"002"
+
+
+def test_files_that_are_renamed_one_by_one_fill_their_leaves() -> None:
+    table = table_of([b".writing-%04d" % number for number in range(4000)])
+    for number in range(4000):
+        old, new = b".writing-%04d" % number, b"name-%04d" % (number * 7 % 4000)
+        table.move(old, old + b"\1", old, new)
+    table.check_invariants()
+    assert len(table.snapshot()) < 4000 / LEAF_ENTRIES * 4

@@ -31,7 +31,7 @@ class Scene:
             return await echo(request, context)
 
         world = self.simulation.world("server")
-        rpc = world.network.rpc_server(ADDRESS)
+        rpc = self.rpc = world.network.rpc_server(ADDRESS)
         register(rpc.registrar, {"Unary": note, "Up": self.collect, "Down": self.count, **behaviours})
         await self.simulation.on(world, rpc.start())
 
@@ -113,6 +113,21 @@ def test_a_duplicated_request_is_served_twice():
         assert await scene.ask() == "echo x"
         await asyncio.sleep(1)
         assert scene.seen == ["x", "x"]
+
+    told(story)
+
+
+def test_a_call_that_finds_a_stopped_server_was_certainly_not_made_unless_it_was_doubled():
+    async def story(scene):
+        for duplication in (0.0, 1.0):
+            scene.simulation.impose(LinkFaults(delay=0.1, duplication=duplication), "client", "server")
+            await scene.serve()
+            asking = asyncio.create_task(scene.ask())
+            await asyncio.sleep(0.01)
+            await scene.rpc.stop(0)
+            with pytest.raises(Unavailable, match="it has stopped") as caught:
+                await asking
+            assert caught.value.definite == (duplication == 0.0) and scene.seen == []
 
     told(story)
 

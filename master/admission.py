@@ -1,0 +1,64 @@
+"""Going on with a replica that was put aside (GFS 4.5 leaves it open).
+
+When every current replica of a chunk is lost, what is left may be stale, damaged, or unsure with members missing that
+may hold more. The master never decides alone to take such a replica for the truth, and never deletes it. An operator
+who knows that nothing better will come back may. The chunk then continues from that replica, under a new version; the
+others become stale."""
+
+from master.core import Core
+from master.events import ReplicaAdmitted
+from master.raising import Raising
+from master.replicas import ReplicaState
+from runtime.errors import Conflict, NotFound, shown
+
+_ADMISSIBLE = (ReplicaState.UNSURE, ReplicaState.STALE, ReplicaState.CORRUPT)
+
+
+class Admission:
+    """Admits replicas when asked to."""
+
+    def __init__(self, core: Core, raising: Raising) -> None:
+        self._core = core
+        self._raising = raising
+
+    async def admit(self, handle: int, name: str, *, force: bool, deadline: float) -> int:
+        """Let the chunk go on with the replica on this server; returns its new version.
+
+        Raises NotFound (no such chunk or replica), Conflict (the chunk has current replicas, or, without `force`, a
+        better replica may come back), Unavailable."""
+        core = self._core
+        async with core.guard(handle, until=deadline):
+            if handle not in core.state.chunks:
+                raise NotFound(f"there is no chunk {handle:#x}; see the chunks of a file with `tabletop fs stat`")
+            server = core.servers.find(name)
+            state = core.replicas.state(handle, name)
+            if server is None or not server.is_alive or state not in _ADMISSIBLE:
+                raise NotFound(
+                    f"{shown(name)} has no replica of chunk {handle:#x} that could be admitted (it is {state.value}); "
+                    "see `tabletop status`"
+                )
+            self._refuse_unless_last(handle, name, force=force)
+            raised = await self._raising.raise_version(
+                handle, [server], reason="an operator admits a replica", needs_all=True, least_version=1
+            )
+            core.emit(ReplicaAdmitted(handle=handle, server=name))
+            return raised.version
+
+    def _refuse_unless_last(self, handle: int, name: str, *, force: bool) -> None:
+        core = self._core
+        current = core.live_servers(core.state.chunks.replicas(handle))
+        if current:
+            raise Conflict(
+                f"chunk {handle:#x} has a current replica on {', '.join(server.name for server in current)}: nothing "
+                "need be admitted"
+            )
+        away = [
+            member
+            for member in core.state.chunks.members(handle)
+            if member != name and not core.live_servers((member,))
+        ]
+        if away and not force:
+            raise Conflict(
+                f"{', '.join(away)} may hold a newer replica of chunk {handle:#x} and cannot be reached; start them, "
+                "or force the admission and give up what only they hold"
+            )

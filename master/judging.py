@@ -1,0 +1,110 @@
+"""What a report says of a replica, and which replicas of a chunk agree (GFS 4.4, 4.5).
+
+Two pure decisions. `judge_report` gives a replica that its server mentions the state that follows from versions alone.
+`plan_members` compares the answers of several replicas to one raise, and says which of them go on together.
+
+A report may be older than it looks: it was sent before a version was raised, and arrives after that. Within one life of
+a server versions never fall, so a report below what the master has heard of the same replica already is an outdated
+one, and not judged; only a registration, which says everything, is believed whatever it says.
+
+>>> facts = {"version": 3, "attempted": 3, "is_member": True, "is_registration": False}
+>>> judge_report(Reported(3), was=ReplicaState.ABSENT, **facts)
+<ReplicaState.CURRENT: 'current'>
+>>> judge_report(Reported(2), was=ReplicaState.ABSENT, **facts)
+<ReplicaState.STALE: 'stale'>
+>>> judge_report(Reported(2), was=ReplicaState.CURRENT, **facts)
+<ReplicaState.CURRENT: 'current'>
+>>> judge_report(Reported(1), was=ReplicaState.ABSENT, **{**facts, "version": None})
+<ReplicaState.ORPHAN: 'orphan'>
+
+Why a replica whose version is above the confirmed one counts: a number between the confirmed and the attempted version
+was sent in a raise that failed, to replicas that were current; no client was ever told of it, so nothing was written
+under it. A version above every number that this master ever used is from a future that its log has lost: as in the
+paper, the higher version is taken to be up-to-date (4.5), but only after a comparison.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from master.replicas import ReplicaState
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a server says of one replica."""
+
+    version: int
+    is_unsure: bool = False
+    is_damaged: bool = False
+
+
+def judge_report(
+    report: Reported,
+    *,
+    version: int | None,
+    attempted: int,
+    is_member: bool,
+    was: ReplicaState,
+    is_registration: bool,
+) -> ReplicaState:
+    """The state that a reported replica has from now on. `version` is the confirmed one, None for an unknown chunk."""
+    if was is ReplicaState.FORMING or (was is ReplicaState.CONDEMNED and not is_registration):
+        return was
+    if version is None:
+        return ReplicaState.ORPHAN
+    counted = (ReplicaState.CURRENT, ReplicaState.CORRUPT, ReplicaState.SURPLUS)
+    if report.version < version:
+        is_outdated = was in counted and not is_registration
+        return was if is_outdated else ReplicaState.STALE
+    if report.is_unsure:
+        return ReplicaState.UNSURE
+    if report.is_damaged:
+        return ReplicaState.CORRUPT
+    if was in counted and not is_registration:
+        return was
+    if not is_member or report.version > attempted or was is ReplicaState.STALE:
+        return ReplicaState.UNSURE
+    return ReplicaState.CURRENT
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one replica holds after it took a new version. Equal lengths and digests mean equal bytes."""
+
+    server: str
+    length: int
+    digest: int
+    is_unsure: bool = False
+    doubtful_blocks: int = 0
+
+
+def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
+    """The replicas that go on together: all that hold the same bytes as the reference, in the given order.
+
+    A sure replica of the confirmed version has every acknowledged byte, so any sure one may be the reference: the
+    largest group of equal ones is, and of equal groups the longest. If none is sure, every replica has lost power, and
+    the last seconds of bytes may be gone: the one with the fewest doubtful blocks is the reference, then the longest.
+
+    >>> plan_members([Answer("cs1", 10, 77), Answer("cs2", 10, 77), Answer("cs3", 20, 99)])
+    ('cs1', 'cs2')
+    >>> plan_members([Answer("cs1", 10, 77), Answer("cs2", 20, 99, True), Answer("cs3", 20, 99, True)])
+    ('cs1',)
+    >>> plan_members([Answer("cs1", 10, 77, True, 1), Answer("cs2", 8, 55, True)])
+    ('cs2',)
+    """
+    sure = [answer for answer in answers if not answer.is_unsure]
+    voters = sure or list(answers)
+    if not voters:
+        return ()
+    counts: dict[tuple[int, int], int] = {}
+    for answer in voters:
+        counts[answer.length, answer.digest] = counts.get((answer.length, answer.digest), 0) + 1
+    if sure:
+        reference = max(voters, key=lambda answer: (counts[answer.length, answer.digest], answer.length))
+    else:
+        reference = min(
+            voters,
+            key=lambda answer: (answer.doubtful_blocks, -answer.length, -counts[answer.length, answer.digest]),
+        )
+    agreed = (reference.length, reference.digest)
+    return tuple(answer.server for answer in answers if (answer.length, answer.digest) == agreed)

@@ -1,0 +1,177 @@
+"""Raising a chunk's version: the one procedure that decides which replicas go on together (GFS 3.1, 4.3, 4.5).
+
+The problem. Before a client writes, before a chunk is copied, and after a server has lost power, the replicas that
+count must be alike, every replica that missed something must be recognisable for ever, and nothing that is still under
+way from before may reach any of them: whoever crashes in between, and however late a message arrives.
+
+The idea: version numbers, and a comparison. In order:
+
+    1. log `VersionAttempted`: from here on this number is used up 2. tell the replicas the new version, the primary of
+    a grant also its lease and its secondaries; each makes durable what
+       it holds and the version, refuses every mutation under a lower version from then on, and answers with the length
+       and a digest of its bytes
+    3. all have answered, and are alike: log `VersionConfirmed` with the names of its *members*
+       some did not answer, or differ: they are left out, and it begins again at 1 with the others and the next number
+    4. replicas that were unsure are told that they count again
+
+Why two records? If the master logged the version only before step 2 and crashed there, no replica would have the
+version that it believes in, and the chunk would look lost. If it logged only after step 2, a crash would make it forget
+the number, and use it again. With both, a number is used once, and a replica that has one between the confirmed and the
+attempted counts as before (see `judging.py`).
+
+What follows from it. (1) When a lease begins, all its replicas are byte-identical. (2) A mutation under version v is
+acknowledged only if every member of v has applied it. A raise beyond v includes at least one member of v, and that one
+refuses v's mutations from then on: so no mutation can be acknowledged under v after that, whatever a primary with a
+slow clock believes, and those acknowledged before are on every sure member. Leases, which run by clocks, keep order and
+spare work; they are not what safety rests on. The paper compares nothing at a grant; replicas that differ after a
+failed mutation stay so there until it is repeated (2.7.1)."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from master.chunkservers import Outcome, location
+from master.core import Core
+from master.events import VersionRaised
+from master.judging import Answer, plan_members
+from master.records import VersionAttempted, VersionConfirmed
+from master.replicas import KEPT, ReplicaState
+from master.servers import Server, ServerState
+from runtime.errors import NotFound, TabletopError, Unavailable
+from runtime.wire import chunkserver_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A confirmed version: its members, the primary of a grant first, and when the last of them answered."""
+
+    version: int
+    members: tuple[str, ...]
+    length: int
+    answered: float
+
+
+class Raising:
+    """Raises versions."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def raise_version(
+        self,
+        handle: int,
+        targets: Sequence[Server],
+        *,
+        reason: str,
+        is_grant: bool = False,
+        needs_all: bool = False,
+        least_version: int = 0,
+    ) -> Raised:
+        """Give the chunk a new version on those of the targets that answer and are alike; the caller holds the guard.
+
+        `is_grant`: the first of them gets a lease with it, and the length is open from now on; otherwise nobody may
+        write, and it is settled. `needs_all`: give up if a target does not answer, rather than leave it out.
+        `least_version`: what a target must have; the confirmed version, unless an operator admits an older replica.
+
+        Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
+        """
+        core, chunks = self._core, self._core.state.chunks
+        left, problem = list(targets), "none of its replicas is on a live server"
+        while left:
+            if handle not in chunks:
+                raise _deleted(handle)
+            before, version = least_version or chunks.version(handle), chunks.attempted(handle) + 1
+            incarnations = [server.incarnation for server in left]
+            await core.commit(VersionAttempted(handle, version))
+            if is_grant:
+                chunks.unsettle_length(handle)
+            outcomes = await self._advance_all(handle, before, version, left, is_grant=is_grant)
+            answered = core.now
+            answers = [_answer(server, outcome) for server, outcome in zip(left, outcomes, strict=True)]
+            given = [answer for answer in answers if answer is not None]
+            problems = [outcome.error.message for outcome in outcomes if outcome.error is not None]
+            if problems and needs_all:
+                raise Unavailable(f"chunk {handle:#x}: {'; '.join(problems)}; try again", definite=True)
+            members = plan_members(given)
+            restarted = [
+                server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
+            ]
+            if len(members) == len(left) and not restarted:
+                await self._confirm(handle, version, members, given, reason)
+                if not is_grant:
+                    core.settle_length(handle, given[0].length)
+                return Raised(version, members, given[0].length, answered)
+            problem = "; ".join(problems) or "; ".join(f"{name} has restarted" for name in restarted) or "they differ"
+            left = [server for server in left if server.name in members and server.name not in restarted]
+        raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+
+    async def create(self, handle: int, targets: Sequence[Server]) -> list[tuple[str, TabletopError]]:
+        """Make the empty replicas of a new chunk at version 1, the first with a lease; returns who failed, and why."""
+        outcomes = await self._advance_all(handle, 0, 1, targets, is_grant=True)
+        pairs = zip(targets, outcomes, strict=True)
+        return [(server.name, outcome.error) for server, outcome in pairs if outcome.error is not None]
+
+    async def _advance_all(
+        self, handle: int, before: int, version: int, targets: Sequence[Server], *, is_grant: bool
+    ) -> list[Outcome]:
+        async def one(place: int, server: Server) -> Outcome:
+            item = chunkserver_pb2.Advance(handle=handle, from_version=before, to_version=version)
+            if is_grant and place == 0:
+                item.lease_milliseconds = int(self._core.settings.lease_seconds * 1000)
+                item.secondaries.extend(location(other.address) for other in targets[1:])
+            return await self._core.calls.advance(server.name, item)
+
+        return list(await asyncio.gather(*(one(place, server) for place, server in enumerate(targets))))
+
+    async def _confirm(
+        self, handle: int, version: int, members: tuple[str, ...], answers: Sequence[Answer], reason: str
+    ) -> None:
+        core = self._core
+        await core.commit(VersionConfirmed(handle, version, members))
+        if handle not in core.state.chunks:
+            raise _deleted(handle)
+        core.emit(VersionRaised(handle=handle, version=version, members=members, reason=reason))
+        left_out = [name for name in core.state.chunks.replicas(handle) if name not in members]
+        known = (*KEPT, ReplicaState.UNSURE)
+        left_out += [name for name in core.replicas.servers_in(handle, *known) if name not in members]
+        for name in left_out:
+            core.judge(handle, name, ReplicaState.STALE, version=version - 1, reason=f"left out of version {version}")
+        unsure = [answer.server for answer in answers if answer.is_unsure]
+        for answer in answers:
+            if answer.is_unsure:
+                continue
+            state = core.replicas.state(handle, answer.server)
+            if state in (ReplicaState.UNSURE, ReplicaState.STALE, ReplicaState.CURRENT, ReplicaState.SURPLUS):
+                state = ReplicaState.CURRENT
+            if state is not ReplicaState.ABSENT:  # Its server was given up meanwhile, and will register again.
+                core.judge(handle, answer.server, state, version=version, length=answer.length)
+        await asyncio.gather(*(self._admit(handle, version, name) for name in unsure))
+
+    async def _admit(self, handle: int, version: int, name: str) -> None:
+        """Tell an unsure replica that it is whole; it counts when it has said so. If it does not, it is asked again."""
+        core = self._core
+        item = chunkserver_pb2.Advance(handle=handle, from_version=version, to_version=version, admit=True)
+        outcome = await core.calls.advance(name, item)
+        if outcome.error is not None or outcome.held.is_unsure or handle not in core.state.chunks:
+            return
+        if core.state.chunks.version(handle) == version and core.replicas.state(handle, name) is ReplicaState.UNSURE:
+            core.judge(handle, name, ReplicaState.CURRENT, version=version, length=outcome.held.length)
+
+
+def in_order(handle: int, servers: Sequence[Server]) -> list[Server]:
+    """The primary first: steady servers before suspect ones, and chunks shared out among them by their handles."""
+    if not servers:
+        return []
+    turn = handle % len(servers)
+    return sorted([*servers[turn:], *servers[:turn]], key=lambda server: server.state is not ServerState.LIVE)
+
+
+def _answer(server: Server, outcome: Outcome) -> Answer | None:
+    if outcome.error is not None:
+        return None
+    held = outcome.held
+    return Answer(server.name, held.length, held.digest, held.is_unsure, held.doubtful_blocks)
+
+
+def _deleted(handle: int) -> NotFound:
+    return NotFound(f"chunk {handle:#x} was deleted meanwhile; look the file up again")

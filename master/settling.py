@@ -1,0 +1,105 @@
+"""Comparing replicas that may have lost acknowledged bytes (GFS leaves it open).
+
+The problem. With durability "replicated" a mutation is acknowledged when every replica has it in memory. When one
+machine loses power, its replica comes back with the right version, and perhaps without its last seconds; when all lose
+power, every replica may lack something else. Versions cannot tell (GFS 4.5), and reading zeros where bytes were would
+be worse than an error. The idea: a server that has lost power says so of each replica (it is *unsure*), serves nobody
+from it, and the master compares: with the replicas that kept their power, if there are any; otherwise all members of
+the version with one another, once each of them is back or is known to have lost its replica for good. Those that are
+alike go on, the others are stale. So a single loss of power loses nothing, and a loss of all power only what no replica
+has kept.
+
+`plan_comparison` is pure: who is to be compared now, or for whom the chunk has to wait.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from master.core import Core
+from master.events import ReplicasCompared
+from master.raising import Raising, in_order
+from master.records import VersionAttempted
+from master.replicas import ReplicaState
+from runtime.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whom to compare, or whom to wait for first (members that are not reachable and may hold newer bytes)."""
+
+    targets: tuple[str, ...]
+    waits_for: tuple[str, ...] = ()
+
+
+def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Mapping[str, ReplicaState]) -> Comparison:
+    """What to do about a chunk's unsure replicas. `states` are those of all its replicas that are not absent.
+
+    >>> unsure, current = ReplicaState.UNSURE, ReplicaState.CURRENT
+    >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure, "b": current})
+    Comparison(targets=('a', 'b'), waits_for=())
+    >>> plan_comparison(members=("a", "b"), alive=("a",), states={"a": unsure})
+    Comparison(targets=(), waits_for=('b',))
+    >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure})
+    Comparison(targets=('a',), waits_for=())
+    """
+    counting = (ReplicaState.CURRENT, ReplicaState.CORRUPT)
+    unsure = [name for name in alive if states.get(name) is ReplicaState.UNSURE]
+    sure = [name for name in alive if states.get(name) in counting]
+    if not unsure:
+        return Comparison(())
+    if sure:
+        return Comparison(tuple(sorted([*sure, *unsure])))
+    away = [name for name in members if name not in alive and states.get(name) not in counting]
+    return Comparison((), tuple(away)) if away else Comparison(tuple(sorted(unsure)))
+
+
+class Settling:
+    """Compares unsure replicas and admits those that are whole."""
+
+    def __init__(self, core: Core, raising: Raising) -> None:
+        self._core = core
+        self._raising = raising
+
+    def plan(self, handle: int) -> Comparison:
+        """What is to be done about the chunk now."""
+        core = self._core
+        states = {replica.server: replica.state for replica in core.replicas.others(handle)}
+        states |= dict.fromkeys(core.state.chunks.replicas(handle), ReplicaState.CURRENT)
+        alive = tuple(server.name for server in core.servers.alive())
+        return plan_comparison(members=core.state.chunks.members(handle), alive=alive, states=states)
+
+    async def settle(self, handle: int) -> None:
+        """Compare the chunk's unsure replicas with the others, if that is possible now; the caller holds the guard.
+
+        Raises Unavailable (definite): nobody to compare, members that have to be waited for, or no answer.
+        """
+        core = self._core
+        plan = self.plan(handle)
+        if plan.waits_for:
+            raise Unavailable(
+                f"chunk {handle:#x} waits for {', '.join(plan.waits_for)}: every replica that can be reached has lost "
+                "power, and theirs may hold more; start them, or see `tabletop status`",
+                definite=True,
+            )
+        if not plan.targets:
+            raise Unavailable(
+                f"chunk {handle:#x} has no replica on a live server; start its servers: "
+                f"{', '.join(core.state.chunks.members(handle)) or 'none is known'}",
+                definite=True,
+            )
+        if not await core.revoke(handle, "replicas are to be compared"):
+            raise Unavailable(
+                f"chunk {handle:#x} is under a lease whose primary does not answer; try again", definite=True
+            )
+        await self._reserve_beyond_reports(handle)
+        targets = in_order(handle, core.live_servers(plan.targets))
+        raised = await self._raising.raise_version(handle, targets, reason="replicas are compared", needs_all=True)
+        core.emit(ReplicasCompared(handle=handle, compared=plan.targets, alike=raised.members))
+
+    async def _reserve_beyond_reports(self, handle: int) -> None:
+        """If a replica has a version that this master never used, its log has lost its end: the number is used up."""
+        core = self._core
+        unsure = [replica.version for replica in core.replicas.others(handle) if replica.state is ReplicaState.UNSURE]
+        highest = max(unsure, default=0)
+        if highest > core.state.chunks.attempted(handle):
+            await core.commit(VersionAttempted(handle, highest))
