@@ -14,7 +14,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     names.py             the namespace as a model             linearizability.py   is there an order that explains it?
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
-    insight.py           all disks and memories in view       stage.py             the cluster and its faults
+    insight.py           all disks and memories in view       stage.py             the cluster; which faults may strike
     player.py            one client                           run.py               one seed from begin to verdict
     verdicts.py          the judges' findings                 marks.py             rare states that were reached
     shrink.py            fewer operations, fewer faults       story.py             the rest in words

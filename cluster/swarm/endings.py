@@ -42,7 +42,7 @@ def unfinished(stage: Stage) -> list[str]:
     core = stage.insight.core()
     if core is None:
         return ["the master does not serve"]
-    down = [name for name in stage.chunkserver_names() if stage.server(name) is None]
+    down = [name for name in stage.chunkserver_names() if stage.cluster.server(name) is None]
     absent = [server.name for server in core.servers.all() if not server.is_alive]
     if down or absent:
         return [f"{name} does not serve" for name in down] + [f"{name} is not registered" for name in absent]

@@ -5,17 +5,17 @@ would hold after a power cut. Faults that destroy copies ask here first whether 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chunkserver import chunk_files
 from chunkserver.chunk_format import decode_metadata
+from cluster.placement import Placement
+from cluster.roles import MASTER
+from cluster.simulated import SimulatedCluster
 from master.events import ChunkCreated, FileCreated, LeaseGranted
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
-
-if TYPE_CHECKING:
-    from cluster.swarm.stage import Stage
 
 CAUSE = "operation-"
 
@@ -45,8 +45,9 @@ class ChunkPlace:
 class Insight:
     """Listens to all records, and looks into servers and disks."""
 
-    def __init__(self, stage: "Stage") -> None:
-        self._stage = stage
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._placement = Placement(cluster)
         self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
         self.created: dict[int, str] = {}  # operations that created a file, and where
         self.chunks: dict[int, ChunkPlace] = {}
@@ -82,12 +83,12 @@ class Insight:
 
     def core(self) -> Any:
         """The living master's memory, or None."""
-        server = self._stage.server("master")
+        server: Any = self._cluster.server(MASTER)
         return None if server is None else server.core
 
     def check_invariants(self, node: str) -> str:
         """What is wrong in a server's memory; "" if nothing is."""
-        server: Any = self._stage.server(node)
+        server: Any = self._cluster.server(node)
         if server is None:
             return ""
         parts = [server.core] if node == "master" else [server._store, server._leases, server._buffer]
@@ -108,7 +109,7 @@ class Insight:
 
     def replicas_on(self, server: str) -> dict[int, Replica]:
         """Every replica on one server's disk."""
-        disk = self._stage.disk(server)
+        disk = self._disk(server)
         found: dict[int, Replica] = {}
         for path in disk.paths():
             if path.startswith(chunk_files.CHUNKS + "/") and path.endswith(".meta"):
@@ -131,26 +132,38 @@ class Insight:
     def other_files(self, server: str) -> list[str]:
         """Files on a chunkserver's disk that belong to no replica: half-made copies and the like."""
         replicas = self.replicas_on(server)
-        return [path for path in self._stage.disk(server).paths() if not _is_expected(path, replicas)]
+        return [path for path in self._disk(server).paths() if not _is_expected(path, replicas)]
 
-    def may_destroy(self, server: str, handles: list[int] | None = None) -> bool:
-        """Whether every other server is well, and holds a good and stable copy of all these chunks (None: of all)."""
-        stage, core = self._stage, self.core()
-        if core is None or not all(stage.is_well(node) for node in stage.chunkserver_names() if node != server):
+    def handle_at(self, path: str, index: int) -> int:
+        """The chunk at a place in a file; 0 if nobody knows of one."""
+        found = self._placement.chunk(path, index)
+        return 0 if found is None else found.handle
+
+    def may_destroy(self, server: str, handles: list[int] | None, spoiled: dict[tuple[str, int], bytes]) -> bool:
+        """Whether every other server is well, and some hold good and stable copies of these chunks (None: of all on
+        this server). `spoiled`: replicas that were damaged, and what they held afterwards."""
+        core = self.core()
+        names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server)]
+        if core is None or not all(self._is_well(node) for node in names):
             return False
         here = self.replicas_on(server)
-        others = [self.replicas_on(node) for node in stage.chunkserver_names() if node != server]
+        others = [self.replicas_on(node) for node in names]
         for handle in here if handles is None else handles:
-            if handle not in core.state.chunks:
+            if handle not in core.state.chunks or handle not in here:
                 continue
-            mine = here[handle]
+            found = [other[handle] for other in others if handle in other]
             if not any(
-                _is_as_good(other[handle], mine)
-                for other in others
-                if handle in other and not stage.is_spoiled(other[handle])
+                _is_as_good(other, here[handle]) and spoiled.get((other.server, handle)) != other.data
+                for other in found
             ):
                 return False
         return True
+
+    def _is_well(self, node: str) -> bool:
+        return self._cluster.server(node) is not None and not self._cluster.simulation.world(node).life.paused
+
+    def _disk(self, node: str) -> SimulatedDisk:
+        return self._cluster.simulation.world(node).simulated_disk
 
 
 def identity_of(facts: Any) -> int:

@@ -6,11 +6,16 @@ fault whose target does not exist does nothing.
 """
 
 import dataclasses
+import enum
 import json
 from dataclasses import dataclass
 from typing import Any
 
+from cluster import faultplan
+from cluster.faultplan import Fault
+from cluster.swarm import history
 from cluster.swarm.history import Kind
+from runtime.simulated import disk_faults, fabric, messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +58,13 @@ class PlannedOperation:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedFault:
-    """A fault from `at` on, for `seconds`. What `targets` and `amount` mean depends on the kind (see `mischief.py`)."""
-
-    at: float
-    seconds: float
-    kind: str
-    targets: tuple[str, ...] = ()
-    amount: float = 0.0
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """All of one run."""
+    """All of one run. `plain_streams`: streams of the tape that choose nothing special ("*": all of them)."""
 
     seed: int
     setup: Setup
     operations: tuple[PlannedOperation, ...]
-    faults: tuple[PlannedFault, ...]
-    # Overrides of the tape: streams of choices that are all plain ("as asyncio would, nothing special").
+    faults: tuple[Fault, ...]
     plain_streams: tuple[str, ...] = ()
 
     def clients(self) -> list[str]:
@@ -80,17 +72,51 @@ class Plan:
         return sorted({operation.client for operation in self.operations})
 
     def to_json(self) -> str:
-        """One line."""
-        return json.dumps(dataclasses.asdict(self), default=lambda value: value.value)
+        """The plan as text."""
+        return json.dumps(_encoded(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
         """The plan that `to_json` wrote."""
-        found: dict[str, Any] = json.loads(text)
-        return cls(
-            seed=found["seed"],
-            setup=Setup(**found["setup"]),
-            operations=tuple(PlannedOperation(**{**one, "kind": Kind(one["kind"])}) for one in found["operations"]),
-            faults=tuple(PlannedFault(**{**one, "targets": tuple(one["targets"])}) for one in found["faults"]),
-            plain_streams=tuple(found["plain_streams"]),
-        )
+        found = _decoded(json.loads(text))
+        assert isinstance(found, cls), f"no plan but {type(found).__name__}"
+        return found
+
+
+_TYPES: dict[str, Any] = {
+    name: kind
+    for module in (messages, history, disk_faults, fabric, faultplan)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
+    # Two modules have a Kind: that of operations is written under the name of its module.
+    if name != "Kind"
+} | {
+    "operation": history.Kind,
+    "message": messages.Kind,
+    "Setup": Setup,
+    "PlannedOperation": PlannedOperation,
+    "Plan": Plan,
+}
+
+
+def _encoded(value: Any) -> Any:
+    """Frozen values as JSON: an object names its type."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"is": type(value).__name__, **fields}
+    if isinstance(value, enum.Enum):
+        return {"is": "operation" if isinstance(value, Kind) else "message", "value": value.value}
+    if isinstance(value, tuple | list):
+        return [_encoded(one) for one in value]
+    return value
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decoded(one) for one in value)
+    if not isinstance(value, dict):
+        return value
+    kind = _TYPES[value["is"]]
+    if issubclass(kind, enum.Enum):
+        return kind(value["value"])
+    return kind(**{name: _decoded(one) for name, one in value.items() if name != "is"})

@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.interface import wait_until
 from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
 from cluster.swarm.insight import CAUSE
 from cluster.swarm.plan import PlannedOperation
@@ -27,6 +28,7 @@ from runtime.simulated.world import NodeEnded
 LONGEST_SECONDS = {Kind.LIST: 100.0, Kind.STAT: 75.0, Kind.READ_FILE: 150.0, Kind.READ: 150.0}
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
+LONGEST_DEATH_SECONDS = 1000.0
 _CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
 
 
@@ -47,24 +49,31 @@ class Player:
         self.name = name
         self._stage = stage
         self._history = history
-        self._world = stage.world(name)
-        self._client = stage.client(name)
+        self._number = stage.cluster.client_names().index(name) + 1
+        self._client = stage.cluster.client(self._number)
         self._open: dict[int, OpenFile] = {}
-
-    def kill(self) -> None:
-        """End the client, and begin another in its place."""
-        self._stage.kill(self.name)
-        self._world = self._stage.simulation.restart(self.name)
-        self._client = self._stage.client(self.name)
-        self._open.clear()
 
     async def play(self, operations: list[PlannedOperation]) -> None:
         """Do all of it, then close what is still open."""
         for planned in operations:
             await asyncio.sleep(planned.pause)
+            await self._begin_again_if_dead()
             await self.perform(planned)
+        await self._begin_again_if_dead()
         for slot in sorted(self._open):
             await self.perform(PlannedOperation(self.name, 0.0, Kind.CLOSE, slot=slot))
+
+    async def _begin_again_if_dead(self) -> None:
+        """A client that was killed has lost its open files; another one takes its place after a while."""
+        cluster = self._stage.cluster
+        if not cluster.is_running(self.name):
+            await wait_until(self._is_running, what=f"{self.name} runs again", timeout_seconds=LONGEST_DEATH_SECONDS)
+        if cluster.client(self._number) is not self._client:
+            self._client = cluster.client(self._number)
+            self._open.clear()
+
+    async def _is_running(self) -> bool:
+        return self._stage.cluster.is_running(self.name)
 
     async def perform(self, planned: PlannedOperation, *, is_final: bool = False) -> Operation | None:
         """Do one operation and write it down; None if it makes no sense here."""
@@ -73,7 +82,7 @@ class Player:
             return None
         operation, todo = work
         operation.is_final = is_final
-        world = self._world
+        world = self._stage.simulation.world(self.name)
         try:
             with because(f"{CAUSE}{operation.number}"):
                 await asyncio.wait_for(self._stage.simulation.on(world, todo), _longest(operation))
@@ -84,17 +93,17 @@ class Player:
         except TimeoutError:
             operation.responded = self._stage.now
             what = f"{operation.call()} [{operation.number}] of {self.name}"
-            self._stage.complaints.append(f"{what} has no end: given up after {_longest(operation):g} s")
+            self._stage.complain(f"{what} has no end: given up after {_longest(operation):g} s")
             return operation
         except TabletopError as error:
             operation.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
             operation.error, operation.message = type(error).__name__, error.message
             if type(error).__name__ in ("TabletopError", "InternalError"):
-                self._stage.complaints.append(f"{operation.told()}: this error has no type of its own")
+                self._stage.complain(f"{operation.told()}: this error has no type of its own")
         except Exception as error:
             operation.answer, operation.error, operation.message = Answer.DOUBTFUL, type(error).__name__, str(error)
             trace = "".join(traceback.format_exception(error)[-3:])
-            self._stage.complaints.append(f"{operation.told()}: an exception that is none of ours\n{trace}")
+            self._stage.complain(f"{operation.told()}: an exception that is none of ours\n{trace}")
         else:
             operation.answer = Answer.VALUE
         operation.responded = self._stage.now

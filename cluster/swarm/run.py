@@ -19,9 +19,8 @@ from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
-from cluster.swarm.stage import JUDGE, Stage, Told, described
+from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
-from cluster.swarm.striking import Striker
 from cluster.swarm.verdicts import Verdict, judge_history
 from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup
 from gfs.events import WriteRetried
@@ -42,7 +41,6 @@ class Result:
     verdicts: list[Verdict] = field(default_factory=list)
     is_undecided: bool = False
     history: History = field(default_factory=History)
-    diary: list[Told] = field(default_factory=list)
     records: list[tuple[float, Record]] = field(default_factory=list)
     handles: dict[tuple[int, int], int] = field(default_factory=dict)  # (file, index) -> chunk
     struck: dict[str, int] = field(default_factory=dict)
@@ -61,7 +59,8 @@ def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"swarm {seed}")
     setup = draw_setup(chance)
-    return Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup))
+    operations, paths = draw_operations(chance, setup)
+    return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
 
 
 def run_plan(plan: Plan) -> Result:
@@ -90,21 +89,18 @@ class _Run:
         self._result = result
         self._history = result.history
         self._players = {name: Player(name, stage, self._history) for name in CLIENTS}
-        self._striker = Striker(stage, lambda name: self._players[name].kill())
         self._broken: dict[str, None] = {}
 
     async def play(self) -> None:
         """The whole run."""
         stage, loop = self._stage, asyncio.get_running_loop()
-        await stage.start()
-        stage.tell(f"the cluster serves: {described(self._plan.setup)}")
+        await stage.cluster.start()
         watch = loop.create_task(self._watch(), name="watch invariants")
-        self._striker.begin(self._plan.faults, stage.now)
+        stage.begin_faults()
         players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in CLIENTS]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
-        await self._striker.heal()
+        await stage.heal()
         await self._finish_work(players)
-        await stage.all_up()
         await self._restart_everything()
         self._result.verdicts += await endings.come_to_rest(stage)
         await self._read_everything()
@@ -118,7 +114,7 @@ class _Run:
     async def _finish_work(self, players: list[asyncio.Task[None]]) -> None:
         _, unfinished = await asyncio.wait(players, timeout=FINISH_SECONDS)
         for task in unfinished:
-            self._stage.complaints.append(f"{task.get_name()} did not come to its end")
+            self._stage.complain(f"{task.get_name()} did not come to its end")
             task.cancel()
         for task in players:
             if task.done() and not task.cancelled():
@@ -131,14 +127,8 @@ class _Run:
         nodes = stage.server_names()
         chance.shuffle(nodes)
         for node in nodes:
-            if chance.random() < 0.5:
-                await stage.stop(node)
-            else:
-                stage.kill(node)
-            stage.revive(node)
+            await stage.restart(node, in_good_order=chance.random() < 0.5)
             await asyncio.sleep(chance.choice([0.0, 0.2, 3.0]))
-        await stage.all_up()
-        stage.tell("every node was restarted")
 
     async def _watch(self) -> None:
         while True:
@@ -160,7 +150,7 @@ class _Run:
     def finish(self) -> None:
         """Judge what was seen."""
         result, stage = self._result, self._stage
-        result.diary, result.struck = stage.diary, self._striker.struck
+        result.struck = stage.struck
         result.records = list(zip(stage.sink.times, stage.sink.records, strict=True))
         self._note_facts()
         facts = self._facts()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from cluster.fault_runner import FAULTS, FaultBegan
 from cluster.swarm.history import Operation
 from cluster.swarm.plan import Plan
 from cluster.swarm.run import Result
@@ -11,6 +12,8 @@ from runtime.events import Record, sentence
 # Records that tell something; the others are the ordinary course of things.
 TELLING = frozenset(
     {
+        "NodeStarted",
+        "NodeStopped",
         "LeaseGranted",
         "LeaseRevoked",
         "ReplicaLost",
@@ -45,8 +48,7 @@ _TOLD_AT_MOST = 2
 def tell(result: Result, replay: str) -> list[str]:
     """The story, line by line. `replay` is the command that runs it again."""
     concerned = {number for verdict in result.verdicts for number in verdict.operations}
-    lines = [(moment.time, 0, moment.text) for moment in result.diary]
-    lines += [(one.invoked, 1, _operation(one, concerned)) for one in result.history.operations]
+    lines = [(one.invoked, 1, _operation(one, concerned)) for one in result.history.operations]
     lines += _records(result)
     lines.sort(key=lambda line: line[:2])
     if len(lines) > LONGEST_STORY:
@@ -72,7 +74,8 @@ def verdict_lines(result: Result) -> list[str]:
 def _summary(plan: Plan) -> str:
     faults: dict[str, int] = {}
     for fault in plan.faults:
-        faults[fault.kind] = faults.get(fault.kind, 0) + 1
+        kind = type(fault.what).__name__
+        faults[kind] = faults.get(kind, 0) + 1
     named = ", ".join(f"{kind} {count}x" if count > 1 else kind for kind, count in faults.items()) or "none"
     return f"{len(plan.operations)} operations of {len(plan.clients())} clients; faults: {named}"
 
@@ -90,6 +93,9 @@ def _records(result: Result) -> list[tuple[float, int, str]]:
     counts: dict[tuple[object, ...], int] = {}
     for time, record in result.records:
         kind, handle = type(record.event).__name__, getattr(record.event, "handle", None)
+        if record.node == FAULTS:
+            found.append((time, 0, _fault(record, result.plan)))
+            continue
         if kind not in TELLING or (concerned and handle is not None and handle not in concerned):
             continue
         key = (record.node, kind, handle)
@@ -104,6 +110,13 @@ def _records(result: Result) -> list[tuple[float, int, str]]:
 def _concerned_chunks(result: Result) -> frozenset[int]:
     files = {result.history.operation(number).file for verdict in result.verdicts for number in verdict.operations}
     return frozenset(handle for (file, _), handle in result.handles.items() if file in files - {0})
+
+
+def _fault(record: Record, plan: Plan) -> str:
+    event = record.event
+    if isinstance(event, FaultBegan):
+        return f"*** {plan.faults[event.number]}: strikes {event.nodes}"
+    return f"*** {sentence(event)}"
 
 
 def _record(record: Record) -> str:

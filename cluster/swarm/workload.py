@@ -70,8 +70,8 @@ def draw_setup(chance: random.Random) -> Setup:
     )
 
 
-def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:
-    """What each client does."""
+def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedOperation, ...], list[str]]:
+    """What each client does, and to which files."""
     is_by_bytes = chance.random() < 0.5
     kinds = _BY_BYTES if is_by_bytes else _BY_NAMES
     weights = {kind: weight * chance.choice([0.3, 1.0, 1.0, 3.0]) for kind, weight in kinds.items()}
@@ -89,7 +89,7 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperati
             found.append(_draw_operation(chance, client, kind, paths, setup, chance.uniform(0.0, 2.0 * pause) * 0.9))
             if number % 12 == 11:
                 found.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=chance.randrange(_SLOTS)))
-    return tuple(found)
+    return tuple(found), paths.files
 
 
 def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:
