@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 
 from cluster.swarm.names import EMPTY, Action, State, is_below
 
-DEFAULT_BUDGET = 60_000
+DEFAULT_BUDGET = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One change or one look at the namespace. `error`: the refusal that was answered, "" for success. A step without
-    `is_required` may take effect at any time from its invocation on, or never."""
+    `is_required` may take effect at any time from its invocation to `responded`, or never."""
 
     operation: int
     action: Action
@@ -82,6 +82,13 @@ class _Search:
         now.add(initial, 0, 0)
         for place, is_response in _events(self.steps):
             bit = 1 << place
+            if is_response and not self.required_mask & bit:
+                # What has not taken effect by now never will.
+                over = _Configurations()
+                for state, required, optional in now.each():
+                    over.add(state, required, optional & ~bit)
+                now = over
+                continue
             if not is_response:
                 begun = _Configurations()
                 for state, required, optional in now.each():
@@ -149,9 +156,9 @@ def explain(steps: Sequence[Step], *, initial: State = EMPTY, budget: int = DEFA
 
 
 def _events(steps: Sequence[Step]) -> list[tuple[int, bool]]:
-    """Invocations and responses of required steps in order; of equal times, invocations first."""
+    """Invocations and responses in order; of equal times, invocations first."""
     found = [(step.invoked, False, place) for place, step in enumerate(steps)]
-    found += [(step.responded, True, place) for place, step in enumerate(steps) if step.is_required]
+    found += [(step.responded, True, place) for place, step in enumerate(steps) if not math.isinf(step.responded)]
     return [(place, is_response) for _, is_response, place in sorted(found)]
 
 

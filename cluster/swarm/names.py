@@ -5,8 +5,8 @@ the file, which is the file's identity. An action says what a state becomes, or 
 Where several reasons hold at once, any of them explains a refusal: the order in which a master checks is its own
 business.
 
-Files that a writer keeps under a passing name until they are closed are in the model too, under names of its own
-(`/dir/.writing-7`): a directory that holds one is not empty. Listings leave them out.
+What we simplify. A file that its writer keeps under a passing name (`.writing-…`) until it is closed is not in the
+model before it has its final name. So that a directory is not empty because of such a file is always believed.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,11 +34,6 @@ class Outcome:
 
 Names = dict[str, int]
 Action = Callable[[State], Outcome]
-
-
-def passing_name(path: str, number: int) -> str:
-    """The model's name for the file that operation `number` writes before it becomes `path`."""
-    return f"{parent_of(path).rstrip('/')}/{PASSING}{number}"
 
 
 def parent_of(path: str) -> str:
@@ -104,6 +99,21 @@ def delete_file(file: int) -> Action:
     def act(state: State) -> Outcome:
         found = [item for item in state if item[1] == file]
         return Outcome(state - frozenset(found)) if found else _refused("NotFound")
+
+    return act
+
+
+def publish(path: str, file: int, *, replace: bool) -> Action:
+    """Give a file that was written under a passing name its final one."""
+
+    def act(state: State) -> Outcome:
+        names = names_of(state)
+        there = names.get(path)
+        if there is None:
+            return _make(state, path, file)
+        if there == DIRECTORY:
+            return _refused("AlreadyExists", "IsADirectory")
+        return Outcome(state - {(path, there)} | {(path, file)}) if replace else _refused("AlreadyExists")
 
     return act
 

@@ -16,6 +16,8 @@ from cluster.swarm.linearizability import Step
 from cluster.swarm.losses import Losses
 from cluster.swarm.names import REASONS, Action
 
+# A change whose client gave up, or died, may still be under way for so long.
+LATE_SECONDS = 60.0
 # A client counts its 30 seconds by its own clock, which may be wrong by 5 %; then the read itself takes a while.
 CLOCK_ERROR = 1.06
 READ_SECONDS = 3.0
@@ -138,7 +140,8 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 act = names.rename(operation.path, operation.target, replace=operation.replace)
                 maker.change(act, operation.path, operation.target)
             case Kind.DELETE:
-                maker.change(names.delete(operation.path, recursive=operation.recursive), operation.path)
+                if operation.error != "DirectoryNotEmpty":  # A file under a passing name may be in it.
+                    maker.change(names.delete(operation.path, recursive=operation.recursive), operation.path)
             case Kind.MAKE_DIRECTORY:
                 act = names.make_directory(operation.path, parents=operation.parents)
                 maker.change(act, operation.path)
@@ -196,7 +199,7 @@ class _Maker:
         operation = self.operation
         path, number = operation.path, operation.number
         if operation.replace or operation.count > self._facts.write_piece_bytes:
-            self._write_passing()
+            self._published(operation)
             return
         create = names.create(path, number)
         if operation.answer is Answer.VALUE:
@@ -210,41 +213,28 @@ class _Maker:
             self._may(create, path)
             self._may_remove(number)
 
-    def _write_passing(self) -> None:
-        operation = self.operation
-        path, number = operation.path, operation.number
-        passing = names.passing_name(path, number)
-        create, keep = names.create(passing, number), names.rename(passing, path, replace=operation.replace)
-        if operation.answer is Answer.VALUE:
-            self._must(create, passing)
-            self._must(keep, passing, path)
-            return
-        if operation.answer is Answer.REFUSED and not operation.created:
-            self._refused(_open_passing(path, passing, number, replace=operation.replace), path)
-            return
-        if operation.created and operation.answer is not Answer.NEVER:
-            self._must(create, passing)
-        else:
-            self._may(create, passing)
-        if operation.answer is Answer.REFUSED:
-            self._refused(names.refused_by_any(keep, names.look(passing)), passing, path)
-        else:
-            self._may(keep, passing, path)
-        self._may_remove(number)
+    def _published(self, opened: Operation) -> None:
+        """A file was written under a passing name, and has its final one if all went well."""
+        path, answer = opened.path, self.operation.answer
+        publish = names.publish(path, opened.number, replace=opened.replace)
+        if answer is Answer.VALUE:
+            self._must(publish, path)
+        elif answer is not Answer.REFUSED:
+            self._may(publish, path)
+        elif self.operation.error != "NotFound":
+            # That the file under the passing name is not there any more is always believed.
+            self._refused(names.refused_by_any(publish, names.look(path)), path)
 
     def open(self, *, is_closed: bool) -> None:
+        """A file is opened, and perhaps created."""
         operation = self.operation
         path, number, mode = operation.path, operation.number, operation.mode
         if mode == "xb":
             self.change(names.create(path, number), path)
-            self._abandoned(is_closed)
+            if not is_closed:  # A file whose writer died may be removed by whoever clears up.
+                self._may_remove(number)
         elif mode == "wb":
-            passing = names.passing_name(path, number)
-            if operation.answer is Answer.REFUSED:
-                self._refused(_open_passing(path, passing, number, replace=operation.replace), path)
-            else:
-                self.change(names.create(passing, number), passing)
-                self._abandoned(is_closed)
+            self._open_passing()
         elif mode == "ab" and (operation.created or operation.is_open_ended):
             self.change(names.create(path, number), path)
         elif operation.answer is Answer.REFUSED and mode == "ab":
@@ -252,23 +242,22 @@ class _Maker:
         else:
             self.look(names.look(path, files=frozenset({operation.file}) if operation.file else None))
 
-    def _abandoned(self, is_closed: bool) -> None:
-        """A file whose writer died may be removed by whoever clears up."""
-        if not is_closed:
-            self._may_remove(self.operation.number)
+    def _open_passing(self) -> None:
+        operation = self.operation
+        path, parent = operation.path, names.parent_of(operation.path)
+        if operation.answer is Answer.VALUE:
+            self._must(names.look(parent, is_directory=True), parent)
+        elif operation.answer is Answer.REFUSED and operation.error == "NotFound":
+            self._refused(names.look(parent, is_directory=True), parent)
+        elif operation.answer is Answer.REFUSED:
+            self._refused(names.refused_by_any(names.create(path, operation.number), names.look(path)), path)
 
     def close(self, opened: Operation) -> None:
+        """A file is closed, or given up."""
         operation = self.operation
-        if opened.mode not in ("wb", "xb"):
-            return
-        passing = names.passing_name(opened.path, opened.number)
-        if operation.kind is Kind.CLOSE and opened.mode == "wb":
-            keep = names.rename(passing, opened.path, replace=opened.replace)
-            if operation.answer is Answer.REFUSED:
-                self._refused(names.refused_by_any(keep, names.look(passing)), passing, opened.path)
-            else:
-                self.change(keep, passing, opened.path)
-        if operation.kind is Kind.ABANDON or operation.answer is not Answer.VALUE:
+        if opened.mode == "wb" and operation.kind is Kind.CLOSE:
+            self._published(opened)
+        elif opened.mode == "xb" and (operation.kind is Kind.ABANDON or operation.answer is not Answer.VALUE):
             self._may_remove(opened.number)
 
     def _must(self, action: Action, *paths: str) -> None:
@@ -286,31 +275,16 @@ class _Maker:
 
     def _add(self, action: Action, paths: Sequence[str], *, is_required: bool = True, error: str = "") -> None:
         operation = self.operation
-        responded = operation.responded if is_required else math.inf
+        late = 0.0 if is_required else LATE_SECONDS
         self.steps.append(
             Step(
                 operation.number,
                 action,
                 tuple(paths),
                 operation.invoked,
-                responded,
+                operation.responded + late,
                 is_required,
                 error,
                 operation.told(),
             )
         )
-
-
-def _open_passing(path: str, passing: str, number: int, *, replace: bool) -> Action:
-    """Why a file could not be opened for writing under a passing name."""
-    there = names.create(path, number) if not replace else names.look(path)
-    create = names.create(passing, number)
-    found = names.refused_by_any(there, create, names.look(path))
-
-    def act(state: names.State) -> names.Outcome:
-        # That there is no such file yet is no reason by itself.
-        parent_is_missing = bool(create(state).reasons)
-        reasons = found(state).reasons
-        return names.Outcome(None, reasons if parent_is_missing else reasons - {"NotFound"})
-
-    return act

@@ -6,6 +6,7 @@ from cluster.swarm import names
 from cluster.swarm.history import Answer, Kind
 from cluster.swarm.linearizability import Step, explain
 from cluster.swarm.names import EMPTY
+from cluster.swarm.steps import LATE_SECONDS
 from cluster.swarm.verdicts import judge_history
 from tests.unit.swarm_histories import Past, facts
 
@@ -118,15 +119,27 @@ def test_a_listing_shows_all_of_one_moment():
     assert judged(past) == ["namespace"]
 
 
-def test_a_directory_with_an_unfinished_file_is_not_empty():
+def test_a_file_under_a_passing_name_shows_when_it_is_closed():
     past = Past()
     past.add(Kind.MAKE_DIRECTORY, (1, 2), path="/d")
     opened = past.add(Kind.OPEN, (3, 4), path="/d/x", mode="wb")
     opened.file, opened.created = opened.number, True
+    past.refused(Kind.STAT, (5, 6), "NotFound", path="/d/x")
     past.refused(Kind.DELETE, (5, 6), "DirectoryNotEmpty", path="/d")
     past.add(Kind.CLOSE, (7, 8), path="/d/x", handle=opened.number)
     past.stat("/d/x", (9, 10), opened)
     assert judged(past) == []
+    past.refused(Kind.STAT, (11, 12), "NotFound", path="/d/x")
+    assert judged(past) == ["namespace"]
+
+
+def test_a_change_in_doubt_does_not_happen_after_all_messages_have_arrived():
+    past = Past()
+    file = past.create("/a", (1, 2))
+    past.doubtful(Kind.DELETE, (3, 4), path="/a")
+    past.stat("/a", (5 + LATE_SECONDS, 6 + LATE_SECONDS), file)
+    past.refused(Kind.STAT, (7 + LATE_SECONDS, 8 + LATE_SECONDS), "NotFound", path="/a")
+    assert judged(past) == ["namespace"]
 
 
 def test_a_repeated_deletion_that_hits_a_new_file_is_a_violation():
