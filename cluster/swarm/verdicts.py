@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cluster.swarm import linearizability
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
 from cluster.swarm.history import Answer, History, Kind, Operation
-from cluster.swarm.names import State
+from cluster.swarm.names import PASSING, State
 from cluster.swarm.steps import Facts, file_histories, length_read, possible_files, read_of, steps_of
 
 
@@ -76,7 +76,8 @@ def _judge_lengths(history: History, files: dict[int, FileHistory]) -> Iterable[
             if complaint:
                 yield Verdict("lengths", f"{operation.told()}: {complaint}", (operation.number,))
         for seen in operation.seen if operation.kind in (Kind.STAT, Kind.LIST) else ():
-            if seen.file in files and seen.is_exact and not seen.is_directory:
+            # What a file holds under its passing name may still be taken back.
+            if seen.file in files and seen.is_exact and not seen.is_directory and PASSING not in seen.path:
                 complaint = judge_length(files[seen.file], length_read(operation), seen.length)
                 if complaint:
                     yield Verdict("lengths", f"{operation.told()}: {seen.path}: {complaint}", (operation.number,))
