@@ -136,5 +136,7 @@ def persistent_facts(state: Any) -> dict[str, Any]:
         "versions": snapshot.attempted,
         "chunks": snapshot.segments,
         "counts": snapshot.totals,
+        "groups": snapshot.groups,
         "servers": snapshot.servers,
+        "requests": snapshot.requests,
     }

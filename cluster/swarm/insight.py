@@ -9,6 +9,7 @@ from typing import Any
 
 from chunkserver import chunk_files
 from chunkserver.chunk_format import decode_metadata
+from chunkserver.identity import boot_number
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
@@ -91,13 +92,10 @@ class Insight:
         server: Any = self._cluster.server(node)
         if server is None:
             return ""
-        parts = [server.core] if node == "master" else [server._store, server._leases, server._buffer]
-        for part in parts:
-            try:
-                if part is not None:
-                    part.check_invariants()
-            except AssertionError as error:
-                return f"{node}: {type(part).__name__}: {error or 'an invariant does not hold'}"
+        try:
+            server.check_invariants()
+        except AssertionError as error:
+            return f"{node}: {error or 'an invariant does not hold'}"
         return ""
 
     def hidden_chunks(self) -> set[int]:
@@ -124,7 +122,9 @@ class Insight:
         except NotFound:
             data = stable = b""
         try:
-            header = decode_metadata(bytes(disk.content(chunk_files.metadata_path(handle)).cached), handle).header
+            raw = bytes(disk.content(chunk_files.metadata_path(handle)).cached)
+            boot = boot_number(self._cluster.simulation.world(server).boot_id())
+            header = decode_metadata(raw, handle, boot=boot, data_bytes=len(data)).header
         except TabletopError:
             return Replica(server, handle, 0, 0, data, stable, is_readable=False)
         return Replica(server, handle, header.version, header.length, data[: header.length], stable[: header.length])
@@ -184,4 +184,4 @@ def _is_expected(path: str, replicas: dict[int, Replica]) -> bool:
     if path.startswith(chunk_files.CHUNKS + "/"):
         name = path.rpartition("/")[2].partition(".")[0]
         return int(name, 16) in replicas
-    return not path.startswith((chunk_files.INCOMING + "/",))
+    return not path.startswith((chunk_files.INCOMING + "/", chunk_files.ASIDE + "/"))
