@@ -34,7 +34,7 @@ from sortedcontainers import SortedDict
 from chunkserver.block_writer import BlockWriter
 from chunkserver.blocks import BLOCK_BYTES, block_count
 from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path
-from chunkserver.chunk_format import Header
+from chunkserver.chunk_format import ANCHORS, Header
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.placing import Placing
@@ -295,11 +295,14 @@ class ChunkStore:
                 return
             if chunk.held is None:
                 chunk.held = await self._verifier.held(chunk, files, self._breathe)
-            if chunk.length:
+            if chunk.length or files.data is not None:
                 data = await self._block_writer.data_file(chunk, files)
                 if await data.size() != chunk.length:
                     await data.truncate(chunk.length)
                 await self.writer.sync_data(chunk, files)
+            if chunk.slot not in ANCHORS:
+                # The table is about to change under this header: after a death in between it would not be believed.
+                await self.writer.anchor(chunk, files, self.writer.following(chunk))
             held, chunk.is_unsure = chunk.held, False
             try:
                 header = rewritten(self.writer.following(chunk), chunk.length, 0, held)
