@@ -103,7 +103,7 @@ def _records(result: Result) -> list[tuple[float, int, str]]:
         if counts[key] <= _TOLD_AT_MOST or handle is None:
             found.append((time, 2, _record(record)))
         elif counts[key] == _TOLD_AT_MOST + 1:
-            found.append((time, 2, f"    {record.node} records the like of it again, and more often from here on"))
+            found.append((time, 2, f"    {record.node} {kind} of chunk {handle:#x} again, and from here on not told"))
     return found
 
 
