@@ -115,7 +115,8 @@ async def measure(files: int) -> ScaleFigures:
         restart_seconds = await restart(world, log, files)
         log = OperationLog(world, cluster="bench", checkpoint_log_bytes=2**40)
         await log.recover()
-        await asyncio.gather(*(log.commit(FileCreated(f"/{number}", 3, 1, number + 1)) for number in range(LOG_RECORDS)))
+        records = [FileCreated(f"/{number}", 3, 1, number + 1) for number in range(LOG_RECORDS)]
+        await asyncio.gather(*(log.commit(record) for record in records))
         with_log_seconds = await restart(world, log, files + LOG_RECORDS)
         await world.close()
     return ScaleFigures(

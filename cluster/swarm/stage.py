@@ -32,6 +32,8 @@ from runtime.simulated.world import Simulation
 JUDGE = "client4"
 # A server that ended by itself is started again after so long, as by a supervisor.
 REVIVE_SECONDS = 2.0
+# A file that a killed client was writing is deleted when nobody has written it for so long.
+ABANDONED_SECONDS = 90.0
 # How long a node that works may take to stop in good order, and all faults to end.
 STOP_SECONDS = 90.0
 HEAL_SECONDS = 200.0
@@ -95,6 +97,7 @@ class Stage:
                     "trash_grace_seconds": setup.trash_grace_seconds,
                     "namespace_scan_seconds": setup.namespace_scan_seconds,
                     "checkpoint_log_bytes": setup.checkpoint_log_bytes,
+                    "abandoned_seconds": ABANDONED_SECONDS,
                     "dead_after_seconds": setup.dead_after_heartbeats * setup.heartbeat_seconds,
                 }
             },
