@@ -103,7 +103,8 @@ def _print_report(report: Report, seconds: float) -> None:
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.struck.items()))
     print(f"Faults: {faults or 'none'}")
     if report.undecided:
-        print(f"Undecided order of the namespace: {len(report.undecided)} seeds, first {report.undecided[:5]}")
+        seeds = ", ".join(str(seed) for seed in sorted(report.undecided))
+        print(f"Undecided order of the namespace: {len(report.undecided)} seeds: {seeds}")
     never = report.never_reached()
     print(f"Rare states never reached: {'; '.join(never) if never else 'none, all were reached'}")
     print(f"{len(report.failures)} of {report.seeds} seeds failed")
