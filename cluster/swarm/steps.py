@@ -120,6 +120,7 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
     """All steps. `possible`: for each READ_FILE that was answered, which files it may have read."""
     closed = {operation.handle for operation in history.operations if operation.kind in (Kind.CLOSE, Kind.ABANDON)}
     found: list[Step] = []
+    failed: set[int] = set()  # open files of which something was refused, or is in doubt
     for operation in history.operations:
         maker = _Maker(operation, history, facts)
         match operation.kind:
@@ -130,7 +131,11 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
             case Kind.OPEN:
                 maker.open(is_closed=operation.number in closed)
             case Kind.WRITE | Kind.APPEND | Kind.READ:
-                maker.refused_by_handle(history.operation(operation.handle))
+                # Once a write has failed, an open file repeats its error: only the first refusal says something.
+                if operation.handle not in failed:
+                    maker.refused_by_handle(history.operation(operation.handle))
+                if operation.answer is not Answer.VALUE:
+                    failed.add(operation.handle)
             case Kind.CLOSE | Kind.ABANDON:
                 maker.close(history.operation(operation.handle))
             case Kind.READ_FILE:
