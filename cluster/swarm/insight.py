@@ -206,4 +206,5 @@ def _is_expected(path: str, replicas: dict[int, Replica]) -> bool:
     if path.startswith(chunk_files.CHUNKS + "/"):
         name = path.rpartition("/")[2].partition(".")[0]
         return int(name, 16) in replicas
-    return not path.startswith((chunk_files.INCOMING + "/", chunk_files.ASIDE + "/"))
+    # What was put aside stays for ever: only a person may delete it.
+    return not path.startswith((chunk_files.INCOMING + "/", chunk_files.REMOVING + "/"))
