@@ -21,8 +21,9 @@ not know what its chunks are for: the master tells it what to create, at which v
     keyed_locks.py        one after the other, for each chunk
     headers.py            which header is written where, and what is synced before              4.5
     settling.py           what an interrupted overwrite left behind                             5.2
-    verification.py       blocks compared with checksums, replicas with each other              5.2
+    verification.py       blocks compared with their checksums                                  5.2
     block_writer.py       bytes, checksums and header, in the order that survives a death       5.2
+    admission.py          unsure replicas: what they hold, and how they become sure again       4.5, 5.2
     placing.py            chunks that appear, move and vanish as a whole                        4.3, 4.4
     chunk_store.py        all chunks: create, raise, admit, write, read verified, remove        2.5, 4.5, 5.2
     writeback.py          syncing in the background                                             3.1
