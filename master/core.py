@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from master.chunkservers import Chunkservers
 from master.events import LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
-from master.leases import LeaseTable
+from master.leases import LeaseState, LeaseTable
 from master.namespace_locks import NamespaceLocks
 from master.operation_log import OperationLog
 from master.placement import Candidate
@@ -274,6 +274,15 @@ class Core:
         self.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason=reason))
         self.note_final_length(handle, lease.version, held[handle].length if handle in held else None)
         return True
+
+    def fence_off(self, handle: int) -> None:
+        """Count on the lease no more, though its primary did not give it up. The caller holds the guard and raises the
+        chunk's version next: the replicas that take part refuse what the old primary still orders."""
+        if self.leases.state(handle) is LeaseState.ABSENT:
+            return
+        lease = self.leases.begin_revoke(handle)
+        self.leases.end(handle)
+        self.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason="a higher version fences it off"))
 
     def note_final_length(self, handle: int, version: int, length: int | None) -> None:
         """The primary of the lease at `version` has said that it orders nothing more under it."""

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from master import paths
 from master.core import Core
-from master.events import ChunkCreated, LeaseGranted, LeaseRevoked
+from master.events import ChunkCreated, LeaseGranted
 from master.leases import Lease, LeaseState
 from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
@@ -204,10 +204,7 @@ class Granting:
             if not alive:
                 await self._settling.settle(handle)
                 return
-            if core.leases.state(handle) is not LeaseState.ABSENT:
-                lease = core.leases.begin_revoke(handle)
-                core.leases.end(handle)
-                core.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason="a higher version fences it off"))
+            core.fence_off(handle)
             await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
 
     # Chunks that do not exist yet
