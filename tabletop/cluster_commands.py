@@ -336,6 +336,12 @@ def chunk_table(chunks: Iterable[master_pb2.ChunkStatus]) -> Table:
     return table
 
 
+def _note(found: master_pb2.ChunkStatus) -> str:
+    """The replicas that do not count, and what the chunk waits for."""
+    others = [f"{other.server}: {other.state}" for other in found.others]
+    return "; ".join([*others, *([found.waits_for] if found.waits_for else [])])
+
+
 def _node_table(reports: list[NodeReport]) -> Table:
     table = plain_table("NODE", "ROLE", "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "NOTE")
     for report in reports:
