@@ -38,7 +38,7 @@ from typing import Literal, Protocol
 
 import crc32c
 
-from runtime.errors import Corrupted, DiskFailure, TabletopError
+from runtime.errors import Corrupted, DiskFailure, InvalidRequest, TabletopError
 from runtime.world import Buffer
 
 MAGIC = 0x4C_54_54_01
@@ -124,8 +124,10 @@ class LogWriter:
     async def append(self, payload: Buffer) -> int:
         """Write one record without a sync; returns its sequence. Survives a kill, not a power cut.
 
-        Raises NoSpace (definite, the log is as before) or DiskFailure.
+        Raises InvalidRequest for a payload above the limit, NoSpace (definite, the log is as before) or DiskFailure.
         """
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
+            raise _too_large(payload)
         if self._busy:
             return await self._queued(payload, durable=False)
         self._busy = True
@@ -137,7 +139,9 @@ class LogWriter:
                 self._start_flusher()
 
     async def commit(self, payload: Buffer) -> int:
-        """Write one record and return its sequence once it is durable. Raises NoSpace (definite) or DiskFailure."""
+        """Write one record and return its sequence once it is durable. Errors as `append`."""
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
+            raise _too_large(payload)
         return await self._queued(payload, durable=True)
 
     async def sync(self) -> None:
@@ -330,6 +334,12 @@ def _parse(window: bytes, position: int, remaining: int) -> tuple[str, int, byte
     if actual != checksum:
         return f"CRC32C is {actual:#010x}, its header says {checksum:#010x}", 0, b""
     return "", sequence, payload
+
+
+def _too_large(payload: Buffer) -> InvalidRequest:
+    return InvalidRequest(
+        f"a record of {len(payload):,} bytes does not fit into a log, which takes {PAYLOAD_LIMIT_BYTES:,}; split it"
+    )
 
 
 def _fail(group: list[tuple[Buffer, bool, "asyncio.Future[int]"]], error: TabletopError) -> None:

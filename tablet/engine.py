@@ -213,14 +213,19 @@ class Engine:
         """Apply mutations to many rows, each row atomically, in few log records. All are checked before any is applied;
         after a NoSpace or DiskFailure a part may have been. Errors as `put`."""
         self._check_writable()
-        sizes = [self._admission.check(row, operations) for row, operations in mutations]
+        sizes = [len(row) + self._admission.check(row, operations) for row, operations in mutations]
         first = size = 0
-        for place, mutation_bytes in enumerate(sizes, 1):
-            size += mutation_bytes
-            if size >= _BATCH_BYTES or place == len(sizes):
-                batch = mutations[first:place]
-                await self._writer.commit_batch([row for row, _ in batch], partial(self._encoded, batch))
+        for place, mutation_bytes in enumerate(sizes):
+            if size and size + mutation_bytes > _BATCH_BYTES:
+                await self._write_batch(mutations[first:place])
                 first, size = place, 0
+            size += mutation_bytes
+        await self._write_batch(mutations[first:])
+
+    async def _write_batch(self, batch: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
+        """One log record: of at most `_BATCH_BYTES`, or of one mutation."""
+        if batch:
+            await self._writer.commit_batch([row for row, _ in batch], partial(self._encoded, batch))
 
     def _encoded(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> list[RowFragment]:
         found = [(row, self._admission.encode(row, operations)) for row, operations in mutations]

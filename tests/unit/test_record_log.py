@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from runtime.errors import Corrupted, DiskFailure, NoSpace
+from runtime.errors import Corrupted, DiskFailure, InvalidRequest, NoSpace
 from runtime.record_log import HEADER_BYTES, LogReader, LogRecord, LogWriter, encode_frame
 
 
@@ -210,3 +210,16 @@ async def test_a_log_has_settled_when_the_records_of_cancelled_writers_are_writt
         await asyncio.sleep(0)
     assert writer.next_sequence == end == 6
     await writer.settled()
+
+
+async def test_a_record_that_no_reader_would_take_is_refused_before_it_is_written(monkeypatch):
+    monkeypatch.setattr("runtime.record_log.PAYLOAD_LIMIT_BYTES", 100)
+    file = MemoryFile()
+    writer = LogWriter(file)
+    for write in (writer.append, writer.commit):
+        with pytest.raises(InvalidRequest, match="a record of 101 bytes does not fit into a log, which takes 100") as said:
+            await write(bytes(101))
+        assert said.value.definite
+    assert await writer.append(bytes(100)) == 1
+    records, _ = await read_all(file.data)
+    assert len(records) == 1

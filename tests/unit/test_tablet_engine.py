@@ -1,10 +1,13 @@
 """The asynchronous engine: many writers at once, background work, stalls, moves, and what goes wrong."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, Corrupted, InvalidRequest, NoSpace, NotFound
+from runtime.real.disk import RealDisk
+from runtime.record_log import LogReader
 from tablet.cells import DeleteRow, SetCell
 from tablet.compaction import PolicySettings
 from tablet.engine import Engine
@@ -12,6 +15,7 @@ from tablet.events import TabletOpened
 from tablet.filters import ReadFilter
 from tablet.options import Options
 from tablet.schema import LocalityGroup, MaxAge, MaxVersions
+from tablet.storage import DiskStorage
 from tests.unit.tablet_support import kinds_of_events, open_engine
 
 SMALL = Options(memtable_bytes=8000, policy_settings=PolicySettings(fan_in=3, max_tables=5), stall_tables=7)
@@ -431,3 +435,20 @@ async def test_options_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(NotFound):
         async with open_engine(tmp_path, Options(create=False)):
             pass
+
+
+async def test_a_batch_with_long_row_keys_becomes_records_that_can_be_read_back(tmp_path: Path):
+    rows = [b"%06d" % number + b"k" * 2000 for number in range(3000)]
+    async with open_engine(tmp_path, Options(flush_on_close_bytes=1 << 30)) as engine:
+        await engine.create_family("f")
+        await engine.write_many([(row, [SetCell(b"f:x", b"v")]) for row in rows])
+    records = 0
+    for path in tmp_path.glob("*.log"):
+        file = await DiskStorage(RealDisk(tmp_path)).open(path.name)
+        async for record in LogReader(file, path.name):
+            assert len(record.payload) < 2 * 1024 * 1024
+            records += 1
+        await file.close()
+    assert records > 3
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(rows[-1], b"f:x") == b"v"
