@@ -15,15 +15,16 @@ durable when it was begun. Sequences go on from log to log.
 Durability. With `sync="fsync"` a write is answered once it is on stable storage; concurrent writers share a sync (group
 commit). With `sync="os"` it is answered once the operating system has it: it survives the death of the process,
 but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is
-dropped. What was never answered is promised to nobody: a record whose sync failed, or whose writer was cancelled before
-it, may be lost and a later log count. So each header says up to which record earlier logs are *required*.
+dropped. A record whose sync failed was never answered and changed nothing that anybody saw; so each header says up to
+which record earlier logs were *acknowledged*: what they hold beyond it counts for nothing, and need not be there.
 
-Tail or damage? An unreadable record is damage if anything behind it says that it had been durable: a frame behind it,
-the header of the next log, or the *closing mark*, an empty record that a tablet writes after the last sync when it is
-closed. Whole records behind it are no proof by themselves, since a power cut may lose one unsynced page and keep the
-next; but the event that tells of the dropped tail counts them.
+Tail or damage? An unreadable record is damage if anything behind it says that it had been durable: a frame of this log
+or of a later one. So that the last rows have one behind them too, a tablet writes a *mark*, an empty record, after an
+explicit sync and when it is closed. Whole records behind it are no proof by themselves, since a power cut may lose one
+unsynced page and keep the next; but the event that tells of the dropped tail counts them.
 
-Invariant: the records that are replayed are a prefix of those that were answered, and hold every durable one.
+Invariants: (1) the records that are replayed are a prefix of those that were answered, and hold every durable one; (2)
+no frame claims that a record is durable before all acknowledged ones up to it are, in this log and in earlier ones.
 """
 
 import json
@@ -31,17 +32,16 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import NoneType
 from typing import Literal
 
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
 from runtime.record_log import MAGIC as FRAME_MAGIC
-from runtime.record_log import LogReader, LogWriter, ReadFile
+from runtime.record_log import Ended, LogReader, LogWriter, ReadFile
 from tablet.events import LogTailDropped
 from tablet.manifest import log_name
 from tablet.storage import Storage, StoredFile
 
-FORMAT = 1
+FORMAT = 2
 KIND = "tabletop commit log"
 HEADER_KIND = 0
 ROWS_KIND = 1
@@ -61,13 +61,13 @@ _ROW = struct.Struct("<II")
 
 @dataclass(frozen=True, slots=True)
 class LogHeader:
-    """The first record of a log. Every record up to `durable_sequence` was durable when the log was begun; without all
-    up to `required_sequence` the log does not count (None: without all that were written)."""
+    """The first record of a log. Every acknowledged record up to `durable_sequence` was durable when the log was begun.
+    `acknowledged_sequence`: the records of earlier logs up to this one count, and those beyond it do not."""
 
     tablet: str
     number: int
     durable_sequence: int
-    required_sequence: int | None = None
+    acknowledged_sequence: int
 
     def encode(self) -> bytes:
         """The record's payload."""
@@ -77,9 +77,8 @@ class LogHeader:
             "tablet": self.tablet,
             "number": self.number,
             "durable_sequence": self.durable_sequence,
+            "acknowledged_sequence": self.acknowledged_sequence,
         }
-        if self.required_sequence is not None:
-            fields["required_sequence"] = self.required_sequence
         return bytes((HEADER_KIND,)) + json.dumps(fields).encode()
 
 
@@ -95,14 +94,9 @@ def decode_header(payload: bytes, name: str) -> LogHeader:
             raise IncompatibleFormat(
                 f"{name} is a {fields['kind']!r} of format {fields['format']}; this program reads {KIND!r} of {FORMAT}"
             )
-        header = LogHeader(
-            fields["tablet"], fields["number"], fields["durable_sequence"], fields.get("required_sequence")
-        )
-        if not (
-            isinstance(header.tablet, str)
-            and all(type(value) is int for value in (header.number, header.durable_sequence))
-            and type(header.required_sequence) in (int, NoneType)
-        ):
+        numbers = [fields[name] for name in ("number", "durable_sequence", "acknowledged_sequence")]
+        header = LogHeader(fields["tablet"], *numbers)
+        if not isinstance(header.tablet, str) or any(type(number) is not int for number in numbers):
             raise Corrupted(f"{name}: its header cannot be read (a field has another type than it should have)")
         return header
     except (ValueError, KeyError, TypeError) as error:
@@ -148,13 +142,18 @@ class CommitLog:
     ) -> None:
         self.number = header.number
         self._file = file
-        self._durable_sequence = header.durable_sequence
         self._sync_mode = sync
         self._inline = inline
         self._tablet = header.tablet.encode()
         self._one = _ROWS.pack(ROWS_KIND, len(self._tablet), 1) + self._tablet
-        self._writer = LogWriter(file, next_sequence=next_sequence)
+        self._writer = LogWriter(
+            file,
+            next_sequence=next_sequence,
+            durable_sequence=header.durable_sequence,
+            acknowledged_sequence=header.acknowledged_sequence,
+        )
         self._first_sequence = next_sequence
+        self._mark_sequence = 0
 
     @classmethod
     async def create(
@@ -167,7 +166,7 @@ class CommitLog:
             file = await storage.create(name)
             log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline)
             try:
-                await log._writer.append(header.encode())
+                await log._writer.append(header.encode(), promised=False)
             except BaseException:
                 await file.close()
                 raise
@@ -184,8 +183,18 @@ class CommitLog:
 
     @property
     def durable_sequence(self) -> int:
-        """Every record up to this one is known to be durable."""
-        return max(self._durable_sequence, self._writer.durable_sequence)
+        """Every acknowledged record up to this one is known to be durable."""
+        return self._writer.durable_sequence
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """The last record that was acknowledged, or would have been if its writer had waited."""
+        return self._writer.acknowledged_sequence
+
+    @property
+    def is_free(self) -> bool:
+        """Whether `write` may be called: nobody else is writing, and no sync is shared."""
+        return self._inline or (self._sync_mode == "os" and not self._writer.is_busy)
 
     @property
     def file_bytes(self) -> int:
@@ -198,44 +207,45 @@ class CommitLog:
         return self._writer.syncs
 
     def write_one(self, row: bytes, fragment: bytes) -> Awaitable[int]:
-        """Log one row's mutation; returns its sequence when it is as durable as the mode says.
-
-        Raises NoSpace (definite) or DiskFailure.
-        """
+        """As `write`, of one mutation."""
         return self._written(b"".join((self._one, _ROW.pack(len(row), len(fragment)), row, fragment)))
 
     def write(self, rows: Sequence[RowFragment]) -> Awaitable[int]:
-        """Log mutations of several rows in one record."""
+        """Log mutations in one record, while the log `is_free`; returns its sequence when it is as durable as the mode
+        says. If the caller is cancelled, the record is taken back.
+
+        Raises NoSpace (definite) or DiskFailure.
+        """
         return self._written(encode_rows(self._tablet, rows))
 
+    def queue(self, rows: Sequence[RowFragment], ended: Ended) -> Awaitable[int]:
+        """As `write`, at any time. `ended` is called in the order of the log, once the record is as durable as the mode
+        says (with its sequence) or has failed (with None): whether or not the caller still waits."""
+        write = self._writer.append if self._sync_mode == "os" else self._writer.commit
+        return write(encode_rows(self._tablet, rows), ended)
+
     def settled(self) -> Awaitable[None]:
-        """Wait until no record is being written: also none whose writer was cancelled and waits no more."""
+        """Wait until no record is being written, and none is left behind whose writer was cancelled within it."""
         return self._writer.settled()
 
     async def sync(self) -> None:
         """Make everything written so far durable."""
         await self._writer.sync()
 
-    async def write_closing_mark(self) -> None:
-        """After the last sync: say behind the last rows that they are durable, lest damage to them look like a tail.
+    async def write_mark(self) -> None:
+        """After a sync: say behind the last rows that they are durable, lest damage to them look like a tail.
 
         Not synced itself, for whatever it says is true without it. Raises NoSpace, DiskFailure."""
-        if self.last_sequence > self._first_sequence and self.durable_sequence == self.last_sequence:
-            await self._writer.append(encode_rows(self._tablet, ()))
+        durable = self._writer.durable_sequence
+        if durable > max(self._writer.claimed_sequence, self._first_sequence) and durable != self._mark_sequence:
+            self._mark_sequence = await self._writer.append(encode_rows(self._tablet, ()), promised=False)
 
     async def close(self) -> None:
         """Let go of the file."""
         await self._file.close()
 
     def _written(self, payload: bytes) -> Awaitable[int]:
-        if self._sync_mode == "os":
-            return self._writer.append(payload)
-        return self._append_and_sync(payload) if self._inline else self._writer.commit(payload)
-
-    async def _append_and_sync(self, payload: bytes) -> int:
-        sequence = await self._writer.append(payload)
-        await self._writer.sync()
-        return sequence
+        return self._writer.append(payload) if self._sync_mode == "os" else self._writer.commit_alone(payload)
 
 
 def refuse_foreign(header: LogHeader, name: str, number: int | None, tablet: str | None) -> None:
@@ -251,9 +261,9 @@ def refuse_foreign(header: LogHeader, name: str, number: int | None, tablet: str
         )
 
 
-def log_reader(file: ReadFile, name: str) -> LogReader:
-    """Reads a commit log, whose header stands at offset 0."""
-    return LogReader(file, name, from_start=True)
+def log_reader(file: ReadFile, name: str, presumed_sequence: int | None = None) -> LogReader:
+    """Reads a commit log, whose header stands at offset 0, and should have this sequence."""
+    return LogReader(file, name, presumed_sequence=presumed_sequence, from_start=True)
 
 
 def zeros_at_end(reader: LogReader) -> str:
@@ -289,27 +299,46 @@ class Replay:
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
         self.last_sequence = self.flushed_sequence
         numbers = self.numbers
+        headers = [await self._header(number) for number in numbers]
         for place, number in enumerate(numbers):
+            following = headers[place + 1] if place + 1 < len(numbers) else None
             file = await self.storage.open(self.logs[number])
             try:
-                async for sequence, rows in self._one(file, number, self.logs[number]):
+                async for sequence, rows in self._one(file, number, self.logs[number], following):
                     yield sequence, rows
                 await file.sync()
             except _Gap as gap:
+                await self._refuse_if_durable(numbers[place:], gap.sequence)
                 self.left_out = numbers[place:]
                 self.dropped += (gap.event,)
                 return
             finally:
                 await file.close()
 
-    async def _one(self, file: StoredFile, number: int, name: str) -> AsyncIterator[tuple[int, list[RowFragment]]]:
-        reader = log_reader(file, name)
+    async def _header(self, number: int) -> LogHeader | None:
+        """A log's header, if it can be read: trouble is told of when the log's turn comes."""
+        file = await self.storage.open(self.logs[number])
+        try:
+            async for record in log_reader(file, self.logs[number]):
+                return decode_header(record.payload, self.logs[number])
+        except (Corrupted, IncompatibleFormat):
+            pass
+        finally:
+            await file.close()
+        return None
+
+    async def _one(
+        self, file: StoredFile, number: int, name: str, following: LogHeader | None
+    ) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+        reader = log_reader(file, name, self.last_sequence + 1)
         first = True
         async for record in reader:
             rows: list[RowFragment] = []
             try:
                 if first:
                     header = decode_header(record.payload, "it")
+                elif following is not None and record.sequence > following.acknowledged_sequence:
+                    continue  # It was never answered, and the tablet went on without it.
                 elif record.sequence > self.flushed_sequence:
                     _, rows = decode_rows(record.payload)
             except (Corrupted, IncompatibleFormat) as error:
@@ -336,21 +365,36 @@ class Replay:
             self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
 
     def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
-        """The log must begin where the one before ended, unless what is missing was never durable; then it counts only
-        if what is missing was never answered."""
-        if sequence <= self.last_sequence + 1:
+        """The log counts only if everything that was acknowledged before it is there. What had been durable must be."""
+        if header.acknowledged_sequence <= self.last_sequence:
             return
-        missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
         if header.durable_sequence > self.last_sequence:
-            before, end = self._before
-            culprit = f"{before}: {end}, but {name} says" if before else f"{name}: {missing}, but it says"
-            raise Corrupted(
-                f"{culprit} that all up to record {header.durable_sequence} had been durable; restore "
-                f"{before or 'the log before it'} from a copy"
-            )
-        required = header.required_sequence if header.required_sequence is not None else sequence - 1
-        if required > self.last_sequence:
-            raise _Gap(LogTailDropped(name, 0, size, missing))
+            raise self._had_been_durable(name, header.durable_sequence, sequence)
+        missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
+        raise _Gap(LogTailDropped(name, 0, size, missing), sequence)
+
+    async def _refuse_if_durable(self, numbers: Sequence[int], sequence: int) -> None:
+        """Raise Corrupted if a frame of these logs says that what is missing before `sequence` had been durable."""
+        for number in numbers:
+            file = await self.storage.open(self.logs[number])
+            try:
+                reader = log_reader(file, self.logs[number])
+                with suppress(Corrupted, IncompatibleFormat):
+                    async for _ in reader:
+                        pass
+            finally:
+                await file.close()
+            if reader.durable_sequence > self.last_sequence:
+                raise self._had_been_durable(self.logs[number], reader.durable_sequence, sequence)
+
+    def _had_been_durable(self, name: str, durable: int, sequence: int) -> Corrupted:
+        before, end = self._before
+        missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
+        culprit = f"{before}: {end}, but {name} says" if before else f"{name}: {missing}, but it says"
+        return Corrupted(
+            f"{culprit} that all up to record {durable} had been durable; restore {before or 'the log before it'} "
+            f"from a copy"
+        )
 
 
 class _Rest:
@@ -386,6 +430,7 @@ async def whole_records_behind(file: StoredFile, offset: int) -> int:
 class _Gap(Exception):
     """A log begins behind records that were lost, legally, with the tail of the one before."""
 
-    def __init__(self, event: LogTailDropped) -> None:
+    def __init__(self, event: LogTailDropped, sequence: int) -> None:
         super().__init__(event.reason)
         self.event = event
+        self.sequence = sequence

@@ -85,7 +85,7 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
         async for record in reader:
             durable = HEADER.unpack(await file.read_at(record.offset, HEADER_BYTES))[4]
             size = HEADER_BYTES + len(record.payload)
-            where = f"record {record.sequence}, log durable through {durable}"
+            where = f"record {record.sequence}, durable up to record {durable}"
             if record.payload[:1] == bytes((HEADER_KIND,)):
                 header = decode_header(record.payload, name)
                 what = f"header of log {header.number}, tablet {header.tablet!r}"
@@ -97,7 +97,7 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
             headline = (
                 f"{where}: {counted(len(rows), 'row')}{owner}, from {readable(rows[0][0])}"
                 if rows
-                else (f"{where}: closing mark, the records before it are durable")
+                else (f"{where}: mark, the records before it are durable")
             )
             details = tuple(line for row, fragment in rows for line in _row_lines(row, fragment)) if cells else ()
             yield Part(record.offset, size, headline, details)

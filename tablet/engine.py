@@ -28,7 +28,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime.errors import AlreadyExists, Conflict, DiskFailure, InvalidRequest, NoSpace, TabletopError
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    DiskFailure,
+    InternalError,
+    InvalidRequest,
+    NoSpace,
+    TabletopError,
+)
 from tablet.admission import Admission
 from tablet.cells import CELL_BYTES, Operation, Row, SetCell, as_bytes, check_timestamp, encode_put
 from tablet.commit_log import RowFragment
@@ -142,9 +150,6 @@ class Engine:
                 with suppress(NoSpace, DiskFailure):  # What is not in an SSTable is in the log.
                     await self._flush_all()
             await self.sync()
-            with suppress(TabletopError):  # Everything is durable; only its mark is missing.
-                if self.state.log is not None:
-                    await self.state.log.write_closing_mark()
         finally:
             async with self._flushing, self._compacting:
                 await self.state.close()
@@ -332,6 +337,9 @@ class Engine:
                     if number in self.state.logs:
                         raise
                     # Its rows were flushed meanwhile, and it is gone.
+        with suppress(TabletopError):  # Everything is durable; only its mark is missing.
+            if self.state.log is not None:
+                await self.state.log.write_mark()
 
     async def flush(self) -> None:
         """Minor compaction of all that is in memory (BT 5.4)."""
@@ -480,8 +488,8 @@ class Engine:
                 self._wake.clear()
             except Interrupted:
                 return
-            except TabletopError as error:
-                self._trouble[kind] = error
+            except Exception as error:  # Also a bug of ours: writers that wait for this job must not wait for ever.
+                self._trouble[kind] = as_trouble(kind, error)
                 self._progress.set()
                 await self.state.world.clock.sleep(delay)
                 delay = min(2 * delay, longest)
@@ -556,6 +564,13 @@ def open(folder: "Folder", options: Options | None = None) -> "EmbeddedTablet":
     from tablet.embedded import EmbeddedTablet
 
     return EmbeddedTablet(folder, options)
+
+
+def as_trouble(kind: str, error: Exception) -> TabletopError:
+    """What writers who wait for a job are told of the error that ended it."""
+    if isinstance(error, TabletopError):
+        return error
+    return InternalError(f"the {kind} failed by a bug of this program ({error!r}); it is tried again; report it")
 
 
 def _successor(prefix: bytes) -> bytes:

@@ -89,8 +89,10 @@ class Housekeeping:
         try:
             made = await self._write_memtable(memtable)
             await state.install_flush(memtable, made)
-        except TabletopError as error:
-            state.world.events.emit(FlushFailed(tablet, str(error)))
+        except Interrupted:
+            raise
+        except Exception as error:
+            state.world.events.emit(FlushFailed(tablet, _told(error)))
             state.growing.clear_flush()
             await self._sweep_leavings()
             raise
@@ -126,8 +128,10 @@ class Housekeeping:
         try:
             made = await self._write_merged(group, tables, drop_markers=plan.drops_deletions)
             await state.install_compaction(group, plan.numbers, made)
-        except (TabletopError, UnreadableInput) as error:
-            state.world.events.emit(CompactionFailed(tablet, str(error)))
+        except Interrupted:
+            raise
+        except Exception as error:
+            state.world.events.emit(CompactionFailed(tablet, _told(error)))
             if isinstance(error, UnreadableInput):
                 self._set_aside(error)
             state.growing.clear_compaction()
@@ -238,3 +242,7 @@ class Housekeeping:
 def table_sizes(tables: Sequence[SSTable]) -> list[TableSize]:
     """What a compaction policy is told."""
     return [TableSize(table.name, table.number, table.file_bytes) for table in tables]
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, TabletopError | UnreadableInput) else repr(error)

@@ -94,7 +94,7 @@ class Manifest:
                 for group, references in self.tables.items()
             },
         }
-        return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_through=0)
+        return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_sequence=0)
 
 
 @dataclass(frozen=True, slots=True)

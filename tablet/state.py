@@ -132,8 +132,13 @@ class TabletState:
 
     @property
     def durable_sequence(self) -> int:
-        """Every log record up to this one is known to be durable."""
+        """Every acknowledged log record up to this one is known to be durable."""
         return self.log.durable_sequence if self.log is not None else self.replayed_sequence
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """The last log record that counts."""
+        return self.log.acknowledged_sequence if self.log is not None else self.replayed_sequence
 
     def longest_run(self) -> int:
         """The largest number of neighbouring SSTables that compactions could merge: what writers may wait for."""

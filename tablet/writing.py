@@ -2,17 +2,18 @@
 
 The first write after an opening begins the log that it goes to.
 
-Invariants: (1) a row's mutations enter the memtable in the order of the log: the row's lock is held from before the log
-record until the memtable has it; (2) a record and its mutation go to a log and a memtable that belong together: the two
-are changed only while no write is between them, and what was replayed belongs with the first log; (3) the memtable
-never grows beyond its limit by more than the writes that are under way.
+Invariants: (1) mutations enter the memtable in the order of the log, by whoever completes the log record, whether or
+not their writers still wait: a cancelled writer leaves its rows' locks to the record that is under way; (2) a record
+and its mutation go to a log and a memtable that belong together: the two are changed only while no write is between
+them, and what was replayed belongs with the first log; (3) the memtable never grows beyond its limit by more than the
+writes that are under way.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from runtime.errors import Conflict
+from runtime.errors import Conflict, TabletopError
 from tablet.cells import DELETE_ROW, decode_fragment, family_of
 from tablet.commit_log import CommitLog, LogHeader, RowFragment
 from tablet.events import MemtableFrozen
@@ -66,15 +67,16 @@ class Writer:
                 self._check_fragment(fragment)
         if epoch is not None and epoch != self.epoch:
             raise Overtaken
+        if not log.is_free:
+            await self._queue(memtable, log, ((row, fragment),), single_put=single_put)
+            return
         self._under_way += 1
         try:
             memtable.apply(row, fragment, await log.write_one(row, fragment), single_put=single_put)
             if self._cached(row):
                 self._state.scan_cache.overtaken(row)
         finally:
-            self._under_way -= 1
-            if self._idle is not None and not self._under_way:
-                self._idle.set()
+            self._one_ended()
         self.user_bytes += len(row) + len(fragment)
 
     async def commit_batch(self, rows: Collection[bytes], encode: Callable[[], Sequence[RowFragment]]) -> None:
@@ -90,20 +92,61 @@ class Writer:
             batch = encode()
             if not batch:
                 return
+            if not log.is_free:
+                await self._queue(memtable, log, batch)
+                return
             self._under_way += 1
             try:
-                sequence = await log.write(batch)
-                for row, fragment in batch:
-                    memtable.apply(row, fragment, sequence)
-                    self._state.scan_cache.overtaken(row)
+                self._apply(memtable, batch, await log.write(batch))
             finally:
-                self._under_way -= 1
-                if self._idle is not None and not self._under_way:
-                    self._idle.set()
+                self._one_ended()
         finally:
             for row in taken:
                 self.locks.release(row)
-        self.user_bytes += sum(len(row) + len(fragment) for row, fragment in batch)
+
+    async def _queue(
+        self, memtable: Memtable, log: CommitLog, batch: Sequence[RowFragment], *, single_put: bool = False
+    ) -> None:
+        """Log and apply a batch behind what others are writing. The rows' locks are held; if the caller is cancelled
+        while the record is under way, they are until it has ended."""
+        has_ended = left = False
+
+        def ended(sequence: int | None) -> None:
+            nonlocal has_ended
+            has_ended = True
+            if sequence is not None:
+                self._apply(memtable, batch, sequence, single_put=single_put)
+            self._one_ended()
+            if left:
+                for row, _ in batch:
+                    self.locks.release(row)
+
+        self._under_way += 1
+        try:
+            await log.queue(batch, ended)
+        except asyncio.CancelledError:
+            if not has_ended:
+                left = True
+                for row, _ in batch:
+                    self.locks.lend(row)
+            raise
+        except TabletopError:
+            if not has_ended:  # It never came to be written.
+                ended(None)
+            raise
+
+    def _apply(
+        self, memtable: Memtable, batch: Sequence[RowFragment], sequence: int, *, single_put: bool = False
+    ) -> None:
+        for row, fragment in batch:
+            memtable.apply(row, fragment, sequence, single_put=single_put)
+            self._state.scan_cache.overtaken(row)
+            self.user_bytes += len(row) + len(fragment)
+
+    def _one_ended(self) -> None:
+        self._under_way -= 1
+        if self._idle is not None and not self._under_way:
+            self._idle.set()
 
     async def _room(self) -> tuple[Memtable, CommitLog]:
         """The memtable to write to, once it has room, and its log. Raises what keeps housekeeping from making some."""
@@ -163,9 +206,9 @@ class Writer:
 
     async def _new_log(self) -> CommitLog:
         state = self._state
-        durable = state.durable_sequence
-        required = durable if state.options.sync == "fsync" else state.last_sequence
-        header = LogHeader(state.manifest.tablet, state.new_file_number(), durable, required)
+        header = LogHeader(
+            state.manifest.tablet, state.new_file_number(), state.durable_sequence, state.acknowledged_sequence
+        )
         return await CommitLog.create(
             state.storage,
             header,
@@ -176,8 +219,8 @@ class Writer:
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
-        """New log records wait at the gate, those under way are completed first; also those whose writers were
-        cancelled and never hear of it, lest they come between the logs."""
+        """New log records wait at the gate; those under way are completed first, also those whose writers were
+        cancelled and never hear of it."""
         while self._gate is not None:
             await self._gate.wait()
         self._gate = asyncio.Event()

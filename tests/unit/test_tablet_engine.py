@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, Corrupted, InvalidRequest, NoSpace, NotFound
+from runtime.events import MemorySink
 from runtime.real.disk import RealDisk
+from runtime.real.world import RealWorld
 from runtime.record_log import LogReader
 from tablet.cells import DeleteRow, SetCell
 from tablet.compaction import PolicySettings
@@ -452,3 +454,27 @@ async def test_a_batch_with_long_row_keys_becomes_records_that_can_be_read_back(
     assert records > 3
     async with open_engine(tmp_path) as engine:
         assert await engine.get(rows[-1], b"f:x") == b"v"
+
+
+async def test_a_flipped_bit_in_an_older_log_never_costs_a_newer_one_that_was_synced(tmp_path: Path):
+    world = RealWorld(node="test", root=tmp_path, token="", sink=MemorySink())
+    engine = await Engine.open(DiskStorage(world.disk), world, Options(sync="os", memtable_bytes=4000))
+    await engine.create_family("f")
+    while len(engine.state.logs) < 2:
+        await engine.put(b"row%d" % engine.state.last_sequence, b"f:q", b"x" * 500)
+    await engine.put(b"newer", b"f:q", b"whole and durable")
+    await engine.sync()
+    await engine.state.close()  # As if it had been killed.
+    await world.disk.unlock("")
+    older, newer = sorted(tmp_path.glob("*.log"))
+    data = bytearray(older.read_bytes())
+    data[-1] ^= 1
+    older.write_bytes(data)
+    with pytest.raises(Corrupted, match=rf"{newer.name} says that all up to record \d+ had been durable"):
+        async with open_engine(tmp_path):
+            pass
+    assert newer.exists()
+    data[-1] ^= 1
+    older.write_bytes(data)
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"newer", b"f:q") == b"whole and durable"

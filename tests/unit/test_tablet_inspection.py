@@ -247,10 +247,10 @@ def test_each_truncation_is_found(folder: Path, pattern: str):
 
 
 def as_after_a_kill(folder: Path) -> None:
-    """Take the closing mark away, behind which no record can be lost unnoticed."""
+    """Take the mark away, behind which no record can be lost unnoticed."""
     path = only(folder, "*.log")
     mark = dumped(folder, path.name)[-1]
-    assert "closing mark" in mark.headline
+    assert "mark, the records before it are durable" in mark.headline
     path.write_bytes(path.read_bytes()[: mark.offset])
 
 
