@@ -7,7 +7,6 @@ row later writes a newer version.
 
 from collections.abc import Sequence
 
-from runtime.errors import InvalidRequest
 from tablet.cells import (
     CELL_BYTES,
     MUTATION_LIMIT_BYTES,
@@ -34,7 +33,6 @@ class Admission:
     def __init__(self, state: TabletState) -> None:
         self.known_columns: set[bytes] = set()
         self._state = state
-        self._last_timestamp = 0
 
     def check(self, row: bytes, operations: Sequence[Operation]) -> int:
         """Check a mutation of one row; returns about how long its fragment is, never less. Raises InvalidRequest,
@@ -67,12 +65,7 @@ class Admission:
         check_row(row)
         if size > MUTATION_LIMIT_BYTES:
             check_fragment_size(row, size)
-        manifest = self._state.manifest
-        if (manifest.end_row and row >= manifest.end_row) or row < manifest.start_row:
-            raise InvalidRequest(
-                f"row {row[:80]!r} is not in this tablet, which holds {manifest.start_row!r} <= row < "
-                f"{manifest.end_row!r}; ask the METADATA table who has it"
-            )
+        self._state.manifest.check_holds(row)
 
     def check_column(self, column: bytes) -> None:
         """Check a column. Raises InvalidRequest, NotFound for its family."""
@@ -83,9 +76,10 @@ class Admission:
         self.known_columns.add(column)
 
     def next_timestamp(self) -> int:
-        """The wall clock, but later than any timestamp given before: two writes are two versions."""
-        self._last_timestamp = max(self._state.world.clock.wall_microseconds(), self._last_timestamp + 1)
-        return self._last_timestamp
+        """The wall clock, but later than any timestamp that the tablet has ever given: two writes are two versions."""
+        state = self._state
+        state.last_timestamp = max(state.world.clock.wall_microseconds(), state.last_timestamp + 1)
+        return state.last_timestamp
 
     def _check_family(self, family: bytes) -> None:
         schema = self._state.manifest.schema

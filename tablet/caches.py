@@ -97,10 +97,11 @@ class BlockCache:
 
 
 class PinnedBlocks(BlockCache):
-    """The blocks of in-memory locality groups: loaded when first needed, kept for good (BT 6)."""
+    """The blocks of in-memory locality groups: loaded when first needed, and kept for good, as long as all of them fit
+    into the budget (BT 6)."""
 
-    def __init__(self) -> None:
-        super().__init__(limit_bytes=2**63, whole_blocks=True)
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes, whole_blocks=True)
 
 
 ScanKey = tuple[str, bytes | None, bool]

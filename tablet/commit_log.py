@@ -6,11 +6,13 @@ mutation goes to a log first, and opening a tablet reads back what no SSTable ho
 The idea. One log per memtable. Its frames are those of `runtime/record_log.py`; the payload of a mutation is the row
 and its fragment, as the memtable will keep it:
 
-    u8 1 | u16 tablet length | u32 rows | tablet | (u32 row length | u32 fragment length | row | fragment) …
+    u8 1 | u16 tablet length | u32 rows | tablet | i64 last timestamp |
+        (u32 row length | u32 fragment length | row | fragment) …
 
 The tablet's name is there because a tablet server writes one log for all its tablets (BT 6); a tablet that stands alone
-has none. The first frame of each log, u8 0 and JSON, says what the log is, and up to which sequence earlier logs were
-durable when it was begun. Sequences go on from log to log.
+has none. The timestamp is the highest that the tablet itself has given so far, so that none comes twice, whatever the
+wall clock does between two openings. The first frame of each log, u8 0 and JSON, says what the log is, and up to which
+sequence earlier logs were durable when it was begun. Sequences go on from log to log.
 
 Durability. With `sync="fsync"` a write is answered once it is on stable storage; concurrent writers share a sync (group
 commit). With `sync="os"` it is answered once the operating system has it: it survives the death of the process,
@@ -57,6 +59,8 @@ _ADVICE = {
 _FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
 _ROWS = struct.Struct("<BHI")
 _ROW = struct.Struct("<II")
+_TIMESTAMP = struct.Struct("<q")
+_ONLY_ROW = struct.Struct("<qII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +107,37 @@ def decode_header(payload: bytes, name: str) -> LogHeader:
         raise Corrupted(f"{name}: its header cannot be read ({error})") from error
 
 
-def encode_rows(tablet: bytes, rows: Sequence[RowFragment]) -> bytes:
+def encode_rows(tablet: bytes, rows: Sequence[RowFragment], last_timestamp: int = 0) -> bytes:
     """The payload of mutations that are logged together."""
-    parts = [_ROWS.pack(ROWS_KIND, len(tablet), len(rows)), tablet]
+    parts = [_ROWS.pack(ROWS_KIND, len(tablet), len(rows)), tablet, _TIMESTAMP.pack(last_timestamp)]
     for row, fragment in rows:
         parts += (_ROW.pack(len(row), len(fragment)), row, fragment)
     return b"".join(parts)
 
 
-def decode_rows(payload: bytes) -> tuple[bytes, list[RowFragment]]:
-    """(tablet, its mutations). Raises Corrupted if the lengths do not add up.
+@dataclass(frozen=True, slots=True)
+class Mutations:
+    """What a record holds: mutations of a tablet's rows, and the last timestamp that the tablet had given."""
 
-    >>> decode_rows(encode_rows(b"users", [(b"r1", b"fragment"), (b"r2", b"")]))
-    (b'users', [(b'r1', b'fragment'), (b'r2', b'')])
+    tablet: bytes
+    rows: list[RowFragment]
+    last_timestamp: int
+
+
+def decode_rows(payload: bytes) -> Mutations:
+    """The reverse. Raises Corrupted if the lengths do not add up.
+
+    >>> found = decode_rows(encode_rows(b"users", [(b"r1", b"fragment"), (b"r2", b"")], 7))
+    >>> found.tablet, found.rows, found.last_timestamp
+    (b'users', [(b'r1', b'fragment'), (b'r2', b'')], 7)
     """
     try:
         kind, tablet_length, count = _ROWS.unpack_from(payload)
         position = _ROWS.size + tablet_length
         tablet = payload[_ROWS.size : position]
         rows: list[RowFragment] = []
+        (last_timestamp,) = _TIMESTAMP.unpack_from(payload, position)
+        position += _TIMESTAMP.size
         for _ in range(count if kind == ROWS_KIND else 0):
             row_length, fragment_length = _ROW.unpack_from(payload, position)
             position += _ROW.size
@@ -131,7 +147,7 @@ def decode_rows(payload: bytes) -> tuple[bytes, list[RowFragment]]:
         raise Corrupted(f"a log record of {len(payload)} bytes ends early ({error})") from error
     if kind != ROWS_KIND or position != len(payload):
         raise Corrupted(f"a log record of {len(payload)} bytes and kind {kind} has rows of {position} bytes")
-    return tablet, rows
+    return Mutations(tablet, rows, last_timestamp)
 
 
 class CommitLog:
@@ -206,23 +222,24 @@ class CommitLog:
         """How often it was synced."""
         return self._writer.syncs
 
-    def write_one(self, row: bytes, fragment: bytes) -> Awaitable[int]:
+    def write_one(self, row: bytes, fragment: bytes, last_timestamp: int = 0) -> Awaitable[int]:
         """As `write`, of one mutation."""
-        return self._written(b"".join((self._one, _ROW.pack(len(row), len(fragment)), row, fragment)))
+        sizes = _ONLY_ROW.pack(last_timestamp, len(row), len(fragment))
+        return self._written(b"".join((self._one, sizes, row, fragment)))
 
-    def write(self, rows: Sequence[RowFragment]) -> Awaitable[int]:
+    def write(self, rows: Sequence[RowFragment], last_timestamp: int = 0) -> Awaitable[int]:
         """Log mutations in one record, while the log `is_free`; returns its sequence when it is as durable as the mode
-        says. If the caller is cancelled, the record is taken back.
+        says. If the caller is cancelled, the record is taken back. `last_timestamp`: the highest that the tablet gave.
 
         Raises NoSpace (definite) or DiskFailure.
         """
-        return self._written(encode_rows(self._tablet, rows))
+        return self._written(encode_rows(self._tablet, rows, last_timestamp))
 
-    def queue(self, rows: Sequence[RowFragment], ended: Ended) -> Awaitable[int]:
+    def queue(self, rows: Sequence[RowFragment], ended: Ended, last_timestamp: int = 0) -> Awaitable[int]:
         """As `write`, at any time. `ended` is called in the order of the log, once the record is as durable as the mode
         says (with its sequence) or has failed (with None): whether or not the caller still waits."""
         write = self._writer.append if self._sync_mode == "os" else self._writer.commit
-        return write(encode_rows(self._tablet, rows), ended)
+        return write(encode_rows(self._tablet, rows, last_timestamp), ended)
 
     def settled(self) -> Awaitable[None]:
         """Wait until no record is being written, and none is left behind whose writer was cancelled within it."""
@@ -285,6 +302,7 @@ class Replay:
     tablet: str | None = None
     """Whose logs they must be; None: anybody's."""
     last_sequence: int = 0
+    last_timestamp: int = 0
     records: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
     left_out: tuple[int, ...] = ()
@@ -340,7 +358,9 @@ class Replay:
                 elif following is not None and record.sequence > following.acknowledged_sequence:
                     continue  # It was never answered, and the tablet went on without it.
                 elif record.sequence > self.flushed_sequence:
-                    _, rows = decode_rows(record.payload)
+                    mutations = decode_rows(record.payload)
+                    rows = mutations.rows
+                    self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
             except (Corrupted, IncompatibleFormat) as error:
                 raise type(error)(
                     f"{name} cannot be used, for its record {record.sequence} at offset {record.offset}: "

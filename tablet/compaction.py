@@ -38,11 +38,13 @@ _SIMILAR = 2.0
 
 @dataclass(frozen=True, slots=True)
 class TableSize:
-    """What a policy knows about an SSTable."""
+    """What a policy knows about an SSTable. `garbage_seconds`: for how long it has held something that a compaction
+    might remove: a deletion, a family that was dropped, a cell that is too old."""
 
     name: str
     number: int
     file_bytes: int
+    garbage_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def plan_around(
     tables: Sequence[TableSize], left_out: Container[int], policy: Policy, settings: PolicySettings
 ) -> CompactionPlan | None:
     """What the policy would merge in one of the runs between the files that are left out. Only a plan with the oldest
-    file of all drops deletions: what others hide may stand in a file that is left out, or behind it.
+    file of all drops deletions: what others hide may stand in a file that is left out, or in an older one.
 
     >>> sizes = [TableSize(f"{n}.sst", n, 1 << 20) for n in (9, 8, 7, 6, 5, 4)]
     >>> plan = plan_around(sizes, {7}, everything, PolicySettings(fan_in=2))
@@ -123,6 +125,22 @@ def plan_around(
         plan = policy(run, settings)
         if plan is not None:
             return replace(plan, drops_deletions=plan.numbers[-1] == tables[-1].number)
+    return None
+
+
+def plan_cleaning(tables: Sequence[TableSize], left_out: Container[int], after_seconds: float) -> CompactionPlan | None:
+    """Merge the newest file that has held garbage for too long with all that are older: then what its deletions hide
+    goes too, and so do they. Nothing, if one of these files cannot be read.
+
+    >>> sizes = [TableSize("3.sst", 3, 10), TableSize("2.sst", 2, 10, 7200.0), TableSize("1.sst", 1, 10)]
+    >>> plan_cleaning(sizes, (), 3600.0).numbers, plan_cleaning(sizes, (), 86_400.0), plan_cleaning(sizes, (1,), 3600.0)
+    ((2, 1), None, None)
+    """
+    for start, table in enumerate(tables):
+        if table.garbage_seconds >= after_seconds:
+            if any(older.number in left_out for older in tables[start:]):
+                return None
+            return _plan(tables, start, len(tables), f"garbage for {table.garbage_seconds / 3600:.1f} hours")
     return None
 
 

@@ -92,7 +92,8 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
                 headline = f"{where}: {what}, earlier logs durable up to record {header.durable_sequence}"
                 yield Part(record.offset, size, headline)
                 continue
-            tablet, rows = decode_rows(record.payload)
+            mutations = decode_rows(record.payload)
+            tablet, rows = mutations.tablet, mutations.rows
             owner = f" of tablet {readable(tablet)}" if tablet else ""
             headline = (
                 f"{where}: {counted(len(rows), 'row')}{owner}, from {readable(rows[0][0])}"

@@ -29,7 +29,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.errors import (
-    AlreadyExists,
     Conflict,
     DiskFailure,
     InternalError,
@@ -134,6 +133,8 @@ class Engine:
             spawn(self._keep(FLUSH, self._flush_one, _RETRY_SECONDS), f"{name}: minor compactions"),
             spawn(self._keep(COMPACTION, self._compact_one, _LONGEST_RETRY_SECONDS), f"{name}: merging compactions"),
         ]
+        if self._options.garbage_seconds:
+            self._keeping.append(spawn(self._look_for_garbage(), f"{name}: looking for garbage"))
 
     async def close(self) -> None:
         """Flush a large memtable, make the log durable, and let go of everything. Closing twice is harmless.
@@ -372,8 +373,7 @@ class Engine:
 
     async def save_snapshot(self, name: str) -> None:
         """Keep the tablet's present content under a name: a list of SSTables, no copy. Raises AlreadyExists."""
-        if snapshot_file_name(name) in await self.state.storage.list():
-            raise AlreadyExists(f"there is a snapshot {name!r}; delete it first, or choose another name")
+        snapshot_file_name(name)
         await self.flush()
         await self.state.save_snapshot(name)
 
@@ -493,6 +493,18 @@ class Engine:
                 self._progress.set()
                 await self.state.world.clock.sleep(delay)
                 delay = min(2 * delay, longest)
+
+    async def _look_for_garbage(self) -> None:
+        """Where nothing is written, nothing else wakes the compactions; and a memtable that stays small is flushed by
+        nobody, while its deletions are to take effect on the disk one day."""
+        oldest_record = 0
+        while True:
+            await self.state.world.clock.sleep(self._options.garbage_seconds / 2)
+            if oldest_record and self.state.memtable.first_sequence == oldest_record:
+                with suppress(TabletopError):  # Tried again the next time.
+                    await self._writer.roll(always=True)
+            oldest_record = self.state.memtable.first_sequence
+            self._wake.set()
 
     def _note_progress(self, kind: str) -> None:
         self._trouble.pop(kind, None)

@@ -20,6 +20,7 @@ from tablet.compaction import (
     UnreadableInput,
     apply_compaction,
     plan_around,
+    plan_cleaning,
     plan_major,
     policy_named,
     write_slice,
@@ -65,9 +66,10 @@ class Housekeeping:
         self.work = Work()
         self.stopping = False
         self._state = state
+        self._patience: dict[int, int] = {}
 
     def next_compaction(self) -> tuple[str, CompactionPlan] | None:
-        """What the policy would merge now: (group, plan)."""
+        """What is to be merged now, for the policy or to get rid of garbage: (group, plan)."""
         options = self._state.options
         policy = policy_named(options.policy)
         left_out = self._state.quarantine.left_out(self._state.world.clock.now())
@@ -75,7 +77,35 @@ class Housekeeping:
             plan = plan_around(table_sizes(tables), left_out, policy, options.policy_settings)
             if plan is not None:
                 return group, plan
+        if options.garbage_seconds:
+            for group, references in self._state.manifest.tables.items():
+                plan = plan_cleaning(self._with_garbage(group, references), left_out, options.garbage_seconds)
+                if plan is not None:
+                    return group, plan
         return None
+
+    def _with_garbage(self, group: str, references: Sequence[TableReference]) -> list[TableSize]:
+        schema, now = self._state.manifest.schema, self._state.world.clock.wall_microseconds()
+        shortest = schema.shortest_age(group)
+        sizes = []
+        for reference in references:
+            properties = reference.properties
+            garbage = 0
+            if properties.markers or schema.dropped:
+                garbage = now - reference.written_at
+            elif shortest is not None and properties.cells:
+                garbage = now - max(reference.written_at, properties.oldest_timestamp + shortest)
+            seconds = garbage / 1e6 / self._patience.get(reference.number, 1)
+            sizes.append(TableSize(reference.name, reference.number, reference.file_bytes, seconds))
+        return sizes
+
+    def _note_fruit(self, tables: Sequence[SSTable], made: TableReference | None) -> None:
+        """Of a compaction that removed nothing the next one, for garbage, waits twice as long: a cell may be old, and
+        of a family that keeps it."""
+        before = sum(table.properties.cells + table.properties.markers for table in tables)
+        patience = max([self._patience.pop(table.number, 1) for table in tables])
+        if made is not None and made.properties.cells + made.properties.markers == before:
+            self._patience[made.number] = 2 * patience
 
     async def flush_oldest(self) -> None:
         """Minor compaction of the oldest frozen memtable, if there is one. Raises NoSpace, DiskFailure."""
@@ -140,6 +170,7 @@ class Housekeeping:
         finally:
             state.growing.clear_compaction()
         state.quarantine.release(plan.numbers)
+        self._note_fruit(tables, made)
         written = made.file_bytes if made is not None else 0
         self.work.compactions += 1
         self.work.compaction_read_bytes += plan.read_bytes
@@ -236,7 +267,7 @@ class Housekeeping:
         if not writer.rows:
             return None
         properties = await writer.finish(first_sequence=first, last_sequence=last)
-        return new_reference(number, writer.file_bytes, properties)
+        return new_reference(number, writer.file_bytes, properties, self._state.world.clock.wall_microseconds())
 
 
 def table_sizes(tables: Sequence[SSTable]) -> list[TableSize]:

@@ -26,7 +26,7 @@ from tablet.schema import Schema
 from tablet.sstable_writer import TEMPORARY, TableProperties
 from tablet.storage import Storage
 
-FORMAT = 1
+FORMAT = 2
 KIND = "tabletop tablet"
 
 _MANIFEST = re.compile(r"manifest-(\d{6,})$")
@@ -37,20 +37,23 @@ LOCK_NAME = "LOCK"
 
 @dataclass(frozen=True, slots=True)
 class TableReference:
-    """One SSTable of the tablet. `name` is what the storage calls it; `number` is unique within the tablet."""
+    """One SSTable of the tablet. `name` is what the storage calls it; `number` is unique within the tablet;
+    `written_at` is when it was made, in microseconds."""
 
     name: str
     number: int
     file_bytes: int
     properties: TableProperties
+    written_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The tablet's persistent state. `tables` are by locality group, the newest first. Logs from `log_number` on hold
     what the SSTables do not (the redo point); all records up to `flushed_sequence` are in SSTables. `logs` are those
-    from `log_number` on that there were, or None if that was not written down; others may have been begun since.
-    `start_row` <= row < `end_row` (empty: no bound) is the tablet's row range."""
+    from `log_number` on in which anything was acknowledged; None in a snapshot, which needs none. `last_timestamp`: the
+    tablet has given its cells none above it, but for those that the logs tell of. `start_row` <= row < `end_row`
+    (empty: no bound) is the tablet's row range."""
 
     number: int = 0
     tablet: str = ""
@@ -60,12 +63,21 @@ class Manifest:
     logs: tuple[int, ...] | None = None
     flushed_sequence: int = 0
     next_file_number: int = 1
+    last_timestamp: int = 0
     start_row: bytes = b""
     end_row: bytes = b""
 
     def references(self) -> list[TableReference]:
         """All SSTables of all groups."""
         return [reference for group in self.tables.values() for reference in group]
+
+    def check_holds(self, row: bytes) -> None:
+        """Raise InvalidRequest for a row of another tablet."""
+        if row < self.start_row or (self.end_row and row >= self.end_row):
+            raise InvalidRequest(
+                f"row {row[:80]!r} is not in this tablet, which holds {self.start_row!r} <= row < {self.end_row!r}; "
+                f"ask the METADATA table who has it"
+            )
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -80,6 +92,7 @@ class Manifest:
             **({} if self.logs is None else {"logs": self.logs}),
             "flushed_sequence": self.flushed_sequence,
             "next_file_number": self.next_file_number,
+            "last_timestamp": self.last_timestamp,
             "schema": self.schema.to_json(),
             "tables": {
                 group: [
@@ -87,6 +100,7 @@ class Manifest:
                         "name": reference.name,
                         "number": reference.number,
                         "file_bytes": reference.file_bytes,
+                        "written_at": reference.written_at,
                         "properties": reference.properties.to_json(),
                     }
                     for reference in references
@@ -279,6 +293,7 @@ def _from_json(fields: Mapping[str, Any]) -> Manifest:
         logs=None if logs is None else tuple(_count({"logs": log}, "logs") for log in logs),
         flushed_sequence=_count(fields, "flushed_sequence"),
         next_file_number=_count(fields, "next_file_number"),
+        last_timestamp=_count(fields, "last_timestamp"),
         start_row=_text(fields, "start_row").encode("latin-1"),
         end_row=_text(fields, "end_row").encode("latin-1"),
     )
@@ -288,7 +303,8 @@ def _reference(fields: Mapping[str, Any]) -> TableReference:
     name, number = _text(fields, "name"), _count(fields, "number")
     if sorted_out([name]).tables.get(number) != name:
         raise ValueError(f"{name!r} is not the name of SSTable {number}")
-    return TableReference(name, number, _count(fields, "file_bytes"), TableProperties.from_json(fields["properties"]))
+    properties = TableProperties.from_json(fields["properties"])
+    return TableReference(name, number, _count(fields, "file_bytes"), properties, _count(fields, "written_at"))
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:

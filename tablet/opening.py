@@ -49,6 +49,7 @@ async def open_state(
         for dropped in replay.dropped:
             world.events.emit(dropped)
         state.replayed_sequence, state.replayed_logs = replay.last_sequence, replay.numbers
+        state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
         await state.sweep()
     except BaseException:
         await state.close()

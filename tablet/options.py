@@ -15,12 +15,14 @@ from tablet.compaction import PolicySettings, policy_named
 class Options:
     """Settings of a running engine; none is stored with the data.
 
-    Memory is bounded by `memtable_bytes` times one plus `frozen_memtables`, the two caches, and a few bytes per row for
-    index and filters. `sync`: "fsync" (a power cut takes nothing that was answered) or "os" (a killed process loses
-    nothing, a power cut may take the last writes). `flush_on_close_bytes`: a memtable larger than this is flushed at a
-    clean close, for a quick reopening. `whole_blocks`: a point read always reads whole blocks; for a storage on which a
-    small read costs as much as a large one. `sweeps`: whether the engine removes files that it no longer needs; where
-    tablets share SSTables, their master does that (BT 6).
+    Memory is bounded by `memtable_bytes` times one plus `frozen_memtables`, the two caches, `pinned_bytes` for the
+    blocks of in-memory locality groups, and a few bytes per row for index and filters. `sync`: "fsync" (a power cut
+    takes nothing that was answered) or "os" (a killed process loses nothing, a power cut may take the last writes).
+    `flush_on_close_bytes`: a memtable larger than this is flushed at a clean close, for a quick reopening.
+    `whole_blocks`: a point read always reads whole blocks; for a storage on which a small read costs as much as a large
+    one. `sweeps`: whether the engine removes files that it no longer needs; where tablets share SSTables, their master
+    does that (BT 6). `garbage_seconds`: about so long after it was written, what is deleted or older than its family's
+    `MaxAge` is off the disk, though nothing is written any more; 0: only if a compaction comes by for another reason.
     """
 
     sync: SyncMode = "os"
@@ -29,9 +31,11 @@ class Options:
     block_cache_bytes: int = 64 * 1024 * 1024
     whole_blocks: bool = False
     scan_cache_bytes: int = 16 * 1024 * 1024
+    pinned_bytes: int = 64 * 1024 * 1024
     policy: str = "size_tiered"
     policy_settings: PolicySettings = PolicySettings()  # noqa: RUF009 - frozen
     stall_tables: int = 24
+    garbage_seconds: float = 24 * 3600.0
     flush_on_close_bytes: int = 4 * 1024 * 1024
     create: bool = True
     sweeps: bool = True
@@ -45,6 +49,8 @@ class Options:
             raise InvalidRequest(f"memtable_bytes is {self.memtable_bytes}; choose at least 1,024")
         if self.frozen_memtables < 1:
             raise InvalidRequest(f"frozen_memtables is {self.frozen_memtables}; one must be allowed to wait")
+        if self.garbage_seconds < 0:
+            raise InvalidRequest(f"garbage_seconds is {self.garbage_seconds}; choose seconds, or 0 for never")
         if self.policy_settings.fan_in < 2:
             raise InvalidRequest(f"fan_in is {self.policy_settings.fan_in}; a merge takes at least 2 files")
         if self.policy_settings.fan_in > self.stall_tables:

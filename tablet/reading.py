@@ -23,9 +23,12 @@ class Reader:
 
     def __init__(self, state: TabletState) -> None:
         self._state = state
+        self._start, self._end = state.manifest.start_row, state.manifest.end_row
 
     async def row(self, row: bytes, wanted: ReadFilter) -> Entries:
-        """The visible entries of one row, perhaps none."""
+        """The visible entries of one row, perhaps none. Raises InvalidRequest for a row of another tablet."""
+        if row < self._start or (self._end and row >= self._end):
+            self._state.manifest.check_holds(row)
         view = self._state.view
         view.pins += 1
         try:
@@ -45,6 +48,8 @@ class Reader:
 
     async def newest_value(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column: the most common read, and what `row` says with the filter for it."""
+        if row < self._start or (self._end and row >= self._end):
+            self._state.manifest.check_holds(row)
         view = self._state.view
         family = view.schema.families.get(family_of(column))
         if family is None:

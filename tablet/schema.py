@@ -144,6 +144,11 @@ class Schema:
             family.rule is not None and family.rule.is_garbage(0, 2**64) for family in self.families.values()
         )
 
+    def shortest_age(self, group: str) -> int | None:
+        """The smallest `MaxAge` of a group's families, in microseconds; None if there is none."""
+        ages = [age for family in self.families.values() if family.group == group for age in ages_in(family.rule)]
+        return min(ages, default=None)
+
     def group_of(self, family: bytes) -> str | None:
         """The group that a family's cells are stored in; None for an unknown family."""
         found = self.families.get(family)
@@ -227,6 +232,20 @@ class Schema:
             for entry in fields["families"]
         }
         return cls(families, groups, tuple(fields["dropped"]))
+
+
+def ages_in(rule: GarbageRule | None) -> list[int]:
+    """The microseconds of every `MaxAge` in a rule.
+
+    >>> ages_in(Union((MaxVersions(3), MaxAge(7))))
+    [7]
+    """
+    match rule:
+        case MaxAge(microseconds):
+            return [microseconds]
+        case Union(rules) | Intersection(rules):
+            return [age for inner in rules for age in ages_in(inner)]
+    return []
 
 
 def rule_to_json(rule: GarbageRule | None) -> Any:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from runtime.errors import Corrupted, IncompatibleFormat, NotFound
+from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound
 from tablet.caches import BlockCache, PinnedBlocks, ScanCache
 from tablet.commit_log import CommitLog
 from tablet.events import ObsoleteFilesRemoved, SnapshotUnreadable
@@ -93,10 +93,11 @@ class TabletState:
         self.options = options
         self.manifest = manifest
         self.block_cache = BlockCache(options.block_cache_bytes, whole_blocks=options.whole_blocks)
-        self.pinned_blocks = PinnedBlocks()
+        self.pinned_blocks = PinnedBlocks(options.pinned_bytes)
         self.scan_cache = ScanCache(options.scan_cache_bytes)
         self.logs: dict[int, CommitLog] = {}
         self.replayed_sequence = 0
+        self.last_timestamp = manifest.last_timestamp
         self.replayed_logs: tuple[int, ...] = ()
         self.is_closed = False
         self.growing = GrowingFiles()
@@ -165,6 +166,12 @@ class TabletState:
         """Let writes go to `log` and a new memtable from here on."""
         self.logs[log.number] = log
         self._show(memtables=(Memtable(log.number), *self.view.memtables))
+
+    async def name_log(self, number: int) -> None:
+        """Have the manifest name a log before anything in it is acknowledged, so that it can never be missed unnoticed.
+        Raises NoSpace, DiskFailure."""
+        async with self._switching:
+            await self._switch(begun=(number,))
 
     async def install_flush(self, memtable: Memtable, made: Mapping[str, TableReference]) -> None:
         """The oldest memtable's rows are in SSTables now (at most one for each group)."""
@@ -263,7 +270,10 @@ class TabletState:
     async def save_snapshot(self, name: str) -> None:
         """Keep a list of references to the SSTables of this moment under a name. AlreadyExists."""
         async with self._switching:
-            await write_manifest(self.storage, replace(self.manifest, logs=None), snapshot_file_name(name))
+            file_name = snapshot_file_name(name)
+            if file_name in await self.storage.list():
+                raise AlreadyExists(f"there is a snapshot {name!r}; delete it first, or choose another name")
+            await write_manifest(self.storage, replace(self.manifest, logs=None), file_name)
 
     async def close(self) -> None:
         """Let go of all files."""
@@ -291,12 +301,13 @@ class TabletState:
         settled = self.scan_cache.settled_rows()
         assert not any(row in memtable for memtable in self.view.memtables for row in settled)
 
-    async def _switch(self, **changes: Any) -> None:
-        """Make another manifest the truth. After an error it may be, or may not."""
+    async def _switch(self, *, begun: tuple[int, ...] = (), **changes: Any) -> None:
+        """Make another manifest the truth. After an error it may be, or may not. `begun`: logs to be named already."""
         number = self._last_manifest_number + 1
         manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
-        there = sorted({*self.replayed_logs, *self.logs})
-        manifest = replace(manifest, logs=tuple(log for log in there if log >= manifest.log_number))
+        there = sorted({*self.replayed_logs, *self.logs, *begun})
+        logs = tuple(log for log in there if log >= manifest.log_number)
+        manifest = replace(manifest, logs=logs, last_timestamp=self.last_timestamp)
         await stage_manifest(self.storage, manifest, manifest_name(number))
         self._last_manifest_number, self._in_doubt = number, True
         await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
@@ -344,6 +355,6 @@ def families_by_group(schema: Schema) -> dict[str, frozenset[bytes]]:
     return {group: frozenset(names) for group, names in found.items()}
 
 
-def new_reference(number: int, file_bytes: int, properties: Any) -> TableReference:
+def new_reference(number: int, file_bytes: int, properties: Any, written_at: int) -> TableReference:
     """The reference to an SSTable just made."""
-    return TableReference(table_name(number), number, file_bytes, properties)
+    return TableReference(table_name(number), number, file_bytes, properties, written_at)

@@ -150,7 +150,7 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
                         f"to {manifest.flushed_sequence} are in SSTables: an opening would pass over its rows"
                     )
                 continue
-            for _, fragment in decode_rows(record.payload)[1]:
+            for _, fragment in decode_rows(record.payload).rows:
                 rows += 1
                 entries = decode_fragment(fragment)
                 if list(entries) != sorted(entries):

@@ -72,7 +72,8 @@ class Writer:
             return
         self._under_way += 1
         try:
-            memtable.apply(row, fragment, await log.write_one(row, fragment), single_put=single_put)
+            sequence = await log.write_one(row, fragment, self._state.last_timestamp)
+            memtable.apply(row, fragment, sequence, single_put=single_put)
             if self._cached(row):
                 self._state.scan_cache.overtaken(row)
         finally:
@@ -97,7 +98,7 @@ class Writer:
                 return
             self._under_way += 1
             try:
-                self._apply(memtable, batch, await log.write(batch))
+                self._apply(memtable, batch, await log.write(batch, self._state.last_timestamp))
             finally:
                 self._one_ended()
         finally:
@@ -123,7 +124,7 @@ class Writer:
 
         self._under_way += 1
         try:
-            await log.queue(batch, ended)
+            await log.queue(batch, ended, self._state.last_timestamp)
         except asyncio.CancelledError:
             if not has_ended:
                 left = True
@@ -189,7 +190,7 @@ class Writer:
                 self._state.view.schema.family(family_of(column).decode("utf-8", "replace"))
 
     async def begin_log(self) -> None:
-        """Begin a log and a memtable. Writers must be stopped."""
+        """Begin a log and a memtable. Writers must be stopped. Raises NoSpace, DiskFailure."""
         log = await self._new_log()
         if self.log is not None:
             self.old_log_bytes += self.log.file_bytes
@@ -209,13 +210,19 @@ class Writer:
         header = LogHeader(
             state.manifest.tablet, state.new_file_number(), state.durable_sequence, state.acknowledged_sequence
         )
-        return await CommitLog.create(
+        log = await CommitLog.create(
             state.storage,
             header,
             next_sequence=state.last_sequence + 1,
             sync=state.options.sync,
             inline=self._inline,
         )
+        try:
+            await state.name_log(log.number)
+        except BaseException:
+            await log.close()
+            raise
+        return log
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:

@@ -22,7 +22,7 @@ async def test_a_mutation_is_in_the_commit_log_before_it_is_answered(tmp_path):
         file = await engine.state.storage.open(name)
         payloads = [record.payload async for record in LogReader(file, name)]
         await file.close()
-        assert [(row, decode_fragment(fragment)) for row, fragment in decode_rows(payloads[-1])[1]] == [
+        assert [(row, decode_fragment(fragment)) for row, fragment in decode_rows(payloads[-1]).rows] == [
             (b"r", ((b"f:q", -7, 0, b"v"),))
         ]
         assert engine.state.durable_sequence == engine.state.last_sequence

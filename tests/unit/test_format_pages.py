@@ -195,9 +195,9 @@ def main() -> None:
             found[page] = (Path(folder) / name).read_bytes()
     for page, data in found.items():
         text = (PAGES / page).read_text(encoding="utf-8")
-        dump = f"```hex\n{hex_dump(data)}```"
-        text = re.sub(r"```hex\n.*?```", lambda _: dump, text, count=1, flags=re.DOTALL)
-        (PAGES / page).write_text(text, encoding="utf-8")
+        before, _, rest = text.partition("```hex\n")
+        _, end, after = rest.partition("```")
+        (PAGES / page).write_text(f"{before}```hex\n{hex_dump(data)}{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ async def test_a_record_that_no_reader_would_take_is_refused_before_it_is_writte
     file = MemoryFile()
     writer = LogWriter(file)
     for write in (writer.append, writer.commit):
-        with pytest.raises(InvalidRequest, match="a record of 101 bytes does not fit .* takes 100") as said:
+        with pytest.raises(InvalidRequest, match=r"a record of 101 bytes does not fit .* takes 100") as said:
             await write(bytes(101))
         assert said.value.definite
     assert await writer.append(bytes(100)) == 1

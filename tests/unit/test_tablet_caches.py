@@ -34,7 +34,7 @@ def test_what_was_used_longest_ago_goes_first():
 
 
 def test_blocks_of_a_removed_file_are_forgotten():
-    cache = PinnedBlocks()
+    cache = PinnedBlocks(1 << 20)
     cache.put((1, 0), block(10))
     cache.put((2, 0), block(10))
     cache.forget_file(1, 1)

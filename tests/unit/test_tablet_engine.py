@@ -1,6 +1,7 @@
 """The asynchronous engine: many writers at once, background work, stalls, moves, and what goes wrong."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tablet.compaction import PolicySettings
 from tablet.engine import Engine
 from tablet.events import TabletOpened
 from tablet.filters import ReadFilter
+from tablet.manifest import load_current, manifest_name, write_manifest
 from tablet.options import Options
 from tablet.schema import LocalityGroup, MaxAge, MaxVersions
 from tablet.storage import DiskStorage
@@ -478,3 +480,46 @@ async def test_a_flipped_bit_in_an_older_log_never_costs_a_newer_one_that_was_sy
     older.write_bytes(data)
     async with open_engine(tmp_path) as engine:
         assert await engine.get(b"newer", b"f:q") == b"whole and durable"
+
+
+async def test_reads_refuse_rows_outside_the_tablets_range_as_writes_do(tmp_path: Path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        for row in (b"a", b"m", b"z"):
+            await engine.put(row, b"f:x", b"1")
+        await engine.flush()
+        assert await engine.get(b"a", b"f:x") == await engine.get(b"a", b"f:x") == b"1"
+    storage = DiskStorage(RealDisk(tmp_path))
+    manifest = await load_current(storage, await storage.list())
+    assert manifest is not None
+    number = manifest.number + 1
+    await write_manifest(storage, replace(manifest, number=number, start_row=b"b", end_row=b"n"), manifest_name(number))
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"m", b"f:x") == b"1"
+        for row in (b"a", b"z", b"n"):
+            for _ in range(3):
+                with pytest.raises(InvalidRequest, match="not in this tablet"):
+                    await engine.get(row, b"f:x")
+                with pytest.raises(InvalidRequest, match="not in this tablet"):
+                    await engine.read(row)
+        assert await count_rows(engine) == 1
+
+
+async def test_of_two_snapshots_of_one_name_at_one_time_the_second_is_refused(tmp_path: Path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"a", b"f:x", b"1")
+        answers = await asyncio.gather(engine.save_snapshot("s"), engine.save_snapshot("s"), return_exceptions=True)
+        assert sorted(type(answer).__name__ for answer in answers) == ["AlreadyExists", "NoneType"]
+
+
+async def test_pinned_blocks_stay_within_their_budget(tmp_path: Path):
+    async with open_engine(tmp_path, Options(pinned_bytes=100_000, scan_cache_bytes=0)) as engine:
+        await engine.set_locality_group(LocalityGroup("hot", block_bytes=1024, in_memory=True))
+        await engine.create_family("f", group="hot")
+        for number in range(1000):
+            await engine.put(b"row%06d" % number, b"f:q", b"%d" % number + b"x" * 300)
+        await engine.flush()
+        for number in range(1000):
+            assert await engine.get(b"row%06d" % number, b"f:q") is not None
+        assert 50_000 < engine.figures().pinned_blocks.bytes <= 100_000
