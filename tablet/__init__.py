@@ -29,7 +29,7 @@ Read in this order:
     arguments.py       what programs hand to that   pace.py            and who does its background work
     storage.py         the little that is asked of the file system: a folder, or GFS
     inspection.py      the tree from outside         dumping.py         a file part by part
-    verification.py    every byte of every file      rehearsal.py       a recovery, without doing it
+    verification.py    every byte of every file
 
 Five lines to begin with:
 

@@ -39,7 +39,7 @@ from typing import Literal
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
 from runtime.record_log import MAGIC as FRAME_MAGIC
 from runtime.record_log import Ended, LogReader, LogWriter, ReadFile
-from tablet.events import LogTailDropped
+from tablet.events import CommitLogReplayed, LogTailDropped
 from tablet.manifest import log_name
 from tablet.storage import Storage, StoredFile
 
@@ -303,11 +303,16 @@ class Replay:
     """Whose logs they must be; None: anybody's."""
     last_sequence: int = 0
     last_timestamp: int = 0
-    records: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
     left_out: tuple[int, ...] = ()
+    replayed: tuple[CommitLogReplayed, ...] = ()
     _before: tuple[str, str] = ("", "")
     """The log before the present one, and how it ended."""
+
+    @property
+    def records(self) -> int:
+        """How many were newer than the SSTables."""
+        return sum(log.records for log in self.replayed)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -349,7 +354,7 @@ class Replay:
         self, file: StoredFile, number: int, name: str, following: LogHeader | None
     ) -> AsyncIterator[tuple[int, list[RowFragment]]]:
         reader = log_reader(file, name, self.last_sequence + 1)
-        first = True
+        first, records, row_count = True, 0, 0
         async for record in reader:
             rows: list[RowFragment] = []
             try:
@@ -371,9 +376,10 @@ class Replay:
                 self._check_order(header, record.sequence, name, await file.size())
                 first = False
             if rows:
-                self.records += 1
+                records, row_count = records + 1, row_count + len(rows)
                 yield record.sequence, rows
             self.last_sequence = max(self.last_sequence, record.sequence)
+        self.replayed += (CommitLogReplayed(name, records, row_count),)
         self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")
         if zeros := zeros_at_end(reader):
             self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, zeros),)

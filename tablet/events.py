@@ -7,6 +7,39 @@ from runtime.events import Event
 
 
 @dataclass(frozen=True, slots=True)
+class TabletFound(Event):
+    """An opening has read which files make up the tablet. `log_number` is the redo point."""
+
+    sentence: ClassVar[str] = (
+        "found tablet {tablet!r} in {manifest}: {tables} SSTables, records up to {flushed_sequence} are in them, "
+        "logs from number {log_number} on are to be replayed"
+    )
+    tablet: str
+    manifest: str
+    tables: int
+    flushed_sequence: int
+    log_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitLogReplayed(Event):
+    """An opening has read a log. `records` were newer than the SSTables, and their rows are in the memtable."""
+
+    sentence: ClassVar[str] = "replayed {records} records of {log}, for {rows} rows"
+    log: str
+    records: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLeftOut(Event):
+    """Acknowledged records before this log are lost, as after a power cut with `sync="os"`: it does not count."""
+
+    sentence: ClassVar[str] = "leaves out {log}: what was before it is lost"
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
 class TabletOpened(Event):
     """The engine serves. `replayed` log records were read again, `seconds` is the time that opening took."""
 

@@ -36,10 +36,12 @@ from tablet.manifest import (
     sorted_out,
     table_missing,
 )
-from tablet.options import Options
+from tablet.opening import open_state
+from tablet.options import EngineWorld, Options
 from tablet.schema import Family, LocalityGroup
 from tablet.sstable_reader import SSTable
 from tablet.sstable_writer import TableProperties
+from tablet.state import TabletState
 from tablet.storage import Storage, StoredFile
 
 PROBES = 4_000
@@ -178,6 +180,22 @@ async def held(storage: Storage) -> AsyncIterator[HeldStorage]:
         finally:
             await files.let_go()
     raise Conflict(_MOVED)
+
+
+@asynccontextmanager
+async def opened_for_reading(storage: Storage, world: EngineWorld) -> AsyncIterator[TabletState]:
+    """The tablet as an engine would open it at this moment, without a lock or a byte changed: only the sweep and the
+    first write of an opening change anything. The events that it emits tell of the recovery, step by step.
+
+    Raises what an opening raises: NotFound, IncompatibleFormat, Corrupted, DiskFailure; and Conflict, as `held`.
+    """
+    async with held(storage) as files:
+        await load_folder(files)
+        state, _ = await open_state(files, world, Options(create=False, sweeps=False), tablet="")
+        try:
+            yield state
+        finally:
+            await state.close()
 
 
 @dataclass(frozen=True, slots=True)

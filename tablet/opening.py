@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from runtime.errors import Conflict, NotFound
 from tablet.commit_log import Replay
-from tablet.events import TabletOpened
+from tablet.events import LogLeftOut, TabletFound, TabletOpened
 from tablet.manifest import (
     FolderListing,
     Manifest,
@@ -37,6 +37,8 @@ async def open_state(
     state = TabletState(storage, world, options, manifest)
     try:
         refuse_missing_logs(manifest, listing)
+        name, tables = manifest_name(manifest.number), len(manifest.references())
+        world.events.emit(TabletFound(manifest.tablet, name, tables, manifest.flushed_sequence, manifest.log_number))
         state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
         try:
             await state.open_tables()
@@ -46,17 +48,16 @@ async def open_state(
         async for sequence, rows in replay:
             for row, fragment in rows:
                 state.memtable.apply(row, fragment, sequence)
-        for dropped in replay.dropped:
-            world.events.emit(dropped)
+        left_out = [LogLeftOut(listing.logs[number]) for number in replay.left_out]
+        for event in (*replay.replayed, *replay.dropped, *left_out):
+            world.events.emit(event)
         state.replayed_sequence, state.replayed_logs = replay.last_sequence, replay.numbers
         state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
         await state.sweep()
     except BaseException:
         await state.close()
         raise
-    world.events.emit(
-        TabletOpened(manifest.tablet, len(manifest.references()), replay.records, world.clock.now() - started)
-    )
+    world.events.emit(TabletOpened(manifest.tablet, tables, replay.records, world.clock.now() - started))
     return state, bool(replay.left_out)
 
 

@@ -21,16 +21,12 @@ from tablet.cells import Row, check_column, check_row, family_of
 from tablet.dumping import readable
 from tablet.embedded import InlineWorld, RecentEvents
 from tablet.filters import LATEST, ReadFilter
-from tablet.inspection import held, load_folder
-from tablet.opening import open_state
-from tablet.options import Options
+from tablet.inspection import opened_for_reading
 from tablet.reading import Reader, Scan
 from tablet.state import TabletState
 from tabletop import wording
 from tabletop.console import output, perform
 from tabletop.tablet_commands import FolderArgument, naming, storage_of
-
-_LOOKING = Options(create=False, sweeps=False)
 
 
 def get(
@@ -102,12 +98,7 @@ def _check_column(state: TabletState, column: bytes) -> None:
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncIterator[TabletState]:
     """The tablet as it is at this moment, for reading only. Raises as `inspection.inspect`."""
+    world = InlineWorld(RecentEvents(deque(maxlen=1)))
     with naming(path):
-        async with held(storage_of(path)) as storage:
-            await load_folder(storage)
-            world = InlineWorld(RecentEvents(deque(maxlen=1)))
-            state, _ = await open_state(storage, world, _LOOKING, tablet="")
-            try:
-                yield state
-            finally:
-                await state.close()
+        async with opened_for_reading(storage_of(path), world) as state:
+            yield state

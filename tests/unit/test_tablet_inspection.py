@@ -1,7 +1,8 @@
-"""Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, a recovery rehearsed."""
+"""Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, and a recovery."""
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,15 +11,16 @@ import pytest
 
 import tablet.engine
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, NotFound
+from runtime.events import Record
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER_BYTES, encode_frame
 from tablet.cells import DeleteFamily, SetCell
 from tablet.dumping import Part, dump, kind_of
+from tablet.embedded import InlineWorld, RecentEvents
 from tablet.events import TabletOpened
-from tablet.inspection import ReadOnlyStorage, held, inspect
+from tablet.inspection import ReadOnlyStorage, held, inspect, opened_for_reading
 from tablet.manifest import load_current
 from tablet.options import Options
-from tablet.rehearsal import rehearse
 from tablet.schema import LocalityGroup
 from tablet.sstable_format import FOOTER_BYTES, MAGIC
 from tablet.storage import DiskStorage
@@ -98,7 +100,7 @@ def test_no_report_changes_a_byte(folder: Path):
     before = bytes_of(folder)
     run(inspect(storage_of(folder)))
     verified(folder)
-    run(collected(rehearse(storage_of(folder), records=True)))
+    run(recovery(folder))
     for name in before:
         if name != "LOCK":
             run(collected(dump(storage_of(folder), name, cells=True)))
@@ -117,7 +119,7 @@ def test_the_folder_of_a_running_engine_can_be_looked_at(folder: Path):
         table.put("row9", "page:title", "now")
         assert run(inspect(storage_of(folder))).groups[0].rows == 6
         assert problems_in(folder) == []
-        assert "4 rows" in " ".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
+        assert run(recovery(folder))[-1].replayed == 4
 
 
 class MovingStorage(DiskStorage):
@@ -141,12 +143,11 @@ def test_a_report_begins_again_if_a_running_engine_moves_on(folder: Path):
     assert storage.moves == 0
 
 
-@pytest.mark.parametrize("tool", [verify_folder, rehearse])
-def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path, tool: Any):
+def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path):
     with pytest.raises(Conflict, match="in use"):
         run(inspect(MovingStorage(folder, 10**6)))
     with pytest.raises(Conflict, match="in use"):
-        run(collected(tool(MovingStorage(folder, 10**6))))
+        run(collected(verify_folder(MovingStorage(folder, 10**6))))
 
 
 def test_files_that_a_running_engine_removes_or_extends_meanwhile_are_read_as_they_were(folder: Path):
@@ -421,22 +422,28 @@ def test_an_sstable_from_the_future_is_not_called_damaged(tmp_path: Path):
         dumped(tmp_path, "000001.sst")
 
 
-def test_the_rehearsal_replays_what_the_opening_replays(folder: Path):
-    steps = run(collected(rehearse(storage_of(folder), records=True)))
-    rehearsed = [step.record for step in steps if step.record is not None]
+async def recovery(folder: Path) -> list[Any]:
+    """The events of an opening for reading only."""
+    records: deque[Record] = deque()
+    async with opened_for_reading(storage_of(folder), InlineWorld(RecentEvents(records))):
+        pass
+    return [record.event for record in records]
+
+
+def test_an_opening_for_reading_finds_what_an_opening_finds(folder: Path):
+    events = run(recovery(folder))
     with tablet.engine.open(folder) as table:
         opened = [record.event for record in table.events if isinstance(record.event, TabletOpened)]
-    assert [event.replayed for event in opened] == [len(rehearsed)] == [3]
-    assert any("the memtable has 3 rows" in step.what for step in steps)
+    assert [type(event).__name__ for event in events] == ["TabletFound", "CommitLogReplayed", "TabletOpened"]
+    assert [event.replayed for event in opened] == [events[-1].replayed] == [3]
 
 
-def test_the_rehearsal_tells_of_a_torn_tail(folder: Path):
+def test_an_opening_for_reading_tells_of_a_torn_tail(folder: Path):
     as_after_a_kill(folder)
     path = only(folder, "*.log")
     path.write_bytes(path.read_bytes()[:-3])
-    text = "\n".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
-    assert f"at the end of {path.name}" in text
-    assert "2 records newer" in text
+    _, replayed, dropped, _ = run(recovery(folder))
+    assert (replayed.log, replayed.records, dropped.log) == (path.name, 2, path.name)
 
 
 async def _written(folder: Path, chunk: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InvalidRe
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
 from tablet.commit_log import decode_header
+from tablet.embedded import InlineWorld, RecentEvents
+from tablet.inspection import opened_for_reading
 from tablet.manifest import (
     Manifest,
     TableReference,
@@ -26,7 +29,6 @@ from tablet.manifest import (
     write_manifest,
 )
 from tablet.options import Options
-from tablet.rehearsal import rehearse
 from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.storage import DiskStorage
 from tablet.verification import verify_folder
@@ -181,7 +183,7 @@ async def test_a_missing_sstable_is_damage_and_not_the_absence_of_a_tablet(tmp_p
         async with open_engine(tmp_path):
             pass
     with pytest.raises(Corrupted, match=table.name):
-        async for _ in rehearse(DiskStorage(RealDisk(tmp_path))):
+        async with opened_for_reading(DiskStorage(RealDisk(tmp_path)), InlineWorld(RecentEvents(deque()))):
             pass
 
 
