@@ -1,7 +1,7 @@
 """`tabletop tablet`: look into a tablet's folder, and compare compaction policies. No cluster is needed.
 
 All commands but `simulate` read a folder or a file of it and never change a byte. They take no lock, so they also show
-the folder of a running engine, as it is at that moment. The reports are made by `tablet/inspection.py`,
+the folder of a running engine, as it is at that moment. The reports are made by `tablet/tools/inspection.py`,
 `dumping.py` and `verification.py`; here they are printed.
 """
 
@@ -29,13 +29,14 @@ from runtime.errors import (
 )
 from runtime.events import Record, sentence
 from runtime.real.disk import RealDisk, translated
-from tablet import dumping, inspection, verification
-from tablet.compaction import POLICIES, PolicySettings
-from tablet.dumping import readable
-from tablet.embedded import InlineWorld, RecentEvents
-from tablet.inspection import opened_for_reading
-from tablet.manifest import LOCK_NAME
-from tablet.storage import DiskStorage
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.maintenance.policies import POLICIES
+from tablet.engine.world.names import LOCK_NAME
+from tablet.engine.world.options import PolicySettings
+from tablet.engine.world.storage import DiskStorage
+from tablet.tools import dumping, inspection, verification
+from tablet.tools.dumping import readable
+from tablet.tools.read_only import opened_for_reading
 from tabletop import compaction_simulator, wording
 from tabletop.cluster_commands import plain_table, print_table
 from tabletop.compaction_simulator import Outcome, Workload

@@ -8,9 +8,10 @@ import pytest
 import tablet.engine
 from runtime.errors import InvalidRequest
 from runtime.record_log import LogReader
-from tablet.cells import SetCell, decode_fragment
-from tablet.commit_log import decode_rows
-from tablet.options import Options
+from tablet.engine.log.records import decode_rows
+from tablet.engine.model.fragments import decode_fragment
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options
 from tests.unit.tablet_support import kinds_of_events, open_engine
 
 

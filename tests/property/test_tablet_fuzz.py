@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import tablet.engine
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
-from tablet.embedded import EmbeddedTablet
-from tablet.events import LogTailDropped, SnapshotUnreadable
-from tablet.options import Options
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.world.events import LogTailDropped, SnapshotUnreadable
+from tablet.engine.world.options import Options
 
 OPTIONS = Options(memtable_bytes=20_000, flush_on_close_bytes=1 << 30)
 FLUSHED, LOGGED, LOGS = 150, 15, 3

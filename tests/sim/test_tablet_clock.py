@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
 
 
 class EarlierClock:

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import DeleteRow
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.schema import MaxAge
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import DeleteRow
+from tablet.engine.model.schema import MaxAge
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
 
 HOUR = 3600.0
 HOUR_MICROSECONDS = 3_600_000_000

@@ -14,11 +14,10 @@ from dataclasses import replace
 import pytest
 
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import SetCell
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
 
 OPTIONS = Options(
     sync="fsync",

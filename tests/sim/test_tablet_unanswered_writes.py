@@ -6,9 +6,9 @@ import pytest
 
 from runtime.errors import DiskFailure
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
 
 
 async def opened(world: SimulatedWorld) -> Engine:

@@ -30,22 +30,17 @@ from master.records import (
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
-from tablet.cells import DeleteRow, encode_fragment, encode_put, fragment_of
-from tablet.commit_log import CommitLog, LogHeader
-from tablet.manifest import (
-    LOCK_NAME,
-    TEMPORARY,
-    Manifest,
-    log_name,
-    manifest_name,
-    snapshot_file_name,
-    table_name,
-    write_manifest,
-)
-from tablet.merge import Chunk
-from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
-from tablet.sstable_writer import SSTableWriter
-from tablet.storage import DiskStorage
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import LogHeader
+from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.fragments import encode_fragment, encode_put
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteRow
+from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.tree.manifest import Manifest, write_manifest
+from tablet.engine.world.names import LOCK_NAME, TEMPORARY, log_name, manifest_name, snapshot_file_name, table_name
+from tablet.engine.world.storage import DiskStorage
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "formats"
 

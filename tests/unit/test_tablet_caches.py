@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablet.caches import BlockCache, PinnedBlocks, ScanCache
-from tablet.sstable_format import Block, encode_block
+from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
+from tablet.engine.sstable.format import Block, encode_block
+from tablet.engine.tree.scan_cache import ScanCache
 
 
 def block(size: int) -> Block:

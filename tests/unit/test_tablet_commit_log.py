@@ -8,8 +8,10 @@ import pytest
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
-from tablet.commit_log import CommitLog, LogHeader, Replay, decode_header, decode_rows, encode_rows
-from tablet.storage import DiskStorage
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import LogHeader, decode_header, decode_rows, encode_rows
+from tablet.engine.log.replay import Replay
+from tablet.engine.world.storage import DiskStorage
 
 FRAME_START = encode_frame(b"", 1, 0)[:4]
 

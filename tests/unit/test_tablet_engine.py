@@ -11,15 +11,15 @@ from runtime.events import MemorySink
 from runtime.real.disk import RealDisk
 from runtime.real.world import RealWorld
 from runtime.record_log import LogReader
-from tablet.cells import DeleteRow, SetCell
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.events import TabletOpened
-from tablet.filters import ReadFilter
-from tablet.manifest import load_current, manifest_name, write_manifest
-from tablet.options import Options
-from tablet.schema import LocalityGroup, MaxAge, MaxVersions
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import DeleteRow, SetCell
+from tablet.engine.model.schema import LocalityGroup, MaxAge, MaxVersions
+from tablet.engine.tree.manifest import load_current, write_manifest
+from tablet.engine.world.events import TabletOpened
+from tablet.engine.world.names import manifest_name
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
 from tests.unit.tablet_support import kinds_of_events, open_engine
 
 SMALL = Options(memtable_bytes=8000, policy_settings=PolicySettings(fan_in=3, max_tables=5), stall_tables=7)

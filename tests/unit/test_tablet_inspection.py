@@ -14,17 +14,19 @@ from runtime.errors import Conflict, Corrupted, IncompatibleFormat, NotFound
 from runtime.events import Record
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER_BYTES, encode_frame
-from tablet.cells import DeleteFamily, SetCell
-from tablet.dumping import Part, dump, kind_of
-from tablet.embedded import InlineWorld, RecentEvents
-from tablet.events import TabletOpened
-from tablet.inspection import ReadOnlyStorage, held, inspect, opened_for_reading
-from tablet.manifest import load_current
-from tablet.options import Options
-from tablet.schema import LocalityGroup
-from tablet.sstable_format import FOOTER_BYTES, MAGIC
-from tablet.storage import DiskStorage
-from tablet.verification import Verdict, verify_file, verify_folder
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.model.operations import DeleteFamily, SetCell
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.sstable.format import FOOTER_BYTES, MAGIC
+from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.tree.manifest import load_current
+from tablet.engine.world.events import TabletOpened
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
+from tablet.tools.dumping import Part, dump, kind_of
+from tablet.tools.inspection import inspect
+from tablet.tools.read_only import ReadOnlyStorage, held, opened_for_reading
+from tablet.tools.verification import Verdict, verify_file, verify_folder
 from tests.unit.tablet_support import chunk_of, make_table
 
 T = TypeVar("T")
@@ -302,7 +304,7 @@ def test_a_snapshot_that_lost_a_file_is_a_problem(tmp_path: Path):
 def test_a_row_that_the_filter_denies_is_found_though_all_checksums_are_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tablet.sstable_writer.SSTableWriter._add_keys", lambda writer, *_: writer._keys.append(b"z"))
+    monkeypatch.setattr(SSTableWriter, "_add_keys", lambda writer, *_: writer._keys.append(b"z"))
     run(_written(tmp_path, chunk_of({b"a": b"1", b"b": b"2"})))
     (problem, *_) = run(verify_file(storage_of(tmp_path), "000001.sst", "SSTable")).problems
     assert "Bloom filter denies b'a'" in problem

@@ -13,25 +13,22 @@ import pytest
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
-from tablet.commit_log import decode_header
-from tablet.embedded import InlineWorld, RecentEvents
-from tablet.inspection import opened_for_reading
-from tablet.manifest import (
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.log.records import decode_header
+from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.engine.tree.manifest import (
     Manifest,
     TableReference,
     load_current,
     load_manifest,
     load_snapshot,
-    log_name,
-    manifest_name,
-    snapshot_file_name,
-    sorted_out,
     write_manifest,
 )
-from tablet.options import Options
-from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
-from tablet.storage import DiskStorage
-from tablet.verification import verify_folder
+from tablet.engine.world.names import log_name, manifest_name, snapshot_file_name, sorted_out
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
+from tablet.tools.read_only import opened_for_reading
+from tablet.tools.verification import verify_folder
 from tests.unit.tablet_support import chunk_of, make_table, open_engine
 
 

@@ -3,18 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablet.cells import (
-    DeleteCells,
-    DeleteFamily,
-    DeleteRow,
-    SetCell,
-    decode_fragment,
-    encode_fragment,
-    fragment_of,
-    is_single_put,
-)
-from tablet.merge import EMPTY, Chunk, collect_chunk, collect_garbage, lay_over, merge_chunks, merge_entries
-from tablet.schema import Family, MaxAge, MaxVersions, Schema
+from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.fragments import decode_fragment, encode_fragment, is_single_put
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.schema import Family, MaxAge, MaxVersions, Schema
+from tablet.engine.tree.merge import collect_chunk, collect_garbage, lay_over, merge_chunks, merge_entries
 from tests.unit.tablet_support import chunk_of
 
 COLUMNS = st.sampled_from([b"f:a", b"f:b", b"g:a"])

@@ -13,12 +13,20 @@ import pytest
 
 import tablet.engine
 from runtime.errors import AlreadyExists, Conflict, IncompatibleFormat, InvalidRequest, NotADirectory, NotFound
-from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, SetCell
-from tablet.compaction import PolicySettings
-from tablet.embedded import EmbeddedTablet
-from tablet.filters import ReadFilter
-from tablet.options import Options
-from tablet.schema import Family, Intersection, LocalityGroup, MaxAge, MaxVersions, Schema, Union, rule_to_json
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.schema import (
+    Family,
+    Intersection,
+    LocalityGroup,
+    MaxAge,
+    MaxVersions,
+    Schema,
+    Union,
+    rule_to_json,
+)
+from tablet.engine.world.options import Options, PolicySettings
 from tests.unit.tablet_support import open_engine
 
 Table = Any

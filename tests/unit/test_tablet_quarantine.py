@@ -6,10 +6,9 @@ import pytest
 
 import tablet.engine
 from runtime.errors import Corrupted, DiskFailure
-from tablet.compaction import PolicySettings
-from tablet.events import TableSetAside
-from tablet.options import Options
-from tablet.quarantine import Quarantine
+from tablet.engine.maintenance.quarantine import Quarantine
+from tablet.engine.world.events import TableSetAside
+from tablet.engine.world.options import Options, PolicySettings
 
 
 def test_damage_is_set_aside_for_good_and_an_error_of_the_disk_for_longer_each_time():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 import tablet.engine
 from runtime.record_log import HEADER_BYTES, encode_frame
-from tablet.options import Options
+from tablet.engine.world.options import Options
 from tabletop import console
 from tabletop.application import app
 
