@@ -56,6 +56,7 @@ SEAMS = {
     "gfs/synchronous.py",
     "tablet/embedded/folder.py",
     "tablet/embedded/inline.py",
+    "tablet/embedded/guard.py",
     "tablet/embedded/table.py",
 }
 

@@ -29,13 +29,6 @@ def checked_options(options: Options | None) -> Options:
     return options
 
 
-def snapshot_name(name: str) -> str:
-    """A text; whether it can be a name, the manifest says."""
-    if not isinstance(name, str):
-        raise InvalidRequest(f"{name!r} cannot be a snapshot's name; give a text")
-    return name
-
-
 def pairs(mutations: Any) -> list[tuple[Any, Any]]:
     """(row, operations) for each mutation of a mapping, or of a collection of such pairs."""
     given = mutations.items() if isinstance(mutations, Mapping) else mutations

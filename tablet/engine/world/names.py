@@ -84,6 +84,8 @@ def log_number_of(name: str) -> int | None:
 
 def snapshot_file_name(name: str) -> str:
     """The file name of a snapshot. Raises InvalidRequest for a name that no file should have."""
+    if not isinstance(name, str):
+        raise InvalidRequest(f"{name!r} cannot be a snapshot's name; give a text")
     if not _SNAPSHOT.match(f"snapshot-{name}") or name.endswith(TEMPORARY):
         raise InvalidRequest(f"{name[:80]!r} cannot be a snapshot's name; use up to 64 letters, digits, '_', '-', '.'")
     return f"snapshot-{name}"
