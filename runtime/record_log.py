@@ -14,7 +14,7 @@ A frame (little-endian, 28 bytes and the payload):
 
     u32 magic | u32 payload length | u32 CRC32C | u64 sequence | u64 durable sequence | payload
 
-The CRC32C covers everything behind itself and the length. Sequences rise by one from frame to frame. Zero bytes
+The CRC32C covers everything after itself and the length. Sequences rise by one from frame to frame. Zero bytes
 between frames are padding (GFS 3.3), a frame with a sequence already seen is a duplicate of an append that was
 retried; both are skipped.
 
@@ -98,7 +98,7 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """How a log ended. `offset` is the end of the last whole frame; what lies behind it (`dropped_bytes`) was never
+    """How a log ended. `offset` is the end of the last whole frame; what lies after it (`dropped_bytes`) was never
     acknowledged as durable."""
 
     kind: Literal["clean", "torn"]
@@ -270,7 +270,7 @@ class LogWriter:
                             self.acknowledged_sequence = sequence
                         queued.succeed(sequence)
         except BaseException as error:
-            # Nobody knows what the file holds now: nothing may be written behind it, and nobody may wait for it.
+            # Nobody knows what the file holds now: nothing may be written after it, and nobody may wait for it.
             kind = InternalError if isinstance(error, Exception) else DiskFailure
             self._broken = kind(f"the log's writer was stopped in the middle of a group ({error!r}); restart this node")
             for queued in (*group, *self._waiting):

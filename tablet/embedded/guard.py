@@ -1,11 +1,11 @@
 """One thread, one process, one call at a time: an open embedded tablet, and how it is left in order.
 
 One mark guards a tablet, and costs a write two assignments: a call sets it when it begins and takes it away when it
-ends well, or with an error of ours, which leaves the engine in order. Who finds it set came in the middle of another
-call, from another thread; or after one that was interrupted, by Ctrl-C for example, and left locks held and books
-unbalanced; or to a tablet that is closed, or belongs to the process that this one was forked from. All of these are
-refused. A value that is known to be hot is told without a look at the mark: whatever makes the mark stay set, makes the
-caches forget.
+ends well, or with an error of ours, which leaves the engine in order. A caller that finds it set came in the middle of
+another call, from another thread; or after one that was interrupted, by Ctrl-C for example, and left locks held and
+books unbalanced; or to a tablet that is closed, or belongs to the process that this one was forked from. All of these
+are refused. A value that is known to be hot is told without a look at the mark: whenever the mark stays set, the caches
+are cleared.
 """
 
 import os
@@ -38,7 +38,7 @@ _CLOSED = "is closed; open it again"
 _FORKED = "was opened before a fork; open it in this process, once the other one has closed it"
 INTERRUPTED = (
     "was interrupted in the middle of a write, or of another operation; close it and open it again: nothing that was "
-    "answered is lost"
+    "acknowledged is lost"
 )
 _BUSY = (
     "is in the middle of another call, of another thread or of what a signal handler interrupted; one thread at a time "
@@ -102,7 +102,7 @@ class OpenTablet:
             self._busy, self._why = True, _CLOSED
             self._pace.stop()
             if interrupted:
-                with suppress(Exception):  # What was answered is in the log; if it cannot be synced now, so be it.
+                with suppress(Exception):  # What was acknowledged is in the log; if it cannot be synced now, so be it.
                     run_inline(self._engine.sync())
             else:
                 run_inline(self._engine.close())
@@ -166,7 +166,7 @@ class OpenTablet:
         self._open = False
 
     def _belong_to_another_process(self) -> None:
-        """In the child of a fork: the parent goes on with the files, and with the folder."""
+        """In the child of a fork: the parent keeps the files and the folder."""
         self._busy, self._why, self._cached = True, _FORKED, nothing_cached
         self._disk.let_go()
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class _Pause:
-    """A breath: gives the hand back to whoever drives the coroutine."""
+    """A pause: control goes back to whoever drives the coroutine."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield
@@ -51,7 +51,7 @@ class RecentEvents:
 
 
 def run_inline(work: Coroutine[Any, Any, T]) -> T:
-    """Drive a coroutine to its end; its breaths are taken at once."""
+    """Drive a coroutine to its end; its pauses take no time."""
     try:
         work.send(None)
     except StopIteration as stop:

@@ -8,7 +8,7 @@ each write pays for a few slices, in proportion to the bytes that it wrote: quic
 before the next memtable is full. A write that finds no room nevertheless brings the jobs to their end itself. A paused
 job holds the engine's locks, so whoever wants to do another of its kind lets it `finish` first.
 
-The coroutines must not wait for anything but their breaths: that is so on a disk that is used `inline`.
+The coroutines must not wait for anything but these pauses: that is so on a disk that is used `inline`.
 """
 
 from collections.abc import Coroutine

@@ -5,7 +5,7 @@ not pay for an event loop, and a notebook has one running already, which must no
 
 The idea. Files of the real world's disk never make anybody wait: its coroutines run to their end at the first
 `send(None)`. So this face drives the engine by hand, without a loop. The only places where the engine's coroutines do
-pause are the breaths between two slices of background work. A flush or a compaction therefore is a coroutine that
+pause are those between two slices of background work. A flush or a compaction therefore is a coroutine that
 is kept, and each write pays for a few slices of it, in proportion to what it wrote (`pace.py`): no threads, no
 surprises in the middle of a read, and the same order of events in every run. `docs/decisions/` tells why.
 

@@ -3,7 +3,7 @@
     write   → commit log → memtable ─(frozen, flushed)→ SSTable ─(compacted)→ SSTable
     read    ← memtables + SSTables, merged
 
-`Engine` is the asynchronous face, for servers: reads and writes go on while its background flushes and compacts. The
+`Engine` is the asynchronous face, for servers: reads and writes continue while its background flushes and compacts. The
 synchronous one, for a program or a notebook, is `tablet/embedded/`.
 
 A row is written atomically, and mutations take effect in the order of the log (`serving/writing.py`). Readers take no
@@ -437,6 +437,6 @@ class Engine:
 
 
 def _successor(prefix: bytes) -> bytes:
-    """The smallest row behind all rows with this prefix; empty if there is none."""
+    """The smallest row after all rows with this prefix; empty if there is none."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b""

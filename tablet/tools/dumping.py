@@ -1,9 +1,9 @@
 """Dumping a tablet's file part by part: what stands at which byte.
 
 A dump is a sequence of *parts* in the order of the file, each with its offset, its stored length, a headline and, if
-asked for, what is in it, cell by cell. A part that is damaged is shown as damaged, and the dump goes on behind it where
-the format allows: SSTable blocks stand on their own, a log is only believed up to the damage. One part is in memory at
-a time.
+asked for, what is in it, cell by cell. A part that is damaged is shown as damaged, and the dump continues after it
+where the format allows: SSTable blocks stand on their own, a log is only believed up to the damage. One part is in
+memory at a time.
 
 What kind of file it is, is told by its bytes, not by its name, so that a file that was saved under another name can be
 looked at; only where the bytes say nothing (an empty log, an SSTable that lost its footer) the name decides.
@@ -71,7 +71,7 @@ async def kind_of(storage: Storage, name: str) -> str:
 async def dump(storage: Storage, name: str, *, cells: bool = False) -> AsyncIterator[Part]:
     """The parts of a file, in their order. With `cells`, what is in each, cell by cell.
 
-    Raises NotFound, IncompatibleFormat, DiskFailure; Corrupted where nothing behind can be shown.
+    Raises NotFound, IncompatibleFormat, DiskFailure; Corrupted where nothing after it can be shown.
     """
     storage = ReadOnlyStorage(storage)
     kind = await kind_of(storage, name)
@@ -135,11 +135,12 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
                 chunk = block.chunk()
                 trailer = await file.read_at(start + stored - TRAILER_BYTES, TRAILER_BYTES)
                 code, checksum = TRAILER.unpack(trailer)
-                goes_on = f", goes on at {readable(table.index_entry(place)[1])}" if table.index_entry(place)[1] else ""
+                _, next_column = table.index_entry(place)
+                continues = f", continues at {readable(next_column)}" if next_column else ""
                 headline = (
                     f"block {place}: {counted(block.count, 'row')}, {block.body_bytes} bytes, {_COMPRESSIONS[code]}, "
                     f"CRC32C {checksum:08x}, prefix {readable(block.prefix)}, "
-                    f"{readable(chunk.rows[0])} to {readable(chunk.rows[-1])}{goes_on}"
+                    f"{readable(chunk.rows[0])} to {readable(chunk.rows[-1])}{continues}"
                 )
                 pairs = zip(chunk.rows, chunk.fragments, strict=True)
                 details = tuple(line for row, fragment in pairs for line in _row_lines(row, fragment)) if cells else ()

@@ -1,8 +1,8 @@
 """Storage that can only read, and a folder at one moment: what every tool here looks through.
 
 A tool needs no lock, and so shows the folder of a running engine as well: all files of one listing are opened first
-(`held`), and can be read to the end that they had then, though the engine goes on and removes them. An opening through
-such storage (`opened_for_reading`) is an engine's own, without its sweep, and its events tell of the recovery.
+(`held`), and can be read to the end that they had then, though the engine continues and removes them. An opening
+through such storage (`opened_for_reading`) is an engine's own, without its sweep, and its events tell of the recovery.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -34,11 +34,11 @@ class ReadOnlyFile:
         return await self._file.read_at(offset, count)
 
     async def append(self, data: Buffer) -> int:
-        """Never."""
+        """Refused: a tool only reads."""
         _refuse(f"append to {self.path}")
 
     async def truncate(self, size: int) -> None:
-        """Never."""
+        """Refused: a tool only reads."""
         _refuse(f"truncate {self.path}")
 
     async def size(self) -> int:
@@ -68,22 +68,22 @@ class ReadOnlyStorage:
         return await self._storage.list()
 
     async def create(self, name: str) -> StoredFile:
-        """Never."""
+        """Refused: a tool only reads."""
         _refuse(f"create {name}")
 
     async def rename(self, source: str, target: str) -> None:
-        """Never."""
+        """Refused: a tool only reads."""
         _refuse(f"rename {source}")
 
     async def remove(self, name: str) -> None:
-        """Never."""
+        """Refused: a tool only reads."""
         _refuse(f"remove {name}")
 
     async def lock(self) -> None:
-        """Needless: whoever only reads disturbs nobody."""
+        """Nothing to do: reading disturbs nobody."""
 
     async def unlock(self) -> None:
-        """Needless."""
+        """Nothing to do."""
 
 
 class HeldFile(ReadOnlyFile):

@@ -20,7 +20,7 @@ from itertools import pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
 from tablet.engine.log.records import decode_header, decode_rows
-from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, whole_records_behind, zeros_at_end
+from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, whole_records_after, zeros_at_end
 from tablet.engine.model.fragments import DELETE_CELLS, PUT, decode_fragment
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom import HashedKey, column_key
@@ -143,7 +143,7 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
                 if list(entries) != sorted(entries):
                     problems.append(f"{name}: record {record.sequence} holds cells that are not in order")
         if reader.end.kind == "torn":
-            behind = await whole_records_behind(file, reader.end.offset)
+            behind = await whole_records_after(file, reader.end.offset)
     except TabletopError as error:
         problems.append(error.message)
     finally:
@@ -157,7 +157,7 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
         remarks.append(f"an opening drops its last {reader.end.dropped_bytes} bytes: {zeros}")
     if behind:
         problems.append(
-            f"{name}: {counted(behind, 'whole record')} behind the unreadable one at offset {reader.end.offset:,} "
+            f"{name}: {counted(behind, 'whole record')} after the unreadable one at offset {reader.end.offset:,} "
             f"would be dropped with it; after a power cut that is right (they were never synced), else it is damage: "
             f"restore the file from a copy"
         )
@@ -223,11 +223,11 @@ class _TableCheck:
         chunk = block.chunk()
         name, table = f"{self._table.name}: block {place}", self._table
         last, _ = table.index_entry(place)
-        goes_on = (
+        continues = (
             place > 0 and bool(table.index_entry(place - 1)[1]) and chunk.rows[0] == table.index_entry(place - 1)[0]
         )
         if self._before is not None and (
-            chunk.rows[0] < self._before or (chunk.rows[0] == self._before and not goes_on)
+            chunk.rows[0] < self._before or (chunk.rows[0] == self._before and not continues)
         ):
             self._note(f"{name} begins with row {chunk.rows[0][:80]!r}, which does not come after the block before")
         if any(first >= second for first, second in pairwise(chunk.rows)):
@@ -237,7 +237,7 @@ class _TableCheck:
         if not self.rows:
             self._first_row = chunk.rows[0]
         self._before = chunk.rows[-1]
-        self.rows += len(chunk.rows) - goes_on
+        self.rows += len(chunk.rows) - continues
         self._row_bytes += block.body_bytes
         for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
             self._take_row(place, row, fragment, single=block.single_puts)

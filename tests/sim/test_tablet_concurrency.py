@@ -305,7 +305,7 @@ def test_a_move_that_a_close_overtakes_leaves_the_tablet_closed():
     run(story)
 
 
-def test_a_sync_goes_on_when_a_flush_takes_its_log_away():
+def test_a_sync_continues_when_a_flush_takes_its_log_away():
     async def story(world: SimulatedWorld) -> None:
         engine = await opened(world, Options(frozen_memtables=4))
         for _ in range(3):

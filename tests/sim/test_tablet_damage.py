@@ -107,7 +107,7 @@ async def damage_first_block(desk: Desk) -> str:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_damaged_sstable_is_told_of_once_and_everything_else_goes_on(policy: str):
+def test_a_damaged_sstable_is_told_of_once_and_everything_else_continues(policy: str):
     async def story(desk: Desk) -> None:
         async with desk.opened():
             name = await damage_first_block(desk)

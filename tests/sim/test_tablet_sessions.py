@@ -111,7 +111,7 @@ def contents(disk: SimulatedDisk) -> Rows:
 
 
 @pytest.mark.parametrize("sync", ["fsync", "os"])
-def test_whatever_ends_a_session_the_next_one_goes_on_with_what_it_had(sync: SyncMode):
+def test_whatever_ends_a_session_the_next_one_continues_with_what_it_had(sync: SyncMode):
     lost = 0
     for seed in range(150):
         with Simulation(seed) as simulation:

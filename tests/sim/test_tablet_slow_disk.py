@@ -39,7 +39,7 @@ async def opened(world: SimulatedWorld, options: Options = OPTIONS) -> Engine:
 
 
 async def write(engine: Engine, writer: int, answered: Rows, tried: Tried, chance: random.Random) -> None:
-    """`tried`: the values of a row since the last one that was answered."""
+    """`tried`: the values of a row since the last one that was acknowledged."""
     for number in range(WRITES):
         row, value = b"%d-%d" % (writer, number % ROWS), b"%d " % number + b"x" * 150
         tried.setdefault(row, []).append(value)
@@ -61,7 +61,7 @@ def check(found: Rows, answered: Rows, tried: Tried) -> None:
 
 
 async def read(engine: Engine, answered: Rows) -> None:
-    """Read the rows of one writer, for ever: what was answered before a read began is what it finds, or something
+    """Read the rows of one writer, for ever: what was acknowledged before a read began is what it finds, or something
     newer."""
     while True:
         for row, before in list(answered.items()):

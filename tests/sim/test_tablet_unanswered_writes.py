@@ -1,4 +1,4 @@
-"""A write that was answered outlives a power cut, though one before it, in an older log, never was (BT 5.3)."""
+"""A write that was acknowledged outlives a power cut, though one before it, in an older log, never was (BT 5.3)."""
 
 import asyncio
 

@@ -114,7 +114,7 @@ async def test_a_log_without_rows_needs_no_closing_mark(storage):
     assert log.last_sequence == 1
 
 
-async def test_whole_records_behind_a_dropped_one_are_counted(storage, tmp_path: Path):
+async def test_whole_records_after_a_dropped_one_are_counted(storage, tmp_path: Path):
     await write_log(storage, 1, 1, 5)
     path = tmp_path / "000001.log"
     data = bytearray(path.read_bytes())
@@ -122,7 +122,7 @@ async def test_whole_records_behind_a_dropped_one_are_counted(storage, tmp_path:
     path.write_bytes(data)
     found, replay = await replayed(storage, 1)
     assert found == [(2, b"row2")]
-    assert "3 whole ones behind it count for nothing: right after a power cut, else damage" in replay.dropped[0].reason
+    assert "3 whole ones after it count for nothing: right after a power cut, else damage" in replay.dropped[0].reason
 
 
 async def test_a_log_that_is_no_tablets_is_refused_with_record_and_offset(storage, tmp_path: Path):

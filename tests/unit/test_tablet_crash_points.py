@@ -1,5 +1,5 @@
 """A tablet dies at every step that touches its files, once before the step and once after half of it, and is opened
-again: what was answered is there, nothing is there in part, nothing half-done stays behind.
+again: what was acknowledged is there, nothing is there in part, nothing half-done stays behind.
 
 Here the operating system survives; the simulated disk's tests take the power away.
 """

@@ -159,7 +159,7 @@ async def test_filters_choose_families_columns_and_patterns(tmp_path):
                 assert [cell.column for row in scanned for cell in row] == expected
 
 
-async def test_a_scan_goes_on_through_flushes_and_compactions(tmp_path):
+async def test_a_scan_continues_through_flushes_and_compactions(tmp_path):
     options = Options(memtable_bytes=8000, block_cache_bytes=0, policy_settings=PolicySettings(fan_in=2))
     async with open_engine(tmp_path, options) as engine:
         await engine.set_locality_group(LocalityGroup(block_bytes=512))

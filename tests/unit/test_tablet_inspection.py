@@ -265,13 +265,13 @@ def test_a_torn_tail_is_a_remark_and_no_problem(folder: Path):
     assert any("torn write" in remark for remark in remarks_in(folder))
 
 
-def test_whole_records_behind_an_unreadable_one_are_a_problem_though_an_opening_drops_them(folder: Path):
+def test_whole_records_after_an_unreadable_one_are_a_problem_though_an_opening_drops_them(folder: Path):
     as_after_a_kill(folder)
     path = only(folder, "*.log")
     data = bytearray(path.read_bytes())
     data[dumped(folder, path.name)[1].offset + 20] ^= 1
     path.write_bytes(data)
-    assert any("2 whole records behind the unreadable one" in problem for problem in problems_in(folder))
+    assert any("2 whole records after the unreadable one" in problem for problem in problems_in(folder))
 
 
 def test_files_that_nothing_refers_to_are_remarks(folder: Path):
@@ -329,7 +329,7 @@ def test_rows_larger_than_a_block_are_verified_piece_by_piece(tmp_path: Path):
         table.flush()
     assert problems_in(tmp_path) == []
     lines = run(collected(dump(storage_of(tmp_path), only(tmp_path, "*.sst").name)))
-    assert any("goes on at f:" in part.headline for part in lines)
+    assert any("continues at f:" in part.headline for part in lines)
 
 
 def test_a_manifest_that_describes_another_file_is_found(folder: Path):
@@ -371,7 +371,7 @@ def test_a_dump_shows_cells_and_deletions_in_words(folder: Path):
     ]
 
 
-def test_a_dump_goes_on_behind_a_damaged_block(tmp_path: Path):
+def test_a_dump_continues_behind_a_damaged_block(tmp_path: Path):
     run(_written(tmp_path, chunk_of({b"row%03d" % number: b"x" * 100 for number in range(20)})))
     path = tmp_path / "000001.sst"
     data = bytearray(path.read_bytes())

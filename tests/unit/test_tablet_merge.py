@@ -76,9 +76,9 @@ def test_merging_chunks_equals_merging_each_row(sources):
 def test_chunks_are_cut_at_rows():
     chunk = chunk_of({b"a": b"1", b"c": b"2", b"e": b"3"})
     for row in (b"c", b"d"):
-        assert [part.rows for part in chunk.split_behind(row)] == [[b"a", b"c"], [b"e"]]
-    assert chunk.split_behind(b"z") == (chunk, EMPTY)
-    assert chunk.split_behind(b"0") == (EMPTY, chunk)
+        assert [part.rows for part in chunk.split_after(row)] == [[b"a", b"c"], [b"e"]]
+    assert chunk.split_after(b"z") == (chunk, EMPTY)
+    assert chunk.split_after(b"0") == (EMPTY, chunk)
     assert chunk.since(b"c").rows == [b"c", b"e"]
     assert chunk.before(b"c").rows == [b"a"]
     assert chunk.before(b"z") is chunk

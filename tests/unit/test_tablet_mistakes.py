@@ -249,7 +249,7 @@ def test_a_write_that_was_interrupted_ends_the_use_of_the_table_and_loses_nothin
     calls += [lambda: opened.put("r", "f:a", "2"), lambda: next(rows), lambda: opened.clone(tmp_path / "clone")]
     for call in calls:
         with pytest.raises(
-            Conflict, match=r"was interrupted in the middle of a write.*nothing that was answered is lost"
+            Conflict, match=r"was interrupted in the middle of a write.*nothing that was acknowledged is lost"
         ):
             call()
     opened.close()

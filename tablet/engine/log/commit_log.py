@@ -1,18 +1,18 @@
 """The commit log: what was promised, before it is anywhere else (BT 5.3).
 
-The problem. A mutation is answered when it cannot be lost any more; the memtable is lost with the process. So the
+The problem. A mutation is acknowledged when it cannot be lost any more; the memtable is lost with the process. So the
 mutation goes to a log first, and opening a tablet reads back what no SSTable holds yet.
 
-The idea. One log per memtable: `records.py` says what is in it. Sequences go on from log to log.
+The idea. One log per memtable: `records.py` says what is in it. Sequences continue from log to log.
 
-Durability. With `sync="fsync"` a write is answered once it is on stable storage; concurrent writers share a sync (group
-commit). With `sync="os"` it is answered once the operating system has it: it survives the death of the process,
-but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log is
-dropped. A record whose sync failed was never answered and changed nothing that anybody saw; so each header says up to
-which record earlier logs were *acknowledged*: what they hold beyond it counts for nothing, and need not be there.
+Durability. With `sync="fsync"` a write is acknowledged once it is on stable storage; concurrent writers share a sync
+(group commit). With `sync="os"` it is acknowledged once the operating system has it: it survives the death of the
+process, but a power cut may take the last writes, always a suffix of them: if the tail of one log is lost, a later log
+is dropped. A record whose sync failed was never acknowledged and changed nothing that anybody saw; so each header says
+up to which record earlier logs were *acknowledged*: what they hold beyond it counts for nothing, and need not be there.
 
-Invariants: (1) the records that are replayed are a prefix of those that were answered, and hold every durable one; (2)
-no frame claims that a record is durable before all acknowledged ones up to it are, in this log and in earlier ones.
+Invariants: (1) the records that are replayed are a prefix of those that were acknowledged, and hold every durable one;
+(2) no frame claims that a record is durable before all acknowledged ones up to it are, in this log and in earlier ones.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -52,7 +52,7 @@ class CommitLog:
         cls, storage: Storage, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool
     ) -> "CommitLog":
         """Begin a log; its header takes one sequence. Raises NoSpace, DiskFailure, and then leaves no file behind if
-        the disk lets it be removed: who has no room to begin a log tries again, and each time under a new number."""
+        the disk lets it be removed: a writer without room for a log tries again, each time under a new number."""
         name = log_name(header.number)
         try:
             file = await storage.create(name)
@@ -126,7 +126,8 @@ class CommitLog:
         await self._writer.sync()
 
     async def write_mark(self) -> None:
-        """After a sync: say behind the last rows that they are durable, lest damage to them look like a tail.
+        """After a sync: write after the last rows that they are durable, so that damage to them does not look like a
+        tail.
 
         Not synced itself, for whatever it says is true without it. Raises NoSpace, DiskFailure."""
         durable = self._writer.durable_sequence

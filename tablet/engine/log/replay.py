@@ -1,9 +1,9 @@
 """Reading commit logs back: the records since the redo point, and a verdict on every end that is torn or missing (BT
 5.3).
 
-Tail or damage? An unreadable record is damage if anything behind it says that it had been durable: a frame of this log
-or of a later one. So that the last rows have one behind them too, a tablet writes a *mark*, an empty record, after an
-explicit sync and when it is closed. Whole records behind it are no proof by themselves, since a power cut may lose one
+Tail or damage? An unreadable record is damage if anything after it says that it had been durable: a frame of this log
+or of a later one. So that the last rows have one after them too, a tablet writes a *mark*, an empty record, after an
+explicit sync and when it is closed. Whole records after it are no proof by themselves, since a power cut may lose one
 unsynced page and keep the next; but the event that tells of the dropped tail counts them.
 
 If acknowledged records are missing before a log, it depends. If anything says that they had been durable, they are
@@ -127,7 +127,7 @@ class Replay:
                 if first:
                     header = decode_header(record.payload, "it")
                 elif following is not None and record.sequence > following.acknowledged_sequence:
-                    continue  # It was never answered, and the tablet went on without it.
+                    continue  # It was never acknowledged, and the tablet continued without it.
                 elif record.sequence > self.flushed_sequence:
                     mutations = decode_rows(record.payload)
                     rows = mutations.rows
@@ -152,8 +152,8 @@ class Replay:
         if reader.end.kind == "torn":
             reason = reader.end.reason
             self._before = (name, reason)
-            if behind := await whole_records_behind(file, reader.end.offset):
-                reason += f", and {behind} whole ones behind it count for nothing: right after a power cut, else damage"
+            if behind := await whole_records_after(file, reader.end.offset):
+                reason += f", and {behind} whole ones after it count for nothing: right after a power cut, else damage"
             self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
 
     def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
@@ -203,14 +203,14 @@ class _Rest:
         return len(self._data) - self._start
 
 
-async def whole_records_behind(file: StoredFile, offset: int) -> int:
+async def whole_records_after(file: StoredFile, offset: int) -> int:
     """How many whole records follow an unreadable one at `offset`, up to the next unreadable one."""
     rest = await file.read_at(offset, await file.size() - offset)
     start = rest.find(_FRAME_START, 1)
     while start >= 0:
         reader = LogReader(_Rest(rest, start), "the rest")
         found = 0
-        with suppress(Corrupted):  # Of a second damage behind: the first one is told anyway.
+        with suppress(Corrupted):  # A second damage further on: the first one is reported anyway.
             async for _ in reader:
                 found += 1
         if found:
@@ -220,7 +220,7 @@ async def whole_records_behind(file: StoredFile, offset: int) -> int:
 
 
 class _Gap(Exception):
-    """A log begins behind records that were lost, legally, with the tail of the one before."""
+    """A log begins after records that were lost, legally, with the tail of the one before."""
 
     def __init__(self, event: LogTailDropped, sequence: int) -> None:
         super().__init__(event.reason)

@@ -1,4 +1,4 @@
-"""The background of a server's tablet: flushes and compactions go on while it serves (BT 5.4).
+"""The background of a server's tablet: flushes and compactions while it serves (BT 5.4).
 
 Each kind of work has a task of its own. It does one job after the other, sleeps until somebody wakes it, and after
 trouble tries again, later and later. Writers who wait for room wait for `progress`: a job is done, or came to nothing;

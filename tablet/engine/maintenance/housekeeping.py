@@ -1,11 +1,11 @@
-"""Housekeeping: flushes and compactions, in slices, while serving goes on (BT 5.4).
+"""Housekeeping: flushes and compactions, in slices, while serving continues (BT 5.4).
 
-Each job writes its new SSTable slice by slice with a breath in between, then has `state.py` switch to it, then sweeps.
-A job that fails (a full disk, an I/O error, damage in an input) leaves the tablet as it was, and what it wrote is swept
-at once: on a full disk that room is needed. What happens next depends on where the trouble lies. An *input* that cannot
-be read is set aside and told of once, and other compactions go on around it (`quarantine.py`): neither reads nor writes
-nor flushes are the worse for it, except for reads of what is damaged. An *output* that cannot be written is tried again
-by whoever drives this, later and later.
+Each job writes its new SSTable slice by slice and yields control in between, then has `state.py` switch to it, then
+sweeps. A job that fails (a full disk, an I/O error, damage in an input) leaves the tablet as it was, and what it wrote
+is swept at once: on a full disk that room is needed. What happens next depends on where the trouble lies. An *input*
+that cannot be read is set aside and told of once, and other compactions continue around it (`quarantine.py`): neither
+reads nor writes nor flushes are the worse for it, except for reads of what is damaged. An *output* that cannot be
+written is tried again by whoever drives this, later and later.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
 """SSTables that could not be read, and that compactions therefore leave alone (BT 5.4).
 
 The problem. A compaction reads every block of its inputs, so one damaged block fails all of it. Tried again and again,
-it reads and writes the same gigabytes for nothing, for ever; given up, the SSTables pile up until writes wait for a
-compaction that never comes.
+it reads and writes the same gigabytes for nothing, again and again; given up, the SSTables pile up until writes wait
+for a compaction that never comes.
 
-The idea. The SSTable that could not be read is *set aside*, and compactions go on among the runs of neighbours in age
-on both sides of it. How long depends on why. Damage does not heal, since an SSTable never changes: it is set aside
+The idea. The SSTable that could not be read is *set aside*, and compactions continue among the runs of neighbours in
+age on both sides of it. How long depends on why. Damage does not heal, since an SSTable never changes: it is set aside
 until the tablet is opened again, perhaps with a copy of the file in its place. An error of the disk may pass: a second
 the first time, and twice as long each time it comes back, up to an hour; then the next compaction that wants the file
 tries again.

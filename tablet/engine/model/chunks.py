@@ -5,7 +5,7 @@ several sources do not collide, which is nearly always, no fragment is decoded. 
 bearable.
 
 >>> chunk = Chunk([b"a", b"b", b"c"], [b"1", b"2", b"3"], False)
->>> chunk.split_behind(b"b")[0].rows, chunk.since(b"b").rows
+>>> chunk.split_after(b"b")[0].rows, chunk.since(b"b").rows
 ([b'a', b'b'], [b'b', b'c'])
 """
 
@@ -24,7 +24,7 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def split_behind(self, row: bytes) -> "tuple[Chunk, Chunk]":
+    def split_after(self, row: bytes) -> "tuple[Chunk, Chunk]":
         """The rows that are <= `row`, and those that are > `row`."""
         return self._split(bisect_right(self.rows, row))
 

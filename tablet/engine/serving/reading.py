@@ -83,7 +83,7 @@ class Reader:
         newest, tables = NEVER, view.tables.get(group, ())
         if fragments and latest and column is not None:
             newest = max([_newest_timestamp(entries, column) for entries in fragments])
-            if newest > NEVER and not [table for table in tables if table.newest_concern > newest]:
+            if newest > NEVER and not [table for table in tables if table.max_relevant_timestamp > newest]:
                 return merge_entries(fragments)
         cache, key = self._state.scan_cache, (group, column, latest)
         # The cache speaks of the newest SSTables: after a flush, of some that came later than the memtables were asked.
@@ -111,15 +111,15 @@ def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> byt
 async def _search(tables: Tables, row: bytes, column: bytes | None, newest: int, *, latest: bool) -> Entries:
     """What SSTables say of a row together, asking no more of them than must be asked.
 
-    They are asked from the newest to the oldest, but who writes may choose the timestamps, so the newest SSTable does
-    not always hold the newest version. If only the `latest` version of the column matters, and one as new as `newest`
-    is known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.newest_concern`). What
-    is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
+    They are asked from the newest to the oldest, but writers may choose the timestamps, so the newest SSTable does not
+    always hold the newest version. If only the `latest` version of the column matters, and one as new as `newest` is
+    known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.max_relevant_timestamp`).
+    What is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
     """
     lookup = Lookup(row, column)
     found: list[Entries] = []
     for table in tables:
-        if table.newest_concern <= newest:
+        if table.max_relevant_timestamp <= newest:
             continue
         place = table.locate(lookup)
         if place < 0:

@@ -112,7 +112,7 @@ class Writer:
     async def _queue(
         self, memtable: Memtable, log: CommitLog, batch: Sequence[RowFragment], *, single_put: bool = False
     ) -> None:
-        """Log and apply a batch behind what others are writing. The rows' locks are held; if the caller is cancelled
+        """Log and apply a batch after what others are writing. The rows' locks are held; if the caller is cancelled
         while the record is under way, they are until it has ended."""
         has_ended = left = False
 

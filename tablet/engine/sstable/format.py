@@ -122,7 +122,7 @@ def decode_footer(data: bytes, name: str, file_bytes: int) -> Footer:
     footer = Footer(*fields)
     end = file_bytes - FOOTER_BYTES
     if footer.index_offset + footer.index_bytes > end or footer.properties_offset + footer.properties_bytes > end:
-        raise Corrupted(f"{name}: the footer points behind the end of the file at {file_bytes:,}")
+        raise Corrupted(f"{name}: the footer points beyond the end of the file at {file_bytes:,}")
     return footer
 
 
@@ -231,9 +231,9 @@ class Block:
     where it is not whole, its fragment must be fetched.
 
     Keys are looked for where they lie, for a list of them would need more memory than the block. Halving the rows as
-    `bisect` does takes a step of Python each; so that goes on only until 64 rows are left. Among these one `bytes.find`
-    looks for the key's bytes, and one `bisect` in the numbers that say where keys end tells whether what it found is a
-    key, or a part of a longer one, or of two.
+    `bisect` does takes a step of Python each; so that is repeated only until 64 rows are left. Among these one
+    `bytes.find` looks for the key's bytes, and one `bisect` in the numbers that say where keys end tells whether what
+    it found is a key, or a part of a longer one, or of two.
     """
 
     __slots__ = (

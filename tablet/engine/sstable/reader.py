@@ -68,15 +68,16 @@ class Lookup:
 class SSTable:
     """One open SSTable. Immutable, so that readers need no locks.
 
-    `newest_concern`: it has nothing to say about versions newer than this. That is the timestamp of its newest cell,
-    unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these claim.
+    `max_relevant_timestamp`: it has nothing to say about versions newer than this. That is the timestamp of its newest
+    cell, unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these
+    claim.
     """
 
     def __init__(self, name: str, number: int, file: StoredFile, file_bytes: int, cache: BlockCache) -> None:
         self.name = name
         self.number = number
         self.file_bytes = file_bytes
-        self.newest_concern = LATEST_TIMESTAMP
+        self.max_relevant_timestamp = LATEST_TIMESTAMP
         self.bloom_checks = 0
         self.bloom_rejections = 0
         self.bloom_mistakes = 0
@@ -172,8 +173,8 @@ class SSTable:
         return await self._giant(fragment, row, place, column)
 
     async def chunk(self, place: int, *, cached: bool = True) -> tuple[Chunk, int]:
-        """All rows of the block at `place`, and of following ones if it is small or its last row goes on there; and
-        the place of the first block behind them."""
+        """All rows of the block at `place`, and of following ones if it is small or its last row continues there; and
+        the place of the first block after them."""
         chunks: list[Chunk] = []
         taken = 0
         while place < self.blocks:
@@ -196,7 +197,7 @@ class SSTable:
         return found if found is not None and found.whole else await self._load_block(place, keep=cached)
 
     def index_entry(self, place: int) -> tuple[bytes, bytes]:
-        """What the index says of a block: its last row; and if that goes on in the next block, the column there."""
+        """What the index says of a block: its last row; and if that continues in the next block, the column there."""
         return self._last_rows[place], self._next_columns[place]
 
     def filter_of(self, place: int) -> Filter | None:
@@ -205,7 +206,7 @@ class SSTable:
 
     @property
     def parts(self) -> Sequence[tuple[str, int, int]]:
-        """What stands behind the data blocks: (what, offset, stored bytes)."""
+        """What stands after the data blocks: (what, offset, stored bytes)."""
         return self._parts
 
     def block_range(self, place: int) -> tuple[int, int]:
@@ -264,7 +265,7 @@ class SSTable:
         return block
 
     async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:
-        """Collect the pieces of a row that goes on in further blocks. Markers of the row stand in the first ones."""
+        """Collect the pieces of a row that continues in further blocks. Markers of the row stand in the first ones."""
         pieces = [first]
         while self._next_columns[place] and self._last_rows[place] == row and place + 1 < self.blocks:
             begins, place = self._next_columns[place], place + 1
@@ -272,7 +273,7 @@ class SSTable:
             if column is None or begins[:1] == b"\0" or (begins <= column and (not ends or column <= ends)):
                 piece = (await self.block(place)).fragment(row)
                 if piece is None:
-                    raise Corrupted(f"{self.name}: block {place} lacks the row {row[:80]!r} that goes on there")
+                    raise Corrupted(f"{self.name}: block {place} lacks the row {row[:80]!r} that continues there")
                 pieces.append(piece)
         return b"".join(pieces)
 
@@ -307,7 +308,7 @@ class SSTable:
         self._column_keys = self._properties.bloom_keys == "row+column"
         self._marker_keys = self._column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
-            self.newest_concern = self._properties.newest_timestamp
+            self.max_relevant_timestamp = self._properties.newest_timestamp
 
     async def _note_damaged_parts(self) -> None:
         assert self.damaged_parts is not None
@@ -366,7 +367,7 @@ def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Chunks one behind the other; where a giant row goes on, its pieces become one fragment again."""
+    """Chunks one after the other; where a giant row continues, its pieces become one fragment again."""
     rows: list[bytes] = []
     fragments: list[bytes] = []
     single_puts = True

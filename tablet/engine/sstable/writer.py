@@ -1,6 +1,6 @@
 """Writing an SSTable: sorted chunks in, one immutable file out (BT 4, 5.4).
 
-The problem. A flush or a compaction moves tens of megabytes through Python while reads and writes go on, and a crash
+The problem. A flush or a compaction moves tens of megabytes through Python while reads and writes continue, and a crash
 at any moment must leave either no SSTable or a whole one.
 
 The idea. Work in bulk: a chunk of rows is cut into blocks by their accumulated lengths, joined, compressed and
@@ -80,7 +80,7 @@ class SSTableWriter:
         return self._offset
 
     def add(self, chunk: Chunk) -> None:
-        """Take some rows, all behind those taken before."""
+        """Take some rows, all after those taken before."""
         if not chunk.rows:
             return
         if not self._row_count:

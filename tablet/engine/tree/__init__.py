@@ -9,5 +9,5 @@
     state.py        an open tablet's files and memory, and all that changes them: switch, mark and sweep
 
 Everything is ordered by age, and only neighbours in age are merged. A change makes a new view in one step; readers of
-the old one go on with it.
+the old one keep it.
 """

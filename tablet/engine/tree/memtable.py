@@ -5,7 +5,7 @@ writer nor see half a mutation.
 
 The idea. A dictionary from row to the row's fragment, and a `SortedList` of the rows. A row is *copied on write*
 (BT 6): a mutation makes a new fragment and puts it in the old one's place, in one step; a reader that holds the old one
-goes on with it in peace. The first mutation of a row is kept as the bytes that went into the log; only a second one
+keeps it. The first mutation of a row is kept as the bytes that went into the log; only a second one
 decodes it. Rows are put in order when somebody asks for their order, a scan or the flush: many at once cost a quarter
 of what each costs by itself.
 
@@ -95,7 +95,7 @@ class Memtable:
         return self._encoded(list(islice(order.irange(start) if start else order, limit)))
 
     def rows_after(self, row: bytes, limit: int) -> Chunk:
-        """The first `limit` rows behind `row`, encoded."""
+        """The first `limit` rows after `row`, encoded."""
         return self._encoded(list(islice(self._order().irange(row, inclusive=(False, True)), limit)))
 
     def rows(self) -> list[bytes]:

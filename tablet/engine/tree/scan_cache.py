@@ -29,7 +29,7 @@ class ScanCache:
     `knows(row)`: whether anything is kept of a row; counts neither as a hit nor as a miss.
 
     Invariant: if the newest value of a column is kept, no memtable speaks of its row, and the column's family has no
-    version policy. Who writes to a row calls `overtaken`, who changes the schema `clear`.
+    version policy. Call `overtaken` after a write to a row, and `clear` after a schema change.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -55,8 +55,8 @@ class ScanCache:
         return found[1]
 
     def newest(self, row: bytes, column: bytes) -> bytes | None:
-        """The newest value of a column, if it is known here that it is; who gets None asks further, so that only a hit
-        counts."""
+        """The newest value of a column, if it is known here that it is; a caller that gets None asks further, so that
+        only a hit counts."""
         found = self._find(row)
         if found is None or found[3] != column:
             return None

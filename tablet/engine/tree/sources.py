@@ -47,7 +47,7 @@ class TableSource:
 
 
 class MemtableSource:
-    """The rows of a memtable, which may go on changing meanwhile. `families`: leave out the cells of others."""
+    """The rows of a memtable, which may change meanwhile. `families`: leave out the cells of others."""
 
     def __init__(
         self, memtable: Memtable, *, start: bytes = b"", end: bytes = b"", families: frozenset[bytes] | None = None
@@ -106,7 +106,7 @@ class MergeCursor:
         limit = min([head.rows[-1] for head in heads])
         parts: list[Chunk] = []
         for place, head in enumerate(heads):
-            part, heads[place] = head.split_behind(limit)
+            part, heads[place] = head.split_after(limit)
             if part.rows:
                 parts.append(part)
         return self._merge(parts)

@@ -1,8 +1,8 @@
 """The state of an open tablet, and everything that changes it.
 
 Readers take a *view*: the memtables and the SSTables of one moment. A change (a freeze, a flush, a compaction, another
-schema) makes a new view in one step, after the manifest that says the same is durable; readers of the old view go on
-with it, and its files stay until they are done (BT 6: immutability makes concurrency simple).
+schema) makes a new view in one step, after the manifest that says the same is durable; readers of the old view keep
+it, and its files stay until they are done (BT 6: immutability makes concurrency simple).
 
 Invariants: (1) in a view, the memtables and each group's SSTables are ordered from new to old, without overlap in
 sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a

@@ -147,8 +147,8 @@ class CompactionFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TableSetAside(Event):
-    """A compaction could not read an SSTable; others go on without it. `seconds`: for how long; 0: until the tablet is
-    opened again, since damage does not heal."""
+    """A compaction could not read an SSTable; others continue without it. `seconds`: for how long; 0: until the tablet
+    is opened again, since damage does not heal."""
 
     sentence: ClassVar[str] = "compactions of tablet {tablet!r} leave {table} alone: {reason}"
     tablet: str

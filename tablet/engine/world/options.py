@@ -28,7 +28,7 @@ class Options:
 
     Memory is bounded by `memtable_bytes` times one plus `frozen_memtables`, the two caches, `pinned_bytes` for the
     blocks of in-memory locality groups, and a few bytes per row for index and filters. `sync`: "fsync" (a power cut
-    takes nothing that was answered) or "os" (a killed process loses nothing, a power cut may take the last writes).
+    takes nothing that was acknowledged) or "os" (a killed process loses nothing, a power cut may take the last writes).
     `flush_on_close_bytes`: a memtable larger than this is flushed at a clean close, for a quick reopening.
     `whole_blocks`: a point read always reads whole blocks; for a storage on which a small read costs as much as a large
     one. `sweeps`: whether the engine removes files that it no longer needs; where tablets share SSTables, their master

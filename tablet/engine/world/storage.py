@@ -5,8 +5,8 @@ a position, and has neither locks nor cheap overwriting. A local folder can do a
 for no more than both can give: create, append, sync, read at, rename, remove, list.
 
 A name's creation or renaming is durable when the call returns; bytes are durable after `sync`. Files are written once,
-by one writer: under a temporary name, synced, then renamed into place. Who died in such a call may have left a name
-that the next one sees and a power cut takes away again; so what is listed under the lock is durable too.
+by one writer: under a temporary name, synced, then renamed into place. A process that died in such a call may have left
+a name that the next one sees and a power cut takes away again; so what is listed under the lock is durable too.
 """
 
 from typing import Protocol
