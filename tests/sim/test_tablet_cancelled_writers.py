@@ -158,3 +158,28 @@ def test_writers_are_told_when_the_task_that_flushes_for_them_fails_by_a_bug():
         assert await (await opened(world)).get(b"98", b"f:x") == b"v" * 500
 
     run(before, after)
+
+
+@pytest.mark.parametrize("verb", ["open", "write", "sync", "rename"])
+def test_writes_to_the_old_log_count_after_a_new_one_could_not_be_begun(verb: str):
+    async def before(world: SimulatedWorld) -> None:
+        engine = await opened(world)
+        await engine.put(b"a", b"f:x", b"1")
+
+        def failing(number: int, found: str, path: str) -> None:
+            if found == verb and path.startswith("t/manifest-"):
+                raise DiskFailure(f"cannot {verb} {path}")
+
+        world.simulated_disk.before_operation = failing
+        with pytest.raises(DiskFailure):
+            await engine.flush()
+        world.simulated_disk.before_operation = None
+        await engine.put(b"b", b"f:x", b"2")
+        await engine._writer.roll(always=True)
+        await engine.put(b"c", b"f:x", b"3")
+
+    async def after(world: SimulatedWorld) -> None:
+        engine = await opened(world)
+        assert [await engine.get(row, b"f:x") for row in (b"a", b"b", b"c")] == [b"1", b"2", b"3"]
+
+    run(before, after)

@@ -90,7 +90,7 @@ class Replay:
         numbers = self.numbers
         headers = [await self._header(number) for number in numbers]
         for place, number in enumerate(numbers):
-            following = headers[place + 1] if place + 1 < len(numbers) else None
+            following = next((header for header in headers[place + 1 :] if header is not None), None)
             file = await self.storage.open(self.logs[number])
             try:
                 async for sequence, rows in self._one(file, number, self.logs[number], following):
@@ -105,11 +105,16 @@ class Replay:
                 await file.close()
 
     async def _header(self, number: int) -> LogHeader | None:
-        """A log's header, if it can be read: trouble is told of when the log's turn comes."""
+        """The header of a log with rows in it, if it can be read: trouble is told of when the log's turn comes. What
+        the header of a log without rows says of earlier logs does not count: it may never have come to be used."""
         file = await self.storage.open(self.logs[number])
+        header = None
         try:
             async for record in log_reader(file, self.logs[number]):
-                return decode_header(record.payload, self.logs[number])
+                if header is None:
+                    header = decode_header(record.payload, self.logs[number])
+                elif decode_rows(record.payload).rows:
+                    return header
         except (Corrupted, IncompatibleFormat):
             pass
         finally:

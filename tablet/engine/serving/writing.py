@@ -11,7 +11,7 @@ writes that are under way.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from runtime.errors import Conflict, TabletopError
 from tablet.engine.log.commit_log import CommitLog
@@ -21,6 +21,7 @@ from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import MemtableFrozen
+from tablet.engine.world.names import log_name
 
 
 class Overtaken(Exception):
@@ -225,6 +226,9 @@ class Writer:
             await state.name_log(log.number)
         except BaseException:
             await log.close()
+            if not state.in_doubt:
+                with suppress(TabletopError):
+                    await state.storage.remove(log_name(log.number))
             raise
         return log
 

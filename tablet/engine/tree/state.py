@@ -82,7 +82,7 @@ class TabletState:
         self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
         self._next_file_number = manifest.next_file_number
         self._last_manifest_number = manifest.number
-        self._in_doubt = False
+        self.in_doubt = False
         self._unreadable: set[str] = set()
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
@@ -211,7 +211,7 @@ class TabletState:
         for table in [table for table in self._retired if table not in used]:
             self._retired.remove(table)
             await table.close()
-        if self._in_doubt or self.is_closed or not self.options.sweeps:
+        if self.in_doubt or self.is_closed or not self.options.sweeps:
             return
         listing = sorted_out(await self.storage.list())
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
@@ -285,9 +285,9 @@ class TabletState:
         logs = tuple(log for log in there if log >= manifest.log_number)
         manifest = replace(manifest, logs=logs, last_timestamp=self.last_timestamp)
         await stage_manifest(self.storage, manifest, manifest_name(number))
-        self._last_manifest_number, self._in_doubt = number, True
+        self._last_manifest_number, self.in_doubt = number, True
         await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
-        self.manifest, self._in_doubt = manifest, False
+        self.manifest, self.in_doubt = manifest, False
 
     @asynccontextmanager
     async def _opened(
