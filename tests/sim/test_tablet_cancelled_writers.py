@@ -12,6 +12,7 @@ import pytest
 from runtime.errors import DiskFailure
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 
@@ -181,5 +182,27 @@ def test_writes_to_the_old_log_count_after_a_new_one_could_not_be_begun(verb: st
     async def after(world: SimulatedWorld) -> None:
         engine = await opened(world)
         assert [await engine.get(row, b"f:x") for row in (b"a", b"b", b"c")] == [b"1", b"2", b"3"]
+
+    run(before, after)
+
+
+def test_a_cancelled_batch_with_a_row_twice_lets_go_of_its_rows():
+    async def before(world: SimulatedWorld) -> None:
+        engine = await opened(world)
+        slow(world, 0.01)
+        rows = [(b"r", [SetCell(b"f:x", b"1", 1)]), (b"r", [SetCell(b"f:x", b"2", 2)]), (b"s", [])]
+        batch = asyncio.create_task(engine.write_many(rows))
+        while not engine._writer._under_way:
+            await world.clock.sleep(0.001)
+        await world.clock.sleep(0.001)
+        batch.cancel()
+        await engine.put(b"s", b"f:x", b"3", 3)
+        await engine.put(b"r", b"f:x", b"3", 3)
+        row = await engine.read(b"r")
+        assert row is not None
+        assert [cell.value for cell in row] == [b"3", b"2", b"1"]
+
+    async def after(world: SimulatedWorld) -> None:
+        assert await (await opened(world)).get(b"r", b"f:x") == b"3"
 
     run(before, after)

@@ -116,6 +116,7 @@ class Writer:
         """Log and apply a batch after what others are writing. The rows' locks are held; if the caller is cancelled
         while the record is under way, they are until it has ended."""
         has_ended = left = False
+        rows = dict.fromkeys(row for row, _ in batch)
 
         def ended(sequence: int | None) -> None:
             nonlocal has_ended
@@ -124,7 +125,7 @@ class Writer:
                 self._apply(memtable, batch, sequence, single_put=single_put)
             self._one_ended()
             if left:
-                for row, _ in batch:
+                for row in rows:
                     self.locks.release(row)
 
         self._under_way += 1
@@ -133,7 +134,7 @@ class Writer:
         except asyncio.CancelledError:
             if not has_ended:
                 left = True
-                for row, _ in batch:
+                for row in rows:
                     self.locks.lend(row)
             raise
         except TabletopError:
