@@ -227,7 +227,7 @@ class Writer:
             await state.name_log(log.number)
         except BaseException:
             await log.close()
-            if not state.in_doubt:
+            if not state.in_doubt and log.number not in (state.manifest.logs or ()):
                 with suppress(TabletopError):
                     await state.storage.remove(log_name(log.number))
             raise
