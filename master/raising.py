@@ -73,7 +73,8 @@ class Raising:
 
         `is_grant`: the first of them gets a lease with it, and the length is open from now on; otherwise nobody may
         write, and it is settled. `needs_all`: give up if a target does not answer, rather than leave it out.
-        `may_be_unsure`: go on even if no replica is sure; the caller knows that nobody has more. `least_version`: what a target must have; the confirmed version, unless an operator admits an older replica.
+        `may_be_unsure`: go on even if no replica is sure; the caller knows that nobody has more. `least_version`: what
+        a target must have; the confirmed version, unless an operator admits an older replica.
 
         Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
         """

@@ -208,8 +208,8 @@ class Reporting:
             core.judge(handle, server, ReplicaState.CONDEMNED, version=state.version, reason="its chunk is not known")
 
     def _note_removed(self, server: str, removal: common_pb2.Removal) -> None:
-        """What was removed is not there, whatever it was taken for meanwhile. A copy that was made after the removal has
-        a higher version: a clone raises it first."""
+        """What was removed is not there, whatever it was taken for meanwhile. A copy that was made after the
+        removal has a higher version: a clone raises it first."""
         core, handle = self._core, removal.handle
         state = core.replicas.state(handle, server)
         known = core.replicas.version(handle, server)
