@@ -137,7 +137,7 @@ async def test_the_version_is_raised_on_each_new_grant_on_all_replicas_before_a_
         lease = await scene.lease("/a")
         assert lease.version == expected
         assert all(
-            scene.chunkservers[name].chunks[lease.handle][0] == expected for name in scene.replicas(lease.handle)
+            scene.chunkservers[name].version(lease.handle) == expected for name in scene.replicas(lease.handle)
         )
         assert scene.server.core.state.chunks.version(lease.handle) == expected
         await scene.pass_time(6)
@@ -153,7 +153,7 @@ async def test_a_replica_that_was_away_during_a_grant_is_stale_and_is_garbage(sc
     lease = await scene.lease("/a")
     assert lease.version > 1 and "cs2" not in scene.replicas(handle)
     await away.start()
-    await scene.until(lambda: handle not in away.chunks or away.chunks[handle][0] == lease.version)
+    await scene.until(lambda: handle not in away.chunks or away.version(handle) == lease.version)
     # Gone as garbage, and then cloned back: the goal is three, and there are three servers.
     await scene.until(lambda: len(scene.replicas(handle)) == 3)
 
@@ -196,7 +196,7 @@ async def test_no_version_number_is_used_twice_not_even_across_a_crash_of_the_ma
     for name in replicas[1:]:
         scene.chunkservers[name].silence(beating=True)
     pending = asyncio.ensure_future(scene.lease("/a", timeout=1))
-    await scene.until(lambda: scene.chunkservers[replicas[0]].chunks[handle][0] == 2)
+    await scene.until(lambda: scene.chunkservers[replicas[0]].version(handle) == 2)
     pending.cancel()
     for name in replicas:
         await scene.chunkservers[name].kill()

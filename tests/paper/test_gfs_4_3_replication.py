@@ -60,7 +60,7 @@ async def test_when_a_server_dies_all_its_chunks_come_back_to_their_goal(scene: 
     status = await scene.status()
     assert (status.under_replicated_chunks, status.missing_chunks) == (0, 0)
     for handle in handles:
-        versions = {scene.chunkservers[name].chunks[handle][0] for name in scene.replicas(handle)}
+        versions = {scene.chunkservers[name].version(handle) for name in scene.replicas(handle)}
         assert versions == {scene.server.core.state.chunks.version(handle)}
 
 
@@ -115,7 +115,7 @@ async def test_a_server_that_comes_back_makes_some_replicas_surplus_and_they_are
     await scene.until(lambda: len(scene.holders(handle)) == 3, 30)
     await scene.pass_time(5)
     assert sorted(scene.holders(handle)) == sorted(scene.replicas(handle))
-    assert all(scene.chunkservers[name].chunks[handle][0] >= 1 for name in scene.replicas(handle))
+    assert all(scene.chunkservers[name].version(handle) >= 1 for name in scene.replicas(handle))
 
 
 @played(chunkservers=3)

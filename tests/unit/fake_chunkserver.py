@@ -340,12 +340,12 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             yield chunkserver_pb2.CloneProgress(done=self.state(request.handle))
             return
         found = await self._copied(request)
-        began = asyncio.get_running_loop().time()
-        while self.clone_stalls:
-            await asyncio.sleep(0.1)
-        while (spent := asyncio.get_running_loop().time() - began) < self.clone_seconds:
-            await asyncio.sleep(min(1.0, self.clone_seconds - spent))
-            yield chunkserver_pb2.CloneProgress(copied_bytes=1 + int(1000 * spent), total_bytes=2**20)
+        left, copied = self.clone_seconds, 0
+        while left > 0 or self.clone_stalls:
+            await asyncio.sleep(min(1.0, left) if left > 0 else 1.0)
+            left -= 1.0
+            copied += 0 if self.clone_stalls else 1000
+            yield chunkserver_pb2.CloneProgress(copied_bytes=copied, total_bytes=2**20)
         self.chunks[request.handle] = found
         _raise_next(self.after_mishaps)
         yield chunkserver_pb2.CloneProgress(done=self.state(request.handle))
