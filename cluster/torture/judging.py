@@ -113,7 +113,7 @@ class Judge:
             except TabletopError as error:
                 self._history.violation(f"{worker.name} cannot read {path} though no fault is left: {error.message}")
                 return
-        complaints = [_complaint(outcome, found) for outcome in doubt.outcomes]
+        complaints = [complaint_about_outcome(outcome, found) for outcome in doubt.outcomes]
         if all(complaints):
             self._history.violation(
                 f"{doubt.change} by {worker.name} was in doubt, and none of its outcomes is there: "
@@ -188,7 +188,7 @@ class Judge:
                     self._history.violation(f"a task of {node} failed: {record.event.task}: {''.join(words)}")
 
 
-def _complaint(outcome: Outcome, found: dict[str, bytes | None]) -> str | None:
+def complaint_about_outcome(outcome: Outcome, found: dict[str, bytes | None]) -> str | None:
     """Why this is not what came out; None if it may be."""
     for path, contents in outcome.items():
         data = found[path]
