@@ -12,7 +12,7 @@ In this order, and each step is a claim that can fail:
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.checkers import ReplicaVerdict, judge_replicas
 from cluster.interface import NodeState, wait_until
@@ -166,7 +166,7 @@ class Judge:
 
         async def good() -> bool:
             try:
-                last[:] = [await judge_replicas(self._cluster)]
+                last[:] = [self._without_undefined(await judge_replicas(self._cluster))]
             except TabletopError:
                 return False
             return last[0].good
@@ -179,6 +179,13 @@ class Judge:
             for complaint in complaints:
                 self._history.violation(complaint)
         return last[0] if last else None
+
+    def _without_undefined(self, verdict: ReplicaVerdict) -> ReplicaVerdict:
+        """Deleted files cannot be written over: where their bytes were in doubt, their replicas may differ."""
+        gone = [path.removeprefix("/") for worker in self._workers for path in worker.names.gone_undefined]
+        hidden = [f"-{path.replace('/', '|')} (" for path in gone]
+        kept = [text for text in verdict.disagreeing if not any(name in text for name in hidden)]
+        return replace(verdict, disagreeing=kept)
 
     def _no_task_failed(self) -> None:
         for node in self._cluster.settings.node_names():

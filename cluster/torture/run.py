@@ -70,6 +70,7 @@ class Torture:
         self._options = options
         self._cluster = RealCluster("torture", home=self.home, owned=True)
         self._trouble: Trouble | None = None
+        self._breaking_ends: float | None = None  # by the history's clock
 
     @property
     def out(self) -> dict[str, str]:
@@ -79,7 +80,7 @@ class Torture:
     @property
     def seconds_left(self) -> float:
         """Until the faults end."""
-        return max(0.0, self._options.minutes * 60 - self.history.seconds)
+        return 0.0 if self._breaking_ends is None else max(0.0, self._breaking_ends - self.history.seconds)
 
     async def run(self) -> TortureVerdict:
         """Do all of it. However it ends, no process is left, and no folder unless it tells of a violation."""
@@ -129,6 +130,7 @@ class Torture:
             await worker.prepare()
         self._trouble = Trouble(self._cluster, workers, f"{self._options.seed}-faults", self.history)
         self.phase = "breaking things"
+        self._breaking_ends = self.history.seconds + self._options.minutes * 60
         stop_faults, stop_clients = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             working = [group.create_task(worker.run(stop_clients), name=worker.name) for worker in workers]

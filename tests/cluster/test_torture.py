@@ -25,6 +25,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(desk: Desk, tmp_path: 
     printed = desk.run("torture", *SHORT, "--durability", durability)
     assert "Nothing acknowledged was lost." in printed
     assert "acknowledged changes" in printed
+    assert "faults: none" not in printed
     assert list(tmp_path.glob("tabletop-torture-*")) == []
 
 
