@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.settings import DURABILITIES, MEBIBYTE, SettingsCheck, settings_from
+from runtime.settings import (
+    CHUNK_BYTES,
+    CHUNK_BYTES_BELOW,
+    DURABILITIES,
+    HEARTBEAT_SECONDS,
+    MEBIBYTE,
+    RESERVE_BYTES,
+    SettingsCheck,
+    settings_from,
+)
 
 WHOSE = "a chunkserver's"
 
@@ -31,9 +40,8 @@ class ChunkserverSettings:
     # What an answer to a write means: one of DURABILITIES.
     durability: str = "replicated"
     # The largest chunk; the master says its own number at registration, and that one counts.
-    chunk_bytes: int = 64 * MEBIBYTE  # GFS 2.5
-    # Less free space than this, and nothing new is taken.
-    reserve_bytes: int = 16 * MEBIBYTE
+    chunk_bytes: int = CHUNK_BYTES
+    reserve_bytes: int = RESERVE_BYTES
 
     # Pushed data that waits for its mutation (GFS 3.1 step 3), and how long it may wait.
     push_buffer_bytes: int = 48 * MEBIBYTE
@@ -47,11 +55,15 @@ class ChunkserverSettings:
     turn_seconds: float = 5.0
     forward_seconds: float = 7.0
 
+    # With durability "replicated": what was written is synced in the background this often, so that a loss of all power
+    # loses at most the bytes of the last seconds.
+    writeback_seconds: float = 5.0
+
     # Idle verification (GFS 5.2); 0 turns it off.
     scrub_bytes_per_second: int = 4 * MEBIBYTE
 
     # Until the master says its own: between heartbeats. How long a call to the master may take.
-    heartbeat_seconds: float = 1.0
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     call_seconds: float = 2.0
     # Replicas told to the master with each heartbeat, in turn, for garbage collection (GFS 4.4).
     sample_chunks: int = 200
@@ -61,9 +73,9 @@ class ChunkserverSettings:
         check = SettingsCheck(self, WHOSE)
         check.one_of(DURABILITIES, "durability")
         check.more_than_0("chunk_bytes", "push_age_seconds", "stall_seconds", "turn_seconds", "forward_seconds")
-        check.more_than_0("heartbeat_seconds", "call_seconds")
+        check.more_than_0("heartbeat_seconds", "call_seconds", "writeback_seconds")
         check.at_least(0, "reserve_bytes", "scrub_bytes_per_second", "sample_chunks")
-        check.that(self.chunk_bytes < 2**32, "chunk_bytes", "at most 4 GiB - 1")
+        check.that(self.chunk_bytes < CHUNK_BYTES_BELOW, "chunk_bytes", "at most 4 GiB - 1")
         check.that(self.push_buffer_bytes >= MEBIBYTE, "push_buffer_bytes", f"{MEBIBYTE} (1 MiB) or more")
 
     def to_dict(self) -> dict[str, Any]:

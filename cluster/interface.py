@@ -20,6 +20,10 @@ from runtime.world import World
 
 T = TypeVar("T")
 
+DESCRIBE_SECONDS = 1.0  # A node that does not say in this time what it is counts as hung.
+STATUS_SECONDS = 5.0
+START_SECONDS = 60.0
+
 
 class NodeState(enum.Enum):
     """What a node is found to be, by asking the operating system and the node itself."""

@@ -21,7 +21,16 @@ from pathlib import Path
 
 from cluster import faults, processes
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
-from cluster.interface import LIVING, Corruption, NodeReport, NodeState, wait_until
+from cluster.interface import (
+    DESCRIBE_SECONDS,
+    LIVING,
+    START_SECONDS,
+    STATUS_SECONDS,
+    Corruption,
+    NodeReport,
+    NodeState,
+    wait_until,
+)
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
@@ -42,9 +51,6 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
-DESCRIBE_SECONDS = 1.0
-STATUS_SECONDS = 5.0
-START_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 
 

@@ -7,10 +7,17 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from chunkserver.blocks import BLOCK_BYTES
 from runtime.errors import InvalidRequest, TooFewServers, shown
-from runtime.settings import DURABILITIES, settings_from
+from runtime.settings import (
+    CHUNK_BYTES,
+    DURABILITIES,
+    HEARTBEAT_SECONDS,
+    LEASE_SECONDS,
+    REPLICAS,
+    settings_from,
+)
 
-BLOCK_BYTES = 64 * 1024  # GFS 5.2: checksums are kept for blocks of this size, so chunks are whole numbers of blocks.
 LARGEST_CHUNK_BYTES = 1 << 30
 LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
 
@@ -20,10 +27,10 @@ class ClusterSettings:
     """How a cluster is built. Bytes and seconds. The paper's defaults, where it names one (GFS 2.3, 2.5, 3.1)."""
 
     chunkservers: int = 5
-    replicas: int = 3
-    chunk_bytes: int = 64 * 1024 * 1024
-    lease_seconds: float = 60.0
-    heartbeat_seconds: float = 1.0
+    replicas: int = REPLICAS
+    chunk_bytes: int = CHUNK_BYTES  # a whole number of blocks, because checksums are kept for blocks (GFS 5.2)
+    lease_seconds: float = LEASE_SECONDS
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     durability: str = "replicated"
 
     def check(self) -> None:

@@ -27,7 +27,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster import faults
-from cluster.interface import Corruption, NodeReport, NodeState, wait_until
+from cluster.interface import (
+    DESCRIBE_SECONDS,
+    START_SECONDS,
+    STATUS_SECONDS,
+    Corruption,
+    NodeReport,
+    NodeState,
+    wait_until,
+)
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
@@ -41,9 +49,6 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
-DESCRIBE_SECONDS = 1.0
-STATUS_SECONDS = 5.0
-START_SECONDS = 60.0
 END_SECONDS = 60.0  # for a server that ends by itself to stop in good order
 
 
@@ -104,7 +109,7 @@ class SimulatedCluster:
     async def stop(self) -> None:
         """Stop every living node in good order. One that fails to stop, or is killed meanwhile, hinders no other."""
         for name in self.settings.node_names():
-            if self._is_running(name):
+            if self.is_running(name):
                 with contextlib.suppress(TabletopError):
                     await self.stop_node(name)
 
@@ -112,12 +117,11 @@ class SimulatedCluster:
         """Start a node that does not run, on its disk; returns when it serves. Raises Conflict if it runs, Unavailable
         if it is killed before it serves, and what the server raises that cannot start: it is FAILED then."""
         self._require(node)
+        if self.is_running(node):
+            raise Conflict(f"{node} of cluster {self.name!r} is running; stop or kill it first")
         if node in self._clients:
-            self._require_dead(node)
             self._clients[node] = self._new_client(self.simulation.restart(node))
             return
-        if self._is_running(node):
-            raise Conflict(f"{node} of cluster {self.name!r} is running; stop or kill it first")
         if not self.simulation.world(node).life.alive:
             self.simulation.restart(node)
         await self._start_server(node)
@@ -166,7 +170,7 @@ class SimulatedCluster:
     def server(self, node: str) -> Server | None:
         """The server of a node, while it serves: for judges."""
         run = self._runs.get(node)
-        return run.server if run is not None and self._is_running(node) and run.state is NodeState.SERVING else None
+        return run.server if run is not None and self.is_running(node) and run.state is NodeState.SERVING else None
 
     def check_invariants(self) -> None:
         """Have every server that serves check its own invariants. Raises AssertionError."""
@@ -198,7 +202,7 @@ class SimulatedCluster:
     async def restart(self, node: str) -> None:
         """Start the node again on its disk, after a stop in good order if it lives."""
         self._require(node)
-        if self._is_running(node):
+        if self.is_running(node):
             with contextlib.suppress(Unavailable):  # It was killed while it stopped.
                 await self.stop_node(node)
         await self.start_node(node)
@@ -262,8 +266,10 @@ class SimulatedCluster:
     def _new_client(self, world: SimulatedWorld) -> Client:
         return Client(world, MASTER_ADDRESS, self._client_settings)
 
-    def _is_running(self, node: str) -> bool:
-        return node in self._runs and self._runs[node].world.life.alive
+    def is_running(self, node: str) -> bool:
+        """Whether there is a process of the node: one that starts, serves, stands still or stops."""
+        started = node in self._runs or node in self._clients
+        return started and self.simulation.world(node).life.alive
 
     async def _all_registered(self) -> bool:
         try:
@@ -310,9 +316,5 @@ class SimulatedCluster:
 
     def _require_living(self, node: str) -> None:
         self._require(node)
-        if not (self._is_running(node) or (node in self._clients and self.simulation.world(node).life.alive)):
+        if not self.is_running(node):
             raise Conflict(f"{node} of cluster {self.name!r} is not running; restart it first")
-
-    def _require_dead(self, node: str) -> None:
-        if self.simulation.world(node).life.alive:
-            raise Conflict(f"{node} of cluster {self.name!r} is running; kill it first")

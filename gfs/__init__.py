@@ -15,17 +15,22 @@ The idea. The client does the work that the paper gives it, so that the master s
     settings.py       every number that the paper leaves open      distance.py        which replica is near
     pieces.py         cutting ranges at chunk boundaries           location_cache.py  what the master said before
     bulk_links.py     connections for data, apart from control     lengths.py         how long a file under lease is
-    read_ahead.py     pieces fetched before they are asked for     write_behind.py    pieces sent while more come in
+    piece_stream.py   pieces fetched before they are asked for     write_behind.py    pieces sent while more come in
+    read_ahead.py     the same for a caller that reads in order    replicas.py        whom to ask first
     client.py         the asynchronous client                      synchronous.py     the same for plain programs
     locate.py         where this machine's clusters are found      patience.py        how long to try
     parallel.py       many small files at once                     events.py          what went wrong and was made good
+    identity.py       which file an open file is
 
     import gfs
     fs = gfs.connect()
     with fs.open("/a", "wb") as file:
         file.write(b"hello")
 
-Errors are those of `runtime.errors`: each says whether it is *definite* (it did not happen and never will) or not.
+Errors are those of `runtime.errors`: each says whether it is *definite* (it did not happen and never will) or not. A
+change of the namespace carries an id, so that a repetition of a request is not taken for another one: what the master
+refuses is definite, and only silence leaves a doubt. An open file is the file that was opened, and not whatever is
+under its path later.
 
 What we simplify. No truncation, no links, no permissions beyond the cluster's token, and files are opened in binary
 mode only: wrap them in `io.TextIOWrapper` for text. Distance is guessed from addresses, as in the paper.

@@ -16,18 +16,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
 from gfs.bulk_links import BulkLinks
-from gfs.events import LeftBehind
+from gfs.events import LeftBehind, ReadBegunAgain
 from gfs.file import Ending, File, FileMode
+from gfs.identity import FileIdentity, identity_of
 from gfs.lengths import FileStatus, LengthFinder
-from gfs.location_cache import facts_of
+from gfs.location_cache import FileFacts
 from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
-from gfs.reading import ChunkReader, PieceStream
+from gfs.piece_stream import PieceStream
+from gfs.reading import ChunkReader
+from gfs.replicas import Replicas
 from gfs.settings import ClientSettings
 from gfs.write_behind import Source, WriteBehind
 from gfs.writing import ChunkWriter
 from runtime.errors import (
     AlreadyExists,
+    Conflict,
     InvalidRequest,
     IsADirectory,
     NotADirectory,
@@ -63,14 +67,26 @@ class Client:
     def __init__(self, world: World, master_address: str, settings: ClientSettings | None = None) -> None:
         self.settings = settings or ClientSettings()
         self._world = world
-        self._causes = Causes(world)
-        self._master = MasterLink(world, master_address, self.settings, self._causes)
+        # Names this client's requests and data. Drawn from the world, so that a simulation can be repeated.
+        self.client_id = world.random.getrandbits(64) or 1
+        causes = Causes(world)
+        replicas = Replicas(world, self.settings)
+        self._master = MasterLink(world, master_address, self.settings, causes, client_id=self.client_id)
         self._links = BulkLinks(world, idle_connections=self.settings.idle_connections)
-        self._reader = ChunkReader(world, self.settings, self._master, self._links, self._causes)
-        self._lengths = LengthFinder(world, self.settings, self._reader.replicas)
-        self._writer = ChunkWriter(world, self.settings, self._master, self._links, self._lengths, self._causes)
+        self._lengths = LengthFinder(self.settings, replicas)
+        self._reader = ChunkReader(world, self.settings, self._master, self._links, replicas, self._lengths, causes)
+        self._writer = ChunkWriter(
+            world,
+            self.settings,
+            self._master,
+            self._links,
+            replicas,
+            self._reader.locations,
+            causes,
+            client_id=self.client_id,
+        )
         self._open_files: dict[int, File] = {}
-        self._opened = 0
+        self._files_opened = 0
 
     async def close(self) -> None:
         """Abandon the files that are still open, and drop all connections."""
@@ -93,34 +109,28 @@ class Client:
 
         Raises AlreadyExists, NotFound, NotADirectory, InvalidRequest.
         """
-        # With `parents` it is the same to do it twice, so that no doubt can arise.
         request = MakeDirectoryRequest(path=path, parents=parents)
-        await self._master.ask(self._master.stub.MakeDirectory, request, mutates=not parents)
+        await self._master.change(self._master.stub.MakeDirectory, request)
 
-    async def delete(self, path: str, *, recursive: bool = False, immediately: bool = False) -> int:
-        """Delete a file or directory; returns the number of files (0 if the answer to an earlier try was lost).
+    async def delete(self, path: str, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
+        """Delete a file or directory; returns the number of files.
 
-        The master keeps what is deleted under a hidden name for a while (GFS 4.4), unless `immediately`.
-        Raises NotFound, DirectoryNotEmpty, InvalidRequest.
+        The master keeps what is deleted under a hidden name for a while (GFS 4.4), unless `immediately`. With a
+        `file_id`, only that file is deleted. Raises NotFound, Conflict (another file), DirectoryNotEmpty,
+        InvalidRequest.
         """
-        request = DeleteRequest(path=path, recursive=recursive, immediately=immediately)
-        self._forget_tree(path)
-        try:
-            return (await self._master.ask(self._master.stub.Delete, request, mutates=True)).files
-        except NotFound as error:
-            if error.definite:
-                raise
-            return 0
+        return await self._delete(path, recursive=recursive, immediately=immediately, file_id=file_id)
 
-    async def rename(self, source: str, target: str, *, replace: bool = False) -> None:
+    async def rename(self, source: str, target: str, *, replace: bool = False, file_id: int = 0) -> None:
         """Give a file or directory another name, in one step; with `replace`, an existing target file goes.
 
-        Raises NotFound, AlreadyExists, IsADirectory, InvalidRequest; indefinite if an earlier try went unanswered.
+        Whoever has the file open under its old name can write to it no more. With a `file_id`, only that file is
+        renamed. Raises NotFound, Conflict (another file), AlreadyExists, IsADirectory, InvalidRequest.
         """
-        request = RenameRequest(source=source, target=target, replace=replace)
+        request = RenameRequest(source=source, target=target, replace=replace, file_id=file_id)
         self._forget_tree(source)
         self._forget_tree(target)
-        await self._master.ask(self._master.stub.Rename, request, mutates=True)
+        await self._master.change(self._master.stub.Rename, request)
 
     async def stat(self, path: str) -> FileStatus:
         """What there is under a name, with its exact length. Raises NotFound, NotADirectory, InvalidRequest."""
@@ -139,21 +149,21 @@ class Client:
 
         Raises NotFound, NotADirectory, InvalidRequest.
         """
-        patience = Patience(self._world, self.settings, self.settings.patience_seconds)
-        while True:
-            try:
-                return [status async for status in self.scan(path, recursive=recursive)]
-            except Unavailable:
-                if patience.over():
-                    raise
-            await patience.pause()
+        return [status async for status in self.scan(path, recursive=recursive)]
 
     async def scan(self, path: str, *, recursive: bool = False) -> AsyncIterator[FileStatus]:
-        """Like `list`, for trees too large to hold in memory. Raises Unavailable if the master goes away meanwhile."""
-        request = ListRequest(path=path, recursive=recursive)
-        async for reply in self._master.stub.List(request, timeout=self.settings.list_seconds):
+        """Like `list`, for trees too large to hold in memory.
+
+        Entries come in pages; what is created or removed meanwhile may be there or not.
+        """
+        after, is_last = "", False
+        while not is_last:
+            request = ListRequest(path=path, recursive=recursive, after=after, limit=self.settings.list_entries)
+            reply = await self._master.ask(self._master.stub.List, request)
             for status in await self._lengths.settle(reply.entries):
                 yield status
+            is_last = reply.is_last or not reply.entries
+            after = "" if is_last else reply.entries[-1].path
 
     async def walk(self, path: str) -> AsyncIterator[tuple[str, Statuses, Statuses]]:
         """Every directory from `path` down: its path, its directories, its files; parents before children.
@@ -171,10 +181,15 @@ class Client:
     # Where things are.
 
     async def locations(self, path: str) -> Chunks:
-        """All chunks of a file with their replicas, as the master knows them now. Raises NotFound, IsADirectory."""
+        """All chunks of a file with their replicas, as the master knows them now.
+
+        Raises NotFound, IsADirectory, Conflict (it was replaced meanwhile).
+        """
         chunks: Chunks = []
+        file = FileIdentity(path, 0)
         while True:
-            reply = await self._master.find_locations(path, len(chunks), max(1, self.settings.locations_at_once))
+            reply = await self._master.find_locations(file, len(chunks), max(1, self.settings.locations_at_once))
+            file = identity_of(reply.file)  # The next answer is to be about the same file.
             new = [chunk for chunk in reply.chunks if chunk.index >= len(chunks)]
             chunks.extend(sorted(new, key=lambda chunk: chunk.index))
             if not new or len(chunks) >= reply.file.chunk_count:
@@ -188,43 +203,76 @@ class Client:
     # Whole files.
 
     async def read_file(self, path: str) -> bytes:
-        """A whole file, in memory. Raises NotFound, IsADirectory, Unavailable, Corrupted."""
+        """A whole file, in memory. Raises NotFound, IsADirectory, Unavailable, Corrupted.
+
+        If the file is replaced meanwhile, the new one is read, from its first byte.
+        """
         parts: list[bytes] = []
 
         async def keep(piece: memoryview) -> None:
             parts.append(bytes(piece))
 
-        await self.read_file_into(path, keep)
+        def begin_again() -> bool:
+            parts.clear()
+            return True
+
+        await self._read_whole(path, keep, begin_again)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_file_into(self, path: str, sink: Sink) -> int:
         """Hand a whole file to `sink`, piece by piece in order; returns the bytes. Memory is bounded.
 
-        Each piece may be used until `sink` returns, while the next ones are already under way. Raises as `read_file`.
+        Each piece may be used until `sink` returns, while the next ones are already under way. Raises as `read_file`,
+        and Conflict or NotFound if the file is replaced or deleted after `sink` was given something.
         """
-        facts = facts_of(self._must_be_file(await self._reader.open(path)))
-        stream = PieceStream(self._reader, self.settings, path, 0, facts)
-        try:
-            while piece := await stream.next():
-                await sink(piece)
-        finally:
-            await stream.close()
-        return stream.position
+        handed_out = False
+
+        async def hand_out(piece: memoryview) -> None:
+            nonlocal handed_out
+            handed_out = True
+            await sink(piece)
+
+        return await self._read_whole(path, hand_out, lambda: not handed_out)
+
+    async def _read_whole(self, path: str, sink: Sink, begin_again: Callable[[], bool]) -> int:
+        patience = Patience(self._world, self.settings, self.settings.patience_seconds)
+        while True:
+            since = self._reader.questions
+            info = self._must_be_file(await self._reader.open(path))
+            stream = PieceStream(
+                self._reader, self.settings, identity_of(info), 0, FileFacts(info, since + 1), since=since
+            )
+            try:
+                while piece := await stream.next():
+                    await sink(piece)
+                return stream.position
+            except (Conflict, NotFound) as error:
+                if patience.over() or not begin_again():
+                    raise
+                self._world.events.emit(ReadBegunAgain(path=path, reason=error.message))
+            finally:
+                await stream.close()
+            await patience.pause()
 
     async def write_file(self, path: str, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
         """Write a whole file. Raises AlreadyExists, NotFound (the directory), NoSpace, MutationFailed, TimedOut.
 
         A small file takes three calls: create, ask for the lease, write. It is empty or whole at any moment, and gone
-        if the write fails. A large one is written as by `open(path, "wb")`.
+        if the write fails; that failure is indefinite, as others may have seen the file. A large one is written as by
+        `open(path, "wb")`.
         """
         size = memoryview(data).nbytes
         if overwrite or size > self.settings.write_piece_bytes:
             async with await self.open(path, "wb", overwrite=overwrite, replication_goal=replication_goal) as file:
                 await file.write(data)
             return
-        file = self._created(path, path, "xb", await self._create(path, replication_goal))
-        async with file:
-            await file.write(data)
+        file = self._created(path, "xb", await self._create(path, replication_goal))
+        try:
+            async with file:
+                await file.write(data)
+        except TabletopError as error:
+            error.definite = False
+            raise
 
     async def write_file_from(
         self, path: str, source: Source, *, overwrite: bool = False, replication_goal: int = 0
@@ -250,16 +298,24 @@ class Client:
         if mode == "wb":
             return await self._open_passing(path, overwrite, replication_goal)
         if mode == "xb":
-            return self._created(path, path, mode, await self._create(path, replication_goal))
-        if mode == "ab" and not await self.exists(path):
-            return self._created(path, path, mode, await self._create(path, replication_goal))
-        return await self._open_existing(path, mode)
+            return self._created(path, mode, await self._create(path, replication_goal))
+        if mode == "ab":
+            return await self._open_to_append(path, replication_goal)
+        return self._opened(path, mode, self._must_be_file(await self._reader.open(path)))
 
-    async def _open_existing(self, path: str, mode: FileMode) -> File:
-        info = self._must_be_file(await self._reader.open(path))
-        position = await self._measure(path) if mode == "ab" else 0
-        behind = None if mode == "rb" else self._behind(path, info)
-        return self._opened_file(path, path, mode, behind, _nothing, _nothing, position)
+    async def _open_to_append(self, path: str, replication_goal: int) -> File:
+        patience = Patience(self._world, self.settings, self.settings.patience_seconds)
+        while True:
+            try:
+                info = self._must_be_file(await self._reader.open(path))
+                return self._opened(path, "ab", info, position=await self._measure(identity_of(info)))
+            except (NotFound, Conflict):
+                if patience.over():
+                    raise
+            try:
+                return self._created(path, "ab", await self._create(path, replication_goal))
+            except AlreadyExists:
+                await patience.pause()  # Somebody else was quicker: it is there now.
 
     async def _open_passing(self, path: str, overwrite: bool, replication_goal: int) -> File:
         """Write under a name of our own in the same directory; renaming is atomic (GFS 2.7.2)."""
@@ -275,98 +331,125 @@ class Client:
         passing = f"{directory}/{WRITING_PREFIX}{self._world.random.getrandbits(64):016x}"
         try:
             info = await self._create(passing, replication_goal)
-        except AlreadyExists as error:
-            if error.definite:
-                raise
-            # Nobody else draws this name: it was an earlier try of ours, whose answer was lost.
-            info = await self._master.stat(passing)
+        except BaseException as error:
+            if not isinstance(error, TabletopError) or not error.definite:
+                # It may be there. Nobody else draws this name, so that whatever is under it is ours.
+                await self._discard(FileIdentity(passing, 0))
+            raise
 
         async def keep() -> None:
-            try:
-                await self.rename(passing, path, replace=overwrite)
-            except NotFound as error:
-                if error.definite:
-                    raise
+            await self.rename(passing, path, replace=overwrite, file_id=info.file_id)
 
-        async def discard() -> None:
-            await self._discard(passing)
+        async def discard() -> bool:
+            return await self._discard(identity_of(info))
 
-        return self._opened_file(path, passing, "wb", self._behind(passing, info), keep, discard)
+        return self._opened(path, "wb", info, keep=keep, discard=discard)
 
-    def _created(self, path: str, stored_path: str, mode: FileMode, info: FileInfo) -> File:
-        async def discard() -> None:
-            if mode == "xb":
-                await self._discard(stored_path)
+    def _created(self, path: str, mode: FileMode, info: FileInfo) -> File:
+        async def discard() -> bool:
+            return mode != "xb" or await self._discard(identity_of(info))
 
-        return self._opened_file(path, stored_path, mode, self._behind(stored_path, info), _nothing, discard)
+        return self._opened(path, mode, info, discard=discard)
 
-    def _opened_file(
+    def _opened(
         self,
         path: str,
-        stored_path: str,
         mode: FileMode,
-        behind: WriteBehind | None,
-        keep: Callable[[], Awaitable[None]],
-        discard: Callable[[], Awaitable[None]],
+        info: FileInfo,
+        *,
+        keep: Callable[[], Awaitable[None]] | None = None,
+        discard: Callable[[], Awaitable[bool]] | None = None,
         position: int = 0,
     ) -> File:
-        number = self._opened = self._opened + 1
+        stored = identity_of(info)
+        number = self._files_opened = self._files_opened + 1
 
         def let_go() -> None:
             self._open_files.pop(number, None)
-            self._writer.holders.forget(stored_path)
+            self._writer.holders.forget(stored)
 
         async def keep_and_let_go() -> None:
-            await keep()
+            if keep is not None:
+                await keep()
             let_go()
 
-        async def discard_and_let_go() -> None:
+        async def discard_and_let_go() -> bool:
             let_go()
-            await discard()
+            return discard is None or await discard()
 
         file = File(
             path,
             mode,
             self.settings,
-            stored_path=stored_path,
+            stored=stored,
             reader=self._reader,
-            behind=behind,
+            behind=None if mode == "rb" else self._behind(info),
             ending=Ending(keep_and_let_go, discard_and_let_go),
             measure=self._measure,
             position=position,
         )
-        if behind is not None:
+        if file.writable:
             self._open_files[number] = file
         return file
 
-    def _behind(self, path: str, info: FileInfo) -> WriteBehind:
+    def _behind(self, info: FileInfo) -> WriteBehind:
         return WriteBehind(
-            self._writer, self.settings, path, chunk_bytes=info.chunk_bytes, chunk_count=info.chunk_count
+            self._writer,
+            self.settings,
+            identity_of(info),
+            chunk_bytes=info.chunk_bytes,
+            chunk_count=info.chunk_count,
         )
 
-    async def _measure(self, path: str) -> int:
-        status = await self.stat(path)
-        if not status.length_is_exact:
-            raise Unavailable(
-                f"the length of {path} is not known: no replica of its last chunk answers; see `tabletop status`",
-                definite=True,
-            )
-        return status.length
+    async def _measure(self, file: FileIdentity) -> int:
+        """The exact length of an open file. Raises NotFound, Conflict (another file), and Unavailable after the
+        patience."""
+        patience = Patience(self._world, self.settings, self.settings.patience_seconds)
+        while True:
+            info = (await self._master.find_locations(file, 0, 0, patience)).file
+            [status] = await self._lengths.settle([info], patience)
+            if status.length_is_exact:
+                return status.length
+            await patience.pause()
+            if patience.over():
+                raise Unavailable(
+                    f"the length of {file.path} is not known: no replica of one of its last chunks answered within "
+                    f"{patience.seconds:g} seconds; see `tabletop status`",
+                    definite=True,
+                )
 
     async def _create(self, path: str, replication_goal: int) -> FileInfo:
         self._forget_tree(path)
         request = CreateRequest(path=path, replication_goal=replication_goal)
-        return await self._master.ask(self._master.stub.Create, request, mutates=True)
+        return await self._master.change(self._master.stub.Create, request)
 
-    async def _discard(self, path: str) -> None:
-        """Remove what a failed write leaves, as far as that is possible now."""
+    async def _delete(
+        self,
+        path: str,
+        *,
+        recursive: bool = False,
+        immediately: bool = False,
+        file_id: int = 0,
+        patience: Patience | None = None,
+    ) -> int:
         self._forget_tree(path)
+        request = DeleteRequest(path=path, recursive=recursive, immediately=immediately, file_id=file_id)
+        return (await self._master.change(self._master.stub.Delete, request, patience=patience)).files
+
+    async def _discard(self, file: FileIdentity) -> bool:
+        """Remove what a failed write leaves, as far as that is possible now; returns whether nothing is left of it.
+
+        Only the file that the write had created: another one under its name belongs to somebody else.
+        """
         patience = Patience(self._world, self.settings, DISCARD_SECONDS)
         try:
-            request = DeleteRequest(path=path, immediately=True)
-            await self._master.ask(self._master.stub.Delete, request, mutates=True, patience=patience)
+            await self._delete(file.path, immediately=True, file_id=file.file_id, patience=patience)
+        except (NotFound, Conflict):
+            return True
         except TabletopError as error:
-            self._world.events.emit(LeftBehind(path=path, reason=error.message))
+            self._world.events.emit(LeftBehind(path=file.path, reason=error.message))
+            return False
+        return True
 
     def _must_be_file(self, info: FileInfo) -> FileInfo:
         if info.is_directory:

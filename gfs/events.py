@@ -45,3 +45,12 @@ class LeftBehind(Event):
     sentence: ClassVar[str] = "{path} is left behind by a failed write: {reason}"
     path: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBegunAgain(Event):
+    """A file was replaced while it was read; the read begins again with the file that is there now (GFS 2.7.2)."""
+
+    sentence: ClassVar[str] = "reading {path} again from its first byte: {reason}"
+    path: str
+    reason: str

@@ -6,9 +6,12 @@
     ab    write on at the end that the file has now (this is not the atomic record append of GFS 3.3)
     r+b   read and write anywhere in an existing file
 
+An open file is the file that was opened: if its path names another one by now, because it was renamed or replaced,
+every call that needs the master raises Conflict, which is definite.
+
 A file that is abandoned, by an exception in its `async with` or by a failed `close`, leaves nothing behind under `wb`
-and `xb`. Reads in order are read ahead; writes are gathered into pieces and written behind, so that only `flush` and
-`close` say that every replica has them.
+and `xb`; if its remains cannot be removed, the error that is raised is indefinite. Reads in order are read ahead;
+writes are gathered into pieces and written behind, so that only `flush` and `close` say that every replica has them.
 
 An open file serves one task at a time.
 """
@@ -19,11 +22,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from gfs.identity import FileIdentity
 from gfs.read_ahead import ReadAhead
 from gfs.reading import ChunkReader
 from gfs.settings import ClientSettings
 from gfs.write_behind import Source, WriteBehind
-from runtime.errors import InvalidRequest
+from runtime.errors import InvalidRequest, TabletopError
 from runtime.settings import MEBIBYTE
 from runtime.world import Buffer
 
@@ -44,7 +48,7 @@ class Ending:
     """What becomes of a file at its end: it is kept under its final name, or discarded."""
 
     keep: Callable[[], Awaitable[None]]
-    discard: Callable[[], Awaitable[None]]
+    discard: Callable[[], Awaitable[bool]]  # Returns whether nothing is left behind.
 
 
 class File:
@@ -56,24 +60,34 @@ class File:
         mode: FileMode,
         settings: ClientSettings,
         *,
-        stored_path: str,
+        stored: FileIdentity,
         reader: ChunkReader,
         behind: WriteBehind | None,
         ending: Ending,
-        measure: Callable[[str], Awaitable[int]],
+        measure: Callable[[FileIdentity], Awaitable[int]],
         position: int = 0,
     ) -> None:
         self.path = path
         self.mode: FileMode = mode
-        self.stored_path = stored_path  # Where the bytes are until the file is closed: not `path` under "wb".
+        self._stored = stored  # Where the bytes are until the file is closed: not at `path` under "wb".
         self._settings = settings
         self._reader = reader
-        self._ahead = ReadAhead(reader, settings, stored_path)
+        self._ahead = ReadAhead(reader, settings, stored)
         self._behind = behind
         self._ending = ending
         self._measure = measure
         self._position = position
         self._state = FileState.OPEN
+
+    @property
+    def stored_path(self) -> str:
+        """The path of the bytes until the file is closed: not `path` under "wb"."""
+        return self._stored.path
+
+    @property
+    def file_id(self) -> int:
+        """The id by which the master knows this file, whatever becomes of its path."""
+        return self._stored.file_id
 
     @property
     def readable(self) -> bool:
@@ -98,8 +112,8 @@ class File:
     ) -> None:
         if error is None:
             await self.close()
-        else:
-            await self.abandon()
+        elif not await self._abandon() and isinstance(error, TabletopError):
+            error.definite = False
 
     def tell(self) -> int:
         """The position of the next read or write."""
@@ -118,7 +132,7 @@ class File:
         """The file's length now, everything written so far included. Raises Unavailable."""
         self._check_open()
         await self._settle_writes()
-        return await self._measure(self.stored_path)
+        return await self._measure(self._stored)
 
     async def read(self, count: int = -1) -> bytes:
         """The next bytes: `count`, fewer only at the end of the file; all that are left if `count` is negative."""
@@ -145,7 +159,7 @@ class File:
     async def pread_into(self, offset: int, target: memoryview) -> int:
         """Fill `target` from `offset`, without moving the position; returns the bytes read."""
         await self._before_reading()
-        return await self._reader.read_at(self.stored_path, self._checked(offset), target)
+        return await self._reader.read_at(self._stored, self._checked(offset), target)
 
     async def write(self, data: Buffer) -> int:
         """Write at the position, behind the scenes; returns the number of bytes. Raises an earlier piece's failure."""
@@ -187,20 +201,25 @@ class File:
             await self._ahead.drop()
             await self._settle_writes()
             await self._ending.keep()
-        except BaseException:
-            await self.abandon()
+        except BaseException as error:
+            if not await self._abandon() and isinstance(error, TabletopError):
+                error.definite = False
             raise
         self._state = FileState.CLOSED
 
     async def abandon(self) -> None:
         """Close without keeping: under "wb" and "xb", nothing is left behind. Abandoning twice is harmless."""
+        await self._abandon()
+
+    async def _abandon(self) -> bool:
+        """Returns whether nothing is left behind."""
         if self.closed:
-            return
+            return True
         self._state = FileState.ABANDONED
         await self._ahead.drop()
         if self._behind is not None:
             await self._behind.abandon()
-        await self._ending.discard()
+        return await self._ending.discard()
 
     async def _before_reading(self) -> None:
         self._check_open()
@@ -224,7 +243,7 @@ class File:
         if count <= _LARGE_BUFFER_BYTES:
             return count
         await self._before_reading()
-        return min(count, max(await self._measure(self.stored_path) - position, _LARGE_BUFFER_BYTES))
+        return min(count, max(await self._measure(self._stored) - position, _LARGE_BUFFER_BYTES))
 
     def _checked(self, offset: int) -> int:
         if offset < 0:

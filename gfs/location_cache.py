@@ -7,68 +7,81 @@ Two caches with different rules, both pure data structures (`now` is an argument
 - `LeaseHolderCache`, for writers: (file, chunk index) to the primary and the secondaries. It has no time limit: the
   client asks the master again only when the primary is unreachable or says that it has no lease any more (GFS 3.1).
 
+A file is a `FileIdentity`, so that what was remembered of one file never serves another one under the same path.
+
 Invariants:
 1. An entry is found only under the file and index that the master named.
 2. At most `most_files` files are remembered; the one that was used longest ago goes first.
-3. After `forget(path)`, nothing about that file is found.
-
-What we simplify. A file that another client renames or replaces is noticed at the next open or the next error.
+3. After `forget(file)`, nothing about that file is found.
+4. A chunk to which this client wrote under a version is found only at that version or a later one: a client reads what
+   it wrote, and not the replica that missed it.
 """
 
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from gfs.identity import FileIdentity
 from runtime.wire.common_pb2 import ChunkLocations
 from runtime.wire.master_pb2 import FileInfo, FindLocationsReply, LeaseHolder
 
 MOST_FILES = 4096
+MOST_WRITTEN_CHUNKS = 65536
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What the master said of a file. `length` is in bytes, None while the last chunk may still grow."""
+    """What the master said of a file, in answer to the question of this number."""
 
-    chunk_bytes: int
-    chunk_count: int
-    length: int | None
+    info: FileInfo
+    question: int = 0
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The size of a chunk."""
+        return self.info.chunk_bytes
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there were."""
+        return self.info.chunk_count
+
+    @property
+    def length(self) -> int | None:
+        """In bytes; None while the last chunks may still grow."""
+        return self.info.length if self.info.length_is_settled else None
 
     @property
     def end(self) -> int:
-        """The first offset, in bytes, that the file certainly does not reach."""
+        """The first offset, in bytes, that the file certainly did not reach when the master was asked."""
         return self.chunk_count * self.chunk_bytes if self.length is None else self.length
 
 
-def facts_of(file: FileInfo) -> FileFacts:
-    """The facts in a FileInfo."""
-    return FileFacts(file.chunk_bytes, file.chunk_count, file.length if file.length_is_settled else None)
-
-
 class _ByFile(Generic[T]):
-    """A map from paths, limited in size: what was used longest ago goes first."""
+    """A map from files, limited in size: what was used longest ago goes first."""
 
     def __init__(self, most_files: int) -> None:
         self._most_files = most_files
-        self._files: dict[str, T] = {}
+        self._files: dict[FileIdentity, T] = {}
 
-    def get(self, path: str) -> T | None:
-        value = self._files.pop(path, None)
+    def get(self, file: FileIdentity) -> T | None:
+        value = self._files.pop(file, None)
         if value is not None:
-            self._files[path] = value
+            self._files[file] = value
         return value
 
-    def put(self, path: str, value: T) -> None:
-        self._files.pop(path, None)
-        self._files[path] = value
+    def put(self, file: FileIdentity, value: T) -> None:
+        self._files.pop(file, None)
+        self._files[file] = value
         while len(self._files) > self._most_files:
             del self._files[next(iter(self._files))]
 
-    def forget(self, path: str) -> None:
-        self._files.pop(path, None)
+    def forget(self, file: FileIdentity) -> None:
+        self._files.pop(file, None)
 
     def forget_tree(self, path: str) -> None:
         below = path.rstrip("/") + "/"
-        for known in [known for known in self._files if known == path or known.startswith(below)]:
+        for known in [known for known in self._files if known.path == path or known.path.startswith(below)]:
             del self._files[known]
 
     def values(self) -> list[T]:
@@ -83,54 +96,90 @@ class _Located:
     facts: FileFacts
     facts_expire: float
     chunks: dict[int, tuple[float, ChunkLocations]] = field(default_factory=dict)
+    last_with_bytes: int = -1  # The last chunk that is known to hold bytes. Files do not shrink.
 
 
 class LocationCache:
     """(file, chunk index) to replicas, each for a limited time.
 
-    >>> cache = LocationCache(lifetime_seconds=30.0)
+    >>> cache, file = LocationCache(lifetime_seconds=30.0), FileIdentity("/a", 1)
     >>> reply = FindLocationsReply(file=FileInfo(chunk_bytes=64, chunk_count=1), chunks=[ChunkLocations(handle=7)])
-    >>> cache.remember("/a", reply, now=0.0)
-    >>> cache.chunk("/a", 0, now=29.0).handle
+    >>> cache.remember(file, reply, now=0.0)
+    >>> cache.chunk(file, 0, now=29.0).handle
     7
-    >>> cache.chunk("/a", 0, now=31.0) is None
+    >>> cache.chunk(file, 0, now=31.0) is None
     True
     """
 
     def __init__(self, lifetime_seconds: float, most_files: int = MOST_FILES) -> None:
         self._lifetime_seconds = lifetime_seconds
         self._files: _ByFile[_Located] = _ByFile(most_files)
+        self._written: dict[int, int] = {}  # By handle; what was written last is at the end.
+        self._writes: _ByFile[int] = _ByFile(most_files)
 
-    def remember(self, path: str, reply: FindLocationsReply, now: float) -> None:
-        """Take in an answer of the master."""
+    def remember(self, file: FileIdentity, reply: FindLocationsReply, now: float, question: int = 0) -> None:
+        """Take in the master's answer to a question. Questions are numbered in the order in which they were asked; an
+        answer that was overtaken by a later one's teaches nothing."""
         expire = now + self._lifetime_seconds
-        known = self._files.get(path)
+        facts = FileFacts(reply.file, question)
+        known = self._files.get(file)
         if known is None:
-            known = _Located(facts_of(reply.file), expire)
-            self._files.put(path, known)
-        known.facts, known.facts_expire = facts_of(reply.file), expire
+            known = _Located(facts, expire)
+            self._files.put(file, known)
+        if question >= known.facts.question:
+            known.facts, known.facts_expire = facts, expire
         for chunk in reply.chunks:
-            known.chunks[chunk.index] = (expire, chunk)
+            _, other = known.chunks.get(chunk.index, (expire, None))
+            if other is None or other.version <= chunk.version:
+                known.chunks[chunk.index] = (expire, chunk)
 
-    def chunk(self, path: str, index: int, now: float) -> ChunkLocations | None:
+    def chunk(self, file: FileIdentity, index: int, now: float) -> ChunkLocations | None:
         """Where a chunk is, if that is known and not too old."""
-        known = self._files.get(path)
+        known = self._files.get(file)
         expire, chunk = known.chunks.get(index, (now, None)) if known else (now, None)
-        return chunk if now < expire else None
+        if chunk is None or now >= expire or chunk.version < self.least_version(chunk.handle):
+            return None
+        return chunk
 
-    def facts(self, path: str, now: float) -> FileFacts | None:
+    def facts(self, file: FileIdentity, now: float) -> FileFacts | None:
         """What is known of the file, if not too old."""
-        known = self._files.get(path)
+        known = self._files.get(file)
         return known.facts if known and now < known.facts_expire else None
 
-    def forget_chunk(self, path: str, index: int) -> None:
+    def note_bytes(self, file: FileIdentity, index: int) -> None:
+        """This chunk of the file holds bytes: the chunks before it read as zeros where they have none."""
+        if known := self._files.get(file):
+            known.last_with_bytes = max(known.last_with_bytes, index)
+
+    def bytes_follow(self, file: FileIdentity, index: int) -> bool:
+        """Whether a chunk after this one is known to hold bytes."""
+        known = self._files.get(file)
+        return known is not None and known.last_with_bytes > index
+
+    def note_written(self, file: FileIdentity, handle: int, version: int) -> None:
+        """A write of ours was acknowledged under this version: only replicas of at least this version have it."""
+        self._writes.put(file, self.writes(file) + 1)
+        version = max(version, self._written.pop(handle, 0))
+        self._written[handle] = version
+        while len(self._written) > MOST_WRITTEN_CHUNKS:
+            del self._written[next(iter(self._written))]
+
+    def writes(self, file: FileIdentity) -> int:
+        """A number that changes with each write of ours to the file: what was read ahead before is of no use then."""
+        return self._writes.get(file) or 0
+
+    def least_version(self, handle: int) -> int:
+        """The version that a replica must have to serve this client's reads; 0 if it wrote nothing there."""
+        return self._written.get(handle, 0)
+
+    def forget_chunk(self, file: FileIdentity, index: int) -> None:
         """Ask the master about this chunk next time: its replicas did not serve."""
-        if known := self._files.get(path):
+        if known := self._files.get(file):
             known.chunks.pop(index, None)
 
-    def forget(self, path: str) -> None:
+    def forget(self, file: FileIdentity) -> None:
         """Ask the master about this file next time: it is being opened (GFS 2.7.1)."""
-        self._files.forget(path)
+        self._files.forget(file)
 
     def forget_tree(self, path: str) -> None:
         """Forget the file, or everything below the directory."""
@@ -139,6 +188,7 @@ class LocationCache:
     def check_invariants(self) -> None:
         """Raise AssertionError if the module's invariants do not hold."""
         self._files.check_size()
+        self._writes.check_size()
         for known in self._files.values():
             for index, (_, chunk) in known.chunks.items():
                 assert chunk.index == index, f"chunk {chunk.index} is remembered as {index}"
@@ -150,27 +200,27 @@ class LeaseHolderCache:
     def __init__(self, most_files: int = MOST_FILES) -> None:
         self._files: _ByFile[dict[int, LeaseHolder]] = _ByFile(most_files)
 
-    def remember(self, path: str, holder: LeaseHolder) -> None:
+    def remember(self, file: FileIdentity, holder: LeaseHolder) -> None:
         """Take in an answer of the master."""
-        holders = self._files.get(path)
+        holders = self._files.get(file)
         if holders is None:
             holders = {}
-            self._files.put(path, holders)
+            self._files.put(file, holders)
         holders[holder.index] = holder
 
-    def holder(self, path: str, index: int) -> LeaseHolder | None:
+    def holder(self, file: FileIdentity, index: int) -> LeaseHolder | None:
         """Who holds the lease, as far as is known."""
-        return (self._files.get(path) or {}).get(index)
+        return (self._files.get(file) or {}).get(index)
 
-    def disown(self, path: str, holder: LeaseHolder) -> None:
+    def disown(self, file: FileIdentity, holder: LeaseHolder) -> None:
         """This holder did not serve. A newer one, found by somebody else in the meantime, stays."""
-        holders = self._files.get(path) or {}
+        holders = self._files.get(file) or {}
         if holders.get(holder.index) is holder:
             del holders[holder.index]
 
-    def forget(self, path: str) -> None:
+    def forget(self, file: FileIdentity) -> None:
         """Forget the file."""
-        self._files.forget(path)
+        self._files.forget(file)
 
     def forget_tree(self, path: str) -> None:
         """Forget the file, or everything below the directory."""

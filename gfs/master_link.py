@@ -1,28 +1,39 @@
 """Asking the master, and asking again.
 
 The problem. A master that is restarted is away for a second or two, and an answer can get lost. Clients should not
-notice the first, and must not be fooled by the second: a `Create` whose answer was lost has happened, and the same
-`Create` tried again says AlreadyExists.
+notice the first, and must not be fooled by the second: a `Create` whose answer was lost has happened, the same `Create`
+tried again says AlreadyExists, and a `Delete` tried again takes a file that somebody made in the meantime.
 
-The idea. Unavailable and TimedOut are asked again until the patience ends. Each mutation remembers whether an earlier
-try is *in doubt*; if so, a later refusal (AlreadyExists, NotFound, ...) is raised as indefinite, because our own first
-try may be what it is about. Callers that can tell, because the name was drawn at random for instance, settle the doubt.
+The idea. Unavailable and TimedOut are asked again until the patience ends. Each change of the namespace has an id, made
+of the client's own number, drawn at random, and a count; all its tries carry the same id, and the master answers a
+repetition with its first answer, also after a restart.
+
+Invariants:
+1. A refusal is definite: it is the master's one answer to this request.
+2. A change that got no answer within the patience may have happened, unless every try failed before it left.
+3. No number of a request that is still being tried is below `oldest`, so that the master keeps its answer.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from gfs.events import MasterAskedAgain
+from gfs.identity import FileIdentity
 from gfs.patience import Patience
 from gfs.settings import ClientSettings
-from runtime.errors import Conflict, NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable
+from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable
 from runtime.events import because, current_cause
 from runtime.wire.master_pb2 import (
+    CreateRequest,
+    DeleteRequest,
     FileInfo,
     FindLeaseHolderRequest,
     FindLocationsReply,
     FindLocationsRequest,
     LeaseHolder,
+    MakeDirectoryRequest,
+    RenameRequest,
+    RequestId,
     StatRequest,
 )
 from runtime.wire.master_pb2_grpc import MasterStub
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+Change = TypeVar("Change", CreateRequest, MakeDirectoryRequest, DeleteRequest, RenameRequest)
 
 
 class Causes:
@@ -50,83 +62,126 @@ class Causes:
         return f"{self._prefix}-{self._count}"
 
 
+class RequestIds:
+    """Names for the changes that one client asks for.
+
+    >>> ids = RequestIds(client_id=7)
+    >>> first, second = ids.begin(), ids.begin()
+    >>> ids.end(first)
+    >>> third = ids.begin()
+    >>> (third.client, third.number, third.oldest)
+    (7, 3, 2)
+    """
+
+    def __init__(self, client_id: int) -> None:
+        self._client_id = client_id
+        self._last = 0
+        self._unanswered: dict[int, None] = {}  # In rising order.
+
+    def begin(self) -> RequestId:
+        """A name for a new request."""
+        self._last += 1
+        self._unanswered[self._last] = None
+        return RequestId(client=self._client_id, number=self._last, oldest=next(iter(self._unanswered)))
+
+    def end(self, request: RequestId) -> None:
+        """The request has its answer, or nobody waits for one any more."""
+        self._unanswered.pop(request.number, None)
+
+
 class MasterLink:
     """The master's stub, with retries."""
 
-    def __init__(self, world: World, address: str, settings: ClientSettings, causes: Causes) -> None:
+    def __init__(self, world: World, address: str, settings: ClientSettings, causes: Causes, *, client_id: int) -> None:
         self.address = address
         self._world = world
         self._settings = settings
         self._causes = causes
+        self._ids = RequestIds(client_id)
         self.stub: MasterAsyncStub = MasterStub(world.network.channel(address))
 
     async def stat(self, path: str) -> FileInfo:
         """Stat one path. Raises NotFound, NotADirectory, InvalidRequest, TimedOut."""
         return await self.ask(self.stub.Stat, StatRequest(path=path))
 
-    async def find_locations(self, path: str, first_index: int, count: int) -> FindLocationsReply:
-        """Where the chunks of a file are (GFS 2.4). Raises NotFound, IsADirectory, TimedOut."""
-        request = FindLocationsRequest(path=path, first_index=first_index, count=count)
-        return await self.ask(self.stub.FindLocations, request)
+    async def find_locations(
+        self, file: FileIdentity, first_index: int, count: int, patience: Patience | None = None
+    ) -> FindLocationsReply:
+        """Where the chunks of a file are (GFS 2.4); a `count` of 0 asks only for the facts of the file.
 
-    async def find_lease_holder(self, path: str, index: int, suspect: str, patience: Patience) -> LeaseHolder:
+        Raises NotFound, Conflict (another file), IsADirectory, TimedOut.
+        """
+        request = FindLocationsRequest(path=file.path, first_index=first_index, count=count, file_id=file.file_id)
+        return await self.ask(self.stub.FindLocations, request, patience=patience)
+
+    async def find_lease_holder(
+        self, file: FileIdentity, index: int, patience: Patience, *, suspect: str = "", refused_version: int = 0
+    ) -> LeaseHolder:
         """Who orders the mutations of a chunk, allocated if it is the file's next (GFS 3.1 steps 1 and 2).
 
-        While an old lease runs out, or no replica is reachable, the master answers Conflict or Unavailable: the
-        question is asked again as long as `patience` lasts.
+        While an old lease runs out, or no replica is reachable, the master answers Unavailable: the question is asked
+        again as long as `patience` lasts. `suspect` and `refused_version` say what went wrong with the last holder.
+        Raises NotFound, Conflict (another file), TooFewServers, NoSpace, TimedOut.
         """
-        request = FindLeaseHolderRequest(path=path, index=index, allocate=True, suspect=suspect)
+        request = FindLeaseHolderRequest(
+            path=file.path,
+            index=index,
+            allocate=True,
+            suspect=suspect,
+            file_id=file.file_id,
+            refused_version=refused_version,
+        )
         while True:
             try:
                 return await self.ask(self.stub.FindLeaseHolder, request, patience=patience)
-            except (Conflict, TooFewServers, NoSpace) as error:
-                is_shortage = not isinstance(error, Conflict)
-                if patience.over() or (is_shortage and patience.spent() > self._settings.shortage_seconds):
+            except (TooFewServers, NoSpace) as error:
+                if patience.over() or patience.spent() > self._settings.shortage_seconds:
                     raise
                 self._world.events.emit(MasterAskedAgain(reason=error.message))
             await patience.pause()
 
     async def ask(
-        self,
-        call: Callable[..., Awaitable[Reply]],
-        request: Request,
-        *,
-        mutates: bool = False,
-        patience: Patience | None = None,
+        self, call: Callable[..., Awaitable[Reply]], request: Request, *, patience: Patience | None = None
     ) -> Reply:
-        """Call until there is an answer.
+        """Ask until there is an answer. Raises what the master answered, and after the patience TimedOut (definite: a
+        question changes nothing)."""
+        return await self._until_answered(call, request, patience, is_change=False)
 
-        Raises what the master answered, indefinite if an earlier try of a mutation is in doubt. After the patience:
-        TimedOut, definite if the master can never have got the request.
+    async def change(
+        self, call: Callable[..., Awaitable[Reply]], request: Change, *, patience: Patience | None = None
+    ) -> Reply:
+        """Have a change of the namespace made once, however often it has to be asked for.
+
+        Raises what the master answered. After the patience: TimedOut, definite if no try can have left.
         """
+        name = self._ids.begin()
+        request.request.CopyFrom(name)
+        try:
+            return await self._until_answered(call, request, patience, is_change=True)
+        finally:
+            self._ids.end(name)
+
+    async def _until_answered(
+        self, call: Callable[..., Awaitable[Reply]], request: Request, patience: Patience | None, *, is_change: bool
+    ) -> Reply:
         patience = patience or Patience(self._world, self._settings, self._settings.patience_seconds)
-        in_doubt = False
+        may_have_arrived = False
         with because(self._causes.next()):
             while True:
-                timeout = max(0.1, min(self._settings.call_seconds, patience.left()))
                 try:
-                    return await call(request, timeout=timeout)
+                    return await call(request, timeout=patience.limit(self._settings.call_seconds))
                 except (Unavailable, TimedOut) as error:
-                    in_doubt = in_doubt or (mutates and not error.definite)
+                    may_have_arrived = may_have_arrived or (is_change and not error.definite)
+                    await patience.pause()
                     if patience.over():
-                        raise self._gave_up(request, error, patience, in_doubt=in_doubt) from error
+                        raise self._gave_up(request, error, patience, definite=not may_have_arrived) from error
                     self._world.events.emit(MasterAskedAgain(reason=error.message))
-                except TabletopError as error:
-                    if in_doubt:
-                        raise _doubted(error) from error
-                    raise
-                await patience.pause()
 
-    def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, in_doubt: bool) -> TimedOut:
+    def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
         question = type(request).__name__.removesuffix("Request")
         path = getattr(request, "path", "") or getattr(request, "source", "")
         return TimedOut(
             f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
             f"({error.message}); see `tabletop status`",
-            definite=not in_doubt,
+            definite=definite,
         )
-
-
-def _doubted(error: TabletopError) -> TabletopError:
-    message = f"{error.message} (an earlier try went unanswered and may be what did this: look before you go on)"
-    return type(error)(message, definite=False)

@@ -2,10 +2,16 @@
 
 Pauses double and are drawn at random between half and the whole of their length, so that many clients that failed at
 the same moment, because one server died, do not come back at the same moment (GFS does not say; everybody does it).
+
+The deadline of each call lies inside the patience of the operation that makes it, so that no operation lasts longer
+than its patience because the last of its tries was begun late.
 """
 
 from gfs.settings import ClientSettings
 from runtime.world import World
+
+# A call with less time than this cannot succeed.
+_LEAST_SECONDS = 0.001
 
 
 class Patience:
@@ -27,8 +33,12 @@ class Patience:
         return max(0.0, self.seconds - self.spent())
 
     def over(self) -> bool:
-        """Whether the limit has passed."""
-        return self.left() <= 0
+        """Whether there is no time for another try."""
+        return self.left() < _LEAST_SECONDS
+
+    def limit(self, seconds: float) -> float:
+        """The deadline of one call that may take `seconds` at most: never beyond the end of the patience."""
+        return min(seconds, max(self.left(), _LEAST_SECONDS))
 
     async def pause(self) -> None:
         """Wait before the next try, but not beyond the limit."""

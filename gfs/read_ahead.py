@@ -1,10 +1,16 @@
 """Reading ahead of a caller that reads in order.
 
 The first read is just a read. The second one that begins where the last one ended starts a `PieceStream`, and from
-then on the next pieces are under way while the caller deals with this one. A read from elsewhere ends the stream.
+then on the next pieces are under way while the caller deals with this one. A read from elsewhere ends the stream, and
+so does a write of this client to the file, through whichever of its open files.
+
+What we simplify. A read in order may give bytes that were fetched a window of pieces before it was called, so that what
+another client has written in between is not among them. `File.pread` reads nothing ahead.
 """
 
-from gfs.reading import ChunkReader, PieceStream
+from gfs.identity import FileIdentity
+from gfs.piece_stream import PieceStream
+from gfs.reading import ChunkReader
 from gfs.settings import ClientSettings
 from runtime.settings import KIBIBYTE
 
@@ -14,25 +20,27 @@ _TAIL_BYTES = 64 * KIBIBYTE
 class ReadAhead:
     """Serves the reads of one open file."""
 
-    def __init__(self, reader: ChunkReader, settings: ClientSettings, path: str) -> None:
+    def __init__(self, reader: ChunkReader, settings: ClientSettings, file: FileIdentity) -> None:
         self._reader = reader
         self._settings = settings
-        self._path = path
+        self._file = file
         self._stream: PieceStream | None = None
         self._rest = memoryview(b"")  # Of the piece that the stream handed out last.
         self._last_end: int | None = None
+        self._writes = 0  # Of this client to the file, when the stream began.
 
     async def read_into(self, position: int, target: memoryview) -> int:
         """Fill `target` from `position`; returns the bytes read, fewer only at the end of the file."""
-        if self._last_end != position:
+        if self._last_end != position or self._writes != self._reader.locations.writes(self._file):
             await self.drop()
+            self._writes = self._reader.locations.writes(self._file)
         elif self._stream is None and len(target) < self._settings.read_piece_bytes * self._settings.read_window:
             await self._begin(position)
         done = await self._from_stream(target)
         if done < len(target):
             # No stream, or the stream has come to the end that was known when it began: the file may have grown.
             await self.drop()
-            done += await self._reader.read_at(self._path, position + done, target[done:])
+            done += await self._reader.read_at(self._file, position + done, target[done:])
         self._last_end = position + done
         return done
 
@@ -41,8 +49,9 @@ class ReadAhead:
         await self.drop()
         parts: list[bytes] = []
         while True:
-            facts = await self._reader.facts(self._path)
-            stream = PieceStream(self._reader, self._settings, self._path, position, facts)
+            since = self._reader.questions
+            facts = await self._reader.facts(self._file)
+            stream = PieceStream(self._reader, self._settings, self._file, position, facts, since=since)
             try:
                 while piece := await stream.next():
                     parts.append(bytes(piece))
@@ -51,7 +60,7 @@ class ReadAhead:
             position = stream.position
             # The stream ended where the master's answer, which may be old, says that the file ends. Does it?
             tail = memoryview(bytearray(0 if stream.found_end else _TAIL_BYTES))
-            got = await self._reader.read_at(self._path, position, tail)
+            got = await self._reader.read_at(self._file, position, tail)
             if got == 0:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             parts.append(bytes(tail[:got]))
@@ -65,9 +74,10 @@ class ReadAhead:
             await stream.close()
 
     async def _begin(self, position: int) -> None:
-        facts = await self._reader.facts(self._path)
+        since = self._reader.questions
+        facts = await self._reader.facts(self._file)
         if position < facts.end:
-            self._stream = PieceStream(self._reader, self._settings, self._path, position, facts)
+            self._stream = PieceStream(self._reader, self._settings, self._file, position, facts, since=since)
 
     async def _from_stream(self, target: memoryview) -> int:
         done = 0

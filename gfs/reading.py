@@ -1,34 +1,38 @@
-"""Reading: from an offset in a file to verified bytes (GFS 2.4), and reading ahead.
+"""Reading: from an offset in a file to verified bytes (GFS 2.4).
 
 The problem. Any replica may be slow, dead, stale or damaged, and the reader should neither notice nor wait for long.
 The idea: a read is cut into pieces; each piece goes to the nearest replica and on to the next one at any error; when
 none served, the master is asked where the replicas are now. A server that failed is tried last for a while.
 
-`PieceStream` keeps a window of pieces under way at once, each on a connection of its own into a buffer of its own, and
-hands them out in order. So the next pieces cross the network while the caller deals with this one, also from one chunk
-to the next; and memory is bounded by the window whatever the file's size.
+Where does the file end? A replica that answers with fewer bytes than were asked for has no more: here its chunk ends.
+That is the end of the file unless a later chunk holds bytes, and then what this chunk lacks is a hole, which reads as
+zeros. So the reader asks the master for the file's chunks, and the replicas of the later ones for their lengths, after
+the read was begun: an older answer could hide bytes that were acknowledged in the meantime. And a hole is believed only
+if the chunk is found short *after* a later one was known to hold bytes, as it may have been filled in between.
 
 Invariants:
-1. Bytes handed out come from a replica of at least the version that the master named (GFS 4.5), and were verified.
-2. A buffer that was handed out is not written to until the next one is asked for.
-
-The end of a file is where its last chunk's replica says it is, not where a cached answer of the master says. A chunk
-in the middle that is shorter than a chunk reads as zeros where it has no bytes, as in any file with a hole.
+1. Bytes handed out come from a replica of at least the version that the master named (GFS 4.5), and of at least the
+   version under which this client wrote to the chunk, and were verified.
+2. All bytes of one read come from the file that was opened: if its path names another file by now, the master says so.
+3. A read ends before the length it was asked for only where the file ended at some moment since the read was begun.
 
 What we simplify. No hedged reads: a slow replica is waited for until `read_seconds` have passed.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from gfs.bulk_links import BulkLinks, ReadAnswer
-from gfs.distance import nearest_first
 from gfs.events import ReplicaSkipped
-from gfs.location_cache import FileFacts, LocationCache, facts_of
+from gfs.identity import FileIdentity, identity_of
+from gfs.lengths import LengthFinder
+from gfs.location_cache import FileFacts, LocationCache
 from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
-from gfs.pieces import Piece, cut, piece_at
+from gfs.piece_stream import PieceStream
+from gfs.pieces import Piece, cut
+from gfs.replicas import Replicas
 from gfs.settings import ClientSettings
 from runtime.errors import (
     Corrupted,
@@ -41,7 +45,6 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.events import because
-from runtime.settings import KIBIBYTE
 from runtime.wire.bulk_pb2 import ReadRequest
 from runtime.wire.common_pb2 import ChunkLocations, Location
 from runtime.wire.master_pb2 import FileInfo, FindLocationsReply
@@ -52,263 +55,253 @@ _HOPELESS = (InvalidRequest, Unauthenticated)
 # Waiting cannot help against these: what is on disk is damaged on every replica.
 _LASTING = (Corrupted, DiskFailure)
 _ROUNDS_OF_LASTING_DAMAGE = 3
-_PROBE_BYTES = 64 * KIBIBYTE
+NEVER = -1  # Before the first question.
 
-
-class Replicas:
-    """The order in which replicas are tried: nearest first, those that failed a moment ago last."""
-
-    def __init__(self, world: World, settings: ClientSettings) -> None:
-        self._world = world
-        self._settings = settings
-        self._avoid_until: dict[str, float] = {}
-
-    def in_order(self, chunk: ChunkLocations) -> list[Location]:
-        """A chunk's replicas, the one to try first at the front."""
-        ordered = nearest_first(chunk.replicas, self._settings.own_host, chunk.handle)
-        return sorted(ordered, key=self._is_avoided) if self._avoid_until else ordered
-
-    def avoid(self, replica: Location) -> None:
-        """Try this server last for a while."""
-        self._avoid_until[replica.server] = self._world.clock.now() + self._settings.avoid_seconds
-
-    def _is_avoided(self, replica: Location) -> bool:
-        until = self._avoid_until.get(replica.server)
-        if until is not None and until <= self._world.clock.now():
-            del self._avoid_until[replica.server]
-            return False
-        return until is not None
+T = TypeVar("T")
+Failures = list[tuple[str, TabletopError]]
 
 
 class ChunkReader:
     """Reads pieces, with failover."""
 
     def __init__(
-        self, world: World, settings: ClientSettings, master: MasterLink, links: BulkLinks, causes: Causes
+        self,
+        world: World,
+        settings: ClientSettings,
+        master: MasterLink,
+        links: BulkLinks,
+        replicas: Replicas,
+        lengths: LengthFinder,
+        causes: Causes,
     ) -> None:
         self.locations = LocationCache(settings.location_seconds)
-        self.replicas = Replicas(world, settings)
+        self.questions = (
+            0  # Asked of the master so far: an answer is recent if its number is above the one noted before.
+        )
         self._world = world
         self._settings = settings
         self._master = master
         self._links = links
+        self._replicas = replicas
+        self._lengths = lengths
         self._causes = causes
-        self._asking: dict[str, asyncio.Lock] = {}
+        self._asking: dict[FileIdentity, asyncio.Lock] = {}
 
     async def open(self, path: str) -> FileInfo:
         """Ask the master about a file, forgetting what was known of it (GFS 2.7.1). Raises NotFound, IsADirectory."""
-        self.locations.forget(path)
-        return (await self._look_up(path, 0)).file
+        self.questions += 1
+        question = self.questions
+        reply = await self._master.find_locations(FileIdentity(path, 0), 0, self._settings.locations_at_once)
+        file = identity_of(reply.file)
+        self.locations.forget(file)
+        self.locations.remember(file, reply, self._world.clock.now(), question)
+        return reply.file
 
-    async def facts(self, path: str) -> FileFacts:
-        """The file's chunk size and count, from the cache or the master."""
-        return self.locations.facts(path, self._world.clock.now()) or facts_of((await self._look_up(path, 0)).file)
+    async def facts(self, file: FileIdentity, *, since: int = NEVER, patience: Patience | None = None) -> FileFacts:
+        """What the master says of the file: from the cache, if it was asked after the question of number `since`."""
+        known = self.locations.facts(file, self._world.clock.now())
+        if known is not None and known.question > since:
+            return known
+        return await self._alone(file, lambda: self._facts_now(file, since, patience))
 
-    async def locate(self, path: str, index: int) -> ChunkLocations | None:
-        """Where a chunk is, from the cache or the master; None if the file ends before it."""
-        chunk = self.locations.chunk(path, index, self._world.clock.now())
-        if chunk is not None:
-            return chunk
-        # Several pieces of one chunk come here at once; one of them asks, the others wait for its answer.
-        lock = self._asking.setdefault(path, asyncio.Lock())
-        try:
-            async with lock:
-                chunk = self.locations.chunk(path, index, self._world.clock.now())
-                if chunk is None:
-                    reply = await self._look_up(path, index)
-                    chunk = next((chunk for chunk in reply.chunks if chunk.index == index), None)
-                return chunk
-        finally:
-            if not lock.locked():
-                self._asking.pop(path, None)
+    async def locate(self, file: FileIdentity, index: int, patience: Patience | None = None) -> ChunkLocations | None:
+        """Where a chunk is, from the cache or the master; None if the file ends before it.
 
-    async def read_at(self, path: str, position: int, target: memoryview) -> int:
+        Raises NotFound, and Conflict if the path names another file now.
+        """
+        chunk = self.locations.chunk(file, index, self._world.clock.now())
+        return chunk or await self._alone(file, lambda: self._locate_now(file, index, patience))
+
+    async def read_at(self, file: FileIdentity, position: int, target: memoryview) -> int:
         """Fill `target` from `position`; returns the bytes read, fewer than its length only at the end of the file.
 
         Several pieces are read at once.
         """
+        since = self.questions
         if len(target) <= self._settings.read_piece_bytes:
-            return await self._read_pieces_in_turn(path, position, target)
-        stream = PieceStream(self, self._settings, path, position, await self.facts(path), target=target)
+            return await self._read_pieces_in_turn(file, position, target, since)
+        stream = PieceStream(self, self._settings, file, position, await self.facts(file), since=since, target=target)
         done = 0
         try:
             while piece := await stream.next():
                 done += len(piece)
         finally:
             await stream.close()
+        if stream.found_end:
+            return done
         # What lies beyond the end that the master knew of: usually nothing.
-        return done + await self._read_pieces_in_turn(path, position + done, target[done:])
+        return done + await self._read_pieces_in_turn(file, position + done, target[done:], since)
 
-    async def read_piece(self, path: str, piece: Piece, target: memoryview) -> int:
+    async def read_piece(self, file: FileIdentity, piece: Piece, target: memoryview, since: int) -> int:
         """Read one piece; returns the bytes read, fewer than asked for only at the end of the file.
 
-        Raises NotFound if the file is gone; after the patience Unavailable, or Corrupted if every replica is damaged.
+        `since` is the number of questions that had been asked when the whole read was begun. Raises NotFound or
+        Conflict if the file is not there any more; after the patience Unavailable, or Corrupted if every replica is
+        damaged.
         """
         patience = Patience(self._world, self._settings, self._settings.patience_seconds)
         rounds_of_damage = 0
+        chunk: ChunkLocations | None = None
+        failures: Failures = []
         with because(self._causes.next()):
-            while (chunk := await self.locate(path, piece.index)) is not None:
-                answer, failures = await self._try_replicas(path, piece, chunk, target)
+            while (chunk := await self._locate_after(file, piece.index, patience, chunk, failures)) is not None:
+                is_hole = self.locations.bytes_follow(file, piece.index)
+                answer, failures = await self._try_replicas(file, piece, chunk, target, patience)
+                if answer is not None and answer.length == piece.length:
+                    return piece.length
+                if answer is not None and is_hole:
+                    target[answer.length : piece.length] = bytes(piece.length - answer.length)
+                    return piece.length
+                if answer is not None and not await self._bytes_follow(file, piece, since, patience):
+                    return answer.length
                 if answer is not None:
-                    return await self._up_to_the_end(path, piece, answer, target)
-                self.locations.forget_chunk(path, piece.index)
+                    continue  # A later chunk holds bytes: is this one still short?
+                self.locations.forget_chunk(file, piece.index)
                 is_damage = bool(failures) and all(isinstance(error, _LASTING) for _, error in failures)
                 rounds_of_damage = rounds_of_damage + 1 if is_damage else 0
+                if rounds_of_damage < _ROUNDS_OF_LASTING_DAMAGE:
+                    await patience.pause()
                 if patience.over() or rounds_of_damage == _ROUNDS_OF_LASTING_DAMAGE:
-                    raise _unreadable(path, chunk, failures)
-                await patience.pause()
+                    raise _unreadable(file.path, chunk, failures)
         return 0
 
-    async def _read_pieces_in_turn(self, path: str, position: int, target: memoryview) -> int:
+    async def _locate_after(
+        self, file: FileIdentity, index: int, patience: Patience, tried: ChunkLocations | None, failures: Failures
+    ) -> ChunkLocations | None:
+        """As `locate`. If the time runs out meanwhile, the error names the replicas that took it."""
+        try:
+            return await self.locate(file, index, patience)
+        except TimedOut as error:
+            if tried is None or not failures:
+                raise
+            raise _unreadable(file.path, tried, [*failures, ("master", error)]) from error
+
+    async def _read_pieces_in_turn(self, file: FileIdentity, position: int, target: memoryview, since: int) -> int:
         if not target:
             return 0
-        facts = await self.facts(path)
+        facts = await self.facts(file)
         done = 0
         for piece in cut(
             position, len(target), chunk_bytes=facts.chunk_bytes, piece_bytes=self._settings.read_piece_bytes
         ):
-            got = await self.read_piece(path, piece, target[done : done + piece.length])
+            got = await self.read_piece(file, piece, target[done : done + piece.length], since)
             done += got
             if got < piece.length:
                 break
         return done
 
     async def _try_replicas(
-        self, path: str, piece: Piece, chunk: ChunkLocations, target: memoryview
-    ) -> tuple[ReadAnswer | None, list[tuple[str, TabletopError]]]:
+        self, file: FileIdentity, piece: Piece, chunk: ChunkLocations, target: memoryview, patience: Patience
+    ) -> tuple[ReadAnswer | None, Failures]:
         request = ReadRequest(
             handle=chunk.handle,
-            version=chunk.version,
+            version=max(chunk.version, self.locations.least_version(chunk.handle)),
             offset=piece.offset,
             length=piece.length,
             cause=self._causes.next(),
         )
-        failures: list[tuple[str, TabletopError]] = []
+        failures: Failures = []
         shortened: list[tuple[int, Location]] = []
-        for replica in self.replicas.in_order(chunk):
-            try:
-                answer = await self._links.read(replica, request, target, timeout_seconds=self._settings.read_seconds)
-            except _HOPELESS:
-                raise
-            except TabletopError as error:
-                failures.append((replica.server, error))
-                if isinstance(error, (Unavailable, TimedOut)):
-                    self.replicas.avoid(replica)
-                self._world.events.emit(
-                    ReplicaSkipped(path, piece.index, chunk.handle, replica.server, reason=error.message)
-                )
-            else:
-                if answer.length == piece.length or answer.chunk_length >= chunk.length:
-                    return answer, failures
-                # The master was told of more bytes: this replica has lost some. Another one may have them.
-                reason = f"its chunk ends at {answer.chunk_length}, {chunk.length} bytes were reported"
-                failures.append((replica.server, StaleVersion(f"{replica.server} was cut short: {reason}")))
-                shortened.append((answer.chunk_length, replica))
-                self._world.events.emit(ReplicaSkipped(path, piece.index, chunk.handle, replica.server, reason=reason))
-        if shortened and len(shortened) == len(failures):
+        for replica in self._replicas.in_order(chunk):
+            answer = await self._try_replica(file, piece, request, replica, target, patience, failures)
+            if answer is None:
+                continue
+            if answer.length == piece.length or answer.chunk_length >= chunk.length:
+                return answer, failures
+            # The master was told of more bytes: another replica may have them.
+            reason = f"its chunk ends at {answer.chunk_length}, {chunk.length} bytes were reported"
+            shortened.append((answer.chunk_length, replica))
+            self._world.events.emit(ReplicaSkipped(file.path, piece.index, chunk.handle, replica.server, reason=reason))
+        if shortened and not failures:
             # Everyone answered, and nobody has more: the bytes of a mutation that failed, on a replica that is gone.
             longest = max(shortened, key=lambda found: found[0])[1]
-            answer = await self._links.read(longest, request, target, timeout_seconds=self._settings.read_seconds)
-            return answer, failures
+            return await self._try_replica(file, piece, request, longest, target, patience, failures), failures
+        for length, replica in shortened:
+            failures.append((replica.server, StaleVersion(f"its chunk ends at {length}, more bytes were reported")))
         return None, failures
 
-    async def _up_to_the_end(self, path: str, piece: Piece, answer: ReadAnswer, target: memoryview) -> int:
-        """What a short answer means: the end of the file, or a hole in the middle of it."""
-        if answer.length == piece.length:
-            return piece.length
-        facts = await self.facts(path)
-        if piece.index + 1 >= facts.chunk_count:
-            return answer.length
-        target[answer.length : piece.length] = bytes(piece.length - answer.length)
-        return piece.length
-
-    async def _look_up(self, path: str, first_index: int) -> FindLocationsReply:
-        reply = await self._master.find_locations(path, first_index, self._settings.locations_at_once)
-        self.locations.remember(path, reply, self._world.clock.now())
-        return reply
-
-
-class PieceStream:
-    """The bytes of a file from `position` to its end, piece by piece, a window of them under way at once.
-
-    Without a `target`, pieces come in buffers that are used again; with one, they are read to their places in it, as
-    many as it holds. While it is not known where the last chunk ends, it begins with one small piece: most files are
-    small, and asking for the whole window would be asking for nothing.
-    """
-
-    def __init__(
+    async def _try_replica(
         self,
-        reader: ChunkReader,
-        settings: ClientSettings,
-        path: str,
-        position: int,
-        facts: FileFacts,
-        *,
-        target: memoryview | None = None,
-    ) -> None:
-        self.position = position  # Of the next byte to be handed out.
-        self.found_end = False  # A replica has said that the file ends here.
-        self._reader = reader
-        self._path = path
-        self._asked = position
-        self._end = facts.end if target is None else min(facts.end, position + len(target))
-        self._chunk_bytes = facts.chunk_bytes
-        self._is_probing = facts.length is None and target is None
-        self._piece_bytes = settings.read_piece_bytes
-        self._window = settings.read_window
-        self._target, self._target_begin = target, position
-        self._under_way: deque[tuple[Piece, memoryview, asyncio.Task[int]]] = deque()
-        self._spare: list[memoryview] = []
-        self._handed_out: memoryview | None = None
+        file: FileIdentity,
+        piece: Piece,
+        request: ReadRequest,
+        replica: Location,
+        target: memoryview,
+        patience: Patience,
+        failures: Failures,
+    ) -> ReadAnswer | None:
+        seconds = patience.limit(self._settings.read_seconds)
+        try:
+            return await self._links.read(replica, request, target, timeout_seconds=seconds)
+        except _HOPELESS:
+            raise
+        except TabletopError as error:
+            failures.append((replica.server, error))
+            if isinstance(error, (Unavailable, TimedOut)):
+                self._replicas.avoid(replica)
+            reason = error.message
+            self._world.events.emit(
+                ReplicaSkipped(file.path, piece.index, request.handle, replica.server, reason=reason)
+            )
+            return None
 
-    async def next(self) -> memoryview:
-        """The next piece, valid until the next call; empty at the end. Raises as `ChunkReader.read_piece`."""
-        if self._handed_out is not None:
-            self._spare.append(self._handed_out)
-            self._handed_out = None
-        while len(self._under_way) < (1 if self._is_probing else self._window) and self._asked < self._end:
-            self._ask()
-        if not self._under_way:
-            return memoryview(b"")
-        piece, buffer, task = self._under_way[0]
-        got = await task
-        self._under_way.popleft()
-        self._is_probing = False
-        if self._target is None:
-            self._handed_out = buffer
-        if got < piece.length:  # The file ends here; what was asked for beyond is of no use.
-            self._end = self._asked = piece.position + got
-            self.found_end = True
-            await self.close()
-        self.position += got
-        return buffer[:got]
+    async def _bytes_follow(self, file: FileIdentity, piece: Piece, since: int, patience: Patience) -> bool:
+        """Whether a chunk after the piece's holds bytes, by what was found out since the read was begun.
 
-    async def close(self) -> None:
-        """Give up what is under way."""
-        tasks = [task for _, _, task in self._under_way]
-        self._under_way.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        Raises Unavailable if that cannot be told within the patience.
+        """
+        while True:
+            facts = await self.facts(file, since=since, patience=patience)
+            if facts.chunk_count <= piece.index + 1:
+                return False
+            [status] = await self._lengths.settle([facts.info], patience)
+            if status.length_is_exact:
+                if status.length <= (piece.index + 1) * facts.chunk_bytes:
+                    return False
+                self.locations.note_bytes(file, (status.length - 1) // facts.chunk_bytes)
+                return True
+            await patience.pause()
+            if patience.over():
+                raise Unavailable(
+                    f"it cannot be told whether {file.path} ends in chunk {piece.index}: no replica of a later chunk "
+                    f"answered within {patience.seconds:g} seconds; see `tabletop status`",
+                    definite=True,
+                )
+            since = self.questions  # The replicas may be elsewhere by now.
 
-    def _ask(self) -> None:
-        left = self._end - self._asked
-        piece_bytes = min(_PROBE_BYTES, self._piece_bytes) if self._is_probing else self._piece_bytes
-        piece = piece_at(self._asked, left, chunk_bytes=self._chunk_bytes, piece_bytes=piece_bytes)
-        buffer = self._buffer_for(piece, left)
-        work = self._reader.read_piece(self._path, piece, buffer[: piece.length])
-        self._under_way.append((piece, buffer, asyncio.create_task(work, name=f"read {self._path} {piece.position}")))
-        self._asked = piece.end
+    async def _alone(self, file: FileIdentity, ask: Callable[[], Awaitable[T]]) -> T:
+        """Several pieces of one file come here at once; one of them asks the master, the others wait for its answer."""
+        lock = self._asking.setdefault(file, asyncio.Lock())
+        try:
+            async with lock:
+                return await ask()
+        finally:
+            if not lock.locked():
+                self._asking.pop(file, None)
 
-    def _buffer_for(self, piece: Piece, left: int) -> memoryview:
-        if self._target is not None:
-            begin = piece.position - self._target_begin
-            return self._target[begin : begin + piece.length]
-        while self._spare:
-            spare = self._spare.pop()
-            if len(spare) >= piece.length:
-                return spare
-        return memoryview(bytearray(piece.length if self._is_probing else min(self._piece_bytes, left)))
+    async def _facts_now(self, file: FileIdentity, since: int, patience: Patience | None) -> FileFacts:
+        known = self.locations.facts(file, self._world.clock.now())
+        if known is not None and known.question > since:
+            return known
+        # Where the chunks are will be asked for by whoever reads them; often they are known already.
+        question = self.questions + 1
+        return FileFacts((await self._look_up(file, 0, 0, patience)).file, question)
+
+    async def _locate_now(self, file: FileIdentity, index: int, patience: Patience | None) -> ChunkLocations | None:
+        chunk = self.locations.chunk(file, index, self._world.clock.now())
+        if chunk is not None:
+            return chunk
+        reply = await self._look_up(file, index, self._settings.locations_at_once, patience)
+        return next((chunk for chunk in reply.chunks if chunk.index == index), None)
+
+    async def _look_up(
+        self, file: FileIdentity, first_index: int, count: int, patience: Patience | None
+    ) -> FindLocationsReply:
+        self.questions += 1
+        question = self.questions
+        reply = await self._master.find_locations(file, first_index, count, patience)
+        self.locations.remember(file, reply, self._world.clock.now(), question)
+        return reply
 
 
 def _unreadable(path: str, chunk: ChunkLocations, failures: Sequence[tuple[str, TabletopError]]) -> TabletopError:

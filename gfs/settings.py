@@ -35,8 +35,8 @@ class ClientSettings:
     read_seconds: float = 5.0
     push_seconds: float = 15.0
     write_seconds: float = 10.0
-    # A whole listing, however long.
-    list_seconds: float = 300.0
+    # Entries of one answer of a listing.
+    list_entries: int = 1000
     # Tries of steps 3 to 7 before the write begins again from the start (GFS 3.1).
     write_tries: int = 3
     # The whole of one read or one question to the master: enough for a master to restart.
@@ -61,4 +61,4 @@ class ClientSettings:
             "read_piece_bytes",
             f"between 1 and {READ_LIMIT_BYTES}, the most that one read may ask for",
         )
-        check.at_least(1, "write_piece_bytes", "read_window", "write_window", "write_tries")
+        check.at_least(1, "write_piece_bytes", "read_window", "write_window", "write_tries", "list_entries")

@@ -165,13 +165,14 @@ class FileSystem:
         """Create a directory. Raises as `Client.make_directory`."""
         self._background.call(self._client.make_directory(path, parents=parents))
 
-    def delete(self, path: str, *, recursive: bool = False, immediately: bool = False) -> int:
+    def delete(self, path: str, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
         """Delete a file or directory; returns the number of files. Raises as `Client.delete`."""
-        return self._background.call(self._client.delete(path, recursive=recursive, immediately=immediately))
+        deleting = self._client.delete(path, recursive=recursive, immediately=immediately, file_id=file_id)
+        return self._background.call(deleting)
 
-    def rename(self, source: str, target: str, *, replace: bool = False) -> None:
+    def rename(self, source: str, target: str, *, replace: bool = False, file_id: int = 0) -> None:
         """Give a file or directory another name. Raises as `Client.rename`."""
-        self._background.call(self._client.rename(source, target, replace=replace))
+        self._background.call(self._client.rename(source, target, replace=replace, file_id=file_id))
 
     def stat(self, path: str) -> FileStatus:
         """What there is under a name. Raises as `Client.stat`."""

@@ -1,24 +1,28 @@
 """A stream of bytes, cut into pieces, a window of them under way at once.
 
 The problem. Each piece is pushed, then written, and the next push need not wait for that. The idea: bytes are gathered
-into the buffer of one piece; a full piece becomes a task; at most `write_window` tasks run. So the push of one piece
-overlaps with the write of the one before, and memory is bounded by the window whatever the file's size. The buffer of a
-piece that was written takes the next one: memory that is fresh costs more than the copy into it.
+into the buffer of one piece; a full piece becomes a task; at most `write_window` tasks run. The pushes of the pieces
+overlap; their writes come one after the other. Memory is bounded by the window whatever the file's size. The buffer of
+a piece that was written takes the next one: memory that is fresh costs more than the copy into it.
 
 Invariants:
-1. Pieces that overlap are written in the order in which they were given.
+1. A piece is written only after the one before it was acknowledged. So nobody ever sees bytes after a gap that is still
+   to be filled, and pieces that overlap are written in the order in which they were given.
 2. A chunk is allocated only after the one before it.
 3. After a failure nothing more is sent, and every later call raises it: bytes after a gap would be worse than none.
+4. The failure is definite only if none of the bytes that were taken since the last successful `flush` can have been
+   written: it stands for all of them. An allocated chunk without bytes is no part of a file's content.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from gfs.identity import FileIdentity
 from gfs.pieces import Piece, piece_at
 from gfs.settings import ClientSettings
 from gfs.writing import ChunkWriter
-from runtime.errors import TabletopError
+from runtime.errors import MutationFailed, TabletopError
 from runtime.world import Buffer
 
 Source = Callable[[memoryview], Awaitable[int]]
@@ -28,21 +32,22 @@ class WriteBehind:
     """Takes bytes for one file and sees that they reach its chunks."""
 
     def __init__(
-        self, writer: ChunkWriter, settings: ClientSettings, path: str, *, chunk_bytes: int, chunk_count: int
+        self, writer: ChunkWriter, settings: ClientSettings, file: FileIdentity, *, chunk_bytes: int, chunk_count: int
     ) -> None:
         self._writer = writer
-        self._path = path
+        self._file = file
         self._chunk_bytes = chunk_bytes
         self._chunks_allocated = chunk_count
         self._piece_bytes = min(settings.write_piece_bytes, chunk_bytes)
         self._window = settings.write_window
-        self._under_way: deque[tuple[Piece, asyncio.Task[None]]] = deque()
+        self._under_way: deque[asyncio.Task[None]] = deque()
         self._spare: list[memoryview] = []  # Whole buffers that nobody uses now.
         self._failure: TabletopError | None = None
         self._buffer: memoryview | None = None
         self._begin = 0  # Position of the buffer's first byte.
         self._filled = 0
-        self._sent_pieces = 0
+        self._last: asyncio.Task[None] | None = None  # The piece that the next one comes after.
+        self._may_have_written = False  # Since the last successful flush.
 
     async def write(self, position: int, data: Buffer) -> None:
         """Take bytes that begin at `position`. They are copied, or of a type that cannot change, so that the caller may
@@ -85,23 +90,18 @@ class WriteBehind:
         """Return when every replica has applied everything. Raises the first failure."""
         if self._failure is None and self._filled:
             await self._send_buffer()
-        while self._under_way:
-            await self._settle_oldest()
+        await self._settle_all()
         self._raise_failure()
+        self._may_have_written = False
 
     async def abandon(self) -> None:
         """Give up what is under way. What was sent may be applied or not."""
-        tasks = [task for _, task in self._under_way]
+        tasks = list(self._under_way)
         self._under_way.clear()
         self._buffer, self._filled = None, 0
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether there are bytes that no replica has been told of, or that were not acknowledged."""
-        return bool(self._filled or self._under_way)
 
     def _open_buffer(self, position: int) -> memoryview:
         """The free part of the current piece's buffer."""
@@ -123,49 +123,66 @@ class WriteBehind:
             await self._send(self._piece_from(self._begin, filled), buffer[:filled], is_buffer=True)
 
     async def _send(self, piece: Piece, data: memoryview, *, is_buffer: bool = False) -> None:
-        while len(self._under_way) >= self._window or any(_overlap(piece, other) for other, _ in self._under_way):
+        while len(self._under_way) >= self._window:
             await self._settle_oldest()
         self._raise_failure()
         try:
             # Chunk by chunk: the master allocates only the next one. A jump beyond the end leaves a hole of zeros.
             for index in range(self._chunks_allocated, piece.index + 1):
-                await self._writer.holder(self._path, index)
+                await self._writer.holder(self._file, index)
                 self._chunks_allocated = index + 1
         except TabletopError as error:
-            self._failure = error
-            raise
-        work = self._write(piece, data, is_buffer=is_buffer)
-        self._under_way.append((piece, asyncio.create_task(work, name=f"write {self._path} {piece.position}")))
-        self._sent_pieces += 1
+            await self._settle_all()
+            self._failure = self._failure or error
+            self._raise_failure()
+        work = self._write(piece, data, self._last, is_buffer=is_buffer)
+        self._last = asyncio.create_task(work, name=f"write {self._file.path} {piece.position}")
+        self._under_way.append(self._last)
 
-    async def _write(self, piece: Piece, data: memoryview, *, is_buffer: bool) -> None:
-        await self._writer.write_piece(self._path, piece, data)
+    async def _write(
+        self, piece: Piece, data: memoryview, before: "asyncio.Task[None] | None", *, is_buffer: bool
+    ) -> None:
+        async def turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            if before is not None and (before.cancelled() or before.exception() is not None):
+                raise MutationFailed(
+                    f"bytes {piece.position} to {piece.end} of {self._file.path} were not sent, because the bytes "
+                    "before them could not be written",
+                    definite=True,
+                )
+
+        if before is None or before.done():
+            await turn()
+            await self._writer.write_piece(self._file, piece, data)
+        else:
+            await self._writer.write_piece(self._file, piece, data, after=turn)
         if is_buffer:
             self._spare.append(memoryview(data.obj))
 
+    async def _settle_all(self) -> None:
+        while self._under_way:
+            await self._settle_oldest()
+
     async def _settle_oldest(self) -> None:
-        _, task = self._under_way[0]
+        task = self._under_way[0]
         try:
             await task
+            self._may_have_written = True
         except TabletopError as error:
             self._failure = self._failure or error
-        if self._under_way and self._under_way[0][1] is task:
+            self._may_have_written = self._may_have_written or not error.definite
+        if self._under_way and self._under_way[0] is task:
             self._under_way.popleft()
 
     def _raise_failure(self) -> None:
-        if self._failure is None:
-            return
-        error = self._failure
-        # Of several pieces, some may be there.
-        definite = error.definite and self._sent_pieces <= 1
-        raise type(error)(error.message, definite=definite)
+        if self._failure is not None:
+            error = self._failure
+            definite = error.definite and not self._may_have_written
+            raise type(error)(error.message, definite=definite, servers=error.servers)
 
     def _piece_from(self, position: int, length: int) -> Piece:
         return piece_at(position, length, chunk_bytes=self._chunk_bytes, piece_bytes=self._piece_bytes)
 
     def _room_from(self, position: int) -> int:
         return self._piece_from(position, self._piece_bytes).length
-
-
-def _overlap(one: Piece, other: Piece) -> bool:
-    return one.position < other.end and other.position < one.end

@@ -9,32 +9,38 @@ The steps of the paper's Figure 2, and where they are here:
 A small piece needs no step 3: its data rides in the request to the primary.
 
 When a try fails, `plan_next_try` says how to go on: push again, try steps 3 to 7 again, or begin from the start and
-tell the master which server failed. Repeating is safe, because the same bytes at the same offset give the same file.
+tell the master which server failed, or which lease its primary disowned. Repeating is safe, because the same bytes at
+the same offset give the same file. There is a pause before every try but the first.
+
+The pieces of a file that is written in order come one after the other: while a piece waits for the one before it, its
+data is pushed ahead, and only the request to the primary has to wait (`after`).
 
 Invariants:
 1. A piece is acknowledged only after the primary said that every replica has applied it.
 2. An error is definite only if no try can have changed any replica, now or later.
+3. A piece is written only after the one before it was acknowledged; if that failed, it is not sent.
 
-What we simplify. A try whose answer was lost may still be applied after a later write of another caller to the same
-place; the paper leaves concurrent writes to one place undefined too (2.7.1).
+What we simplify. A try whose answer was lost may still be applied after a later write to the same place, if its request
+is under way for longer than the client waits; the paper leaves concurrent writes to one place undefined too (2.7.1).
 """
 
 import asyncio
 import enum
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gfs.bulk_links import BulkLinks
 from gfs.distance import plan_chain
 from gfs.events import WriteRetried
-from gfs.lengths import LengthFinder
-from gfs.location_cache import LeaseHolderCache
+from gfs.identity import FileIdentity
+from gfs.location_cache import LeaseHolderCache, LocationCache
 from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
 from gfs.pieces import Piece
+from gfs.replicas import Replicas
 from gfs.settings import ClientSettings
 from runtime.bulk import checksums_of, digest_of
 from runtime.errors import (
-    DataNotBuffered,
     InvalidRequest,
     MutationFailed,
     NoSpace,
@@ -91,14 +97,20 @@ class _ServerFailed(Exception):
 class _Trial:
     """One piece on its way, over all its tries."""
 
-    path: str
+    file: FileIdentity
     piece: Piece
     data: memoryview
     checksums: list[int]  # of each 64 KiB
     cause: str
     inline: bool
     may_have_happened: bool = False
+    # What went wrong with the last lease holder, for the master to know.
     suspect: str = ""
+    refused_version: int = 0
+    last_failure: str = ""
+    # What was pushed while the piece before this one was still being written, and for whom.
+    ahead: tuple[LeaseHolder, DataId] | None = None
+    waits_for: tuple[int, int] | None = None  # the chunk and the number of the present try
 
 
 class ChunkWriter:
@@ -110,28 +122,43 @@ class ChunkWriter:
         settings: ClientSettings,
         master: MasterLink,
         links: BulkLinks,
-        chunkservers: LengthFinder,
+        replicas: Replicas,
+        locations: LocationCache,
         causes: Causes,
+        *,
+        client_id: int,
     ) -> None:
         self.holders = LeaseHolderCache()
         self._world = world
         self._settings = settings
         self._master = master
         self._links = links
-        self._chunkservers = chunkservers
+        self._replicas = replicas
+        self._locations = locations
         self._causes = causes
-        self._client_id = world.random.getrandbits(64)
+        self._client_id = client_id
         self._data_ids = 0
-        self._asking: dict[tuple[str, int], asyncio.Lock] = {}
+        self._last_try = 0
+        self._tries: dict[int, dict[int, None]] = {}  # by chunk: the tries that are waited for
+        self._asking: dict[tuple[FileIdentity, int], asyncio.Lock] = {}
 
-    async def write_piece(self, path: str, piece: Piece, data: memoryview) -> None:
+    async def write_piece(
+        self,
+        file: FileIdentity,
+        piece: Piece,
+        data: memoryview,
+        *,
+        after: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Write `data` to where `piece` says; returns when every replica has applied it.
 
-        Raises NotFound if the file is gone, NoSpace, TooFewServers, and after the patience MutationFailed or TimedOut.
-        All are indefinite if a try may have changed a replica.
+        `after()` ends when the piece before this one was acknowledged; if it raises, this piece is not written, and the
+        error is raised. Raises NotFound if the file is gone, Conflict if its path names another one, NoSpace,
+        TooFewServers, and after the patience MutationFailed or TimedOut. All are indefinite if a try may have changed
+        a replica.
         """
         trial = _Trial(
-            path=path,
+            file=file,
             piece=piece,
             data=data,
             checksums=checksums_of(data),
@@ -139,69 +166,118 @@ class ChunkWriter:
             inline=len(data) <= self._settings.inline_bytes,
         )
         with because(trial.cause):
-            await self._try_until_written(trial)
+            if after is not None:
+                if not trial.inline:
+                    await self._push_ahead(trial)
+                await after()
+            try:
+                await self._try_until_written(trial)
+            finally:
+                self._end_tries(trial)
 
-    async def holder(self, path: str, index: int, patience: Patience | None = None, suspect: str = "") -> LeaseHolder:
+    async def holder(
+        self,
+        file: FileIdentity,
+        index: int,
+        patience: Patience | None = None,
+        *,
+        suspect: str = "",
+        refused_version: int = 0,
+    ) -> LeaseHolder:
         """Who orders the mutations of a chunk; allocates the chunk if it is the file's next (GFS 3.1 steps 1, 2).
 
-        Raises NotFound, TooFewServers, TimedOut.
+        Raises NotFound, Conflict (another file), TooFewServers, NoSpace, TimedOut.
         """
         # Many pieces of one chunk fail at once when its primary dies; one of them asks, the others wait for the answer.
-        lock = self._asking.setdefault((path, index), asyncio.Lock())
+        lock = self._asking.setdefault((file, index), asyncio.Lock())
         try:
             async with lock:
-                known = self.holders.holder(path, index)
+                known = self.holders.holder(file, index)
                 if known is not None:
                     return known
                 patience = patience or Patience(self._world, self._settings, self._settings.write_patience_seconds)
                 with because(self._causes.next()):
-                    found = await self._master.find_lease_holder(path, index, suspect, patience)
-                self.holders.remember(path, found)
+                    found = await self._master.find_lease_holder(
+                        file, index, patience, suspect=suspect, refused_version=refused_version
+                    )
+                self.holders.remember(file, found)
                 return found
         finally:
             if not lock.locked():
-                self._asking.pop((path, index), None)
+                self._asking.pop((file, index), None)
+
+    async def _push_ahead(self, trial: _Trial) -> None:
+        """Step 3 ahead of its turn. If it fails, it is done again when the turn has come."""
+        holder = self.holders.holder(trial.file, trial.piece.index)
+        if holder is None:
+            return
+        patience = Patience(self._world, self._settings, self._settings.push_seconds)
+        try:
+            trial.ahead = holder, await self._push(trial, holder, patience)
+        except (_ServerFailed, TabletopError):
+            trial.ahead = None
 
     async def _try_until_written(self, trial: _Trial) -> None:
         patience = Patience(self._world, self._settings, self._settings.write_patience_seconds)
         while True:
             try:
-                holder = await self.holder(trial.path, trial.piece.index, patience, trial.suspect)
-            except TabletopError as error:
-                raise self._final(trial, error, patience) from error
-            trial.suspect = ""
-            for tries in range(1, self._settings.write_tries + 1):
-                failure = await self._try_steps_3_to_7(trial, holder)
-                if failure is None:
-                    return
-                next_try = plan_next_try(
-                    failure,
-                    tries,
-                    self._settings.write_tries,
-                    shortage_may_pass=patience.spent() < self._settings.shortage_seconds,
+                holder = await self.holder(
+                    trial.file,
+                    trial.piece.index,
+                    patience,
+                    suspect=trial.suspect,
+                    refused_version=trial.refused_version,
                 )
-                if next_try is NextTry.GIVE_UP or patience.over():
-                    raise self._final(trial, failure, patience) from failure
-                self._note_retry(trial, failure)
-                if next_try is NextTry.FROM_THE_START:
-                    self.holders.disown(trial.path, holder)
-                if not isinstance(failure, DataNotBuffered | NotPrimary | StaleVersion) or tries > 1:
-                    await patience.pause()
-                if next_try is NextTry.FROM_THE_START:
-                    break
+            except TabletopError as error:
+                is_answer = not isinstance(error, Unavailable | TimedOut)
+                raise self._final(trial, error, patience, is_answer=is_answer) from error
+            trial.suspect, trial.refused_version = "", 0
+            if await self._try_with(trial, holder, patience):
+                return
+            self.holders.disown(trial.file, holder)
 
-    async def _try_steps_3_to_7(self, trial: _Trial, holder: LeaseHolder) -> TabletopError | None:
+    async def _try_with(self, trial: _Trial, holder: LeaseHolder, patience: Patience) -> bool:
+        """Try to write with one lease holder; False if the master has to be asked again."""
+        for tries in range(1, self._settings.write_tries + 1):
+            failure = await self._try_steps_3_to_7(trial, holder, patience)
+            if failure is None:
+                self._locations.note_written(trial.file, holder.handle, holder.version)
+                return True
+            next_try = plan_next_try(
+                failure,
+                tries,
+                self._settings.write_tries,
+                shortage_may_pass=patience.spent() < self._settings.shortage_seconds,
+            )
+            if next_try is not NextTry.GIVE_UP:
+                await patience.pause()
+            if next_try is NextTry.GIVE_UP or patience.over():
+                raise self._final(trial, failure, patience) from failure
+            self._note_retry(trial, failure)
+            if next_try is NextTry.FROM_THE_START:
+                break
+        return False
+
+    async def _try_steps_3_to_7(self, trial: _Trial, holder: LeaseHolder, patience: Patience) -> TabletopError | None:
         try:
-            pushed = None if trial.inline else await self._push(trial, holder)
-            await self._tell_primary(trial, holder, pushed)
+            pushed = None if trial.inline else await self._pushed(trial, holder, patience)
+            await self._tell_primary(trial, holder, pushed, patience)
         except _ServerFailed as failed:
             trial.suspect = failed.server
             return failed.error
         except TabletopError as error:
+            if isinstance(error, NotPrimary | StaleVersion):
+                trial.refused_version = holder.version
             return error
         return None
 
-    async def _push(self, trial: _Trial, holder: LeaseHolder) -> DataId:
+    async def _pushed(self, trial: _Trial, holder: LeaseHolder, patience: Patience) -> DataId:
+        ahead, trial.ahead = trial.ahead, None
+        if ahead is not None and ahead[0] is holder:
+            return ahead[1]
+        return await self._push(trial, holder, patience)
+
+    async def _push(self, trial: _Trial, holder: LeaseHolder, patience: Patience) -> DataId:
         """Step 3: data to every replica, in a chain."""
         replicas = [holder.primary, *holder.secondaries]
         chain = plan_chain(replicas, self._settings.own_host, holder.handle)
@@ -213,7 +289,7 @@ class ChunkWriter:
                 trial.data,
                 trial.checksums,
                 cause=trial.cause,
-                timeout_seconds=self._settings.push_seconds,
+                timeout_seconds=patience.limit(self._settings.push_seconds),
             )
         except (Unavailable, TimedOut) as error:
             # Pushed data changes no replica, so that this failure is always definite.
@@ -223,7 +299,9 @@ class ChunkWriter:
             raise _ServerFailed(reply.failed, refusal)
         return pushed
 
-    async def _tell_primary(self, trial: _Trial, holder: LeaseHolder, pushed: DataId | None) -> None:
+    async def _tell_primary(
+        self, trial: _Trial, holder: LeaseHolder, pushed: DataId | None, patience: Patience
+    ) -> None:
         """Steps 4 to 7: the primary gives the write its place in the order and has all replicas apply it."""
         digest = digest_of(trial.checksums)
         mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=digest)
@@ -232,18 +310,43 @@ class ChunkWriter:
             mutation.inline_id.CopyFrom(self._new_data_id())
         else:
             mutation.pushed.CopyFrom(pushed)
-        request = WriteRequest(handle=holder.handle, version=holder.version, mutation=mutation)
+        request = WriteRequest(
+            handle=holder.handle,
+            version=holder.version,
+            mutation=mutation,
+            client=self._client_id,
+            number=self._begin_try(trial, holder.handle),
+            oldest=min(self._tries[holder.handle]),
+        )
+        seconds = patience.limit(self._settings.write_seconds)
         try:
-            await self._chunkservers.stub(holder.primary).Write(request, timeout=self._settings.write_seconds)
+            await self._replicas.stub(holder.primary).Write(request, timeout=seconds)
         except TabletopError as error:
             trial.may_have_happened = trial.may_have_happened or not error.definite
-            if isinstance(error, Unavailable | TimedOut):
+            if isinstance(error, Unavailable | TimedOut | NotFound):
                 raise _ServerFailed(holder.primary.server, error) from error
-            if isinstance(error, MutationFailed) and error.servers:
-                # The master wants to hear of it: a secondary that takes pushes but applies nothing would be tried again
-                # for ever.
+            if error.servers:
+                # The master wants to hear of it: a secondary that takes pushes but applies nothing would be tried
+                # again for ever.
                 raise _ServerFailed(error.servers[0], error) from error
             raise
+
+    def _begin_try(self, trial: _Trial, handle: int) -> int:
+        """A number for the next try to write a piece. The one before it is given up: should its message be under way
+        still, it must not be applied after what this client writes later."""
+        self._end_tries(trial)
+        self._last_try += 1
+        self._tries.setdefault(handle, {})[self._last_try] = None
+        trial.waits_for = (handle, self._last_try)
+        return self._last_try
+
+    def _end_tries(self, trial: _Trial) -> None:
+        if trial.waits_for is None:
+            return
+        (handle, number), trial.waits_for = trial.waits_for, None
+        del self._tries[handle][number]
+        if not self._tries[handle]:
+            del self._tries[handle]
 
     def _new_data_id(self) -> DataId:
         """A name for the data of one try: a duplicate of the message is recognised by it, another try is not one."""
@@ -252,22 +355,29 @@ class ChunkWriter:
 
     def _note_retry(self, trial: _Trial, failure: TabletopError) -> None:
         piece = trial.piece
-        self._world.events.emit(WriteRetried(trial.path, piece.index, piece.offset, len(trial.data), failure.message))
+        self._world.events.emit(
+            WriteRetried(trial.file.path, piece.index, piece.offset, len(trial.data), failure.message)
+        )
 
-    def _final(self, trial: _Trial, error: TabletopError, patience: Patience) -> TabletopError:
-        """The error for the caller."""
+    def _final(
+        self, trial: _Trial, error: TabletopError, patience: Patience, *, is_answer: bool = False
+    ) -> TabletopError:
+        """The error for the caller. `is_answer`: it is the master's word, which more patience would not change."""
         piece = trial.piece
-        what = f"bytes {piece.position} to {piece.end} of {trial.path} were not written"
+        what = f"bytes {piece.position} to {piece.end} of {trial.file.path} were not written"
         if trial.may_have_happened:
-            what = f"bytes {piece.position} to {piece.end} of {trial.path} may be written on some replicas only"
+            what = f"bytes {piece.position} to {piece.end} of {trial.file.path} may be written on some replicas only"
         kind: type[TabletopError] = type(error)
-        if patience.over():
+        if patience.over() and not is_answer:
             kind = MutationFailed if trial.may_have_happened else TimedOut
             what += f" within {patience.seconds:g} seconds"
         elif error.definite and not trial.may_have_happened:
-            what = f"cannot write to {trial.path}"
+            what = f"cannot write to {trial.file.path}"
+        reason = error.message
+        if isinstance(error, TimedOut) and trial.last_failure and trial.last_failure != reason:
+            reason += f"; before that: {trial.last_failure}"
         return kind(
-            f"{what}: {error.message}; see `tabletop status`, and write them again",
+            f"{what}: {reason}; see `tabletop status`, and write them again",
             definite=not trial.may_have_happened,
             servers=error.servers,
         )

@@ -13,7 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.settings import MEBIBYTE, SettingsCheck, settings_from
+from runtime.settings import (
+    CHUNK_BYTES,
+    CHUNK_BYTES_BELOW,
+    HEARTBEAT_SECONDS,
+    LEASE_SECONDS,
+    MEBIBYTE,
+    REPLICAS,
+    RESERVE_BYTES,
+    SettingsCheck,
+    settings_from,
+)
 
 LARGEST_GOAL = 100
 WHOSE = "the master's"
@@ -25,15 +35,15 @@ class MasterSettings:
 
     cluster: str = "tabletop"
     control_address: str = "127.0.0.1:0"
-    chunk_bytes: int = 64 * MEBIBYTE  # GFS 2.5
-    replication_goal: int = 3  # GFS 2.3: for files that do not ask for another
-    lease_seconds: float = 60.0  # GFS 3.1
-    heartbeat_seconds: float = 1.0
+    chunk_bytes: int = CHUNK_BYTES
+    replication_goal: int = REPLICAS  # for files that do not ask for another
+    lease_seconds: float = LEASE_SECONDS
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
     suspect_after_seconds: float = 2.5
     dead_after_seconds: float = 5.0
     # After a restart, how long a chunk without any known replica is "not known yet" rather than lost.
     settling_seconds: float = 5.0
-    reserve_bytes: int = 16 * MEBIBYTE  # a server with less free space gets no new replica
+    reserve_bytes: int = RESERVE_BYTES
     call_seconds: float = 2.0  # how long a chunkserver may take to answer a small request
     revoke_seconds: float = 10.0  # how long a primary may take to give up a lease: it waits for mutations in flight
     checkpoint_log_bytes: int = 16 * MEBIBYTE
@@ -54,7 +64,7 @@ class MasterSettings:
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
         check = SettingsCheck(self, WHOSE)
-        check.that(0 < self.chunk_bytes < 2**32, "chunk_bytes", "between 1 and 4 GiB - 1")
+        check.that(0 < self.chunk_bytes < CHUNK_BYTES_BELOW, "chunk_bytes", "between 1 and 4 GiB - 1")
         check.that(1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", f"between 1 and {LARGEST_GOAL}")
         check.more_than_0("lease_seconds", "heartbeat_seconds", "call_seconds", "revoke_seconds", "clone_seconds")
         check.more_than_0("repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server")

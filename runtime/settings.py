@@ -32,6 +32,14 @@ from runtime.errors import InvalidRequest, shown
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * 1024
 
+# The paper's numbers, and where it names none, ours: what master, chunkservers and clusters are set up with by default.
+CHUNK_BYTES = 64 * MEBIBYTE  # GFS 2.5
+CHUNK_BYTES_BELOW = 2**32  # the chunk files have 32 bits for a length
+REPLICAS = 3  # GFS 2.3
+LEASE_SECONDS = 60.0  # GFS 3.1
+HEARTBEAT_SECONDS = 1.0
+RESERVE_BYTES = 16 * MEBIBYTE  # a server with less free space takes nothing new
+
 # What the answer to a write means. "replicated": every replica has it in its page cache. "fsync": on its disk.
 DURABILITIES = ("replicated", "fsync")
 

@@ -25,13 +25,13 @@ from runtime.errors import (
     NotFound,
     shown,
 )
+from runtime.real.disk import LARGEST_WRITE_BYTES
 from tabletop import transfer, wording
 from tabletop.console import output, remark
 from tabletop.progress import Meter, SilentMeter, shown_progress
 from tabletop.sources import PIECE_BYTES, LocalTree, SourceFile, local_source
 
 STANDARD = "-"
-LOCAL_WRITE_BYTES = 64 * 1024  # in one system call, as `runtime/real/disk.py` does and for its reason
 
 
 async def put(cluster: Cluster, sources: list[str], target: str, force: bool, replicas: int) -> None:
@@ -176,8 +176,8 @@ async def _fetch_file(client: Client, source: str, place: Path, meter: Meter) ->
     with place.open("xb") as file:  # Buffered: a bare file may take a part of what it is given, and say nothing.
 
         async def take(piece: memoryview) -> None:
-            for begin in range(0, len(piece), LOCAL_WRITE_BYTES):
-                file.write(piece[begin : begin + LOCAL_WRITE_BYTES])
+            for begin in range(0, len(piece), LARGEST_WRITE_BYTES):
+                file.write(piece[begin : begin + LARGEST_WRITE_BYTES])
             meter.advance(bytes_done=len(piece))
 
         await client.read_file_into(source, take)

@@ -39,7 +39,7 @@ _FLAGS: dict[OpenMode, int] = {
 
 # At most this much in one system call. Linux caches larger writes in larger pages, and fresh memory of that size is
 # expensive: writes of 4 MiB were measured at a fifth of the speed (ext4, Linux 6.18, a virtual machine).
-_SLICE_BYTES = 64 * 1024
+LARGEST_WRITE_BYTES = 64 * 1024
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter
 
 
@@ -97,10 +97,10 @@ class RealFile:
     def _write(self, offset: int, data: Buffer) -> None:
         done, length = 0, len(data)
         try:
-            if length <= _SLICE_BYTES:
+            if length <= LARGEST_WRITE_BYTES:
                 done = os.pwrite(self.descriptor, data, offset)
             while done < length:
-                done += os.pwrite(self.descriptor, memoryview(data)[done : done + _SLICE_BYTES], offset + done)
+                done += os.pwrite(self.descriptor, memoryview(data)[done : done + LARGEST_WRITE_BYTES], offset + done)
         except OSError as error:
             raise _translated("write", self.path, error) from error
         if self._end is not None:

@@ -1,11 +1,13 @@
 """The world of virtual time: a thousand nodes in one process, decided by one seed.
 
+    undo.py      faults that are counted: the end of one ends no other
     tape.py      where every choice comes from
     loop.py      an asyncio event loop whose clock jumps to the next timer; lives of nodes
     fabric.py    hops between nodes, and what can happen to them
-    rpc.py       gRPC channels and servers, under which generated stubs run unmodified
+    messages.py  what a hook sees of a message, and may do to it
+    rpc.py       gRPC channels and servers (rpc_server.py), under which generated stubs run unmodified
     streams.py   bulk byte streams that share bandwidth
-    disk.py      files that lose what was not synced
+    disk.py      files that lose what was not synced (disk_file.py, disk_image.py, disk_faults.py)
     network.py   one node's network
     world.py     the simulation as a whole: nodes, faults, events
 
@@ -16,10 +18,12 @@ The faults that are permitted, in this world:
                      unsynced names lost
     pause, resume    the process stands still, its machine accepts what comes
     partition        two-way, one-way, or one node from all others; bulk streams survive a short one, as TCP does
-    links            delay, jitter (and so reordering), loss, duplication, each one-way; a slow node
+    links            delay, jitter (and so reordering), loss, duplication, flipped bits of bulk streams, each one-way; a
+                     slow node; whatever a hook decides about a single message
     clock            runs fast or slow, shows a wrong wall time
-    disk             bit rot at a path and offset; errors below a path or at an offset of it; full, slow, or erased;
-                     syncs that say they were done and were not
+    disk             bit rot and torn bytes at a path and offset; errors below a path or at an offset of it, also of
+                     opening and listing; full, slow, or erased; syncs that say they were done and were not, or forget
+                     what they failed to write; writes that land nowhere or elsewhere
 
 What is not simulated. Memory that flips, and nodes that lie. Calls take latency and no bandwidth; work takes no time
 but what `breathe` and `in_background` charge by convention, and that stops the task that does it, not its whole node.

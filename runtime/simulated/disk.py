@@ -42,19 +42,19 @@ from runtime.errors import (
 from runtime.simulated.disk_faults import (
     DiskFault,
     DiskSpeed,
-    DroppedWrites,
     ErrorAtPlace,
+    FaultOfPath,
     ImposedFaults,
-    MisdirectedWrites,
     Operation,
     OperationHook,
-    covering,
+    words_of,
 )
+from runtime.simulated.disk_file import SimulatedFile
 from runtime.simulated.disk_image import Content
 from runtime.simulated.loop import LIFE, Life
 from runtime.simulated.tape import Stream
 from runtime.simulated.undo import Imposed, Undo
-from runtime.world import Buffer, DiskUsage, OpenMode
+from runtime.world import DiskUsage, OpenMode
 
 Names = list[str]  # Inside the class, `list` is the method.
 
@@ -77,14 +77,6 @@ class _Change:
 
 
 Changes = list[_Change]
-
-# How a message calls what was tried, where the verb of the operation is not the word.
-_WORDS = {
-    "make_directory": "create the folder",
-    "exists": "look at",
-    "size": "look at",
-    "sync_directory": "sync the folder",
-}
 
 
 class SimulatedDisk:
@@ -115,7 +107,7 @@ class SimulatedDisk:
 
     # What programs do: see runtime.world.Disk.
 
-    async def open(self, path: str, mode: OpenMode) -> "SimulatedFile":
+    async def open(self, path: str, mode: OpenMode) -> SimulatedFile:
         """Open a file."""
         path = _clean(path)
         path = await self._begin("open" if path in self._files or mode in ("read", "update") else "create", path)
@@ -353,10 +345,10 @@ class SimulatedDisk:
             return 0
         return max(0, self.capacity_bytes - self._used - sum(fault.taken_bytes or 0 for fault in self._faults.full))
 
-    def _fail_if(self, faults: Sequence[DiskFault], path: str, verb: str) -> None:
+    def _fail_if(self, faults: Sequence[FaultOfPath], path: str, verb: str) -> None:
         """Raise what is imposed on the whole of a path."""
         if faults and any(fault.covers(path) and getattr(fault, "count", None) is None for fault in faults):
-            raise DiskFailure(f"cannot {_WORDS.get(verb, verb)} {self._shown(path)}: {_ERROR}")
+            raise DiskFailure(f"cannot {words_of(verb)} {self._shown(path)}: {_ERROR}")
 
     def _fail_at(self, faults: Sequence[ErrorAtPlace], path: str, offset: int, count: int, verb: str) -> None:
         for fault in faults:
@@ -434,118 +426,6 @@ class SimulatedDisk:
 
     def _shown(self, path: str) -> str:
         return f"{self.name}:/{path}"
-
-
-class SimulatedFile:
-    """An open file: see runtime.world.File. It goes on to mean its content after a rename or removal."""
-
-    def __init__(self, disk: SimulatedDisk, path: str, content: Content, *, writable: bool) -> None:
-        self.path = path
-        self._disk = disk
-        self._content = content
-        self._writable = writable
-        self._closed = False
-
-    async def read_at(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes."""
-        await self._begin("read", offset, count)
-        self._disk._fail_at(self._disk._faults.read_errors, self.path, offset, count, "read")
-        return bytes(self._content.cached[offset : offset + count])
-
-    async def read_into(self, offset: int, target: memoryview) -> int:
-        """Fill `target`."""
-        data = await self.read_at(offset, len(target))
-        target[: len(data)] = data
-        return len(data)
-
-    async def write_at(self, offset: int, data: Buffer) -> None:
-        """Write all of `data`, or nothing (a part, under `ShortWrites`)."""
-        await self._begin("write", offset, len(data))
-        self._write(offset, data)
-
-    async def append(self, data: Buffer) -> int:
-        """Write at the end."""
-        await self._begin("write", len(self._content.cached), len(data))
-        offset = len(self._content.cached)
-        self._write(offset, data)
-        return offset
-
-    async def truncate(self, size: int) -> None:
-        """Cut or extend with zeros."""
-        await self._begin("truncate", size)
-        self._require_writable()
-        self._disk._fail_if(self._disk._faults.write_errors, self.path, "truncate")
-        self._disk._charge_space(self.path, self._content, size - len(self._content.cached))
-        self._disk._write_back(self._content)
-        self._content.truncate(size, self._disk._now())
-
-    async def size(self) -> int:
-        """Length in bytes."""
-        await self._begin("size")
-        return len(self._content.cached)
-
-    async def sync(self) -> None:
-        """Make the content stable."""
-        await self._begin("sync")
-        faults, content = self._disk._faults, self._content
-        self._disk._write_back(content)
-        covered = content.begin_sync()
-        if faults.sync_errors:
-            failing = [fault for fault in faults.sync_errors if fault.covers(self.path)]
-            if any(fault.loses_pages for fault in failing):
-                content.fail_sync(covered)
-            self._disk._fail_if(failing, self.path, "sync")
-        await self._disk._take_time(faults.speed(self._disk.speed).seconds_per_sync)
-        if covering(faults.lying_syncs, self.path) is None:
-            content.end_sync(covered)
-
-    async def close(self) -> None:
-        """Let go."""
-        self._closed = True
-
-    def _write(self, offset: int, data: Buffer) -> None:
-        self._require_writable()
-        growth = max(0, offset + len(data) - len(self._content.cached)) if len(data) else 0
-        try:
-            self._disk._fail_at(self._disk._faults.write_errors, self.path, offset, len(data), "write")
-            self._disk._charge_space(self.path, self._content, growth)
-        except TabletopError as error:
-            if covering(self._disk._faults.short_writes, self.path) is not None:
-                full = isinstance(error, NoSpace)
-                self._write_part(offset, data, self._disk._free() + len(data) - growth if full else len(data) // 2)
-            raise
-        self._land(offset, data)
-
-    def _write_part(self, offset: int, data: Buffer, count: int) -> None:
-        end = offset + count
-        self._disk._charge_space(self.path, self._content, max(0, end - len(self._content.cached)))
-        self._land(offset, memoryview(data)[:count])
-
-    def _land(self, offset: int, data: Buffer) -> None:
-        """Put the bytes where they belong, or where the disk puts them instead."""
-        content, now = self._content, self._disk._now()
-        self._disk._write_back(content)
-        stray = self._disk._faults.stray(self.path)
-        end = offset + len(data)
-        if stray is not None and len(data) and end > len(content.cached):
-            content.truncate(end, now)
-        if isinstance(stray, MisdirectedWrites):
-            offset += stray.shift if end + stray.shift <= len(content.cached) else -min(stray.shift, offset)
-        if not isinstance(stray, DroppedWrites):
-            content.write(offset, data, now)
-
-    async def _begin(self, verb: str, offset: int = 0, count: int = 0) -> None:
-        if self._closed:
-            words = _WORDS.get(verb, verb)
-            raise DiskFailure(f"cannot {words} {self._disk._shown(self.path)}: the file is closed", definite=True)
-        await self._disk._begin(verb, self.path, offset, count)
-        speed = self._disk._faults.speed(self._disk.speed).bytes_per_second
-        if speed and count:
-            await self._disk._take_time(count / speed)
-
-    def _require_writable(self) -> None:
-        if not self._writable:
-            raise DiskFailure(f"cannot write {self._disk._shown(self.path)}: it is open for reading", definite=True)
 
 
 def _among(item: object, items: Iterable[object]) -> bool:

@@ -47,6 +47,11 @@ OperationHook = Callable[[Operation], TabletopError | None]
 class DiskFault:
     """The base of all of them."""
 
+
+@dataclass(frozen=True, slots=True)
+class FaultOfPath(DiskFault):
+    """The base of those that concern some files only."""
+
     path: str = ""
 
     def covers(self, path: str) -> bool:
@@ -55,7 +60,7 @@ class DiskFault:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorAtPlace(DiskFault):
+class ErrorAtPlace(FaultOfPath):
     """An error of a whole file, or of a place in it."""
 
     offset: int = 0
@@ -78,7 +83,7 @@ class WriteError(ErrorAtPlace):
 
 
 @dataclass(frozen=True, slots=True)
-class SyncError(DiskFault):
+class SyncError(FaultOfPath):
     """Syncs of files and folders fail. With `loses_pages` what a failed sync should have written is marked as clean
     all the same, as Linux does: it can be read until the power goes, and no later sync writes it."""
 
@@ -86,22 +91,22 @@ class SyncError(DiskFault):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenError(DiskFault):
+class OpenError(FaultOfPath):
     """Opening a file fails, in every mode."""
 
 
 @dataclass(frozen=True, slots=True)
-class ListError(DiskFault):
+class ListError(FaultOfPath):
     """Listing a folder fails, and so does looking for a name: list, exists, size."""
 
 
 @dataclass(frozen=True, slots=True)
-class LyingSync(DiskFault):
+class LyingSync(FaultOfPath):
     """Syncs of files succeed and do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class ShortWrites(DiskFault):
+class ShortWrites(FaultOfPath):
     """A write that fails leaves a part behind: what fits a full disk, or else the first half."""
 
 
@@ -122,7 +127,7 @@ class FullDisk(DiskFault):
 
 
 @dataclass(frozen=True, slots=True)
-class StrayWrites(DiskFault):
+class StrayWrites(FaultOfPath):
     """Writes that go astray without an error."""
 
     first: int = 1  # which matching write is the first that goes astray, counted from 1
@@ -220,6 +225,19 @@ class ImposedFaults:
         self._stray = [one for one in active if isinstance(one.fault, StrayWrites)]
 
 
-def covering(faults: Sequence[DiskFault], path: str) -> DiskFault | None:
+def covering(faults: Sequence[FaultOfPath], path: str) -> FaultOfPath | None:
     """The first of them that concerns a path."""
     return next((fault for fault in faults if fault.covers(path)), None)
+
+
+_WORDS = {
+    "make_directory": "create the folder",
+    "exists": "look at",
+    "size": "look at",
+    "sync_directory": "sync the folder",
+}
+
+
+def words_of(verb: str) -> str:
+    """How a message calls what was tried."""
+    return _WORDS.get(verb, verb)

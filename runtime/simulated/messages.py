@@ -4,9 +4,12 @@ A hook is given to `Fabric.on_message` and asked about each message when it is s
 
     def hook(message: Message) -> Verdict | None:
         if message.method == "Chunkserver/Apply" and message.kind is Kind.REPLY and message.target == "cs1":
-            simulation.kill("cs2")      # the hook may kill, pause or cut the power of any node, the sender too
+            simulation.kill("cs2")      # the hook may kill, pause or cut the power of any node
             return Delay(2.0)           # or DROP, or None: let it go on
         return None
+
+A sender that the hook kills dies before the message of a call has left; a segment of a bulk stream still leaves, since
+it may already be in the machine's buffer.
 
 Calls. A request and its reply are one message each, a streamed request or answer is one for each of its parts. All of
 them name the method of the call. A reply that is an error has an empty body and names its status. A dropped message
@@ -21,6 +24,7 @@ What is not a message here: the opening of a connection, acknowledgements, cance
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from runtime.world import Buffer
 
@@ -68,6 +72,7 @@ Verdict = Drop | Delay
 MessageHook = Callable[[Message], Verdict | None]
 
 
+@cache
 def method_of(path: str) -> str:
     """The name of a method in messages.
 

@@ -10,7 +10,8 @@ from runtime.events import EventLog
 from runtime.rpc import NodeChannel, NodeRegistrar
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
-from runtime.simulated.rpc import SimulatedChannel, SimulatedServer
+from runtime.simulated.rpc import SimulatedChannel
+from runtime.simulated.rpc_server import SimulatedServer
 from runtime.simulated.streams import Card, SimulatedListener, SimulatedStream
 from runtime.world import ByteStream
 

@@ -87,8 +87,9 @@ class Pipe:
         are sent, for the hooks."""
         delay = self._fabric.delay_nanoseconds(self._source.node, self._target.node)
         self._due = max(self._loop.nanoseconds + delay, not_before + delay, self._due)
-        self._attempt(self._due, _Parcel(self._sent, arrive, arguments, segment))
-        self._sent += 1
+        parcel = _Parcel(self._sent, arrive, arguments, segment)
+        self._sent += 1  # First: a hook may end this life, whose machine then sends the end of the stream.
+        self._attempt(self._due, parcel)
 
     def _attempt(self, due: int, parcel: "_Parcel") -> None:
         late: int | None = 0

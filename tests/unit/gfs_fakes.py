@@ -5,10 +5,11 @@ out: leases have no time limit, nothing is persisted, and replicas are written w
 
 `mishaps[method]` is a list of errors: each call of that method takes the first and raises it instead of working;
 `afterwards[method]` is the same, but the work is done first, as when an answer is lost. A mishap None means: work.
+`interludes[method]` are functions; each is called once, after the work of one call and before its answer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gfs.client import Client
@@ -16,6 +17,7 @@ from gfs.settings import ClientSettings
 from runtime.bulk import checksums_of, digest_of, encode_header, hello, read_header, receive_hello
 from runtime.errors import (
     AlreadyExists,
+    Conflict,
     DataNotBuffered,
     InvalidRequest,
     IsADirectory,
@@ -39,6 +41,7 @@ QUICK = ClientSettings(
     write_piece_bytes=PIECE_BYTES,
     inline_bytes=4096,
     locations_at_once=2,
+    list_entries=2,
     first_pause_seconds=0.001,
     longest_pause_seconds=0.01,
     call_seconds=5.0,
@@ -58,12 +61,15 @@ class Misbehaving:
         self.mishaps: Mishaps = {}
         self.afterwards: Mishaps = {}
         self.calls: list[tuple[str, Any]] = []
+        self.interludes: dict[str, list[Callable[[], None]]] = {}  # Each happens after one call, before its answer.
 
     def begin(self, method: str, request: Any) -> None:
         self.calls.append((method, request))
         self._take(self.mishaps, method)
 
     def end(self, method: str) -> None:
+        if self.interludes.get(method):
+            self.interludes[method].pop(0)()
         self._take(self.afterwards, method)
 
     def count(self, method: str) -> int:
@@ -85,6 +91,8 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
         self.pushed: dict[tuple[int, int], bytes] = {}
         self.world = cluster.new_world(name)
         self.damages_payloads = False
+        self.refuses: Callable[[Any], TabletopError | None] = lambda mutation: None
+        self.unsure: set[int] = set()  # Handles of replicas that may lack acknowledged bytes.
         self.streams: list[Any] = []
 
     async def start(self) -> None:
@@ -120,12 +128,21 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
         reply = chunkserver_pb2.ChunkStatesReply()
         for handle in request.handles:
             if handle in self.chunks:
-                reply.states.add(handle=handle, version=self.versions[handle], length=len(self.chunks[handle]))
+                reply.states.add(
+                    handle=handle,
+                    version=self.versions[handle],
+                    length=len(self.chunks[handle]),
+                    unsure=handle in self.unsure,
+                )
         return reply
 
     async def Write(self, request: Any, context: Any) -> Any:
         self.begin("Write", request)
         mutation = request.mutation
+        if self.cluster.meanwhile is not None:
+            await self.cluster.meanwhile()
+        if (refusal := self.refuses(mutation)) is not None:
+            raise refusal
         replicas = self.cluster.master.chunks[request.handle]
         if replicas.replicas[0].server != self.name:
             raise NotPrimary(f"{self.name} holds no lease for {request.handle}")
@@ -167,6 +184,7 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
             await stream.write(encode_header(reply))
             return
         chunk = self.chunks[request.handle]
+        self.end("read")
         payload = bytes(chunk[request.offset : request.offset + request.length])
         reply = bulk_pb2.ReadReply(length=len(payload), crc32c=checksums_of(payload), chunk_length=len(chunk))
         if self.damages_payloads and payload:
@@ -211,9 +229,13 @@ class FakeMaster(Misbehaving, MasterServicer):
         self.cluster = cluster
         self.world = cluster.new_world("master")
         self.files: dict[str, list[int]] = {}
+        self.file_ids: dict[str, int] = {}
+        self.ids_given = 0
+        self.answers: dict[tuple[int, int], Any] = {}  # By client and number of the request.
         self.directories = {"/"}
         self.chunks: dict[int, common_pb2.ChunkLocations] = {}
         self.lengths_are_settled = False
+        self.tail_begins: int | None = None  # The first chunk of every tail; None: the last chunk that holds bytes.
         self.replicas = 3
 
     async def start(self) -> None:
@@ -232,63 +254,113 @@ class FakeMaster(Misbehaving, MasterServicer):
             replication_goal=3,
             chunk_count=len(handles),
             chunk_bytes=CHUNK_BYTES,
-            length_is_settled=not handles,
+            length_is_settled=not handles or self.lengths_are_settled,
+            file_id=self.file_ids[path],
         )
-        if handles:
-            info.last_chunk.CopyFrom(self.chunks[handles[-1]])
-        if handles and self.lengths_are_settled:
-            last = self.cluster.servers[self.chunks[handles[-1]].replicas[0].server].chunks[handles[-1]]
-            info.length = (len(handles) - 1) * CHUNK_BYTES + len(last)
-            info.length_is_settled = True
+        held = [self.held(handle) for handle in handles]
+        last = max((index for index, length in enumerate(held) if length), default=0)
+        if info.length_is_settled:
+            info.length = last * CHUNK_BYTES + held[last] if handles else 0
+        else:
+            for index in range(last if self.tail_begins is None else self.tail_begins, len(handles)):
+                info.tail.add().CopyFrom(self.chunks[handles[index]])
+                info.tail[-1].index = index
         return info
 
+    def replace(self, path: str, data: bytes = b"") -> None:
+        """What another client does: the file goes, and another one of this name comes, with a chunk of its own."""
+        self.ids_given += 1
+        self.files[path], self.file_ids[path] = [], self.ids_given
+        if data:
+            handle = self.allocate()
+            self.files[path].append(handle)
+            for replica in self.chunks[handle].replicas:
+                self.cluster.servers[replica.server].chunks[handle] = bytearray(data)
+
+    def held(self, handle: int) -> int:
+        """How many bytes the primary of a chunk holds."""
+        return len(self.cluster.servers[self.chunks[handle].replicas[0].server].chunks[handle])
+
+    def check_file(self, path: str, file_id: int) -> None:
+        """Raise what a master answers when a path does not name the file that was opened."""
+        if path not in self.files and path not in self.directories:
+            raise NotFound(f"no file {path}")
+        if file_id and self.file_ids.get(path) != file_id:
+            raise Conflict(f"{path} is another file now; it was renamed or replaced since it was opened")
+
+    async def once(self, method: str, request: Any, work: Callable[[], Any]) -> Any:
+        """Do a change of the namespace; its repetition gets the first answer."""
+        self.begin(method, request)
+        name = (request.request.client, request.request.number)
+        assert all(name), f"{method} has no name"
+        if name not in self.answers:
+            try:
+                self.answers[name] = work()
+            except TabletopError as error:
+                self.answers[name] = error
+        if isinstance(self.answers[name], TabletopError):
+            raise self.answers[name]
+        self.end(method)
+        return self.answers[name]
+
     async def Create(self, request: Any, context: Any) -> Any:
-        self.begin("Create", request)
-        if request.path in self.files or request.path in self.directories:
-            raise AlreadyExists(f"{request.path} exists")
-        if (request.path.rpartition("/")[0] or "/") not in self.directories:
-            raise NotFound(f"no directory for {request.path}")
-        self.files[request.path] = []
-        self.end("Create")
-        return self.info(request.path)
+        def work() -> Any:
+            if request.path in self.files or request.path in self.directories:
+                raise AlreadyExists(f"{request.path} exists")
+            if (request.path.rpartition("/")[0] or "/") not in self.directories:
+                raise NotFound(f"no directory for {request.path}")
+            self.ids_given += 1
+            self.files[request.path], self.file_ids[request.path] = [], self.ids_given
+            return self.info(request.path)
+
+        return await self.once("Create", request, work)
 
     async def MakeDirectory(self, request: Any, context: Any) -> Any:
-        self.begin("MakeDirectory", request)
-        self.directories.add(request.path)
-        return self.info(request.path)
+        def work() -> Any:
+            if request.path in self.directories and not request.parents:
+                raise AlreadyExists(f"{request.path} exists")
+            self.directories.add(request.path)
+            return self.info(request.path)
+
+        return await self.once("MakeDirectory", request, work)
 
     async def Delete(self, request: Any, context: Any) -> Any:
-        self.begin("Delete", request)
-        if request.path not in self.files:
-            raise NotFound(f"no file {request.path}")
-        del self.files[request.path]
-        self.end("Delete")
-        return master_pb2.DeleteReply(files=1)
+        def work() -> Any:
+            self.check_file(request.path, request.file_id)
+            del self.files[request.path], self.file_ids[request.path]
+            return master_pb2.DeleteReply(files=1)
+
+        return await self.once("Delete", request, work)
 
     async def Rename(self, request: Any, context: Any) -> Any:
-        self.begin("Rename", request)
-        if request.source not in self.files:
-            raise NotFound(f"no file {request.source}")
-        if request.target in self.files and not request.replace:
-            raise AlreadyExists(f"{request.target} exists")
-        self.files[request.target] = self.files.pop(request.source)
-        self.end("Rename")
-        return master_pb2.RenameReply()
+        def work() -> Any:
+            self.check_file(request.source, request.file_id)
+            if request.target in self.files and not request.replace:
+                raise AlreadyExists(f"{request.target} exists")
+            self.files[request.target] = self.files.pop(request.source)
+            self.file_ids[request.target] = self.file_ids.pop(request.source)
+            return master_pb2.RenameReply()
+
+        return await self.once("Rename", request, work)
 
     async def Stat(self, request: Any, context: Any) -> Any:
         self.begin("Stat", request)
         return self.info(request.path)
 
-    async def List(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def List(self, request: Any, context: Any) -> Any:
         self.begin("List", request)
         below = request.path.rstrip("/") + "/"
         names = sorted(name for name in [*self.files, *self.directories] if name.startswith(below) and name != below)
-        wanted = [name for name in names if request.recursive or "/" not in name[len(below) :]]
-        for begin in range(0, len(wanted), 2):
-            yield master_pb2.ListReply(entries=[self.info(name) for name in wanted[begin : begin + 2]])
+        wanted = [
+            name for name in names if (request.recursive or "/" not in name[len(below) :]) and name > request.after
+        ]
+        page = wanted[: request.limit] if request.limit else wanted
+        self.end("List")
+        return master_pb2.ListReply(entries=[self.info(name) for name in page], is_last=page == wanted)
 
     async def FindLocations(self, request: Any, context: Any) -> Any:
         self.begin("FindLocations", request)
+        self.check_file(request.path, request.file_id)
         info = self.info(request.path)
         if info.is_directory:
             raise IsADirectory(f"{request.path} is a directory")
@@ -298,13 +370,13 @@ class FakeMaster(Misbehaving, MasterServicer):
             chunk = reply.chunks.add()
             chunk.CopyFrom(self.chunks[handles[index]])
             chunk.index = index
+        self.end("FindLocations")
         return reply
 
     async def FindLeaseHolder(self, request: Any, context: Any) -> Any:
         self.begin("FindLeaseHolder", request)
-        handles = self.files.get(request.path)
-        if handles is None:
-            raise NotFound(f"no file {request.path}")
+        self.check_file(request.path, request.file_id)
+        handles = self.files[request.path]
         if request.index > len(handles):
             raise InvalidRequest(f"chunk {request.index} of {request.path} does not follow the last")
         if request.index == len(handles):
@@ -312,6 +384,9 @@ class FakeMaster(Misbehaving, MasterServicer):
         chunk = self.chunks[handles[request.index]]
         if request.suspect:
             self.leave_out(chunk, request.suspect)
+        if request.refused_version == chunk.version:
+            self.leave_out(chunk, "")
+        self.end("FindLeaseHolder")
         return master_pb2.LeaseHolder(
             handle=chunk.handle,
             version=chunk.version,
@@ -355,6 +430,7 @@ class FakeCluster:
         self.clients: list[Client] = []
         self.servers: dict[str, FakeChunkserver] = {}
         self.master = FakeMaster(self)
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None  # Waited for in the middle of each Write.
         for number in range(1, chunkservers + 1):
             self.servers[f"cs{number}"] = FakeChunkserver(self, f"cs{number}")
 

@@ -19,10 +19,8 @@ async def source_and_destination(desk: Desk, version: int = 3) -> None:
 
 
 async def clone(desk: Desk, version: int = 3, bytes_per_second: int = 0):
-    request = wire.CloneRequest(
-        handle=7, version=version, source=desk.location("cs1"), bytes_per_second=bytes_per_second
-    )
-    return await desk.stub("cs2").Clone(request, timeout=20)
+    told = await desk.clone("cs2", 7, version, desk.location("cs1"), bytes_per_second=bytes_per_second)
+    return told[-1].done
 
 
 async def test_a_copy_has_the_bytes_and_the_version_of_its_source_and_survives_a_restart(tmp_path):
@@ -60,9 +58,8 @@ async def test_a_source_with_another_version_or_without_the_chunk_leaves_nothing
         await source_and_destination(desk)
         with pytest.raises(StaleVersion):
             await clone(desk, version=4)
-        missing = wire.CloneRequest(handle=9, version=1, source=desk.location("cs1"))
         with pytest.raises(NotFound):
-            await desk.stub("cs2").Clone(missing, timeout=5)
+            await desk.clone("cs2", 9, 1, desk.location("cs1"))
         reply = await desk.stub("cs2").GetChunkStates(wire.ChunkStatesRequest(handles=[7, 9]), timeout=5)
         assert not reply.states
         assert list((tmp_path / "cs2" / "incoming").iterdir()) == []
@@ -85,7 +82,7 @@ async def test_a_source_that_is_gone_is_an_error_and_leaves_nothing_behind(tmp_p
         source = desk.location("cs1")
         await desk.stop("cs1")
         with pytest.raises(Unavailable):
-            await desk.stub("cs2").Clone(wire.CloneRequest(handle=7, version=3, source=source), timeout=10)
+            await desk.clone("cs2", 7, 3, source)
         assert list((tmp_path / "cs2" / "incoming").iterdir()) == []
 
 

@@ -7,6 +7,10 @@ from runtime.wire import chunkserver_pb2 as wire
 from tests.unit.chunkserver_support import BLOCK, Desk, FakeMaster, new_world, until
 
 
+def told_removed(desk: Desk) -> list:
+    return [removal for beat in desk.master.answered for removal in beat.removed]
+
+
 async def test_a_registration_says_everything_about_the_server(tmp_path):
     async with Desk(tmp_path) as desk:
         await desk.start("cs1", rack="left")
@@ -57,7 +61,7 @@ async def test_the_sample_goes_round_all_chunks(tmp_path):
     async with Desk(tmp_path, sample_chunks=3) as desk:
         await desk.start("cs1")
         items = [wire.Advance(handle=handle, to_version=1) for handle in range(1, 9)]
-        await desk.stub("cs1").AdvanceChunks(wire.AdvanceChunksRequest(items=items), timeout=10)
+        await desk.advance_all("cs1", items)
         desk.master.heartbeats.clear()
         await until(lambda: len(desk.master.heartbeats) >= 8)
         seen = [state.handle for beat in desk.master.heartbeats for state in beat.sample]
@@ -72,8 +76,9 @@ async def test_garbage_is_deleted_files_and_all_and_the_deletion_is_told(tmp_pat
             await desk.grant(handle, "cs1")
             await desk.write("cs1", handle, 0, b"abc")
         await until(lambda: any(beat.changed for beat in desk.master.heartbeats))
-        desk.master.garbage = [7]
-        await until(lambda: any(list(beat.deleted) == [7] for beat in desk.master.heartbeats))
+        desk.master.removals = [(7, 1)]
+        await until(lambda: any(beat.removed for beat in desk.master.heartbeats))
+        assert [(one.handle, one.version) for one in told_removed(desk)] == [(7, 1)]
         reply = await desk.stub("cs1").GetChunkStates(wire.ChunkStatesRequest(handles=[7, 8]), timeout=5)
         assert [state.handle for state in reply.states] == [8]
         names = [path.name for path in (tmp_path / "cs1" / "chunks").rglob("*.*")]

@@ -148,13 +148,3 @@ async def test_a_push_through_a_neighbour_that_was_restarted_succeeds_at_the_fir
         await desk.start("cs2", bulk_address=address)
         _, reply = await desk.push(DATA, "cs1", "cs2")
         assert list(reply.stored) == ["cs1", "cs2"] and not reply.failed
-
-
-async def test_garbage_that_the_master_names_unasked_is_deleted_if_it_did_not_change_meanwhile(tmp_path):
-    async with Desk(tmp_path, sample_chunks=0) as desk:
-        await desk.start("cs1")
-        await desk.grant(7, "cs1")
-        await until(lambda: any(beat.changed for beat in desk.master.answered))
-        desk.master.garbage = [7]
-        await until(lambda: any(list(beat.deleted) == [7] for beat in desk.master.heartbeats))
-        assert not (tmp_path / "cs1" / metadata_path(7)).exists()

@@ -104,7 +104,7 @@ async def test_a_revoked_lease_is_not_used_and_the_answer_has_the_final_length(t
         await desk.grant(7, *NAMES)
         writes = [asyncio.create_task(desk.write("cs1", 7, 100 * n, bytes(100))) for n in range(20)]
         await until(lambda: desk.servers["cs1"].counters()["mutations_applied"] > 3)
-        reply = await desk.stub("cs1").RevokeLeases(wire.RevokeLeasesRequest(handles=[7, 8]), timeout=5)
+        reply = await desk.revoke("cs1", (7, 1), (8, 1))
         lengths = {name: len(desk.stored(name, 7)) for name in NAMES}
         assert [(state.handle, state.length) for state in reply.states] == [(7, lengths["cs1"])]
         assert len(set(lengths.values())) == 1

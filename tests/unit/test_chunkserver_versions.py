@@ -11,9 +11,9 @@ async def test_many_chunks_are_created_in_one_call_and_each_is_answered(tmp_path
     async with Desk(tmp_path) as desk:
         await desk.start("cs1")
         items = [wire.Advance(handle=handle, to_version=1) for handle in range(1, 301)]
-        reply = await desk.stub("cs1").AdvanceChunks(wire.AdvanceChunksRequest(items=items), timeout=10)
-        assert [result.handle for result in reply.results] == list(range(1, 301))
-        assert all(result.done and result.state.version == 1 for result in reply.results)
+        results = await desk.advance_all("cs1", items)
+        assert [result.handle for result in results] == list(range(1, 301))
+        assert all(result.done and result.state.version == 1 for result in results)
 
 
 async def test_a_failing_item_does_not_touch_the_others(tmp_path):
@@ -26,8 +26,8 @@ async def test_a_failing_item_does_not_touch_the_others(tmp_path):
             wire.Advance(handle=3, to_version=1),
             wire.Advance(handle=1, to_version=1),
         ]
-        reply = await desk.stub("cs1").AdvanceChunks(wire.AdvanceChunksRequest(items=items), timeout=10)
-        found = [(result.done, result.error_kind, result.state.version) for result in reply.results]
+        results = await desk.advance_all("cs1", items)
+        found = [(result.done, result.error_kind, result.state.version) for result in results]
         assert found == [
             (False, "StaleVersion", 4),
             (False, "NotFound", 0),

@@ -1,6 +1,7 @@
 """The client, whole, against a fake master and fake chunkservers."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,10 +265,21 @@ async def test_a_length_that_no_replica_tells_is_marked_so(tmp_path: Path):
         client = cluster.new_client()
         await client.write_file("/a", b"text")
         for server in cluster.servers.values():
-            server.mishaps["GetChunkStates"] = [Unavailable("down")] * 5
+            server.mishaps["GetChunkStates"] = [Unavailable("down")] * 1000
         assert not (await client.stat("/a")).length_is_exact
-        with pytest.raises(Unavailable, match="length of /a"):
-            await client.open("/a", "ab")
+        impatient = cluster.new_client(replace(QUICK, patience_seconds=0.05))
+        with pytest.raises(Unavailable, match=r"length of /a is not known: .* within 0\.05 seconds"):
+            await impatient.open("/a", "ab")
+
+
+async def test_a_length_is_asked_for_again_until_a_replica_tells_it(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        await client.write_file("/a", b"text")
+        for server in cluster.servers.values():
+            server.mishaps["GetChunkStates"] = [Unavailable("down")] * 3
+        async with await client.open("/a", "ab") as file:
+            assert file.tell() == 4
 
 
 async def test_walk_names_every_directory_with_its_entries(tmp_path: Path):
@@ -358,15 +370,41 @@ async def test_a_master_that_is_away_for_a_moment_is_asked_again(tmp_path: Path)
         assert len(await client.list("/")) == 1
 
 
-async def test_a_lost_answer_makes_a_later_refusal_indefinite(tmp_path: Path):
+async def test_a_change_whose_answer_was_lost_gets_that_answer_when_it_is_asked_for_again(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
-        cluster.master.afterwards["Create"] = [Unavailable("lost")]
-        with pytest.raises(AlreadyExists, match="earlier try went unanswered") as caught:
+        for method in ("Create", "MakeDirectory", "Rename", "Delete"):
+            cluster.master.afterwards[method] = [Unavailable("lost"), TimedOut("lost")]
+        assert (await client.create("/a")).path == "/a"
+        await client.make_directory("/d")
+        await client.rename("/a", "/b")
+        assert await client.delete("/b") == 1
+        with pytest.raises(AlreadyExists) as caught:
+            await client.make_directory("/d")
+        assert caught.value.definite
+
+
+async def test_a_refusal_is_definite_though_earlier_tries_went_unanswered(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        await client.create("/a")
+        cluster.master.mishaps["Create"] = [Unavailable("lost"), TimedOut("lost")]
+        with pytest.raises(AlreadyExists) as caught:
             await client.create("/a")
-        assert not caught.value.definite
-        cluster.master.afterwards["Delete"] = [Unavailable("lost")]
-        assert await client.delete("/a") == 0
+        assert caught.value.definite
+
+
+async def test_all_tries_of_a_change_carry_one_id_and_other_changes_carry_others(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client, other = cluster.new_client(), cluster.new_client()
+        cluster.master.mishaps["Create"] = [None, Unavailable("lost"), TimedOut("lost")]
+        for path in ("/a", "/b", "/c"):
+            await client.create(path)
+        await other.create("/d")
+        found = [(request.request.client, request.request.number) for _, request in cluster.master.calls]
+        assert found == [(client.client_id, number) for number in (1, 2, 2, 2, 3)] + [(other.client_id, 1)]
+        assert [request.request.oldest for _, request in cluster.master.calls] == [1, 2, 2, 2, 3, 1]
+        assert client.client_id and client.client_id != other.client_id
 
 
 async def test_lost_answers_do_not_disturb_a_whole_file_under_a_passing_name(tmp_path: Path):

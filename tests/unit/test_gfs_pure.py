@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gfs.distance import distance, nearest_first, plan_chain
+from gfs.identity import FileIdentity
 from gfs.location_cache import LeaseHolderCache, LocationCache
+from gfs.master_link import RequestIds
 from gfs.pieces import cut
 from gfs.writing import NextTry, plan_next_try
 from runtime.errors import (
@@ -75,39 +77,83 @@ def reply_for(*indexes: int) -> FindLocationsReply:
     return FindLocationsReply(file=FileInfo(chunk_bytes=64, chunk_count=10), chunks=chunks)
 
 
+def named(path: str, file_id: int = 1) -> FileIdentity:
+    return FileIdentity(path, file_id)
+
+
 def test_locations_are_forgotten_by_chunk_file_and_tree():
     cache = LocationCache(30.0)
     for path in ("/d", "/d/a", "/d/b/c", "/dd"):
-        cache.remember(path, reply_for(0, 1), now=0.0)
-    cache.forget_chunk("/dd", 0)
-    assert cache.chunk("/dd", 0, now=1.0) is None and cache.chunk("/dd", 1, now=1.0) is not None
+        cache.remember(named(path), reply_for(0, 1), now=0.0)
+    cache.forget_chunk(named("/dd"), 0)
+    assert cache.chunk(named("/dd"), 0, now=1.0) is None and cache.chunk(named("/dd"), 1, now=1.0) is not None
     cache.forget_tree("/d")
-    known = [path for path in ("/d", "/d/a", "/d/b/c", "/dd") if cache.facts(path, now=1.0)]
+    known = [path for path in ("/d", "/d/a", "/d/b/c", "/dd") if cache.facts(named(path), now=1.0)]
     assert known == ["/dd"]
-    cache.forget("/dd")
-    assert cache.facts("/dd", now=1.0) is None
+    cache.forget(named("/dd"))
+    assert cache.facts(named("/dd"), now=1.0) is None
     cache.check_invariants()
+
+
+def test_what_is_remembered_of_a_file_does_not_serve_another_one_under_its_path():
+    locations, holders = LocationCache(30.0), LeaseHolderCache()
+    locations.remember(named("/a", 1), reply_for(0), now=0.0)
+    holders.remember(named("/a", 1), LeaseHolder(index=0))
+    assert locations.chunk(named("/a", 2), 0, now=1.0) is None and locations.facts(named("/a", 2), now=1.0) is None
+    assert holders.holder(named("/a", 2), 0) is None
 
 
 def test_the_file_used_longest_ago_makes_room_for_a_new_one():
     cache = LocationCache(30.0, most_files=2)
-    cache.remember("/a", reply_for(0), now=0.0)
-    cache.remember("/b", reply_for(0), now=0.0)
-    assert cache.chunk("/a", 0, now=1.0) is not None
-    cache.remember("/c", reply_for(0), now=2.0)
-    assert [bool(cache.chunk(path, 0, now=3.0)) for path in ("/a", "/b", "/c")] == [True, False, True]
+    cache.remember(named("/a"), reply_for(0), now=0.0)
+    cache.remember(named("/b"), reply_for(0), now=0.0)
+    assert cache.chunk(named("/a"), 0, now=1.0) is not None
+    cache.remember(named("/c"), reply_for(0), now=2.0)
+    assert [bool(cache.chunk(named(path), 0, now=3.0)) for path in ("/a", "/b", "/c")] == [True, False, True]
     cache.check_invariants()
 
 
+def test_an_answer_that_was_overtaken_does_not_replace_what_is_known():
+    cache, file = LocationCache(30.0), named("/a")
+    newer, older = reply_for(0), reply_for(0)
+    newer.chunks[0].version, older.chunks[0].version = 5, 4
+    newer.file.length, older.file.length = 10, 5
+    cache.remember(file, newer, now=1.0, question=2)
+    cache.remember(file, older, now=2.0, question=1)
+    facts, chunk = cache.facts(file, now=3.0), cache.chunk(file, 0, now=3.0)
+    assert facts is not None and facts.info.length == 10 and facts.question == 2
+    assert chunk is not None and chunk.version == 5
+
+
+def test_a_chunk_is_not_found_below_the_version_under_which_it_was_written():
+    cache, file = LocationCache(30.0), named("/a")
+    cache.remember(file, reply_for(0), now=0.0)
+    cache.note_written(file, 100, 0)
+    assert cache.chunk(file, 0, now=1.0) is not None
+    cache.note_written(file, 100, 3)
+    cache.note_written(file, 100, 2)
+    assert cache.chunk(file, 0, now=1.0) is None and cache.least_version(100) == 3
+
+
+def test_the_oldest_request_without_an_answer_is_named_so_that_its_answer_is_kept():
+    ids = RequestIds(9)
+    first, second, third = ids.begin(), ids.begin(), ids.begin()
+    assert [request.oldest for request in (first, second, third)] == [1, 1, 1]
+    ids.end(second)
+    assert ids.begin().oldest == 1
+    ids.end(first)
+    assert ids.begin().oldest == 3
+
+
 def test_a_lease_holder_found_in_the_meantime_is_not_disowned_with_the_old_one():
-    cache = LeaseHolderCache()
+    cache, file = LeaseHolderCache(), named("/a")
     old, new = LeaseHolder(index=3, version=1), LeaseHolder(index=3, version=2)
-    cache.remember("/a", old)
-    cache.remember("/a", new)
-    cache.disown("/a", old)
-    assert cache.holder("/a", 3) is new
-    cache.disown("/a", new)
-    assert cache.holder("/a", 3) is None
+    cache.remember(file, old)
+    cache.remember(file, new)
+    cache.disown(file, old)
+    assert cache.holder(file, 3) is new
+    cache.disown(file, new)
+    assert cache.holder(file, 3) is None
     cache.check_invariants()
 
 

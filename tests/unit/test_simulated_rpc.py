@@ -120,7 +120,7 @@ def test_a_duplicated_request_is_served_twice():
 def test_a_call_that_finds_a_stopped_server_was_certainly_not_made_unless_it_was_doubled():
     async def story(scene):
         for duplication in (0.0, 1.0):
-            scene.simulation.set_link("client", "server", LinkFaults(delay=0.1, duplication=duplication))
+            scene.simulation.impose(LinkFaults(delay=0.1, duplication=duplication), "client", "server")
             await scene.serve()
             asking = asyncio.create_task(scene.ask())
             await asyncio.sleep(0.01)

@@ -1,0 +1,57 @@
+"""Which nodes a fault means, found out when it strikes."""
+
+from dataclasses import dataclass
+
+from cluster.faultplan import (
+    AllServers,
+    Group,
+    Node,
+    RandomServer,
+    Replica,
+    Target,
+    TheMaster,
+    ThePrimary,
+    TheReceiver,
+    TheSender,
+)
+from cluster.placement import Placement
+from cluster.roles import MASTER
+from cluster.simulated import SimulatedCluster
+from runtime.simulated.tape import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Who had a part in what set a fault off."""
+
+    sender: str
+    receiver: str
+
+
+def resolved(
+    target: Target, cluster: SimulatedCluster, placement: Placement, choices: Stream, trigger: Trigger | None
+) -> list[str]:
+    """The nodes that a target means now, in a fixed order, none twice; empty if there is none."""
+    match target:
+        case Node(name):
+            return [name] if name in cluster.simulation.nodes() else []
+        case TheMaster():
+            return [MASTER]
+        case AllServers():
+            return cluster.settings.node_names()
+        case RandomServer(running):
+            servers = [name for name in cluster.settings.node_names() if name != MASTER]
+            servers = [name for name in servers if cluster.is_running(name)] if running else servers
+            return [servers[choices.below(len(servers))]] if servers else []
+        case Replica(path, chunk, number):
+            return placement.holders(path, chunk)[number - 1 : number]
+        case ThePrimary(path, chunk):
+            found = placement.chunk(path, chunk)
+            return [found.primary] if found is not None and found.primary else []
+        case TheSender():
+            return [trigger.sender] if trigger is not None else []
+        case TheReceiver():
+            return [trigger.receiver] if trigger is not None else []
+        case Group(members):
+            each = [resolved(member, cluster, placement, choices, trigger) for member in members]
+            return list(dict.fromkeys(name for names in each for name in names))

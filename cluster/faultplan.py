@@ -1,0 +1,327 @@
+"""Faults as data: when, at which target, what, and for how long.
+
+    plan = [
+        Fault(At(10.0), Kill(), Replica("/a", chunk=3, number=2), seconds=5.0),
+        Fault(OnMessage("Chunkserver/Apply", kind=Kind.REPLY, nth=3), PowerCut(), TheReceiver(), seconds=20.0),
+        Fault(OnDisk(verb="sync", path="log*", node="master"), OperationFails()),
+        Fault(At(30.0), Partition(TheMaster()), RandomServer(), seconds=8.0),
+    ]
+    faults = FaultRunner(cluster, plan)     # fault_runner.py
+    faults.begin()
+    ...
+    await faults.heal_all()
+
+A plan can be drawn by a seed, printed, shortened and run again: it is made of frozen values whose `repr` is their own
+source text. Targets are resolved when a fault begins: "replica 2 of /a[3]" is another server in another run. Times are
+virtual seconds since `begin`. `seconds` of None lasts until `heal_all`. Damage to stored bytes has no end.
+"""
+
+from dataclasses import dataclass
+
+from runtime.simulated.disk_faults import DiskFault
+from runtime.simulated.fabric import LinkFaults
+from runtime.simulated.messages import Kind
+
+# When.
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """At a virtual time, in seconds since the plan began."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"at {self.seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class OnMessage:
+    """When the n-th message is sent that fits. Texts are patterns as of a shell: "Chunkserver/*"."""
+
+    method: str = "*"
+    kind: Kind | None = None
+    source: str = "*"
+    target: str = "*"
+    nth: int = 1
+
+    def __str__(self) -> str:
+        kind = "message" if self.kind is None else self.kind.value
+        return f"at {kind} {self.nth} of {self.method} from {self.source} to {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """When the n-th operation of a disk begins that fits. Texts are patterns as of a shell; for the verbs see
+    `runtime.simulated.disk_faults.Operation`."""
+
+    verb: str = "*"
+    path: str = "*"
+    node: str = "*"
+    nth: int = 1
+
+    def __str__(self) -> str:
+        return f"at disk operation {self.nth} of {self.verb} {self.path} on {self.node}"
+
+
+When = At | OnMessage | OnDisk
+
+# At whom.
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node by name: "cs2", "client1"."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class TheMaster:
+    """The master."""
+
+    def __str__(self) -> str:
+        return "the master"
+
+
+@dataclass(frozen=True, slots=True)
+class AllServers:
+    """The master and every chunkserver."""
+
+    def __str__(self) -> str:
+        return "all servers"
+
+
+@dataclass(frozen=True, slots=True)
+class RandomServer:
+    """A chunkserver that the tape chooses, by default among those that run."""
+
+    running: bool = True
+
+    def __str__(self) -> str:
+        return "a random chunkserver"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The server with a replica of a chunk, the `number`-th of them, counted from 1. The chunk counts from 0."""
+
+    path: str
+    chunk: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"replica {self.number} of {self.path}[{self.chunk}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ThePrimary:
+    """The server with the lease of a chunk."""
+
+    path: str
+    chunk: int
+
+    def __str__(self) -> str:
+        return f"the primary of {self.path}[{self.chunk}]"
+
+
+@dataclass(frozen=True, slots=True)
+class TheSender:
+    """Who sent the message, or owns the disk, that set the fault off."""
+
+    def __str__(self) -> str:
+        return "the sender"
+
+
+@dataclass(frozen=True, slots=True)
+class TheReceiver:
+    """Who is to receive the message that set the fault off."""
+
+    def __str__(self) -> str:
+        return "the receiver"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several targets at once."""
+
+    members: tuple["Target", ...]
+
+    def __str__(self) -> str:
+        return " and ".join(str(member) for member in self.members)
+
+
+Target = Node | TheMaster | AllServers | RandomServer | Replica | ThePrimary | TheSender | TheReceiver | Group
+
+# What. First what ends processes: each holds its nodes down for as long as it lasts, then they are started again.
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The process ends at once; its machine goes on, and nothing that was written is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCut:
+    """The machine loses power, and with it what was not synced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The server is told to stop, and stops in good order."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyDisk:
+    """The process is killed, and an empty disk takes the place of the old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The process stands still."""
+
+
+# The network and the clocks.
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Nothing passes between the target and the other; with `one_way` nothing from the target to the other."""
+
+    other: Target
+    one_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Isolate:
+    """Nothing passes between the target and anybody else. `hears` and `speaks` leave one direction open."""
+
+    hears: bool = False
+    speaks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BadLink:
+    """Delay, jitter, loss, duplication or corruption on the way from the target to the other (None: to everybody), and
+    unless `one_way` on the way back."""
+
+    faults: LinkFaults
+    other: Target | None = None
+    one_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SlowNode:
+    """Whatever the target sends or receives takes so much longer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDrift:
+    """The target's clock gains so many seconds a second; below 0 it loses."""
+
+    drift: float
+
+
+@dataclass(frozen=True, slots=True)
+class WallOffset:
+    """The target's wall clock is ahead by so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLost:
+    """The message that set the fault off is lost; with a duration, each message that fits until its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDelayed:
+    """The same, but the messages are late by so many seconds."""
+
+    seconds: float
+
+
+# Disks.
+
+
+@dataclass(frozen=True, slots=True)
+class DiskTrouble:
+    """Something of `runtime.simulated.disk_faults`: errors, a full or a slow disk, writes that go astray."""
+
+    fault: DiskFault
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFails:
+    """The disk operation that set the fault off fails; with a duration, each one that fits until its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RottenBlock:
+    """Bits flip in one block of the target's replica. Both count from 0."""
+
+    path: str
+    chunk: int
+    block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RottenHeader:
+    """Bits flip in one header slot of the target's replica (None: in all of them)."""
+
+    path: str
+    chunk: int
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RottenTable:
+    """Bits flip in the stored checksum of one block of the target's replica."""
+
+    path: str
+    chunk: int
+    block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TornHeader:
+    """One header slot of the target's replica ends in zeros, as if its writing had been cut off."""
+
+    path: str
+    chunk: int
+    slot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TornBlock:
+    """One block of the target's replica ends in zeros, as if its writing had been cut off."""
+
+    path: str
+    chunk: int
+    block: int = 0
+
+
+Ending = Kill | PowerCut | Stop | EmptyDisk
+Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
+OfTrigger = MessageLost | MessageDelayed | OperationFails
+Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble
+What = Ending | Damage | OfTrigger | Lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a plan."""
+
+    when: When
+    what: What
+    target: Target = TheSender()
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        for_long = "" if self.seconds is None else f" for {self.seconds:g} s"
+        return f"{self.when}: {self.what!r} at {self.target}{for_long}"

@@ -1,0 +1,110 @@
+"""What each kind of fault does to a simulated cluster.
+
+Faults that last give back what ends them. Damage is done once: to the stored bytes of one replica, in the cache and on
+the platter, behind the back of a server that may be running.
+"""
+
+from chunkserver.blocks import BLOCK_BYTES
+from chunkserver.chunk_files import data_path, metadata_path
+from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET
+from cluster.faultplan import (
+    BadLink,
+    ClockDrift,
+    Damage,
+    DiskTrouble,
+    Isolate,
+    Lasting,
+    Partition,
+    Pause,
+    RottenBlock,
+    RottenHeader,
+    RottenTable,
+    SlowNode,
+    TornBlock,
+    TornHeader,
+    WallOffset,
+)
+from cluster.placement import Placement
+from cluster.simulated import SimulatedCluster
+from runtime.errors import TabletopError
+from runtime.simulated.disk import SimulatedDisk
+from runtime.simulated.fabric import ANY
+from runtime.simulated.undo import Undo, all_of
+
+# What of a header slot rots: the magic number stays, so that only the checksum tells.
+_ROTTEN_AT, _ROTTEN_BYTES = 16, 4
+_CHECKSUM_BYTES = 4
+
+
+def impose(what: Lasting, cluster: SimulatedCluster, nodes: list[str], others: list[str]) -> Undo:
+    """Begin a fault that lasts at each of the nodes; returns what ends it."""
+    return all_of([undo for node in nodes for undo in _imposed(what, cluster, node, others)])
+
+
+def _imposed(what: Lasting, cluster: SimulatedCluster, node: str, others: list[str]) -> list[Undo]:
+    simulation = cluster.simulation
+    world = simulation.world(node)
+    match what:
+        case Pause():
+            return [simulation.pause(node)]
+        case Partition(one_way=one_way):
+            return [simulation.partition([node], [other for other in others if other != node], one_way=one_way)]
+        case Isolate(hears, speaks):
+            rest = [other for other in simulation.nodes() if other != node]
+            outward = [] if speaks else [simulation.partition([node], rest, one_way=True)]
+            inward = [] if hears else [simulation.partition(rest, [node], one_way=True)]
+            return outward + inward
+        case BadLink(faults, other, one_way):
+            peers = [ANY] if other is None else [name for name in others if name != node]
+            away = [simulation.impose(faults, node, peer) for peer in peers]
+            return away if one_way else away + [simulation.impose(faults, peer, node) for peer in peers]
+        case SlowNode(seconds):
+            return [simulation.slow(node, seconds)]
+        case ClockDrift(drift):
+            return [world.simulated_clock.drift(drift)]
+        case WallOffset(seconds):
+            return [world.simulated_clock.offset_wall(seconds)]
+        case DiskTrouble(fault):
+            return [world.simulated_disk.impose(fault)]
+
+
+def damage(what: Damage, cluster: SimulatedCluster, placement: Placement, nodes: list[str]) -> str:
+    """Damage the replica at each of the nodes. Returns why nothing could be damaged, empty if something was."""
+    chunk = placement.chunk(what.path, what.chunk)
+    if chunk is None:
+        return f"nobody knows a chunk {what.chunk} of {what.path}"
+    problem = ""
+    done = 0
+    for node in nodes:
+        try:
+            _damage_one(what, cluster.simulation.world(node).simulated_disk, chunk.handle)
+            done += 1
+        except TabletopError as error:
+            problem = error.message
+    return "" if done else problem
+
+
+def _damage_one(what: Damage, disk: SimulatedDisk, handle: int) -> None:
+    data, metadata = data_path(handle), metadata_path(handle)
+    match what:
+        case RottenBlock(block=block):
+            disk.rot(data, block * BLOCK_BYTES, count=min(4, len(disk.content(data).cached) - block * BLOCK_BYTES))
+        case TornBlock(block=block):
+            begin = block * BLOCK_BYTES
+            disk.tear(data, begin, max(2, min(BLOCK_BYTES, len(disk.content(data).cached) - begin)))
+        case RottenHeader(slot=None):
+            for slot in _written_slots(disk, metadata):
+                disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
+        case RottenHeader(slot=int(slot)):
+            disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
+        case RottenTable(block=block):
+            disk.rot(metadata, TABLE_OFFSET + block * _CHECKSUM_BYTES, count=_CHECKSUM_BYTES)
+        case TornHeader(slot=slot):
+            written = bytes(disk.content(metadata).cached[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]).rstrip(b"\0")
+            disk.tear(metadata, slot * SLOT_BYTES, len(written))
+
+
+def _written_slots(disk: SimulatedDisk, metadata: str) -> list[int]:
+    stored = disk.content(metadata).cached
+    slots = range(TABLE_OFFSET // SLOT_BYTES)
+    return [slot for slot in slots if any(stored[slot * SLOT_BYTES : slot * SLOT_BYTES + _ROTTEN_AT + _ROTTEN_BYTES])]

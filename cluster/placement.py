@@ -1,0 +1,87 @@
+"""Where the replicas of a file's chunk are, for faults and judges that see everything.
+
+Servers are asked nothing over the network, so that a partition hides nothing and no message is added to a run. Which
+chunk a place in a file means is read from the memory of the master while it serves, and remembered from then for the
+time in which it does not. Who holds a replica is read from the disks: a server has one if it has the chunk's metadata
+file, whatever the master believes.
+"""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from chunkserver.chunk_files import metadata_path
+from cluster.roles import MASTER
+from cluster.simulated import SimulatedCluster
+from master.server import MasterServer
+from master.status import cluster_status
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedChunk:
+    """One chunk of a file. `believed` are the servers that the master tells clients; `primary` is empty without a
+    lease."""
+
+    path: str
+    index: int
+    handle: int
+    believed: tuple[str, ...]
+    primary: str
+
+
+class Placement:
+    """What the master knew when it was last seen, and what the disks hold now."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._known: dict[tuple[str, int], PlacedChunk] = {}
+
+    def look(self) -> None:
+        """Read the master's memory, if it serves and can be read in one go."""
+        server = self._cluster.server(MASTER)
+        if not isinstance(server, MasterServer):
+            return
+        status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
+        if status is None:
+            return
+        self._known = {
+            (found.path, found.chunk.index): PlacedChunk(
+                found.path,
+                found.chunk.index,
+                found.chunk.handle,
+                tuple(replica.server for replica in found.chunk.replicas),
+                found.primary,
+            )
+            for found in status.chunks
+        }
+
+    def chunk(self, path: str, index: int) -> PlacedChunk | None:
+        """The chunk at a place in a file; None if there is none, as far as was ever known."""
+        self.look()
+        return self._known.get((path, index))
+
+    def chunks(self) -> list[PlacedChunk]:
+        """All chunks of all files."""
+        self.look()
+        return list(self._known.values())
+
+    def holders(self, path: str, index: int) -> list[str]:
+        """The servers whose disks hold a replica, in order of their names' numbers."""
+        chunk = self.chunk(path, index)
+        if chunk is None:
+            return []
+        name = metadata_path(chunk.handle)
+        names = [node for node in self._cluster.settings.node_names() if node != MASTER]
+        return [node for node in names if name in self._cluster.simulation.world(node).simulated_disk.paths()]
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of a coroutine that has no reason to wait, None if it waits all the same."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    work.close()
+    return None
