@@ -19,11 +19,21 @@ from cluster.torture.judging import Counted, Judge
 from cluster.torture.trouble import Trouble
 from cluster.torture.workload import SHARED, Worker
 from gfs.client import Client
+from gfs.settings import ClientSettings
 from runtime.errors import InvalidRequest
 from runtime.events import MemorySink, Record
 from runtime.real.world import FileSink, RealWorld
 
 CLIENTS = 4
+# Every second client gives up before the faults are over, so that changes are left in doubt.
+IMPATIENT = ClientSettings(
+    call_seconds=1.0,
+    read_seconds=1.0,
+    push_seconds=2.0,
+    write_seconds=2.0,
+    patience_seconds=2.0,
+    write_patience_seconds=4.0,
+)
 MOST_MINUTES = 24 * 60.0
 
 
@@ -107,7 +117,11 @@ class Torture:
             RealWorld(node=f"c{number}", root=folder.path, token=folder.token(), sink=sink)
             for number in range(1, self._options.clients + 1)
         ]
-        clients = [Client(world, folder.require().master) for world in worlds]
+        settings = (ClientSettings(), IMPATIENT)
+        clients = [
+            Client(world, folder.require().master, settings[number % len(settings)])
+            for number, world in enumerate(worlds)
+        ]
         try:
             workers = [
                 Worker(
