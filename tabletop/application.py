@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands, tablet_rows
+from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands, tablet_rows, torture
 from tabletop.console import Commands, output
 
 HELP = """
@@ -60,6 +60,7 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 app.add_typer(tablet_commands.app, name="tablet")
 app.command("demo")(demo.demo)
+app.command("torture")(torture.torture)
 
 
 @app.command()
