@@ -32,7 +32,7 @@ class Report:
     failures: dict[int, list[list[str]]] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     struck: dict[str, int] = field(default_factory=dict)
-    worker_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
     is_interrupted: bool = False
 
@@ -40,7 +40,7 @@ class Report:
         """Add the summary of one seed."""
         self.seeds += 1
         self.operations += line["operations"]
-        self.worker_seconds += line["wall_seconds"]
+        self.cpu_seconds += line["cpu_seconds"]
         self.virtual_seconds += line["virtual_seconds"]
         if line["is_undecided"]:
             self.undecided.append(line["seed"])
@@ -56,8 +56,8 @@ class Report:
         return [mark for mark in all_marks() if mark not in self.marks]
 
     def seeds_an_hour(self) -> float:
-        """On one core."""
-        return self.seeds / self.worker_seconds * 3600.0 if self.worker_seconds else 0.0
+        """On one core, by the processor time of the workers: whoever else is busy does not count."""
+        return self.seeds / self.cpu_seconds * 3600.0 if self.cpu_seconds else 0.0
 
 
 @dataclass(slots=True)

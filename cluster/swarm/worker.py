@@ -23,7 +23,7 @@ def summary(result: Result) -> dict[str, Any]:
         "marks": sorted(result.marks),
         "struck": result.struck,
         "operations": len(result.history.operations),
-        "wall_seconds": result.wall_seconds,
+        "cpu_seconds": result.cpu_seconds,
         "virtual_seconds": result.virtual_seconds,
     }
 
