@@ -136,9 +136,7 @@ async def test_the_version_is_raised_on_each_new_grant_on_all_replicas_before_a_
     for expected in (1, 2, 3):
         lease = await scene.lease("/a")
         assert lease.version == expected
-        assert all(
-            scene.chunkservers[name].version(lease.handle) == expected for name in scene.replicas(lease.handle)
-        )
+        assert all(scene.chunkservers[name].version(lease.handle) == expected for name in scene.replicas(lease.handle))
         assert scene.server.core.state.chunks.version(lease.handle) == expected
         await scene.pass_time(6)
 
