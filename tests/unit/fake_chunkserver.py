@@ -170,7 +170,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            chunks=[self.state(handle) for handle in sorted(self.chunks)],
+            chunks=[self.state(handle) for handle in sorted(self.chunks, reverse=True)],
             namespace=self.namespace,
             disk=self.disk,
             life=self.life,
@@ -216,19 +216,23 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
                 lease.until = sent + item.milliseconds / 1000
         return bool(reply.known)
 
-    async def _heartbeat(self, removed: list[common_pb2.Removal], changed: list[int]) -> Any:
+    def heartbeat(self, changed: list[int], removed: list[common_pb2.Removal] | None = None) -> Any:
+        """What it would say now; each call has the next number."""
         self.sequence += 1
-        request = master_pb2.HeartbeatRequest(
+        return master_pb2.HeartbeatRequest(
             server=self.name,
             incarnation=self.incarnation,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            removed=removed,
+            removed=removed or [],
             changed=[self.state(handle) for handle in changed if handle in self.chunks],
             sample=[self.state(handle) for handle in sorted(self.chunks)],
             extend=[self.state(handle) for handle in self.extend if handle in self.leases],
             sequence=self.sequence,
         )
+
+    async def _heartbeat(self, removed: list[common_pb2.Removal], changed: list[int]) -> Any:
+        request = self.heartbeat(changed, removed)
         await self._under_way()
         reply = await self.scene.registry.Heartbeat(request, timeout=5)
         if self.reply_losses:
