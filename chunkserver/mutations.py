@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _MOST_QUEUES = 16_384
 _MOST_REMEMBERED = 256
+_MOST_WRITERS = 4096
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class Mutations:
         self._queues: OrderedDict[int, _Queue] = OrderedDict()
         self._idle: dict[int, asyncio.Event] = {}
         self._recent: OrderedDict[DataKey, asyncio.Task[WriteReply | TabletopError]] = OrderedDict()
+        self._oldest: OrderedDict[tuple[int, int], int] = OrderedDict()  # by client and chunk: see `_refuse_outdated`
         self._stubs: dict[str, ChunkserverAsyncStub] = {}
 
     # The primary
@@ -94,12 +96,14 @@ class Mutations:
         nothing has changed), MutationFailed.
         """
         handle, mutation = request.handle, request.mutation
+        self._refuse_outdated(request)
         lease = self._leases.current(handle, version=request.version, now=self._world.clock.now())
         self._store.require_sure(handle)
         self._check_bounds(handle, mutation)
         state = self._store.state(handle)
         if state is not None and mutation.offset + mutation.length > state.length:
             await self._store.check_space(mutation.offset + mutation.length - state.length)
+            self._refuse_outdated(request)
         now = self._world.clock.now()
         lease = self._leases.current(handle, version=request.version, now=now)
         key = _name(mutation)
@@ -117,6 +121,21 @@ class Mutations:
         if isinstance(outcome, TabletopError):
             raise outcome
         return outcome
+
+    def _refuse_outdated(self, request: WriteRequest) -> None:
+        """Raise Conflict for a try that its client has given up: it may have written again to the same place since."""
+        if not request.number:
+            return
+        writer = (request.client, request.handle)
+        oldest = max(request.oldest, self._oldest.pop(writer, 0))
+        self._oldest[writer] = oldest
+        if len(self._oldest) > _MOST_WRITERS:
+            self._oldest.popitem(last=False)
+        if request.number < oldest:
+            raise Conflict(
+                f"try {request.number} to write to chunk {request.handle:#x} was under way for too long: its client "
+                f"waits for none before {oldest} any more"
+            )
 
     async def until_settled(self, lease: Lease) -> None:
         """Return when no mutation under the lease is in flight."""

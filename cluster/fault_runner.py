@@ -9,12 +9,15 @@ node that several faults hold down is started when the last of them has ended. A
 fault perhaps, is tried again. A server that ended by itself is started by `heal_all`, or, with `revive_seconds`, also
 before, as a supervisor would.
 
+`forbid` may say of a fault and its nodes why it must not strike now ("" lets it): a judge that sees all disks does so
+for damage that would destroy a last good copy.
+
 What happened is recorded in the simulation's records, as events of the node "faults".
 """
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -75,9 +78,9 @@ class FaultEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class FaultSkipped(Event):
-    """A fault of a plan found nothing to strike."""
+    """A fault of a plan found nothing to strike, or was forbidden."""
 
-    sentence: ClassVar[str] = "fault {number} finds no target: {reason}"
+    sentence: ClassVar[str] = "fault {number} does not strike: {reason}"
     number: int
     reason: str
 
@@ -108,7 +111,12 @@ class FaultRunner:
     """One plan on one cluster."""
 
     def __init__(
-        self, cluster: SimulatedCluster, plan: list[Fault] | tuple[Fault, ...], *, revive_seconds: float | None = None
+        self,
+        cluster: SimulatedCluster,
+        plan: list[Fault] | tuple[Fault, ...],
+        *,
+        revive_seconds: float | None = None,
+        forbid: Callable[[Fault, list[str]], str] | None = None,
     ) -> None:
         self.cluster = cluster
         self.simulation = cluster.simulation
@@ -116,6 +124,7 @@ class FaultRunner:
         self._running = [_Running(number, fault) for number, fault in enumerate(plan)]
         self._held: dict[str, int] = {}  # by how many faults a node is held down
         self._revive_seconds = revive_seconds
+        self._forbid = forbid
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._tasks_made = 0
         self._choices = self.simulation.tape.stream("fault targets")
@@ -213,6 +222,10 @@ class FaultRunner:
             return
         running.nodes = nodes
         what = fault.what
+        forbidden = "" if self._forbid is None else self._forbid(fault, nodes)
+        if forbidden:
+            self._events.emit(FaultSkipped(number=running.number, reason=forbidden))
+            return
         if isinstance(what, Damage):
             problem = damage(what, self.cluster, self.placement, nodes)
             if problem:

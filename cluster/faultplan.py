@@ -297,8 +297,17 @@ class TornHeader:
     slot: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TornBlock:
+    """One block of the target's replica ends in zeros, as if its writing had been cut off."""
+
+    path: str
+    chunk: int
+    block: int = 0
+
+
 Ending = Kill | PowerCut | Stop | EmptyDisk
-Damage = RottenBlock | RottenHeader | RottenTable | TornHeader
+Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
 OfTrigger = MessageLost | MessageDelayed | OperationFails
 Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble
 What = Ending | Damage | OfTrigger | Lasting

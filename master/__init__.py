@@ -38,9 +38,9 @@ those are) is never persisted: the master asks at start and listens to heartbeat
 `docs/replicas.md` explains the replica protocol, which most of these modules are parts of.
 
 Rules of the room. Decisions (`plan_…`, `judge_…`) are pure and take `now` as an argument. The persistent state changes
-in one way only: a record is committed to the log, then applied to the state, by the same code that replays the log. What
-the master thinks of a replica changes in one way only: by a transition in the table of `replicas.py`. A chunk's version
-rises in one way only: by `raising.py`. A master whose log has failed ends, and its next run replays the log.
+in one way only: a record is committed to the log, then applied to the state, by the same code that replays the log.
+What the master thinks of a replica changes in one way only: by a transition in the table of `replicas.py`. A chunk's
+version rises in one way only: by `raising.py`. A master whose log has failed ends, and its next run replays the log.
 
 What we simplify. There are no snapshots of files yet (3.4), no rebalancing of disk use (4.3), no remote log replicas
 and no shadow masters (5.1.3). Quotas and access rights do not exist. Deleted trees are counted in one go.

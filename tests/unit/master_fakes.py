@@ -10,7 +10,6 @@ only versions and lengths. Time is the loop's own and jumps to the next timer, s
 # ruff: noqa: ASYNC110 - in virtual time, looking again costs nothing
 
 import asyncio
-import contextlib
 import random
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -19,11 +18,11 @@ from typing import Any
 
 from master.server import MasterServer
 from master.settings import MasterSettings
-from runtime.errors import AlreadyExists, NotFound, StaleVersion, TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.errors import AlreadyExists, NotFound, TabletopError, TimedOut, Unavailable, error_from_wire
 from runtime.events import EventLog, MemorySink
-from runtime.node import NodeService
-from runtime.wire import chunkserver_pb2, chunkserver_pb2_grpc, common_pb2, master_pb2, master_pb2_grpc, node_pb2_grpc
+from runtime.wire import master_pb2, master_pb2_grpc
 from runtime.world import DiskUsage
+from tests.unit.fake_chunkserver import FakeChunkserver
 
 CALL_SECONDS = 0.001
 
@@ -143,6 +142,7 @@ class Switchboard:
         self.handlers: dict[str, dict[str, Any]] = {}
         self.silent: list[str] = []  # addresses that take calls and never answer
         self.next_port = 1
+        self.worlds = 0
 
 
 class Registrar:
@@ -208,9 +208,33 @@ class MiniChannel:
 
     def unary_stream(self, path: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
         async def call(request: Any, *, timeout: float = 30.0) -> AsyncIterator[Any]:
-            handler = self._handler(path)
-            async for reply in handler.unary_stream(request, SimpleNamespace(time_remaining=lambda: timeout)):
-                yield response_deserializer(handler.response_serializer(reply))
+            replies: asyncio.Queue[Any] = asyncio.Queue()
+
+            async def serve() -> None:
+                try:
+                    async with asyncio.timeout(timeout):
+                        await asyncio.sleep(CALL_SECONDS)
+                        handler = self._handler(path)
+                        while self.address in self.board.silent:
+                            await asyncio.sleep(0.05)
+                        received = handler.request_deserializer(request_serializer(request))
+                        context = SimpleNamespace(time_remaining=lambda: timeout)
+                        async for reply in handler.unary_stream(received, context):
+                            replies.put_nowait(response_deserializer(handler.response_serializer(reply)))
+                    replies.put_nowait(None)
+                except TimeoutError:
+                    replies.put_nowait(TimedOut(f"{path} at {self.address}: no end in {timeout} s"))
+                except TabletopError as error:
+                    replies.put_nowait(error_from_wire(type(error).__name__, error.message, definite=error.definite))
+
+            task = asyncio.ensure_future(serve())
+            try:
+                while (reply := await replies.get()) is not None:
+                    if isinstance(reply, TabletopError):
+                        raise reply
+                    yield reply
+            finally:
+                task.cancel()  # The caller has gone away: the handler notices.
 
         return call
 
@@ -223,7 +247,8 @@ class MiniWorld:
 
     def __init__(self, node: str, board: Switchboard, disk: MemoryDisk, sink: MemorySink) -> None:
         self.node, self.disk, self.board = node, disk, board
-        self.random = random.Random(node)
+        board.worlds += 1
+        self.random = random.Random(f"{node} {board.worlds}")
         self.clock = SimpleNamespace(
             now=lambda: asyncio.get_running_loop().time(),
             wall_microseconds=self._wall,
@@ -260,172 +285,6 @@ class MiniWorld:
             task.cancel()
 
 
-class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
-    """Holds versions and lengths. `mishaps` are errors for the next items that it is told to advance."""
-
-    def __init__(self, scene: "Scene", name: str, *, rack: str = "", free: int = 900 * 2**20) -> None:
-        self.scene, self.name, self.rack, self.free = scene, name, rack, free
-        self.total = 1000 * 2**20
-        self.chunks: dict[int, tuple[int, int]] = {}
-        self.leases: dict[int, tuple[int, float, tuple[str, ...]]] = {}  # version, end, secondaries
-        self.deleted: list[int] = []
-        self.changed: list[int] = []
-        self.extend: list[int] = []
-        self.mishaps: list[TabletopError | None] = []
-        self.after_mishaps: list[TabletopError | None] = []
-        self.clones: list[Any] = []
-        self.clone_seconds = 0.05
-        self.incarnation = 0
-        self.beating = True
-        self.obeys_garbage = True
-
-    async def start(self, address: str = "any:0") -> None:
-        self.incarnation += 1
-        self.leases.clear()
-        self.world = MiniWorld(self.name, self.scene.board, MemoryDisk(), self.scene.sink)
-        self.rpc = MiniServer(self.scene.board, address)
-        chunkserver_pb2_grpc.add_ChunkserverServicer_to_server(self, self.rpc.registrar)
-        node = NodeService(self.world, role="chunkserver", cluster="t", control_address=lambda: self.rpc.address)
-        node_pb2_grpc.add_NodeServicer_to_server(node, self.rpc.registrar)
-        await self.rpc.start()
-        self.world.spawn(self._live(), "live")
-
-    async def kill(self) -> None:
-        self.world.kill()
-        await self.rpc.stop(0)
-
-    def silence(self, *, beating: bool = False) -> None:
-        """Neither answer nor (unless said so) send heartbeats, like a paused process."""
-        self.scene.board.silent.append(self.rpc.address)
-        self.beating = beating
-
-    def speak(self) -> None:
-        if self.rpc.address in self.scene.board.silent:
-            self.scene.board.silent.remove(self.rpc.address)
-        self.beating = True
-
-    @property
-    def can_be_reached(self) -> bool:
-        return self.rpc.address in self.scene.board.handlers and self.rpc.address not in self.scene.board.silent
-
-    def state(self, handle: int) -> common_pb2.ChunkState:
-        version, length = self.chunks.get(handle, (0, 0))
-        return common_pb2.ChunkState(handle=handle, version=version, length=length)
-
-    def write(self, handle: int, length: int) -> None:
-        """Pretend that a mutation made the replica so long."""
-        self.chunks[handle] = (self.chunks[handle][0], length)
-        self.changed.append(handle)
-
-    async def _live(self) -> None:
-        while True:
-            with contextlib.suppress(TabletopError):
-                await self._register()
-                while await self._beat():
-                    await asyncio.sleep(self.scene.settings.heartbeat_seconds)
-            await asyncio.sleep(0.1)
-
-    async def _register(self) -> None:
-        request = master_pb2.RegisterRequest(
-            location=common_pb2.Location(server=self.name, control_address=self.rpc.address, bulk_address="bulk:1"),
-            incarnation=self.incarnation,
-            rack=self.rack,
-            disk_total_bytes=self.total,
-            disk_free_bytes=self.free,
-            chunks=[self.state(handle) for handle in sorted(self.chunks)],
-        )
-        reply = await self.scene.registry.Register(request, timeout=5)
-        self._delete(reply.garbage)
-
-    async def _beat(self) -> bool:
-        while not self.beating:
-            await asyncio.sleep(0.05)
-        sent = asyncio.get_running_loop().time()
-        deleted, changed = self.deleted, self.changed
-        self.deleted, self.changed = [], []
-        reply = await self.scene.registry.Heartbeat(
-            master_pb2.HeartbeatRequest(
-                server=self.name,
-                incarnation=self.incarnation,
-                disk_total_bytes=self.total,
-                disk_free_bytes=self.free,
-                deleted=deleted,
-                changed=[self.state(handle) for handle in changed if handle in self.chunks],
-                sample=[self.state(handle) for handle in sorted(self.chunks)],
-                extend=[self.state(handle) for handle in self.extend],
-            ),
-            timeout=5,
-        )
-        self._delete(reply.garbage)
-        for item in reply.extensions:
-            version, _, secondaries = self.leases[item.handle]
-            self.leases[item.handle] = (version, sent + item.milliseconds / 1000, secondaries)
-        return bool(reply.known)
-
-    def _delete(self, garbage: Any) -> None:
-        for handle in garbage:
-            if self.obeys_garbage and self.chunks.pop(handle, None) is not None:
-                self.deleted.append(handle)
-                self.leases.pop(handle, None)
-
-    async def AdvanceChunks(self, request: Any, context: Any) -> Any:
-        return chunkserver_pb2.AdvanceChunksReply(results=[self._advance(item) for item in request.items])
-
-    def _advance(self, item: Any) -> Any:
-        try:
-            _raise_next(self.mishaps)
-            held = self.chunks.get(item.handle, (0, 0))
-            if held[0] != item.from_version:
-                raise StaleVersion(f"{self.name} holds version {held[0]}, not {item.from_version}")
-            self.chunks[item.handle] = (item.to_version, held[1])
-            self.leases.pop(item.handle, None)
-            if item.lease_milliseconds:
-                end = asyncio.get_running_loop().time() + item.lease_milliseconds / 1000
-                self.leases[item.handle] = (item.to_version, end, tuple(peer.server for peer in item.secondaries))
-            _raise_next(self.after_mishaps)
-        except TabletopError as error:
-            return chunkserver_pb2.AdvanceResult(
-                handle=item.handle,
-                state=self.state(item.handle),
-                error_kind=type(error).__name__,
-                message=error.message,
-            )
-        return chunkserver_pb2.AdvanceResult(handle=item.handle, done=True, state=self.state(item.handle))
-
-    async def RevokeLeases(self, request: Any, context: Any) -> Any:
-        for handle in request.handles:
-            self.leases.pop(handle, None)
-        return chunkserver_pb2.RevokeLeasesReply(states=[self.state(handle) for handle in request.handles])
-
-    async def Clone(self, request: Any, context: Any) -> Any:
-        self.clones.append(request)
-        _raise_next(self.mishaps)
-        source = self.scene.chunkservers[request.source.server]
-        if not source.can_be_reached:
-            raise Unavailable(f"{source.name} does not answer")
-        version, length = source.chunks.get(request.handle, (0, 0))
-        if version != request.version:
-            raise StaleVersion(f"the source has version {version}")
-        # What it copies is what the source had at the beginning: a mutation meanwhile would be missed.
-        await asyncio.sleep(self.clone_seconds)
-        self.chunks[request.handle] = (version, length)
-        return self.state(request.handle)
-
-    async def Write(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    async def GetChunkStates(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    async def Apply(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-
-def _raise_next(mishaps: list[TabletopError | None]) -> None:
-    if mishaps and (error := mishaps.pop(0)) is not None:
-        raise error
-
-
 class Scene:
     """A master, its chunkservers and a client's stubs, in a loop of their own."""
 
@@ -434,6 +293,7 @@ class Scene:
         self.board = Switchboard()
         self.sink = MemorySink()
         self.disk = MemoryDisk()
+        self.disks = 0
         self.names = [f"cs{number}" for number in range(1, chunkservers + 1)]
         self.chunkservers: dict[str, FakeChunkserver] = {}
         self.racks: dict[str, str] = {}
@@ -466,6 +326,16 @@ class Scene:
             loop.close()
         assert [record.event for record in self.sink.records if type(record.event).__name__ == "TaskFailed"] == []
 
+    def new_disk_number(self) -> int:
+        self.disks += 1
+        return self.disks
+
+    def new_world(self, node: str) -> Any:
+        return MiniWorld(node, self.board, MemoryDisk(), self.sink)
+
+    def new_rpc_server(self, address: str) -> Any:
+        return MiniServer(self.board, address)
+
     async def start_master(self, disk: MemoryDisk | None = None) -> None:
         self.disk = disk or self.disk
         self.world = MiniWorld("master", self.board, self.disk, self.sink)
@@ -495,11 +365,17 @@ class Scene:
 
     # A client's words
 
-    async def create(self, path: str, goal: int = 3) -> Any:
-        return await self.master.Create(master_pb2.CreateRequest(path=path, replication_goal=goal), timeout=30)
+    async def create(self, path: str, goal: int = 3, *, request: Any = None) -> Any:
+        return await self.master.Create(
+            master_pb2.CreateRequest(path=path, replication_goal=goal, request=request), timeout=30
+        )
 
-    async def lease(self, path: str, index: int = 0, *, suspect: str = "", timeout: float = 30.0) -> Any:
-        request = master_pb2.FindLeaseHolderRequest(path=path, index=index, allocate=True, suspect=suspect)
+    async def lease(
+        self, path: str, index: int = 0, *, suspect: str = "", refused: int = 0, file_id: int = 0, timeout: float = 30.0
+    ) -> Any:
+        request = master_pb2.FindLeaseHolderRequest(
+            path=path, index=index, allocate=True, suspect=suspect, refused_version=refused, file_id=file_id
+        )
         return await self.master.FindLeaseHolder(request, timeout=timeout)
 
     async def where(self, path: str, first: int = 0, count: int = 1) -> Any:
@@ -519,14 +395,27 @@ class Scene:
         return await self.master.MakeDirectory(master_pb2.MakeDirectoryRequest(path=path, **options), timeout=30)
 
     async def listed(self, path: str, *, recursive: bool = False) -> list[str]:
-        replies = self.master.List(master_pb2.ListRequest(path=path, recursive=recursive), timeout=30)
-        return [entry.path async for reply in replies for entry in reply.entries]
+        found: list[str] = []
+        while True:
+            after = found[-1] if found else ""
+            request = master_pb2.ListRequest(path=path, recursive=recursive, after=after)
+            reply = await self.master.List(request, timeout=30)
+            found.extend(entry.path for entry in reply.entries)
+            if reply.is_last:
+                return found
 
     async def status(self, *, chunks: bool = False) -> Any:
         return await self.master.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=30)
 
     def replicas(self, handle: int) -> tuple[str, ...]:
         return self.server.core.state.chunks.replicas(handle)
+
+    def other_states(self, handle: int) -> dict[str, str]:
+        """The master's opinion of the replicas that are neither current nor absent."""
+        return {other.server: other.state.value for other in self.server.core.replicas.others(handle)}
+
+    def version(self, handle: int) -> int:
+        return self.server.core.state.chunks.version(handle)
 
     def holders(self, handle: int) -> list[str]:
         """Servers that really have the chunk, whatever the master thinks."""
@@ -559,7 +448,15 @@ def fingerprint(server: MasterServer) -> tuple[Any, ...]:
     snapshot = server.core.state.snapshot()
     table = [item for leaf in snapshot.leaves for item in _unpacked(leaf)]
     totals = snapshot.totals
-    return (totals, snapshot.servers, table, snapshot.segments, snapshot.attempted)
+    return (
+        (totals.files, totals.directories, totals.hidden_files, totals.last_stamp, totals.namespace),
+        snapshot.servers,
+        table,
+        snapshot.segments,
+        snapshot.attempted,
+        snapshot.groups,
+        snapshot.requests,
+    )
 
 
 def _unpacked(leaf: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,0 +1,218 @@
+"""The cluster of one run, the faults that strike it, and a diary of what went wrong by the way.
+
+A fault that could destroy the last good copy of a chunk is forbidden while it could: what it would cause is no mistake
+of the servers.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner
+from cluster.faultplan import Damage, DiskTrouble, EmptyDisk, Fault, OperationFails, Pause, PowerCut
+from cluster.roles import MASTER
+from cluster.settings import ClusterSettings
+from cluster.simulated import SimulatedCluster
+from cluster.swarm.insight import Insight
+from cluster.swarm.losses import Hindrance
+from cluster.swarm.losses import PowerCut as Cut
+from cluster.swarm.plan import Plan
+from cluster.swarm.workload import CLIENTS
+from gfs.settings import ClientSettings
+from runtime.errors import TabletopError
+from runtime.events import MemorySink, Record
+from runtime.simulated.disk import SimulatedDisk
+from runtime.simulated.disk_faults import ReadError, SyncError, WriteError
+from runtime.simulated.loop import SimulatedLoop
+from runtime.simulated.tape import Plain
+from runtime.simulated.world import Simulation
+
+JUDGE = "client4"
+# A server that ended by itself is started again after so long, as by a supervisor.
+REVIVE_SECONDS = 2.0
+# A file that a killed client was writing is deleted when nobody has written it for so long.
+ABANDONED_SECONDS = 90.0
+# How long a node that works may take to stop in good order, and all faults to end.
+STOP_SECONDS = 90.0
+HEAL_SECONDS = 200.0
+# A disk that was damaged is given so long before another one may be: time to notice, and to make new copies.
+REST_SECONDS = 20.0
+
+
+class TimedSink(MemorySink):
+    """Keeps records with their true times, and tells a listener of each."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__()
+        self.times: list[float] = []
+        self.listener: Callable[[float, Record], None] | None = None
+        self._loop = loop
+
+    def write(self, record: Record) -> None:
+        """Keep it."""
+        self.records.append(record)
+        self.times.append(self._loop.time())
+        if self.listener is not None:
+            self.listener(self.times[-1], record)
+
+
+class Stage:
+    """Nodes, clients and disks of one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        setup = self.setup = plan.setup
+        self.plan = plan
+        self.simulation = Simulation(plan.seed, plain=[Plain(name) for name in plan.plain_streams])
+        self.sink = TimedSink(self.simulation.loop)
+        self.simulation.sink = self.sink
+        self.complaints: list[str] = []
+        self.cuts: list[Cut] = []
+        self.hindrances: list[Hindrance] = []
+        self.struck: dict[str, int] = {}
+        self._begun: dict[tuple[int, str], float] = {}
+        self._troubled: dict[str, float] = {}  # disks, and until when no other one may be damaged
+        self._spoiled: dict[tuple[str, int], bytes] = {}
+        self._started = 0.0
+        self.cluster = SimulatedCluster(
+            self.simulation,
+            ClusterSettings(
+                chunkservers=setup.chunkservers,
+                replicas=setup.replicas,
+                chunk_bytes=setup.chunk_bytes,
+                lease_seconds=setup.lease_seconds,
+                heartbeat_seconds=setup.heartbeat_seconds,
+                durability=setup.durability,
+            ),
+            name="swarm",
+            client_settings=ClientSettings(
+                location_seconds=setup.location_seconds,
+                inline_bytes=setup.inline_bytes,
+                write_piece_bytes=setup.write_piece_bytes,
+            ),
+            clients=len(CLIENTS) + 1,
+            overrides={
+                MASTER: {
+                    "trash_grace_seconds": setup.trash_grace_seconds,
+                    "namespace_scan_seconds": setup.namespace_scan_seconds,
+                    "checkpoint_log_bytes": setup.checkpoint_log_bytes,
+                    "abandoned_seconds": ABANDONED_SECONDS,
+                    "dead_after_seconds": setup.dead_after_heartbeats * setup.heartbeat_seconds,
+                }
+            },
+        )
+        self.insight = Insight(self.cluster)
+        self.sink.listener = self._hear
+        self.faults = FaultRunner(self.cluster, plan.faults, revive_seconds=REVIVE_SECONDS, forbid=self._forbid)
+
+    # Looking.
+
+    @property
+    def now(self) -> float:
+        """True virtual seconds."""
+        return self.simulation.loop.time()
+
+    def server_names(self) -> list[str]:
+        """The master first."""
+        return self.cluster.settings.node_names()
+
+    def chunkserver_names(self) -> list[str]:
+        """All chunkservers."""
+        return [name for name in self.server_names() if name != MASTER]
+
+    def disk(self, node: str) -> SimulatedDisk:
+        """A node's disk."""
+        return self.simulation.world(node).simulated_disk
+
+    def complain(self, text: str) -> None:
+        """Note something that must not be, whatever the history says."""
+        self.complaints.append(f"at {self.now:.3f} s: {text}")
+
+    # The course of a run.
+
+    def begin_faults(self) -> None:
+        """Let the faults happen; their times count from now."""
+        self._started = self.now
+        self.faults.begin()
+
+    async def heal(self) -> None:
+        """End all faults, and start every node that does not run."""
+        try:
+            async with asyncio.timeout(HEAL_SECONDS):
+                await self.faults.heal_all()
+        except TimeoutError:
+            self.complain(f"a node neither stops nor starts within {HEAL_SECONDS:g} s after all faults ended")
+        except TabletopError as error:
+            self.complain(f"a node does not start though nothing is wrong: {type(error).__name__}: {error.message}")
+
+    async def restart(self, node: str, *, in_good_order: bool) -> None:
+        """End a node and start it again; it must not take for ever."""
+        try:
+            if not in_good_order:
+                with contextlib.suppress(TabletopError):
+                    await self.cluster.kill(node)
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.cluster.restart(node)
+        except TimeoutError:
+            self.complain(f"{node} is not back {STOP_SECONDS:g} s after it was asked to restart")
+            self.simulation.kill(node)
+            await self.cluster.start_node(node)
+        except TabletopError as error:
+            self.complain(f"{node} does not restart: {type(error).__name__}: {error.message}")
+
+    # What faults do, and may do.
+
+    def _hear(self, time: float, record: Record) -> None:
+        self.insight.hear(time, record)
+        event = record.event
+        if isinstance(event, FaultBegan):
+            self._note_begin(time, self.plan.faults[event.number], event)
+        elif isinstance(event, FaultEnded):
+            fault = self.plan.faults[event.number]
+            for node in event.nodes.split(", "):
+                begun = self._begun.pop((event.number, node), None)
+                if begun is not None:
+                    self.hindrances.append(Hindrance(begun, time, node))
+                if node in self._troubled and isinstance(fault.what, DiskTrouble | EmptyDisk | OperationFails):
+                    self._troubled[node] = time + REST_SECONDS
+
+    def _note_begin(self, time: float, fault: Fault, event: FaultBegan) -> None:
+        kind = type(fault.what).__name__
+        self.struck[kind] = self.struck.get(kind, 0) + 1
+        nodes = event.nodes.split(", ")
+        if isinstance(fault.what, PowerCut):
+            self.cuts.extend(Cut(time, node) for node in nodes)
+        elif isinstance(fault.what, Pause | DiskTrouble | OperationFails):
+            for node in nodes:
+                self._begun[event.number, node] = time
+        elif isinstance(fault.what, Damage):
+            handle = self.insight.handle_at(fault.what.path, fault.what.chunk)
+            for node in nodes:
+                found = self.insight.replicas_on(node).get(handle)
+                if found is not None:
+                    self._spoiled[node, handle] = found.data
+
+    def _forbid(self, fault: Fault, nodes: list[str]) -> str:
+        """Why a fault must not strike now: it could destroy the last good copy of something."""
+        what = fault.what
+        is_error = isinstance(what, DiskTrouble) and isinstance(what.fault, ReadError | WriteError | SyncError)
+        if not is_error and not isinstance(what, Damage | EmptyDisk | OperationFails):
+            return ""
+        now = self.now
+        self._troubled = {node: until for node, until in self._troubled.items() if until > now}
+        for node in nodes:
+            if node == MASTER:
+                continue
+            handles = [self.insight.handle_at(what.path, what.chunk)] if isinstance(what, Damage) else None
+            if any(other != node for other in self._troubled):
+                return f"another disk than that of {node} was in trouble a moment ago"
+            if not self.insight.may_destroy(node, handles, self._spoiled):
+                return f"{node} may have the last good copy of something"
+            self._troubled[node] = now + (fault.seconds or 0.0) + REST_SECONDS
+        return ""
+
+
+def described(setup: Any) -> str:
+    """The settings of a run in one line."""
+    return ", ".join(f"{field.name}={getattr(setup, field.name)}" for field in dataclasses.fields(setup))
