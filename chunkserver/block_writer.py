@@ -50,9 +50,9 @@ class BlockWriter:
         if files.data is None:
             files.data = await self._disk.open(data_path(chunk.handle), "replace")
             chunk.has_unsynced_name = True
-            if self._writer.syncs:
-                await self._disk.sync_directory(folder_of(chunk.handle))
-                chunk.has_unsynced_name = False
+        if chunk.has_unsynced_name and self._writer.syncs:
+            await self._disk.sync_directory(folder_of(chunk.handle))
+            chunk.has_unsynced_name = False
         if files.is_ragged:
             await self._trim(chunk, files, files.data)
         return files.data

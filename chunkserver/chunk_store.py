@@ -31,14 +31,15 @@ from itertools import islice
 
 from sortedcontainers import SortedDict
 
+from chunkserver.admission import Admission, Comparison
 from chunkserver.block_writer import BlockWriter
 from chunkserver.blocks import BLOCK_BYTES, block_count
 from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path
-from chunkserver.chunk_format import ANCHORS, Header
+from chunkserver.chunk_format import Header
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.placing import Placing
-from chunkserver.verification import Breathe, Comparison, Verifier, digest_of_replica, wrong_in_metadata
+from chunkserver.verification import Breathe, Verifier, wrong_in_metadata
 from runtime.errors import (
     AlreadyExists,
     Conflict,
@@ -126,6 +127,7 @@ class ChunkStore:
         self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
         self._verifier = Verifier(self._note_damage, self._note_healing)
         self._block_writer = BlockWriter(disk, self.writer, self._verifier, self._note_damage)
+        self._admission = Admission(self.writer, self._block_writer, self._verifier, breathe)
 
     # What there is
 
@@ -275,45 +277,23 @@ class ChunkStore:
     # Comparison after a loss of power
 
     async def compare(self, handle: int) -> Comparison:
-        """The digest of what the replica holds; of an unsure one it is read now. Raises NotFound, DiskFailure,
-        Corrupted."""
+        """The digest of what the replica holds; of an unsure one it is read now.
+
+        Raises NotFound, DiskFailure, Corrupted.
+        """
         async with self._exclusive(handle) as (chunk, files):
-            if not chunk.is_unsure:
-                return Comparison(digest_of_replica(chunk.length, files.checksums))
-            if chunk.held is None:
-                chunk.held = await self._verifier.held(chunk, files, self._breathe)
-            pairs = zip(chunk.held, files.checksums, strict=True)
-            return Comparison(digest_of_replica(chunk.length, chunk.held), sum(held != told for held, told in pairs))
+            return await self._admission.compare(chunk, files)
 
     async def admit(self, handle: int, *, version: int) -> None:
-        """Make an unsure replica sure, with the bytes that it holds. Raises NotFound, StaleVersion, DiskFailure,
-        NoSpace."""
+        """Make an unsure replica sure, with the bytes that it holds; durable.
+
+        Raises NotFound, StaleVersion, DiskFailure, NoSpace.
+        """
         async with self._exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise stale(handle, chunk.version, version, version)
-            if not chunk.is_unsure:
-                return
-            if chunk.held is None:
-                chunk.held = await self._verifier.held(chunk, files, self._breathe)
-            if chunk.length or files.data is not None:
-                data = await self._block_writer.data_file(chunk, files)
-                if await data.size() != chunk.length:
-                    await data.truncate(chunk.length)
-                await self.writer.sync_data(chunk, files)
-            if chunk.slot not in ANCHORS:
-                # The table is about to change under this header: after a death in between it would not be believed.
-                await self.writer.anchor(chunk, files, self.writer.following(chunk))
-            held, chunk.is_unsure = chunk.held, False
-            try:
-                header = rewritten(self.writer.following(chunk), chunk.length, 0, held)
-                await self.writer.anchor(chunk, files, header, held)
-                await self.writer.fill_unreadable(chunk, files)
-            except BaseException:
-                chunk.is_unsure = True
-                raise
-            files.checksums = array("I", held)
-            chunk.held = None
-            chunk.damage.clear()
+            if chunk.is_unsure:
+                await self._admission.admit(chunk, files)
         self.on_change(handle)
 
     # Mutations

@@ -41,6 +41,7 @@ from runtime.errors import (
 )
 from runtime.wire.common_pb2 import ChunkLocations
 from runtime.wire.master_pb2 import (
+    AdmitReplicaRequest,
     ClusterStatus,
     ClusterStatusRequest,
     CreateRequest,
@@ -199,6 +200,15 @@ class Client:
         """The master's view of the whole cluster; with `chunks`, of every chunk."""
         request = ClusterStatusRequest(chunks=chunks)
         return await self._master.ask(self._master.stub.GetClusterStatus, request)
+
+    async def admit_replica(self, handle: int, server: str, *, force: bool = False) -> int:
+        """Let a chunk without a current replica continue with one that was put aside; returns its new version.
+
+        For operators. Raises NotFound (no such chunk or replica), Conflict (it is not needed; or, without `force`, a
+        better replica may come back), Unavailable.
+        """
+        request = AdmitReplicaRequest(handle=handle, server=server, force=force)
+        return (await self._master.ask(self._master.stub.AdmitReplica, request)).version
 
     # Whole files.
 

@@ -39,7 +39,12 @@ class Admission:
                 )
             self._refuse_unless_last(handle, name, force=force)
             raised = await self._raising.raise_version(
-                handle, [server], reason="an operator admits a replica", needs_all=True, least_version=1
+                handle,
+                [server],
+                reason="an operator admits a replica",
+                needs_all=True,
+                may_be_unsure=True,
+                least_version=1,
             )
             core.emit(ReplicaAdmitted(handle=handle, server=name))
             return raised.version
@@ -53,9 +58,7 @@ class Admission:
                 "need be admitted"
             )
         away = [
-            member
-            for member in core.state.chunks.members(handle)
-            if member != name and not core.live_servers((member,))
+            member for member in core.state.chunks.members(handle) if member != name and not core.has_reported(member)
         ]
         if away and not force:
             raise Conflict(

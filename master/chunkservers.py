@@ -5,8 +5,8 @@ many calls would keep the master busy with nothing else. The idea is that of the
 is under way, what else that server should be told gathers, and travels together in the next call. One client alone does
 not wait for anybody; a thousand share a few calls.
 
-A server that does not answer is suspect from then on, until its next heartbeat. A server that obeys a newer master, or
-belongs to another namespace, says so: then this master is not the one in charge, and `on_deposed` is called.
+A server that does not answer is suspect from then on, until its next heartbeat. A server that obeys a newer master
+says so: then this one is not in charge any more, and `on_deposed` is called.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ from master.operation_log import OperationLog
 from master.placement import Candidate
 from master.records import EpochBegun, NamespaceFounded, Record
 from master.replicas import ReplicaState, ReplicaTable
-from master.servers import Server, ServerTable
+from master.servers import Registration, Server, ServerTable
 from master.settings import MasterSettings
 from master.state import MasterState
 from runtime.errors import Superseded, TabletopError, TimedOut, Unavailable
@@ -65,6 +65,7 @@ class Core:
         )
         self.started = world.clock.now()
         self.stopping = asyncio.Event()
+        self.listening: dict[str, Registration] = {}  # servers whose registration is being judged
         self.failure = ""  # why this master must not go on; empty while it may
         self.failed = asyncio.Event()
         self._guards: dict[int, _Guard] = {}
@@ -138,15 +139,28 @@ class Core:
             await asyncio.wait(list(self._tasks))
 
     async def pause(self, seconds: float) -> None:
-        """Wait for so long, less if the master stops. Raises Unavailable then: waiting on would keep the stop
-        waiting."""
-        sleeping = asyncio.ensure_future(self.world.clock.sleep(seconds))
+        """Wait for so long. Raises Unavailable if the master stops."""
+        await self.unless_stopping(self.world.clock.sleep(seconds))
+
+    async def unless_stopping(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work`, which may take long and changes nothing here. Raises Unavailable, and gives the work up, if the
+        master stops: its stop would have to wait."""
+        task = asyncio.ensure_future(work)
         stopping = asyncio.ensure_future(self.stopping.wait())
         try:
-            await asyncio.wait([sleeping, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sleeping.cancel()
             stopping.cancel()
+            if not task.done():
+                task.cancel()
+        if task.done():
+            return task.result()
+        await asyncio.wait([task])
+        self.refuse_if_stopping()
+        raise AssertionError("a wait that ended without a reason")
+
+    def refuse_if_stopping(self) -> None:
+        """Raise Unavailable if the master stops: begin nothing new."""
         if self.stopping.is_set():
             raise Unavailable("the master is stopping; ask again when it has restarted", definite=True)
 
@@ -208,8 +222,15 @@ class Core:
         self.world.random.shuffle(found)
         return found
 
+    def has_reported(self, name: str) -> bool:
+        """Whether the server is alive, and all that it holds is in the table of replicas."""
+        server = self.servers.find(name)
+        return server is not None and server.is_alive and name not in self.listening
+
     def is_settled(self) -> bool:
         """Whether enough time has passed since the start to believe that an unreported replica is lost."""
+        if self.listening:
+            return False
         return self.servers.all_have_registered() or self.now >= self.started + self.settings.settling_seconds
 
     # Replicas
@@ -250,10 +271,11 @@ class Core:
 
     # Leases
 
-    async def revoke(self, handle: int, reason: str) -> bool:
+    async def revoke(self, handle: int, reason: str, *, until: float | None = None) -> bool:
         """End the chunk's lease with its primary's consent; the caller holds the guard.
 
-        False if the primary does not answer: then its lease must run out, or a higher version must fence it off.
+        False if the primary does not answer (before `until`): then its lease must run out, or a higher version must
+        fence it off.
         """
         self.leases.expire(self.now)
         if self.leases.holder(handle, self.now) is None:
@@ -261,8 +283,11 @@ class Core:
         lease = self.leases.begin_revoke(handle)
         # Its end would do as well as its revocation: waiting for the answer any longer would be in vain.
         seconds = min(self.settings.revoke_seconds, lease.until - self.now)
+        if until is not None:
+            seconds = min(seconds, until - self.now)
+        ask = self.calls.revoke(lease.primary, [(handle, lease.version)], max(seconds, 0.001))
         try:
-            held = await self.calls.revoke(lease.primary, [(handle, lease.version)], max(seconds, 0.001))
+            held = await self.unless_stopping(ask)
         except TabletopError as error:
             if self.leases.lease(handle) is not None:
                 self.leases.fail_revoke(handle)
@@ -274,6 +299,17 @@ class Core:
         self.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason=reason))
         self.note_final_length(handle, lease.version, held[handle].length if handle in held else None)
         return True
+
+    async def take_back(self, handle: int, reason: str) -> bool:
+        """End the chunk's lease before its version is raised; the caller holds the guard.
+
+        True also if its primary does not answer and has been given up: the raise fences it off (`raising.py`), so that
+        nobody need wait for the lease to run out.
+        """
+        if await self.revoke(handle, reason):
+            return True
+        lease = self.leases.lease(handle)
+        return lease is None or not self.live_servers((lease.primary,))
 
     def note_final_length(self, handle: int, version: int, length: int | None) -> None:
         """The primary of the lease at `version` has said that it orders nothing more under it."""

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from master import paths
 from master.core import Core
-from master.events import ChunkCreated, LeaseGranted, LeaseRevoked
+from master.events import ChunkCreated, LeaseGranted
 from master.leases import Lease, LeaseState
 from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
@@ -64,10 +64,11 @@ class Granting:
             raise InvalidRequest(f"{shown(path)} was deleted and cannot be written; rename it back first")
         deadline = core.now + patience_seconds
         handles = self._file(request).handles
-        is_content = not request.suspect and not request.refused_version
-        if index < len(handles) and is_content and (lease := core.leases.holder(handles[index], core.now)) is not None:
-            return lease
         if index < len(handles):
+            lease = core.leases.holder(handles[index], core.now)
+            is_content = not request.suspect and not request.refused_version
+            if lease is not None and is_content and not self._has_unheard(lease):
+                return lease
             await self._make_way(handles[index], request, deadline)
         is_new = index >= len(handles)
         locks = plan_locks(write=[path]) if is_new else plan_locks(read=[path])
@@ -84,9 +85,17 @@ class Granting:
         """A number for a chunk or a file that nobody has ever heard of, not even from an earlier run of the master."""
         state = self._core.state
         async with self._reserving:
-            if state.chunks.next_handle >= state.handle_limit:
-                await self._core.commit(HandlesReserved(state.chunks.next_handle + _NUMBERS_A_RECORD))
+            await self._reserve()
+            # A number that the log has lost, and a server still knows, would be taken for the chunk of the same name.
+            while self._core.replicas.others(state.chunks.next_handle):
+                state.chunks.reserve_handle()
+                await self._reserve()
             return state.chunks.reserve_handle()
+
+    async def _reserve(self) -> None:
+        state = self._core.state
+        if state.chunks.next_handle >= state.handle_limit:
+            await self._core.commit(HandlesReserved(state.chunks.next_handle + _NUMBERS_A_RECORD))
 
     def _file(self, request: master_pb2.FindLeaseHolderRequest) -> FileEntry:
         return opened_file(self._core.state.namespace.file(request.path), request.path, request.file_id)
@@ -97,27 +106,39 @@ class Granting:
         """End a lease that serves this client no more, and wait for the end of one that cannot be ended. No lock on
         the path is held meanwhile: it may take as long as a lease. Raises Unavailable at the deadline."""
         core = self._core
-        lease = core.leases.holder(handle, core.now)
+        lease, unwanted = core.leases.holder(handle, core.now), 0
         if lease is not None and await self._is_to_be_replaced(lease, request):
             async with core.guard(handle, for_client=True, until=deadline):
-                if core.leases.holder(handle, core.now) == lease:
-                    await core.revoke(handle, self._complaint(lease, request))
-        while core.leases.holder(handle, core.now) is None:
+                present = core.leases.holder(handle, core.now)
+                if present is not None and present.version == lease.version:
+                    unwanted = lease.version
+                    if not await core.revoke(handle, self._complaint(lease, request), until=deadline):
+                        core.leases.let_run_out(handle)
+        while True:
             core.leases.expire(core.now)
-            left = core.leases.blocked_until(handle, core.now) - core.now
-            if left <= 0:
+            present = core.leases.lease(handle)
+            is_held = core.leases.holder(handle, core.now) is not None
+            if present is None or (is_held and present.version != unwanted) or present.until <= core.now:
                 return
             if core.now >= deadline:
                 raise Unavailable(
                     f"chunk {handle:#x} may be under a lease whose primary does not answer; "
-                    f"it ends in {left:.1f} s: try again then",
+                    f"it ends in {present.until - core.now:.1f} s: try again then",
                     definite=True,
                 )
-            await core.pause(min(left, deadline - core.now, _LOOK_SECONDS))
+            await core.pause(max(0.001, min(present.until - core.now, deadline - core.now, _LOOK_SECONDS)))
+
+    def _has_unheard(self, lease: Lease) -> bool:
+        """Whether a server of an adopted lease has not registered since this master started."""
+        found = [self._core.servers.find(name) for name in (lease.primary, *lease.secondaries)]
+        return any(server is None or not server.address.control for server in found)
 
     async def _is_to_be_replaced(self, lease: Lease, request: master_pb2.FindLeaseHolderRequest) -> bool:
         """Whether a lease that a client complains about must end: its primary has disowned it, a suspect is silent, or
-        the client insists."""
+        the client insists. Also one whose servers do not all come back. Raises Unavailable while they may."""
+        if self._has_unheard(lease):
+            self._refuse_unless_settled(lease.handle)
+            return True
         if request.refused_version == lease.version:
             return True
         if request.suspect not in (lease.primary, *lease.secondaries):
@@ -129,10 +150,18 @@ class Granting:
         server = self._core.servers.find(request.suspect)
         return server is None or not server.is_alive or not await self._core.calls.answers(request.suspect)
 
+    def _refuse_unless_settled(self, handle: int) -> None:
+        if not self._core.is_settled():
+            raise Unavailable(
+                f"the master has just started and has not heard yet from all servers of chunk {handle:#x}; try again "
+                "in a moment",
+                definite=True,
+            )
+
     def _complaint(self, lease: Lease, request: master_pb2.FindLeaseHolderRequest) -> str:
         if request.refused_version == lease.version:
             return f"{lease.primary} has disowned it"
-        return f"{request.suspect} failed a writer"
+        return f"{request.suspect} failed a writer" if request.suspect else "one of its servers has not come back"
 
     async def _lease_on(self, handle: int, request: master_pb2.FindLeaseHolderRequest, deadline: float) -> Lease:
         core = self._core
@@ -140,6 +169,8 @@ class Granting:
             if handle not in core.state.chunks:
                 raise NotFound(f"chunk {handle:#x} was deleted meanwhile; look the file up again")
             if (lease := core.leases.holder(handle, core.now)) is not None:
+                if self._has_unheard(lease):
+                    raise Unavailable(f"chunk {handle:#x} has just changed hands; ask again", definite=True)
                 return lease
             core.leases.expire(core.now)
             if core.leases.state(handle) is not LeaseState.ABSENT:
@@ -191,24 +222,34 @@ class Granting:
         if thoroughly:
             chunks = self._core.state.chunks
             held = [handle for handle in handles if handle in chunks and not chunks.length_is_settled(handle)]
-        await asyncio.gather(*(self._fence_one(handle, deadline) for handle in held))
+        done = await asyncio.gather(*(self._fence_one(handle, deadline) for handle in held), return_exceptions=True)
+        for problem in done:  # After all have ended: none goes on when the caller lets go of the path.
+            if isinstance(problem, BaseException):
+                raise problem
 
     async def _fence_one(self, handle: int, deadline: float) -> None:
         core = self._core
         async with core.guard(handle, for_client=True, until=deadline):
             if handle not in core.state.chunks or core.state.chunks.length_is_settled(handle):
                 return
-            if await core.revoke(handle, "its file changes its name") and core.state.chunks.length_is_settled(handle):
+            is_revoked = await core.revoke(handle, "its file changes its name", until=deadline)
+            if is_revoked and core.state.chunks.length_is_settled(handle):
                 return
-            alive = core.participants(handle)
-            if not alive:
+            if alive := core.participants(handle):
+                await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
+                return
+            try:
                 await self._settling.settle(handle)
-                return
-            if core.leases.state(handle) is not LeaseState.ABSENT:
-                lease = core.leases.begin_revoke(handle)
-                core.leases.end(handle)
-                core.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason="a higher version fences it off"))
-            await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
+            except Unavailable:
+                if not self._has_run_out(handle):
+                    raise  # Otherwise a file whose servers are gone for good could never be deleted.
+
+    def _has_run_out(self, handle: int) -> bool:
+        """Whether no lease on the chunk lives by the clock, not even one from an earlier run of the master. What safety
+        rests on are versions, but there may be no replica left to give one to."""
+        core = self._core
+        is_known = core.now >= core.started + core.settings.lease_seconds
+        return is_known and core.leases.blocked_until(handle, core.now) <= core.now
 
     # Chunks that do not exist yet
 
@@ -229,9 +270,9 @@ class Granting:
                 answered = core.now
                 if not bad:
                     await core.commit(ChunkAllocated(path, index, handle, 1, names))
-                    for name in names:
-                        if core.replicas.state(handle, name) is ReplicaState.FORMING:
-                            core.replicas.change(handle, name, ReplicaState.CURRENT)
+                    for server in targets:  # One that was given up meanwhile says itself what it has.
+                        if server.is_alive and core.replicas.state(handle, server.name) is ReplicaState.FORMING:
+                            core.replicas.change(handle, server.name, ReplicaState.CURRENT)
                     core.emit(ChunkCreated(handle=handle, path=path, index=index, servers=names))
                     core.leases.begin(handle)
                     return self._begin_lease(handle, 1, names, answered)

@@ -46,9 +46,14 @@ def judge_report(
     is_member: bool,
     was: ReplicaState,
     is_registration: bool,
+    condemned_through: int = 0,
 ) -> ReplicaState:
-    """The state that a reported replica has from now on. `version` is the confirmed one, None for an unknown chunk."""
-    if was is ReplicaState.FORMING or (was is ReplicaState.CONDEMNED and not is_registration):
+    """The state that a reported replica has from now on. `version` is the confirmed one, None for an unknown chunk.
+
+    `condemned_through`: the version up to which a condemned replica is to be removed; its server keeps a newer one."""
+    if was is ReplicaState.FORMING:
+        return was
+    if was is ReplicaState.CONDEMNED and not is_registration and report.version <= condemned_through:
         return was
     if version is None:
         return ReplicaState.ORPHAN

@@ -30,6 +30,7 @@ may still believe in it is never forgotten before its end, except on proof: the 
 higher version, or came back as a new incarnation.
 """
 
+import dataclasses
 import enum
 import heapq
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Lease:
     primary: str = ""
     secondaries: tuple[str, ...] = ()
     until: float = 0.0
+    is_final: bool = False  # it is not extended any more
 
 
 class LeaseTable:
@@ -113,6 +115,8 @@ class LeaseTable:
         found = self._leases.get(handle)
         if found is None or found.state is not LeaseState.HELD or (found.primary, found.version) != (server, version):
             return False
+        if found.is_final:
+            return False
         longer = max(until, found.until)
         self._leases[handle] = Lease(handle, LeaseState.HELD, version, server, found.secondaries, longer)
         heapq.heappush(self._ends, (longer, handle))
@@ -127,14 +131,20 @@ class LeaseTable:
     def begin_revoke(self, handle: int) -> Lease:
         """Stop extending a held lease and telling clients of it; returns it."""
         found = self._leases[handle]
-        revoking = Lease(handle, LeaseState.REVOKING, found.version, found.primary, found.secondaries, found.until)
+        revoking = dataclasses.replace(found, state=LeaseState.REVOKING)
         self._change(revoking)
         return revoking
 
     def fail_revoke(self, handle: int) -> None:
         """The primary did not answer: its lease stands until its end."""
         found = self._leases[handle]
-        self._change(Lease(handle, LeaseState.HELD, found.version, found.primary, found.secondaries, found.until))
+        self._change(dataclasses.replace(found, state=LeaseState.HELD))
+
+    def let_run_out(self, handle: int) -> None:
+        """Do not extend a held lease any more: somebody waits for its end."""
+        found = self._leases.get(handle)
+        if found is not None and found.state is LeaseState.HELD:
+            self._leases[handle] = dataclasses.replace(found, is_final=True)
 
     def end(self, handle: int) -> None:
         """Forget a lease: a grant failed, a revocation was answered, or it has run out."""

@@ -32,8 +32,9 @@ from dataclasses import dataclass
 
 from master.chunkservers import Outcome, location
 from master.core import Core
-from master.events import VersionRaised
+from master.events import LeaseRevoked, VersionRaised
 from master.judging import Answer, plan_members
+from master.leases import LeaseState
 from master.records import VersionAttempted, VersionConfirmed
 from master.replicas import KEPT, ReplicaState
 from master.servers import Server, ServerState
@@ -65,24 +66,29 @@ class Raising:
         reason: str,
         is_grant: bool = False,
         needs_all: bool = False,
+        may_be_unsure: bool = False,
         least_version: int = 0,
     ) -> Raised:
         """Give the chunk a new version on those of the targets that answer and are alike; the caller holds the guard.
 
         `is_grant`: the first of them gets a lease with it, and the length is open from now on; otherwise nobody may
         write, and it is settled. `needs_all`: give up if a target does not answer, rather than leave it out.
-        `least_version`: what a target must have; the confirmed version, unless an operator admits an older replica.
+        `may_be_unsure`: go on even if no replica is sure; the caller knows that nobody has more. `least_version`: what
+        a target must have; the confirmed version, unless an operator admits an older replica.
 
         Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
         """
         core, chunks = self._core, self._core.state.chunks
         left, problem = list(targets), "none of its replicas is on a live server"
         while left:
+            core.refuse_if_stopping()
             if handle not in chunks:
                 raise _deleted(handle)
             before, version = least_version or chunks.version(handle), chunks.attempted(handle) + 1
             incarnations = [server.incarnation for server in left]
             await core.commit(VersionAttempted(handle, version))
+            if handle not in chunks:
+                raise _deleted(handle)
             if is_grant:
                 chunks.unsettle_length(handle)
             outcomes = await self._advance_all(handle, before, version, left, is_grant=is_grant)
@@ -92,14 +98,20 @@ class Raising:
             problems = [outcome.error.message for outcome in outcomes if outcome.error is not None]
             if problems and needs_all:
                 raise Unavailable(f"chunk {handle:#x}: {'; '.join(problems)}; try again", definite=True)
+            self._note_unsure(handle, version, given)
+            if given and not may_be_unsure and all(answer.is_unsure for answer in given):
+                problem = "every replica that answered has lost power, and others may hold more"
+                break
             members = plan_members(given)
             restarted = [
                 server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
             ]
             if len(members) == len(left) and not restarted:
                 await self._confirm(handle, version, members, given, reason)
-                if not is_grant:
-                    core.settle_length(handle, given[0].length)
+                # What an earlier primary told of bytes that were never acknowledged is no part of the chunk.
+                core.settle_length(handle, given[0].length)
+                if is_grant:
+                    chunks.unsettle_length(handle)
                 return Raised(version, members, given[0].length, answered)
             problem = "; ".join(problems) or "; ".join(f"{name} has restarted" for name in restarted) or "they differ"
             left = [server for server in left if server.name in members and server.name not in restarted]
@@ -131,6 +143,7 @@ class Raising:
         if handle not in core.state.chunks:
             raise _deleted(handle)
         core.emit(VersionRaised(handle=handle, version=version, members=members, reason=reason))
+        self._end_older_lease(handle, version)
         left_out = [name for name in core.state.chunks.replicas(handle) if name not in members]
         known = (*KEPT, ReplicaState.UNSURE)
         left_out += [name for name in core.replicas.servers_in(handle, *known) if name not in members]
@@ -144,8 +157,27 @@ class Raising:
             if state in (ReplicaState.UNSURE, ReplicaState.STALE, ReplicaState.CURRENT, ReplicaState.SURPLUS):
                 state = ReplicaState.CURRENT
             if state is not ReplicaState.ABSENT:  # Its server was given up meanwhile, and will register again.
-                core.judge(handle, answer.server, state, version=version, length=answer.length)
+                reason = core.replicas.reason(handle, answer.server)
+                core.judge(handle, answer.server, state, version=version, reason=reason, length=answer.length)
         await asyncio.gather(*(self._admit(handle, version, name) for name in unsure))
+        if handle not in core.state.chunks:
+            raise _deleted(handle)
+
+    def _note_unsure(self, handle: int, version: int, answers: Sequence[Answer]) -> None:
+        """A server may have lost power and answer before it has registered again."""
+        core = self._core
+        for answer in answers:
+            counts = core.replicas.state(handle, answer.server) in (ReplicaState.CURRENT, ReplicaState.CORRUPT)
+            if answer.is_unsure and counts and handle in core.state.chunks:
+                reason = "its server has lost power"
+                core.judge(handle, answer.server, ReplicaState.UNSURE, version=version, reason=reason)
+
+    def _end_older_lease(self, handle: int, version: int) -> None:
+        """All members refuse what is written under a lower version: a lease on one is worth nothing any more."""
+        core, lease = self._core, self._core.leases.lease(handle)
+        if lease is not None and lease.state is not LeaseState.GRANTING:
+            core.leases.end(handle)
+            core.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason=f"version {version} fences it off"))
 
     async def _admit(self, handle: int, version: int, name: str) -> None:
         """Tell an unsure replica that it is whole; it counts when it has said so. If it does not, it is asked again."""

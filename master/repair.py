@@ -5,9 +5,11 @@ replicas are not as they should be, plans (`settling.py`, `replication.py`) and 
 names for what is to be forgotten. A loop that meets an error records it and continues: it has nobody to tell.
 
 A clone is fenced from both sides. Before it, the chunk's lease is revoked and its version raised on the replicas that
-count, so that nothing that is still under way can change them while they are copied; after it, the copy's server is
-logged as a member. A copy may take the place of a stale or damaged replica of the same server: that is replaced in one
-step when the copy is complete, and never removed before.
+count, so that nothing that is still under way can change them while they are copied. The lease of a server that has
+been given up need not run out first, for the raise fences it off (a writer who wants that lease waits for its end, as
+in GFS 3.1, unless a clone comes before); after it, the copy's server is logged as a member. A copy may take the place
+of a stale or damaged replica of the same server: that is replaced in one step when the copy is complete, and never
+removed before.
 
 A replica that is not needed any more is removed only while the chunk has its goal of others that have just compared
 every block with its checksum. Until then it is the best hope of a chunk whose other replicas may have rotted unnoticed.
@@ -183,7 +185,8 @@ class Repair:
         )
         for order in orders:
             self._running[order.handle] = order
-            core.world.spawn(self._apply_clone(order), f"clone chunk {order.handle:#x}")
+            work = core.uninterrupted(self._apply_clone(order))
+            core.world.spawn(work, f"clone chunk {order.handle:#x}")
         for handle in surplus:
             await self._mark_surplus(handle, candidates)
 
@@ -205,7 +208,7 @@ class Repair:
             chunk = core.state.chunks.chunk(handle)
             if len(chunk.replicas) > chunk.goal:
                 surplus.append(handle)
-            elif (need := self._need(handle)) is not None and self._can_be_freed(handle):
+            elif (need := self._need(handle)) is not None:
                 needs.append(need)
         self._cooling = {handle: until for handle, until in self._cooling.items() if until > core.now}
         return needs, surplus
@@ -214,8 +217,8 @@ class Repair:
         """What a chunk below its goal needs; None if a comparison comes first, or nothing is left to copy from."""
         core = self._core
         chunk, table = core.state.chunks.chunk(handle), core.replicas
-        if self._settling.plan(handle).targets:
-            return None
+        if self._settling.plan(handle).targets or table.servers_in(handle, ReplicaState.SURPLUS):
+            return None  # A comparison comes first, or what was one too many counts again soon.
         sources = chunk.replicas or table.servers_in(handle, ReplicaState.CORRUPT)
         if not sources:
             return None
@@ -230,14 +233,6 @@ class Repair:
             replaceable=table.servers_in(handle, *replaceable),
             blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED),
         )
-
-    def _can_be_freed(self, handle: int) -> bool:
-        """Whether nobody holds a lease on the chunk, or its primary can be asked to give it up."""
-        core = self._core
-        if core.leases.blocked_until(handle, core.now) <= core.now:
-            return True
-        lease = core.leases.lease(handle)
-        return lease is not None and bool(core.live_servers((lease.primary,)))
 
     async def _apply_clone(self, order: CloneOrder) -> None:
         core = self._core
@@ -267,12 +262,13 @@ class Repair:
 
     async def _clone(self, order: CloneOrder) -> None:
         core, handle, destination = self._core, order.handle, order.destination
-        if not await core.revoke(handle, "the chunk is to be cloned"):
-            self._cool(handle)
+        if not await core.take_back(handle, "the chunk is to be cloned"):
+            self._cool(handle)  # Its primary may answer yet, and is given up soon if it does not.
             return
         target = core.servers.find(destination)
         if handle not in core.state.chunks or target is None or not (sources := core.participants(handle)):
             return
+        incarnation = target.incarnation
         raised = await self._raising.raise_version(
             handle, in_order(handle, sources), reason="the chunk is to be cloned", needs_all=True
         )
@@ -284,7 +280,7 @@ class Repair:
         target.note_creation(core.now)
         core.emit(CloneStarted(handle=handle, source=order.source, destination=destination))
         try:
-            held = await core.calls.clone(
+            copying = core.calls.clone(
                 destination,
                 handle=handle,
                 version=raised.version,
@@ -293,14 +289,17 @@ class Repair:
                 stall_seconds=core.settings.clone_stall_seconds,
                 seconds=core.settings.clone_seconds,
             )
+            held = await core.unless_stopping(copying)
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
-            await core.uninterrupted(self._count_in(handle, destination, raised.version, held.length))
+            await self._count_in(handle, destination, raised.version, held.length)
         finally:
             if core.replicas.state(handle, destination) is ReplicaState.FORMING:
                 core.judge(handle, destination, ReplicaState.ABSENT)
-                if before is not None and target.is_alive and handle in core.state.chunks:
-                    # What was there is there still: a copy takes its place only when it is complete.
+                is_same = target.is_alive and target.incarnation == incarnation
+                if before is not None and is_same and handle in core.state.chunks:
+                    # What was there is there still: a copy takes its place only when it is complete. (A server that
+                    # has started again says itself what it has.)
                     state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
                     core.judge(handle, destination, state, version=before.version, reason=before.reason)
 
@@ -310,6 +309,8 @@ class Repair:
         await core.commit(ReplicaAdded(handle, destination))
         if handle not in core.state.chunks or core.replicas.state(handle, destination) is not ReplicaState.FORMING:
             return
+        if not core.live_servers((destination,)):
+            return  # Given up meanwhile; it will say what it has.
         core.judge(handle, destination, ReplicaState.CURRENT, version=version, length=length)
         chunk = core.state.chunks.chunk(handle)
         core.emit(CloneFinished(handle=handle, destination=destination, replicas=len(chunk.replicas), goal=chunk.goal))
@@ -349,6 +350,8 @@ class Repair:
         """Verify the good replicas, then condemn the others. One verified replica fewer than the goal, and all stay."""
         core = self._core
         try:
+            if handle not in core.state.chunks:
+                return
             chunk = core.state.chunks.chunk(handle)
             verified = await asyncio.gather(*(self._verifies(name, handle, chunk.version) for name in chunk.replicas))
             if handle not in core.state.chunks:
@@ -444,9 +447,6 @@ class Repair:
         plan = self._settling.plan(handle)
         if plan.waits_for:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
-        if not self._can_be_freed(handle):
-            left = core.leases.blocked_until(handle, core.now) - core.now
-            return f"its primary does not answer, and its lease lives for {left:.0f} s"
         if self._is_cooling(handle):
             return f"the last try failed; the next is in {self._cooling[handle] - core.now:.0f} s"
         if self._need(handle) is None:

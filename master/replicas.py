@@ -61,7 +61,8 @@ TRANSITIONS: dict[ReplicaState, tuple[ReplicaState, ...]] = {
     _S.CORRUPT: (_S.CURRENT, _S.UNSURE, _S.STALE, _S.FORMING, _S.CONDEMNED, _S.ABSENT, _S.ORPHAN),
     _S.STALE: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.FORMING, _S.CONDEMNED, _S.ABSENT, _S.ORPHAN),
     _S.SURPLUS: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.STALE, _S.CONDEMNED, _S.ABSENT, _S.ORPHAN),
-    # Only its server's word ends it: that the replica is gone, or a registration that lists it again.
+    # Only its server's word ends it: that the replica is gone, that it is newer than the order to remove it (so that
+    # it stays), or a registration that lists it again.
     _S.CONDEMNED: (_S.ABSENT,),
     _S.ORPHAN: (_S.CONDEMNED, _S.ABSENT),
 }
@@ -93,6 +94,17 @@ class ReplicaTable:
             return found.state
         is_current = handle in self._chunks and server in self._chunks.replicas(handle)
         return ReplicaState.CURRENT if is_current else ReplicaState.ABSENT
+
+    def version(self, handle: int, server: str) -> int:
+        """What is noted of a replica that is neither current nor absent: its last known version, or the one up to which
+        it is condemned. 0 for others."""
+        found = self._others.get(handle, {}).get(server)
+        return 0 if found is None else found.version
+
+    def reason(self, handle: int, server: str) -> str:
+        """Why a replica is neither current nor absent; empty for others."""
+        found = self._others.get(handle, {}).get(server)
+        return "" if found is None else found.reason
 
     def others(self, handle: int) -> tuple[Replica, ...]:
         """The chunk's replicas that are neither current nor absent."""

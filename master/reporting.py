@@ -67,10 +67,15 @@ class Reporting:
             await core.commit(ServerJoined(name))
         if core.servers.is_outdated(said):
             raise Superseded(f"a later report of {shown(name)} has come meanwhile; this one is not judged")
-        if core.servers.register(said, core.now):
-            for lease in core.leases.end_those_of(name):
-                core.emit(LeaseRevoked(handle=lease.handle, primary=name, reason="it has restarted"))
-        await self._judge_registration(name, request.chunks)
+        core.listening[name] = said
+        try:
+            if core.servers.register(said, core.now):
+                for lease in core.leases.end_those_of(name):
+                    core.emit(LeaseRevoked(handle=lease.handle, primary=name, reason="it has restarted"))
+            await self._judge_registration(said, request.chunks)
+        finally:
+            if core.listening.get(name) is said:
+                del core.listening[name]
         self._adopt_leases(name, request.leases)
         core.emit(ChunkserverRegistered(server=name, chunks=len(request.chunks)))
         return master_pb2.RegisterReply(
@@ -102,6 +107,9 @@ class Reporting:
             self._judge(name, state, is_registration=False)
             if number % _YIELD_EVERY == 0:
                 await core.world.breathe()
+                server = core.servers.find(name)
+                if server is None or not server.is_alive or server.sequence != request.sequence:
+                    return master_pb2.HeartbeatReply(known=True, authority=core.authority)  # A later one has come.
         return master_pb2.HeartbeatReply(
             known=True,
             extensions=self._extensions(name, request.extend),
@@ -152,15 +160,17 @@ class Reporting:
 
     # Judging
 
-    async def _judge_registration(self, server: str, states: Iterable[common_pb2.ChunkState]) -> None:
+    async def _judge_registration(self, said: Registration, states: Iterable[common_pb2.ChunkState]) -> None:
         """A registration lists everything: what it does not list is not there."""
-        core = self._core
+        core, server = self._core, said.address.server
         reported: set[int] = set()
         for number, state in enumerate(states, start=1):
             reported.add(state.handle)
             self._judge(server, state, is_registration=True)
             if number % _YIELD_EVERY == 0:
                 await core.world.breathe()
+                if core.listening.get(server) is not said:
+                    raise Superseded(f"a later report of {shown(server)} has come meanwhile; this one is not judged")
         gone = [handle for handle in core.state.chunks.held_by(server) if handle not in reported]
         others = [state for state in ReplicaState if state not in (ReplicaState.FORMING, ReplicaState.ABSENT)]
         gone += [
@@ -180,6 +190,7 @@ class Reporting:
             is_member=is_known and server in chunks.members(handle),
             was=was,
             is_registration=is_registration,
+            condemned_through=core.replicas.version(handle, server),
         )
         if was is ReplicaState.CONDEMNED and verdict is not was:
             core.judge(handle, server, ReplicaState.ABSENT)
@@ -200,12 +211,21 @@ class Reporting:
             core.judge(handle, server, ReplicaState.CONDEMNED, version=state.version, reason="its chunk is not known")
 
     def _note_removed(self, server: str, removal: common_pb2.Removal) -> None:
+        """What was removed is not there, whatever it was taken for meanwhile. A copy that was made after the
+        removal has a higher version: a clone raises it first."""
         core, handle = self._core, removal.handle
-        if core.replicas.state(handle, server) is ReplicaState.CONDEMNED:
+        state = core.replicas.state(handle, server)
+        known = core.replicas.version(handle, server)
+        if state is ReplicaState.CURRENT:
+            known = core.state.chunks.version(handle)
+        is_gone = state is ReplicaState.CONDEMNED or removal.version >= known
+        if is_gone and state not in (ReplicaState.ABSENT, ReplicaState.FORMING):
             core.judge(handle, server, ReplicaState.ABSENT, reason="the server removed it")
 
     def _removals(self, server: str) -> list[common_pb2.Removal]:
         """What the server is to remove: said with every answer until it has said that it is done."""
+        if self._core.failure:
+            return []  # What looks like an orphan may belong to a record that the next run of this master finds.
         condemned = list(self._core.replicas.of_server(server, ReplicaState.CONDEMNED))
         if condemned:
             self._core.emit(RemovalOrdered(server=server, count=len(condemned)))
@@ -215,12 +235,15 @@ class Reporting:
         """Leases that an earlier run of this master granted: they count as if this one had granted them."""
         core = self._core
         for held in leases:
-            if held.handle not in core.state.chunks or core.state.chunks.version(held.handle) != held.version:
+            chunks = core.state.chunks
+            if held.handle not in chunks or chunks.version(held.handle) != held.version:
                 continue
+            if chunks.attempted(held.handle) != held.version:
+                continue  # A raise had begun: some of its secondaries may refuse everything under it.
             if core.is_guarded(held.handle) or core.leases.lease(held.handle) is not None:
                 continue
             until = core.now + held.milliseconds / 1000
-            core.state.chunks.unsettle_length(held.handle)
+            chunks.unsettle_length(held.handle)
             core.leases.adopt(
                 held.handle, version=held.version, primary=server, secondaries=tuple(held.secondaries), until=until
             )

@@ -159,6 +159,8 @@ class ServerTable:
         server = self._servers.get(said.address.server)
         if server is None or server.disk != said.disk:
             return False
+        if said.incarnation == server.incarnation and 0 < said.sequence == server.sequence:
+            return True  # The network has doubled it, and much may have happened in between.
         return (said.life, said.sequence) < (server.life, server.sequence)
 
     def heartbeat(

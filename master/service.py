@@ -30,7 +30,6 @@ from runtime.errors import InvalidRequest, NotADirectory, TooFewServers, Unavail
 from runtime.wire import common_pb2, master_pb2, master_pb2_grpc
 
 _ENTRIES_A_REPLY = 500
-_LONGEST_TAIL = 16
 _ANSWER_SECONDS = 0.5  # kept back from a caller's deadline, for the way home
 
 
@@ -297,7 +296,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
         never came.) Unless all chunks behind that one are settled, the client has to ask the replicas of the tail."""
         chunks = self._core.state.chunks
         tail: list[int] = []
-        for index in reversed(range(max(0, len(handles) - _LONGEST_TAIL), len(handles))):
+        for index in reversed(range(len(handles))):
             handle = handles[index]
             tail.append(index)
             info.length_is_settled = info.length_is_settled and chunks.length_is_settled(handle)

@@ -25,10 +25,12 @@ from runtime.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Whom to compare, or whom to wait for first (members that are not reachable and may hold newer bytes)."""
+    """Whom to compare, or whom to wait for first (members that are not reachable and may hold newer bytes).
+    `has_sure`: some of the targets count already."""
 
     targets: tuple[str, ...]
     waits_for: tuple[str, ...] = ()
+    has_sure: bool = False
 
 
 def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Mapping[str, ReplicaState]) -> Comparison:
@@ -36,11 +38,11 @@ def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Map
 
     >>> unsure, current = ReplicaState.UNSURE, ReplicaState.CURRENT
     >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure, "b": current})
-    Comparison(targets=('a', 'b'), waits_for=())
+    Comparison(targets=('a', 'b'), waits_for=(), has_sure=True)
     >>> plan_comparison(members=("a", "b"), alive=("a",), states={"a": unsure})
-    Comparison(targets=(), waits_for=('b',))
+    Comparison(targets=(), waits_for=('b',), has_sure=False)
     >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure})
-    Comparison(targets=('a',), waits_for=())
+    Comparison(targets=('a',), waits_for=(), has_sure=False)
     """
     counting = (ReplicaState.CURRENT, ReplicaState.CORRUPT)
     unsure = [name for name in alive if states.get(name) is ReplicaState.UNSURE]
@@ -48,7 +50,7 @@ def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Map
     if not unsure:
         return Comparison(())
     if sure:
-        return Comparison(tuple(sorted([*sure, *unsure])))
+        return Comparison(tuple(sorted([*sure, *unsure])), has_sure=True)
     away = [name for name in members if name not in alive and states.get(name) not in counting]
     return Comparison((), tuple(away)) if away else Comparison(tuple(sorted(unsure)))
 
@@ -65,7 +67,7 @@ class Settling:
         core = self._core
         states = {replica.server: replica.state for replica in core.replicas.others(handle)}
         states |= dict.fromkeys(core.state.chunks.replicas(handle), ReplicaState.CURRENT)
-        alive = tuple(server.name for server in core.servers.alive())
+        alive = tuple(server.name for server in core.servers.alive() if core.has_reported(server.name))
         return plan_comparison(members=core.state.chunks.members(handle), alive=alive, states=states)
 
     async def settle(self, handle: int) -> None:
@@ -87,13 +89,20 @@ class Settling:
                 f"{', '.join(core.state.chunks.members(handle)) or 'none is known'}",
                 definite=True,
             )
-        if not await core.revoke(handle, "replicas are to be compared"):
+        if not await core.take_back(handle, "replicas are to be compared"):
             raise Unavailable(
                 f"chunk {handle:#x} is under a lease whose primary does not answer; try again", definite=True
             )
         await self._reserve_beyond_reports(handle)
         targets = in_order(handle, core.live_servers(plan.targets))
-        raised = await self._raising.raise_version(handle, targets, reason="replicas are compared", needs_all=True)
+        # A sure replica has every acknowledged byte, so that one of the others that does not answer can be left out.
+        raised = await self._raising.raise_version(
+            handle,
+            targets,
+            reason="replicas are compared",
+            needs_all=not plan.has_sure,
+            may_be_unsure=not plan.has_sure,
+        )
         core.emit(ReplicasCompared(handle=handle, compared=plan.targets, alike=raised.members))
 
     async def _reserve_beyond_reports(self, handle: int) -> None:

@@ -217,7 +217,7 @@ async def test_a_log_of_another_version_or_program_is_refused(scene: Scene) -> N
     frame = encode_frame(encode(LogOpened(99, "t")), 1, 0)
     disk.files["log/00000000000000000001.log"] = bytearray(frame)
     disk.synced["log/00000000000000000001.log"] = frame
-    await refused_start(scene, disk, IncompatibleFormat, "format 99, this program reads format 1")
+    await refused_start(scene, disk, IncompatibleFormat, "format 99, this program reads format 2")
 
 
 @played()
@@ -252,18 +252,44 @@ async def test_with_a_full_disk_changes_are_refused_reads_go_on_and_nothing_is_h
 
 
 @played()
-async def test_after_a_failed_sync_nothing_is_promised_until_a_restart(scene: Scene) -> None:
+async def test_after_a_failed_sync_this_run_of_the_master_ends_and_the_next_one_replays_the_log(scene: Scene) -> None:
     await scene.create("/a")
     scene.disk.fail_syncs = DiskFailure("EIO")
     with pytest.raises(DiskFailure) as caught:
         await scene.create("/b")
     assert not caught.value.definite
     scene.disk.fail_syncs = None
-    with pytest.raises(DiskFailure, match="restart"):
-        await scene.create("/c")
-    assert await scene.listed("/") == ["/a"]
+    async with asyncio.timeout(5):
+        await scene.server.wait_for_shutdown()
+    assert "could not be synced" in scene.server.failure and scene.events("MasterFailed")
+    with pytest.raises(Unavailable, match="refused"):
+        await scene.listed("/")
+    await scene.server.stop()
     await scene.restart_master()
     await scene.create("/c")
+    assert await scene.listed("/") == ["/a", "/c"]
+
+
+@played(chunkservers=3)
+async def test_a_master_whose_log_failed_orders_no_removal_of_the_chunk_that_its_next_run_may_find(
+    scene: Scene,
+) -> None:
+    await scene.create("/a")
+    handle = scene.server.core.state.chunks.next_handle
+    # The sync fails after the record was written: a process that is killed now leaves the record behind.
+    scene.disk.fail_syncs = DiskFailure("EIO")
+    with pytest.raises(DiskFailure):
+        await scene.lease("/a")
+    assert len(scene.holders(handle)) == 3
+    answer = await scene.server.reporting.heartbeat(scene.chunkservers["cs1"].heartbeat([]))
+    assert list(answer.removals) == []
+    scene.disk.fail_syncs = None
+    for path, data in scene.disk.files.items():
+        scene.disk.synced[path] = bytes(data)  # Killed, not powered off.
+    await scene.pass_time(3)
+    await scene.restart_master()
+    await scene.until(lambda: len(scene.replicas(handle)) == 3, 10)
+    assert (await scene.stat("/a")).chunk_count == 1
 
 
 @played(checkpoint_log_bytes=2000)

@@ -6,6 +6,7 @@ import pytest
 
 from master import paths
 from runtime.errors import AlreadyExists, DirectoryNotEmpty, InvalidRequest, NotFound
+from tests.unit.fake_chunkserver import Replica
 from tests.unit.master_fakes import Scene, played
 
 DAY = 24 * 3600.0
@@ -114,9 +115,24 @@ async def test_a_directory_with_entries_is_deleted_only_recursively(scene: Scene
 
 @played()
 async def test_replicas_that_the_master_does_not_know_are_garbage_however_they_arose(scene: Scene) -> None:
+    await scene.create("/a")
     for name in scene.chunkservers:
-        scene.chunkservers[name].chunks[0xDEAD] = (1, 100)
-    await scene.until(lambda: scene.holders(0xDEAD) == [], 5)
+        scene.chunkservers[name].chunks[0x300] = Replica(1, 100)
+    await scene.until(lambda: scene.holders(0x300) == [], 5)
+
+
+@played()
+async def test_a_replica_whose_number_was_never_given_out_is_kept_as_the_log_may_have_lost_its_end(
+    scene: Scene,
+) -> None:
+    await scene.create("/a")
+    scene.chunkservers["cs1"].chunks[0xDEAD] = Replica(1, 100)
+    await scene.pass_time(30)
+    assert scene.holders(0xDEAD) == ["cs1"] and scene.other_states(0xDEAD) == {"cs1": "orphan"}
+    await scene.chunkservers["cs1"].kill()
+    await scene.chunkservers["cs1"].start()
+    await scene.pass_time(30)
+    assert scene.holders(0xDEAD) == ["cs1"]
 
 
 @played(call_seconds=10.0)
@@ -127,19 +143,31 @@ async def test_chunks_that_are_being_created_are_not_called_garbage(scene: Scene
     slow.silence(beating=True)
     pending = asyncio.ensure_future(scene.lease("/a"))
     await scene.pass_time(3)
-    assert not pending.done() and scene.events("GarbageNamed") == []
+    assert not pending.done() and scene.events("RemovalOrdered") == []
     slow.speak()
     lease = await pending
-    assert scene.events("GarbageNamed") == []
+    assert scene.events("RemovalOrdered") == []
     assert len(scene.replicas(lease.handle)) == 3
 
 
 @played(chunkservers=3)
 async def test_a_server_that_does_not_delete_is_told_again(scene: Scene) -> None:
+    await scene.create("/a")
     server = scene.chunkservers["cs1"]
-    server.obeys_garbage = False
-    server.chunks[0xDEAD] = (1, 100)
+    server.obeys_removals = False
+    server.chunks[0x300] = Replica(1, 100)
     await scene.pass_time(5)
-    assert 0xDEAD in server.chunks
-    server.obeys_garbage = True
-    await scene.until(lambda: 0xDEAD not in server.chunks, 3)
+    assert 0x300 in server.chunks
+    server.obeys_removals = True
+    await scene.until(lambda: 0x300 not in server.chunks, 3)
+
+
+@played(chunkservers=3)
+async def test_a_removal_whose_confirmation_is_lost_is_confirmed_again_and_then_forgotten(scene: Scene) -> None:
+    await scene.create("/a")
+    server = scene.chunkservers["cs1"]
+    server.chunks[0x300] = Replica(1, 100)
+    await scene.until(lambda: 0x300 not in server.chunks, 5)
+    server.reply_losses = 2
+    await scene.pass_time(5)
+    assert server.removed == [] and scene.other_states(0x300) == {}

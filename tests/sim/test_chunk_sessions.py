@@ -6,9 +6,10 @@ opening's own among them. Afterwards all disks are in view, and this must hold:
     always             a chunk that was created is there, at the version that was answered or one that was asked for;
                        one whose removal was answered is not
     after a kill       what was acknowledged is there; of the one change under way, each block is old or new
-    "fsync"            the same after a loss of power, except that a block under that change may be torn, which is noticed
-    "replicated"       after a loss of power every replica is unsure, and all bytes are intact that were made durable (by a
-                       creation, a new version, a comparison, a copy or the background sync) and not written to since
+    "fsync"            the same after a loss of power, except that a block under that change may be torn, and says so
+    "replicated"       after a loss of power every replica is unsure, and all bytes are intact that were made durable
+                       (by a creation, a new version, a comparison, a copy or the background sync) and not written to
+                       since
 
 Then an unsure replica is admitted, as the master would do that has nothing to compare it with, and the story goes on.
 """
@@ -229,7 +230,7 @@ class Server:
         empty = Header(1, handle, writer.boot, version, 0, CHUNK_BYTES, is_synced=writer.syncs)
         header = rewritten(empty, len(content), 0, checksums)
         metadata = encode_slots(header) + encode_entries(checksums[: header.entries_count])
-        assert TABLE_OFFSET == len(encode_slots(header))
+        assert len(encode_slots(header)) == TABLE_OFFSET
         after = Replica(version, content).all_durable()
         self.possible[handle] = [now, after]
         await store.placing.begin_copy(handle)

@@ -181,6 +181,7 @@ class Desk:
         self.changes = changes
         self.worlds: dict[str, RealWorld] = {}
         self.servers: dict[str, ChunkserverServer] = {}
+        self.boot_ids: dict[str, str] = {}  # of the machines that lost power, by server
         self._client_id = 77
         self._pushes = 0
 
@@ -201,6 +202,8 @@ class Desk:
         """Start servers on their folders; returns when the master knows them."""
         for name in names:
             world = self.worlds[name] = new_world(self.folder / name, name)
+            if name in self.boot_ids:
+                world.boot_id = lambda name=name: self.boot_ids[name]  # type: ignore[method-assign]
             values = {"master_address": self.master.rpc.address, **self.changes, **changes}
             server = self.servers[name] = ChunkserverServer(world, settings(**values))
             await server.start()

@@ -170,7 +170,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            chunks=[self.state(handle) for handle in sorted(self.chunks)],
+            chunks=[self.state(handle) for handle in sorted(self.chunks, reverse=True)],
             namespace=self.namespace,
             disk=self.disk,
             life=self.life,
@@ -216,19 +216,23 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
                 lease.until = sent + item.milliseconds / 1000
         return bool(reply.known)
 
-    async def _heartbeat(self, removed: list[common_pb2.Removal], changed: list[int]) -> Any:
+    def heartbeat(self, changed: list[int], removed: list[common_pb2.Removal] | None = None) -> Any:
+        """What it would say now; each call has the next number."""
         self.sequence += 1
-        request = master_pb2.HeartbeatRequest(
+        return master_pb2.HeartbeatRequest(
             server=self.name,
             incarnation=self.incarnation,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            removed=removed,
+            removed=removed or [],
             changed=[self.state(handle) for handle in changed if handle in self.chunks],
             sample=[self.state(handle) for handle in sorted(self.chunks)],
             extend=[self.state(handle) for handle in self.extend if handle in self.leases],
             sequence=self.sequence,
         )
+
+    async def _heartbeat(self, removed: list[common_pb2.Removal], changed: list[int]) -> Any:
+        request = self.heartbeat(changed, removed)
         await self._under_way()
         reply = await self.scene.registry.Heartbeat(request, timeout=5)
         if self.reply_losses:
@@ -340,12 +344,12 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             yield chunkserver_pb2.CloneProgress(done=self.state(request.handle))
             return
         found = await self._copied(request)
-        began = asyncio.get_running_loop().time()
-        while self.clone_stalls:
-            await asyncio.sleep(0.1)
-        while (spent := asyncio.get_running_loop().time() - began) < self.clone_seconds:
-            await asyncio.sleep(min(1.0, self.clone_seconds - spent))
-            yield chunkserver_pb2.CloneProgress(copied_bytes=1 + int(1000 * spent), total_bytes=2**20)
+        left, copied = self.clone_seconds, 0
+        while left > 0 or self.clone_stalls:
+            await asyncio.sleep(min(1.0, left) if left > 0 else 1.0)
+            left -= 1.0
+            copied += 0 if self.clone_stalls else 1000
+            yield chunkserver_pb2.CloneProgress(copied_bytes=copied, total_bytes=2**20)
         self.chunks[request.handle] = found
         _raise_next(self.after_mishaps)
         yield chunkserver_pb2.CloneProgress(done=self.state(request.handle))

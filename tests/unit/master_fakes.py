@@ -142,6 +142,7 @@ class Switchboard:
         self.handlers: dict[str, dict[str, Any]] = {}
         self.silent: list[str] = []  # addresses that take calls and never answer
         self.next_port = 1
+        self.worlds = 0
 
 
 class Registrar:
@@ -246,7 +247,8 @@ class MiniWorld:
 
     def __init__(self, node: str, board: Switchboard, disk: MemoryDisk, sink: MemorySink) -> None:
         self.node, self.disk, self.board = node, disk, board
-        self.random = random.Random(node)
+        board.worlds += 1
+        self.random = random.Random(f"{node} {board.worlds}")
         self.clock = SimpleNamespace(
             now=lambda: asyncio.get_running_loop().time(),
             wall_microseconds=self._wall,

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from master.records import VersionAttempted
 from runtime.errors import InvalidRequest, IsADirectory, NoSpace, NotFound, Unavailable
 from tests.unit.master_fakes import Scene, played
 
@@ -87,29 +88,101 @@ async def test_a_handle_is_never_given_twice_not_even_by_the_next_run_of_the_mas
     assert second >= first + 1000
 
 
-@played(lease_seconds=30.0, lease_wait_seconds=5.0)
-async def test_after_a_restart_a_lease_of_the_last_run_is_respected(scene: Scene) -> None:
+@played(lease_seconds=30.0)
+async def test_after_a_restart_a_lease_that_nobody_tells_of_is_fenced_off_by_a_higher_version(scene: Scene) -> None:
     await scene.create("/a")
     first = await scene.lease("/a")
     # The primary can reach its secondaries and its clients, but not the master any more.
     scene.chunkservers[first.primary.server].silence()
     await scene.restart_master()
     await scene.until(lambda: len(scene.server.core.servers.alive()) == 3)
-    with pytest.raises(Unavailable, match="may be under a lease"):
-        await scene.lease("/a")
-    await scene.pass_time(31)
-    assert (await scene.lease("/a")).primary.server != first.primary.server
+    second = await scene.lease("/a")
+    members = [second.primary.server, *(peer.server for peer in second.secondaries)]
+    assert first.primary.server not in members and second.version > first.version
+    for peer in first.secondaries:
+        assert scene.chunkservers[peer.server].version(first.handle) > first.version, "it refuses the old primary's"
 
 
 @played()
-async def test_after_a_restart_a_chunk_whose_replicas_are_all_here_is_granted_at_once(scene: Scene) -> None:
+async def test_after_a_restart_a_lease_that_its_primary_tells_of_is_adopted(scene: Scene) -> None:
     await scene.create("/a")
     first = await scene.lease("/a")
     await scene.restart_master()
     await scene.until(lambda: len(scene.replicas(first.handle)) == 3)
-    began = scene.server.core.now
     second = await scene.lease("/a")
-    assert second.version == first.version + 1 and scene.server.core.now - began < 1
+    assert (second.version, second.primary.server) == (first.version, first.primary.server)
+    assert second.lease_milliseconds <= first.lease_milliseconds and scene.events("LeaseAdopted")
+    assert not (await scene.stat("/a")).length_is_settled
+    await scene.pass_time(62)
+    assert (await scene.lease("/a")).version == first.version + 1
+
+
+@played(settling_seconds=5.0)
+async def test_an_adopted_lease_is_told_of_only_when_all_its_servers_have_come_back(scene: Scene) -> None:
+    await scene.create("/a")
+    first = await scene.lease("/a")
+    away = scene.chunkservers[first.secondaries[0].server]
+    await away.kill()
+    await scene.restart_master()
+    await scene.until(lambda: bool(scene.events("LeaseAdopted")), 3)
+    with pytest.raises(Unavailable, match="has not heard yet"):
+        await scene.lease("/a")
+    await scene.pass_time(5)
+    second = await scene.lease("/a")
+    names = [second.primary.server, *(peer.server for peer in second.secondaries)]
+    assert second.version > first.version and away.name not in names
+    assert all(place.control_address for place in (second.primary, *second.secondaries))
+
+
+@played(lease_seconds=5.0)
+async def test_a_lease_below_an_attempted_version_is_not_adopted(scene: Scene) -> None:
+    await scene.create("/a")
+    first = await scene.lease("/a")
+    await scene.server.core.commit(VersionAttempted(first.handle, first.version + 1))
+    await scene.restart_master()
+    await scene.until(lambda: len(scene.replicas(first.handle)) == 3)
+    assert not scene.events("LeaseAdopted"), "a secondary may have that version, and refuse everything under the lease"
+    assert (await scene.lease("/a")).version == first.version + 2
+
+
+@played(lease_seconds=60.0, lease_wait_seconds=10.0)
+async def test_a_primary_that_has_disowned_its_lease_is_not_named_again(scene: Scene) -> None:
+    await scene.create("/a")
+    first = await scene.lease("/a")
+    scene.chunkservers[first.primary.server].leases.clear()
+    second = await scene.lease("/a", refused=first.version)
+    assert second.version > first.version
+    assert (await scene.lease("/a", refused=first.version)).version == second.version, "the old complaint is settled"
+
+
+@played(lease_seconds=25.0, lease_wait_seconds=10.0)
+async def test_a_lease_whose_end_somebody_waits_for_is_not_extended(scene: Scene) -> None:
+    """The primary sends heartbeats, and answers no call."""
+    await scene.create("/a")
+    first = await scene.lease("/a")
+    primary = scene.chunkservers[first.primary.server]
+    primary.extend.append(first.handle)
+    primary.silence(beating=True)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="ends in"):
+            await scene.lease("/a", suspect=primary.name)
+    second = await scene.lease("/a", suspect=primary.name)
+    assert primary.name not in [second.primary.server, *(peer.server for peer in second.secondaries)]
+
+
+@played(chunkservers=4, dead_after_seconds=1.0, suspect_after_seconds=1.0, heartbeat_seconds=0.5, call_seconds=5.0)
+async def test_a_server_that_is_given_up_during_a_creation_does_not_count(scene: Scene) -> None:
+    await scene.create("/a", goal=4)
+    slow, gone = scene.chunkservers["cs1"], scene.chunkservers["cs2"]
+    slow.silence(beating=True)
+    pending = asyncio.ensure_future(scene.lease("/a"))
+    await scene.until(lambda: bool(gone.chunks))
+    await gone.kill()
+    await scene.until(lambda: bool(scene.events("ChunkserverDied")))
+    slow.speak()
+    lease = await pending
+    assert sorted(scene.replicas(lease.handle)) == ["cs1", "cs3", "cs4"]
+    assert (await scene.status()).under_replicated_chunks == 1
 
 
 @played()

@@ -65,7 +65,7 @@ def primaries(scene: Scene, handle: int) -> list[str]:
         for name, server in scene.chunkservers.items()
         if handle in server.leases
         and server.leases[handle][1] > now
-        and server.chunks[handle][0] == server.leases[handle][0]
+        and server.version(handle) == server.leases[handle][0]
     ]
 
 
