@@ -34,6 +34,7 @@ from chunkserver.events import (
     MasterRefused,
     Registered,
     RemovalFailed,
+    RemovalRefused,
 )
 from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
@@ -240,6 +241,7 @@ class Heartbeats:
                 self._unremovable.pop(handle, None)
                 if gone is None:
                     self._changed[handle] = None  # It is newer than the master believes.
+                    self._world.events.emit(RemovalRefused(handle, version))
                 else:
                     removed.append(handle)
                     self._forget(handle, gone)

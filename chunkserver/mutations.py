@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import MutationMissed
+from chunkserver.events import MutationMissed, TryRefused
 from chunkserver.leases import Lease, LeaseTable, Secondary
 from chunkserver.push_buffer import DataKey, Payload, PushBuffer
 from chunkserver.serial_order import Applied, SerialOrder, Turn
@@ -132,6 +132,7 @@ class Mutations:
         if len(self._oldest) > _MOST_WRITERS:
             self._oldest.popitem(last=False)
         if request.number < oldest:
+            self._world.events.emit(TryRefused(request.handle, request.number))
             raise Conflict(
                 f"try {request.number} to write to chunk {request.handle:#x} was under way for too long: its client "
                 f"waits for none before {oldest} any more"

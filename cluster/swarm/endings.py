@@ -5,14 +5,18 @@ or another; the replicas of a chunk are the same bytes; no file lies on any disk
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
+from chunkserver.events import ChunkPutAside
+from cluster.fault_runner import FaultBegan
 from cluster.swarm.insight import Replica
 from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
 from cluster.swarm.verdicts import Verdict
 from master.recovery import recover
 from runtime.errors import TabletopError
+from runtime.events import Record
 from runtime.world import World
 
 REST_SECONDS = 150.0
@@ -89,6 +93,24 @@ def _same_bytes(handle: int, chunks: Any, replicas: dict[str, dict[int, Replica]
             ]
         first = first or replica
     return []
+
+
+def judge_aside(stage: Stage, records: Iterable[Record]) -> list[Verdict]:
+    """Whether everything that was put aside is there still: a server deletes nothing by itself."""
+    count: dict[tuple[str, int], int] = {}
+    for record in records:
+        event = record.event
+        if isinstance(event, ChunkPutAside):
+            count[record.node, event.handle] = count.get((record.node, event.handle), 0) + 1
+        elif isinstance(event, FaultBegan) and event.what.startswith("EmptyDisk"):
+            nodes = event.nodes.split(", ")
+            count = {place: number for place, number in count.items() if place[0] not in nodes}
+    found = []
+    for (server, handle), number in sorted(count.items()):
+        kept = stage.insight.put_aside_on(server, handle)
+        if kept < number:
+            found.append(f"{server} has put chunk {handle:#x} aside {number} times, and keeps {kept} of that")
+    return [Verdict("put aside", text) for text in found]
 
 
 def _left_names(core: Any) -> list[str]:
