@@ -72,8 +72,8 @@ def require_descriptors() -> None:
     """Raise NoSpace if a node, started by this process, could not open the files that it needs."""
     if (limit := raise_descriptor_limit()) < NEEDED_DESCRIPTORS:
         raise NoSpace(
-            f"a process may have only {limit:,} files open here, a chunkserver needs {NEEDED_DESCRIPTORS}; `ulimit -Hn` "
-            "shows the limit, and whoever runs this machine can raise it"
+            f"a process may have only {limit:,} files open here, a chunkserver needs {NEEDED_DESCRIPTORS}; "
+            "`ulimit -Hn` shows the limit, and whoever runs this machine can raise it"
         )
 
 

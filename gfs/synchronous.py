@@ -14,6 +14,8 @@ are ahead and writes behind anyway.
 Invariants:
 1. After `close`, no thread, no task and no connection is left.
 2. An interrupted wait (Ctrl-C) cancels what it waited for before the KeyboardInterrupt goes on.
+3. In the child of a fork (`multiprocessing` starts its processes so on Linux before Python 3.14) there is no background
+   thread: every operation raises Conflict at once, and closing does nothing. The parent's connections are not touched.
 
 This module belongs to the real world alone: it is the only one of this room that knows threads.
 """
@@ -21,6 +23,7 @@ This module belongs to the real world alone: it is the only one of this room tha
 import asyncio
 import concurrent.futures
 import io
+import os
 import tempfile
 import threading
 import weakref
@@ -32,7 +35,7 @@ from gfs.client import Client
 from gfs.file import File, FileMode
 from gfs.lengths import FileStatus
 from gfs.settings import ClientSettings
-from runtime.errors import InvalidRequest
+from runtime.errors import Conflict, InvalidRequest
 from runtime.events import Record
 from runtime.real.world import RealWorld
 from runtime.wire.common_pb2 import ChunkLocations
@@ -56,12 +59,27 @@ class BackgroundLoop:
     """An event loop in a thread of its own, which ends with `stop` or with the program."""
 
     def __init__(self) -> None:
+        self._process_id = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="gfs client", daemon=True)
         self._thread.start()
 
+    @property
+    def is_of_another_process(self) -> bool:
+        """Whether this process was forked from the one that the loop belongs to."""
+        return os.getpid() != self._process_id
+
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop and wait for it. If the wait is interrupted, `work` is cancelled first."""
+        """Run `work` in the loop and wait for it. If the wait is interrupted, `work` is cancelled first.
+
+        Raises InvalidRequest after the end, and Conflict in the child of a fork.
+        """
+        if self.is_of_another_process:
+            work.close()
+            raise Conflict(
+                "this file system was connected before a fork; call gfs.connect() in this process, or start it with "
+                'multiprocessing.get_context("spawn")'
+            )
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             work.close()
             raise InvalidRequest("this file system is closed; connect again")
@@ -90,7 +108,7 @@ class BackgroundLoop:
 
     def stop(self) -> None:
         """Cancel what still runs, end the loop, and wait for its thread."""
-        if self._thread.is_alive():
+        if not self.is_of_another_process and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(STOP_SECONDS)
 
@@ -135,7 +153,9 @@ class FileSystem:
 
     def close(self) -> None:
         """Abandon the files that are still open and let go of everything. Closing twice is harmless."""
-        if self._stop_at_exit.alive:
+        if self._background.is_of_another_process:
+            self._stop_at_exit.detach()
+        elif self._stop_at_exit.alive:
             try:
                 self._background.call(self._end())
             finally:
@@ -313,7 +333,8 @@ class RawFile(io.RawIOBase):
         """Flush and, under "wb", take the final name. Closing twice is harmless."""
         if not self.closed:
             try:
-                self._background.call(self._file.close())
+                if not self._background.is_of_another_process:
+                    self._background.call(self._file.close())
             finally:
                 super().close()
 
@@ -321,7 +342,8 @@ class RawFile(io.RawIOBase):
         """Close without keeping: under "wb" and "xb", nothing is left behind."""
         if not self.closed:
             try:
-                self._background.call(self._file.abandon())
+                if not self._background.is_of_another_process:
+                    self._background.call(self._file.abandon())
             finally:
                 super().close()
 
