@@ -31,6 +31,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
+from gfs.arguments import Path
 from gfs.client import Client
 from gfs.file import File, FileMode
 from gfs.lengths import FileStatus
@@ -167,7 +168,7 @@ class FileSystem:
 
     def open(
         self,
-        path: str,
+        path: Path,
         mode: FileMode = "rb",
         *,
         overwrite: bool = False,
@@ -177,36 +178,36 @@ class FileSystem:
         opening = self._client.open(path, mode, overwrite=overwrite, replication_goal=replication_goal)
         return RawFile(self._background, self._background.call(opening))
 
-    def create(self, path: str, *, replication_goal: int = 0) -> FileStatus:
+    def create(self, path: Path, *, replication_goal: int = 0) -> FileStatus:
         """Create an empty file. Raises as `Client.create`."""
         return self._background.call(self._client.create(path, replication_goal=replication_goal))
 
-    def make_directory(self, path: str, *, parents: bool = False) -> None:
+    def make_directory(self, path: Path, *, parents: bool = False) -> None:
         """Create a directory. Raises as `Client.make_directory`."""
         self._background.call(self._client.make_directory(path, parents=parents))
 
-    def delete(self, path: str, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
+    def delete(self, path: Path, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
         """Delete a file or directory; returns the number of files. Raises as `Client.delete`."""
         deleting = self._client.delete(path, recursive=recursive, immediately=immediately, file_id=file_id)
         return self._background.call(deleting)
 
-    def rename(self, source: str, target: str, *, replace: bool = False, file_id: int = 0) -> None:
+    def rename(self, source: Path, target: Path, *, replace: bool = False, file_id: int = 0) -> None:
         """Give a file or directory another name. Raises as `Client.rename`."""
         self._background.call(self._client.rename(source, target, replace=replace, file_id=file_id))
 
-    def stat(self, path: str) -> FileStatus:
+    def stat(self, path: Path) -> FileStatus:
         """What there is under a name. Raises as `Client.stat`."""
         return self._background.call(self._client.stat(path))
 
-    def exists(self, path: str) -> bool:
+    def exists(self, path: Path) -> bool:
         """Whether there is a file or directory of this name."""
         return self._background.call(self._client.exists(path))
 
-    def list(self, path: str = "/", *, recursive: bool = False) -> Statuses:
+    def list(self, path: Path = "/", *, recursive: bool = False) -> Statuses:
         """The entries of a directory, or all descendants. Raises as `Client.list`."""
         return self._background.call(self._client.list(path, recursive=recursive))
 
-    def walk(self, path: str = "/") -> Iterator[tuple[str, Statuses, Statuses]]:
+    def walk(self, path: Path = "/") -> Iterator[tuple[str, Statuses, Statuses]]:
         """Every directory from `path` down, as `os.walk`. Raises as `Client.list`."""
         steps = self._client.walk(path)
 
@@ -216,16 +217,16 @@ class FileSystem:
         while (step := self._background.call(next_step())) is not None:
             yield step
 
-    def read_file(self, path: str) -> bytes:
+    def read_file(self, path: Path) -> bytes:
         """A whole file. Raises as `Client.read_file`."""
         return self._background.call(self._client.read_file(path))
 
-    def write_file(self, path: str, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
+    def write_file(self, path: Path, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
         """Write a whole file. Raises as `Client.write_file`."""
         writing = self._client.write_file(path, data, overwrite=overwrite, replication_goal=replication_goal)
         self._background.call(writing)
 
-    def download(self, path: str, target: BinaryIO) -> int:
+    def download(self, path: Path, target: BinaryIO) -> int:
         """Write a whole file of the cluster to an open local file; returns the bytes. Memory is bounded."""
 
         async def sink(piece: memoryview) -> None:
@@ -233,7 +234,7 @@ class FileSystem:
 
         return self._background.call(self._client.read_file_into(path, sink))
 
-    def upload(self, source: BinaryIO, path: str, *, overwrite: bool = False, replication_goal: int = 0) -> int:
+    def upload(self, source: BinaryIO, path: Path, *, overwrite: bool = False, replication_goal: int = 0) -> int:
         """Write an open local file to the cluster; returns the bytes. Memory is bounded, and nothing is left behind if
         it fails. Raises as `Client.write_file`."""
 
@@ -243,7 +244,7 @@ class FileSystem:
         uploading = self._client.write_file_from(path, fill, overwrite=overwrite, replication_goal=replication_goal)
         return self._background.call(uploading)
 
-    def locations(self, path: str) -> Chunks:
+    def locations(self, path: Path) -> Chunks:
         """All chunks of a file with their replicas. Raises as `Client.locations`."""
         return self._background.call(self._client.locations(path))
 
