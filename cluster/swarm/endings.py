@@ -5,6 +5,7 @@ or another; the replicas of a chunk are the same bytes; no file lies on any disk
 """
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Iterable
 from typing import Any
 
@@ -125,9 +126,12 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
         return [Verdict("replay", "the master does not serve at the end")]
     simulation = stage.simulation
     copy = simulation.add_node(_REPLAY)
-    source = stage.disk("master")
+    while core.log.is_busy:  # A record may be on the disk and not yet in memory.
+        await asyncio.sleep(0.01)
     before = persistent_facts(core.state)
-    await simulation.on(copy, _copy_log(source, copy))
+    source = stage.disk("master")
+    files = {path: bytes(source.content(path).cached) for path in source.paths() if path.startswith("log/")}
+    await simulation.on(copy, _copy_log(files, copy))
     try:
         recovered = await simulation.on(copy, recover(copy))
     except TabletopError as error:
@@ -141,13 +145,12 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
     )
 
 
-async def _copy_log(source: Any, copy: World) -> None:
+async def _copy_log(files: Mapping[str, bytes], copy: World) -> None:
     await copy.disk.make_directory("log")
-    for path in source.paths():
-        if path.startswith("log/"):
-            file = await copy.disk.open(path, "create")
-            await file.write_at(0, bytes(source.content(path).cached))
-            await file.close()
+    for path, content in files.items():
+        file = await copy.disk.open(path, "create")
+        await file.write_at(0, content)
+        await file.close()
 
 
 def persistent_facts(state: Any) -> dict[str, Any]:

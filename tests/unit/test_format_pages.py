@@ -11,6 +11,22 @@ from typing import Any
 
 import pytest
 import xxhash
+from tablet.cells import DeleteRow, encode_fragment, encode_put, fragment_of
+from tablet.commit_log import CommitLog, LogHeader
+from tablet.manifest import (
+    LOCK_NAME,
+    TEMPORARY,
+    Manifest,
+    log_name,
+    manifest_name,
+    snapshot_file_name,
+    table_name,
+    write_manifest,
+)
+from tablet.merge import Chunk
+from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.sstable_writer import SSTableWriter
+from tablet.storage import DiskStorage
 
 from master.log_files import checkpoint_path, log_path
 from master.operation_log import OperationLog
@@ -28,22 +44,6 @@ from master.records import (
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
-from tablet.cells import DeleteRow, encode_fragment, encode_put, fragment_of
-from tablet.commit_log import CommitLog, LogHeader
-from tablet.manifest import (
-    LOCK_NAME,
-    TEMPORARY,
-    Manifest,
-    log_name,
-    manifest_name,
-    snapshot_file_name,
-    table_name,
-    write_manifest,
-)
-from tablet.merge import Chunk
-from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
-from tablet.sstable_writer import SSTableWriter
-from tablet.storage import DiskStorage
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "formats"
 
