@@ -5,12 +5,12 @@ or another; the replicas of a chunk are the same bytes; no file lies on any disk
 """
 
 import asyncio
-from collections.abc import Mapping
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chunkserver.events import ChunkPutAside
 from cluster.fault_runner import FaultBegan
+from cluster.interface import wait_until
 from cluster.swarm.insight import Replica
 from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
@@ -126,8 +126,8 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
         return [Verdict("replay", "the master does not serve at the end")]
     simulation = stage.simulation
     copy = simulation.add_node(_REPLAY)
-    while core.log.is_busy:  # A record may be on the disk and not yet in memory.
-        await asyncio.sleep(0.01)
+    # A record may be on the disk and not yet in memory.
+    await wait_until(lambda: _is_idle(core), what="the master's log is idle", timeout_seconds=REST_SECONDS)
     before = persistent_facts(core.state)
     source = stage.disk("master")
     files = {path: bytes(source.content(path).cached) for path in source.paths() if path.startswith("log/")}
@@ -143,6 +143,10 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
         if wrong
         else []
     )
+
+
+async def _is_idle(core: Any) -> bool:
+    return not core.log.is_busy
 
 
 async def _copy_log(files: Mapping[str, bytes], copy: World) -> None:
