@@ -113,12 +113,12 @@ def master_files() -> dict[str, bytes]:
         return {path: bytes(disk.content(path).cached) for path in disk.paths()}
 
 
-@pytest.mark.parametrize(
-    ("page", "path"),
-    [("operation-log.md", log_path(1)), ("checkpoint.md", checkpoint_path(10))],
-)
-def test_each_page_of_the_master_shows_the_file_that_is_written(page: str, path: str):
-    assert dumped_bytes(page) == master_files()[path]
+MASTER_PAGES = {"operation-log.md": log_path(1), "checkpoint.md": checkpoint_path(10)}
+
+
+@pytest.mark.parametrize("page", MASTER_PAGES)
+def test_each_page_of_the_master_shows_the_file_that_is_written(page: str):
+    assert dumped_bytes(page) == master_files()[MASTER_PAGES[page]]
 
 
 async def small_log(storage: DiskStorage) -> None:
