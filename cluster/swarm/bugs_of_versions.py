@@ -8,7 +8,9 @@ from chunkserver.advancing import Advancing
 from chunkserver.chunk_store import ChunkStore, stale
 from chunkserver.mutations import Mutations
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
+from gfs.patience import Patience
 from master import judging, raising, reporting
+from master.core import Core
 from master.granting import Granting
 from master.judging import Answer, Reported
 from master.raising import Raised, Raising
@@ -20,6 +22,9 @@ _raise_version = Raising.raise_version
 _write = ChunkStore.write
 _follow = Advancing._follow
 _decode = chunk_format.decode_metadata
+_revoke = Core.revoke
+_FOR_A_CLONE = "the chunk is to be cloned"
+_ANY_VERSION = 1 << 60
 
 
 @bug
@@ -60,38 +65,28 @@ def _unfenced_removal() -> Planted:
 
 
 @bug
-def returning_replica_is_believed() -> Planted:
-    """A replica that its chunk's members do not name, or whose version the master never used, is compared before it
-    counts.
-
-    Without the rule, a removed replica that a power cut brings back, or one left behind by a raise that failed, counts
-    at once, and its higher version makes the sound ones look stale (GFS 4.5)."""
-
-    def judge(report: Reported, **facts: Any) -> ReplicaState:
-        found = _judge_report(report, **facts)
-        if found is ReplicaState.UNSURE and not report.is_unsure:
-            return ReplicaState.CURRENT
-        return found
-
-    return replaced(reporting, "judge_report", judge)
-
-
-@bug
 def no_version_raise_before_clone() -> Planted:
-    """Before a chunk is copied its version is raised on all replicas that count, so that nothing which is under way can
-    still change them.
+    """Before a chunk is copied its lease is given up by its primary, and its version is raised on all replicas that
+    count: nothing which is under way can still change them.
 
-    Without the rule, a copy can miss a mutation that was in flight when the lease ended, and carries the same version
-    all the same (GFS 4.3)."""
+    Without the rule, the end of the lease by the master's clock is believed, a copy can miss a mutation that was
+    acknowledged after it, and carries the same version all the same (GFS 4.3)."""
 
     async def raise_version(self: Raising, handle: int, targets: Any, *, reason: str, **options: Any) -> Raised:
-        if reason != "the chunk is to be cloned":
+        if reason != _FOR_A_CLONE:
             return await _raise_version(self, handle, targets, reason=reason, **options)
         core = self._core
         chunk = core.state.chunks.chunk(handle)
         return Raised(chunk.version, tuple(server.name for server in targets), chunk.length, core.now)
 
-    return replaced(Raising, "raise_version", raise_version)
+    async def revoke(self: Core, handle: int, reason: str) -> bool:
+        if reason != _FOR_A_CLONE or self.leases.holder(handle, self.now) is None:
+            return await _revoke(self, handle, reason)
+        self.leases.begin_revoke(handle)
+        self.leases.end(handle)
+        return True
+
+    return together(replaced(Raising, "raise_version", raise_version), replaced(Core, "revoke", revoke))
 
 
 @bug
@@ -172,19 +167,24 @@ def length_settled_by_clock() -> Planted:
 
 @bug
 def outdated_advance_ends_lease() -> Planted:
-    """An order that names an older version than the replica has does nothing at all.
+    """An order that names an older version than the replica has does nothing at all; a primary that has disowned its
+    lease is not named again; and whoever tries again pauses first.
 
-    Without the rule, an order that was late ends the newer lease, and a master that does not hear of it names that
-    primary for ever (GFS 3.1)."""
+    Without these rules, an order that was late ends the newer lease, client and master name that primary again and
+    again, and thousands of tries are made in vain (GFS 3.1)."""
 
     async def follow(self: Advancing, item: Any) -> None:
-        self._leases.end(item.handle, through_version=1 << 60)
+        self._leases.end(item.handle, through_version=_ANY_VERSION)
         await _follow(self, item)
 
     async def is_to_be_replaced(self: Granting, lease: Any, request: Any) -> bool:
         return False
 
-    return together(replaced(Advancing, "_follow", follow), replaced(Granting, "_is_to_be_replaced", is_to_be_replaced))
+    return together(
+        replaced(Advancing, "_follow", follow),
+        replaced(Granting, "_is_to_be_replaced", is_to_be_replaced),
+        replaced(Patience, "pause", nothing),
+    )
 
 
 @bug

@@ -84,6 +84,8 @@ def _same_bytes(handle: int, chunks: Any, replicas: dict[str, dict[int, Replica]
         replica = replicas[name].get(handle)
         if replica is None:
             return [f"{name} counts as a replica of chunk {handle:#x} and has none"]
+        if not replica.is_sound:
+            return [f"the replica of chunk {handle:#x} on {name} is damaged, and nobody has found out"]
         # A number between the two was sent in a raise that failed: nothing was ever written under it.
         if not version <= replica.version <= chunks.attempted(handle):
             return [f"{name} has version {replica.version} of chunk {handle:#x}, expected {version}"]

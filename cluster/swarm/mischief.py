@@ -209,6 +209,13 @@ class _Draw:
         """Somebody ends in the middle of what it writes."""
         return Fault(self.disk_step(), self.what(Kill(), PowerCut()), TheSender(), self.seconds())
 
+    def at_removal(self) -> Fault:
+        """A replica cannot be removed the first time."""
+        steps = [("rename", "chunks/*.meta"), ("remove", "chunks/*.data"), ("sync_directory", "chunks/*")]
+        verb, path = self.chance.choice(steps)
+        when = OnDisk(verb, path, "cs*", nth=self.chance.choice([1, 1, 2, 3, 5]))
+        return Fault(when, OperationFails(), TheSender(), self.chance.choice([None, 0.5, 3.0]))
+
     def at_clone(self) -> Fault:
         """A copy hangs, or breaks off."""
         chance = self.chance
@@ -353,6 +360,7 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.at_log,
     _Draw.wrong_folder,
     _Draw.at_clone,
+    _Draw.at_removal,
     _Draw.message_lost,
     _Draw.message_lost,
     _Draw.late_reports,

@@ -23,6 +23,7 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import Verdict, judge_history
 from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup
+from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
@@ -32,6 +33,8 @@ WALL_SECONDS = 60.0
 FINISH_SECONDS = 900.0
 # The share of seeds in which no server is restarted before the end is judged.
 WITHOUT_RESTART = 0.4
+# Who pauses between tries, longer and longer, makes so many at most before the patience is over.
+MOST_TRIES = 300
 
 
 @dataclass(slots=True)
@@ -167,6 +170,7 @@ class _Run:
                 last = record.event.trace.strip().splitlines()[-1]
                 text = f"at {moment:.3f} s on {record.node}: {type(record.event).__name__}: {last}"
                 result.verdicts.append(Verdict("untyped error", text))
+        result.verdicts += _judge_tries(result.records)
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
@@ -195,3 +199,15 @@ class _Run:
             handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
             losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
         )
+
+
+def _judge_tries(records: list[tuple[float, Record]]) -> list[Verdict]:
+    """Whether somebody tried again and again without a pause."""
+    counts: dict[str, int] = {}
+    for _, record in records:
+        if isinstance(record.event, WriteRetried | MasterAskedAgain):
+            counts[record.cause] = counts.get(record.cause, 0) + 1
+    most = max(counts, key=lambda cause: counts[cause], default="")
+    if counts.get(most, 0) <= MOST_TRIES:
+        return []
+    return [Verdict("endless", f"{most} was tried {counts[most]} times")]

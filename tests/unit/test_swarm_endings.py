@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from chunkserver.chunk_files import data_path, metadata_path
+from chunkserver.chunk_format import SLOT_BYTES, SLOTS, TABLE_OFFSET, decode_metadata, encode_entries, encode_header
 from chunkserver.events import ChunkPutAside
+from chunkserver.headers import rewritten
 from cluster.fault_runner import FaultBegan
 from cluster.swarm import endings
 from cluster.swarm.plan import Plan, Setup
 from cluster.swarm.stage import Stage
 from master.records import DirectoriesMade
+from runtime.bulk import checksums_of
 from runtime.events import Record
 
 HANDLE_OF_NOBODY = 0x99
@@ -99,12 +102,31 @@ def test_a_replica_that_does_not_count_is_named():
     assert "does not count as a replica" in found
 
 
-def test_replicas_that_differ_are_named():
+def test_damage_that_nobody_has_found_is_named():
     async def rot(stage: Stage) -> None:
         handle, server = a_replica(stage)
         stage.disk(server).rot(data_path(handle), 100)
 
     (found,) = at_the_end_of(rot)
+    assert "is damaged, and nobody has found out" in found
+
+
+def test_replicas_that_differ_are_named():
+    async def forge(stage: Stage) -> None:
+        handle, server = a_replica(stage)
+        disk = stage.disk(server)
+        copy = bytearray(b"y" * 100_000)
+        disk.content(data_path(handle)).cached[:] = copy
+        metadata = disk.content(metadata_path(handle)).cached
+        found = decode_metadata(bytes(metadata), handle, boot=0, data_bytes=len(copy))
+        checksums = checksums_of(copy)
+        for slot in range(SLOTS):
+            header = encode_header(rewritten(found.header, len(copy), 0, checksums))
+            metadata[slot * SLOT_BYTES : slot * SLOT_BYTES + len(header)] = header
+        entries = encode_entries(checksums[:1])
+        metadata[TABLE_OFFSET : TABLE_OFFSET + len(entries)] = entries
+
+    (found,) = at_the_end_of(forge)
     assert "differ" in found
 
 
