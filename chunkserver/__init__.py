@@ -45,8 +45,8 @@ What a loss of power may cost. A version, a creation, a copy, a removal are on s
 Bytes are too with `durability = "fsync"`. With "replicated" a write is answered when every replica has it in the page
 cache: it survives any number of killed processes, and the loss of power of all servers but one. A server that lost
 power knows it (its machine was started anew since the headers were written), calls its replicas *unsure*, and serves
-nobody from them until the master has compared them with others. If all servers lose power at once, the bytes of the
-last `writeback_seconds` may be gone, and never a chunk.
+nobody from them until the master has compared them with others. If all servers lose power at once, the bytes that they
+took in their last `writeback_seconds` may be gone, and never a chunk.
 
 What we simplify. No record append and no snapshots yet (3.3, 3.4).
 """

@@ -177,8 +177,8 @@ class OpenChunks:
         """Take over the files of a chunk that was just created."""
         chunk.files = files
         self._open[chunk.handle] = chunk
-        if len(self._open) > self._most:
-            await self._close_one(but=chunk)
+        while len(self._open) > self._most and await self._close_one(but=chunk):
+            pass
 
     async def forget(self, chunk: Chunk) -> None:
         """The chunk is deleted: its files are closed as soon as nobody uses them."""
@@ -232,10 +232,12 @@ class OpenChunks:
             raise
         return data
 
-    async def _close_one(self, *, but: Chunk) -> None:
+    async def _close_one(self, *, but: Chunk) -> bool:
+        """Close the files of the chunk that was not used for longest; False if all are in use."""
         for handle, chunk in self._open.items():
             if chunk is not but and chunk.files is not None and not chunk.files.users and chunk.lock.is_idle:
                 del self._open[handle]
                 files, chunk.files = chunk.files, None
                 await files.close()
-                return
+                return True
+        return False

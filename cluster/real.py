@@ -79,6 +79,7 @@ class RealCluster:
         and a cluster that did not exist before leaves no file.
         """
         settings.check()
+        processes.require_descriptors()
         async with self.folder.locked():
             fresh = not self.folder.exists()
             if not fresh:

@@ -51,7 +51,7 @@ def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Map
         return Comparison(())
     if sure:
         return Comparison(tuple(sorted([*sure, *unsure])), has_sure=True)
-    away = [name for name in members if name not in alive and states.get(name) not in counting]
+    away = [name for name in members if name not in alive]
     return Comparison((), tuple(away)) if away else Comparison(tuple(sorted(unsure)))
 
 

@@ -5,11 +5,12 @@ or another; the replicas of a chunk are the same bytes; no file lies on any disk
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chunkserver.events import ChunkPutAside
 from cluster.fault_runner import FaultBegan
+from cluster.interface import wait_until
 from cluster.swarm.insight import Replica
 from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
@@ -127,9 +128,12 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
         return [Verdict("replay", "the master does not serve at the end")]
     simulation = stage.simulation
     copy = simulation.add_node(_REPLAY)
-    source = stage.disk("master")
+    # A record may be on the disk and not yet in memory.
+    await wait_until(lambda: _is_idle(core), what="the master's log is idle", timeout_seconds=REST_SECONDS)
     before = persistent_facts(core.state)
-    await simulation.on(copy, _copy_log(source, copy))
+    source = stage.disk("master")
+    files = {path: bytes(source.content(path).cached) for path in source.paths() if path.startswith("log/")}
+    await simulation.on(copy, _copy_log(files, copy))
     try:
         recovered = await simulation.on(copy, recover(copy))
     except TabletopError as error:
@@ -143,13 +147,16 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
     )
 
 
-async def _copy_log(source: Any, copy: World) -> None:
+async def _is_idle(core: Any) -> bool:
+    return not core.log.is_busy
+
+
+async def _copy_log(files: Mapping[str, bytes], copy: World) -> None:
     await copy.disk.make_directory("log")
-    for path in source.paths():
-        if path.startswith("log/"):
-            file = await copy.disk.open(path, "create")
-            await file.write_at(0, bytes(source.content(path).cached))
-            await file.close()
+    for path, content in files.items():
+        file = await copy.disk.open(path, "create")
+        await file.write_at(0, content)
+        await file.close()
 
 
 def persistent_facts(state: Any) -> dict[str, Any]:

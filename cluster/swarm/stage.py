@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner
-from cluster.faultplan import Damage, DiskTrouble, EmptyDisk, Fault, OperationFails, Pause, PowerCut, WrongFolder
+from cluster.faultplan import Damage, DiskTrouble, EmptyDisk, Fault, Kill, OperationFails, Pause, PowerCut, WrongFolder
 from cluster.roles import MASTER
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
@@ -22,7 +22,7 @@ from cluster.swarm.plan import Plan
 from cluster.swarm.workload import CLIENTS
 from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
-from runtime.events import MemorySink, Record
+from runtime.events import MemorySink, NodeStarted, Record
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.disk_faults import DroppedWrites, ReadError, SyncError, WriteError
 from runtime.simulated.loop import SimulatedLoop
@@ -72,6 +72,7 @@ class Stage:
         self.cuts: list[Cut] = []
         self.hindrances: list[Hindrance] = []
         self.struck: dict[str, int] = {}
+        self._killed: dict[str, float] = {}
         self._begun: dict[tuple[int, str], float] = {}
         self._troubled: dict[str, float] = {}  # disks, and until when nobody counts on their copies
         self._misled: dict[int, None] = {}  # faults that have a server on a wrong folder
@@ -170,6 +171,8 @@ class Stage:
     def _hear(self, time: float, record: Record) -> None:
         self.insight.hear(time, record)
         event = record.event
+        if isinstance(event, NodeStarted) and record.node in self._killed:
+            self.hindrances.append(Hindrance(self._killed.pop(record.node), time, record.node))
         if isinstance(event, FaultBegan):
             self._note_begin(time, self.plan.faults[event.number], event)
         elif isinstance(event, FaultEnded):
@@ -190,6 +193,9 @@ class Stage:
         if isinstance(fault.what, PowerCut | EmptyDisk | Damage) or self._is_error(fault):
             # What a disk loses by damage or an error it has lost as by a power cut.
             self.cuts.extend(Cut(time, node) for node in nodes)
+        if isinstance(fault.what, Kill):
+            for node in nodes:  # Nothing of it is synced before it runs again.
+                self._killed.setdefault(node, time)
         if isinstance(fault.what, Pause | DiskTrouble | OperationFails):
             for node in nodes:
                 self._begun[event.number, node] = time

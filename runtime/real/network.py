@@ -277,7 +277,11 @@ class RealNetwork:
 
     async def connect(self, address: str) -> RealStream:
         """Open a TCP connection. Raises Unavailable (definite)."""
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as error:
+            advice = "; raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise Unavailable(f"cannot connect to {address}: {error.strerror}{advice}", definite=True) from error
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(connection, _split(address))

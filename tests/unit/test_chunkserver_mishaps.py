@@ -1,10 +1,12 @@
 """What a store and its servers make of disks that refuse, files that vanish, and neighbours that come back."""
 
 import asyncio
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from chunkserver.chunk_files import data_path, metadata_path
@@ -119,6 +121,21 @@ async def test_more_chunks_are_used_at_once_than_files_are_kept_open(tmp_path):
     await asyncio.gather(*(use(handle) for handle in range(1, 9)))
     assert [await content(store, handle) for handle in range(1, 9)] == [DATA[:1000] * 5] * 8
     store.check_invariants()
+    await store.close()
+
+
+async def test_after_a_crowd_no_more_files_stay_open_than_are_to(tmp_path):
+    store = new_store(RealDisk(tmp_path), open_chunks=2)
+    for handle in range(1, 9):
+        await store.create(handle, version=1, capacity=CHUNK_BYTES)
+        await store.write(handle, version=1, offset=0, data=memoryview(DATA[:1000]))
+    async with contextlib.AsyncExitStack() as stack:
+        for handle in range(1, 9):
+            await stack.enter_async_context(store.reading(handle, least_version=1, offset=0, count=CHUNK_BYTES))
+        await stack.enter_async_context(store.reading(1, least_version=1, offset=0, count=CHUNK_BYTES))
+    await store.create(9, version=1, capacity=CHUNK_BYTES)
+    kept = [file.path for file in psutil.Process().open_files() if str(tmp_path) in file.path]
+    assert len(kept) <= 2 * 2 + 1, "two files a chunk, and one new metadata file"
     await store.close()
 
 

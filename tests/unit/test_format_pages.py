@@ -22,8 +22,10 @@ from master.records import (
     KINDS,
     ChunkAllocated,
     DirectoriesMade,
+    EpochBegun,
     FileCreated,
     HandlesReserved,
+    NamespaceFounded,
     ServerJoined,
     VersionAttempted,
 )
@@ -86,12 +88,14 @@ def test_the_record_log_page_shows_the_frames_that_are_written():
 def master_files() -> dict[str, bytes]:
     """What a master of a small cluster writes before and after its first checkpoint."""
     changes = (
+        NamespaceFounded(0x7AB1E),
+        EpochBegun(1),
         ServerJoined("cs1"),
-        DirectoriesMade(("/home",), created_microseconds=7),
-        FileCreated("/home/a", goal=3, created_microseconds=8),
-        HandlesReserved(1001),
-        ChunkAllocated("/home/a", index=0, handle=1, version=1),
-        VersionAttempted(handle=1, version=2),
+        DirectoriesMade(("/home",), created_microseconds=7, client=0xC1, number=1, oldest=1),
+        HandlesReserved(1025),
+        FileCreated("/home/a", goal=1, created_microseconds=8, file_id=1, client=0xC1, number=2, oldest=2),
+        ChunkAllocated("/home/a", index=0, handle=2, version=1, members=("cs1",)),
+        VersionAttempted(handle=2, version=2),
     )
     with Simulation(quiet=True) as simulation:
         world = simulation.add_node("master")
@@ -109,7 +113,7 @@ def master_files() -> dict[str, bytes]:
         return {path: bytes(disk.content(path).cached) for path in disk.paths()}
 
 
-MASTER_PAGES = {"operation-log.md": log_path(1), "checkpoint.md": checkpoint_path(8)}
+MASTER_PAGES = {"operation-log.md": log_path(1), "checkpoint.md": checkpoint_path(10)}
 
 
 @pytest.mark.parametrize("page", MASTER_PAGES)
