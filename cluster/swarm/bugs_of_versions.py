@@ -110,7 +110,8 @@ def unsure_counts_as_sure() -> Planted:
     (GFS 3.1: durability "replicated")."""
 
     def believe(*arguments: Any, **named: Any) -> Any:
-        return replace(_decode(*arguments, **named), is_unsure=False)
+        found = _decode(*arguments, **named)
+        return replace(found, is_unsure=False, highest_sequence=found.header.sequence)
 
     return replaced(opening, "decode_metadata", believe)
 
