@@ -79,9 +79,9 @@ def no_version_raise_before_clone() -> Planted:
         chunk = core.state.chunks.chunk(handle)
         return Raised(chunk.version, tuple(server.name for server in targets), chunk.length, core.now)
 
-    async def revoke(self: Core, handle: int, reason: str) -> bool:
+    async def revoke(self: Core, handle: int, reason: str, **options: Any) -> bool:
         if reason != _FOR_A_CLONE or self.leases.holder(handle, self.now) is None:
-            return await _revoke(self, handle, reason)
+            return await _revoke(self, handle, reason, **options)
         self.leases.begin_revoke(handle)
         self.leases.end(handle)
         return True

@@ -237,8 +237,8 @@ class _Draw:
         source = self.chance.choice([self.chance.choice(self.servers), "*"])
         nth = self.chance.randint(1, 40 * len(self.servers) if source == "*" else 40)
         when = OnMessage("ChunkserverRegistry/*", Kind.REQUEST, source=source, nth=nth)
-        what = MessageDelayed(self.chance.choice([0.1, 0.5, 1.5, 3.0]))
-        return Fault(when, what, TheSender(), self.chance.choice([5.0, 20.0]))
+        what = MessageDelayed(self.chance.choice([0.1, 0.5, 1.5, 3.0, 5.0]))
+        return Fault(when, what, TheSender(), self.chance.choice([5.0, 20.0, 40.0]))
 
     def late_orders(self) -> Fault:
         """What the master orders of versions arrives when it has ordered something newer already."""
