@@ -175,7 +175,9 @@ class _Run:
                 count = min(STIRRED_BYTES, length - begin)
                 await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.WRITE, offset=begin, count=count), is_final=True)
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
-        return {handle for path, _ in files for handle in self._stage.insight.handles_of(path)}
+        size = self._plan.setup.chunk_bytes
+        handles = [self._stage.insight.handles_of(path)[: -(-length // size)] for path, length in files]
+        return {handle for some in handles for handle in some}
 
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)
