@@ -96,7 +96,6 @@ class _Located:
     facts: FileFacts
     facts_expire: float
     chunks: dict[int, tuple[float, ChunkLocations]] = field(default_factory=dict)
-    last_with_bytes: int = -1  # The last chunk that is known to hold bytes. Files do not shrink.
 
 
 class LocationCache:
@@ -145,16 +144,6 @@ class LocationCache:
         """What is known of the file, if not too old."""
         known = self._files.get(file)
         return known.facts if known and now < known.facts_expire else None
-
-    def note_bytes(self, file: FileIdentity, index: int) -> None:
-        """This chunk of the file holds bytes: the chunks before it read as zeros where they have none."""
-        if known := self._files.get(file):
-            known.last_with_bytes = max(known.last_with_bytes, index)
-
-    def bytes_follow(self, file: FileIdentity, index: int) -> bool:
-        """Whether a chunk after this one is known to hold bytes."""
-        known = self._files.get(file)
-        return known is not None and known.last_with_bytes > index
 
     def note_written(self, file: FileIdentity, handle: int, version: int) -> None:
         """A write of ours was acknowledged under this version: only replicas of at least this version have it."""
