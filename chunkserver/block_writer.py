@@ -121,7 +121,7 @@ class BlockWriter:
         except TabletopError as error:
             self._on_damage(chunk, intent.first, f"an overwrite failed and could not be settled: {error.message}")
             return False
-        return verdict.old == len(intent.new)
+        return verdict.is_unchanged
 
     async def _trim(self, chunk: Chunk, files: ChunkFiles, file: File) -> None:
         """Cut off what a failed append has left, so that a gap after it reads as zeros, and a full disk is freed."""

@@ -19,13 +19,15 @@ from chunkserver.headers import HeaderWriter, rewritten
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The length that holds now, the checksums of the blocks from the intent's first on, and how many were what."""
+    """The length that holds now, the checksums of the blocks from the intent's first on, how many were what, and
+    whether all hold what they held before."""
 
     length: int
     checksums: list[int]
     new: int
     old: int
     torn: int
+    is_unchanged: bool
 
     def __str__(self) -> str:
         return f"{self.new} blocks new, {self.old} old, {self.torn} torn"
@@ -49,7 +51,8 @@ def judge(contents: Sequence[bytes], length: int, intent: Intent) -> Verdict:
     old = sum(before and not after for before, after in zip(was_old, is_new, strict=True))
     new = sum(is_new)
     torn = len(contents) - new - old
-    return Verdict(settled_length, updated[: block_count(settled_length) - intent.first], new, old, torn)
+    kept = updated[: block_count(settled_length) - intent.first]
+    return Verdict(settled_length, kept, new, old, torn, is_unchanged=all(was_old))
 
 
 async def settle(writer: HeaderWriter, chunk: Chunk, files: ChunkFiles, intent: Intent) -> Verdict:

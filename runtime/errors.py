@@ -39,6 +39,7 @@ class TabletopError(Exception):
         self.message = message
         self.definite = self.default_definite if definite is None else definite
         self.servers = servers
+        self.was_answered = False  # The other side said so itself: the request has arrived there.
 
     def __reduce__(self) -> tuple[Callable[..., "TabletopError"], tuple[str, str, bool, tuple[str, ...]]]:
         return _restore, (type(self).__name__, self.message, self.definite, self.servers)
@@ -193,7 +194,9 @@ def status_code(error: TabletopError) -> grpc.StatusCode:
 
 def error_from_wire(kind: str, message: str, *, definite: bool, servers: tuple[str, ...] = ()) -> TabletopError:
     """The error that the other side raised; a kind from the future becomes a plain TabletopError."""
-    return _tree(TabletopError).get(kind, TabletopError)(message, definite=definite, servers=servers)
+    error = _tree(TabletopError).get(kind, TabletopError)(message, definite=definite, servers=servers)
+    error.was_answered = True
+    return error
 
 
 def error_from_status(code: grpc.StatusCode, message: str) -> TabletopError:
