@@ -239,6 +239,8 @@ class MiniChannel:
         return call
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         return lambda *arguments, **options: None
 
 

@@ -283,9 +283,7 @@ async def test_a_writer_whose_primary_the_master_cannot_reach_is_fenced_off_by_a
     await scene.rename("/a", "/b")
     assert scene.server.core.now - began < 20
     for peer in lease.secondaries:
-        assert scene.chunkservers[peer.server].version(lease.handle) > lease.version, (
-            "it applies nothing of the old one"
-        )
+        assert scene.chunkservers[peer.server].version(lease.handle) > lease.version, "it refuses the old one's"
     assert scene.server.core.leases.lease(lease.handle) is None
 
 
