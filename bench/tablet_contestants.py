@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import tablet.engine
-from tablet.options import Options
-from tablet.schema import LocalityGroup
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.world.options import Options
 
 MEBIBYTE = 1024 * 1024
 MEMORY_BYTES = 64 * MEBIBYTE

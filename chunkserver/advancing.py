@@ -1,29 +1,47 @@
-"""What the master tells of versions and leases (GFS 3.1, 4.5).
+"""What the master orders about versions and leases (GFS 3.1, 4.5).
 
 The problem. A grant raises the version on every replica before anybody may write under it, and thousands of small files
-mean thousands of grants. The idea: one call carries many chunks, each of which succeeds or fails on its own. A version
-is on disk before the answer; a lease counts from the moment at which the request came.
+mean thousands of grants. Orders may be repeated, come late, or come from a master that was replaced meanwhile. The
+idea: one call carries many chunks, each of which succeeds or fails on its own, and each order names the version from
+which and to which it leads, so that an outdated one is recognised and does nothing.
 
-Invariant: when the lease on a chunk is revoked, the answer is sent only after every mutation under it has ended.
+    version here   order from..to    what happens
+    none           0..to             created, empty
+    from <= v < to                   raised: the lease ends, all data is made durable, then the version
+    v = to                           nothing is left to do; a lease may still be begun
+    v > to, v < from                 StaleVersion; nothing is changed, no lease is ended
+
+The answer says what the replica holds, as a digest, so that the master can compare it with the others. An unsure
+replica takes versions too; `admit` makes it sure, after the comparison.
+
+Invariants:
+1. A version is on stable storage before the answer, and everything that was written before it. Every mutation under an
+   older version is refused from then on.
+2. A lease counts from the moment at which the request came.
+3. When the lease on a chunk is revoked, the answer is sent only after every mutation under it has ended.
+4. Orders about one chunk run one after the other, and to their end even if the caller goes away.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore, ReplicaState
-from chunkserver.events import LeaseEnded, LeaseReceived
+from chunkserver.events import LeaseEnded, LeaseReceived, UnsureReplicaAdmitted
+from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.leases import LeaseTable, Secondary
 from chunkserver.mutations import Mutations
-from runtime.errors import AlreadyExists, TabletopError
-from runtime.wire.chunkserver_pb2 import Advance, AdvanceResult
-from runtime.wire.common_pb2 import ChunkState
+from runtime.errors import TabletopError, TimedOut
+from runtime.wire.chunkserver_pb2 import Advance, AdvanceResult, LeaseName
+from runtime.wire.common_pb2 import Authority, ChunkState
 from runtime.world import World
 
 _AT_ONCE = 8
+_REVOCATION_MARGIN_SECONDS = 1.0
 
 
 class Advancing:
-    """Creates replicas, raises versions, begins and ends leases."""
+    """Creates replicas, raises versions, admits unsure replicas, begins and ends leases."""
 
     def __init__(
         self,
@@ -31,76 +49,110 @@ class Advancing:
         store: ChunkStore,
         leases: LeaseTable,
         mutations: Mutations,
+        obedience: Obedience,
         *,
         chunk_bytes: Callable[[], int],
+        forward_seconds: float,
     ) -> None:
         self._world = world
         self._store = store
         self._leases = leases
         self._mutations = mutations
+        self._obedience = obedience
         self._chunk_bytes = chunk_bytes
+        self._forward_seconds = forward_seconds
+        self._orders = KeyedLocks()
 
-    async def advance(self, items: list[Advance]) -> list[AdvanceResult]:
-        """Do what the items say; one result each, in their order. Never raises for one item."""
+    async def advance(self, items: Sequence[Advance], authority: Authority) -> list[AdvanceResult]:
+        """Do what the items say; one result each, in their order.
+
+        Raises ForeignNamespace, Superseded, DiskFailure (the epoch cannot be made durable); nothing for single items.
+        """
         now = self._world.clock.now()
+        await self._obedience.check(authority)
+        work = self._advance_all(items, authority, now)
+        return await asyncio.shield(self._world.spawn(work, f"advance {len(items)} chunks"))
+
+    async def revoke(self, names: Sequence[LeaseName], authority: Authority) -> list[ReplicaState]:
+        """End leases; returns what is held of these chunks when nothing under the leases is in flight any more.
+
+        Raises ForeignNamespace, Superseded, TimedOut (the leases have ended, but something is still in flight).
+        """
+        await self._obedience.check(authority)
+        ended = []
+        for name in names:
+            was_revoked = (held := self._leases.find(name.handle)) is not None and held.is_revoked
+            lease = self._leases.end(name.handle, through_version=name.version)
+            if lease is not None:
+                ended.append(lease)
+                if not was_revoked:
+                    self._world.events.emit(LeaseEnded(lease.handle, lease.version, "the master revoked it"))
+        seconds = self._forward_seconds + _REVOCATION_MARGIN_SECONDS
+        for lease in ended:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._mutations.until_settled(lease)
+            except TimeoutError:
+                raise TimedOut(
+                    f"the lease on chunk {lease.handle:#x} has ended, but mutations under version {lease.version} are "
+                    f"in flight after {seconds:g} seconds; raise the version"
+                ) from None
+        return [state for name in names if (state := self._store.state(name.handle)) is not None]
+
+    async def _advance_all(self, items: Sequence[Advance], authority: Authority, now: float) -> list[AdvanceResult]:
         if len(items) == 1:
-            return [await self._advance_one(items[0], now)]
+            return [await self._advance_one(items[0], authority, now)]
         results: list[AdvanceResult | None] = [None] * len(items)
         waiting = iter(enumerate(items))
 
         async def work() -> None:
             for place, item in waiting:
-                results[place] = await self._advance_one(item, now)
+                results[place] = await self._advance_one(item, authority, now)
 
         await asyncio.gather(*(work() for _ in range(min(_AT_ONCE, len(items)))))
         return [result for result in results if result is not None]
 
-    async def revoke(self, handles: list[int]) -> list[ReplicaState]:
-        """End leases; returns what is held of these chunks when nothing under the leases is in flight any more."""
-        ended = [lease for handle in handles if (lease := self._leases.end(handle)) is not None]
-        for lease in ended:
-            self._world.events.emit(LeaseEnded(lease.handle, lease.version, "the master revoked it"))
-        for lease in ended:
-            await self._mutations.until_settled(lease)
-        return [state for handle in handles if (state := self._store.state(handle)) is not None]
-
-    async def _advance_one(self, item: Advance, now: float) -> AdvanceResult:
+    async def _advance_one(self, item: Advance, authority: Authority, now: float) -> AdvanceResult:
         result = AdvanceResult(handle=item.handle)
-        try:
-            await self._raise_version(item)
-            self._begin_or_end_lease(item, now)
-            result.done = True
-        except TabletopError as error:
-            result.error_kind = type(error).__name__
-            result.message = error.message
-        state = self._store.state(item.handle)
-        if state is not None:
-            result.state.CopyFrom(to_wire(state))
+        async with self._orders.hold(item.handle):
+            try:
+                self._obedience.require(authority)
+                await self._follow(item)
+                self._begin_lease(item, now)
+                found = await self._store.compare(item.handle)
+                result.digest, result.doubtful_blocks = found.digest, found.doubtful_blocks
+                result.done = True
+            except TabletopError as error:
+                result.error_kind = type(error).__name__
+                result.message = error.message
+            state = self._store.state(item.handle)
+            if state is not None:
+                result.state.CopyFrom(to_wire(state))
         return result
 
-    async def _raise_version(self, item: Advance) -> None:
+    async def _follow(self, item: Advance) -> None:
         handle, version = item.handle, item.to_version
         state = self._store.state(handle)
-        if state is not None and state.version == version:
+        if item.admit:
+            await self._store.admit(handle, version=version)
+            if state is not None and state.is_unsure:
+                self._world.events.emit(UnsureReplicaAdmitted(handle, version, state.length))
             return
         if item.from_version == 0:
-            if state is not None:
-                raise AlreadyExists(
-                    f"chunk {handle:#x} is here at version {state.version}, so that it cannot be created at {version}"
-                )
             await self._store.create(handle, version=version, capacity=self._chunk_bytes())
+            if state is None:
+                self._leases.begin_version(handle, version)
             return
-        if (lease := self._leases.end(handle)) is not None:
+        is_raise = state is not None and item.from_version <= state.version < version
+        if is_raise and (lease := self._leases.end(handle, through_version=version - 1)) is not None:
             self._world.events.emit(LeaseEnded(handle, lease.version, f"version {version} was granted"))
         await self._store.advance(handle, from_version=item.from_version, to_version=version)
-        self._leases.forget(handle)
-        self._mutations.begin_version(handle)
+        if is_raise:
+            self._leases.begin_version(handle, version)
+            self._mutations.begin_version(handle)
 
-    def _begin_or_end_lease(self, item: Advance, now: float) -> None:
+    def _begin_lease(self, item: Advance, now: float) -> None:
         if not item.lease_milliseconds:
-            if (lease := self._leases.find(item.handle)) is not None and not lease.is_revoked:
-                self._leases.end(item.handle)
-                self._world.events.emit(LeaseEnded(item.handle, lease.version, "another server is primary now"))
             return
         secondaries = [Secondary(other.server, other.control_address) for other in item.secondaries]
         seconds = item.lease_milliseconds / 1000
@@ -110,7 +162,7 @@ class Advancing:
             secondaries=secondaries,
             seconds=seconds,
             now=now,
-            is_new=item.from_version != item.to_version,
+            is_renewal=item.from_version == item.to_version,
         )
         names = tuple(secondary.server for secondary in secondaries)
         self._world.events.emit(LeaseReceived(item.handle, item.to_version, seconds, names))
@@ -118,4 +170,10 @@ class Advancing:
 
 def to_wire(state: ReplicaState) -> ChunkState:
     """A replica's state as a message."""
-    return ChunkState(handle=state.handle, version=state.version, length=state.length)
+    return ChunkState(
+        handle=state.handle,
+        version=state.version,
+        length=state.length,
+        unsure=state.is_unsure,
+        damaged=state.is_damaged,
+    )

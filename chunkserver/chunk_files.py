@@ -20,13 +20,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from chunkserver.chunk_format import Header, decode_metadata
-from runtime.errors import Corrupted, NotFound
+from chunkserver.chunk_format import ANCHORS, Header, Metadata, table_of
+from runtime.errors import Corrupted, NotFound, Unavailable
 from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
 
 CHUNKS = "chunks"
-INCOMING = "incoming"
+INCOMING = "incoming"  # Files that are not complete, or not yet in their place.
+REMOVING = "removing"  # The metadata of chunks whose removal has begun.
+ASIDE = "aside"  # Files that nobody can make sense of; only a person deletes them.
 METADATA_LIMIT_BYTES = 1024 * 1024
 
 
@@ -43,6 +45,21 @@ def data_path(handle: int) -> str:
 def metadata_path(handle: int) -> str:
     """The file that holds a chunk's version, length and checksums, relative to the node's disk."""
     return f"{folder_of(handle)}/{handle:016x}.meta"
+
+
+def handle_of(name: str) -> int | None:
+    """The chunk whose file has this name; None for another name.
+
+    >>> handle_of("00000000000002a1.data"), handle_of("LOCK")
+    (673, None)
+    """
+    stem, _, kind = name.partition(".")
+    if kind not in ("data", "meta") or len(stem) != 16:
+        return None
+    try:
+        return int(stem, 16)
+    except ValueError:
+        return None
 
 
 @dataclass(slots=True)
@@ -64,12 +81,41 @@ class ChunkFiles:
 
 @dataclass(slots=True)
 class Chunk:
-    """One replica as this server holds it. `header` is what is on disk."""
+    """One replica as this server holds it. `header` is the one that counts, and is on disk in `slot`."""
 
     header: Header
+    slot: int
+    anchor: Header | None  # the newest header that is on stable storage for certain, with all that it speaks of
+    anchor_slot: int
+    highest_sequence: int  # of all that the file has ever held
+    is_unsure: bool = False
+    unreadable: tuple[int, ...] = ()  # slots
     lock: ReadWriteLock = field(default_factory=ReadWriteLock)
     files: ChunkFiles | None = None
     is_deleted: bool = False
+    has_unsynced_entries: bool = False  # in the table
+    has_unsynced_name: bool = False  # of the data file
+    damage: dict[int, str] = field(default_factory=dict)  # what is wrong, by block
+    has_lost_pages: bool = False  # A sync has failed: what was written since the one before may be gone.
+    held: list[int] | None = None  # of an unsure replica: checksums of what its blocks hold, once they were read
+
+    @classmethod
+    def of_new_file(cls, header: Header) -> "Chunk":
+        """A chunk whose four slots hold this header, all on stable storage."""
+        return cls(header, ANCHORS[0], anchor=header, anchor_slot=ANCHORS[0], highest_sequence=header.sequence)
+
+    @classmethod
+    def as_found(cls, found: Metadata) -> "Chunk":
+        """A chunk whose metadata file was read, and is on stable storage as it was read."""
+        return cls(
+            found.header,
+            found.slot,
+            anchor=found.anchor,
+            anchor_slot=found.anchor_slot,
+            highest_sequence=found.highest_sequence,
+            is_unsure=found.is_unsure,
+            unreadable=found.unreadable,
+        )
 
     @property
     def handle(self) -> int:
@@ -86,6 +132,16 @@ class Chunk:
         """Bytes stored."""
         return self.header.length
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether it was mutated since everything was last made durable."""
+        return not self.header.is_synced and (self.anchor is None or self.header.sequence != self.anchor.sequence)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it is known to be damaged."""
+        return self.has_lost_pages or bool(self.damage)
+
 
 class OpenChunks:
     """The chunks whose files are open, least recently used first."""
@@ -95,6 +151,7 @@ class OpenChunks:
         self._most = most
         self._open: OrderedDict[int, Chunk] = OrderedDict()
         self._opening = asyncio.Lock()
+        self._is_closed = False
 
     @asynccontextmanager
     async def use(self, chunk: Chunk) -> AsyncIterator[ChunkFiles]:
@@ -120,8 +177,8 @@ class OpenChunks:
         """Take over the files of a chunk that was just created."""
         chunk.files = files
         self._open[chunk.handle] = chunk
-        if len(self._open) > self._most:
-            await self._close_one(but=chunk)
+        while len(self._open) > self._most and await self._close_one(but=chunk):
+            pass
 
     async def forget(self, chunk: Chunk) -> None:
         """The chunk is deleted: its files are closed as soon as nobody uses them."""
@@ -131,7 +188,8 @@ class OpenChunks:
             await chunk.files.close()
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close everything; nothing is opened any more."""
+        self._is_closed = True
         for chunk in self._open.values():
             if chunk.files is not None:
                 await chunk.files.close()
@@ -139,6 +197,8 @@ class OpenChunks:
         self._open.clear()
 
     async def _open_files(self, chunk: Chunk) -> None:
+        if self._is_closed:
+            raise Unavailable("this chunkserver is stopping", definite=True)
         if chunk.is_deleted:
             raise NotFound(f"chunk {chunk.handle:#x} was deleted; ask the master where its replicas are")
         try:
@@ -146,15 +206,17 @@ class OpenChunks:
         except NotFound as error:
             raise Corrupted(f"the metadata of chunk {chunk.handle:#x} is gone: {error.message}") from error
         try:
-            found = decode_metadata(await metadata.read_at(0, METADATA_LIMIT_BYTES), chunk.handle)
+            # The header in memory is the one that counts, whatever has become of its slot meanwhile.
+            checksums = table_of(await metadata.read_at(0, METADATA_LIMIT_BYTES), chunk.header)
             data = await self._open_data(chunk)
         except BaseException:
             await metadata.close()
             raise
-        await self.adopt(chunk, ChunkFiles(metadata, data, array("I", found.checksums)))
+        await self.adopt(chunk, ChunkFiles(metadata, data, array("I", checksums)))
 
     async def _open_data(self, chunk: Chunk) -> File | None:
-        """The data file, cut to the chunk's length: a mutation that was never completed may have left more.
+        """The data file, cut to the chunk's length: a mutation that was never completed may have left more. While the
+        replica is unsure nothing is cut: what lies there may be acknowledged.
 
         A file that is gone is like one that holds nothing: no block of the chunk will match its checksum.
         """
@@ -162,14 +224,20 @@ class OpenChunks:
             data = await self._disk.open(data_path(chunk.handle), "update")
         except NotFound:
             return None
-        if await data.size() > chunk.length:
-            await data.truncate(chunk.length)
+        try:
+            if not chunk.is_unsure and await data.size() > chunk.length:
+                await data.truncate(chunk.length)
+        except BaseException:
+            await data.close()
+            raise
         return data
 
-    async def _close_one(self, *, but: Chunk) -> None:
+    async def _close_one(self, *, but: Chunk) -> bool:
+        """Close the files of the chunk that was not used for longest; False if all are in use."""
         for handle, chunk in self._open.items():
             if chunk is not but and chunk.files is not None and not chunk.files.users and chunk.lock.is_idle:
                 del self._open[handle]
                 files, chunk.files = chunk.files, None
                 await files.close()
-                return
+                return True
+        return False

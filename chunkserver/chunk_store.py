@@ -1,22 +1,26 @@
 """The chunks on this server's disk (GFS 2.5, 4.5, 5.2).
 
 The problem. Bytes must never be served unless they are what was written, a mutation must be there as a whole or not at
-all, and all of that across kills and full disks. The idea is in `chunk_format.py` (what is written in which order) and
-`blocks.py` (checksums); here is the doing of it, under one lock a chunk.
+all, a version that was answered must never be forgotten, and all of that across kills, power cuts and full disks. The
+idea is in `chunk_format.py` (what is written in which order) and `blocks.py` (checksums); here is the doing of it,
+under one lock a chunk.
 
 Invariants:
-1. A chunk exists exactly if its metadata file exists with a valid header. Creation writes that last, deletion removes
-   it first.
-2. A version is on disk before `create` or `advance` return (with "fsync": on stable storage).
+1. A chunk exists exactly if its metadata file exists with a header that can be read. Creation, installation and removal
+   have one moment at which they count (`placing.py`), and are durable before they return.
+2. A version is on stable storage before `create`, `advance` or `install` return, with everything that was written
+   before; no mutation under an older version is applied afterwards.
 3. A byte is handed out only after the checksum of its whole block was compared, under the chunk's lock.
 4. After NoSpace nothing has changed.
+5. An unsure replica is neither read nor written: it awaits comparison (`compare`, `admit`).
+6. Nothing is deleted that the master did not order to be.
 
 `data_path` names the file whose bytes an experiment may flip.
 
-What we simplify. With durability "replicated" nothing is synced: a power cut may take the newest mutations of a replica
-with it, and if it takes their header too, this replica looks like an older one of the same version. Other replicas have
-them. What a sender reads from the file is not locked against an overwrite of the same bytes in the same moment; the
-reader's checksums notice, and it asks again.
+What we simplify. With durability "replicated" a mutation is not synced before it is acknowledged, but every few seconds
+in the background (`write_back`): a loss of power may take the bytes of the last seconds. What a sender reads from the
+file is not locked against an overwrite of the same bytes in the same moment; the reader's checksums notice, and it asks
+again.
 """
 
 from array import array
@@ -25,29 +29,35 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import crc32c
 from sortedcontainers import SortedDict
 
-from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent, plan_write, updated_checksums
-from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, folder_of, metadata_path
-from chunkserver.chunk_format import (
-    TABLE_OFFSET,
-    Header,
-    Intent,
-    encode_entries,
-    encode_header,
-    encode_intent,
-    intent_offset,
-    slot_offset,
+from chunkserver.admission import Admission, Comparison
+from chunkserver.block_writer import BlockWriter
+from chunkserver.blocks import BLOCK_BYTES, block_count
+from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path
+from chunkserver.chunk_format import Header
+from chunkserver.headers import HeaderWriter, rewritten
+from chunkserver.keyed_locks import KeyedLocks
+from chunkserver.placing import Placing
+from chunkserver.verification import Breathe, Verifier, wrong_in_metadata
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    Corrupted,
+    DiskFailure,
+    InvalidRequest,
+    NoSpace,
+    NotFound,
+    StaleVersion,
+    TabletopError,
+    Unavailable,
 )
-from chunkserver.payload_checksums import PayloadChecksums
-from chunkserver.settling import rewritten, settle
-from runtime.errors import AlreadyExists, Corrupted, InvalidRequest, NoSpace, NotFound, StaleVersion, TabletopError
 from runtime.world import Disk, File
 
 __all__ = ["ChunkStore", "CorruptBlock", "ReplicaState", "VerifiedRange", "data_path", "metadata_path"]
 
-SLICE_BYTES = 4 * BLOCK_BYTES  # Verified at once: it stays in the processor's cache between reading and checking.
+
+_NO_BLOCK = -1  # Damage that is not that of a block, and that no reading heals.
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,8 @@ class ReplicaState:
     handle: int
     version: int
     length: int
+    is_unsure: bool = False
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +92,42 @@ class VerifiedRange:
     checksums: list[int]  # of each 64 KiB, counted from `offset`
 
 
-class ChunkStore:
-    """All replicas of one server. `opening.open_store` makes one."""
+async def _no_breath() -> None:
+    """Nobody else wants to run."""
 
-    def __init__(self, disk: Disk, *, syncs: bool, reserve_bytes: int, open_chunks: int) -> None:
+
+class ChunkStore:
+    """All replicas of one server. `opening.open_store` makes one.
+
+    `boot` names this run of the machine, `syncs` says that mutations are synced before they are acknowledged.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        syncs: bool,
+        boot: int = 1,
+        reserve_bytes: int,
+        open_chunks: int,
+        breathe: Breathe = _no_breath,
+    ) -> None:
         self.on_corruption: Callable[[CorruptBlock], None] = lambda found: None
         self.on_change: Callable[[int], None] = lambda handle: None
+        self.on_repair: Callable[[int, str], None] = lambda handle, found: None
         self._disk = disk
-        self._syncs = syncs
         self._reserve_bytes = reserve_bytes
+        self._breathe = breathe
         self._chunks: SortedDict[int, Chunk] = SortedDict()
+        self._dirty: dict[int, None] = {}
+        self._half_removed: dict[int, None] = {}
         self._open = OpenChunks(disk, open_chunks)
-        self._folders: dict[str, None] = {}
-        self._scratch: list[memoryview] = []
+        self._changing = KeyedLocks()
+        self.placing = Placing(disk)
+        self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
+        self._verifier = Verifier(self._note_damage, self._note_healing)
+        self._block_writer = BlockWriter(disk, self.writer, self._verifier, self._note_damage)
+        self._admission = Admission(self.writer, self._block_writer, self._verifier, breathe)
 
     # What there is
 
@@ -102,16 +137,16 @@ class ChunkStore:
     def state(self, handle: int) -> ReplicaState | None:
         """What is held of a chunk; None if nothing."""
         chunk = self._chunks.get(handle)
-        return None if chunk is None else ReplicaState(handle, chunk.version, chunk.length)
+        return None if chunk is None else _state_of(chunk)
 
     def states(self) -> Iterator[ReplicaState]:
         """All replicas, by handle."""
-        return (ReplicaState(handle, chunk.version, chunk.length) for handle, chunk in self._chunks.items())
+        return (_state_of(chunk) for chunk in self._chunks.values())
 
     def states_after(self, handle: int, count: int) -> list[ReplicaState]:
         """The next `count` replicas behind `handle`."""
         found = self._chunks.irange(minimum=handle, inclusive=(False, True))
-        return [ReplicaState(one, self._chunks[one].version, self._chunks[one].length) for one in islice(found, count)]
+        return [_state_of(self._chunks[one]) for one in islice(found, count)]
 
     def stored_bytes(self) -> int:
         """Bytes of all chunks."""
@@ -121,9 +156,20 @@ class ChunkStore:
         """How long the chunk may become, bytes. Raises NotFound."""
         return self._chunk(handle).header.capacity
 
-    def admit(self, header: Header) -> None:
+    def damage(self, handle: int) -> dict[int, str]:
+        """What is known to be wrong with the replica, by block."""
+        chunk = self._chunks.get(handle)
+        return {} if chunk is None else chunk.damage
+
+    def require_sure(self, handle: int) -> None:
+        """Raise Unavailable (definite) if the replica may lack acknowledged bytes, NotFound if there is none."""
+        _require_sure(self._chunk(handle))
+
+    def add(self, chunk: Chunk) -> None:
         """Count in a chunk that was found on disk."""
-        self._chunks[header.handle] = Chunk(header)
+        self._chunks[chunk.handle] = chunk
+        if chunk.is_dirty:
+            self._dirty[chunk.handle] = None
 
     async def check_space(self, needed_bytes: int) -> None:
         """Raise NoSpace if so many more bytes would eat into the reserve."""
@@ -134,157 +180,192 @@ class ChunkStore:
                 "kept in reserve; delete something, or add a chunkserver"
             )
 
-    # Creation, versions, deletion
+    # Creation, versions, removal, copies
 
     async def create(self, handle: int, *, version: int, capacity: int) -> None:
-        """Make an empty replica. Raises AlreadyExists, NoSpace, DiskFailure."""
-        if handle in self._chunks:
-            raise AlreadyExists(f"chunk {handle:#x} exists at version {self._chunks[handle].version}")
-        await self.check_space(0)
-        chunk = Chunk(Header(sequence=0, handle=handle, version=version, length=0, capacity=capacity))
-        async with chunk.lock.exclusive():
+        """Make an empty replica. It may be there already, if it is empty and at that version.
+
+        Raises AlreadyExists, NoSpace, DiskFailure.
+        """
+        async with self._changing.hold(handle):
+            present = self._chunks.get(handle)
+            if present is not None:
+                if present.version == version and present.length == 0:
+                    return
+                raise AlreadyExists(
+                    f"chunk {handle:#x} is here at version {present.version} with {present.length} bytes, so that it "
+                    f"cannot be created at version {version}"
+                )
+            await self.check_space(0)
+            header = Header(
+                sequence=0,
+                handle=handle,
+                boot=self.writer.boot,
+                version=version,
+                length=0,
+                capacity=capacity,
+                is_synced=self.writer.syncs,
+            )
+            await self.placing.create(header)
+            chunk = Chunk.of_new_file(header)
+            with suppress(TabletopError):  # Whoever needs the file opens it again.
+                metadata = await self._disk.open(metadata_path(handle), "update")
+                await self._open.adopt(chunk, ChunkFiles(metadata, None, array("I")))
             self._chunks[handle] = chunk
-            try:
-                await self._create_files(chunk)
-            except BaseException:
-                del self._chunks[handle]
-                chunk.is_deleted = True
-                raise
         self.on_change(handle)
 
     async def advance(self, handle: int, *, from_version: int, to_version: int) -> None:
-        """Raise a replica's version. Raises NotFound, StaleVersion, DiskFailure."""
+        """Raise a replica's version, which must be `from_version` or more, and less than `to_version` unless there is
+        nothing to do. All that was written before is durable afterwards.
+
+        Raises NotFound, StaleVersion (nothing was changed), DiskFailure.
+        """
         async with self._exclusive(handle) as (chunk, files):
             if chunk.version == to_version:
                 return
-            if chunk.version != from_version:
-                raise StaleVersion(
-                    f"chunk {handle:#x} is at version {chunk.version}, expected {from_version} to raise it to "
-                    f"{to_version}"
-                )
-            header = replace(_next(chunk.header), version=to_version)
-            await self._write_header(files, header)
-            chunk.header = header
+            if not from_version <= chunk.version < to_version:
+                raise stale(chunk.handle, chunk.version, from_version, to_version)
+            await self.writer.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
         self.on_change(handle)
 
-    async def delete(self, handle: int, *, version: int | None = None) -> bool:
-        """Remove a replica, if it is (still) at `version`; False if there is none. Raises DiskFailure."""
-        chunk = self._chunks.get(handle)
-        if chunk is None:
-            return False
-        async with chunk.lock.exclusive():
-            if chunk.is_deleted or (version is not None and chunk.version != version):
-                return False
-            await self._disk.remove(metadata_path(handle))
-            del self._chunks[handle]
-            await self._open.forget(chunk)
-            if await self._disk.exists(data_path(handle)):
-                await self._disk.remove(data_path(handle))
-        return True
+    async def remove(self, handle: int, *, version: int) -> int | None:
+        """Remove a replica if its version is at most `version`; returns the version that is gone, None if it is newer.
+
+        It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure:
+        then it is to be tried again."""
+        async with self._changing.hold(handle):
+            chunk = self._chunks.get(handle)
+            if chunk is not None:
+                async with chunk.lock.exclusive():
+                    if chunk.version > version:
+                        return None
+                    await self.placing.begin_removal(handle)
+                    self._forget(chunk)
+                    self._half_removed[handle] = None
+                    await self._open.forget(chunk)
+            if handle in self._half_removed:
+                await self.placing.end_removal(handle, is_here_again=handle in self._chunks)
+                del self._half_removed[handle]
+        return version if chunk is None else chunk.version
+
+    async def install(self, header: Header) -> None:
+        """Put a complete and synced copy in the place of whatever is here of that chunk (`placing.py`); durable.
+
+        Raises StaleVersion if a newer replica has come meanwhile, DiskFailure.
+        """
+        handle = header.handle
+        async with self._changing.hold(handle), AsyncExitStack() as stack:
+            old = self._chunks.get(handle)
+            if old is not None:
+                await stack.enter_async_context(old.lock.exclusive())
+                if old.version > header.version:
+                    raise StaleVersion(
+                        f"chunk {handle:#x} is here at version {old.version}, newer than the copy at {header.version}"
+                    )
+            try:
+                await self.placing.install(handle)
+            except TabletopError as error:
+                if old is not None:
+                    self._note_damage(old, 0, f"a copy that was to replace it is half installed: {error.message}")
+                raise
+            if old is not None:
+                self._forget(old)
+                await self._open.forget(old)
+            self._chunks[handle] = Chunk.of_new_file(header)
+        self.on_change(handle)
+
+    # Comparison after a loss of power
+
+    async def compare(self, handle: int) -> Comparison:
+        """The digest of what the replica holds; of an unsure one it is read now.
+
+        Raises NotFound, DiskFailure, Corrupted.
+        """
+        async with self._exclusive(handle) as (chunk, files):
+            return await self._admission.compare(chunk, files)
+
+    async def admit(self, handle: int, *, version: int) -> None:
+        """Make an unsure replica sure, with the bytes that it holds; durable.
+
+        Raises NotFound, StaleVersion, DiskFailure, NoSpace.
+        """
+        async with self._exclusive(handle) as (chunk, files):
+            if chunk.version != version:
+                raise stale(handle, chunk.version, version, version)
+            if chunk.is_unsure:
+                await self._admission.admit(chunk, files)
+        self.on_change(handle)
 
     # Mutations
 
     async def write(
-        self, handle: int, *, version: int, offset: int, data: memoryview, checksums: Sequence[int] | None = None
+        self,
+        handle: int,
+        *,
+        version: int,
+        offset: int,
+        data: memoryview,
+        checksums: Sequence[int] | None = None,
+        reach: int = 0,
     ) -> int:
         """Write `data` at `offset`, a gap before it as zeros; returns the chunk's length afterwards.
 
-        `checksums` are those of each 64 KiB of the data, if they are known.
+        `checksums` are those of each 64 KiB of the data, if they are known. `reach` is how far the chunk must reach
+        before, unless the data begins earlier.
 
-        Raises NotFound, StaleVersion, InvalidRequest, NoSpace, Corrupted (the block that would be overwritten in part
-        is damaged) with nothing changed; DiskFailure.
+        Raises NotFound, StaleVersion, Unavailable (the replica is unsure), InvalidRequest, Conflict (it is too short),
+        NoSpace, Corrupted (the block that would be overwritten in part is damaged) with nothing changed; DiskFailure.
         """
         end = offset + len(data)
         async with self._exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise StaleVersion(f"chunk {handle:#x} is at version {chunk.version}, the mutation is for {version}")
+            _require_sure(chunk)
             if end > chunk.header.capacity:
                 raise InvalidRequest(
                     f"bytes {offset} to {end} of chunk {handle:#x}: a chunk has {chunk.header.capacity} bytes"
                 )
+            if chunk.length < min(reach, offset):
+                raise Conflict(
+                    f"this replica of chunk {handle:#x} has missed a mutation: it has {chunk.length} bytes, the one at "
+                    f"{offset} needs {min(reach, offset)}; ask the master again"
+                )
             if end > chunk.length:
                 await self.check_space(end - chunk.length)
-            plan = plan_write(length=chunk.length, offset=offset, count=len(data))
-            first = plan.first_block
-            verified = {block: await self._verified_block(chunk, files, block) for block in plan.to_verify}
-            updated = updated_checksums(
-                files.checksums, data, length=chunk.length, offset=offset, verified=verified, known=checksums
-            )
-            if plan.overwrites:
-                await self._overwrite(chunk, files, offset, data, first, updated)
-            else:
-                await self._append(chunk, files, offset, data, first, updated)
+            try:
+                await self._block_writer.write(chunk, files, offset, data, checksums)
+            finally:
+                if chunk.is_dirty:
+                    self._dirty[handle] = None
             length = chunk.length
         self.on_change(handle)
         return length
 
-    async def _append(
-        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, first: int, updated: list[int]
-    ) -> None:
-        file = await self._data_file(chunk, files)
-        try:
-            await file.write_at(offset, data)
-            if self._syncs:
-                await file.sync()
-            header = rewritten(chunk.header, offset + len(data), first, updated)
-            await self._commit(files, header, updated)
-        except BaseException:
-            files.is_ragged = True
-            with suppress(TabletopError):
-                await self._trim(chunk, files, file)
-            raise
-        chunk.header = header
-        _replace_checksums(files.checksums, first, updated)
+    # Background sync
 
-    async def _overwrite(
-        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, first: int, updated: list[int]
-    ) -> None:
-        file = await self._data_file(chunk, files)
-        new_length = max(chunk.length, offset + len(data))
-        known = list(files.checksums[first : first + len(updated)])
-        old = tuple(known + [0] * (len(updated) - len(known)))
-        intent = Intent(chunk.header.sequence + 1, first, new_length, old, tuple(updated))
-        await files.metadata.write_at(intent_offset(chunk.header.capacity), encode_intent(intent))
-        if self._syncs:
-            await files.metadata.sync()
-        try:
-            await file.write_at(offset, data)
-            if self._syncs:
-                await file.sync()
-            header = rewritten(chunk.header, new_length, first, updated)
-            await self._commit(files, header, updated)
-        except BaseException:
-            settled = await settle(file, files.metadata, chunk.header, list(files.checksums), intent)
-            chunk.header, files.checksums = settled.header, array("I", settled.checksums)
-            raise
-        chunk.header = header
-        _replace_checksums(files.checksums, first, updated)
+    def dirty(self) -> list[int]:
+        """The chunks that were mutated since all of them was last made durable."""
+        return list(self._dirty)
 
-    async def _trim(self, chunk: Chunk, files: ChunkFiles, file: File) -> None:
-        """Cut off what a failed append has left, so that a gap after it reads as zeros, and a full disk is freed."""
-        await file.truncate(chunk.length)
-        files.is_ragged = False
+    async def write_back(self, handle: int) -> None:
+        """Make durable what was written so far. Mutations go on meanwhile, but for a moment at the end.
 
-    async def _commit(self, files: ChunkFiles, header: Header, updated: list[int]) -> None:
-        """Write the table entries that the header speaks of, and then the header."""
-        if header.entries_count:
-            entries = encode_entries(updated[: header.entries_count])
-            await files.metadata.write_at(TABLE_OFFSET + 4 * header.entries_first, entries)
-        await self._write_header(files, header)
-
-    async def _write_header(self, files: ChunkFiles, header: Header) -> None:
-        await files.metadata.write_at(slot_offset(header.sequence), encode_header(header))
-        if self._syncs:
-            await files.metadata.sync()
-
-    async def _data_file(self, chunk: Chunk, files: ChunkFiles) -> File:
-        if files.data is None:
-            files.data = await self._disk.open(data_path(chunk.handle), "replace")
-            if self._syncs:
-                await self._disk.sync_directory(folder_of(chunk.handle))
-        if files.is_ragged:
-            await self._trim(chunk, files, files.data)
-        return files.data
+        Raises DiskFailure: then the replica is damaged.
+        """
+        chunk = self._chunks.get(handle)
+        if chunk is None or not chunk.is_dirty or chunk.is_unsure or chunk.has_lost_pages:
+            self._dirty.pop(handle, None)
+            return
+        async with self._files(chunk) as files:
+            header = chunk.header
+            await self.writer.sync_contents(chunk, files)
+            async with chunk.lock.exclusive():
+                is_past = chunk.anchor is not None and chunk.anchor.sequence >= header.sequence
+                if chunk.is_deleted or chunk.has_lost_pages or is_past:
+                    return
+                await self.writer.anchor_synced(chunk, files, header)
+                if not chunk.is_dirty:
+                    self._dirty.pop(handle, None)
 
     # Reading
 
@@ -294,13 +375,14 @@ class ChunkStore:
     ) -> AsyncIterator[VerifiedRange]:
         """Verify every block that overlaps the range, then hand out the file to send it from.
 
-        Raises NotFound, StaleVersion, Corrupted, DiskFailure.
+        Raises NotFound, StaleVersion, Unavailable (the replica is unsure), Corrupted, DiskFailure.
         """
         chunk = self._chunk(handle)
         async with self._files(chunk) as files:
             async with chunk.lock.shared():
                 if chunk.is_deleted:
                     raise self._missing(handle)
+                _require_sure(chunk)
                 if chunk.version < least_version:
                     raise StaleVersion(
                         f"chunk {handle:#x} is at version {chunk.version}, the reader wants at least {least_version}; "
@@ -310,73 +392,72 @@ class ChunkStore:
                 end = min(offset + count, chunk_length)
                 checksums: list[int] = []
                 if offset < end:
-                    checksums = await self._verify(chunk, files, offset, end)
+                    checksums = await self._verifier.verify(chunk, files, offset, end)
             yield VerifiedRange(files.data, offset, max(0, end - offset), chunk_length, checksums)
 
     async def verify(self, handle: int, *, offset: int, count: int) -> int:
-        """Verify the blocks of a range; returns the bytes that were there. Raises NotFound, Corrupted, DiskFailure."""
+        """Verify the blocks of a range; returns the bytes that were there.
+
+        Raises NotFound, Unavailable (the replica is unsure), Corrupted, DiskFailure.
+        """
         async with self.reading(handle, least_version=0, offset=offset, count=count) as verified:
             return verified.length
 
-    async def _verify(self, chunk: Chunk, files: ChunkFiles, begin: int, end: int) -> list[int]:
-        """Compare the blocks under [begin, end); returns the checksums of that range's own 64 KiB pieces."""
-        payload = PayloadChecksums()
-        scratch = self._scratch.pop() if self._scratch else memoryview(bytearray(SLICE_BYTES))
-        position = begin - begin % BLOCK_BYTES
-        last = min(block_count(end) * BLOCK_BYTES, chunk.length)
-        try:
-            while position < last:
-                target = scratch[: min(SLICE_BYTES, last - position)]
-                got = 0 if files.data is None else await files.data.read_into(position, target)
-                for at in range(0, len(target), BLOCK_BYTES):
-                    block = target[at : min(at + BLOCK_BYTES, got)]
-                    known = self._check_block(chunk, files, (position + at) // BLOCK_BYTES, block)
-                    low, high = max(0, begin - position - at), min(len(block), end - position - at)
-                    whole = low == 0 and high == len(block)
-                    payload.add(block[low:high], known if whole else None)
-                position += len(target)
-        finally:
-            self._scratch.append(scratch)
-        return payload.all()
+    async def verify_all(self, handle: int, *, version: int) -> Comparison:
+        """Compare every block with its checksum; what is damaged is noted, and `state` tells. The digest is that of the
+        checksums. Raises NotFound, StaleVersion, Unavailable (the replica is unsure), DiskFailure."""
+        chunk = self._chunk(handle)
+        _require_sure(chunk)
+        if chunk.version != version:
+            raise stale(handle, chunk.version, version, version)
+        damaged = 0
+        for offset in range(0, max(1, self._chunk(handle).length), BLOCK_BYTES):
+            try:
+                await self.verify(handle, offset=offset, count=BLOCK_BYTES)
+            except Corrupted:
+                damaged += 1
+            await self._breathe()
+        found = self._chunk(handle).version
+        if found != version:
+            raise stale(handle, found, version, version)
+        return Comparison((await self.compare(handle)).digest, damaged)
 
-    async def _verified_block(self, chunk: Chunk, files: ChunkFiles, block: int) -> bytes:
-        extent = block_extent(block, chunk.length)
-        data = b"" if files.data is None else await files.data.read_at(block * BLOCK_BYTES, extent)
-        self._check_block(chunk, files, block, memoryview(data))
-        return data
+    async def check_metadata(self, handle: int) -> bool:
+        """Compare the metadata file with what is in memory, and write it anew if the file is wrong; returns whether it
+        was right. Raises NotFound, Corrupted, DiskFailure."""
+        async with self._exclusive(handle) as (chunk, files):
+            if chunk.is_unsure or chunk.has_lost_pages:
+                return True
+            try:
+                found = await wrong_in_metadata(chunk, files)
+                await self._require_names(chunk)
+            except (DiskFailure, Corrupted) as error:
+                self._note_damage(chunk, 0, error.message)
+                raise
+            if not found:
+                return True
+            checksums = list(files.checksums)
+            header = rewritten(self.writer.following(chunk), chunk.length, 0, checksums)
+            await self.writer.anchor(chunk, files, header, checksums)
+            await self.writer.fill_unreadable(chunk, files)
+        self.on_repair(handle, found)
+        return False
 
-    def _check_block(self, chunk: Chunk, files: ChunkFiles, block: int, data: memoryview) -> int:
-        extent, expected = block_extent(block, chunk.length), files.checksums[block]
-        actual: int = crc32c.crc32c(data)
-        if len(data) == extent and actual == expected:
-            return actual
-        found = f"CRC32C {actual:#010x}, expected {expected:#010x}"
-        if len(data) != extent:
-            found = f"{len(data)} bytes on disk, expected {extent}"
-        self.on_corruption(CorruptBlock(chunk.handle, chunk.version, block, found))
-        raise Corrupted(
-            f"block {block} of chunk {chunk.handle:#x} version {chunk.version} is damaged on disk ({found}); "
-            "read another replica, this one will be replaced"
-        )
-
-    # Copies of other servers' replicas
-
-    async def install(self, header: Header, data: str, metadata: str) -> None:
-        """Make a chunk of two complete files, given by their paths; they are renamed. Replaces an older replica."""
-        handle = header.handle
-        await self.delete(handle)
-        await self._make_folder(handle)
-        if header.length:
-            await self._disk.rename(data, data_path(handle))
-        await self._disk.rename(metadata, metadata_path(handle))
-        if self._syncs:
-            await self._disk.sync_directory(folder_of(handle))
-        self.admit(header)
-        self.on_change(handle)
+    async def _require_names(self, chunk: Chunk) -> None:
+        """Raise Corrupted if a file has vanished that may still be open."""
+        paths = [metadata_path(chunk.handle), *([data_path(chunk.handle)] if chunk.length else [])]
+        for path in paths:
+            if not await self._disk.exists(path):
+                raise Corrupted(f"the file {path} of chunk {chunk.handle:#x} is gone")
 
     async def close(self) -> None:
-        """Close every file."""
+        """Close every file; nothing is read or written any more."""
         await self._open.close()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody uses a chunk, and everything that can be durable is."""
+        return not self._dirty and not len(self._changing) and all(one.lock.is_idle for one in self._chunks.values())
 
     # Helpers
 
@@ -396,31 +477,27 @@ class ChunkStore:
             try:
                 files = await stack.enter_async_context(self._open.use(chunk))
             except Corrupted as error:
-                self.on_corruption(CorruptBlock(chunk.handle, chunk.version, 0, error.message))
+                self._note_damage(chunk, 0, error.message)
                 raise
             yield files
 
-    async def _create_files(self, chunk: Chunk) -> None:
-        await self._make_folder(chunk.handle)
-        path = metadata_path(chunk.handle)
-        metadata = await self._disk.open(path, "replace")
-        try:
-            await self._write_header(ChunkFiles(metadata, None, array("I")), chunk.header)
-            if self._syncs:
-                await self._disk.sync_directory(folder_of(chunk.handle))
-        except BaseException:
-            await metadata.close()
-            await self._disk.remove(path)
-            raise
-        await self._open.adopt(chunk, ChunkFiles(metadata, None, array("I")))
+    def _forget(self, chunk: Chunk) -> None:
+        del self._chunks[chunk.handle]
+        self._dirty.pop(chunk.handle, None)
 
-    async def _make_folder(self, handle: int) -> None:
-        folder = folder_of(handle)
-        if folder not in self._folders:
-            await self._disk.make_directory(folder)
-            if self._syncs:
-                await self._disk.sync_directory("chunks")
-            self._folders[folder] = None
+    def _note_damage(self, chunk: Chunk, block: int, found: str) -> None:
+        is_news = not chunk.is_damaged
+        chunk.damage[block] = found
+        self.on_corruption(CorruptBlock(chunk.handle, chunk.version, max(0, block), found))
+        if is_news:
+            self.on_change(chunk.handle)
+
+    def _note_healing(self, chunk: Chunk, block: int) -> None:
+        if chunk.damage.pop(block, None) is not None and not chunk.is_damaged:
+            self.on_change(chunk.handle)
+
+    def _note_lost_pages(self, chunk: Chunk, found: str) -> None:
+        self._note_damage(chunk, _NO_BLOCK, f"what was written last may be lost: {found}")
 
     def _chunk(self, handle: int) -> Chunk:
         chunk: Chunk | None = self._chunks.get(handle)
@@ -436,13 +513,31 @@ class ChunkStore:
         for handle, chunk in self._chunks.items():
             assert chunk.handle == handle and not chunk.is_deleted
             assert chunk.length <= chunk.header.capacity
+            is_settled = chunk.lock.is_idle and not chunk.is_unsure and not chunk.has_lost_pages
+            assert not (is_settled and chunk.is_dirty) or handle in self._dirty, (
+                f"chunk {handle:#x} was mutated and will not be synced"
+            )
             if chunk.files is not None and chunk.lock.is_idle:
                 assert len(chunk.files.checksums) == block_count(chunk.length)
+            if is_settled:
+                assert chunk.anchor is not None and chunk.anchor.version == chunk.version
+                assert chunk.highest_sequence == chunk.header.sequence >= chunk.anchor.sequence
+        assert all(handle in self._chunks for handle in self._dirty)
 
 
-def _next(header: Header) -> Header:
-    return replace(header, sequence=header.sequence + 1, entries_first=0, entries_count=0, entries_crc32c=0)
+def stale(handle: int, found: int, least: int, wanted: int) -> StaleVersion:
+    """An order that does not fit the replica's version."""
+    expected = f"{wanted}" if least >= wanted else f"at least {least} to raise it to {wanted}"
+    return StaleVersion(f"chunk {handle:#x} is at version {found}, expected {expected}")
 
 
-def _replace_checksums(checksums: "array[int]", first: int, updated: list[int]) -> None:
-    checksums[first : first + len(updated)] = array("I", updated)
+def _state_of(chunk: Chunk) -> ReplicaState:
+    return ReplicaState(chunk.handle, chunk.version, chunk.length, chunk.is_unsure, chunk.is_damaged)
+
+
+def _require_sure(chunk: Chunk) -> None:
+    if chunk.is_unsure:
+        raise Unavailable(
+            f"the replica of chunk {chunk.handle:#x} here has lost power and awaits comparison; read another one",
+            definite=True,
+        )

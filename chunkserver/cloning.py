@@ -1,42 +1,74 @@
 """Copies of other servers' replicas (GFS 4.3).
 
 The problem. A chunk has fewer replicas than its goal, and this server is to hold one more; clients must not suffer from
-the copying, and half a copy must never look like a replica. The idea: read the chunk over the same path as any reader,
-verified at the source and on arrival, slowly if so told, into files of another place; rename them into place when
-everything is there. The copy carries its source's version.
+the copying, half a copy must never look like a replica, and whoever ordered the copy wants to know whether it comes on.
+The idea: read the chunk over the same path as any reader, verified at the source and on arrival, slowly if so told,
+into files of another place; put them into their place when everything is there. Each piece may come from another
+source: if one is gone, or its block is damaged, the next one is asked. Progress is told while the bytes arrive.
 
-Invariants: (1) until the copy is complete nothing of it is visible; (2) the source is at the same version and length
-after the last byte as before the first.
+Invariants: (1) until the copy is complete nothing of it is visible, and what was here before stays; (2) it is on stable
+storage before it is answered for, with the version that was asked for; (3) a source is at that version and has the same
+length after the last byte as before the first, and no source that was used says otherwise; (4) a caller that goes away
+ends the copy, unless it is complete, and nothing of it is left.
 
 What we simplify. A copy that breaks off begins from the start.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
+from chunkserver.advancing import to_wire
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_files import INCOMING
-from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
+from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_slots
 from chunkserver.chunk_store import ChunkStore, ReplicaState
 from chunkserver.events import ChunkCloned
+from chunkserver.headers import rewritten
+from chunkserver.placing import incoming_path
 from chunkserver.settings import ChunkserverSettings
-from chunkserver.settling import rewritten
 from runtime.bulk import check_payload, read_header
 from runtime.bulk import encode_header as encode_bulk_header
 from runtime.bulk_pool import BulkPool
-from runtime.errors import Conflict, NotFound, StaleVersion, TimedOut, Unavailable, error_from_wire
+from runtime.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    StaleVersion,
+    TabletopError,
+    TimedOut,
+    Unavailable,
+    error_from_wire,
+)
 from runtime.events import current_cause
 from runtime.wire.bulk_pb2 import BulkRequest, ReadReply, ReadRequest
-from runtime.wire.chunkserver_pb2 import ChunkStatesRequest, CloneRequest
+from runtime.wire.chunkserver_pb2 import ChunkStatesRequest, CloneProgress, CloneRequest
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
-from runtime.wire.common_pb2 import ChunkState
+from runtime.wire.common_pb2 import Location
 from runtime.world import File, World
 
 PIECE_BYTES = 16 * BLOCK_BYTES
+_PROGRESS_SECONDS = 0.5  # At least so often something is told, while the copy is slowed down on purpose.
+
+
+class _Copy:
+    """One copy under way."""
+
+    def __init__(self, request: CloneRequest) -> None:
+        self.request = request
+        self.sources = list(request.sources)  # in the order in which they are tried now
+        self.used: dict[str, Location] = {}
+        self.length = 0
+        self.copied = 0
+        self.is_complete = False  # It is being put in its place, and is not given up any more.
+        self.moved = asyncio.Event()
+
+    def came_on(self, copied: int) -> None:
+        """So many bytes are here."""
+        self.copied = copied
+        self.moved.set()
 
 
 class Cloning:
-    """Makes copies; one at a time of each chunk."""
+    """Makes copies; one at a time of each chunk. `on_installed` is told of a chunk that was replaced."""
 
     def __init__(
         self,
@@ -46,6 +78,7 @@ class Cloning:
         links: BulkPool,
         *,
         chunk_bytes: Callable[[], int],
+        on_installed: Callable[[int], None],
     ) -> None:
         self.counters = {"chunks_cloned": 0, "bytes_cloned": 0}
         self._world = world
@@ -53,101 +86,194 @@ class Cloning:
         self._store = store
         self._links = links
         self._chunk_bytes = chunk_bytes
+        self._on_installed = on_installed
         self._running: dict[int, None] = {}
 
-    async def clone(self, request: CloneRequest, *, is_known_bad: bool) -> ReplicaState:
-        """Copy a chunk; returns when the copy is in place. A replica that is here at that version already is the
-        answer at once, unless it is known to be damaged.
+    async def clone(self, request: CloneRequest) -> AsyncIterator[CloneProgress]:
+        """Copy a chunk; tells progress, and at last what is here when the copy is in place. A replica that is here at
+        that version already is the answer at once, unless it is unsure or damaged: then it is replaced, like an older
+        one.
 
-        Raises Conflict (it is being copied, or changed at the source), StaleVersion, Corrupted, NoSpace, Unavailable.
+        Raises Conflict (it is being copied, or changed at the source), StaleVersion, NotFound, Corrupted, NoSpace,
+        Unavailable, TimedOut, DiskFailure.
         """
         handle = request.handle
         present = self._store.state(handle)
-        if present is not None and present.version == request.version and not is_known_bad:
-            return present
         if present is not None and present.version > request.version:
             raise StaleVersion(f"chunk {handle:#x} is here at version {present.version}, not {request.version}")
+        if present is not None and present.version == request.version and not (present.is_unsure or present.is_damaged):
+            yield CloneProgress(copied_bytes=present.length, total_bytes=present.length, done=to_wire(present))
+            return
+        if not request.sources:
+            raise InvalidRequest(f"chunk {handle:#x} is to be copied from nowhere; name at least one source")
         if handle in self._running:
             raise Conflict(f"chunk {handle:#x} is being copied already; wait for that")
         self._running[handle] = None
+        copy = _Copy(request)
+        task = self._world.spawn(self._outcome(copy), f"copy chunk {handle:#x}")
+        task.add_done_callback(lambda _: self._ended(copy))
         try:
-            return await self._copy(request)
+            while not task.done():
+                await copy.moved.wait()
+                copy.moved.clear()
+                if not task.done():
+                    yield CloneProgress(copied_bytes=copy.copied, total_bytes=copy.length)
         finally:
-            del self._running[handle]
+            if not copy.is_complete:
+                task.cancel()
+        outcome = task.result()
+        if isinstance(outcome, TabletopError):
+            raise outcome
+        yield CloneProgress(copied_bytes=outcome.length, total_bytes=outcome.length, done=to_wire(outcome))
 
-    async def _copy(self, request: CloneRequest) -> ReplicaState:
-        handle, version, source = request.handle, request.version, request.source.server
-        before = await self._source_state(request)
-        await self._store.check_space(before.length)
-        disk = self._world.disk
-        data_path, metadata_path = f"{INCOMING}/{handle:016x}.data", f"{INCOMING}/{handle:016x}.meta"
-        paths = [data_path]
+    async def _outcome(self, copy: _Copy) -> ReplicaState | TabletopError:
         try:
-            file = await disk.open(data_path, "replace")
+            return await self._copy(copy)
+        except TabletopError as error:
+            return error
+
+    def _ended(self, copy: _Copy) -> None:
+        del self._running[copy.request.handle]
+        copy.moved.set()
+
+    async def _copy(self, copy: _Copy) -> ReplicaState:
+        handle, version, placing = copy.request.handle, copy.request.version, self._store.placing
+        copy.length = await self._length_at(copy)
+        await self._store.check_space(copy.length)
+        await placing.begin_copy(handle)
+        try:
+            file = await self._world.disk.open(incoming_path(handle, "data"), "replace")
             try:
-                checksums = await self._fetch(request, before.length, file)
-                if self._settings.durability == "fsync":
-                    await file.sync()
+                checksums = await self._fetch(copy, file)
+                await file.sync()
             finally:
                 await file.close()
-            after = await self._source_state(request)
-            if after.length != before.length:
-                raise Conflict(f"chunk {handle:#x} changed at {source} while it was copied; copy it again")
-            paths.append(metadata_path)
-            header = await self._write_metadata(metadata_path, handle, version, before.length, checksums)
-            await self._store.install(header, data_path, metadata_path)
-        finally:
-            for path in paths:
-                if await disk.exists(path):
-                    await disk.remove(path)
+            await self._check_sources(copy)
+            header = await self._write_draft(handle, version, copy.length, checksums)
+            copy.is_complete = True
+            await self._store.install(header)
+        except BaseException:
+            await placing.discard(handle)
+            raise
+        self._on_installed(handle)
         self.counters["chunks_cloned"] += 1
-        self.counters["bytes_cloned"] += before.length
-        self._world.events.emit(ChunkCloned(handle=handle, version=version, length=before.length, source=source))
-        return ReplicaState(handle, version, before.length)
+        self.counters["bytes_cloned"] += copy.length
+        names = ", ".join(copy.used) or copy.sources[0].server
+        self._world.events.emit(ChunkCloned(handle=handle, version=version, length=copy.length, source=names))
+        return self._store.state(handle) or ReplicaState(handle, version, copy.length)
 
-    async def _write_metadata(self, path: str, handle: int, version: int, length: int, checksums: list[int]) -> Header:
-        empty = Header(sequence=0, handle=handle, version=version, length=0, capacity=self._chunk_bytes())
+    async def _write_draft(self, handle: int, version: int, length: int, checksums: list[int]) -> Header:
+        """Write the copy's metadata file, complete and synced."""
+        writer = self._store.writer
+        empty = Header(
+            sequence=1,
+            handle=handle,
+            boot=writer.boot,
+            version=version,
+            length=0,
+            capacity=max(self._chunk_bytes(), length),
+            is_synced=writer.syncs,
+        )
         header = rewritten(empty, length, 0, checksums)
-        file = await self._world.disk.open(path, "replace")
+        file = await self._world.disk.open(incoming_path(handle, "draft"), "replace")
         try:
+            await file.write_at(0, encode_slots(header))
             await file.write_at(TABLE_OFFSET, encode_entries(checksums[: header.entries_count]))
-            await file.write_at(slot_offset(header.sequence), encode_header(header))
-            if self._settings.durability == "fsync":
-                await file.sync()
+            await file.sync()
         finally:
             await file.close()
         return header
 
-    async def _source_state(self, request: CloneRequest) -> ChunkState:
-        stub = ChunkserverStub(self._world.network.channel(request.source.control_address))
+    # The sources
+
+    async def _length_at(self, copy: _Copy) -> int:
+        """How long the chunk is at the first source that holds it as asked for; the others come after that one."""
+        first_error: TabletopError | None = None
+        for source in list(copy.sources):
+            try:
+                return await self._source_length(copy.request, source)
+            except TabletopError as error:
+                first_error = first_error or error
+                copy.sources.append(copy.sources.pop(0))
+        assert first_error is not None
+        raise first_error
+
+    async def _check_sources(self, copy: _Copy) -> None:
+        """Raise unless the sources still hold what was copied. One that does not answer any more says nothing."""
+        silent: TabletopError | None = None
+        confirmed = 0
+        for source in copy.used.values() or copy.sources[:1]:
+            try:
+                length = await self._source_length(copy.request, source)
+            except (Unavailable, TimedOut) as error:
+                silent = error
+                continue
+            if length != copy.length:
+                raise Conflict(
+                    f"chunk {copy.request.handle:#x} changed at {source.server} while it was copied; copy it again"
+                )
+            confirmed += 1
+        if not confirmed and silent is not None:
+            raise silent
+
+    async def _source_length(self, request: CloneRequest, source: Location) -> int:
+        stub = ChunkserverStub(self._world.network.channel(source.control_address))
         reply = await stub.GetChunkStates(
             ChunkStatesRequest(handles=[request.handle]), timeout=self._settings.call_seconds
         )
         if not reply.states:
-            raise NotFound(f"{request.source.server} has no replica of chunk {request.handle:#x}")
-        if reply.states[0].version != request.version:
+            raise NotFound(f"{source.server} has no replica of chunk {request.handle:#x}")
+        state = reply.states[0]
+        if state.version != request.version:
             raise StaleVersion(
-                f"chunk {request.handle:#x} is at version {reply.states[0].version} on {request.source.server}, "
+                f"chunk {request.handle:#x} is at version {state.version} on {source.server}, "
                 f"expected {request.version}"
             )
-        return reply.states[0]
+        if state.unsure:
+            raise Unavailable(
+                f"the replica of chunk {request.handle:#x} on {source.server} has lost power and awaits comparison",
+                definite=True,
+            )
+        return state.length
 
-    async def _fetch(self, request: CloneRequest, length: int, file: File) -> list[int]:
+    # The bytes
+
+    async def _fetch(self, copy: _Copy, file: File) -> list[int]:
         """Read all bytes into the file; returns their checksums, one a block."""
         checksums: list[int] = []
-        buffer = memoryview(bytearray(min(PIECE_BYTES, max(1, length))))
+        buffer = memoryview(bytearray(min(PIECE_BYTES, max(1, copy.length))))
         clock, began = self._world.clock, self._world.clock.now()
-        for offset in range(0, length, PIECE_BYTES):
-            piece = buffer[: min(PIECE_BYTES, length - offset)]
-            checksums += await self._fetch_piece(request, offset, piece)
+        for offset in range(0, copy.length, PIECE_BYTES):
+            piece = buffer[: min(PIECE_BYTES, copy.length - offset)]
+            checksums += await self._fetch_piece(copy, offset, piece)
             await file.write_at(offset, piece)
-            if request.bytes_per_second:
-                due = began + (offset + len(piece)) / request.bytes_per_second
-                await clock.sleep(max(0.0, due - clock.now()))
+            copy.came_on(offset + len(piece))
+            if copy.request.bytes_per_second:
+                due = began + (offset + len(piece)) / copy.request.bytes_per_second
+                while (remaining := due - clock.now()) > 0:
+                    await clock.sleep(min(remaining, _PROGRESS_SECONDS))
+                    copy.came_on(offset + len(piece))
         return checksums
 
-    async def _fetch_piece(self, request: CloneRequest, offset: int, piece: memoryview) -> list[int]:
-        source = request.source
+    async def _fetch_piece(self, copy: _Copy, offset: int, piece: memoryview) -> list[int]:
+        """Fill a piece from the first source that gives it whole; returns the checksums of its blocks. A source that
+        cannot be reached is asked last from now on."""
+        first_error: TabletopError | None = None
+        for source in list(copy.sources):
+            try:
+                checksums = await self._read_from(source, copy.request, offset, piece)
+            except TabletopError as error:
+                first_error = first_error or error
+                if isinstance(error, Unavailable | TimedOut):
+                    copy.sources.remove(source)
+                    copy.sources.append(source)
+                continue
+            copy.used[source.server] = source
+            return checksums
+        assert first_error is not None
+        raise first_error
+
+    async def _read_from(self, source: Location, request: CloneRequest, offset: int, piece: memoryview) -> list[int]:
         wanted = ReadRequest(
             handle=request.handle, version=request.version, offset=offset, length=len(piece), cause=current_cause()
         )

@@ -8,16 +8,101 @@ from runtime.events import Event
 
 @dataclass(frozen=True, slots=True)
 class StoreOpened(Event):
-    """The disk's folder was read at start. `resolved` writes had been interrupted; `orphans` are files of no chunk."""
+    """The disk's folder was read at start. `resolved` writes had been interrupted; `unsure` replicas await comparison
+    with others after a loss of power; `aside` chunks could not be made sense of, and were put aside."""
 
     sentence: ClassVar[str] = (
-        "opened its store: {chunks} chunks, {stored_bytes} bytes; {resolved} interrupted writes resolved, "
-        "{orphans} orphaned files removed"
+        "opened its store: {chunks} chunks, {stored_bytes} bytes; {resolved} interrupted writes resolved, {unsure} "
+        "replicas unsure, {aside} put aside"
     )
     chunks: int
     stored_bytes: int
     resolved: int
-    orphans: int
+    unsure: int
+    aside: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPutAside(Event):
+    """The files of a chunk could not be made sense of: they lie in the folder aside/ now."""
+
+    sentence: ClassVar[str] = "put the files of chunk {handle:#x} aside, in the folder aside/: {reason}"
+    handle: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkUnreadable(Event):
+    """The disk does not give the files of a chunk: the replica is not served, and nothing of it is changed."""
+
+    sentence: ClassVar[str] = "cannot read the files of chunk {handle:#x}, and leaves them alone: {reason}"
+    handle: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRepaired(Event):
+    """A chunk's metadata file was found damaged while the server ran, and was written anew from memory."""
+
+    sentence: ClassVar[str] = "wrote the metadata of chunk {handle:#x} anew: {found}"
+    handle: int
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnsureReplicaAdmitted(Event):
+    """An unsure replica was compared with others by the master, and counts again."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} counts again at version {version}, with {length} bytes"
+    handle: int
+    version: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class MasterRefused(Event):
+    """This server and the master do not belong together, or another master is in charge; it is asked again and
+    again."""
+
+    sentence: ClassVar[str] = "does not obey the master at {master}, or is refused by it: {reason}"
+    master: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalFailed(Event):
+    """A replica could not be removed; it is tried again."""
+
+    sentence: ClassVar[str] = "could not remove chunk {handle:#x}: {reason}"
+    handle: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRefused(Event):
+    """A replica was to be removed up to a version, and is newer by now."""
+
+    sentence: ClassVar[str] = "does not remove chunk {handle:#x}: it is newer than version {version}"
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TryRefused(Event):
+    """A try to write came after its client had given it up: it may have written again since."""
+
+    sentence: ClassVar[str] = "refused try {number} to write to chunk {handle:#x}: its client has given it up"
+    handle: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBackFailed(Event):
+    """The background sync of a chunk failed; its replica here is damaged."""
+
+    sentence: ClassVar[str] = "could not sync chunk {handle:#x} in the background: {reason}"
+    handle: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

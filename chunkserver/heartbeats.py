@@ -5,25 +5,43 @@ without asking a thousand of them. The idea: the server speaks first, regularly.
 not know it, it says all it has; with each heartbeat what has changed, and a few of its chunks in turn. The answers
 carry lease extensions, and the names of replicas that nobody needs.
 
+Reports are numbered, so that the master can tell an old one that was delayed from a new one. Answers say who gives
+them, as orders do (`authority.py`): a master of another namespace, or one that was replaced, is not obeyed.
+
 Invariants:
 1. A lease is extended from the moment at which the heartbeat was sent, not from that of the answer.
-2. A replica is deleted only if it still has the version at which the master judged it.
+2. A replica is removed only if its version is at most the one that the master named. A removal is durable before it is
+   told, and tried again until it succeeds.
 3. What an unanswered heartbeat told is told again.
+4. Nothing is done for a master before its namespace and epoch are on stable storage.
 
-What we simplify. The master's absence is met by asking again every heartbeat, without growing pauses.
+What we simplify. A master that does not answer is asked again every heartbeat, without growing pauses; only one that
+refuses, or is refused, is asked less often.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chunkserver.advancing import to_wire
-from chunkserver.chunk_store import ChunkStore, CorruptBlock, ReplicaState
-from chunkserver.events import ChunksDeleted, CorruptionFound, LeaseEnded, MasterLost, Registered
+from chunkserver.authority import Obedience
+from chunkserver.chunk_store import ChunkStore, CorruptBlock
+from chunkserver.events import (
+    ChunksDeleted,
+    CorruptionFound,
+    LeaseEnded,
+    MasterLost,
+    MasterRefused,
+    Registered,
+    RemovalFailed,
+    RemovalRefused,
+)
+from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
 from chunkserver.settings import ChunkserverSettings
-from runtime.errors import TabletopError
-from runtime.wire.common_pb2 import Location
-from runtime.wire.master_pb2 import CorruptionReport, HeartbeatReply, HeartbeatRequest, RegisterRequest
+from runtime.errors import ForeignNamespace, Superseded, TabletopError
+from runtime.wire.common_pb2 import Location, Removal
+from runtime.wire.master_pb2 import CorruptionReport, HeartbeatReply, HeartbeatRequest, HeldLease, RegisterRequest
 from runtime.wire.master_pb2_grpc import ChunkserverRegistryStub
 from runtime.world import World
 
@@ -31,8 +49,9 @@ if TYPE_CHECKING:
     from runtime.wire.master_pb2_grpc import ChunkserverRegistryAsyncStub
 
 _CHANGES_AT_ONCE = 4096
-_DELETIONS_BETWEEN_BREATHS = 16
+_REMOVALS_BETWEEN_BREATHS = 16
 _LEASE_MEMORY_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 5.0  # between two tries with a master that is refused, or refuses
 # A master that has restarted knows nothing of damage found before, and one that knew of no other replica yet has let
 # the damaged one count: so all known damage is told again every few heartbeats, until the replica is gone.
 _HEARTBEATS_BETWEEN_REPORTS = 10
@@ -41,33 +60,41 @@ _HEARTBEATS_BETWEEN_REPORTS = 10
 class Heartbeats:
     """The conversation with the master."""
 
-    def __init__(self, world: World, settings: ChunkserverSettings, store: ChunkStore, leases: LeaseTable) -> None:
+    def __init__(
+        self,
+        world: World,
+        settings: ChunkserverSettings,
+        store: ChunkStore,
+        leases: LeaseTable,
+        identity: IdentityFile,
+        obedience: Obedience,
+    ) -> None:
         self.chunk_bytes = settings.chunk_bytes
         self.counters = {"heartbeats": 0, "registrations": 0, "chunks_deleted": 0, "corrupt_blocks": 0}
         self._world = world
         self._settings = settings
         self._store = store
         self._leases = leases
+        self._identity = identity
+        self._obedience = obedience
         self._incarnation = world.random.getrandbits(64)
+        self._sequence = 0
         self._location = Location(server=world.node)
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._is_registered = False
         self._is_master_lost = False
+        self._refusals = 0  # in a row
         self._changed: dict[int, None] = {}
-        self._deleted: dict[int, None] = {}
-        self._garbage: dict[int, int] = {}
-        self._is_deleting = False
+        self._removed: dict[int, int] = {}  # Versions, by chunk, to be told.
+        self._to_remove: dict[int, int] = {}
+        self._unremovable: dict[int, None] = {}
+        self._is_removing = False
         self._sampled = -1
         self._damage: dict[tuple[int, int, int], CorruptBlock] = {}
         self._unreported: dict[tuple[int, int, int], CorruptBlock] = {}
         self._is_reporting = False
         store.on_change = self._note_change
         store.on_corruption = self._note_corruption
-
-    def is_known_bad(self, handle: int) -> bool:
-        """Whether damage was found in the replica that is here now."""
-        state = self._store.state(handle)
-        return state is not None and any(key[:2] == (handle, state.version) for key in self._damage)
 
     async def run(self, location: Location) -> None:
         """Register, send heartbeats, for ever."""
@@ -79,24 +106,36 @@ class Heartbeats:
                     await self._register()
                 else:
                     await self._beat(began)
-                self._is_master_lost = False
+                self._is_master_lost, self._refusals = False, 0
+            except (ForeignNamespace, Superseded) as error:
+                self._is_registered = False
+                if not self._refusals:
+                    self._world.events.emit(MasterRefused(master=self._settings.master_address, reason=error.message))
+                self._refusals += 1
             except TabletopError as error:
                 if not self._is_master_lost:
                     self._world.events.emit(MasterLost(master=self._settings.master_address, reason=error.message))
                 self._is_master_lost = True
             if (self.counters["heartbeats"] + 1) % _HEARTBEATS_BETWEEN_REPORTS == 0:
-                self._unreported.update(self._damage)
+                self._report_again()
             self._report_damage()
+            self._remove_what_is_left()
             for lease in self._leases.drop_expired(self._world.clock.now(), _LEASE_MEMORY_SECONDS):
                 if not lease.is_revoked:
                     self._world.events.emit(LeaseEnded(lease.handle, lease.version, "it was not extended"))
-            await self._world.clock.sleep(max(0.0, began + self._heartbeat_seconds - self._world.clock.now()))
+            await self._world.clock.sleep(max(0.0, began + self._pause_seconds() - self._world.clock.now()))
+
+    def _pause_seconds(self) -> float:
+        grown = self._heartbeat_seconds * 2.0 ** min(self._refusals, 16)
+        return max(self._heartbeat_seconds, min(grown, _LONGEST_PAUSE_SECONDS))
 
     async def _register(self) -> None:
         usage = await self._world.disk.usage()
         told = list(self._store.states())
         self._changed.clear()
-        self._deleted.clear()
+        self._removed.clear()
+        self._sequence += 1
+        identity, now = self._identity.now, self._world.clock.now()
         reply = await self._stub().Register(
             RegisterRequest(
                 location=self._location,
@@ -105,24 +144,39 @@ class Heartbeats:
                 disk_total_bytes=usage.total_bytes,
                 disk_free_bytes=usage.free_bytes,
                 chunks=map(to_wire, told),
+                namespace=identity.namespace,
+                disk=identity.disk,
+                life=identity.life,
+                sequence=self._sequence,
+                leases=[
+                    HeldLease(
+                        handle=lease.handle,
+                        version=lease.version,
+                        milliseconds=int((lease.until - now) * 1000),
+                        secondaries=[secondary.server for secondary in lease.secondaries],
+                    )
+                    for lease in self._leases.held(now)
+                ],
             ),
             timeout=max(self._settings.call_seconds, 10.0),
         )
+        await self._obedience.check(reply.authority)
         self._is_registered = True
-        self._unreported.update(self._damage)
+        self._report_again()
         self._heartbeat_seconds = reply.heartbeat_seconds or self._heartbeat_seconds
         self.chunk_bytes = reply.chunk_bytes or self.chunk_bytes
         self.counters["registrations"] += 1
         self._world.events.emit(Registered(master=self._settings.master_address, chunks=len(told)))
-        self._delete_garbage(reply.garbage, told)
+        self._note_removals(reply.removals)
 
     async def _beat(self, sent_at: float) -> None:
         usage = await self._world.disk.usage()
         changed = [handle for handle, _ in zip(self._changed, range(_CHANGES_AT_ONCE), strict=False)]
         told = [state for handle in changed if (state := self._store.state(handle)) is not None]
-        deleted = list(self._deleted)
+        removed = dict(self._removed)
         sample = self._store.states_after(self._sampled, self._settings.sample_chunks)
         wanted = [lease.handle for lease in self._leases.to_extend(sent_at, self._heartbeat_seconds)]
+        self._sequence += 1
         request = HeartbeatRequest(
             server=self._world.node,
             incarnation=self._incarnation,
@@ -131,7 +185,8 @@ class Heartbeats:
             changed=map(to_wire, told),
             sample=map(to_wire, sample),
             extend=[to_wire(state) for handle in wanted if (state := self._store.state(handle)) is not None],
-            deleted=deleted,
+            removed=[Removal(handle=handle, version=version) for handle, version in removed.items()],
+            sequence=self._sequence,
         )
         for handle in changed:
             del self._changed[handle]
@@ -140,55 +195,71 @@ class Heartbeats:
         except BaseException:
             self._changed.update(dict.fromkeys(changed))
             raise
-        for handle in deleted:
-            self._deleted.pop(handle, None)
+        for handle, version in removed.items():
+            if self._removed.get(handle) == version:
+                del self._removed[handle]
         self.counters["heartbeats"] += 1
         self._sampled = sample[-1].handle if 0 < len(sample) == self._settings.sample_chunks else -1
-        self._follow(reply, sent_at, [*told, *sample])
+        await self._follow(reply, sent_at)
 
-    def _follow(self, reply: HeartbeatReply, sent_at: float, told: list[ReplicaState]) -> None:
+    async def _follow(self, reply: HeartbeatReply, sent_at: float) -> None:
+        await self._obedience.check(reply.authority)
         if not reply.known:
             self._is_registered = False
             return
         for extension in reply.extensions:
             until = sent_at + extension.milliseconds / 1000
             self._leases.extend(extension.handle, version=extension.version, until=until)
-        self._delete_garbage(reply.garbage, told)
+        self._note_removals(reply.removals)
 
-    # Garbage
+    # Removals
 
-    def _delete_garbage(self, handles: Iterable[int], told: list[ReplicaState]) -> None:
-        """Delete what the master judged. A replica that it names without having been told of it just now is deleted
-        only if it did not change since the question was sent."""
-        versions = {state.handle: state.version for state in told}
-        for handle in handles:
-            state = self._store.state(handle)
-            if state is not None and (handle in versions or handle not in self._changed):
-                self._garbage[handle] = versions.get(handle, state.version)
-        if self._garbage and not self._is_deleting:
-            self._is_deleting = True
-            self._world.spawn(self._delete_all(), "delete garbage")
+    def _note_removals(self, removals: Iterable[Removal]) -> None:
+        for removal in removals:
+            self._to_remove[removal.handle] = max(removal.version, self._to_remove.get(removal.handle, 0))
+        self._remove_what_is_left()
 
-    async def _delete_all(self) -> None:
-        deleted: list[int] = []
+    def _remove_what_is_left(self) -> None:
+        if self._to_remove and not self._is_removing:
+            self._is_removing = True
+            self._world.spawn(self._remove_all(), "remove replicas")
+
+    async def _remove_all(self) -> None:
+        """Try each removal once. One that fails stays, and is tried again with the next heartbeat."""
+        removed: list[int] = []
         try:
-            while self._garbage:
-                handle, version = next(iter(self._garbage.items()))
-                del self._garbage[handle]
-                if await self._store.delete(handle, version=version):
-                    deleted.append(handle)
-                    self._deleted[handle] = None
-                    self._changed.pop(handle, None)
-                    self._leases.forget(handle)
-                    self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
-                if len(deleted) % _DELETIONS_BETWEEN_BREATHS == 0:
+            for handle, version in list(self._to_remove.items()):
+                try:
+                    gone = await self._store.remove(handle, version=version)
+                except TabletopError as error:
+                    if handle not in self._unremovable:
+                        self._unremovable[handle] = None
+                        self._world.events.emit(RemovalFailed(handle, error.message))
+                    continue
+                if self._to_remove.get(handle) == version:
+                    del self._to_remove[handle]
+                self._unremovable.pop(handle, None)
+                if gone is None:
+                    self._changed[handle] = None  # It is newer than the master believes.
+                    self._world.events.emit(RemovalRefused(handle, version))
+                else:
+                    removed.append(handle)
+                    self._forget(handle, gone)
+                if len(removed) % _REMOVALS_BETWEEN_BREATHS == 0:
                     await self._world.breathe()
         finally:
-            self._is_deleting = False
-            self.counters["chunks_deleted"] += len(deleted)
-            if deleted:
-                names = tuple(hex(handle) for handle in deleted[:10])
-                self._world.events.emit(ChunksDeleted(count=len(deleted), handles=names))
+            self._is_removing = False
+            self.counters["chunks_deleted"] += len(removed)
+            if removed:
+                names = tuple(hex(handle) for handle in removed[:10])
+                self._world.events.emit(ChunksDeleted(count=len(removed), handles=names))
+
+    def _forget(self, handle: int, version: int) -> None:
+        self._removed[handle] = version
+        if self._store.state(handle) is None:
+            self._changed.pop(handle, None)
+            self._leases.forget(handle)
+        self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
 
     # Damage
 
@@ -203,6 +274,16 @@ class Heartbeats:
         self.counters["corrupt_blocks"] += 1
         self._world.events.emit(CorruptionFound(found.handle, found.block, "verification", found.found))
         self._report_damage()
+
+    def _report_again(self) -> None:
+        """Tell all damage once more that is still there, under the version that the replica has now."""
+        kept = {}
+        for key, block in self._damage.items():
+            state = self._store.state(block.handle)
+            if state is not None and state.is_damaged:
+                kept[key] = replace(block, version=state.version)
+        self._damage = kept
+        self._unreported.update(kept)
 
     def _report_damage(self) -> None:
         if self._unreported and self._is_registered and not self._is_reporting:

@@ -5,15 +5,14 @@ one of them, and grants another only when the first has ended or its time is ove
 server counts the time from a moment that is earlier than the one that the master counts from (receipt of the grant,
 sending of the heartbeat), on a clock of its own that runs at the same speed.
 
-    none  --grant-->  held  --revoke, new version, time over-->  none
+    none  --grant-->  held  --revoked, version raised, time over-->  none
                        |^
                        +|  extend, grant again with the same version (new secondaries)
 
 Invariants: (1) serial numbers under one lease are consecutive from 1; (2) nothing is ordered at or after `until`.
 
-What we simplify. A clock that runs slower than the master's can keep a lease alive too long; the version numbers then
-still keep its mutations from the replicas of the next lease.
-"""
+Leases are about order and speed, not about safety: a clock that runs slower than the master's can keep a lease alive
+too long, and then the version numbers keep its mutations from the replicas of the next one."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,7 +39,8 @@ class Lease:
     duration: float  # As granted; an extension does not change it.
     last_serial: int = 0
     mutated_at: float = field(default=float("-inf"))
-    undecided: dict[int, None] = field(default_factory=dict)  # Serials in flight, in rising order.
+    # Serials in flight, in rising order, and where in the chunk each of them ends.
+    undecided: dict[int, int] = field(default_factory=dict)
     is_revoked: bool = False
 
     @property
@@ -48,12 +48,17 @@ class Lease:
         """Every serial up to this one has been applied everywhere, or has failed and will not come again."""
         return next(iter(self.undecided), self.last_serial + 1) - 1
 
+    def reach(self, length: int) -> int:
+        """How far the chunk, which has `length` bytes here, will reach when all that is in flight was applied."""
+        return max(length, *self.undecided.values(), 0)
+
 
 class LeaseTable:
     """The leases that this server holds."""
 
     def __init__(self) -> None:
         self._leases: dict[int, Lease] = {}
+        self._unused: dict[int, int] = {}  # Versions, by chunk, that were raised here and under which nothing was done.
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -66,26 +71,33 @@ class LeaseTable:
         return self._leases.get(handle)
 
     def grant(
-        self, handle: int, *, version: int, secondaries: Iterable[Secondary], seconds: float, now: float, is_new: bool
+        self,
+        handle: int,
+        *,
+        version: int,
+        secondaries: Iterable[Secondary],
+        seconds: float,
+        now: float,
+        is_renewal: bool = False,
     ) -> Lease:
-        """Become primary. `is_new`: the version has just been raised, so that no mutation under it exists anywhere.
+        """Become primary under a version that was raised here, and under which nothing was done yet.
 
         The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
-        moment at which the lease ends. A renewal, which is not new, gives the lease that is held other secondaries and
-        a new term. Raises Conflict if that was revoked, or is not known: another process of this server may have used
-        serial numbers under that version.
-        """
+        moment at which the lease ends. A renewal gives the lease that is held other secondaries and a new term. Raises
+        Conflict if the version was used: its lease was revoked, or another process of this server may have used serial
+        numbers under it, or another server did."""
         lease = self._leases.get(handle)
-        known = lease is not None and lease.version == version
-        if (lease is None or not known) and is_new:
-            lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
-        elif lease is None or not known or lease.is_revoked:
+        if lease is not None and lease.version == version and not lease.is_revoked:
+            if is_renewal:
+                lease.secondaries, lease.until, lease.duration = tuple(secondaries), now + seconds, seconds
+            return lease
+        if self._unused.get(handle) != version:
             raise Conflict(
                 f"chunk {handle:#x} is at version {version} already, under a lease that ended or is not known here "
                 "any more; grant it with a higher version"
             )
-        elif not is_new:
-            lease.secondaries, lease.until, lease.duration = tuple(secondaries), now + seconds, seconds
+        del self._unused[handle]
+        lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
         return lease
 
     def extend(self, handle: int, *, version: int, until: float) -> bool:
@@ -96,16 +108,29 @@ class LeaseTable:
         lease.until = max(lease.until, until)
         return True
 
-    def end(self, handle: int) -> Lease | None:
-        """Be primary no longer; returns the lease that was held, whose mutations may still be in flight."""
+    def end(self, handle: int, *, through_version: int) -> Lease | None:
+        """Be primary no longer, unless it is for a newer version; returns the lease that was held, whose mutations may
+        still be in flight."""
         lease = self._leases.get(handle)
-        if lease is not None:
-            lease.is_revoked = True
+        if lease is None or lease.version > through_version:
+            return None
+        lease.is_revoked = True
         return lease
 
-    def forget(self, handle: int) -> None:
-        """Forget all about a chunk, because its version rose or it is gone."""
+    def begin_version(self, handle: int, version: int) -> None:
+        """The chunk's version has risen: its lease is over, and the version may be granted."""
         self._leases.pop(handle, None)
+        self._unused[handle] = version
+
+    def note_use(self, handle: int, version: int) -> None:
+        """Another server has ordered a mutation under this version: it is the primary."""
+        if self._unused.get(handle) == version:
+            del self._unused[handle]
+
+    def forget(self, handle: int) -> None:
+        """Forget all about a chunk, because it is gone."""
+        self._leases.pop(handle, None)
+        self._unused.pop(handle, None)
 
     def current(self, handle: int, *, version: int, now: float) -> Lease:
         """The lease under which a mutation may be ordered now. Raises NotPrimary, StaleVersion."""
@@ -120,10 +145,14 @@ class LeaseTable:
             )
         return lease
 
-    def next_serial(self, lease: Lease, now: float) -> int:
-        """The place of the next mutation, which is in flight until `decided`."""
+    def held(self, now: float) -> list[Lease]:
+        """The leases that are in force."""
+        return [lease for lease in self._leases.values() if not lease.is_revoked and now < lease.until]
+
+    def next_serial(self, lease: Lease, now: float, *, end: int = 0) -> int:
+        """The place of the next mutation, which ends at byte `end` and is in flight until `decided`."""
         lease.last_serial += 1
-        lease.undecided[lease.last_serial] = None
+        lease.undecided[lease.last_serial] = end
         lease.mutated_at = now
         return lease.last_serial
 

@@ -15,10 +15,11 @@ Invariants:
 1. A replica applies mutations of one version in the order of their serials, each at most once.
 2. A write is acknowledged only after every replica of the lease has applied it.
 3. A mutation is applied only to a replica at exactly the version it was ordered under.
+4. A replica that has missed a mutation does not fill the gap with zeros: each mutation says how far the chunk reached
+   before it (`reach`), and a replica that is shorter refuses. Only a hole that the client intended reads as zeros.
 
-What we simplify. A secondary that failed stays in the lease; the client complains to the master, who then leaves it
-out.
-"""
+What we simplify. A secondary that failed stays in the lease; the error names it, the client complains to the master,
+who then leaves it out."""
 
 import asyncio
 from collections import OrderedDict
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import MutationMissed
+from chunkserver.events import MutationMissed, TryRefused
 from chunkserver.leases import Lease, LeaseTable, Secondary
 from chunkserver.push_buffer import DataKey, Payload, PushBuffer
 from chunkserver.serial_order import Applied, SerialOrder, Turn
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _MOST_QUEUES = 16_384
 _MOST_REMEMBERED = 256
+_MOST_WRITERS = 4096
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class Mutations:
         self._queues: OrderedDict[int, _Queue] = OrderedDict()
         self._idle: dict[int, asyncio.Event] = {}
         self._recent: OrderedDict[DataKey, asyncio.Task[WriteReply | TabletopError]] = OrderedDict()
+        self._oldest: OrderedDict[tuple[int, int], int] = OrderedDict()  # by client and chunk: see `_refuse_outdated`
         self._stubs: dict[str, ChunkserverAsyncStub] = {}
 
     # The primary
@@ -93,20 +96,25 @@ class Mutations:
         nothing has changed), MutationFailed.
         """
         handle, mutation = request.handle, request.mutation
+        self._refuse_outdated(request)
         lease = self._leases.current(handle, version=request.version, now=self._world.clock.now())
+        self._store.require_sure(handle)
         self._check_bounds(handle, mutation)
         state = self._store.state(handle)
         if state is not None and mutation.offset + mutation.length > state.length:
             await self._store.check_space(mutation.offset + mutation.length - state.length)
+            self._refuse_outdated(request)
         now = self._world.clock.now()
         lease = self._leases.current(handle, version=request.version, now=now)
         key = _name(mutation)
         task = self._recent.get(key) if key is not None else None
         if task is None:
             payload = self._pin(mutation)
-            serial = self._leases.next_serial(lease, now)
+            state = self._store.state(handle)
+            reach = lease.reach(0 if state is None else state.length)
+            serial = self._leases.next_serial(lease, now, end=mutation.offset + mutation.length)
             task = self._world.spawn(
-                self._replicate(lease, serial, mutation, payload), f"mutation {serial} of {handle:#x}"
+                self._replicate(lease, serial, mutation, payload, reach), f"mutation {serial} of {handle:#x}"
             )
             self._remember(key, task)
         outcome = await asyncio.shield(task)
@@ -114,13 +122,29 @@ class Mutations:
             raise outcome
         return outcome
 
+    def _refuse_outdated(self, request: WriteRequest) -> None:
+        """Raise Conflict for a try that its client has given up: it may have written again to the same place since."""
+        if not request.number:
+            return
+        writer = (request.client, request.handle)
+        oldest = max(request.oldest, self._oldest.pop(writer, 0))
+        self._oldest[writer] = oldest
+        if len(self._oldest) > _MOST_WRITERS:
+            self._oldest.popitem(last=False)
+        if request.number < oldest:
+            self._world.events.emit(TryRefused(request.handle, request.number))
+            raise Conflict(
+                f"try {request.number} to write to chunk {request.handle:#x} was under way for too long: its client "
+                f"waits for none before {oldest} any more"
+            )
+
     async def until_settled(self, lease: Lease) -> None:
         """Return when no mutation under the lease is in flight."""
         while lease.undecided:
             await self._idle.setdefault(lease.handle, asyncio.Event()).wait()
 
     async def _replicate(
-        self, lease: Lease, serial: int, mutation: Mutation, payload: Payload
+        self, lease: Lease, serial: int, mutation: Mutation, payload: Payload, reach: int
     ) -> WriteReply | TabletopError:
         """Steps 4 to 6: the answer, or why the mutation failed."""
         handle, used = lease.handle, False
@@ -131,11 +155,12 @@ class Mutations:
                 serial=serial,
                 mutation=mutation,
                 settled_through=lease.settled_through,
+                reach=reach,
             )
             secondaries = lease.secondaries
             theirs, ours = await asyncio.gather(
                 asyncio.gather(*(self._forward(secondary, request) for secondary in secondaries)),
-                self._apply_in_order(handle, lease.version, serial, mutation, payload, settled_through=0),
+                self._apply_in_order(request, payload, settled_through=0),
             )
             names = [secondary.server for secondary in secondaries]
             failed = [(name, error) for name, error in zip(names, theirs, strict=True) if error is not None]
@@ -190,10 +215,12 @@ class Mutations:
     async def apply(self, request: ApplyRequest) -> ApplyReply:
         """Step 5 at a secondary: apply a mutation when its turn has come.
 
-        Raises StaleVersion, NotFound, DataNotBuffered, Corrupted, NoSpace, Conflict (it came too late).
-        """
+        Raises StaleVersion, NotFound, Unavailable (the replica is unsure), DataNotBuffered, Corrupted, NoSpace,
+        Conflict (it came too late, or this replica has missed another)."""
         mutation = request.mutation
+        self._store.require_sure(request.handle)
         self._check_bounds(request.handle, mutation)
+        self._leases.note_use(request.handle, request.version)
         outcome = await asyncio.shield(
             self._world.spawn(self._apply_as_secondary(request), f"apply {request.serial} of {request.handle:#x}")
         )
@@ -215,26 +242,18 @@ class Mutations:
             payload = self._pin(mutation)
         except TabletopError as error:
             payload = error
-        outcome = await self._apply_in_order(
-            request.handle, request.version, request.serial, mutation, payload, settled_through=request.settled_through
-        )
+        outcome = await self._apply_in_order(request, payload, settled_through=request.settled_through)
         if not isinstance(payload, TabletopError):
             self._unpin(mutation, used=not isinstance(outcome, TabletopError))
         return outcome
 
     async def _apply_in_order(
-        self,
-        handle: int,
-        version: int,
-        serial: int,
-        mutation: Mutation,
-        payload: Payload | TabletopError,
-        *,
-        settled_through: int,
+        self, request: ApplyRequest, payload: Payload | TabletopError, *, settled_through: int
     ) -> int | TabletopError:
         """Apply when it is this serial's turn; returns the chunk's length, or why it was not applied."""
+        handle, serial, mutation = request.handle, request.serial, request.mutation
         try:
-            queue = self._queue(handle, version)
+            queue = self._queue(handle, request.version)
             repeated = await self._take_turn(queue, handle, serial, mutation, settled_through)
             if repeated is not None:
                 return repeated.chunk_length
@@ -245,7 +264,12 @@ class Mutations:
             if isinstance(payload, TabletopError):
                 raise payload
             length = await self._store.write(
-                handle, version=version, offset=mutation.offset, data=payload.data, checksums=payload.checksums
+                handle,
+                version=request.version,
+                offset=mutation.offset,
+                data=payload.data,
+                checksums=payload.checksums,
+                reach=request.reach,
             )
             applied = Applied(mutation.offset, mutation.length, mutation.crc32c, length)
             self.counters["mutations_applied"] += 1
@@ -327,6 +351,12 @@ class Mutations:
             if not queue.running and not queue.waiting and self._leases.find(handle) is None:
                 del self._queues[handle]
                 return
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if an order contradicts itself."""
+        for handle, queue in self._queues.items():
+            queue.order.check_invariants()
+            assert not queue.is_over, f"the mutations of chunk {handle:#x} under an old version are still in the table"
 
     # Data
 

@@ -1,163 +1,178 @@
 """Opening the store: what is on the disk after the last process ended, however it ended.
 
-    format                 one line: whose folder this is, and in which version
+    format, identity       whose folder this is, and in which version (identity.py)
     chunks/<xx>/           two files a chunk (chunk_files.py)
-    incoming/              copies that are not complete; emptied at every start
+    incoming/              copies that are not in their place
+    removing/              removals that are not complete
+    aside/                 files that nobody can make sense of; only a person deletes them
 
 Found, and what becomes of it:
 
-    metadata with a valid header        a chunk; an unfinished overwrite is settled
-    metadata without a valid header     never completely created, or its disk lost it: dropped, the master will notice
-    data without metadata               half deleted, or half cloned: removed
-"""
+    metadata with a header that can be read   a chunk; an unfinished overwrite is settled. It is unsure if the machine
+                                              has lost power, or if not all of its headers can be read
+    metadata without one                      put aside, with its data
+    data without metadata                     put aside: its metadata was lost
+    files that the disk does not give         left where they are, and not counted
+    a copy that was complete                  put in its place; one that was not is removed
+    a removal that was begun                  completed
 
+After the end of a process the page cache may hold what would not survive a loss of power. What is believed is built
+upon, so after an end that was not in good order it is synced first."""
+
+from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_files import CHUNKS, INCOMING, METADATA_LIMIT_BYTES, data_path, metadata_path
-from chunkserver.chunk_format import Header, decode_metadata
+from chunkserver.chunk_files import (
+    CHUNKS,
+    INCOMING,
+    METADATA_LIMIT_BYTES,
+    REMOVING,
+    Chunk,
+    ChunkFiles,
+    data_path,
+    handle_of,
+    metadata_path,
+)
+from chunkserver.chunk_format import decode_metadata
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import StoreOpened, WriteResolved
+from chunkserver.events import ChunkPutAside, ChunkUnreadable, StoreOpened, WriteResolved
+from chunkserver.identity import IdentityFile, open_identity
 from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import settle
-from runtime.errors import Corrupted, IncompatibleFormat, NotFound, shown
-from runtime.world import Disk, World
+from runtime.errors import Corrupted, DiskFailure, NotFound
+from runtime.world import World
 
-FORMAT = "format"
-FORMAT_LINE = b"tabletop chunkserver 1\n"
 OPEN_CHUNKS = 128  # whose files are kept open: two descriptors each
 _CHUNKS_BETWEEN_BREATHS = 256
 
 
-@dataclass(slots=True)
-class _Found:
-    """What had to be put in order."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The store, and the identity of the server that it belongs to."""
 
-    resolved: int = 0
-    orphans: int = 0
+    store: ChunkStore
+    identity: IdentityFile
 
 
-async def open_store(world: World, settings: ChunkserverSettings) -> ChunkStore:
-    """The store on this world's disk, which is locked until the node ends or unlocks it.
+async def open_store(world: World, settings: ChunkserverSettings) -> Opened:
+    """What is on this world's disk, which is locked until the node ends or unlocks it.
 
-    Raises Conflict if another process has it, IncompatibleFormat if it belongs to another program or version.
+    Raises Conflict if another process has it, IncompatibleFormat if it belongs to another program or version, Corrupted
+    (its identity), DiskFailure.
     """
-    disk = world.disk
-    await disk.lock("")
+    await world.disk.lock("")
     try:
         # Who died between making a name and syncing it has left one that a power cut may yet take away.
-        await disk.sync_directory()
-        await check_format(disk)
-        await disk.make_directory(CHUNKS)
-        await _empty(disk, INCOMING)
-        await disk.sync_directory()
+        await world.disk.sync_directory()
+        identity = await open_identity(world)
         store = ChunkStore(
-            disk,
+            world.disk,
             syncs=settings.durability == "fsync",
+            boot=identity.now.boot,
             reserve_bytes=settings.reserve_bytes,
             open_chunks=OPEN_CHUNKS,
+            breathe=world.breathe,
         )
-        found = _Found()
-        count = 0
-        for folder in await disk.list(CHUNKS):
-            if settings.durability == "fsync":
-                await disk.sync_directory(f"{CHUNKS}/{folder}")
-            for handle in await _handles_in(disk, f"{CHUNKS}/{folder}"):
-                header = await _found_chunk(world, handle, found, syncs=settings.durability == "fsync")
-                if header is not None:
-                    store.admit(header)
-                count += 1
-                if count % _CHUNKS_BETWEEN_BREATHS == 0:
-                    await world.breathe()
+        await _Opening(world, store, is_to_sync=identity.may_have_unsynced_files).run()
     except BaseException:
-        await disk.unlock("")
+        await world.disk.unlock("")
         raise
-    world.events.emit(
-        StoreOpened(
-            chunks=len(store), stored_bytes=store.stored_bytes(), resolved=found.resolved, orphans=found.orphans
-        )
-    )
-    return store
+    return Opened(store, identity)
 
 
-async def check_format(disk: Disk) -> None:
-    """Claim an empty folder, or raise IncompatibleFormat for one that is not ours."""
-    if not await disk.exists(FORMAT):
-        strangers = [name for name in await disk.list() if name not in ("LOCK", f"{FORMAT}.new")]
-        if strangers:
-            raise IncompatibleFormat(
-                f"the chunkserver's folder holds {shown(strangers[0])} but no file {FORMAT!r}; it belongs to another "
-                "program: choose an empty folder"
+class _Opening:
+    """Goes through the folder once."""
+
+    def __init__(self, world: World, store: ChunkStore, *, is_to_sync: bool) -> None:
+        self._world = world
+        self._disk = world.disk
+        self._store = store
+        self._is_to_sync = is_to_sync
+        self._resolved = 0
+        self._aside = 0
+
+    async def run(self) -> None:
+        """Fill the store."""
+        for folder in (CHUNKS, INCOMING, REMOVING):
+            await self._store.placing.make_folder(folder)
+            if self._is_to_sync:
+                await self._disk.sync_directory(folder)
+        folders = [f"{CHUNKS}/{name}" for name in await self._disk.list(CHUNKS)]
+        if self._is_to_sync:
+            for folder in folders:
+                await self._disk.sync_directory(folder)
+        await self._end_what_was_begun()
+        count = 0
+        for folder in [f"{CHUNKS}/{name}" for name in await self._disk.list(CHUNKS)]:
+            for handle in dict.fromkeys(handle_of(name) for name in await self._disk.list(folder)):
+                if handle is not None:
+                    await self._find(handle)
+                    count += 1
+                    if count % _CHUNKS_BETWEEN_BREATHS == 0:
+                        await self._world.breathe()
+        unsure = sum(state.is_unsure for state in self._store.states())
+        self._world.events.emit(
+            StoreOpened(
+                chunks=len(self._store),
+                stored_bytes=self._store.stored_bytes(),
+                resolved=self._resolved,
+                unsure=unsure,
+                aside=self._aside,
             )
-        file = await disk.open(f"{FORMAT}.new", "replace")
-        await file.write_at(0, FORMAT_LINE)
-        await file.sync()
-        await file.close()
-        await disk.rename(f"{FORMAT}.new", FORMAT)
-        await disk.sync_directory()
-        return
-    file = await disk.open(FORMAT, "read")
-    found = await file.read_at(0, 200)
-    await file.close()
-    if found != FORMAT_LINE:
-        raise IncompatibleFormat(
-            f"the chunkserver's folder has format {shown(found.decode(errors='replace'))}, this program writes "
-            f"{FORMAT_LINE.decode()!r}; use the program version that wrote it, or choose another folder"
         )
 
+    async def _end_what_was_begun(self) -> None:
+        """Copies and removals that the last process left in the middle; a copy may have come after a removal."""
+        for name in await self._disk.list(INCOMING):
+            handle = handle_of(name)
+            if handle is not None and name.endswith(".meta"):
+                await self._store.placing.end_installation(handle)
+        for name in await self._disk.list(REMOVING):
+            handle = handle_of(name)
+            if handle is not None:
+                is_here = await self._disk.exists(metadata_path(handle))
+                await self._store.placing.end_removal(handle, is_here_again=is_here)
+        for name in await self._disk.list(INCOMING):
+            with suppress(DiskFailure):  # Half a copy that cannot be removed takes space, and nothing else.
+                await self._disk.remove(f"{INCOMING}/{name}")
 
-async def _empty(disk: Disk, folder: str) -> None:
-    await disk.make_directory(folder)
-    for name in await disk.list(folder):
-        await disk.remove(f"{folder}/{name}")
-
-
-async def _handles_in(disk: Disk, folder: str) -> list[int]:
-    """The chunks that a folder has any file of."""
-    handles: dict[int, None] = {}
-    for name in await disk.list(folder):
-        stem, _, kind = name.partition(".")
-        if kind in ("data", "meta") and len(stem) == 16:
-            try:
-                handles[int(stem, 16)] = None
-            except ValueError:
-                continue
-    return list(handles)
-
-
-async def _found_chunk(world: World, handle: int, totals: _Found, *, syncs: bool) -> Header | None:
-    """The chunk of this handle, settled; None if there is none, and then no file of it is left.
-
-    A killed process may have left a header that a power cut would take back, and the next change writes over the only
-    other one: so the one that is believed is made durable, if anything is to be."""
-    disk = world.disk
-    try:
-        metadata = await disk.open(metadata_path(handle), "update")
-    except NotFound:
-        await disk.remove(data_path(handle))
-        totals.orphans += 1
-        return None
-    try:
-        found = decode_metadata(await metadata.read_at(0, METADATA_LIMIT_BYTES), handle)
-        if syncs:
-            await metadata.sync()
-        if found.intent is None or not await disk.exists(data_path(handle)):
-            return found.header
-        data = await disk.open(data_path(handle), "read")
+    async def _find(self, handle: int) -> None:
+        """Count in the chunk of this handle, or put aside what there is of it."""
         try:
-            settled = await settle(data, metadata, found.header, found.checksums, found.intent)
+            await self._open_chunk(handle)
+        except (Corrupted, NotFound) as error:
+            self._aside += 1
+            await self._store.placing.put_aside(handle)
+            self._world.events.emit(ChunkPutAside(handle, error.message))
+        except DiskFailure as error:  # It may be better at the next start.
+            self._world.events.emit(ChunkUnreadable(handle, error.message))
+
+    async def _open_chunk(self, handle: int) -> None:
+        """Read a chunk's metadata; settle it if an overwrite was interrupted. Raises NotFound, Corrupted,
+        DiskFailure."""
+        disk, store = self._disk, self._store
+        metadata = await disk.open(metadata_path(handle), "update")
+        try:
+            raw = await metadata.read_at(0, METADATA_LIMIT_BYTES)
+            data_bytes = await disk.size(data_path(handle)) if await disk.exists(data_path(handle)) else 0
+            found = decode_metadata(raw, handle, boot=store.writer.boot, data_bytes=data_bytes)
+            if self._is_to_sync:
+                await metadata.sync()
+            chunk = Chunk.as_found(found)
+            store.add(chunk)
+            if found.intent is None:
+                return
+            data = await disk.open(data_path(handle), "read") if await disk.exists(data_path(handle)) else None
+            files = ChunkFiles(metadata, data, array("I", found.checksums))
+            try:
+                verdict = await settle(store.writer, chunk, files, found.intent)
+            finally:
+                if data is not None:
+                    await data.close()
         finally:
-            await data.close()
+            await metadata.close()
         begin, end = found.intent.first, found.intent.first + len(found.intent.new)
-        verdict = f"{settled.new} blocks new, {settled.old} old, {settled.torn} torn"
-        world.events.emit(WriteResolved(handle, begin * BLOCK_BYTES, end * BLOCK_BYTES, verdict))
-        totals.resolved += 1
-        return settled.header
-    except Corrupted:
-        await disk.remove(metadata_path(handle))
-        if await disk.exists(data_path(handle)):
-            await disk.remove(data_path(handle))
-        totals.orphans += 1
-        return None
-    finally:
-        await metadata.close()
+        self._world.events.emit(WriteResolved(handle, begin * BLOCK_BYTES, end * BLOCK_BYTES, str(verdict)))
+        self._resolved += 1

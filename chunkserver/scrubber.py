@@ -1,9 +1,10 @@
 """Verification when idle (GFS 5.2).
 
-The problem. A block that nobody reads may rot unnoticed, until it is the last good copy that is missing. The idea: in
-idle moments the server reads what it holds, one slice after the other, and compares it with the checksums, so that the
-master can replace a bad replica while there are good ones.
-"""
+The problem. A block that nobody reads may rot unnoticed, until it is the last good copy that is missing; and so may the
+headers and the checksums of a chunk whose files have been open for long. The idea: in idle moments the server reads
+what it holds, one slice after the other, and compares it with the checksums, so that the master can replace a bad
+replica while there are good ones. Headers and tables on disk are compared with what is in memory; there the server can
+help itself, and writes them anew."""
 
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ class Scrubber:
     def __init__(
         self, world: World, settings: ChunkserverSettings, store: ChunkStore, work_done: Callable[[], int]
     ) -> None:
-        self.counters = {"scrub_rounds": 0, "bytes_scrubbed": 0}
+        self.counters = {"scrub_rounds": 0, "bytes_scrubbed": 0, "metadata_repaired": 0}
         self._world = world
         self._settings = settings
         self._store = store
@@ -38,7 +39,10 @@ class Scrubber:
             following = self._store.states_after(handle, 1)
             if following:
                 handle = following[0].handle
-                await self._verify_chunk(handle, following[0].length)
+                if following[0].is_unsure:
+                    await self._world.breathe()
+                else:
+                    await self._verify_chunk(handle, following[0].length)
             else:
                 if handle >= 0:
                     self.counters["scrub_rounds"] += 1
@@ -46,7 +50,13 @@ class Scrubber:
                 await self._world.clock.sleep(PAUSE_SECONDS)
 
     async def _verify_chunk(self, handle: int, length: int) -> None:
-        """Verify one chunk in slices; the store reports what is damaged."""
+        """Verify one chunk, its data in slices; the store reports what is damaged."""
+        await self._until_idle()
+        try:
+            if not await self._store.check_metadata(handle):
+                self.counters["metadata_repaired"] += 1
+        except TabletopError:
+            return
         for offset in range(0, length, SLICE_BYTES):
             await self._until_idle()
             try:

@@ -1,13 +1,17 @@
 """One chunkserver on its world: what is made of what, and the loops in the background."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from chunkserver.advancing import Advancing
+from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.cloning import Cloning
 from chunkserver.data_flow import DataFlow
+from chunkserver.events import MetadataRepaired
 from chunkserver.heartbeats import Heartbeats
+from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
 from chunkserver.mutations import Mutations
 from chunkserver.opening import open_store
@@ -15,7 +19,9 @@ from chunkserver.push_buffer import PushBuffer
 from chunkserver.scrubber import Scrubber
 from chunkserver.service import ChunkserverService
 from chunkserver.settings import ChunkserverSettings
+from chunkserver.writeback import WriteBack
 from runtime.bulk_pool import BulkPool
+from runtime.errors import TabletopError
 from runtime.events import NodeStarted, NodeStopped
 from runtime.node import NodeService
 from runtime.wire.chunkserver_pb2_grpc import add_ChunkserverServicer_to_server
@@ -41,6 +47,9 @@ class ChunkserverServer:
         self._rpc: RpcServer | None = None
         self._listener: Listener | None = None
         self._store: ChunkStore | None = None
+        self._identity: IdentityFile | None = None
+        self._write_back: WriteBack | None = None
+        self._mutations: Mutations | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._counters: list[dict[str, int]] = []
 
@@ -60,15 +69,28 @@ class ChunkserverServer:
         Raises Conflict (folder or port in use), IncompatibleFormat, DiskFailure; then nothing is left open.
         """
         try:
-            store = self._store = await open_store(self._world, self._settings)
-            heartbeats = Heartbeats(self._world, self._settings, store, self._leases)
-            mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
+            opened = await open_store(self._world, self._settings)
+            store, identity = self._store, self._identity = opened.store, opened.identity
+            obedience = Obedience(identity)
+            heartbeats = Heartbeats(self._world, self._settings, store, self._leases, identity, obedience)
+            mutations = self._mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
             flow = DataFlow(self._world, self._settings, store, self._buffer, self._links)
             cloning = Cloning(
-                self._world, self._settings, store, self._links, chunk_bytes=lambda: heartbeats.chunk_bytes
+                self._world,
+                self._settings,
+                store,
+                self._links,
+                chunk_bytes=lambda: heartbeats.chunk_bytes,
+                on_installed=self._forget_mutations,
             )
             advancing = Advancing(
-                self._world, store, self._leases, mutations, chunk_bytes=lambda: heartbeats.chunk_bytes
+                self._world,
+                store,
+                self._leases,
+                mutations,
+                obedience,
+                chunk_bytes=lambda: heartbeats.chunk_bytes,
+                forward_seconds=self._settings.forward_seconds,
             )
             scrubber = Scrubber(
                 self._world,
@@ -76,9 +98,11 @@ class ChunkserverServer:
                 store,
                 lambda: flow.counters["reads"] + flow.counters["pushes"] + mutations.counters["mutations_applied"],
             )
-            parts = (heartbeats, mutations, flow, cloning, scrubber)
+            write_back = self._write_back = WriteBack(self._world, self._settings, store)
+            store.on_repair = lambda handle, found: self._world.events.emit(MetadataRepaired(handle, found))
+            parts = (heartbeats, mutations, flow, cloning, scrubber, write_back)
             self._counters = [part.counters for part in parts]
-            await self._open_doors(ChunkserverService(store, advancing, mutations, cloning, heartbeats), flow)
+            await self._open_doors(ChunkserverService(store, advancing, mutations, cloning, obedience), flow)
         except BaseException:
             await self._close()
             raise
@@ -89,6 +113,7 @@ class ChunkserverServer:
         self._loops = [
             self._world.spawn(heartbeats.run(location), "heartbeats"),
             self._world.spawn(scrubber.run(), "scrubber"),
+            self._world.spawn(write_back.run(), "background sync"),
             self._world.spawn(self._age_buffer(), "ageing of pushed data"),
         ]
 
@@ -97,7 +122,7 @@ class ChunkserverServer:
         await self._shutdown.wait()
 
     async def stop(self) -> None:
-        """Stop in good order."""
+        """Stop in good order: everything is synced, so that a loss of power from now on loses nothing."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -109,6 +134,21 @@ class ChunkserverServer:
         found = {name: value for part in self._counters for name, value in part.items()}
         store = self._store
         return {**found, "chunks": len(store) if store else 0, "push_buffer_bytes": self._buffer.held_bytes}
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if what is in memory contradicts itself."""
+        self._leases.check_invariants()
+        self._buffer.check_invariants()
+        if self._store is not None:
+            self._store.check_invariants()
+        if self._mutations is not None:
+            self._mutations.check_invariants()
+
+    def _forget_mutations(self, handle: int) -> None:
+        """A copy has taken the place of a replica."""
+        self._leases.forget(handle)
+        if self._mutations is not None:
+            self._mutations.begin_version(handle)
 
     async def _open_doors(self, service: ChunkserverService, flow: DataFlow) -> None:
         self._listener = await self._world.network.listen(self._settings.bulk_address, flow.serve)
@@ -133,9 +173,23 @@ class ChunkserverServer:
             await self._rpc.stop(_GRACE_SECONDS)
         self._links.close()
         if self._store is not None:
-            await self._store.close()
-            await self._world.disk.unlock("")
+            try:
+                await self._end_life(self._store)
+            finally:
+                await self._store.close()
+                await self._world.disk.unlock("")
         self._listener = self._rpc = self._store = None
+
+    async def _end_life(self, store: ChunkStore) -> None:
+        """Sync everything, and note that it is; if that cannot be, the next start looks at everything itself."""
+        if self._write_back is None or self._identity is None:
+            return
+        with suppress(TabletopError):
+            await self._write_back.sync_all()
+            is_at_rest = store.is_at_rest
+            await store.close()
+            if is_at_rest:
+                await self._identity.end_life()
 
     async def _age_buffer(self) -> None:
         while True:

@@ -1,41 +1,59 @@
 """The chunkserver's control face: each method hands over to the module that knows."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from chunkserver.advancing import Advancing, to_wire
+from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.cloning import Cloning
-from chunkserver.heartbeats import Heartbeats
 from chunkserver.mutations import Mutations
+from runtime.errors import NotFound, TabletopError
 from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverServicer
-from runtime.wire.common_pb2 import ChunkState
 
 
 class ChunkserverService(ChunkserverServicer):
-    """Answers the master, clients and primaries."""
+    """Answers the master, clients and primaries. Orders of the master are obeyed only if `obedience` says so."""
 
     def __init__(
-        self, store: ChunkStore, advancing: Advancing, mutations: Mutations, cloning: Cloning, heartbeats: Heartbeats
+        self, store: ChunkStore, advancing: Advancing, mutations: Mutations, cloning: Cloning, obedience: Obedience
     ) -> None:
         self._store = store
         self._advancing = advancing
         self._mutations = mutations
         self._cloning = cloning
-        self._heartbeats = heartbeats
+        self._obedience = obedience
 
     async def AdvanceChunks(self, request: wire.AdvanceChunksRequest, context: Any) -> wire.AdvanceChunksReply:
-        """Create replicas, raise versions, grant leases (GFS 3.1, 4.5)."""
-        return wire.AdvanceChunksReply(results=await self._advancing.advance(list(request.items)))
+        """Create replicas, raise versions, grant leases, admit replicas (GFS 3.1, 4.5)."""
+        return wire.AdvanceChunksReply(results=await self._advancing.advance(request.items, request.authority))
 
     async def RevokeLeases(self, request: wire.RevokeLeasesRequest, context: Any) -> wire.RevokeLeasesReply:
         """End leases before their time (GFS 3.1)."""
-        return wire.RevokeLeasesReply(states=map(to_wire, await self._advancing.revoke(list(request.handles))))
+        states = await self._advancing.revoke(request.leases, request.authority)
+        return wire.RevokeLeasesReply(states=map(to_wire, states))
 
-    async def Clone(self, request: wire.CloneRequest, context: Any) -> ChunkState:
-        """Copy a chunk from another server (GFS 4.3)."""
-        is_known_bad = self._heartbeats.is_known_bad(request.handle)
-        return to_wire(await self._cloning.clone(request, is_known_bad=is_known_bad))
+    async def Clone(self, request: wire.CloneRequest, context: Any) -> AsyncIterator[wire.CloneProgress]:
+        """Copy a chunk from other servers (GFS 4.3)."""
+        await self._obedience.check(request.authority)
+        async for progress in self._cloning.clone(request):
+            yield progress
+
+    async def VerifyReplica(self, request: wire.VerifyRequest, context: Any) -> wire.VerifyReply:
+        """Compare every block with its checksum, now (GFS 5.2)."""
+        await self._obedience.check(request.authority)
+        try:
+            await self._store.check_metadata(request.handle)
+        except NotFound:
+            raise
+        except TabletopError:
+            pass  # It is noted as damage, which the state tells.
+        found = await self._store.verify_all(request.handle, version=request.version)
+        state = self._store.state(request.handle)
+        return wire.VerifyReply(
+            state=None if state is None else to_wire(state), digest=found.digest, damaged_blocks=found.doubtful_blocks
+        )
 
     async def Write(self, request: wire.WriteRequest, context: Any) -> wire.WriteReply:
         """Step 4 of a write (GFS 3.1)."""
@@ -46,6 +64,6 @@ class ChunkserverService(ChunkserverServicer):
         return await self._mutations.apply(request)
 
     async def GetChunkStates(self, request: wire.ChunkStatesRequest, context: Any) -> wire.ChunkStatesReply:
-        """Versions and lengths of the chunks that are here."""
+        """Versions and lengths of the chunks that are here; those that nobody should rely on say so."""
         states = (self._store.state(handle) for handle in request.handles)
         return wire.ChunkStatesReply(states=[to_wire(state) for state in states if state is not None])

@@ -55,6 +55,10 @@ class ChunkserverSettings:
     turn_seconds: float = 5.0
     forward_seconds: float = 7.0
 
+    # With durability "replicated": what was written is synced in the background this often, so that a loss of all power
+    # loses at most the bytes of the last seconds.
+    writeback_seconds: float = 5.0
+
     # Idle verification (GFS 5.2); 0 turns it off.
     scrub_bytes_per_second: int = 4 * MEBIBYTE
 
@@ -69,7 +73,7 @@ class ChunkserverSettings:
         check = SettingsCheck(self, WHOSE)
         check.one_of(DURABILITIES, "durability")
         check.more_than_0("chunk_bytes", "push_age_seconds", "stall_seconds", "turn_seconds", "forward_seconds")
-        check.more_than_0("heartbeat_seconds", "call_seconds")
+        check.more_than_0("heartbeat_seconds", "call_seconds", "writeback_seconds")
         check.at_least(0, "reserve_bytes", "scrub_bytes_per_second", "sample_chunks")
         check.that(self.chunk_bytes < CHUNK_BYTES_BELOW, "chunk_bytes", "at most 4 GiB - 1")
         check.that(self.push_buffer_bytes >= MEBIBYTE, "push_buffer_bytes", f"{MEBIBYTE} (1 MiB) or more")

@@ -6,85 +6,69 @@ new length only if every block is new.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent
-from chunkserver.chunk_format import (
-    TABLE_OFFSET,
-    Header,
-    Intent,
-    encode_entries,
-    encode_header,
-    slot_offset,
-)
-from runtime.world import File
+from chunkserver.chunk_files import Chunk, ChunkFiles
+from chunkserver.chunk_format import Intent
+from chunkserver.headers import HeaderWriter, rewritten
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """The header and checksums that hold now, and how many blocks were what."""
+class Verdict:
+    """The length that holds now, the checksums of the blocks from the intent's first on, and how many were what."""
 
-    header: Header
+    length: int
     checksums: list[int]
     new: int
     old: int
     torn: int
 
-
-def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -> Header:
-    """The header after the checksums from block `first` on became `updated` and the chunk has `length` bytes.
-
-    Full blocks go to the table; a partial last one goes into the header, and is taken over if it did not change.
-    """
-    full_blocks = length // BLOCK_BYTES
-    entries = list(updated[: max(0, full_blocks - first)])
-    tail = 0
-    if length % BLOCK_BYTES:
-        is_new = first <= full_blocks < first + len(updated)
-        tail = updated[full_blocks - first] if is_new else header.tail_crc32c
-    return replace(
-        header,
-        sequence=header.sequence + 1,
-        length=length,
-        tail_crc32c=tail,
-        entries_first=first,
-        entries_count=len(entries),
-        entries_crc32c=crc32c.crc32c(encode_entries(entries)),
-    )
+    def __str__(self) -> str:
+        return f"{self.new} blocks new, {self.old} old, {self.torn} torn"
 
 
-async def settle(data: File, metadata: File, header: Header, checksums: list[int], intent: Intent) -> Settled:
-    """Judge the blocks of an unfinished overwrite, and write down the verdict. Raises DiskFailure.
-
-    What is judged is made durable first: a verdict must not outlive, in a power cut, the bytes that it is about."""
-    await data.sync()
-    contents = [await data.read_at((intent.first + at) * BLOCK_BYTES, BLOCK_BYTES) for at in range(len(intent.new))]
+def judge(contents: Sequence[bytes], length: int, intent: Intent) -> Verdict:
+    """Judge the blocks of an unfinished overwrite of a chunk of `length` bytes by what they hold now."""
     is_new = [
         _matches(content, block_extent(intent.first + at, intent.new_length), intent.new[at])
         for at, content in enumerate(contents)
     ]
-    length = intent.new_length if all(is_new) else header.length
-    verdicts = {"new": 0, "old": 0, "torn": 0}
-    updated = []
-    for at, content in enumerate(contents):
-        extent = block_extent(intent.first + at, length)
-        if is_new[at]:
-            verdicts["new"] += 1
-            updated.append(crc32c.crc32c(content[:extent]))
-        else:
-            was_old = _matches(content, block_extent(intent.first + at, header.length), intent.old[at])
-            verdicts["old" if was_old else "torn"] += 1
-            updated.append(intent.old[at])
-    updated = updated[: block_count(length) - intent.first]
-    settled = rewritten(header, length, intent.first, updated)
-    entries = encode_entries(updated[: settled.entries_count])
-    await metadata.write_at(TABLE_OFFSET + 4 * settled.entries_first, entries)
-    await metadata.write_at(slot_offset(settled.sequence), encode_header(settled))
-    await metadata.sync()
-    all_checksums = checksums[: intent.first] + updated + checksums[intent.first + len(updated) :]
-    return Settled(settled, all_checksums[: block_count(length)], **verdicts)
+    was_old = [
+        _matches(content, block_extent(intent.first + at, length), intent.old[at])
+        for at, content in enumerate(contents)
+    ]
+    settled_length = intent.new_length if all(is_new) else length
+    updated = [
+        crc32c.crc32c(content[: block_extent(intent.first + at, settled_length)]) if is_new[at] else intent.old[at]
+        for at, content in enumerate(contents)
+    ]
+    old = sum(before and not after for before, after in zip(was_old, is_new, strict=True))
+    new = sum(is_new)
+    torn = len(contents) - new - old
+    return Verdict(settled_length, updated[: block_count(settled_length) - intent.first], new, old, torn)
+
+
+async def settle(writer: HeaderWriter, chunk: Chunk, files: ChunkFiles, intent: Intent) -> Verdict:
+    """Judge the blocks of an unfinished overwrite, and write the verdict down. Raises DiskFailure.
+
+    What is judged is made durable first: a verdict must not outlive, in a power cut, the bytes that it is about.
+    """
+    await writer.sync_data(chunk, files)
+    contents = []
+    for block in range(intent.first, intent.first + len(intent.new)):
+        contents.append(b"" if files.data is None else await files.data.read_at(block * BLOCK_BYTES, BLOCK_BYTES))
+    verdict = judge(contents, chunk.length, intent)
+    chunk.highest_sequence = max(chunk.highest_sequence, chunk.header.sequence)
+    header = rewritten(writer.following(chunk), verdict.length, intent.first, verdict.checksums)
+    await writer.anchor(chunk, files, header, verdict.checksums)
+    kept = files.checksums[: intent.first].tolist()
+    rest = files.checksums[intent.first + len(verdict.checksums) :].tolist()
+    del files.checksums[:]
+    files.checksums.extend([*kept, *verdict.checksums, *rest][: block_count(verdict.length)])
+    return verdict
 
 
 def _matches(content: bytes, extent: int, checksum: int) -> bool:

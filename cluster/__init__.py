@@ -13,6 +13,7 @@ of it. What is told over the interface is told in both worlds.
     simulated.py    a cluster in a simulation
     faults.py       faults that need to know how servers store things
     checkers.py     what a cluster is judged with
+    torture/        minutes of faults on real processes, and a judgement
 
 What we simplify. All processes run on this machine, under one account. A cluster is set up once: its settings and its
 number of chunkservers do not change afterwards.

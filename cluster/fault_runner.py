@@ -9,12 +9,15 @@ node that several faults hold down is started when the last of them has ended. A
 fault perhaps, is tried again. A server that ended by itself is started by `heal_all`, or, with `revive_seconds`, also
 before, as a supervisor would.
 
+`forbid` may say of a fault and its nodes why it must not strike now ("" lets it): a judge that sees all disks does so
+for damage that would destroy a last good copy.
+
 What happened is recorded in the simulation's records, as events of the node "faults".
 """
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -35,6 +38,7 @@ from cluster.faultplan import (
     OperationFails,
     PowerCut,
     Stop,
+    WrongFolder,
 )
 from cluster.faults_applied import damage, impose
 from cluster.interface import NodeState
@@ -75,9 +79,9 @@ class FaultEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class FaultSkipped(Event):
-    """A fault of a plan found nothing to strike."""
+    """A fault of a plan found nothing to strike, or was forbidden."""
 
-    sentence: ClassVar[str] = "fault {number} finds no target: {reason}"
+    sentence: ClassVar[str] = "fault {number} does not strike: {reason}"
     number: int
     reason: str
 
@@ -108,7 +112,12 @@ class FaultRunner:
     """One plan on one cluster."""
 
     def __init__(
-        self, cluster: SimulatedCluster, plan: list[Fault] | tuple[Fault, ...], *, revive_seconds: float | None = None
+        self,
+        cluster: SimulatedCluster,
+        plan: list[Fault] | tuple[Fault, ...],
+        *,
+        revive_seconds: float | None = None,
+        forbid: Callable[[Fault, list[str]], str] | None = None,
     ) -> None:
         self.cluster = cluster
         self.simulation = cluster.simulation
@@ -116,6 +125,7 @@ class FaultRunner:
         self._running = [_Running(number, fault) for number, fault in enumerate(plan)]
         self._held: dict[str, int] = {}  # by how many faults a node is held down
         self._revive_seconds = revive_seconds
+        self._forbid = forbid
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._tasks_made = 0
         self._choices = self.simulation.tape.stream("fault targets")
@@ -213,6 +223,10 @@ class FaultRunner:
             return
         running.nodes = nodes
         what = fault.what
+        forbidden = "" if self._forbid is None else self._forbid(fault, nodes)
+        if forbidden:
+            self._events.emit(FaultSkipped(number=running.number, reason=forbidden))
+            return
         if isinstance(what, Damage):
             problem = damage(what, self.cluster, self.placement, nodes)
             if problem:
@@ -254,6 +268,8 @@ class FaultRunner:
     # Ending and starting nodes.
 
     def _take_down(self, what: Ending, nodes: list[str]) -> Undo:
+        if isinstance(what, WrongFolder):
+            return all_of([self._mislead(node) for node in nodes])
         for node in nodes:
             self._held[node] = self._held.get(node, 0) + 1
             if isinstance(what, PowerCut):
@@ -270,6 +286,22 @@ class FaultRunner:
                 self._held[node] -= 1
                 if not self._held[node] and not self._healing:
                     self._spawn(self._start(node))
+
+        return undo
+
+    def _mislead(self, node: str) -> Undo:
+        clients = self.cluster.client_names()
+        self.simulation.kill(node)
+        give_back = self.simulation.world(node).simulated_disk.exchange()
+        join = self.simulation.partition([node], clients)
+        self._spawn(self._start(node))
+
+        def undo() -> None:
+            self.simulation.kill(node)
+            give_back()
+            join()
+            if not self._healing:
+                self._spawn(self._start(node))
 
         return undo
 

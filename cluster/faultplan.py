@@ -180,6 +180,12 @@ class EmptyDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongFolder:
+    """The process is killed and started on an empty folder; the old folder is back when the fault ends. No client
+    reaches it meanwhile: what it would be told would be gone with that folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """The process stands still."""
 
@@ -297,8 +303,17 @@ class TornHeader:
     slot: int = 0
 
 
-Ending = Kill | PowerCut | Stop | EmptyDisk
-Damage = RottenBlock | RottenHeader | RottenTable | TornHeader
+@dataclass(frozen=True, slots=True)
+class TornBlock:
+    """One block of the target's replica ends in zeros, as if its writing had been cut off."""
+
+    path: str
+    chunk: int
+    block: int = 0
+
+
+Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
+Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
 OfTrigger = MessageLost | MessageDelayed | OperationFails
 Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble
 What = Ending | Damage | OfTrigger | Lasting

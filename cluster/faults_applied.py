@@ -20,6 +20,7 @@ from cluster.faultplan import (
     RottenHeader,
     RottenTable,
     SlowNode,
+    TornBlock,
     TornHeader,
     WallOffset,
 )
@@ -88,6 +89,9 @@ def _damage_one(what: Damage, disk: SimulatedDisk, handle: int) -> None:
     match what:
         case RottenBlock(block=block):
             disk.rot(data, block * BLOCK_BYTES, count=min(4, len(disk.content(data).cached) - block * BLOCK_BYTES))
+        case TornBlock(block=block):
+            begin = block * BLOCK_BYTES
+            disk.tear(data, begin, max(2, min(BLOCK_BYTES, len(disk.content(data).cached) - begin)))
         case RottenHeader(slot=None):
             for slot in _written_slots(disk, metadata):
                 disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)

@@ -7,11 +7,15 @@ a node whose starter was killed before it could write a note is still found.
 
 Nodes are started as new programs, never by `fork()`: gRPC keeps threads, and a forked copy of a process with threads
 stands still. Each leads a session of its own, so that Ctrl-C in the terminal reaches the command and not the servers.
+
+A process may have only so many files and connections open. The limit that counts is the soft one, which a program may
+raise up to the hard one; macOS gives 256 to a new terminal, which a busy chunkserver exceeds.
 """
 
 import contextlib
 import enum
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,11 +26,18 @@ from pathlib import Path
 
 import psutil
 
+from runtime.errors import NoSpace
+
 PROGRAM = "cluster.program"
 
 # The system counts process starts in hundredths of a second since boot, and reckons the date of boot anew in each
 # program: two programs may differ by this much about the same process.
 START_TOLERANCE_SECONDS = 2.0
+
+# A chunkserver keeps the files of 128 chunks open, two each, and connections to its clients and to other servers.
+NEEDED_DESCRIPTORS = 512
+# More is asked for where the hard limit allows it. macOS refuses more than 10,240, whatever the hard limit says.
+WANTED_DESCRIPTORS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,27 @@ class ProcessState(enum.Enum):
     RUNNING = "running"
     PAUSED = "paused"
     GONE = "gone"
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process have as many files and connections open as a node may need; returns how many it may have now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = WANTED_DESCRIPTORS if hard == unlimited else min(WANTED_DESCRIPTORS, hard)
+    if soft != unlimited and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return WANTED_DESCRIPTORS if soft == unlimited else soft
+
+
+def require_descriptors() -> None:
+    """Raise NoSpace if a node, started by this process, could not open the files that it needs."""
+    if (limit := raise_descriptor_limit()) < NEEDED_DESCRIPTORS:
+        raise NoSpace(
+            f"a process may have only {limit:,} files open here, a chunkserver needs {NEEDED_DESCRIPTORS}; "
+            "`ulimit -Hn` shows the limit, and whoever runs this machine can raise it"
+        )
 
 
 def identify(process_id: int) -> ProcessIdentity | None:

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="the node's configuration, a JSON file")
     path: Path = parser.parse_args(arguments).config
     folder = NodeFolder(path.parent)
+    processes.raise_descriptor_limit()
     try:
         asyncio.run(_serve(folder))
     except TabletopError as error:

@@ -79,6 +79,7 @@ class RealCluster:
         and a cluster that did not exist before leaves no file.
         """
         settings.check()
+        processes.require_descriptors()
         async with self.folder.locked():
             fresh = not self.folder.exists()
             if not fresh:
@@ -157,7 +158,7 @@ class RealCluster:
         async with self.folder.locked():
             if not folder.config.exists():
                 raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
-            processes.end_processes(self._processes_of(folder), GRACE_SECONDS)
+            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
             self._collect(node)
             record = self.folder.read_record()
             await self._start_node(node, record, record.master if node == MASTER else f"{HOST}:0")

@@ -15,6 +15,7 @@ and no data (2.3).
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
+from gfs.arguments import Path, checked_bytes, checked_number, checked_path
 from gfs.bulk_links import BulkLinks
 from gfs.events import LeftBehind, ReadBegunAgain
 from gfs.file import Ending, File, FileMode
@@ -41,6 +42,7 @@ from runtime.errors import (
 )
 from runtime.wire.common_pb2 import ChunkLocations
 from runtime.wire.master_pb2 import (
+    AdmitReplicaRequest,
     ClusterStatus,
     ClusterStatusRequest,
     CreateRequest,
@@ -96,67 +98,68 @@ class Client:
 
     # Names.
 
-    async def create(self, path: str, *, replication_goal: int = 0) -> FileStatus:
+    async def create(self, path: Path, *, replication_goal: int = 0) -> FileStatus:
         """Create an empty file; 0 replicas means the cluster's default.
 
         Raises AlreadyExists, NotFound (the directory), NotADirectory, InvalidRequest.
         """
-        info = await self._create(path, replication_goal)
+        info = await self._create(checked_path(path), replication_goal)
         return (await self._lengths.settle([info]))[0]
 
-    async def make_directory(self, path: str, *, parents: bool = False) -> None:
+    async def make_directory(self, path: Path, *, parents: bool = False) -> None:
         """Create a directory; with `parents`, missing ancestors too, and an existing one is fine.
 
         Raises AlreadyExists, NotFound, NotADirectory, InvalidRequest.
         """
-        request = MakeDirectoryRequest(path=path, parents=parents)
+        request = MakeDirectoryRequest(path=checked_path(path), parents=parents)
         await self._master.change(self._master.stub.MakeDirectory, request)
 
-    async def delete(self, path: str, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
+    async def delete(self, path: Path, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
         """Delete a file or directory; returns the number of files.
 
         The master keeps what is deleted under a hidden name for a while (GFS 4.4), unless `immediately`. With a
         `file_id`, only that file is deleted. Raises NotFound, Conflict (another file), DirectoryNotEmpty,
         InvalidRequest.
         """
-        return await self._delete(path, recursive=recursive, immediately=immediately, file_id=file_id)
+        return await self._delete(checked_path(path), recursive=recursive, immediately=immediately, file_id=file_id)
 
-    async def rename(self, source: str, target: str, *, replace: bool = False, file_id: int = 0) -> None:
+    async def rename(self, source: Path, target: Path, *, replace: bool = False, file_id: int = 0) -> None:
         """Give a file or directory another name, in one step; with `replace`, an existing target file goes.
 
         Whoever has the file open under its old name can write to it no more. With a `file_id`, only that file is
         renamed. Raises NotFound, Conflict (another file), AlreadyExists, IsADirectory, InvalidRequest.
         """
+        source, target = checked_path(source), checked_path(target)
         request = RenameRequest(source=source, target=target, replace=replace, file_id=file_id)
         self._forget_tree(source)
         self._forget_tree(target)
         await self._master.change(self._master.stub.Rename, request)
 
-    async def stat(self, path: str) -> FileStatus:
+    async def stat(self, path: Path) -> FileStatus:
         """What there is under a name, with its exact length. Raises NotFound, NotADirectory, InvalidRequest."""
-        return (await self._lengths.settle([await self._master.stat(path)]))[0]
+        return (await self._lengths.settle([await self._master.stat(checked_path(path))]))[0]
 
-    async def exists(self, path: str) -> bool:
+    async def exists(self, path: Path) -> bool:
         """Whether there is a file or directory of this name. Raises InvalidRequest."""
         try:
-            await self._master.stat(path)
+            await self._master.stat(checked_path(path))
         except (NotFound, NotADirectory):
             return False
         return True
 
-    async def list(self, path: str, *, recursive: bool = False) -> Statuses:
+    async def list(self, path: Path, *, recursive: bool = False) -> Statuses:
         """The entries of a directory, or all descendants, in path order, with exact lengths.
 
         Raises NotFound, NotADirectory, InvalidRequest.
         """
         return [status async for status in self.scan(path, recursive=recursive)]
 
-    async def scan(self, path: str, *, recursive: bool = False) -> AsyncIterator[FileStatus]:
+    async def scan(self, path: Path, *, recursive: bool = False) -> AsyncIterator[FileStatus]:
         """Like `list`, for trees too large to hold in memory.
 
         Entries come in pages; what is created or removed meanwhile may be there or not.
         """
-        after, is_last = "", False
+        path, after, is_last = checked_path(path), "", False
         while not is_last:
             request = ListRequest(path=path, recursive=recursive, after=after, limit=self.settings.list_entries)
             reply = await self._master.ask(self._master.stub.List, request)
@@ -165,12 +168,12 @@ class Client:
             is_last = reply.is_last or not reply.entries
             after = "" if is_last else reply.entries[-1].path
 
-    async def walk(self, path: str) -> AsyncIterator[tuple[str, Statuses, Statuses]]:
+    async def walk(self, path: Path) -> AsyncIterator[tuple[str, Statuses, Statuses]]:
         """Every directory from `path` down: its path, its directories, its files; parents before children.
 
         The caller may remove directories from the list, and their trees are left out.
         """
-        left = [path]
+        left = [checked_path(path)]
         while left:
             here = left.pop()
             entries = await self.list(here)
@@ -180,13 +183,13 @@ class Client:
 
     # Where things are.
 
-    async def locations(self, path: str) -> Chunks:
+    async def locations(self, path: Path) -> Chunks:
         """All chunks of a file with their replicas, as the master knows them now.
 
         Raises NotFound, IsADirectory, Conflict (it was replaced meanwhile).
         """
         chunks: Chunks = []
-        file = FileIdentity(path, 0)
+        file = FileIdentity(checked_path(path), 0)
         while True:
             reply = await self._master.find_locations(file, len(chunks), max(1, self.settings.locations_at_once))
             file = identity_of(reply.file)  # The next answer is to be about the same file.
@@ -200,9 +203,18 @@ class Client:
         request = ClusterStatusRequest(chunks=chunks)
         return await self._master.ask(self._master.stub.GetClusterStatus, request)
 
+    async def admit_replica(self, handle: int, server: str, *, force: bool = False) -> int:
+        """Let a chunk without a current replica continue with one that was put aside; returns its new version.
+
+        For operators. Raises NotFound (no such chunk or replica), Conflict (it is not needed; or, without `force`, a
+        better replica may come back), Unavailable.
+        """
+        request = AdmitReplicaRequest(handle=handle, server=server, force=force)
+        return (await self._master.ask(self._master.stub.AdmitReplica, request)).version
+
     # Whole files.
 
-    async def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: Path) -> bytes:
         """A whole file, in memory. Raises NotFound, IsADirectory, Unavailable, Corrupted.
 
         If the file is replaced meanwhile, the new one is read, from its first byte.
@@ -216,10 +228,10 @@ class Client:
             parts.clear()
             return True
 
-        await self._read_whole(path, keep, begin_again)
+        await self._read_whole(checked_path(path), keep, begin_again)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def read_file_into(self, path: str, sink: Sink) -> int:
+    async def read_file_into(self, path: Path, sink: Sink) -> int:
         """Hand a whole file to `sink`, piece by piece in order; returns the bytes. Memory is bounded.
 
         Each piece may be used until `sink` returns, while the next ones are already under way. Raises as `read_file`,
@@ -232,7 +244,7 @@ class Client:
             handed_out = True
             await sink(piece)
 
-        return await self._read_whole(path, hand_out, lambda: not handed_out)
+        return await self._read_whole(checked_path(path), hand_out, lambda: not handed_out)
 
     async def _read_whole(self, path: str, sink: Sink, begin_again: Callable[[], bool]) -> int:
         patience = Patience(self._world, self.settings, self.settings.patience_seconds)
@@ -254,14 +266,14 @@ class Client:
                 await stream.close()
             await patience.pause()
 
-    async def write_file(self, path: str, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
+    async def write_file(self, path: Path, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
         """Write a whole file. Raises AlreadyExists, NotFound (the directory), NoSpace, MutationFailed, TimedOut.
 
         A small file takes three calls: create, ask for the lease, write. It is empty or whole at any moment, and gone
         if the write fails; that failure is indefinite, as others may have seen the file. A large one is written as by
         `open(path, "wb")`.
         """
-        size = memoryview(data).nbytes
+        path, size = checked_path(path), checked_bytes(data).nbytes
         if overwrite or size > self.settings.write_piece_bytes:
             async with await self.open(path, "wb", overwrite=overwrite, replication_goal=replication_goal) as file:
                 await file.write(data)
@@ -275,7 +287,7 @@ class Client:
             raise
 
     async def write_file_from(
-        self, path: str, source: Source, *, overwrite: bool = False, replication_goal: int = 0
+        self, path: Path, source: Source, *, overwrite: bool = False, replication_goal: int = 0
     ) -> int:
         """Write a whole file from `source`, which fills the buffers it is handed until it returns 0; returns the bytes.
 
@@ -287,12 +299,13 @@ class Client:
     # Open files.
 
     async def open(
-        self, path: str, mode: FileMode = "rb", *, overwrite: bool = False, replication_goal: int = 0
+        self, path: Path, mode: FileMode = "rb", *, overwrite: bool = False, replication_goal: int = 0
     ) -> File:
         """Open a file; `gfs.file` tells what the modes mean. `overwrite` lets "wb" replace an existing file at its end.
 
         Raises NotFound, AlreadyExists, IsADirectory, NotADirectory, InvalidRequest.
         """
+        path = checked_path(path)
         if mode not in get_args(FileMode):
             raise InvalidRequest(f"mode {mode!r} for {path}: expected one of {', '.join(get_args(FileMode))}")
         if mode == "wb":
@@ -419,6 +432,7 @@ class Client:
                 )
 
     async def _create(self, path: str, replication_goal: int) -> FileInfo:
+        checked_number(replication_goal, "replication goal")
         self._forget_tree(path)
         request = CreateRequest(path=path, replication_goal=replication_goal)
         return await self._master.change(self._master.stub.Create, request)

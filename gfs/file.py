@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from gfs.arguments import checked_bytes, checked_number
 from gfs.identity import FileIdentity
 from gfs.read_ahead import ReadAhead
 from gfs.reading import ChunkReader
@@ -163,9 +164,9 @@ class File:
 
     async def write(self, data: Buffer) -> int:
         """Write at the position, behind the scenes; returns the number of bytes. Raises an earlier piece's failure."""
+        count = checked_bytes(data).nbytes
         behind = await self._before_writing()
         await behind.write(self._position, data)
-        count = memoryview(data).nbytes
         self._position += count
         return count
 
@@ -181,6 +182,7 @@ class File:
 
     async def pwrite(self, offset: int, data: Buffer) -> None:
         """Write at `offset`, without moving the position; returns when every replica has applied it."""
+        checked_bytes(data)
         behind = await self._before_writing()
         await behind.write(self._checked(offset), data)
         await behind.flush()
@@ -246,9 +248,7 @@ class File:
         return min(count, max(await self._measure(self._stored) - position, _LARGE_BUFFER_BYTES))
 
     def _checked(self, offset: int) -> int:
-        if offset < 0:
-            raise InvalidRequest(f"offset {offset} in {self.path}: expected 0 or more")
-        return offset
+        return checked_number(offset, f"{self.path}: offset")
 
     def _check_open(self) -> None:
         if self.closed:

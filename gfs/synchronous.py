@@ -14,6 +14,8 @@ are ahead and writes behind anyway.
 Invariants:
 1. After `close`, no thread, no task and no connection is left.
 2. An interrupted wait (Ctrl-C) cancels what it waited for before the KeyboardInterrupt goes on.
+3. In the child of a fork (`multiprocessing` starts its processes so on Linux before Python 3.14) there is no background
+   thread: every operation raises Conflict at once, and closing does nothing. The parent's connections are not touched.
 
 This module belongs to the real world alone: it is the only one of this room that knows threads.
 """
@@ -21,6 +23,7 @@ This module belongs to the real world alone: it is the only one of this room tha
 import asyncio
 import concurrent.futures
 import io
+import os
 import tempfile
 import threading
 import weakref
@@ -28,11 +31,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
+from gfs.arguments import Path
 from gfs.client import Client
 from gfs.file import File, FileMode
 from gfs.lengths import FileStatus
 from gfs.settings import ClientSettings
-from runtime.errors import InvalidRequest
+from runtime.errors import Conflict, InvalidRequest
 from runtime.events import Record
 from runtime.real.world import RealWorld
 from runtime.wire.common_pb2 import ChunkLocations
@@ -56,12 +60,27 @@ class BackgroundLoop:
     """An event loop in a thread of its own, which ends with `stop` or with the program."""
 
     def __init__(self) -> None:
+        self._process_id = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="gfs client", daemon=True)
         self._thread.start()
 
+    @property
+    def is_of_another_process(self) -> bool:
+        """Whether this process was forked from the one that the loop belongs to."""
+        return os.getpid() != self._process_id
+
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop and wait for it. If the wait is interrupted, `work` is cancelled first."""
+        """Run `work` in the loop and wait for it. If the wait is interrupted, `work` is cancelled first.
+
+        Raises InvalidRequest after the end, and Conflict in the child of a fork.
+        """
+        if self.is_of_another_process:
+            work.close()
+            raise Conflict(
+                "this file system was connected before a fork; call gfs.connect() in this process, or start it with "
+                'multiprocessing.get_context("spawn")'
+            )
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             work.close()
             raise InvalidRequest("this file system is closed; connect again")
@@ -90,7 +109,7 @@ class BackgroundLoop:
 
     def stop(self) -> None:
         """Cancel what still runs, end the loop, and wait for its thread."""
-        if self._thread.is_alive():
+        if not self.is_of_another_process and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(STOP_SECONDS)
 
@@ -135,7 +154,9 @@ class FileSystem:
 
     def close(self) -> None:
         """Abandon the files that are still open and let go of everything. Closing twice is harmless."""
-        if self._stop_at_exit.alive:
+        if self._background.is_of_another_process:
+            self._stop_at_exit.detach()
+        elif self._stop_at_exit.alive:
             try:
                 self._background.call(self._end())
             finally:
@@ -147,7 +168,7 @@ class FileSystem:
 
     def open(
         self,
-        path: str,
+        path: Path,
         mode: FileMode = "rb",
         *,
         overwrite: bool = False,
@@ -157,36 +178,36 @@ class FileSystem:
         opening = self._client.open(path, mode, overwrite=overwrite, replication_goal=replication_goal)
         return RawFile(self._background, self._background.call(opening))
 
-    def create(self, path: str, *, replication_goal: int = 0) -> FileStatus:
+    def create(self, path: Path, *, replication_goal: int = 0) -> FileStatus:
         """Create an empty file. Raises as `Client.create`."""
         return self._background.call(self._client.create(path, replication_goal=replication_goal))
 
-    def make_directory(self, path: str, *, parents: bool = False) -> None:
+    def make_directory(self, path: Path, *, parents: bool = False) -> None:
         """Create a directory. Raises as `Client.make_directory`."""
         self._background.call(self._client.make_directory(path, parents=parents))
 
-    def delete(self, path: str, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
+    def delete(self, path: Path, *, recursive: bool = False, immediately: bool = False, file_id: int = 0) -> int:
         """Delete a file or directory; returns the number of files. Raises as `Client.delete`."""
         deleting = self._client.delete(path, recursive=recursive, immediately=immediately, file_id=file_id)
         return self._background.call(deleting)
 
-    def rename(self, source: str, target: str, *, replace: bool = False, file_id: int = 0) -> None:
+    def rename(self, source: Path, target: Path, *, replace: bool = False, file_id: int = 0) -> None:
         """Give a file or directory another name. Raises as `Client.rename`."""
         self._background.call(self._client.rename(source, target, replace=replace, file_id=file_id))
 
-    def stat(self, path: str) -> FileStatus:
+    def stat(self, path: Path) -> FileStatus:
         """What there is under a name. Raises as `Client.stat`."""
         return self._background.call(self._client.stat(path))
 
-    def exists(self, path: str) -> bool:
+    def exists(self, path: Path) -> bool:
         """Whether there is a file or directory of this name."""
         return self._background.call(self._client.exists(path))
 
-    def list(self, path: str = "/", *, recursive: bool = False) -> Statuses:
+    def list(self, path: Path = "/", *, recursive: bool = False) -> Statuses:
         """The entries of a directory, or all descendants. Raises as `Client.list`."""
         return self._background.call(self._client.list(path, recursive=recursive))
 
-    def walk(self, path: str = "/") -> Iterator[tuple[str, Statuses, Statuses]]:
+    def walk(self, path: Path = "/") -> Iterator[tuple[str, Statuses, Statuses]]:
         """Every directory from `path` down, as `os.walk`. Raises as `Client.list`."""
         steps = self._client.walk(path)
 
@@ -196,16 +217,16 @@ class FileSystem:
         while (step := self._background.call(next_step())) is not None:
             yield step
 
-    def read_file(self, path: str) -> bytes:
+    def read_file(self, path: Path) -> bytes:
         """A whole file. Raises as `Client.read_file`."""
         return self._background.call(self._client.read_file(path))
 
-    def write_file(self, path: str, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
+    def write_file(self, path: Path, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
         """Write a whole file. Raises as `Client.write_file`."""
         writing = self._client.write_file(path, data, overwrite=overwrite, replication_goal=replication_goal)
         self._background.call(writing)
 
-    def download(self, path: str, target: BinaryIO) -> int:
+    def download(self, path: Path, target: BinaryIO) -> int:
         """Write a whole file of the cluster to an open local file; returns the bytes. Memory is bounded."""
 
         async def sink(piece: memoryview) -> None:
@@ -213,7 +234,7 @@ class FileSystem:
 
         return self._background.call(self._client.read_file_into(path, sink))
 
-    def upload(self, source: BinaryIO, path: str, *, overwrite: bool = False, replication_goal: int = 0) -> int:
+    def upload(self, source: BinaryIO, path: Path, *, overwrite: bool = False, replication_goal: int = 0) -> int:
         """Write an open local file to the cluster; returns the bytes. Memory is bounded, and nothing is left behind if
         it fails. Raises as `Client.write_file`."""
 
@@ -223,7 +244,7 @@ class FileSystem:
         uploading = self._client.write_file_from(path, fill, overwrite=overwrite, replication_goal=replication_goal)
         return self._background.call(uploading)
 
-    def locations(self, path: str) -> Chunks:
+    def locations(self, path: Path) -> Chunks:
         """All chunks of a file with their replicas. Raises as `Client.locations`."""
         return self._background.call(self._client.locations(path))
 
@@ -313,7 +334,8 @@ class RawFile(io.RawIOBase):
         """Flush and, under "wb", take the final name. Closing twice is harmless."""
         if not self.closed:
             try:
-                self._background.call(self._file.close())
+                if not self._background.is_of_another_process:
+                    self._background.call(self._file.close())
             finally:
                 super().close()
 
@@ -321,7 +343,8 @@ class RawFile(io.RawIOBase):
         """Close without keeping: under "wb" and "xb", nothing is left behind."""
         if not self.closed:
             try:
-                self._background.call(self._file.abandon())
+                if not self._background.is_of_another_process:
+                    self._background.call(self._file.abandon())
             finally:
                 super().close()
 

@@ -110,6 +110,7 @@ class _Trial:
     last_failure: str = ""
     # What was pushed while the piece before this one was still being written, and for whom.
     ahead: tuple[LeaseHolder, DataId] | None = None
+    waits_for: tuple[int, int] | None = None  # the chunk and the number of the present try
 
 
 class ChunkWriter:
@@ -137,6 +138,8 @@ class ChunkWriter:
         self._causes = causes
         self._client_id = client_id
         self._data_ids = 0
+        self._last_try = 0
+        self._tries: dict[int, dict[int, None]] = {}  # by chunk: the tries that are waited for
         self._asking: dict[tuple[FileIdentity, int], asyncio.Lock] = {}
 
     async def write_piece(
@@ -167,7 +170,10 @@ class ChunkWriter:
                 if not trial.inline:
                     await self._push_ahead(trial)
                 await after()
-            await self._try_until_written(trial)
+            try:
+                await self._try_until_written(trial)
+            finally:
+                self._end_tries(trial)
 
     async def holder(
         self,
@@ -304,7 +310,14 @@ class ChunkWriter:
             mutation.inline_id.CopyFrom(self._new_data_id())
         else:
             mutation.pushed.CopyFrom(pushed)
-        request = WriteRequest(handle=holder.handle, version=holder.version, mutation=mutation)
+        request = WriteRequest(
+            handle=holder.handle,
+            version=holder.version,
+            mutation=mutation,
+            client=self._client_id,
+            number=self._begin_try(trial, holder.handle),
+            oldest=min(self._tries[holder.handle]),
+        )
         seconds = patience.limit(self._settings.write_seconds)
         try:
             await self._replicas.stub(holder.primary).Write(request, timeout=seconds)
@@ -317,6 +330,23 @@ class ChunkWriter:
                 # again for ever.
                 raise _ServerFailed(error.servers[0], error) from error
             raise
+
+    def _begin_try(self, trial: _Trial, handle: int) -> int:
+        """A number for the next try to write a piece. The one before it is given up: should its message be under way
+        still, it must not be applied after what this client writes later."""
+        self._end_tries(trial)
+        self._last_try += 1
+        self._tries.setdefault(handle, {})[self._last_try] = None
+        trial.waits_for = (handle, self._last_try)
+        return self._last_try
+
+    def _end_tries(self, trial: _Trial) -> None:
+        if trial.waits_for is None:
+            return
+        (handle, number), trial.waits_for = trial.waits_for, None
+        del self._tries[handle][number]
+        if not self._tries[handle]:
+            del self._tries[handle]
 
     def _new_data_id(self) -> DataId:
         """A name for the data of one try: a duplicate of the message is recognised by it, another try is not one."""

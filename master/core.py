@@ -300,6 +300,17 @@ class Core:
         self.note_final_length(handle, lease.version, held[handle].length if handle in held else None)
         return True
 
+    async def take_back(self, handle: int, reason: str) -> bool:
+        """End the chunk's lease before its version is raised; the caller holds the guard.
+
+        True also if its primary does not answer and has been given up: the raise fences it off (`raising.py`), so that
+        nobody need wait for the lease to run out.
+        """
+        if await self.revoke(handle, reason):
+            return True
+        lease = self.leases.lease(handle)
+        return lease is None or not self.live_servers((lease.primary,))
+
     def note_final_length(self, handle: int, version: int, length: int | None) -> None:
         """The primary of the lease at `version` has said that it orders nothing more under it."""
         if length is not None and handle in self.state.chunks and self.state.chunks.version(handle) == version:

@@ -219,6 +219,16 @@ class ReportOutdated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaReportOutdated(Event):
+    """What was said of a replica was true before its version rose, and is not judged."""
+
+    sentence: ClassVar[str] = "passed over what {server} said of chunk {handle:#x}: version {version} is past"
+    handle: int
+    server: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class StrangerRefused(Event):
     """A chunkserver of another namespace wanted to register."""
 

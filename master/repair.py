@@ -5,9 +5,11 @@ replicas are not as they should be, plans (`settling.py`, `replication.py`) and 
 names for what is to be forgotten. A loop that meets an error records it and continues: it has nobody to tell.
 
 A clone is fenced from both sides. Before it, the chunk's lease is revoked and its version raised on the replicas that
-count, so that nothing that is still under way can change them while they are copied; after it, the copy's server is
-logged as a member. A copy may take the place of a stale or damaged replica of the same server: that is replaced in one
-step when the copy is complete, and never removed before.
+count, so that nothing that is still under way can change them while they are copied. The lease of a server that has
+been given up need not run out first, for the raise fences it off (a writer who wants that lease waits for its end, as
+in GFS 3.1, unless a clone comes before); after it, the copy's server is logged as a member. A copy may take the place
+of a stale or damaged replica of the same server: that is replaced in one step when the copy is complete, and never
+removed before.
 
 A replica that is not needed any more is removed only while the chunk has its goal of others that have just compared
 every block with its checksum. Until then it is the best hope of a chunk whose other replicas may have rotted unnoticed.
@@ -152,7 +154,7 @@ class Repair:
                 return
             if handle not in core.state.chunks or handle in self._busy or self._is_cooling(handle):
                 continue
-            if self._settling.plan(handle).targets and self._can_be_freed(handle):
+            if self._settling.plan(handle).targets:
                 self._busy[handle] = None
                 core.world.spawn(core.uninterrupted(self._compare(handle)), f"compare chunk {handle:#x}")
 
@@ -206,7 +208,7 @@ class Repair:
             chunk = core.state.chunks.chunk(handle)
             if len(chunk.replicas) > chunk.goal:
                 surplus.append(handle)
-            elif (need := self._need(handle)) is not None and self._can_be_freed(handle):
+            elif (need := self._need(handle)) is not None:
                 needs.append(need)
         self._cooling = {handle: until for handle, until in self._cooling.items() if until > core.now}
         return needs, surplus
@@ -231,14 +233,6 @@ class Repair:
             replaceable=table.servers_in(handle, *replaceable),
             blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED),
         )
-
-    def _can_be_freed(self, handle: int) -> bool:
-        """Whether nobody holds a lease on the chunk, or its primary can be asked to give it up."""
-        core = self._core
-        if core.leases.blocked_until(handle, core.now) <= core.now:
-            return True
-        lease = core.leases.lease(handle)
-        return lease is not None and bool(core.live_servers((lease.primary,)))
 
     async def _apply_clone(self, order: CloneOrder) -> None:
         core = self._core
@@ -268,8 +262,8 @@ class Repair:
 
     async def _clone(self, order: CloneOrder) -> None:
         core, handle, destination = self._core, order.handle, order.destination
-        if not await core.revoke(handle, "the chunk is to be cloned"):
-            self._cool(handle)
+        if not await core.take_back(handle, "the chunk is to be cloned"):
+            self._cool(handle)  # Its primary may answer yet, and is given up soon if it does not.
             return
         target = core.servers.find(destination)
         if handle not in core.state.chunks or target is None or not (sources := core.participants(handle)):
@@ -453,9 +447,6 @@ class Repair:
         plan = self._settling.plan(handle)
         if plan.waits_for:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
-        if not self._can_be_freed(handle):
-            left = core.leases.blocked_until(handle, core.now) - core.now
-            return f"its primary does not answer, and its lease lives for {left:.0f} s"
         if self._is_cooling(handle):
             return f"the last try failed; the next is in {self._cooling[handle] - core.now:.0f} s"
         if self._need(handle) is None:

@@ -25,6 +25,7 @@ from master.events import (
     LeaseAdopted,
     LeaseRevoked,
     RemovalOrdered,
+    ReplicaReportOutdated,
     ReportOutdated,
     StrangerRefused,
 )
@@ -196,6 +197,8 @@ class Reporting:
         if verdict is was:
             if was is ReplicaState.CURRENT and state.version >= chunks.version(handle):
                 chunks.note_length(handle, state.length)
+            elif was is ReplicaState.CURRENT:
+                core.emit(ReplicaReportOutdated(handle=handle, server=server, version=state.version))
             elif was is ReplicaState.STALE and is_known and state.version < chunks.version(handle):
                 core.judge(handle, server, was, version=state.version, reason="of an older version")
             return

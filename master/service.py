@@ -228,8 +228,12 @@ class MasterService(master_pb2_grpc.MasterServicer):
         core = self._core
         patience = self._deadline(context) - core.now
         lease = await core.uninterrupted(self._granting.find_lease_holder(request, patience))
-        found = [core.servers.find(name) for name in (lease.primary, *lease.secondaries)]
-        servers = locations([server for server in found if server is not None])
+        names = (lease.primary, *lease.secondaries)
+        found = [server for name in names if (server := core.servers.find(name)) is not None and server.address.control]
+        if len(found) < len(names):
+            # The lease is from before this master's start, and not all of its servers have registered again.
+            raise Unavailable(f"{', '.join(names)} have not all registered yet; ask again in a moment", definite=True)
+        servers = locations(found)
         length = core.state.chunks.length(lease.handle) if lease.handle in core.state.chunks else 0
         return master_pb2.LeaseHolder(
             handle=lease.handle,

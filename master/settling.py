@@ -89,7 +89,7 @@ class Settling:
                 f"{', '.join(core.state.chunks.members(handle)) or 'none is known'}",
                 definite=True,
             )
-        if not await core.revoke(handle, "replicas are to be compared"):
+        if not await core.take_back(handle, "replicas are to be compared"):
             raise Unavailable(
                 f"chunk {handle:#x} is under a lease whose primary does not answer; try again", definite=True
             )

@@ -2,8 +2,8 @@
 
 The problem. gRPC copies every message several times on its way through Python, and the paper sends data along another
 path than control anyway: pushed down a chain of chunkservers, each of which forwards while it still receives. The idea
-is a byte stream that carries small headers (protobuf messages of proto/bulk.proto behind a 4-byte length) and, after
-them, bare payload bytes that are received straight into the buffer where they are wanted.
+is a byte stream that carries small headers (protobuf messages of proto/bulk.proto behind their length and CRC32C, 4
+bytes each) and, after them, bare payload bytes that are received straight into the buffer where they are wanted.
 
     connection:  Hello, then any number of requests one after the other; requests may be pipelined, answers keep order
     push:        PushRequest, payload ... PushReply
@@ -28,11 +28,12 @@ from runtime.errors import Corrupted, InvalidRequest, Unauthenticated, shown
 from runtime.wire import bulk_pb2
 from runtime.world import Buffer, ByteStream, World
 
-PROTOCOL = 2
+PROTOCOL = 3
 HEADER_LIMIT_BYTES = 1024 * 1024
 READ_LIMIT_BYTES = 4 * 1024 * 1024  # payload of one ReadRequest, at most
 CHECKSUM_BYTES = 64 * 1024  # payload covered by one CRC32C
 
+_FRAME = struct.Struct("<II")  # the message's length, and the CRC32C of that length and the message
 _LENGTH = struct.Struct("<I")
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -40,20 +41,32 @@ MessageT = TypeVar("MessageT", bound=Message)
 def encode_header(message: Message) -> bytes:
     """The bytes of one header, to be written at once, possibly joined with others."""
     encoded = message.SerializeToString(deterministic=True)
-    return _LENGTH.pack(len(encoded)) + encoded
+    return _FRAME.pack(len(encoded), _checksum(encoded)) + encoded
+
+
+def _checksum(encoded: bytes) -> int:
+    """TCP's own checksum has 16 bits and ends at each hop: a flipped bit in an offset must not become a wrong write."""
+    checksum: int = crc32c.crc32c(encoded, crc32c.crc32c(_LENGTH.pack(len(encoded))))
+    return checksum
 
 
 async def read_header(stream: ByteStream, kind: type[MessageT]) -> MessageT:
     """The next header. Raises EOFError at a clean end of the stream, Corrupted for bytes that are no header."""
-    (length,) = _LENGTH.unpack(await stream.read_exactly(_LENGTH.size))
+    length, expected = _FRAME.unpack(await stream.read_exactly(_FRAME.size))
     if length > HEADER_LIMIT_BYTES:
         raise Corrupted(
             f"a header of {length} bytes from {stream.peer}, at most {HEADER_LIMIT_BYTES} are allowed; "
             f"the other side does not speak the bulk protocol"
         )
+    encoded = await stream.read_exactly(length) if length else b""
+    if _checksum(encoded) != expected:
+        raise Corrupted(
+            f"a header of {length} bytes from {stream.peer} was damaged on the way: CRC32C {_checksum(encoded):#x}, "
+            f"expected {expected:#x}; send it again on another connection"
+        )
     message = kind()
     try:
-        message.ParseFromString(await stream.read_exactly(length) if length else b"")
+        message.ParseFromString(encoded)
     except DecodeError as error:
         raise Corrupted(f"{length} bytes from {stream.peer} are no {kind.__name__}: {error}") from error
     return message

@@ -7,6 +7,7 @@
     tablet_commands.py    tablet …                             tablet_rows.py       tablet get, tablet scan
     compaction_simulator.py   what tablet simulate compares
     demo.py               demo                                 story.py          what it tells, in either world
+    torture.py            torture, over cluster/torture
     console.py            output, errors, exit codes, Ctrl-C   options.py        options that commands share
     progress.py           how far long work has come           sources.py        trees to be stored
     wording.py            numbers and times in words

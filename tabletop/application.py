@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands, tablet_rows
+from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands, tablet_rows, torture
 from tabletop.console import Commands, output
 
 HELP = """
@@ -53,12 +53,14 @@ app.command("down")(cluster_commands.down)
 app.command("ps")(cluster_commands.ps)
 app.command("status")(cluster_commands.status)
 app.command("log")(cluster_commands.log)
+app.command("admit")(cluster_commands.admit)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
 tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 app.add_typer(tablet_commands.app, name="tablet")
 app.command("demo")(demo.demo)
+app.command("torture")(torture.torture)
 
 
 @app.command()

@@ -123,6 +123,42 @@ def log(
     perform(_log(real, node, lines, containing))
 
 
+def admit(
+    handle: Annotated[str, typer.Argument(metavar="HANDLE", help="A chunk, as `tabletop status --chunks` shows it.")],
+    server: Annotated[str, typer.Argument(metavar="NODE", help="Whose replica the chunk is to continue with.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if a server that cannot be reached may hold a newer replica.")
+    ] = False,
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Let a chunk that has no current replica left continue with one that was put aside.
+
+    The master never deletes the last copies of a chunk, and never takes a stale, damaged or unsure one for the truth by
+    itself. This is for a person who knows that nothing better will come back.
+
+    \b
+        tabletop status --chunks                what is left of each chunk, and what it waits for
+        tabletop admit 0x2a cs3 --force         continue with the replica of cs3
+    """
+    number = _handle(handle)
+    version = perform(_admit(RealCluster(cluster), number, server, force))
+    output.print(f"chunk {number:#x} continues with the replica on {server}, as version {version}", markup=False)
+
+
+def _handle(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no chunk handle; expected a number such as 0x2a") from None
+
+
+async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) -> int:
+    try:
+        return await cluster.client().admit_replica(handle, server, force=force)
+    finally:
+        await cluster.close()
+
+
 async def _log(cluster: RealCluster, node: str, lines: int, containing: str) -> None:
     found = [line for line in map(rendered, cluster.events(node)) if containing in line]
     for line in found[-lines:]:
@@ -237,6 +273,7 @@ def _print_status(cluster: RealCluster, reports: list[NodeReport], found: master
         ("Replication goal", f"{found.replication_goal}"),
         ("Under-replicated chunks", f"{found.under_replicated_chunks:,}"),
         ("Missing chunks", f"{found.missing_chunks:,}"),
+        ("  to be compared first", f"{found.unsure_chunks:,}"),
         ("Copies being made", f"{found.clones_running:,}"),
         ("Operation log", f"{found.log_sequence:,} records, {wording.size(found.log_bytes)} since the last checkpoint"),
         ("Leases", f"{found.lease_seconds:g} s"),
@@ -280,7 +317,7 @@ def _server_table(servers: list[master_pb2.ServerStatus], reports: dict[str, Nod
 
 def chunk_table(chunks: Iterable[master_pb2.ChunkStatus]) -> Table:
     """Chunks and where they are."""
-    table = plain_table("FILE", "CHUNK", "HANDLE", "VERSION", "LENGTH", "PRIMARY", "REPLICAS")
+    table = plain_table("FILE", "CHUNK", "HANDLE", "VERSION", "LENGTH", "PRIMARY", "REPLICAS", "NOTE")
     for found in chunks:
         names = " ".join(replica.server for replica in found.chunk.replicas)
         few = len(found.chunk.replicas) < found.replication_goal
@@ -292,8 +329,17 @@ def chunk_table(chunks: Iterable[master_pb2.ChunkStatus]) -> Table:
             wording.size(found.chunk.length),
             found.primary or "-",
             f"[red]{names or 'none'} ({len(found.chunk.replicas)} of {found.replication_goal})[/]" if few else names,
+            "; ".join(
+                [*(f"{other.server}: {other.state}" for other in found.others), *filter(None, [found.waits_for])]
+            ),
         )
     return table
+
+
+def _note(found: master_pb2.ChunkStatus) -> str:
+    """The replicas that do not count, and what the chunk waits for."""
+    others = [f"{other.server}: {other.state}" for other in found.others]
+    return "; ".join([*others, *([found.waits_for] if found.waits_for else [])])
 
 
 def _node_table(reports: list[NodeReport]) -> Table:

@@ -4,8 +4,8 @@ The problem. Which policy is best depends on the workload, and trying it with by
 nothing but sizes; so keys without values will do.
 
 The idea. An SSTable is a set of keys and a set of deletions. A workload fills a memtable of keys; when it is full it
-becomes a table; then the *real* policies of `tablet/compaction.py` say what to merge, until they want nothing more. A
-second of this stands for hours of a disk.
+becomes a table; then the *real* policies of `tablet/engine/maintenance/policies.py` say what to merge, until they want
+nothing more. A second of this stands for hours of a disk.
 
     write amplification   bytes written to SSTables (flushes and compactions), for each byte of the user's
     read amplification    files that a scan merges; and the data blocks that a read of a live row touches
@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import InvalidRequest
-from tablet.compaction import CompactionPlan, PolicySettings, TableSize, policy_named
+from tablet.engine.maintenance.policies import CompactionPlan, TableSize, policy_named
+from tablet.engine.world.options import PolicySettings
 
 PATTERNS = ("uniform", "skewed", "sequential")
 """Which rows are updated: all alike; a few of them most of the time (Zipf); one after the other."""

@@ -6,8 +6,10 @@ import sys
 def main() -> None:
     """Run the command line; this is what the installed program calls."""
     try:
+        from cluster.processes import raise_descriptor_limit
         from tabletop.application import app
 
+        raise_descriptor_limit()
         app(prog_name="tabletop")
     except KeyboardInterrupt:
         print("tabletop: interrupted", file=sys.stderr)

@@ -1,8 +1,8 @@
 """`tabletop tablet`: look into a tablet's folder, and compare compaction policies. No cluster is needed.
 
 All commands but `simulate` read a folder or a file of it and never change a byte. They take no lock, so they also show
-the folder of a running engine, as it is at that moment. The reports are made by `tablet/inspection.py`,
-`dumping.py`, `verification.py` and `rehearsal.py`; here they are printed.
+the folder of a running engine, as it is at that moment. The reports are made by `tablet/tools/inspection.py`,
+`dumping.py` and `verification.py`; here they are printed.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,12 +27,16 @@ from runtime.errors import (
     TabletopError,
     shown,
 )
+from runtime.events import Record, sentence
 from runtime.real.disk import RealDisk, translated
-from tablet import dumping, inspection, rehearsal, verification
-from tablet.compaction import POLICIES, PolicySettings
-from tablet.dumping import readable
-from tablet.manifest import LOCK_NAME
-from tablet.storage import DiskStorage
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.maintenance.policies import POLICIES
+from tablet.engine.world.names import LOCK_NAME
+from tablet.engine.world.options import PolicySettings
+from tablet.engine.world.storage import DiskStorage
+from tablet.tools import dumping, inspection, verification
+from tablet.tools.dumping import readable
+from tablet.tools.read_only import opened_for_reading
 from tabletop import compaction_simulator, wording
 from tabletop.cluster_commands import plain_table, print_table
 from tabletop.compaction_simulator import Outcome, Workload
@@ -45,7 +50,7 @@ app = typer.Typer(
     tabletop tablet inspect data/               the tree: files, key ranges, sizes, Bloom filters
     tabletop tablet dump data/000007.log        a log, an SSTable or a manifest, part by part
     tabletop tablet verify data/                every byte of every file
-    tabletop tablet replay data/                what opening it would do, step by step
+    tabletop tablet replay data/                what opening it would find, log by log
     tabletop tablet get data/ ROW COLUMN        one value
     tabletop tablet scan data/ --prefix KEY     rows, in order
     tabletop tablet simulate --plot out.svg     compaction policies, side by side
@@ -116,16 +121,13 @@ def verify(
 
 
 @app.command()
-def replay(
-    path: FolderArgument,
-    records: Annotated[bool, typer.Option("--records", help="Also each log record that would be applied.")] = False,
-) -> None:
-    """Show a recovery step by step: what opening this tablet would do, without doing it.
+def replay(path: FolderArgument) -> None:
+    """Open the tablet for reading only, and show the events of its recovery. Nothing is changed.
 
     \b
-        tabletop tablet replay data/ --records
+        tabletop tablet replay data/
     """
-    perform(_replay(path, records))
+    perform(_replay(path))
 
 
 @app.command()
@@ -258,11 +260,13 @@ def _print_verdict(verdict: verification.Verdict) -> None:
         output.print(f"       {text}", markup=False)
 
 
-async def _replay(path: Path, records: bool) -> None:
+async def _replay(path: Path) -> None:
+    records: deque[Record] = deque()
     with naming(path):
-        async for step in rehearsal.rehearse(storage_of(path), records=records):
-            label = f"{step.number}." if step.number else "  " if step.record is None else f"   record {step.record}:"
-            output.print(f"{label} {step.what}", markup=False)
+        async with opened_for_reading(storage_of(path), InlineWorld(RecentEvents(records))):
+            pass
+    for record in records:
+        output.print(sentence(record.event), markup=False)
 
 
 def _print_tree(report: inspection.TreeReport, path: Path) -> None:

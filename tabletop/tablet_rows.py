@@ -3,7 +3,7 @@
 The idea. An opening reads the manifest, the SSTables' indexes and the log; only its sweep and its first write change
 anything. So the tablet is opened as an engine opens it, through a storage that can only read and with the sweep left
 out, and is asked by the engine's own reader. Beside a running engine that gives the rows of one moment, for the storage
-holds the files of that moment (`tablet/inspection.py`).
+holds the files of that moment (`tablet/tools/inspection.py`).
 """
 
 import os
@@ -17,20 +17,18 @@ from typing import Annotated
 import typer
 
 from runtime.errors import NotFound, shown
-from tablet.cells import Row, check_column, check_row, family_of
-from tablet.dumping import readable
-from tablet.embedded import InlineWorld, RecentEvents
-from tablet.filters import LATEST, ReadFilter
-from tablet.inspection import held, load_folder
-from tablet.opening import open_state
-from tablet.options import Options
-from tablet.reading import Reader, Scan
-from tablet.state import TabletState
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.model.checks import check_column, check_row
+from tablet.engine.model.filters import LATEST, ReadFilter
+from tablet.engine.model.fragments import family_of
+from tablet.engine.model.rows import Row
+from tablet.engine.serving.reading import Reader, Scan
+from tablet.engine.tree.state import TabletState
+from tablet.tools.dumping import readable
+from tablet.tools.read_only import opened_for_reading
 from tabletop import wording
 from tabletop.console import output, perform
 from tabletop.tablet_commands import FolderArgument, naming, storage_of
-
-_LOOKING = Options(create=False, sweeps=False)
 
 
 def get(
@@ -102,12 +100,7 @@ def _check_column(state: TabletState, column: bytes) -> None:
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncIterator[TabletState]:
     """The tablet as it is at this moment, for reading only. Raises as `inspection.inspect`."""
+    world = InlineWorld(RecentEvents(deque(maxlen=1)))
     with naming(path):
-        async with held(storage_of(path)) as storage:
-            await load_folder(storage)
-            world = InlineWorld(RecentEvents(deque(maxlen=1)))
-            state, _ = await open_state(storage, world, _LOOKING, tablet="")
-            try:
-                yield state
-            finally:
-                await state.close()
+        async with opened_for_reading(storage_of(path), world) as state:
+            yield state

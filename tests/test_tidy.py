@@ -54,7 +54,10 @@ BANNED_ATTRIBUTES = {"run_in_executor", "to_thread", "call_soon_threadsafe"}
 SEAMS = {
     "gfs/locate.py",
     "gfs/synchronous.py",
-    "tablet/embedded.py",
+    "tablet/embedded/folder.py",
+    "tablet/embedded/inline.py",
+    "tablet/embedded/guard.py",
+    "tablet/embedded/table.py",
 }
 
 
@@ -99,6 +102,51 @@ def test_arrows_between_rooms_only_point_down():
             if other in LEVELS and other != room and LEVELS[other] >= LEVELS[room]:
                 wrong.append(f"{name_of(path)}:{line} imports {module}")
     assert not wrong, "\n".join(wrong)
+
+
+# The floors of the tablet engine from the bottom up: each may import the ones before it. `serving` and `maintenance` do
+# not know one another; what stands beside the engine stands on all of it.
+FLOORS = {
+    "tablet/engine/world": 0,
+    "tablet/engine/model": 1,
+    "tablet/engine/sstable": 2,
+    "tablet/engine/log": 3,
+    "tablet/engine/tree": 4,
+    "tablet/engine/serving": 5,
+    "tablet/engine/maintenance": 5,
+    "tablet/engine": 6,
+    "tablet/tools": 7,
+    "tablet/embedded": 7,
+}
+POINTS_UP = {"tablet/engine/__init__.py"}
+"""`tablet.engine.open` is the name that programs know, for what stands above the engine."""
+
+
+def floor_of(name: str) -> str:
+    return next((floor for floor in FLOORS if name.startswith(floor + "/")), "")
+
+
+def test_arrows_between_the_floors_of_the_tablet_only_point_down():
+    wrong = []
+    for path in modules("tablet"):
+        floor = floor_of(name_of(path))
+        for line, module in imported(parsed(path)):
+            other = floor_of(module.replace(".", "/") + "/")
+            if other and other != floor and FLOORS[other] >= FLOORS[floor] and name_of(path) not in POINTS_UP:
+                wrong.append(f"{name_of(path)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_modules_of_the_tablet_form_no_circle():
+    arrows = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): {module for _, module in imported(parsed(path))}
+        for path in modules("tablet")
+        if name_of(path) not in POINTS_UP
+    }
+    while free := [name for name, targets in arrows.items() if not targets & arrows.keys()]:
+        for name in free:
+            del arrows[name]
+    assert sorted(arrows) == []
 
 
 def test_servers_ask_their_world_and_never_the_operating_system():
@@ -171,6 +219,7 @@ def test_every_module_is_used_by_another_or_is_a_program():
             if isinstance(node, ast.ImportFrom) and node.module:
                 used.update(f"{node.module}.{alias.name}" for alias in node.names)
     programs = {"tabletop.main", "tabletop.__main__", "cluster.program"}
+    programs |= {"cluster.swarm.command", "cluster.swarm.worker"}
     unused = []
     for path in everything():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import grpc
 import grpc.aio
@@ -54,11 +54,13 @@ _LONGEST_LOOK_SECONDS = 0.02
 
 
 class RealStream:
-    """A TCP connection. One task reads and one writes at a time."""
+    """A TCP connection. One task reads and one writes at a time. `keep_open` holds it until it is closed."""
 
-    def __init__(self, connection: socket.socket, peer: str) -> None:
+    def __init__(self, connection: socket.socket, peer: str, keep_open: "OpenSockets") -> None:
         self.peer = peer
         self._socket = connection
+        self._keep_open = keep_open
+        keep_open[self] = None
         self._loop = asyncio.get_running_loop()
         self._ahead = b""
         self._least = 1
@@ -122,7 +124,7 @@ class RealStream:
             try:
                 sent = os.sendfile(self._socket.fileno(), source.descriptor, offset + done, count - done)
             except BlockingIOError:
-                await self._writable()
+                await _ready(self._socket, "write")
                 continue
             except OSError as error:
                 raise self._gone(error) from error
@@ -132,6 +134,10 @@ class RealStream:
 
     async def close(self) -> None:
         """Finish writing and let go."""
+        self.finish()
+
+    def finish(self) -> None:
+        """What `close` does, for who cannot wait: it never waits."""
         if self._socket.fileno() >= 0:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
@@ -145,6 +151,7 @@ class RealStream:
             self._release()
 
     def _release(self) -> None:
+        self._keep_open.pop(self, None)
         # A task may still wait for this descriptor; forget it before the number is given to another socket.
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
@@ -157,27 +164,26 @@ class RealStream:
         except OSError as error:
             raise self._gone(error) from error
 
-    async def _writable(self) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
-        descriptor = self._socket.fileno()
-        self._loop.add_writer(descriptor, _settle, ready)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(descriptor)
-
     def _gone(self, error: OSError) -> Unavailable:
         return Unavailable(f"the connection to {self.peer} is gone: {error.strerror or error}")
 
 
 class RealListener:
-    """An open TCP port."""
+    """An open TCP port. `keep_open` holds it until it is closed, and its connections until they are."""
 
-    def __init__(self, door: socket.socket, serve: Callable[[ByteStream], Awaitable[None]], spawn: Any) -> None:
+    def __init__(
+        self,
+        door: socket.socket,
+        serve: Callable[[ByteStream], Awaitable[None]],
+        spawn: Any,
+        keep_open: "OpenSockets",
+    ) -> None:
         self.address = _text(door.getsockname())
         self._door = door
         self._serve = serve
         self._spawn = spawn
+        self._keep_open = keep_open
+        keep_open[self] = None
         self._accepting: asyncio.Task[None] = spawn(self._accept(), f"accept {self.address}")
 
     async def close(self) -> None:
@@ -185,27 +191,35 @@ class RealListener:
         self._accepting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._accepting
+        self._keep_open.pop(self, None)
         self._door.close()
 
     async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, peer = await loop.sock_accept(self._door)
+                connection, peer = self._door.accept()
+            except BlockingIOError:
+                await _ready(self._door, "read")
+                continue
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
                     await asyncio.sleep(0.1)
                     continue
                 raise
-            self._spawn(self._attend(RealStream(connection, _text(peer))), f"stream from {_text(peer)}")
+            # Nothing is awaited between `accept` and here: a task that is cancelled while it waits for
+            # `loop.sock_accept` loses the connection that it was just given.
+            stream = RealStream(connection, _text(peer), self._keep_open)
+            task = self._spawn(self._attend(stream), f"stream from {stream.peer}")
+            # `_attend` cannot do this: a task that is cancelled before its first step runs none of its code.
+            task.add_done_callback(partial(_close_after, stream))
 
     async def _attend(self, stream: RealStream) -> None:
-        try:
+        with contextlib.suppress(Unavailable, EOFError):  # The other side went away: its business.
             await self._serve(stream)
-        except (Unavailable, EOFError):
-            pass  # The other side went away: its business.
-        finally:
-            await stream.close()
+
+
+# What a network has opened and nobody has closed yet, as keys.
+OpenSockets = dict[RealStream | RealListener, None]
 
 
 class RealRpcServer:
@@ -246,6 +260,7 @@ class RealNetwork:
         self._events = events
         self._spawn = spawn
         self._channels: dict[str, NodeChannel] = {}
+        self._open_sockets: OpenSockets = {}
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """A channel to an address; one is kept for each."""
@@ -262,7 +277,11 @@ class RealNetwork:
 
     async def connect(self, address: str) -> RealStream:
         """Open a TCP connection. Raises Unavailable (definite)."""
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as error:
+            advice = "; raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise Unavailable(f"cannot connect to {address}: {error.strerror}{advice}", definite=True) from error
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(connection, _split(address))
@@ -272,7 +291,7 @@ class RealNetwork:
         except BaseException:
             connection.close()
             raise
-        return RealStream(connection, address)
+        return RealStream(connection, address, self._open_sockets)
 
     async def listen(self, address: str, serve: Callable[[ByteStream], Awaitable[None]]) -> RealListener:
         """Open a TCP port. Raises Conflict if it is taken."""
@@ -287,10 +306,12 @@ class RealNetwork:
                 f"cannot listen on {address}: {error.strerror}; choose another port, or 0 for any"
             ) from error
         door.listen(_BACKLOG)
-        return RealListener(door, serve, self._spawn)
+        return RealListener(door, serve, self._spawn, self._open_sockets)
 
     async def close(self) -> None:
-        """Close every channel."""
+        """Close every channel, listener and stream, as the end of a process does."""
+        for opened in list(self._open_sockets):
+            await opened.close()
         for channel in self._channels.values():
             await channel.raw.close()
         self._channels.clear()
@@ -323,6 +344,24 @@ def _split(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise InvalidRequest(f"{shown(address)} is not an address; expected host:port, such as 127.0.0.1:0")
     return host, int(port)
+
+
+async def _ready(connection: socket.socket, direction: Literal["read", "write"]) -> None:
+    """Wait until the socket can be read from (or has a connection to accept), or written to."""
+    loop, descriptor = asyncio.get_running_loop(), connection.fileno()
+    ready: asyncio.Future[None] = loop.create_future()
+    add, remove = (
+        (loop.add_reader, loop.remove_reader) if direction == "read" else (loop.add_writer, loop.remove_writer)
+    )
+    add(descriptor, _settle, ready)
+    try:
+        await ready
+    finally:
+        remove(descriptor)
+
+
+def _close_after(stream: RealStream, _: "asyncio.Task[None]") -> None:
+    stream.finish()
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -24,6 +24,7 @@ What is not a message here: the opening of a connection, acknowledgements, cance
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from runtime.world import Buffer
 
@@ -71,6 +72,7 @@ Verdict = Drop | Delay
 MessageHook = Callable[[Message], Verdict | None]
 
 
+@cache
 def method_of(path: str) -> str:
     """The name of a method in messages.
 

@@ -415,8 +415,18 @@ class WriteRequest(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     MUTATION_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
+    client: _builtins.int
+    """A message may be under way for so long that its client has repeated it and written again to the same place. So a client
+    numbers its tries; each says which is the oldest that it still waits for in this chunk, and older ones are refused.
+    """
+    number: _builtins.int
+    """0: not numbered"""
+    oldest: _builtins.int
     @_builtins.property
     def mutation(self) -> Global___Mutation: ...
     def __init__(
@@ -425,10 +435,13 @@ class WriteRequest(_message.Message):
         handle: _builtins.int = ...,
         version: _builtins.int = ...,
         mutation: Global___Mutation | None = ...,
+        client: _builtins.int = ...,
+        number: _builtins.int = ...,
+        oldest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "mutation", b"mutation", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "handle", b"handle", "mutation", b"mutation", "number", b"number", "oldest", b"oldest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,9 +6,9 @@ import pytest
 
 import tablet.engine
 from runtime.errors import InvalidRequest, NotFound
-from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, SetCell
-from tablet.filters import ReadFilter
-from tablet.schema import DAY_MICROSECONDS, MaxAge, MaxVersions
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.schema import DAY_MICROSECONDS, MaxAge, MaxVersions
 from tests.unit.tablet_support import open_engine
 
 

@@ -8,9 +8,10 @@ import pytest
 import tablet.engine
 from runtime.errors import InvalidRequest
 from runtime.record_log import LogReader
-from tablet.cells import SetCell, decode_fragment
-from tablet.commit_log import decode_rows
-from tablet.options import Options
+from tablet.engine.log.records import decode_rows
+from tablet.engine.model.fragments import decode_fragment
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options
 from tests.unit.tablet_support import kinds_of_events, open_engine
 
 
@@ -22,7 +23,7 @@ async def test_a_mutation_is_in_the_commit_log_before_it_is_answered(tmp_path):
         file = await engine.state.storage.open(name)
         payloads = [record.payload async for record in LogReader(file, name)]
         await file.close()
-        assert [(row, decode_fragment(fragment)) for row, fragment in decode_rows(payloads[-1])[1]] == [
+        assert [(row, decode_fragment(fragment)) for row, fragment in decode_rows(payloads[-1]).rows] == [
             (b"r", ((b"f:q", -7, 0, b"v"),))
         ]
         assert engine.state.durable_sequence == engine.state.last_sequence

@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 import tablet.engine
-from tablet.compaction import PolicySettings
-from tablet.embedded import EmbeddedTablet
-from tablet.options import Options
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.world.options import Options, PolicySettings
 from tests.unit.tablet_support import open_engine
 
 

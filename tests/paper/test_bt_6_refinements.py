@@ -5,10 +5,10 @@ import random
 import pytest
 
 import tablet.engine
-from tablet.cells import SetCell
-from tablet.filters import ReadFilter
-from tablet.options import Options
-from tablet.schema import LocalityGroup
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import SetCell
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.world.options import Options
 from tests.unit.tablet_support import open_engine
 
 

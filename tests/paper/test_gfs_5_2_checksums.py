@@ -44,9 +44,8 @@ async def test_corruption_does_not_propagate_to_another_machine(tmp_path):
         await one_chunk(desk, "cs1")
         await desk.start("cs2")
         desk.flip("cs1", 7, BLOCK + 17)
-        request = wire.CloneRequest(handle=7, version=1, source=desk.location("cs1"))
         with pytest.raises(TabletopError):
-            await desk.stub("cs2").Clone(request, timeout=10)
+            await desk.clone("cs2", 7, 1, desk.location("cs1"))
         reply = await desk.stub("cs2").GetChunkStates(wire.ChunkStatesRequest(handles=[7]), timeout=5)
         assert not reply.states
 

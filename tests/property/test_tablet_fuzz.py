@@ -1,8 +1,8 @@
 """Damaged files of a tablet: every reader gives the right rows or says what is wrong, and nothing else.
 
 A folder with SSTables, logs, a manifest and a snapshot is written once; it is the image of a process that was killed,
-so that the last log has no closing mark. Each example damages one file in one way, opens the folder, and goes back to
-the snapshot. What is right then:
+so that the last log has no mark at its end. Each example damages one file in one way, opens the folder, and goes back
+to the snapshot. What is right then:
 
     SSTable, manifest   all rows as they were, or an error that names the file
     snapshot            opening gives all rows; going back gives the snapshot's rows, or an error that names the file
@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import tablet.engine
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
-from tablet.embedded import EmbeddedTablet
-from tablet.events import LogTailDropped, SnapshotUnreadable
-from tablet.options import Options
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.world.events import LogTailDropped, SnapshotUnreadable
+from tablet.engine.world.options import Options
 
 OPTIONS = Options(memtable_bytes=20_000, flush_on_close_bytes=1 << 30)
 FLUSHED, LOGGED, LOGS = 150, 15, 3

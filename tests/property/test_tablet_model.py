@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import tablet.engine
-from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell, family_of
-from tablet.compaction import PolicySettings
-from tablet.embedded import EmbeddedTablet
-from tablet.filters import ReadFilter
-from tablet.options import Options
-from tablet.schema import LocalityGroup, MaxVersions
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.fragments import family_of
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
+from tablet.engine.model.schema import LocalityGroup, MaxVersions
+from tablet.engine.world.options import Options, PolicySettings
 
 Cells = dict[tuple[bytes, int], bytes]
 

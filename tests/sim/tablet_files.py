@@ -1,7 +1,8 @@
 """What a tablet's folder may hold: exactly the files that something refers to."""
 
-from tablet.engine import Engine
-from tablet.manifest import load_snapshot, manifest_name, sorted_out
+from tablet.engine.engine import Engine
+from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.world.names import manifest_name, sorted_out
 
 
 async def check_no_leavings(engine: Engine) -> None:

@@ -3,11 +3,11 @@
 from runtime.errors import DiskFailure
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import SetCell
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.snapshots import copy_tablet
-from tablet.storage import DiskStorage
+from tablet.engine.cloning import copy_tablet
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
 
 ROWS = [b"row%02d" % number for number in range(30)]
 OPTIONS = Options(sync="fsync", flush_on_close_bytes=0)

@@ -14,13 +14,12 @@ import pytest
 from runtime.errors import AlreadyExists, Conflict, DiskFailure, NoSpace, NotFound
 from runtime.simulated.disk_faults import WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import SetCell
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.filters import LATEST, ReadFilter
-from tablet.options import Options
-from tablet.schema import LocalityGroup
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.filters import LATEST, ReadFilter
+from tablet.engine.model.operations import SetCell
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
 
 UNCACHED = Options(block_cache_bytes=0, scan_cache_bytes=0)
 SMALL = Options(memtable_bytes=2000)
@@ -307,7 +306,7 @@ def test_a_move_that_a_close_overtakes_leaves_the_tablet_closed():
     run(story)
 
 
-def test_a_sync_goes_on_when_a_flush_takes_its_log_away():
+def test_a_sync_continues_when_a_flush_takes_its_log_away():
     async def story(world: SimulatedWorld) -> None:
         engine = await opened(world, Options(frozen_memtables=4))
         for _ in range(3):

@@ -15,13 +15,13 @@ from runtime.events import Event
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.disk_faults import Operation, ReadError
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import DeleteRow
-from tablet.compaction import POLICIES, PolicySettings
-from tablet.engine import Engine
-from tablet.events import CompactionFailed, CompactionFinished, FlushFailed, TableSetAside
-from tablet.options import Options
-from tablet.schema import LocalityGroup
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.maintenance.policies import POLICIES
+from tablet.engine.model.operations import DeleteRow
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.world.events import CompactionFailed, CompactionFinished, FlushFailed, TableSetAside
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
 
 OPTIONS = Options(
     memtable_bytes=10_000,
@@ -108,7 +108,7 @@ async def damage_first_block(desk: Desk) -> str:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_damaged_sstable_is_told_of_once_and_everything_else_goes_on(policy: str):
+def test_a_damaged_sstable_is_told_of_once_and_everything_else_continues(policy: str):
     async def story(desk: Desk) -> None:
         async with desk.opened():
             name = await damage_first_block(desk)

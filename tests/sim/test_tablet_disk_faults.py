@@ -26,11 +26,10 @@ from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
 from runtime.simulated.disk_faults import Operation, ShortWrites, WriteError
 from runtime.simulated.undo import Undo
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import SetCell
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage, StoredFile
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage, StoredFile
 from tests.sim.tablet_files import check_no_leavings, check_swept
 
 OPTIONS = Options(sync="fsync", memtable_bytes=1500, policy_settings=PolicySettings(fan_in=2), flush_on_close_bytes=0)
@@ -235,7 +234,7 @@ def lived(break_disk: Callable[[Life], None], *, background: bool = False, what:
             error.add_note(what)
             raise
         for record in simulation.sink.records:
-            if type(record.event).__name__ in ("FlushFailed", "CompactionFailed"):
+            if type(record.event).__name__ in ("FlushFailed", "CompactionFailed", "FileNotRemoved"):
                 check_message(record.event.reason)  # type: ignore[attr-defined]
                 life.failed_jobs += 1
             assert type(record.event).__name__ != "TaskFailed"

@@ -13,12 +13,10 @@ import pytest
 
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import SetCell
-from tablet.commit_log import SyncMode
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options, PolicySettings, SyncMode
+from tablet.engine.world.storage import DiskStorage
 from tests.sim.tablet_files import check_swept
 
 OPTIONS = Options(memtable_bytes=1500, policy_settings=PolicySettings(fan_in=2), flush_on_close_bytes=0)

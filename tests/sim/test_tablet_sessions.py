@@ -14,12 +14,10 @@ import pytest
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.disk_faults import Operation as DiskOperation
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import DeleteRow, Operation, SetCell
-from tablet.commit_log import SyncMode
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import DeleteRow, Operation, SetCell
+from tablet.engine.world.options import Options, PolicySettings, SyncMode
+from tablet.engine.world.storage import DiskStorage
 from tests.sim.tablet_files import check_swept
 
 OPTIONS = Options(memtable_bytes=1500, policy_settings=PolicySettings(fan_in=2))
@@ -114,7 +112,7 @@ def contents(disk: SimulatedDisk) -> Rows:
 
 
 @pytest.mark.parametrize("sync", ["fsync", "os"])
-def test_whatever_ends_a_session_the_next_one_goes_on_with_what_it_had(sync: SyncMode):
+def test_whatever_ends_a_session_the_next_one_continues_with_what_it_had(sync: SyncMode):
     lost = 0
     for seed in range(150):
         with Simulation(seed) as simulation:

@@ -15,11 +15,10 @@ import pytest
 
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.cells import SetCell
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
 
 OPTIONS = Options(
     sync="fsync",
@@ -41,7 +40,7 @@ async def opened(world: SimulatedWorld, options: Options = OPTIONS) -> Engine:
 
 
 async def write(engine: Engine, writer: int, answered: Rows, tried: Tried, chance: random.Random) -> None:
-    """`tried`: the values of a row since the last one that was answered."""
+    """`tried`: the values of a row since the last one that was acknowledged."""
     for number in range(WRITES):
         row, value = b"%d-%d" % (writer, number % ROWS), b"%d " % number + b"x" * 150
         tried.setdefault(row, []).append(value)
@@ -63,7 +62,7 @@ def check(found: Rows, answered: Rows, tried: Tried) -> None:
 
 
 async def read(engine: Engine, answered: Rows) -> None:
-    """Read the rows of one writer, for ever: what was answered before a read began is what it finds, or something
+    """Read the rows of one writer, for ever: what was acknowledged before a read began is what it finds, or something
     newer."""
     while True:
         for row, before in list(answered.items()):

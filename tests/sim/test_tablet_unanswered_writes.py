@@ -1,4 +1,4 @@
-"""A write that was answered outlives a power cut, though one before it, in an older log, never was (BT 5.3)."""
+"""A write that was acknowledged outlives a power cut, though one before it, in an older log, never was (BT 5.3)."""
 
 import asyncio
 
@@ -7,9 +7,9 @@ import pytest
 from runtime.errors import DiskFailure
 from runtime.simulated.disk_faults import SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
 
 
 async def opened(world: SimulatedWorld) -> Engine:

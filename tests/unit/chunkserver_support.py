@@ -15,10 +15,12 @@ from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire import master_pb2
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply, ReadRequest
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
-from runtime.wire.common_pb2 import Location
+from runtime.wire.common_pb2 import Authority, Location, Removal
 from runtime.wire.master_pb2_grpc import ChunkserverRegistryServicer, add_ChunkserverRegistryServicer_to_server
 
 TOKEN = "secret"
+NAMESPACE = 0xABC
+AUTHORITY = Authority(namespace=NAMESPACE, epoch=1)
 BLOCK = 64 * 1024
 CHUNK_BYTES = 8 * BLOCK
 
@@ -130,7 +132,8 @@ class FakeMaster(ChunkserverRegistryServicer):
         self.answered: list[Any] = []
         self.reports: list[Any] = []
         self.known = True
-        self.garbage: list[int] = []
+        self.removals: list[tuple[int, int]] = []
+        self.authority = AUTHORITY
         self.extension_milliseconds = 0
         self.mishaps: list[Exception] = []
 
@@ -142,7 +145,9 @@ class FakeMaster(ChunkserverRegistryServicer):
     async def Register(self, request: Any, context: Any) -> Any:
         self.registrations.append(request)
         self.known = True
-        return master_pb2.RegisterReply(heartbeat_seconds=0.05, chunk_bytes=CHUNK_BYTES, garbage=self.garbage)
+        return master_pb2.RegisterReply(
+            heartbeat_seconds=0.05, chunk_bytes=CHUNK_BYTES, removals=self.told_removals(), authority=self.authority
+        )
 
     async def Heartbeat(self, request: Any, context: Any) -> Any:
         self.heartbeats.append(request)
@@ -154,8 +159,14 @@ class FakeMaster(ChunkserverRegistryServicer):
             for one in request.extend
             if self.extension_milliseconds
         ]
-        garbage, self.garbage = self.garbage, []
-        return master_pb2.HeartbeatReply(known=self.known, extensions=extensions, garbage=garbage)
+        removals = self.told_removals()
+        return master_pb2.HeartbeatReply(
+            known=self.known, extensions=extensions, removals=removals, authority=self.authority
+        )
+
+    def told_removals(self) -> list[Removal]:
+        told, self.removals = self.removals, []
+        return [Removal(handle=handle, version=version) for handle, version in told]
 
     async def ReportCorruption(self, request: Any, context: Any) -> Any:
         self.reports.append(request)
@@ -170,6 +181,7 @@ class Desk:
         self.changes = changes
         self.worlds: dict[str, RealWorld] = {}
         self.servers: dict[str, ChunkserverServer] = {}
+        self.boot_ids: dict[str, str] = {}  # of the machines that lost power, by server
         self._client_id = 77
         self._pushes = 0
 
@@ -190,6 +202,8 @@ class Desk:
         """Start servers on their folders; returns when the master knows them."""
         for name in names:
             world = self.worlds[name] = new_world(self.folder / name, name)
+            if name in self.boot_ids:
+                world.boot_id = lambda name=name: self.boot_ids[name]  # type: ignore[method-assign]
             values = {"master_address": self.master.rpc.address, **self.changes, **changes}
             server = self.servers[name] = ChunkserverServer(world, settings(**values))
             await server.start()
@@ -208,8 +222,28 @@ class Desk:
 
     async def advance(self, name: str, handle: int, before: int, after: int, **lease: Any) -> Any:
         item = wire.Advance(handle=handle, from_version=before, to_version=after, **lease)
-        reply = await self.stub(name).AdvanceChunks(wire.AdvanceChunksRequest(items=[item]), timeout=5)
-        return reply.results[0]
+        return (await self.advance_all(name, [item]))[0]
+
+    async def advance_all(self, name: str, items: list[Any], authority: Authority = AUTHORITY) -> Any:
+        request = wire.AdvanceChunksRequest(items=items, authority=authority)
+        return (await self.stub(name).AdvanceChunks(request, timeout=10)).results
+
+    async def revoke(self, name: str, *leases: tuple[int, int]) -> Any:
+        names = [wire.LeaseName(handle=handle, version=version) for handle, version in leases]
+        return await self.stub(name).RevokeLeases(
+            wire.RevokeLeasesRequest(leases=names, authority=AUTHORITY), timeout=10
+        )
+
+    async def clone(self, name: str, handle: int, version: int, *sources: Any, bytes_per_second: int = 0) -> Any:
+        """Have a server copy a chunk; returns everything that it told."""
+        request = wire.CloneRequest(
+            handle=handle, version=version, sources=sources, bytes_per_second=bytes_per_second, authority=AUTHORITY
+        )
+        return [progress async for progress in self.stub(name).Clone(request, timeout=20)]
+
+    async def verify(self, name: str, handle: int, version: int) -> Any:
+        request = wire.VerifyRequest(handle=handle, version=version, authority=AUTHORITY)
+        return await self.stub(name).VerifyReplica(request, timeout=10)
 
     async def grant(self, handle: int, *names: str, before: int = 0, after: int = 1, seconds: float = 60.0) -> None:
         """A new version on all, and the lease to the first."""

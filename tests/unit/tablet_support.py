@@ -6,15 +6,15 @@ from pathlib import Path
 
 from runtime.events import MemorySink
 from runtime.real.world import RealWorld
-from tablet.caches import BlockCache
-from tablet.cells import Entries, encode_fragment, encode_put, is_single_put
-from tablet.engine import Engine
-from tablet.merge import Chunk
-from tablet.options import Options
-from tablet.schema import LocalityGroup
-from tablet.sstable_reader import SSTable
-from tablet.sstable_writer import SSTableWriter
-from tablet.storage import DiskStorage
+from tablet.engine.engine import Engine
+from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.fragments import Entries, encode_fragment, encode_put, is_single_put
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.sstable.block_cache import BlockCache
+from tablet.engine.sstable.reader import SSTable
+from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
 
 
 @asynccontextmanager

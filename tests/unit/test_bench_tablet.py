@@ -64,7 +64,7 @@ def test_the_profile_names_modules_and_functions(capsys: pytest.CaptureFixture[s
     tablet_engine.main(["--profile", "--rows", str(ROWS)])
     printed = capsys.readouterr().out
     assert "300 random writes" in printed and "a scan of 300 rows" in printed
-    assert "tablet/memtable.py" in printed and "tablet/reading.py" in printed
+    assert "tablet/engine/tree/memtable.py" in printed and "tablet/engine/serving/reading.py" in printed
 
 
 def test_a_store_to_keep_goes_into_an_empty_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,12 +1,14 @@
 """Copies from another server (GFS 4.3), and idle verification (GFS 5.2)."""
 
+import asyncio
 import random
 
 import pytest
 
-from runtime.errors import Corrupted, NotFound, StaleVersion, Unavailable
+from chunkserver.chunk_files import metadata_path
+from runtime.errors import Corrupted, DiskFailure, NotFound, StaleVersion, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
-from tests.unit.chunkserver_support import BLOCK, Desk, until
+from tests.unit.chunkserver_support import AUTHORITY, BLOCK, Desk, until
 
 DATA = random.Random(4).randbytes(3 * BLOCK + 77)
 
@@ -19,10 +21,8 @@ async def source_and_destination(desk: Desk, version: int = 3) -> None:
 
 
 async def clone(desk: Desk, version: int = 3, bytes_per_second: int = 0):
-    request = wire.CloneRequest(
-        handle=7, version=version, source=desk.location("cs1"), bytes_per_second=bytes_per_second
-    )
-    return await desk.stub("cs2").Clone(request, timeout=20)
+    told = await desk.clone("cs2", 7, version, desk.location("cs1"), bytes_per_second=bytes_per_second)
+    return told[-1].done
 
 
 async def test_a_copy_has_the_bytes_and_the_version_of_its_source_and_survives_a_restart(tmp_path):
@@ -60,9 +60,8 @@ async def test_a_source_with_another_version_or_without_the_chunk_leaves_nothing
         await source_and_destination(desk)
         with pytest.raises(StaleVersion):
             await clone(desk, version=4)
-        missing = wire.CloneRequest(handle=9, version=1, source=desk.location("cs1"))
         with pytest.raises(NotFound):
-            await desk.stub("cs2").Clone(missing, timeout=5)
+            await desk.clone("cs2", 9, 1, desk.location("cs1"))
         reply = await desk.stub("cs2").GetChunkStates(wire.ChunkStatesRequest(handles=[7, 9]), timeout=5)
         assert not reply.states
         assert list((tmp_path / "cs2" / "incoming").iterdir()) == []
@@ -85,7 +84,7 @@ async def test_a_source_that_is_gone_is_an_error_and_leaves_nothing_behind(tmp_p
         source = desk.location("cs1")
         await desk.stop("cs1")
         with pytest.raises(Unavailable):
-            await desk.stub("cs2").Clone(wire.CloneRequest(handle=7, version=3, source=source), timeout=10)
+            await desk.clone("cs2", 7, 3, source)
         assert list((tmp_path / "cs2" / "incoming").iterdir()) == []
 
 
@@ -107,3 +106,133 @@ async def test_the_scrubber_finds_rot_that_nobody_reads(tmp_path):
         await until(lambda: bool(desk.master.reports))
         report = desk.master.reports[0]
         assert (report.server, report.handle, report.version, report.block) == ("cs1", 7, 3, 1)
+
+
+async def test_a_copy_takes_each_piece_from_the_first_source_that_gives_it(tmp_path):
+    big = random.Random(5).randbytes(6 * BLOCK)
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2", "cs3")
+        await desk.grant(7, "cs1", "cs3", after=3)
+        for begin in range(0, len(big), BLOCK):
+            await desk.write("cs1", 7, begin, big[begin : begin + BLOCK], version=3)
+        desk.flip("cs1", 7, 2 * BLOCK + 5)
+        gone = desk.location("cs3")
+        gone.server, gone.bulk_address = "cs9", "127.0.0.1:1"
+        told = await desk.clone("cs2", 7, 3, gone, desk.location("cs1"), desk.location("cs3"))
+        assert told[-1].done.length == len(big) and desk.stored("cs2", 7) == big
+        events = [record.event for record in desk.worlds["cs2"].events.sink.records]
+        assert [event.source for event in events if type(event).__name__ == "ChunkCloned"] == ["cs3"]
+
+
+async def test_a_copy_tells_that_it_comes_on_and_at_last_what_is_there(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        told = await desk.clone("cs2", 7, 3, desk.location("cs1"), bytes_per_second=2 * len(DATA))
+        assert [step.HasField("done") for step in told] == [False] * (len(told) - 1) + [True] and len(told) >= 2
+        assert all(step.total_bytes == len(DATA) for step in told)
+        assert told[-2].copied_bytes == len(DATA)
+
+
+async def test_a_caller_that_goes_away_ends_the_copy_and_nothing_of_it_is_left(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+
+        async def first_step() -> None:
+            request = wire.CloneRequest(
+                handle=7, version=3, sources=[desk.location("cs1")], bytes_per_second=1, authority=AUTHORITY
+            )
+            async for _ in desk.stub("cs2").Clone(request, timeout=20):
+                return
+
+        await first_step()
+        incoming = tmp_path / "cs2" / "incoming"
+        await until(lambda: list(incoming.iterdir()) == [])
+        assert desk.servers["cs2"]._store.state(7) is None
+        assert (await clone(desk)).length == len(DATA)
+
+
+@pytest.mark.parametrize("how", ["older", "damaged", "unsure"])
+async def test_a_copy_replaces_a_replica_that_is_not_what_was_asked_for_in_one_step(tmp_path, how):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2", after=2)
+        await desk.write("cs1", 7, 0, DATA[:BLOCK], version=2)
+        if how == "older":
+            await desk.grant(7, "cs1", before=2, after=3)
+            await desk.write("cs1", 7, BLOCK, DATA[BLOCK:], version=3)
+        elif how == "damaged":
+            desk.flip("cs2", 7, 9)
+            assert (await desk.read("cs2", 7, 0, 10, version=2))[0].error_kind == "Corrupted"
+        else:
+            await desk.stop("cs2")
+            desk.boot_ids["cs2"] = "after a loss of power"
+            await desk.start("cs2")
+        version = 3 if how == "older" else 2
+        reader = asyncio.create_task(desk.read("cs2", 7, 0, 1, version=2))
+        assert (await clone(desk, version=version)).version == version
+        await reader
+        state = desk.servers["cs2"]._store.state(7)
+        assert not state.is_unsure and not state.is_damaged
+        assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=version))[1] == desk.stored("cs1", 7)
+        desk.servers["cs2"].check_invariants()
+        # Now it is what was asked for: the same order again copies nothing.
+        before = desk.servers["cs2"].counters()["bytes_cloned"]
+        assert (await clone(desk, version=version)).version == version
+        assert desk.servers["cs2"].counters()["bytes_cloned"] == before
+
+
+async def test_a_copy_that_cannot_be_installed_is_not_lost_and_is_in_its_place_after_a_restart(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        disk = desk.worlds["cs2"].disk
+        rename = disk.rename
+
+        async def refuse(source: str, target: str) -> None:
+            if target == metadata_path(7):
+                raise DiskFailure("cannot rename: Input/output error")
+            await rename(source, target)
+
+        disk.rename = refuse
+        with pytest.raises(DiskFailure):
+            await clone(desk)
+        assert desk.servers["cs2"]._store.state(7) is None
+        disk.rename = rename
+        await desk.stop("cs2")
+        await desk.start("cs2")
+        assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=3))[1] == DATA
+
+
+async def test_verification_reads_every_block_and_counts_the_damaged_ones(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        whole = await desk.verify("cs1", 7, 3)
+        assert (whole.damaged_blocks, whole.state.damaged) == (0, False)
+        assert whole.digest == (await desk.advance("cs1", 7, 3, 3)).digest
+        for block in (0, 3):
+            desk.flip("cs1", 7, block * BLOCK + 1)
+        found = await desk.verify("cs1", 7, 3)
+        assert (found.damaged_blocks, found.state.damaged, found.digest) == (2, True, whole.digest)
+        await until(lambda: len(desk.master.reports) == 2)
+        await until(lambda: any(state.damaged for beat in desk.master.heartbeats for state in beat.changed))
+        with pytest.raises(StaleVersion):
+            await desk.verify("cs1", 7, 2)
+        # What heals is whole again.
+        for block in (0, 3):
+            desk.flip("cs1", 7, block * BLOCK + 1)
+        assert not (await desk.verify("cs1", 7, 3)).state.damaged
+
+
+async def test_the_scrubber_mends_a_header_that_has_rotted_while_the_files_were_open(tmp_path):
+    async with Desk(tmp_path, scrub_bytes_per_second=1 << 30) as desk:
+        await source_and_destination(desk)
+        path = tmp_path / "cs1" / metadata_path(7)
+        raw = bytearray(path.read_bytes())
+        raw[20] ^= 1
+        path.write_bytes(raw)
+        await until(lambda: desk.servers["cs1"].counters()["metadata_repaired"] > 0)
+        events = [record.event for record in desk.worlds["cs1"].events.sink.records]
+        repaired = [event for event in events if type(event).__name__ == "MetadataRepaired"]
+        assert (repaired[0].handle, repaired[0].found) == (7, "slot 0 cannot be read")
+        await desk.stop("cs1")
+        await desk.start("cs1")
+        assert not desk.servers["cs1"]._store.state(7).is_unsure

@@ -2,9 +2,14 @@
 
 import pytest
 
-from runtime.errors import NotPrimary, Unavailable
+from chunkserver.chunk_files import data_path
+from runtime.errors import DiskFailure, NotPrimary, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
 from tests.unit.chunkserver_support import BLOCK, Desk, FakeMaster, new_world, until
+
+
+def told_removed(desk: Desk) -> list:
+    return [removal for beat in desk.master.answered for removal in beat.removed]
 
 
 async def test_a_registration_says_everything_about_the_server(tmp_path):
@@ -57,7 +62,7 @@ async def test_the_sample_goes_round_all_chunks(tmp_path):
     async with Desk(tmp_path, sample_chunks=3) as desk:
         await desk.start("cs1")
         items = [wire.Advance(handle=handle, to_version=1) for handle in range(1, 9)]
-        await desk.stub("cs1").AdvanceChunks(wire.AdvanceChunksRequest(items=items), timeout=10)
+        await desk.advance_all("cs1", items)
         desk.master.heartbeats.clear()
         await until(lambda: len(desk.master.heartbeats) >= 8)
         seen = [state.handle for beat in desk.master.heartbeats for state in beat.sample]
@@ -72,8 +77,9 @@ async def test_garbage_is_deleted_files_and_all_and_the_deletion_is_told(tmp_pat
             await desk.grant(handle, "cs1")
             await desk.write("cs1", handle, 0, b"abc")
         await until(lambda: any(beat.changed for beat in desk.master.heartbeats))
-        desk.master.garbage = [7]
-        await until(lambda: any(list(beat.deleted) == [7] for beat in desk.master.heartbeats))
+        desk.master.removals = [(7, 1)]
+        await until(lambda: any(beat.removed for beat in desk.master.heartbeats))
+        assert [(one.handle, one.version) for one in told_removed(desk)] == [(7, 1)]
         reply = await desk.stub("cs1").GetChunkStates(wire.ChunkStatesRequest(handles=[7, 8]), timeout=5)
         assert [state.handle for state in reply.states] == [8]
         names = [path.name for path in (tmp_path / "cs1" / "chunks").rglob("*.*")]
@@ -134,3 +140,57 @@ async def test_damage_found_by_a_read_is_reported_once_and_good_blocks_are_serve
         beats = len(desk.master.heartbeats)
         await until(lambda: len(desk.master.heartbeats) > beats + 3)
         assert [(one.handle, one.version, one.block) for one in desk.master.reports] == [(7, 1, 1)]
+
+
+async def test_reports_are_numbered_and_a_registration_names_the_leases_that_are_held(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2")
+        await desk.grant(8, "cs1")
+        await desk.revoke("cs1", (8, 1))
+        desk.master.known = False
+        await until(lambda: sum(one.location.server == "cs1" for one in desk.master.registrations) == 2)
+        again = [one for one in desk.master.registrations if one.location.server == "cs1"][1]
+        assert [(lease.handle, lease.version, list(lease.secondaries)) for lease in again.leases] == [(7, 1, ["cs2"])]
+        assert 0 < again.leases[0].milliseconds <= 60_000
+        beats = [beat.sequence for beat in desk.master.heartbeats if beat.server == "cs1"]
+        assert beats == sorted(set(beats)) and again.sequence not in beats
+
+
+async def test_a_removal_spares_a_newer_replica_and_tells_that_it_is_there(tmp_path):
+    async with Desk(tmp_path, sample_chunks=0) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1", after=3)
+        await until(lambda: any(beat.changed for beat in desk.master.answered))
+        desk.master.answered.clear()
+        desk.master.removals = [(7, 2), (9, 4)]
+        await until(lambda: any(state.handle == 7 for beat in desk.master.answered for state in beat.changed))
+        await until(lambda: [(one.handle, one.version) for one in told_removed(desk)] == [(9, 4)])
+        assert desk.servers["cs1"]._store.state(7).version == 3
+
+
+async def test_a_removal_that_the_disk_refuses_is_tried_again_and_hinders_no_other(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        for handle in (7, 8):
+            await desk.grant(handle, "cs1")
+            await desk.write("cs1", handle, 0, b"abc")
+        disk = desk.worlds["cs1"].disk
+        remove = disk.remove
+
+        async def refuse(path: str) -> None:
+            if path == data_path(7):
+                raise DiskFailure("cannot remove: Input/output error")
+            await remove(path)
+
+        disk.remove = refuse
+        desk.master.removals = [(7, 1), (8, 1)]
+        await until(lambda: [one.handle for one in told_removed(desk)] == [8])
+        beats = len(desk.master.answered)
+        await until(lambda: len(desk.master.answered) > beats + 3)
+        assert [one.handle for one in told_removed(desk)] == [8]
+        events = [type(record.event).__name__ for record in desk.worlds["cs1"].events.sink.records]
+        assert events.count("RemovalFailed") == 1 and "TaskFailed" not in events
+        disk.remove = remove
+        await until(lambda: [one.handle for one in told_removed(desk)] == [8, 7])
+        assert [path.name for path in (tmp_path / "cs1").rglob("*.*")] == []

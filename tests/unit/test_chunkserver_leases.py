@@ -13,7 +13,8 @@ OTHERS = (Secondary("cs2", "h:2"),)
 
 def granted(**changes) -> LeaseTable:
     leases = LeaseTable()
-    leases.grant(7, **{"version": 2, "secondaries": OTHERS, "seconds": 60.0, "now": 100.0, "is_new": True, **changes})
+    leases.begin_version(7, 2)
+    leases.grant(7, **{"version": 2, "secondaries": OTHERS, "seconds": 60.0, "now": 100.0, **changes})
     return leases
 
 
@@ -31,7 +32,7 @@ def test_a_lease_is_for_one_version():
 
 def test_the_same_grant_again_does_not_move_the_end():
     leases = granted()
-    leases.grant(7, version=2, secondaries=OTHERS, seconds=60.0, now=130.0, is_new=True)
+    leases.grant(7, version=2, secondaries=OTHERS, seconds=60.0, now=130.0)
     with pytest.raises(NotPrimary):
         leases.current(7, version=2, now=161.0)
 
@@ -40,20 +41,47 @@ def test_serials_go_on_when_a_lease_is_renewed_and_begin_again_under_a_new_versi
     leases = granted()
     lease = leases.current(7, version=2, now=101.0)
     assert [leases.next_serial(lease, 101.0) for _ in range(3)] == [1, 2, 3]
-    leases.grant(7, version=2, secondaries=(), seconds=60.0, now=130.0, is_new=False)
+    leases.grant(7, version=2, secondaries=(), seconds=60.0, now=130.0, is_renewal=True)
     lease = leases.current(7, version=2, now=180.0)
     assert (leases.next_serial(lease, 180.0), lease.secondaries) == (4, ())
-    leases.forget(7)
-    lease = leases.grant(7, version=3, secondaries=OTHERS, seconds=60.0, now=190.0, is_new=True)
+    leases.begin_version(7, 3)
+    lease = leases.grant(7, version=3, secondaries=OTHERS, seconds=60.0, now=190.0)
     assert leases.next_serial(lease, 190.0) == 1
 
 
-def test_a_renewal_of_a_lease_that_ended_or_is_unknown_is_refused():
+@pytest.mark.parametrize("is_renewal", [False, True])
+def test_a_grant_of_a_version_that_may_have_been_used_is_refused(is_renewal):
     leases = granted()
-    leases.end(7)
-    for handle in (7, 8):
+    leases.end(7, through_version=2)
+    leases.begin_version(9, 2)
+    leases.note_use(9, 2)  # Another primary's mutation came here as to a secondary.
+    for handle in (7, 8, 9):
         with pytest.raises(Conflict):
-            leases.grant(handle, version=2, secondaries=OTHERS, seconds=60.0, now=110.0, is_new=False)
+            leases.grant(handle, version=2, secondaries=OTHERS, seconds=60.0, now=110.0, is_renewal=is_renewal)
+
+
+def test_a_version_that_was_raised_here_may_be_granted_later_and_an_older_mutation_does_not_use_it_up():
+    leases = LeaseTable()
+    leases.begin_version(7, 3)
+    leases.note_use(7, 2)
+    assert leases.grant(7, version=3, secondaries=(), seconds=60.0, now=100.0, is_renewal=True).version == 3
+
+
+def test_a_revocation_does_not_end_the_lease_of_a_newer_version():
+    leases = granted()
+    assert leases.end(7, through_version=1) is None
+    assert leases.current(7, version=2, now=101.0)
+
+
+def test_the_reach_counts_what_is_in_flight():
+    leases = granted()
+    lease = leases.current(7, version=2, now=100.0)
+    assert lease.reach(10) == 10
+    serial = leases.next_serial(lease, 100.0, end=50)
+    leases.next_serial(lease, 100.0, end=30)
+    assert lease.reach(10) == 50
+    leases.decided(lease, serial)
+    assert lease.reach(10) == 30
 
 
 def test_an_extension_never_shortens_and_never_revives():
@@ -63,7 +91,7 @@ def test_an_extension_never_shortens_and_never_revives():
     assert leases.extend(7, version=2, until=200.0)
     assert leases.current(7, version=2, now=199.0)
     assert not leases.extend(7, version=1, until=300.0)
-    leases.end(7)
+    leases.end(7, through_version=2)
     assert not leases.extend(7, version=2, until=300.0)
     with pytest.raises(NotPrimary):
         leases.current(7, version=2, now=101.0)
@@ -75,7 +103,7 @@ def test_only_leases_in_use_ask_for_an_extension():
     assert leases.to_extend(140.0, 1.0) == []
     leases.decided(lease, leases.next_serial(lease, 139.0))
     assert leases.to_extend(140.0, 1.0) == [lease]
-    leases.end(7)
+    leases.end(7, through_version=2)
     assert leases.to_extend(140.0, 1.0) == []
 
 

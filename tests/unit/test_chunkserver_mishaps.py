@@ -1,10 +1,12 @@
 """What a store and its servers make of disks that refuse, files that vanish, and neighbours that come back."""
 
 import asyncio
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from chunkserver.chunk_files import data_path, metadata_path
@@ -122,6 +124,21 @@ async def test_more_chunks_are_used_at_once_than_files_are_kept_open(tmp_path):
     await store.close()
 
 
+async def test_after_a_crowd_no_more_files_stay_open_than_are_to(tmp_path):
+    store = new_store(RealDisk(tmp_path), open_chunks=2)
+    for handle in range(1, 9):
+        await store.create(handle, version=1, capacity=CHUNK_BYTES)
+        await store.write(handle, version=1, offset=0, data=memoryview(DATA[:1000]))
+    async with contextlib.AsyncExitStack() as stack:
+        for handle in range(1, 9):
+            await stack.enter_async_context(store.reading(handle, least_version=1, offset=0, count=CHUNK_BYTES))
+        await stack.enter_async_context(store.reading(1, least_version=1, offset=0, count=CHUNK_BYTES))
+    await store.create(9, version=1, capacity=CHUNK_BYTES)
+    kept = [file.path for file in psutil.Process().open_files() if str(tmp_path) in file.path]
+    assert len(kept) <= 2 * 2 + 1, "two files a chunk, and one new metadata file"
+    await store.close()
+
+
 @pytest.mark.parametrize("path_of", [data_path, metadata_path])
 async def test_a_file_that_vanished_is_damage_for_the_reader_and_for_the_master(tmp_path, path_of):
     async with Desk(tmp_path) as desk:
@@ -148,13 +165,3 @@ async def test_a_push_through_a_neighbour_that_was_restarted_succeeds_at_the_fir
         await desk.start("cs2", bulk_address=address)
         _, reply = await desk.push(DATA, "cs1", "cs2")
         assert list(reply.stored) == ["cs1", "cs2"] and not reply.failed
-
-
-async def test_garbage_that_the_master_names_unasked_is_deleted_if_it_did_not_change_meanwhile(tmp_path):
-    async with Desk(tmp_path, sample_chunks=0) as desk:
-        await desk.start("cs1")
-        await desk.grant(7, "cs1")
-        await until(lambda: any(beat.changed for beat in desk.master.answered))
-        desk.master.garbage = [7]
-        await until(lambda: any(list(beat.deleted) == [7] for beat in desk.master.heartbeats))
-        assert not (tmp_path / "cs1" / metadata_path(7)).exists()

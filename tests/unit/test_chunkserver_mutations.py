@@ -10,6 +10,7 @@ from runtime.errors import (
     Conflict,
     Corrupted,
     DataNotBuffered,
+    DiskFailure,
     InvalidRequest,
     MutationFailed,
     NotFound,
@@ -23,9 +24,11 @@ NAMES = ("cs1", "cs2", "cs3")
 DATA = random.Random(3).randbytes(3 * BLOCK)
 
 
-def apply_request(serial: int, data: bytes, *, offset: int = 0, version: int = 1, settled: int = 0):
+def apply_request(serial: int, data: bytes, *, offset: int = 0, version: int = 1, settled: int = 0, reach: int = 0):
     mutation = wire.Mutation(offset=offset, length=len(data), inline=data, crc32c=digest_of(checksums_of(data)))
-    return wire.ApplyRequest(handle=7, version=version, serial=serial, mutation=mutation, settled_through=settled)
+    return wire.ApplyRequest(
+        handle=7, version=version, serial=serial, mutation=mutation, settled_through=settled, reach=reach
+    )
 
 
 async def test_concurrent_writes_to_one_place_leave_equal_replicas_and_consecutive_serials(tmp_path):
@@ -104,7 +107,7 @@ async def test_a_revoked_lease_is_not_used_and_the_answer_has_the_final_length(t
         await desk.grant(7, *NAMES)
         writes = [asyncio.create_task(desk.write("cs1", 7, 100 * n, bytes(100))) for n in range(20)]
         await until(lambda: desk.servers["cs1"].counters()["mutations_applied"] > 3)
-        reply = await desk.stub("cs1").RevokeLeases(wire.RevokeLeasesRequest(handles=[7, 8]), timeout=5)
+        reply = await desk.revoke("cs1", (7, 1), (8, 1))
         lengths = {name: len(desk.stored(name, 7)) for name in NAMES}
         assert [(state.handle, state.length) for state in reply.states] == [(7, lengths["cs1"])]
         assert len(set(lengths.values())) == 1
@@ -244,3 +247,84 @@ async def test_a_rotten_block_that_would_be_overwritten_in_part_fails_the_write_
         await until(lambda: bool(desk.master.reports))
         report = desk.master.reports[0]
         assert (report.server, report.handle, report.version, report.block) == ("cs2", 7, 1, 0)
+
+
+async def test_a_replica_that_missed_a_mutation_does_not_fill_the_gap_with_zeros(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.advance("cs1", 7, 0, 1)
+        stub = desk.stub("cs1")
+        await stub.Apply(apply_request(1, b"abc"), timeout=5)
+        with pytest.raises(Conflict) as refused:
+            await stub.Apply(apply_request(2, b"ghi", offset=6, reach=6), timeout=5)
+        assert "missed" in refused.value.message and refused.value.definite
+        # A hole that the client intends begins where the chunk ends at the primary too.
+        await stub.Apply(apply_request(3, b"ghi", offset=6, reach=3), timeout=5)
+        assert desk.stored("cs1", 7) == b"abc" + bytes(3) + b"ghi"
+        await stub.Apply(apply_request(4, b"x", offset=0, reach=100), timeout=5)
+
+
+async def test_a_secondary_that_missed_one_write_refuses_the_next_ones_behind_it(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2")
+        await desk.write("cs1", 7, 0, b"abc")
+        pushed, _ = await desk.push(b"def", "cs1")  # cs2 never gets it.
+        with pytest.raises(MutationFailed) as failed:
+            await desk.write_pushed("cs1", 7, 3, b"def", pushed)
+        assert failed.value.servers == ("cs2",)
+        with pytest.raises(MutationFailed) as failed:
+            await desk.write("cs1", 7, 6, b"ghi")
+        assert failed.value.servers == ("cs2",) and "missed" in failed.value.message
+        assert desk.stored("cs2", 7) == b"abc"
+        ours, theirs = [await desk.advance(name, 7, 1, 2) for name in ("cs1", "cs2")]
+        assert ours.digest != theirs.digest
+
+
+async def test_a_revocation_ends_only_the_version_that_it_names_and_waits_for_what_is_in_flight(tmp_path):
+    async with Desk(tmp_path, turn_seconds=300.0) as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2", after=2)
+        reply = await desk.revoke("cs1", (7, 1))
+        assert [state.version for state in reply.states] == [2]
+        await desk.write("cs1", 7, 0, b"abc", version=2)
+        assert (await desk.revoke("cs1", (7, 3))).states[0].length == 3
+        with pytest.raises(NotPrimary):
+            await desk.write("cs1", 7, 3, b"def", version=2)
+
+
+async def test_a_data_sync_that_fails_makes_the_replica_damaged_and_is_told(tmp_path):
+    async with Desk(tmp_path, durability="fsync") as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2")
+        await desk.write("cs1", 7, 0, b"abc")
+        chunk = desk.servers["cs2"]._store._chunks[7]
+        sync = chunk.files.data.sync
+
+        async def refuse() -> None:
+            raise DiskFailure("cannot sync: Input/output error")
+
+        chunk.files.data.sync = refuse
+        with pytest.raises(MutationFailed) as failed:
+            await desk.write("cs1", 7, 3, b"def")
+        assert failed.value.servers == ("cs2",)
+        chunk.files.data.sync = sync
+        await until(lambda: bool(desk.master.reports))
+        assert (desk.master.reports[0].server, desk.master.reports[0].handle) == ("cs2", 7)
+        assert (await desk.advance("cs2", 7, 1, 2)).state.damaged
+        # After a restart it does not pretend to have everything: the pages that could not be written may be gone.
+        await desk.stop("cs2")
+        await desk.start("cs2")
+        assert desk.servers["cs2"]._store.state(7).is_unsure
+
+
+async def test_what_was_mutated_is_synced_in_the_background(tmp_path):
+    async with Desk(tmp_path, writeback_seconds=0.05) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await desk.write("cs1", 7, 0, DATA)
+        store = desk.servers["cs1"]._store
+        await until(lambda: not store.dirty())
+        chunk = store._chunks[7]
+        assert chunk.anchor == chunk.header and chunk.header.length == len(DATA)
+        desk.servers["cs1"].check_invariants()

@@ -1,4 +1,5 @@
-"""With durability "fsync", what was answered survives a power cut at any later moment.
+"""With durability "fsync", what was answered survives a power cut at any later moment; with "replicated", everything
+that was made durable does, and the replica knows that it may lack more.
 
 The disk here is in memory and strict: at a cut, bytes that were not synced, and names whose folder was not synced, are
 gone, all of them. (What a real disk may also do, tear and keep sectors at random, is the simulated world's business.)
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from chunkserver.chunk_files import data_path
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.opening import open_store
-from runtime.errors import AlreadyExists, NotFound
+from runtime.errors import AlreadyExists, NotFound, StaleVersion, Unavailable
 from runtime.world import DiskUsage
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, new_world, settings
 
@@ -79,6 +81,7 @@ class StrictDisk:
         self.names: dict[str, Content | None] = names or {}  # None: a folder
         self.synced_names = dict(self.names)
         self.dies_in = -1  # the process, when so many files and folders have been synced
+        self.boots = 1
 
     def check_alive(self) -> None:
         if self.dies_in == 0:
@@ -95,7 +98,9 @@ class StrictDisk:
             parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1)]
             if all(parent in self.synced_names for parent in parents):
                 kept[path] = None if content is None else Content(content.synced)
-        return StrictDisk(kept)
+        disk = StrictDisk(kept)
+        disk.boots = self.boots + 1
+        return disk
 
     async def open(self, path: str, mode: str) -> StrictFile:
         self.check_alive()
@@ -161,10 +166,11 @@ class StrictDisk:
         pass
 
 
-async def opened(tmp_path, disk: StrictDisk) -> ChunkStore:
+async def opened(tmp_path, disk: StrictDisk, durability: str = "fsync") -> ChunkStore:
     world = new_world(tmp_path)
     world.disk = disk
-    return await open_store(world, settings(durability="fsync"))
+    world.boot_id = lambda: f"boot {disk.boots}"
+    return (await open_store(world, settings(durability=durability))).store
 
 
 async def content(store: ChunkStore, handle: int) -> bytes:
@@ -197,7 +203,7 @@ async def test_every_answered_change_survives_a_power_cut_right_after_its_answer
             await store.advance(handle, from_version=version, to_version=version + 3)
             expected[handle] = (version + 3, model)
         else:
-            await store.delete(handle)
+            await store.remove(handle, version=expected[handle][0])
             del expected[handle]  # It may come back: then it is garbage, and the master says so again.
         again = await opened(tmp_path, disk.after_power_cut())
         for one, (version, model) in expected.items():
@@ -239,3 +245,109 @@ async def test_what_an_opening_has_found_a_power_cut_does_not_take_back(tmp_path
     again = await opened(tmp_path, disk.after_power_cut())
     assert again.state(7) == found
     assert (await content(again, 7)).startswith(b"answered")
+
+
+async def raw(disk: StrictDisk, handle: int, length: int) -> bytes:
+    """What the disk holds of a chunk's bytes, whatever the store says."""
+    path = data_path(handle)
+    found = bytes(disk.names[path].now) if path in disk.names else b""
+    return found[:length].ljust(length, b"\0")
+
+
+async def test_a_chunk_its_version_and_what_was_synced_in_the_background_survive_a_power_cut_of_replicated_data(
+    tmp_path,
+):
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk, "replicated")
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    assert (await opened(tmp_path, disk.after_power_cut(), "replicated")).state(7) is not None
+    await store.write(7, version=1, offset=0, data=memoryview(b"a" * BLOCK))
+    await store.write_back(7)
+    await store.write(7, version=1, offset=BLOCK, data=memoryview(b"b" * BLOCK))
+    after = disk.after_power_cut()
+    state = (await opened(tmp_path, after, "replicated")).state(7)
+    assert state.is_unsure and (state.version, state.length) == (1, BLOCK)
+    assert await raw(after, 7, BLOCK) == b"a" * BLOCK
+    await store.advance(7, from_version=1, to_version=4)
+    after = disk.after_power_cut()
+    again = await opened(tmp_path, after, "replicated")
+    assert again.state(7).is_unsure and (again.state(7).version, again.state(7).length) == (4, 2 * BLOCK)
+    assert (await again.compare(7)).doubtful_blocks == 0
+    assert await raw(after, 7, 2 * BLOCK) == b"a" * BLOCK + b"b" * BLOCK
+
+
+async def test_an_unsure_replica_serves_nobody_takes_versions_and_is_sure_once_it_was_admitted(tmp_path):
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk, "replicated")
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(b"a" * BLOCK))
+    await store.write_back(7)
+    whole = (await store.compare(7)).digest
+    disk = disk.after_power_cut()
+    store = await opened(tmp_path, disk, "replicated")
+    for attempt in (
+        store.verify(7, offset=0, count=1),
+        store.write(7, version=1, offset=0, data=memoryview(b"x")),
+        store.verify_all(7, version=1),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            await attempt
+        assert refused.value.definite and "awaits comparison" in refused.value.message
+    await store.advance(7, from_version=1, to_version=2)
+    assert store.state(7).is_unsure and (await store.compare(7)).digest == whole
+    with pytest.raises(StaleVersion):
+        await store.admit(7, version=1)
+    # A restart does not make it sure, nor does another loss of power.
+    disk = disk.after_power_cut()
+    store = await opened(tmp_path, disk, "replicated")
+    assert store.state(7).is_unsure and store.state(7).version == 2
+    await store.admit(7, version=2)
+    assert not store.state(7).is_unsure and await content(store, 7) == b"a" * BLOCK
+    store.check_invariants()
+    # A kill leaves it sure: the page cache is whole.
+    assert not (await opened(tmp_path, disk, "replicated")).state(7).is_unsure
+    assert (await opened(tmp_path, disk.after_power_cut(), "replicated")).state(7).is_unsure
+
+
+async def test_blocks_that_arrived_without_their_checksums_are_doubtful_and_are_admitted_as_they_lie(tmp_path):
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk, "replicated")
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(b"a" * 3 * BLOCK))
+    await store.write_back(7)
+    await store.write(7, version=1, offset=BLOCK, data=memoryview(b"b" * BLOCK))
+    written = disk.names[data_path(7)]
+    written.synced = bytes(written.now)  # The system has written the data on its own, and not the metadata.
+    disk = disk.after_power_cut()
+    store = await opened(tmp_path, disk, "replicated")
+    assert (await store.compare(7)).doubtful_blocks == 1
+    await store.admit(7, version=1)
+    assert await content(store, 7) == b"a" * BLOCK + b"b" * BLOCK + b"a" * BLOCK
+    assert (await store.compare(7)).doubtful_blocks == 0
+
+
+async def test_another_durability_holds_from_the_first_mutation_on(tmp_path):
+    """A header that promises synced mutations must not be the newest on the disk while unsynced ones are made."""
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk, "fsync")
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(b"synced"))
+    store = await opened(tmp_path, disk, "replicated")
+    await store.write(7, version=1, offset=6, data=memoryview(b" and not"))
+    assert (await opened(tmp_path, disk.after_power_cut(), "fsync")).state(7).is_unsure
+    store = await opened(tmp_path, disk, "fsync")
+    await store.write(7, version=1, offset=14, data=memoryview(b", synced again"))
+    again = await opened(tmp_path, disk.after_power_cut(), "replicated")
+    assert not again.state(7).is_unsure and await content(again, 7) == b"synced and not, synced again"
+
+
+async def test_a_removal_is_durable_when_it_is_answered_and_spares_what_is_newer(tmp_path):
+    disk = StrictDisk()
+    store = await opened(tmp_path, disk, "replicated")
+    await store.create(7, version=3, capacity=CHUNK_BYTES)
+    await store.write(7, version=3, offset=0, data=memoryview(b"abc"))
+    assert await store.remove(7, version=2) is None and store.state(7).length == 3
+    assert await store.remove(7, version=5) == 3
+    assert await store.remove(7, version=5) == 5, "it is not here: that is what was asked for"
+    again = await opened(tmp_path, disk.after_power_cut(), "replicated")
+    assert again.state(7) is None and not [name for name in again._disk.names if "0007" in name]

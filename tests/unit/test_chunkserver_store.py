@@ -41,7 +41,7 @@ class SlowDisk(StrictDisk):
 async def slow_store(tmp_path, open_chunks: int) -> ChunkStore:
     world = new_world(tmp_path)
     world.disk = SlowDisk()
-    await (await open_store(world, settings())).close()
+    await (await open_store(world, settings())).store.close()
     return ChunkStore(world.disk, syncs=False, reserve_bytes=0, open_chunks=open_chunks)
 
 
@@ -96,13 +96,13 @@ async def test_a_deleted_chunk_is_gone_for_everybody_who_waited_for_it(tmp_path)
     await store.create(7, version=1, capacity=CHUNK_BYTES)
     await store.write(7, version=1, offset=0, data=memoryview(bytes(BLOCK)))
     results = await asyncio.gather(
-        store.delete(7),
+        store.remove(7, version=1),
         store.write(7, version=1, offset=0, data=memoryview(b"abc")),
         store.verify(7, offset=0, count=BLOCK),
         store.advance(7, from_version=1, to_version=2),
         return_exceptions=True,
     )
-    assert results[0] is True
+    assert results[0] == 1
     assert all(isinstance(result, NotFound) or not isinstance(result, Exception) for result in results[1:])
     assert store.state(7) is None and len(store) == 0
 
@@ -118,12 +118,12 @@ async def test_a_write_meets_exactly_the_version_it_was_ordered_under(tmp_path):
 
 async def test_a_full_disk_refuses_growth_changes_nothing_and_still_takes_overwrites(tmp_path):
     world = new_world(tmp_path)
-    store = await open_store(world, settings())
+    store = (await open_store(world, settings())).store
     await store.create(7, version=1, capacity=CHUNK_BYTES)
     await store.write(7, version=1, offset=0, data=memoryview(b"a" * BLOCK))
     await store.close()
     await world.disk.unlock("")
-    full = await open_store(new_world(tmp_path), settings(reserve_bytes=1 << 60))
+    full = (await open_store(new_world(tmp_path), settings(reserve_bytes=1 << 60))).store
     with pytest.raises(NoSpace) as raised:
         await full.write(7, version=1, offset=BLOCK, data=memoryview(b"b"))
     assert raised.value.definite and full.state(7).length == BLOCK

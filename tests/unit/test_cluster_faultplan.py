@@ -39,6 +39,7 @@ from cluster.faultplan import (
     ThePrimary,
     TheReceiver,
     TheSender,
+    TornBlock,
     TornHeader,
     WallOffset,
 )
@@ -398,6 +399,7 @@ def test_a_fault_that_needs_a_trigger_is_refused_without_one():
         (RottenHeader("/a", 0), "meta", range(TABLE_OFFSET)),
         (RottenTable("/a", 0, 1), "meta", range(TABLE_OFFSET + 4, TABLE_OFFSET + 8)),
         (TornHeader("/a", 0, 0), "meta", range(SLOT_BYTES)),
+        (TornBlock("/a", 0, 1), "data", range(BLOCK_BYTES + 1, 2 * BLOCK_BYTES)),
     ],
 )
 def test_damage_hits_the_chosen_place_of_the_chosen_replica_and_nothing_else(what, file, places):
@@ -425,6 +427,26 @@ def test_damage_hits_the_chosen_place_of_the_chosen_replica_and_nothing_else(wha
         differing = [place for place in range(len(old)) if old[place] != new[place]]
         assert differing and set(differing) <= set(places) and len(old) == len(new)
         assert "begins" in sentence(scene.events(FaultBegan)[0]) and scene.events(FaultSkipped)
+
+    told(story)
+
+
+def test_a_fault_that_is_forbidden_does_not_strike_and_says_why():
+    async def story(scene: Scene) -> None:
+        asked = []
+
+        def forbid(fault: Fault, nodes: list[str]) -> str:
+            asked.append((fault.what, nodes))
+            return "the last good copy" if "cs1" in nodes else ""
+
+        scene.begin(
+            Fault(At(0.0), EmptyDisk(), Node("cs1"), 1.0), Fault(At(0.0), Pause(), Node("cs2"), 1.0), forbid=forbid
+        )
+        await asyncio.sleep(0.5)
+        assert asked == [(EmptyDisk(), ["cs1"]), (Pause(), ["cs2"])]
+        assert [event.reason for event in scene.events(FaultSkipped)] == ["the last good copy"]
+        assert scene.cluster.is_running("cs1") and scene.simulation.world("cs1").simulated_disk.paths()
+        assert (await scene.states())["cs2"] is NodeState.PAUSED
 
     told(story)
 

@@ -72,3 +72,28 @@ def test_a_process_that_ignores_the_request_is_killed():
         identity = identity_of(stubborn)
         assert processes.end_processes([identity], grace_seconds=0.05) == [identity]
         assert processes.state_of(identity) is ProcessState.GONE
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from cluster import processes
+try:
+    processes.require_descriptors()
+    print(processes.raise_descriptor_limit())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def limited(soft: int, hard: int) -> str:
+    program = LIMITED.format(soft=soft, hard=hard)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_low_limit_of_open_files_is_raised_as_far_as_needed():
+    assert limited(256, 1024) == "1024\n"
+
+
+def test_a_limit_of_open_files_that_is_too_low_for_a_chunkserver_is_refused():
+    assert "NoSpace a process may have only 256 files open here, a chunkserver needs 512" in limited(256, 256)

@@ -6,10 +6,11 @@ import pytest
 
 import tablet.engine
 from runtime.errors import InvalidRequest
-from tablet.compaction import POLICIES, PolicySettings
-from tablet.embedded import EmbeddedTablet, run_inline
-from tablet.options import Options
-from tablet.schema import LocalityGroup, MaxVersions
+from tablet.embedded.inline import run_inline
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.maintenance.policies import POLICIES
+from tablet.engine.model.schema import LocalityGroup, MaxVersions
+from tablet.engine.world.options import Options, PolicySettings
 from tabletop.compaction_simulator import PATTERNS, Workload, plot, simulate, writes_of
 
 SMALL = Workload(rows=2_000, updates=10_000, memtable_rows=200)

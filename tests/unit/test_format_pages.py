@@ -1,9 +1,13 @@
-"""The hex dumps in docs/formats are what the code writes."""
+"""The hex dumps in docs/formats are what the code writes.
+
+After a change of a format, `python -m tests.unit.test_format_pages` writes the dumps anew; read the difference.
+"""
 
 import asyncio
 import math
 import re
 import struct
+import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
 from pathlib import Path
@@ -28,22 +32,17 @@ from master.records import (
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
-from tablet.cells import DeleteRow, encode_fragment, encode_put, fragment_of
-from tablet.commit_log import CommitLog, LogHeader
-from tablet.manifest import (
-    LOCK_NAME,
-    TEMPORARY,
-    Manifest,
-    log_name,
-    manifest_name,
-    snapshot_file_name,
-    table_name,
-    write_manifest,
-)
-from tablet.merge import Chunk
-from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
-from tablet.sstable_writer import SSTableWriter
-from tablet.storage import DiskStorage
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import LogHeader
+from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.fragments import encode_fragment, encode_put
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteRow
+from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.tree.manifest import Manifest, write_manifest
+from tablet.engine.world.names import LOCK_NAME, TEMPORARY, log_name, manifest_name, snapshot_file_name, table_name
+from tablet.engine.world.storage import DiskStorage
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "formats"
 
@@ -63,9 +62,27 @@ def dumped_bytes(page: str, number: int = 0) -> bytes:
     return data
 
 
+def hex_dump(data: bytes) -> str:
+    """The lines of a dump, as hexdump(1) writes them with -C."""
+    lines, before = [], b""
+    for offset in range(0, len(data), 16):
+        line = data[offset : offset + 16]
+        if line == before and offset + 16 < len(data):
+            lines += [] if lines[-1] == "*" else ["*"]
+            continue
+        before = line
+        halves = f"{line[:8].hex(' '):23}  {line[8:].hex(' '):23}"
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line)
+        lines.append(f"{offset:08x}  {halves}  |{shown}|")
+    return "\n".join(lines) + "\n"
+
+
+def record_log() -> bytes:
+    return encode_frame(b"hello", 1, 0) + encode_frame(b"world!", 2, 1)
+
+
 def test_the_record_log_page_shows_the_frames_that_are_written():
-    first = encode_frame(b"hello", 1, 0)
-    assert dumped_bytes("record-log.md") == first + encode_frame(b"world!", 2, len(first))
+    assert dumped_bytes("record-log.md") == record_log()
 
 
 def master_files() -> dict[str, bytes]:
@@ -96,12 +113,12 @@ def master_files() -> dict[str, bytes]:
         return {path: bytes(disk.content(path).cached) for path in disk.paths()}
 
 
-@pytest.mark.parametrize(
-    ("page", "path"),
-    [("operation-log.md", log_path(1)), ("checkpoint.md", checkpoint_path(10))],
-)
-def test_each_page_of_the_master_shows_the_file_that_is_written(page: str, path: str):
-    assert dumped_bytes(page) == master_files()[path]
+MASTER_PAGES = {"operation-log.md": log_path(1), "checkpoint.md": checkpoint_path(10)}
+
+
+@pytest.mark.parametrize("page", MASTER_PAGES)
+def test_each_page_of_the_master_shows_the_file_that_is_written(page: str):
+    assert dumped_bytes(page) == master_files()[MASTER_PAGES[page]]
 
 
 async def small_log(storage: DiskStorage) -> None:
@@ -123,17 +140,16 @@ async def small_manifest(storage: DiskStorage) -> None:
     await write_manifest(storage, manifest, manifest_name(2))
 
 
-@pytest.mark.parametrize(
-    ("page", "name", "write"),
-    [
-        ("commit-log.md", "000001.log", small_log),
-        ("sstable.md", "000002.sst", small_table),
-        ("manifest.md", "manifest-000002", small_manifest),
-    ],
-)
-def test_each_page_of_a_tablet_shows_the_file_that_is_written(
-    page: str, name: str, write: Callable[[DiskStorage], Coroutine[Any, Any, None]], tmp_path: Path
-):
+TABLET_PAGES: dict[str, tuple[str, Callable[[DiskStorage], Coroutine[Any, Any, None]]]] = {
+    "commit-log.md": ("000001.log", small_log),
+    "sstable.md": ("000002.sst", small_table),
+    "manifest.md": ("manifest-000002", small_manifest),
+}
+
+
+@pytest.mark.parametrize("page", TABLET_PAGES)
+def test_each_page_of_a_tablet_shows_the_file_that_is_written(page: str, tmp_path: Path):
+    name, write = TABLET_PAGES[page]
     asyncio.run(write(DiskStorage(RealDisk(tmp_path))))
     assert dumped_bytes(page) == (tmp_path / name).read_bytes()
 
@@ -166,3 +182,22 @@ def test_the_page_of_the_operation_log_lists_every_kind_of_record_with_its_field
         for number, kind in KINDS.items()
     }
     assert said == real
+
+
+def main() -> None:
+    """Write the dumps on the pages anew."""
+    found = {"record-log.md": record_log()}
+    found |= {page: master_files()[path] for page, path in MASTER_PAGES.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        for page, (name, write) in TABLET_PAGES.items():
+            asyncio.run(write(DiskStorage(RealDisk(Path(folder)))))
+            found[page] = (Path(folder) / name).read_bytes()
+    for page, data in found.items():
+        text = (PAGES / page).read_text(encoding="utf-8")
+        before, _, rest = text.partition("```hex\n")
+        _, end, after = rest.partition("```")
+        (PAGES / page).write_text(f"{before}```hex\n{hex_dump(data)}{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

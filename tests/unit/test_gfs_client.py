@@ -1,12 +1,14 @@
 """The client, whole, against a fake master and fake chunkservers."""
 
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
-from gfs.client import WRITING_PREFIX
+from gfs.client import WRITING_PREFIX, Client
 from runtime.errors import (
     AlreadyExists,
     Corrupted,
@@ -243,6 +245,47 @@ async def test_wrong_uses_of_a_file_are_refused_in_words(tmp_path: Path):
         await file.close()
         with pytest.raises(InvalidRequest, match="/a is closed"):
             await file.read(1)
+
+
+WRONG_USES: list[tuple[str, Callable[[Any], Awaitable[Any]]]] = [
+    (r"path b'/a' \(bytes\): expected a text", lambda client: client.read_file(b"/a")),
+    (r"path 7 \(int\): expected a text", lambda client: client.stat(7)),
+    (r"path None \(NoneType\)", lambda client: client.open(None)),
+    (r"path b'/a' \(bytes\)", lambda client: client.create(b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.delete(b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.rename("/a", b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.list(b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.exists(b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.locations(b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.make_directory(b"/a")),
+    (r"path b'/a' \(bytes\)", lambda client: client.write_file(b"/a", b"text")),
+    ("is not Unicode", lambda client: client.create("/\udc80")),
+    ("a text becomes bytes with text.encode", lambda client: client.write_file("/new", "text")),
+    ("data of type int: expected bytes", lambda client: client.write_file("/new", 5)),
+    ("replication goal '2': expected a whole number", lambda client: client.create("/new", replication_goal="2")),
+    ("replication goal -1: expected 0 or more", lambda client: client.create("/new", replication_goal=-1)),
+]
+
+
+async def test_wrong_arguments_are_refused_before_they_go_anywhere_and_break_nothing(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        await client.write_file("/a", b"text")
+        asked = len(cluster.master.calls)
+        for words, use in WRONG_USES:
+            with pytest.raises(InvalidRequest, match=words):
+                await use(client)
+        assert len(cluster.master.calls) == asked
+        assert await client.read_file("/a") == b"text"
+
+
+async def test_paths_may_be_path_objects_and_end_in_a_slash(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client: Client = cluster.new_client()
+        await client.make_directory("/d/")
+        await client.write_file(PurePosixPath("/d/a"), b"text")
+        assert await client.read_file("/d/a") == b"text"
+        assert [found.path for found in await client.list("/d/")] == ["/d/a"]
 
 
 async def test_lengths_under_lease_are_asked_of_replicas_one_call_a_server(tmp_path: Path):

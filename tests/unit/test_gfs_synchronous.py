@@ -3,19 +3,20 @@
 import asyncio
 import gc
 import io
+import multiprocessing
 import pickle
 import random
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import gfs
 from gfs.synchronous import BackgroundLoop
-from runtime.errors import AlreadyExists, InvalidRequest, NotFound
+from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from tests.unit.gfs_fakes import CHUNK_BYTES, QUICK, FakeCluster
 
 DATA = random.Random(5).randbytes(CHUNK_BYTES + 12345)
@@ -161,3 +162,44 @@ def test_threads_may_share_a_file_system(fs: gfs.FileSystem):
     for thread in threads:
         thread.join()
     assert [status.length for status in fs.list("/")] == [number * 1000 for number in range(8)]
+
+
+def in_a_child(work: Callable[[], object]) -> str:
+    """What `work` returns or raises in a forked child, which is given ten seconds."""
+    answers = multiprocessing.get_context("fork").SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(repr(work()))
+        except BaseException as error:
+            answers.put(repr(error))
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    child.join(10)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        return "still waiting"
+    return str(answers.get())
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_is_refused_at_once_and_the_parent_goes_on(fs: gfs.FileSystem):
+    fs.write_file("/a", b"text")
+    with fs.open("/a") as file:
+        assert "connected before a fork; call gfs.connect()" in in_a_child(lambda: fs.read_file("/a"))
+        assert "connected before a fork" in in_a_child(file.read)
+        assert in_a_child(file.close) == "None"
+        assert in_a_child(fs.close) == "None"
+        assert file.read() == b"text"
+    with pytest.raises(AlreadyExists):
+        fs.create("/a")
+    assert fs.read_file("/a") == b"text"
+
+
+def test_a_refused_child_of_a_fork_hears_of_a_conflict(fs: gfs.FileSystem, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with pytest.raises(Conflict, match="before a fork"):
+        fs.read_file("/a")
+    monkeypatch.undo()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from runtime.errors import Corrupted, DiskFailure, NoSpace
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InternalError, InvalidRequest, NoSpace
 from runtime.record_log import HEADER_BYTES, LogReader, LogRecord, LogWriter, encode_frame
 
 
@@ -51,7 +51,7 @@ def log_of(*payloads: bytes, durable: bool = True) -> bytes:
     """A log in which every record was synced before the next was written."""
     data = b""
     for number, payload in enumerate(payloads, 1):
-        data += encode_frame(payload, number, len(data) if durable else 0)
+        data += encode_frame(payload, number, number - 1 if durable else 0)
     return data
 
 
@@ -173,7 +173,7 @@ async def test_zeros_before_the_first_record_are_what_is_left_of_it_where_none_m
         assert (records, reader.end.kind, reader.end.offset) == ([], "torn", 0)
         assert "100 zeros stand where it begins" in reader.end.reason
     with pytest.raises(Corrupted, match="record 2 at offset 100 shows that it had been durable"):
-        await read_all(bytes(100) + encode_frame(b"second", 2, 100), from_start=True)
+        await read_all(bytes(100) + encode_frame(b"second", 2, 1), from_start=True)
 
 
 async def test_a_record_whose_writer_was_interrupted_is_cut_off_before_the_next_one():
@@ -210,3 +210,71 @@ async def test_a_log_has_settled_when_the_records_of_cancelled_writers_are_writt
         await asyncio.sleep(0)
     assert writer.next_sequence == end == 6
     await writer.settled()
+
+
+async def test_a_record_that_no_reader_would_take_is_refused_before_it_is_written(monkeypatch):
+    monkeypatch.setattr("runtime.record_log.PAYLOAD_LIMIT_BYTES", 100)
+    file = MemoryFile()
+    writer = LogWriter(file)
+    for write in (writer.append, writer.commit):
+        with pytest.raises(InvalidRequest, match=r"a record of 101 bytes does not fit .* takes 100") as said:
+            await write(bytes(101))
+        assert said.value.definite
+    assert await writer.append(bytes(100)) == 1
+    records, _ = await read_all(file.data)
+    assert len(records) == 1
+
+
+async def test_a_damaged_first_record_is_judged_by_the_number_that_it_should_have():
+    rest = encode_frame(b"fifth", 5, 3)
+    _, reader = await read_all(b"damage" + rest)
+    assert reader.end.kind == "torn", "record 4 stood there, as far as anybody knows, and that was not durable"
+    with pytest.raises(Corrupted, match="record 5 at offset 6 shows that it had been durable"):
+        await read_all(b"damage" + rest, presumed_sequence=3)
+
+
+async def test_frames_of_an_older_format_are_refused_and_said_so():
+    old = bytearray(encode_frame(b"old", 1, 0))
+    old[0] = 1
+    with pytest.raises(IncompatibleFormat, match="log has frames of format 1, this program reads format 2"):
+        await read_all(old)
+
+
+async def test_what_a_record_brings_about_comes_in_the_logs_order_also_if_its_writer_was_cancelled():
+    for write in (LogWriter.append, LogWriter.commit):
+        file, happened = MemoryFile(), []
+        writer = LogWriter(file)
+        tasks = [asyncio.ensure_future(write(writer, b"%d" % number, happened.append)) for number in range(5)]
+        await asyncio.sleep(0)
+        tasks[2].cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(answers[2], asyncio.CancelledError)
+        assert happened == [1, 2, 3, 4, 5]
+        assert writer.acknowledged_sequence == 5
+
+
+async def test_a_bug_in_the_writing_task_reaches_everybody_who_waits():
+    file = MemoryFile()
+    writer = LogWriter(file)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+
+    everybody_waits = asyncio.Event()
+
+    async def failing(data: bytes) -> int:
+        await everybody_waits.wait()
+        raise ZeroDivisionError("a bug")
+
+    file.append = failing  # type: ignore[method-assign]
+    ended: list[int | None] = []
+    tasks = [asyncio.ensure_future(writer.commit(b"first", ended.append))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks += [asyncio.ensure_future(writer.commit(b"%d" % number, ended.append)) for number in range(3)]
+    await asyncio.sleep(0)
+    everybody_waits.set()
+    async with asyncio.timeout(1):
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [InternalError] * 4
+    assert ended == [None] * 4
+    with pytest.raises(InternalError, match="restart this node"):
+        await writer.append(b"later")

@@ -6,7 +6,7 @@ import pytest
 from pybloom_live import BloomFilter
 
 from runtime.errors import Corrupted
-from tablet.bloom import PARTITION_KEYS, HashedKey, build_filter, column_key, decode_filter
+from tablet.engine.sstable.bloom import PARTITION_KEYS, HashedKey, build_filter, column_key, decode_filter
 
 
 def keys(count: int, seed: int = 1) -> list[bytes]:

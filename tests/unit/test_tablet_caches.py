@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablet.caches import BlockCache, PinnedBlocks, ScanCache
-from tablet.sstable_format import Block, encode_block
+from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
+from tablet.engine.sstable.format import Block, encode_block
+from tablet.engine.tree.scan_cache import ScanCache
 
 
 def block(size: int) -> Block:
@@ -34,7 +35,7 @@ def test_what_was_used_longest_ago_goes_first():
 
 
 def test_blocks_of_a_removed_file_are_forgotten():
-    cache = PinnedBlocks()
+    cache = PinnedBlocks(1 << 20)
     cache.put((1, 0), block(10))
     cache.put((2, 0), block(10))
     cache.forget_file(1, 1)

@@ -7,30 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import Corrupted, InvalidRequest
-from tablet.cells import (
+from tablet.engine.model.checks import (
     COLUMN_LIMIT_BYTES,
-    DELETE_CELLS,
     LATEST_TIMESTAMP,
     MUTATION_LIMIT_BYTES,
     ROW_LIMIT_BYTES,
-    Cell,
-    DeleteCells,
-    DeleteFamily,
-    DeleteRow,
-    Hidden,
-    Row,
-    SetCell,
     check_column,
     check_fragment_size,
     check_row,
     check_timestamp,
-    decode_fragment,
-    encode_fragment,
-    encode_put,
-    fragment_of,
-    is_single_put,
-    marker_of,
 )
+from tablet.engine.model.fragments import DELETE_CELLS, decode_fragment, encode_fragment, encode_put, is_single_put
+from tablet.engine.model.mutations import Hidden, fragment_of, marker_of
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.rows import Cell, Row
 
 entries = st.lists(
     st.tuples(st.binary(max_size=20), st.integers(-(2**63) + 1, 2**63 - 1), st.integers(0, 3), st.binary(max_size=40))

@@ -8,8 +8,10 @@ import pytest
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
-from tablet.commit_log import CommitLog, LogHeader, Replay, decode_header, decode_rows, encode_rows
-from tablet.storage import DiskStorage
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import LogHeader, decode_header, decode_rows, encode_rows
+from tablet.engine.log.replay import Replay
+from tablet.engine.world.storage import DiskStorage
 
 FRAME_START = encode_frame(b"", 1, 0)[:4]
 
@@ -22,9 +24,10 @@ def storage(tmp_path) -> Iterator[DiskStorage]:
 async def write_log(
     storage: DiskStorage, number: int, first: int, rows: int, *, durable: int = 0, sync="os"
 ) -> CommitLog:
-    log = await CommitLog.create(storage, LogHeader("t", number, durable), next_sequence=first, sync=sync, inline=False)
+    header = LogHeader("t", number, durable, first - 1)
+    log = await CommitLog.create(storage, header, next_sequence=first, sync=sync, inline=False)
     for row in range(rows):
-        await log.write_one(b"row%d" % (first + 1 + row), b"fragment")
+        await log.queue([(b"row%d" % (first + 1 + row), b"fragment")], lambda sequence: None)
     return log
 
 
@@ -87,10 +90,10 @@ async def test_a_lost_record_that_had_been_durable_is_damage(storage, tmp_path: 
 
 async def test_after_a_clean_close_damage_to_the_last_record_is_not_taken_for_a_tail(storage, tmp_path: Path):
     log = await write_log(storage, 1, 1, 3)
-    await log.write_closing_mark()
+    await log.write_mark()
     assert log.last_sequence == 4, "nothing is known to be durable yet, so there is nothing to say"
     await log.sync()
-    await log.write_closing_mark()
+    await log.write_mark()
     found, replay = await replayed(storage, 1)
     assert [sequence for sequence, _ in found] == [2, 3, 4]
     assert (replay.records, replay.last_sequence) == (3, 5)
@@ -107,11 +110,11 @@ async def test_after_a_clean_close_damage_to_the_last_record_is_not_taken_for_a_
 async def test_a_log_without_rows_needs_no_closing_mark(storage):
     log = await write_log(storage, 1, 1, 0)
     await log.sync()
-    await log.write_closing_mark()
+    await log.write_mark()
     assert log.last_sequence == 1
 
 
-async def test_whole_records_behind_a_dropped_one_are_counted(storage, tmp_path: Path):
+async def test_whole_records_after_a_dropped_one_are_counted(storage, tmp_path: Path):
     await write_log(storage, 1, 1, 5)
     path = tmp_path / "000001.log"
     data = bytearray(path.read_bytes())
@@ -119,14 +122,14 @@ async def test_whole_records_behind_a_dropped_one_are_counted(storage, tmp_path:
     path.write_bytes(data)
     found, replay = await replayed(storage, 1)
     assert found == [(2, b"row2")]
-    assert "3 whole ones behind it count for nothing: right after a power cut, else damage" in replay.dropped[0].reason
+    assert "3 whole ones after it count for nothing: right after a power cut, else damage" in replay.dropped[0].reason
 
 
 async def test_a_log_that_is_no_tablets_is_refused_with_record_and_offset(storage, tmp_path: Path):
     (tmp_path / "000001.log").write_bytes(encode_frame(encode_rows(b"", [(b"a", b"1")]), 7, 0))
     with pytest.raises(IncompatibleFormat, match=r"000001\.log .* record 7 at offset 0: .*no header"):
         await replayed(storage, 1)
-    header = encode_frame(LogHeader("", 1, 0).encode(), 1, 0)
+    header = encode_frame(LogHeader("", 1, 0, 0).encode(), 1, 0)
     (tmp_path / "000001.log").write_bytes(header + encode_frame(b"\7foreign", 2, 0))
     with pytest.raises(Corrupted, match=rf"000001\.log .* record 2 at offset {len(header)}: "):
         await replayed(storage, 1)
@@ -144,7 +147,7 @@ async def test_damage_before_a_durable_record_names_offset_and_record(storage, t
 
 
 async def test_padding_and_repeated_records_of_record_append_are_skipped(storage, tmp_path: Path):
-    header = encode_frame(LogHeader("t", 1, 0).encode(), 1, 0)
+    header = encode_frame(LogHeader("t", 1, 0, 0).encode(), 1, 0)
     second = encode_frame(encode_rows(b"t", [(b"a", b"1")]), 2, 0)
     third = encode_frame(encode_rows(b"t", [(b"b", b"2")]), 3, 0)
     (tmp_path / "000001.log").write_bytes(header + second + bytes(100) + second + third + bytes(7) + third)
@@ -156,8 +159,10 @@ async def test_padding_and_repeated_records_of_record_append_are_skipped(storage
 async def test_concurrent_commits_share_syncs(storage):
     import asyncio
 
-    log = await CommitLog.create(storage, LogHeader("", 1, 0), next_sequence=1, sync="fsync", inline=False)
-    sequences = await asyncio.gather(*(log.write_one(b"r%d" % number, b"f") for number in range(50)))
+    log = await CommitLog.create(storage, LogHeader("", 1, 0, 0), next_sequence=1, sync="fsync", inline=False)
+    sequences = await asyncio.gather(
+        *(log.queue([(b"r%d" % number, b"f")], lambda sequence: None) for number in range(50))
+    )
     assert sorted(sequences) == list(range(2, 52))
     assert log.syncs < 10
     assert log.durable_sequence == 51
@@ -175,8 +180,8 @@ async def test_a_log_knows_how_far_it_is_durable(storage):
 def test_a_foreign_or_future_log_is_refused():
     with pytest.raises(IncompatibleFormat, match="no header"):
         decode_header(encode_rows(b"", []), "x.log")
-    future = LogHeader("", 1, 0).encode().replace(b'"format": 1', b'"format": 2')
-    with pytest.raises(IncompatibleFormat, match="format 2"):
+    future = LogHeader("", 1, 0, 0).encode().replace(b'"format": 2', b'"format": 3')
+    with pytest.raises(IncompatibleFormat, match="format 3"):
         decode_header(future, "x.log")
     with pytest.raises(Corrupted):
         decode_header(b"\0{", "x.log")
@@ -226,7 +231,7 @@ async def test_records_whose_bytes_read_as_zeros_are_dropped_and_said_so(storage
 
 async def test_a_log_counts_although_records_before_it_are_lost_that_were_never_answered(storage, tmp_path: Path):
     await write_log(storage, 1, 1, 3)
-    header = LogHeader("t", 2, 2, required_sequence=3)
+    header = LogHeader("t", 2, 2, 3)
     log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
     await log.write_one(b"answered", b"fragment")
     path = tmp_path / "000001.log"
@@ -250,27 +255,52 @@ async def test_a_log_whose_sync_failed_says_how_far_it_is_durable(storage):
 
     log._file.sync = failing  # type: ignore[method-assign]
     with pytest.raises(DiskFailure):
-        await log.write_one(b"never answered", b"fragment")
+        await log.queue([(b"never answered", b"fragment")], lambda sequence: None)
     assert (log.last_sequence, log.durable_sequence) == (4, 3)
 
 
-def test_the_header_of_an_older_log_says_nothing_of_what_is_required():
-    payload = LogHeader("", 1, 5).encode()
-    assert b"required" not in payload
-    assert decode_header(payload, "x.log") == LogHeader("", 1, 5, None)
-    assert decode_header(LogHeader("", 1, 5, 6).encode(), "x.log") == LogHeader("", 1, 5, 6)
+async def test_what_was_never_answered_counts_for_nothing_once_a_later_log_has_begun(storage):
+    await write_log(storage, 1, 1, 3)
+    found, _ = await replayed(storage, 1)
+    assert [sequence for sequence, _ in found] == [2, 3, 4]
+    header = LogHeader("t", 2, 2, acknowledged_sequence=3)
+    log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
+    await log.write_one(b"row6", b"fragment")
+    found, replay = await replayed(storage, 1, 2)
+    assert found == [(2, b"row2"), (3, b"row3"), (6, b"row6")]
+    assert replay.dropped == ()
+
+
+async def test_a_frame_of_any_later_log_shows_that_a_lost_record_had_been_durable(storage, tmp_path: Path):
+    first = await write_log(storage, 1, 1, 2)
+    second = await write_log(storage, 2, 4, 1)
+    await first.sync()
+    await second.sync()
+    await second.write_mark()
+    await write_log(storage, 3, 7, 1)
+    path = tmp_path / "000001.log"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"row3")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corrupted, match=r"000001\.log: record 3 .*000002\.log says .*to record 5 had been durable"):
+        await replayed(storage, 1, 2, 3)
+    third = tmp_path / "000002.log"
+    mark = third.read_bytes().rindex(FRAME_START)
+    third.write_bytes(third.read_bytes()[:mark])
+    _, replay = await replayed(storage, 1, 2, 3)
+    assert replay.left_out == (2, 3), "without the mark, nothing says so"
 
 
 @pytest.mark.parametrize("wrong", [b'"durable_sequence": "0"', b'"durable_sequence": null', b'"durable_sequence": 1.5'])
 def test_a_header_with_a_field_of_another_type_is_corrupted(wrong: bytes):
     with pytest.raises(Corrupted, match="its header cannot be read"):
-        decode_header(LogHeader("", 1, 0).encode().replace(b'"durable_sequence": 0', wrong), "x.log")
+        decode_header(LogHeader("", 1, 0, 0).encode().replace(b'"durable_sequence": 0', wrong), "x.log")
 
 
 async def test_a_log_of_a_later_version_and_a_manifest_under_a_logs_name_are_told_what_to_do(storage, tmp_path: Path):
     path = tmp_path / "000001.log"
-    future = LogHeader("", 1, 0).encode().replace(b'"format": 1', b'"format": 2')
-    for payload, found in ((future, "format 2"), (b'{"kind": "tabletop tablet"}', "a manifest under a log's name")):
+    future = LogHeader("", 1, 0, 0).encode().replace(b'"format": 2', b'"format": 3')
+    for payload, found in ((future, "format 3"), (b'{"kind": "tabletop tablet"}', "a manifest under a log's name")):
         path.write_bytes(encode_frame(payload, 1, 0))
         with pytest.raises(IncompatibleFormat, match=rf"{found}.*use the version that wrote it"):
             await replayed(storage, 1)

@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidRequest
-from tablet.compaction import (
+from tablet.engine.maintenance.policies import (
     POLICIES,
-    PolicySettings,
     TableSize,
     everything,
     leveling,
@@ -17,6 +16,7 @@ from tablet.compaction import (
     size_tiered,
     too_many,
 )
+from tablet.engine.world.options import PolicySettings
 
 
 def files(*megabytes: float) -> list[TableSize]:

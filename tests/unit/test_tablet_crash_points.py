@@ -1,5 +1,5 @@
 """A tablet dies at every step that touches its files, once before the step and once after half of it, and is opened
-again: what was answered is there, nothing is there in part, nothing half-done stays behind.
+again: what was acknowledged is there, nothing is there in part, nothing half-done stays behind.
 
 Here the operating system survives; the simulated disk's tests take the power away.
 """
@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from runtime.real.disk import RealDisk
-from tablet.cells import SetCell
-from tablet.compaction import PolicySettings
-from tablet.embedded import InlineWorld, RecentEvents, run_inline
-from tablet.engine import Engine
-from tablet.options import Options
-from tablet.storage import DiskStorage, StoredFile
+from tablet.embedded.inline import InlineWorld, RecentEvents, run_inline
+from tablet.engine.engine import Engine
+from tablet.engine.model.operations import SetCell
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage, StoredFile
 
 OPTIONS = Options(memtable_bytes=3000, policy_settings=PolicySettings(fan_in=2), flush_on_close_bytes=0)
 

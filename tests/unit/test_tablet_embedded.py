@@ -8,11 +8,10 @@ import pytest
 
 import tablet.engine
 from runtime.errors import AlreadyExists, Conflict, DiskFailure, NoSpace, NotFound
-from tablet.cells import DeleteCells, SetCell
-from tablet.compaction import PolicySettings
-from tablet.filters import ReadFilter
-from tablet.options import Options
-from tablet.schema import LocalityGroup
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import DeleteCells, SetCell
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.world.options import Options, PolicySettings
 
 SMALL = Options(memtable_bytes=30_000, policy_settings=PolicySettings(fan_in=3))
 

@@ -1,17 +1,25 @@
 """The asynchronous engine: many writers at once, background work, stalls, moves, and what goes wrong."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, Corrupted, InvalidRequest, NoSpace, NotFound
-from tablet.cells import DeleteRow, SetCell
-from tablet.compaction import PolicySettings
-from tablet.engine import Engine
-from tablet.events import TabletOpened
-from tablet.filters import ReadFilter
-from tablet.options import Options
-from tablet.schema import LocalityGroup, MaxAge, MaxVersions
+from runtime.events import MemorySink
+from runtime.real.disk import RealDisk
+from runtime.real.world import RealWorld
+from runtime.record_log import LogReader
+from tablet.engine.engine import Engine
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import DeleteRow, SetCell
+from tablet.engine.model.schema import LocalityGroup, MaxAge, MaxVersions
+from tablet.engine.tree.manifest import load_current, write_manifest
+from tablet.engine.world.events import TabletOpened
+from tablet.engine.world.names import manifest_name
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
 from tests.unit.tablet_support import kinds_of_events, open_engine
 
 SMALL = Options(memtable_bytes=8000, policy_settings=PolicySettings(fan_in=3, max_tables=5), stall_tables=7)
@@ -151,7 +159,7 @@ async def test_filters_choose_families_columns_and_patterns(tmp_path):
                 assert [cell.column for row in scanned for cell in row] == expected
 
 
-async def test_a_scan_goes_on_through_flushes_and_compactions(tmp_path):
+async def test_a_scan_continues_through_flushes_and_compactions(tmp_path):
     options = Options(memtable_bytes=8000, block_cache_bytes=0, policy_settings=PolicySettings(fan_in=2))
     async with open_engine(tmp_path, options) as engine:
         await engine.set_locality_group(LocalityGroup(block_bytes=512))
@@ -431,3 +439,87 @@ async def test_options_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(NotFound):
         async with open_engine(tmp_path, Options(create=False)):
             pass
+
+
+async def test_a_batch_with_long_row_keys_becomes_records_that_can_be_read_back(tmp_path: Path):
+    rows = [b"%06d" % number + b"k" * 2000 for number in range(3000)]
+    async with open_engine(tmp_path, Options(flush_on_close_bytes=1 << 30)) as engine:
+        await engine.create_family("f")
+        await engine.write_many([(row, [SetCell(b"f:x", b"v")]) for row in rows])
+    records = 0
+    for path in tmp_path.glob("*.log"):
+        file = await DiskStorage(RealDisk(tmp_path)).open(path.name)
+        async for record in LogReader(file, path.name):
+            assert len(record.payload) < 2 * 1024 * 1024
+            records += 1
+        await file.close()
+    assert records > 3
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(rows[-1], b"f:x") == b"v"
+
+
+async def test_a_flipped_bit_in_an_older_log_never_costs_a_newer_one_that_was_synced(tmp_path: Path):
+    world = RealWorld(node="test", root=tmp_path, token="", sink=MemorySink())
+    engine = await Engine.open(DiskStorage(world.disk), world, Options(sync="os", memtable_bytes=4000))
+    await engine.create_family("f")
+    while len(engine.state.logs) < 2:
+        await engine.put(b"row%d" % engine.state.last_sequence, b"f:q", b"x" * 500)
+    await engine.put(b"newer", b"f:q", b"whole and durable")
+    await engine.sync()
+    await engine.state.close()  # As if it had been killed.
+    await world.disk.unlock("")
+    older, newer = sorted(tmp_path.glob("*.log"))
+    data = bytearray(older.read_bytes())
+    data[-1] ^= 1
+    older.write_bytes(data)
+    with pytest.raises(Corrupted, match=rf"{newer.name} says that all up to record \d+ had been durable"):
+        async with open_engine(tmp_path):
+            pass
+    assert newer.exists()
+    data[-1] ^= 1
+    older.write_bytes(data)
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"newer", b"f:q") == b"whole and durable"
+
+
+async def test_reads_refuse_rows_outside_the_tablets_range_as_writes_do(tmp_path: Path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        for row in (b"a", b"m", b"z"):
+            await engine.put(row, b"f:x", b"1")
+        await engine.flush()
+        assert await engine.get(b"a", b"f:x") == await engine.get(b"a", b"f:x") == b"1"
+    storage = DiskStorage(RealDisk(tmp_path))
+    manifest = await load_current(storage, await storage.list())
+    assert manifest is not None
+    number = manifest.number + 1
+    await write_manifest(storage, replace(manifest, number=number, start_row=b"b", end_row=b"n"), manifest_name(number))
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"m", b"f:x") == b"1"
+        for row in (b"a", b"z", b"n"):
+            for _ in range(3):
+                with pytest.raises(InvalidRequest, match="not in this tablet"):
+                    await engine.get(row, b"f:x")
+                with pytest.raises(InvalidRequest, match="not in this tablet"):
+                    await engine.read(row)
+        assert await count_rows(engine) == 1
+
+
+async def test_of_two_snapshots_of_one_name_at_one_time_the_second_is_refused(tmp_path: Path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.put(b"a", b"f:x", b"1")
+        answers = await asyncio.gather(engine.save_snapshot("s"), engine.save_snapshot("s"), return_exceptions=True)
+        assert sorted(type(answer).__name__ for answer in answers) == ["AlreadyExists", "NoneType"]
+
+
+async def test_pinned_blocks_stay_within_their_budget(tmp_path: Path):
+    async with open_engine(tmp_path, Options(pinned_bytes=100_000, scan_cache_bytes=0)) as engine:
+        await engine.set_locality_group(LocalityGroup("hot", block_bytes=1024, in_memory=True))
+        await engine.create_family("f", group="hot")
+        for number in range(1000):
+            await engine.put(b"row%06d" % number, b"f:q", b"%d" % number + b"x" * 300)
+        await engine.flush()
+        for number in range(1000):
+            assert await engine.get(b"row%06d" % number, b"f:q") is not None
+        assert 50_000 < engine.figures().pinned_blocks.bytes <= 100_000

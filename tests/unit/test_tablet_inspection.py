@@ -1,7 +1,8 @@
-"""Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, a recovery rehearsed."""
+"""Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, and a recovery."""
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,19 +11,22 @@ import pytest
 
 import tablet.engine
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, NotFound
+from runtime.events import Record
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER_BYTES, encode_frame
-from tablet.cells import DeleteFamily, SetCell
-from tablet.dumping import Part, dump, kind_of
-from tablet.events import TabletOpened
-from tablet.inspection import ReadOnlyStorage, held, inspect
-from tablet.manifest import load_current
-from tablet.options import Options
-from tablet.rehearsal import rehearse
-from tablet.schema import LocalityGroup
-from tablet.sstable_format import FOOTER_BYTES, MAGIC
-from tablet.storage import DiskStorage
-from tablet.verification import Verdict, verify_file, verify_folder
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.model.operations import DeleteFamily, SetCell
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.sstable.format import FOOTER_BYTES, MAGIC
+from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.tree.manifest import load_current
+from tablet.engine.world.events import TabletOpened
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
+from tablet.tools.dumping import Part, dump, kind_of
+from tablet.tools.inspection import inspect
+from tablet.tools.read_only import ReadOnlyStorage, held, opened_for_reading
+from tablet.tools.verification import Verdict, verify_file, verify_folder
 from tests.unit.tablet_support import chunk_of, make_table
 
 T = TypeVar("T")
@@ -98,7 +102,7 @@ def test_no_report_changes_a_byte(folder: Path):
     before = bytes_of(folder)
     run(inspect(storage_of(folder)))
     verified(folder)
-    run(collected(rehearse(storage_of(folder), records=True)))
+    run(recovery(folder))
     for name in before:
         if name != "LOCK":
             run(collected(dump(storage_of(folder), name, cells=True)))
@@ -117,7 +121,7 @@ def test_the_folder_of_a_running_engine_can_be_looked_at(folder: Path):
         table.put("row9", "page:title", "now")
         assert run(inspect(storage_of(folder))).groups[0].rows == 6
         assert problems_in(folder) == []
-        assert "4 rows" in " ".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
+        assert run(recovery(folder))[-1].replayed == 4
 
 
 class MovingStorage(DiskStorage):
@@ -141,12 +145,11 @@ def test_a_report_begins_again_if_a_running_engine_moves_on(folder: Path):
     assert storage.moves == 0
 
 
-@pytest.mark.parametrize("tool", [verify_folder, rehearse])
-def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path, tool: Any):
+def test_a_folder_that_never_holds_still_is_a_conflict(folder: Path):
     with pytest.raises(Conflict, match="in use"):
         run(inspect(MovingStorage(folder, 10**6)))
     with pytest.raises(Conflict, match="in use"):
-        run(collected(tool(MovingStorage(folder, 10**6))))
+        run(collected(verify_folder(MovingStorage(folder, 10**6))))
 
 
 def test_files_that_a_running_engine_removes_or_extends_meanwhile_are_read_as_they_were(folder: Path):
@@ -247,10 +250,10 @@ def test_each_truncation_is_found(folder: Path, pattern: str):
 
 
 def as_after_a_kill(folder: Path) -> None:
-    """Take the closing mark away, behind which no record can be lost unnoticed."""
+    """Take the mark away, behind which no record can be lost unnoticed."""
     path = only(folder, "*.log")
     mark = dumped(folder, path.name)[-1]
-    assert "closing mark" in mark.headline
+    assert "mark, the records before it are durable" in mark.headline
     path.write_bytes(path.read_bytes()[: mark.offset])
 
 
@@ -262,13 +265,13 @@ def test_a_torn_tail_is_a_remark_and_no_problem(folder: Path):
     assert any("torn write" in remark for remark in remarks_in(folder))
 
 
-def test_whole_records_behind_an_unreadable_one_are_a_problem_though_an_opening_drops_them(folder: Path):
+def test_whole_records_after_an_unreadable_one_are_a_problem_though_an_opening_drops_them(folder: Path):
     as_after_a_kill(folder)
     path = only(folder, "*.log")
     data = bytearray(path.read_bytes())
     data[dumped(folder, path.name)[1].offset + 20] ^= 1
     path.write_bytes(data)
-    assert any("2 whole records behind the unreadable one" in problem for problem in problems_in(folder))
+    assert any("2 whole records after the unreadable one" in problem for problem in problems_in(folder))
 
 
 def test_files_that_nothing_refers_to_are_remarks(folder: Path):
@@ -301,7 +304,7 @@ def test_a_snapshot_that_lost_a_file_is_a_problem(tmp_path: Path):
 def test_a_row_that_the_filter_denies_is_found_though_all_checksums_are_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tablet.sstable_writer.SSTableWriter._add_keys", lambda writer, *_: writer._keys.append(b"z"))
+    monkeypatch.setattr(SSTableWriter, "_add_keys", lambda writer, *_: writer._keys.append(b"z"))
     run(_written(tmp_path, chunk_of({b"a": b"1", b"b": b"2"})))
     (problem, *_) = run(verify_file(storage_of(tmp_path), "000001.sst", "SSTable")).problems
     assert "Bloom filter denies b'a'" in problem
@@ -326,7 +329,7 @@ def test_rows_larger_than_a_block_are_verified_piece_by_piece(tmp_path: Path):
         table.flush()
     assert problems_in(tmp_path) == []
     lines = run(collected(dump(storage_of(tmp_path), only(tmp_path, "*.sst").name)))
-    assert any("goes on at f:" in part.headline for part in lines)
+    assert any("continues at f:" in part.headline for part in lines)
 
 
 def test_a_manifest_that_describes_another_file_is_found(folder: Path):
@@ -340,8 +343,8 @@ def test_a_manifest_that_describes_another_file_is_found(folder: Path):
 def test_a_manifest_from_the_future_is_told_as_such(folder: Path):
     path = only(folder, "manifest-*")
     fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 2}).encode(), fields["number"], 0))
-    with pytest.raises(IncompatibleFormat, match="format 2"):
+    path.write_bytes(encode_frame(json.dumps({**fields, "format": 3}).encode(), fields["number"], 0))
+    with pytest.raises(IncompatibleFormat, match="format 3"):
         run(inspect(storage_of(folder)))
 
 
@@ -368,7 +371,7 @@ def test_a_dump_shows_cells_and_deletions_in_words(folder: Path):
     ]
 
 
-def test_a_dump_goes_on_behind_a_damaged_block(tmp_path: Path):
+def test_a_dump_continues_behind_a_damaged_block(tmp_path: Path):
     run(_written(tmp_path, chunk_of({b"row%03d" % number: b"x" * 100 for number in range(20)})))
     path = tmp_path / "000001.sst"
     data = bytearray(path.read_bytes())
@@ -421,22 +424,28 @@ def test_an_sstable_from_the_future_is_not_called_damaged(tmp_path: Path):
         dumped(tmp_path, "000001.sst")
 
 
-def test_the_rehearsal_replays_what_the_opening_replays(folder: Path):
-    steps = run(collected(rehearse(storage_of(folder), records=True)))
-    rehearsed = [step.record for step in steps if step.record is not None]
+async def recovery(folder: Path) -> list[Any]:
+    """The events of an opening for reading only."""
+    records: deque[Record] = deque()
+    async with opened_for_reading(storage_of(folder), InlineWorld(RecentEvents(records))):
+        pass
+    return [record.event for record in records]
+
+
+def test_an_opening_for_reading_finds_what_an_opening_finds(folder: Path):
+    events = run(recovery(folder))
     with tablet.engine.open(folder) as table:
         opened = [record.event for record in table.events if isinstance(record.event, TabletOpened)]
-    assert [event.replayed for event in opened] == [len(rehearsed)] == [3]
-    assert any("the memtable has 3 rows" in step.what for step in steps)
+    assert [type(event).__name__ for event in events] == ["TabletFound", "CommitLogReplayed", "TabletOpened"]
+    assert [event.replayed for event in opened] == [events[-1].replayed] == [3]
 
 
-def test_the_rehearsal_tells_of_a_torn_tail(folder: Path):
+def test_an_opening_for_reading_tells_of_a_torn_tail(folder: Path):
     as_after_a_kill(folder)
     path = only(folder, "*.log")
     path.write_bytes(path.read_bytes()[:-3])
-    text = "\n".join(step.what for step in run(collected(rehearse(storage_of(folder)))))
-    assert f"at the end of {path.name}" in text
-    assert "2 records newer" in text
+    _, replayed, dropped, _ = run(recovery(folder))
+    assert (replayed.log, replayed.records, dropped.log) == (path.name, 2, path.name)
 
 
 async def _written(folder: Path, chunk: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,27 +10,25 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import Corrupted, IncompatibleFormat, InvalidRequest, NotFound
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
-from tablet.commit_log import decode_header
-from tablet.manifest import (
+from tablet.embedded.inline import InlineWorld, RecentEvents
+from tablet.engine.log.records import decode_header
+from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.engine.tree.manifest import (
     Manifest,
     TableReference,
     load_current,
     load_manifest,
     load_snapshot,
-    log_name,
-    manifest_name,
-    snapshot_file_name,
-    sorted_out,
     write_manifest,
 )
-from tablet.options import Options
-from tablet.rehearsal import rehearse
-from tablet.schema import Family, LocalityGroup, MaxVersions, Schema
-from tablet.storage import DiskStorage
-from tablet.verification import verify_folder
+from tablet.engine.world.names import log_name, manifest_name, snapshot_file_name, sorted_out
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
+from tablet.tools.read_only import opened_for_reading
+from tablet.tools.verification import verify_folder
 from tests.unit.tablet_support import chunk_of, make_table, open_engine
 
 
@@ -83,13 +82,13 @@ async def test_a_damaged_manifest_is_refused_at_every_byte(storage, tmp_path):
 async def test_a_manifest_of_a_later_version_or_of_something_else_is_refused(storage, tmp_path):
     good = Manifest(number=1).encode()[28:]
     for old, new, message in (
-        (b'"format": 1', b'"format": 9', "format 9"),
+        (b'"format": 2', b'"format": 9', "format 9"),
         (b"tabletop tablet", b"tabletop cellar", "expected a 'tabletop tablet'"),
     ):
         (tmp_path / manifest_name(1)).write_bytes(encode_frame(good.replace(old, new), 1, 0))
         with pytest.raises(IncompatibleFormat, match=message):
             await load_manifest(storage, manifest_name(1))
-    for payload in (b"[]", b"{", b'{"kind": "tabletop tablet", "format": 1}'):
+    for payload in (b"[]", b"{", b'{"kind": "tabletop tablet", "format": 2}'):
         (tmp_path / manifest_name(1)).write_bytes(encode_frame(payload, 1, 0))
         with pytest.raises(Corrupted, match="does not hold a manifest"):
             await load_manifest(storage, manifest_name(1))
@@ -181,7 +180,7 @@ async def test_a_missing_sstable_is_damage_and_not_the_absence_of_a_tablet(tmp_p
         async with open_engine(tmp_path):
             pass
     with pytest.raises(Corrupted, match=table.name):
-        async for _ in rehearse(DiskStorage(RealDisk(tmp_path))):
+        async with opened_for_reading(DiskStorage(RealDisk(tmp_path)), InlineWorld(RecentEvents(deque()))):
             pass
 
 
@@ -330,3 +329,45 @@ async def test_numbers_that_no_manifest_can_say_are_problems(tmp_path, name, wro
     await manifest_with(tmp_path, lambda fields: fields.update({name: wrong}))
     verdicts = [verdict async for verdict in verify_folder(DiskStorage(RealDisk(tmp_path)))]
     assert any(found in problem for verdict in verdicts for problem in verdict.problems)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+async def test_a_log_that_is_missing_is_noticed_though_no_manifest_was_written_since_its_first_record(
+    tmp_path: Path, reopened: bool
+):
+    async with open_engine(tmp_path, Options(memtable_bytes=4000)) as engine:
+        await engine.create_family("f")
+        while len(engine.state.logs) < 2 and not reopened:
+            await engine.put(b"row%d" % engine.state.last_sequence, b"f:q", b"x" * 500)
+        await engine.put(b"a", b"f:q", b"1")
+        engine._closed = True  # As if it had been killed.
+        await engine.state.close()
+        await engine.state.storage.unlock()
+    if reopened:
+        async with open_engine(tmp_path) as engine:
+            await engine.put(b"b", b"f:q", b"2")
+            engine._closed = True
+            await engine.state.close()
+            await engine.state.storage.unlock()
+    newest = max(tmp_path.glob("*.log"))
+    newest.unlink()
+    with pytest.raises(Corrupted, match=rf"names the log {newest.name}, which is missing"):
+        async with open_engine(tmp_path):
+            pass
+
+
+async def test_a_log_that_could_not_be_named_takes_no_writes(tmp_path: Path, storage: DiskStorage):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        right, engine.state.storage.rename = engine.state.storage.rename, failing_rename  # type: ignore[method-assign]
+        with pytest.raises(DiskFailure):
+            await engine.put(b"a", b"f:q", b"1")
+        engine.state.storage.rename = right  # type: ignore[method-assign]
+        await engine.put(b"a", b"f:q", b"2")
+        assert await engine.get(b"a", b"f:q") == b"2"
+    async with open_engine(tmp_path) as engine:
+        assert await engine.get(b"a", b"f:q") == b"2"
+
+
+async def failing_rename(source: str, target: str) -> None:
+    raise DiskFailure("EIO")

@@ -3,9 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablet.cells import DeleteRow, SetCell, decode_fragment, encode_fragment, encode_put, fragment_of
-from tablet.memtable import Memtable
-from tablet.merge import merge_entries
+from tablet.engine.model.fragments import decode_fragment, encode_fragment, encode_put
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteRow, SetCell
+from tablet.engine.tree.memtable import Memtable
+from tablet.engine.tree.merge import merge_entries
 
 mutation = st.lists(
     st.builds(SetCell, st.sampled_from([b"f:a", b"f:b"]), st.binary(max_size=5), st.integers(0, 3))

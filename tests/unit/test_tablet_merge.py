@@ -3,18 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablet.cells import (
-    DeleteCells,
-    DeleteFamily,
-    DeleteRow,
-    SetCell,
-    decode_fragment,
-    encode_fragment,
-    fragment_of,
-    is_single_put,
-)
-from tablet.merge import EMPTY, Chunk, collect_chunk, collect_garbage, lay_over, merge_chunks, merge_entries
-from tablet.schema import Family, MaxAge, MaxVersions, Schema
+from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.fragments import decode_fragment, encode_fragment, is_single_put
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.schema import Family, MaxAge, MaxVersions, Schema
+from tablet.engine.tree.merge import collect_chunk, collect_garbage, lay_over, merge_chunks, merge_entries
 from tests.unit.tablet_support import chunk_of
 
 COLUMNS = st.sampled_from([b"f:a", b"f:b", b"g:a"])
@@ -82,9 +76,9 @@ def test_merging_chunks_equals_merging_each_row(sources):
 def test_chunks_are_cut_at_rows():
     chunk = chunk_of({b"a": b"1", b"c": b"2", b"e": b"3"})
     for row in (b"c", b"d"):
-        assert [part.rows for part in chunk.split_behind(row)] == [[b"a", b"c"], [b"e"]]
-    assert chunk.split_behind(b"z") == (chunk, EMPTY)
-    assert chunk.split_behind(b"0") == (EMPTY, chunk)
+        assert [part.rows for part in chunk.split_after(row)] == [[b"a", b"c"], [b"e"]]
+    assert chunk.split_after(b"z") == (chunk, EMPTY)
+    assert chunk.split_after(b"0") == (EMPTY, chunk)
     assert chunk.since(b"c").rows == [b"c", b"e"]
     assert chunk.before(b"c").rows == [b"a"]
     assert chunk.before(b"z") is chunk

@@ -13,12 +13,20 @@ import pytest
 
 import tablet.engine
 from runtime.errors import AlreadyExists, Conflict, IncompatibleFormat, InvalidRequest, NotADirectory, NotFound
-from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, SetCell
-from tablet.compaction import PolicySettings
-from tablet.embedded import EmbeddedTablet
-from tablet.filters import ReadFilter
-from tablet.options import Options
-from tablet.schema import Family, Intersection, LocalityGroup, MaxAge, MaxVersions, Schema, Union, rule_to_json
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.schema import (
+    Family,
+    Intersection,
+    LocalityGroup,
+    MaxAge,
+    MaxVersions,
+    Schema,
+    Union,
+    rule_to_json,
+)
+from tablet.engine.world.options import Options, PolicySettings
 from tests.unit.tablet_support import open_engine
 
 Table = Any
@@ -241,7 +249,7 @@ def test_a_write_that_was_interrupted_ends_the_use_of_the_table_and_loses_nothin
     calls += [lambda: opened.put("r", "f:a", "2"), lambda: next(rows), lambda: opened.clone(tmp_path / "clone")]
     for call in calls:
         with pytest.raises(
-            Conflict, match=r"was interrupted in the middle of a write.*nothing that was answered is lost"
+            Conflict, match=r"was interrupted in the middle of a write.*nothing that was acknowledged is lost"
         ):
             call()
     opened.close()

@@ -18,8 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from runtime import errors
-from tablet.cells import COLUMN_LIMIT_BYTES, MUTATION_LIMIT_BYTES, ROW_LIMIT_BYTES
-from tablet.schema import FAMILY_LIMIT
+from tablet.engine.model.checks import COLUMN_LIMIT_BYTES, MUTATION_LIMIT_BYTES, ROW_LIMIT_BYTES
+from tablet.engine.model.schema import FAMILY_LIMIT
 from tabletop.application import app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tablet.md"

@@ -6,10 +6,9 @@ import pytest
 
 import tablet.engine
 from runtime.errors import Corrupted, DiskFailure
-from tablet.compaction import PolicySettings
-from tablet.events import TableSetAside
-from tablet.options import Options
-from tablet.quarantine import Quarantine
+from tablet.engine.maintenance.quarantine import Quarantine
+from tablet.engine.world.events import TableSetAside
+from tablet.engine.world.options import Options, PolicySettings
 
 
 def test_damage_is_set_aside_for_good_and_an_error_of_the_disk_for_longer_each_time():
@@ -25,7 +24,7 @@ def test_damage_is_set_aside_for_good_and_an_error_of_the_disk_for_longer_each_t
     quarantine.check_invariants()
 
 
-def test_the_synchronous_face_goes_on_around_a_damaged_file_and_says_so_once(tmp_path):
+def test_the_synchronous_face_continues_around_a_damaged_file_and_says_so_once(tmp_path):
     options = Options(policy="everything", policy_settings=PolicySettings(fan_in=3), block_cache_bytes=0)
     with tablet.engine.open(tmp_path, options) as table:
         table.create_family("f")

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 
 import tablet.engine
 from runtime.errors import Conflict
-from tablet.cells import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
-from tablet.embedded import EmbeddedTablet
-from tablet.filters import EVERYTHING
-from tablet.options import Options
-from tablet.schema import BloomKeys, GarbageRule, LocalityGroup, MaxAge, MaxVersions
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.model.filters import EVERYTHING
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
+from tablet.engine.model.schema import BloomKeys, GarbageRule, LocalityGroup, MaxAge, MaxVersions
+from tablet.engine.world.options import Options
 
 COLUMNS = [b"f:a", b"f:b", b"g:a", b"two:a"]
 ROW = b"row"

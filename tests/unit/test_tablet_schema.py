@@ -3,7 +3,7 @@
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, IncompatibleFormat, InvalidRequest, NotFound
-from tablet.schema import (
+from tablet.engine.model.schema import (
     FAMILY_LIMIT,
     Family,
     Intersection,

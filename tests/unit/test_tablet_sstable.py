@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 
 from runtime.errors import Corrupted, IncompatibleFormat, NotFound
 from runtime.real.disk import RealDisk
-from tablet.caches import BlockCache
-from tablet.cells import DeleteFamily, DeleteRow, SetCell, decode_fragment, fragment_of
-from tablet.merge import Chunk
-from tablet.schema import LocalityGroup
-from tablet.sources import TableSource
-from tablet.sstable_format import FOOTER_BYTES, Block, encode_block, seal, unseal, unsealed_body
-from tablet.sstable_reader import Lookup, SSTable
-from tablet.sstable_writer import SSTableWriter
-from tablet.storage import DiskStorage
+from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.fragments import decode_fragment
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteFamily, DeleteRow, SetCell
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.sstable.block_cache import BlockCache
+from tablet.engine.sstable.format import FOOTER_BYTES, Block, encode_block, seal, unseal, unsealed_body
+from tablet.engine.sstable.reader import Lookup, SSTable
+from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.tree.sources import TableSource
+from tablet.engine.world.storage import DiskStorage
 from tests.unit.tablet_support import chunk_of, make_table
 
 ROWS = {b"row%05d" % number: b"value %d" % number * 3 for number in range(0, 2000, 2)}
@@ -247,7 +249,7 @@ async def test_no_bit_of_a_block_can_turn_without_being_noticed(storage, tmp_pat
 def future_footer(footer: bytes) -> bytes:
     import crc32c
 
-    from tablet.sstable_format import FOOTER, MAGIC, VERSION
+    from tablet.engine.sstable.format import FOOTER, MAGIC, VERSION
 
     *places, _, _, _ = FOOTER.unpack(footer)
     fields = FOOTER.pack(*places, VERSION + 1, 0, b"")[: -4 - len(MAGIC)]

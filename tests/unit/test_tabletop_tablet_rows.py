@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import tablet.engine
-from tablet.embedded import EmbeddedTablet
-from tablet.options import Options
-from tablet.schema import MaxVersions
+from tablet.embedded.table import EmbeddedTablet
+from tablet.engine.model.schema import MaxVersions
+from tablet.engine.world.options import Options
 from tabletop.application import app
 
 BINARY = bytes(range(256))

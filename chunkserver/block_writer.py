@@ -1,0 +1,107 @@
+"""Writing bytes into a chunk: data, checksums and header, in the order that survives a death (GFS 5.2).
+
+`chunk_format.py` says why the order is what it is, `blocks.py` which blocks have to be verified first. After a failure
+the chunk is as it was before: an append is cut off again, an overwrite is settled block by block.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from chunkserver.blocks import plan_write, updated_checksums
+from chunkserver.chunk_files import Chunk, ChunkFiles, data_path, folder_of
+from chunkserver.chunk_format import Intent, encode_intent, intent_offset
+from chunkserver.headers import HeaderWriter, rewritten
+from chunkserver.settling import settle
+from chunkserver.verification import Verifier
+from runtime.errors import TabletopError
+from runtime.world import Disk, File
+
+
+class BlockWriter:
+    """Mutates chunks whose lock the caller holds. `on_damage` is told of a replica that is broken afterwards."""
+
+    def __init__(
+        self, disk: Disk, writer: HeaderWriter, verifier: Verifier, on_damage: Callable[[Chunk, int, str], None]
+    ) -> None:
+        self._disk = disk
+        self._writer = writer
+        self._verifier = verifier
+        self._on_damage = on_damage
+
+    async def write(
+        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, checksums: Sequence[int] | None
+    ) -> None:
+        """Write `data` at `offset`. Raises NoSpace, Corrupted (a block that is overwritten in part is damaged) with
+        nothing changed; DiskFailure."""
+        plan = plan_write(length=chunk.length, offset=offset, count=len(data))
+        verified = {block: await self._verifier.verified_block(chunk, files, block) for block in plan.to_verify}
+        updated = updated_checksums(
+            files.checksums, data, length=chunk.length, offset=offset, verified=verified, known=checksums
+        )
+        if self._writer.has_other_durability(chunk):
+            await self._writer.anchor(chunk, files, self._writer.following(chunk))
+        change = self._overwrite if plan.overwrites else self._append
+        await change(chunk, files, offset, data, plan.first_block, updated)
+        files.checksums[plan.first_block : plan.first_block + len(updated)] = array("I", updated)
+
+    async def data_file(self, chunk: Chunk, files: ChunkFiles) -> File:
+        """The open data file, which comes into being with the first byte. Raises NoSpace, DiskFailure."""
+        if files.data is None:
+            files.data = await self._disk.open(data_path(chunk.handle), "replace")
+            chunk.has_unsynced_name = True
+        if chunk.has_unsynced_name and self._writer.syncs:
+            await self._disk.sync_directory(folder_of(chunk.handle))
+            chunk.has_unsynced_name = False
+        if files.is_ragged:
+            await self._trim(chunk, files, files.data)
+        return files.data
+
+    async def _append(
+        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, first: int, updated: list[int]
+    ) -> None:
+        file = await self.data_file(chunk, files)
+        try:
+            await file.write_at(offset, data)
+            if self._writer.syncs:
+                await self._writer.sync_data(chunk, files)
+            header = rewritten(self._writer.following(chunk), offset + len(data), first, updated)
+            await self._writer.commit(chunk, files, header, updated)
+        except BaseException:
+            files.is_ragged = True
+            with suppress(TabletopError):
+                await self._trim(chunk, files, file)
+            raise
+
+    async def _overwrite(
+        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, first: int, updated: list[int]
+    ) -> None:
+        file = await self.data_file(chunk, files)
+        new_length = max(chunk.length, offset + len(data))
+        known = files.checksums[first : first + len(updated)].tolist()
+        old = tuple(known + [0] * (len(updated) - len(known)))
+        following = self._writer.following(chunk)
+        intent = Intent(following.sequence, first, new_length, old, tuple(updated))
+        await files.metadata.write_at(intent_offset(chunk.header.capacity), encode_intent(intent))
+        if self._writer.syncs:
+            await self._writer.sync_metadata(chunk, files)
+        try:
+            await file.write_at(offset, data)
+            if self._writer.syncs:
+                await self._writer.sync_data(chunk, files)
+            await self._writer.commit(chunk, files, rewritten(following, new_length, first, updated), updated)
+        except BaseException:
+            await self._settle(chunk, files, intent)
+            raise
+
+    async def _settle(self, chunk: Chunk, files: ChunkFiles, intent: Intent) -> None:
+        """An overwrite has failed: see what became of its blocks. If even that fails, the replica is damaged."""
+        try:
+            await settle(self._writer, chunk, files, intent)
+        except TabletopError as error:
+            self._on_damage(chunk, intent.first, f"an overwrite failed and could not be settled: {error.message}")
+
+    async def _trim(self, chunk: Chunk, files: ChunkFiles, file: File) -> None:
+        """Cut off what a failed append has left, so that a gap after it reads as zeros, and a full disk is freed."""
+        await file.truncate(chunk.length)
+        files.is_ragged = False

@@ -1,0 +1,161 @@
+"""Writing headers: which slot, and what has to be on stable storage before.
+
+`chunk_format.py` says what the slots mean. Two ways to write a header:
+
+    commit   to the other working slot; synced only with durability "fsync"
+    anchor   data, the data file's name and the table are synced first; then the header goes to the other anchor slot,
+             and is synced
+
+Invariants: (1) the header in memory is one that was written as a whole; after a failure the slot that was being written
+gets its old meaning back; (2) a header says that its replica is sure only if it is; (3) after a sync has failed nothing
+of this replica is called durable any more: the system may have dropped the pages that it could not write.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import crc32c
+
+from chunkserver.blocks import BLOCK_BYTES
+from chunkserver.chunk_files import Chunk, ChunkFiles, folder_of
+from chunkserver.chunk_format import ANCHORS, NO_BOOT, TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
+from runtime.errors import DiskFailure, TabletopError
+from runtime.world import Disk, File
+
+
+def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -> Header:
+    """The header after the checksums from block `first` on became `updated` and the chunk has `length` bytes.
+
+    Full blocks go to the table; a partial last one goes into the header, and is taken over if it did not change.
+    """
+    full_blocks = length // BLOCK_BYTES
+    entries = list(updated[: max(0, full_blocks - first)])
+    tail = 0
+    if length % BLOCK_BYTES:
+        is_new = first <= full_blocks < first + len(updated)
+        tail = updated[full_blocks - first] if is_new else header.tail_crc32c
+    return replace(
+        header,
+        length=length,
+        tail_crc32c=tail,
+        entries_first=first,
+        entries_count=len(entries),
+        entries_crc32c=crc32c.crc32c(encode_entries(entries)),
+    )
+
+
+class HeaderWriter:
+    """Writes the headers of one server's chunks; the caller holds the chunk's lock.
+
+    `syncs`: every mutation is synced before it is acknowledged. `boot` names this run of the machine. `on_lost_pages`
+    is called when a sync of a chunk's file has failed."""
+
+    def __init__(self, disk: Disk, *, syncs: bool, boot: int, on_lost_pages: Callable[[Chunk, str], None]) -> None:
+        self.syncs = syncs
+        self.boot = boot
+        self._disk = disk
+        self._on_lost_pages = on_lost_pages
+
+    def following(self, chunk: Chunk) -> Header:
+        """The chunk's next header, so far without any change but its sequence."""
+        is_trusted = not chunk.is_unsure and not chunk.has_lost_pages
+        return replace(
+            chunk.header,
+            sequence=max(chunk.highest_sequence, chunk.header.sequence) + 1,
+            boot=self.boot if is_trusted else NO_BOOT,
+            is_synced=self.syncs and is_trusted,
+            entries_first=0,
+            entries_count=0,
+            entries_crc32c=0,
+        )
+
+    def has_other_durability(self, chunk: Chunk) -> bool:
+        """Whether the header promises another durability than mutations have now: then it needs an anchor first."""
+        return chunk.header.is_synced != (self.syncs and not chunk.has_lost_pages)
+
+    async def commit(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int]) -> None:
+        """Make a mutation whose data is written count: the table entries that the header speaks of, then the header."""
+        await self._write_entries(chunk, files, header, updated)
+        slot = 1 if chunk.slot == 0 else 0
+        try:
+            await files.metadata.write_at(slot_offset(slot), encode_header(header))
+            if self.syncs:
+                await self._sync(chunk, files.metadata)
+                chunk.has_unsynced_entries = False
+        except TabletopError:
+            await self._restore(chunk, files, slot, chunk.header)
+            raise
+        chunk.header, chunk.slot, chunk.highest_sequence = header, slot, header.sequence
+
+    async def anchor(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int] = ()) -> None:
+        """Write a header that a loss of power cannot take away, nor anything that it speaks of. Raises DiskFailure."""
+        await self._write_entries(chunk, files, header, updated)
+        await self.sync_contents(chunk, files)
+        await self.anchor_synced(chunk, files, header)
+
+    async def anchor_synced(self, chunk: Chunk, files: ChunkFiles, header: Header) -> None:
+        """The second half of `anchor`: what the header speaks of has been synced since it was written. It may be the
+        one that counts already, or an earlier one."""
+        slot = ANCHORS[0] if chunk.anchor_slot == ANCHORS[1] else ANCHORS[1]
+        try:
+            await files.metadata.write_at(slot_offset(slot), encode_header(header))
+            await self._sync(chunk, files.metadata)
+        except TabletopError:
+            await self._restore(chunk, files, slot, chunk.anchor)
+            raise
+        chunk.anchor, chunk.anchor_slot = header, slot
+        chunk.unreadable = tuple(other for other in chunk.unreadable if other != slot)
+        if header.sequence > chunk.header.sequence:
+            chunk.header, chunk.slot, chunk.highest_sequence = header, slot, header.sequence
+
+    async def sync_contents(self, chunk: Chunk, files: ChunkFiles) -> None:
+        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. Raises
+        DiskFailure."""
+        if chunk.is_dirty and files.data is not None:
+            await self._sync(chunk, files.data)
+        if chunk.has_unsynced_name:
+            await self._disk.sync_directory(folder_of(chunk.handle))
+            chunk.has_unsynced_name = False
+        if chunk.has_unsynced_entries:
+            chunk.has_unsynced_entries = False
+            await self._sync(chunk, files.metadata)
+
+    async def sync_data(self, chunk: Chunk, files: ChunkFiles) -> None:
+        """Sync the data file. Raises DiskFailure."""
+        if files.data is not None:
+            await self._sync(chunk, files.data)
+
+    async def sync_metadata(self, chunk: Chunk, files: ChunkFiles) -> None:
+        """Sync the metadata file. Raises DiskFailure."""
+        await self._sync(chunk, files.metadata)
+
+    async def fill_unreadable(self, chunk: Chunk, files: ChunkFiles) -> None:
+        """Write the header, which has just been anchored, to the slots that cannot be read. Raises DiskFailure."""
+        if chunk.unreadable:
+            for slot in chunk.unreadable:
+                await files.metadata.write_at(slot_offset(slot), encode_header(chunk.header))
+            await self._sync(chunk, files.metadata)
+            chunk.unreadable = ()
+
+    async def _write_entries(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int]) -> None:
+        if header.entries_count and updated:
+            chunk.has_unsynced_entries = True
+            entries = encode_entries(list(updated[: header.entries_count]))
+            await files.metadata.write_at(TABLE_OFFSET + 4 * header.entries_first, entries)
+
+    async def _sync(self, chunk: Chunk, file: File) -> None:
+        try:
+            await file.sync()
+        except DiskFailure as error:
+            chunk.has_lost_pages = True
+            self._on_lost_pages(chunk, error.message)
+            raise
+
+    async def _restore(self, chunk: Chunk, files: ChunkFiles, slot: int, header: Header | None) -> None:
+        """A write to this slot has failed: it is to mean nothing that is not so."""
+        try:
+            if header is not None:
+                await files.metadata.write_at(slot_offset(slot), encode_header(header))
+        except TabletopError as error:
+            chunk.has_lost_pages = True
+            self._on_lost_pages(chunk, error.message)

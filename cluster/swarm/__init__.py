@@ -1,0 +1,28 @@
+"""The swarm: random work under random faults over a whole simulated cluster, and judges who see everything.
+
+The problem. Tests look where somebody expected a mistake. The mistakes that lose data lie where nobody did: a report
+that crosses the raise of a version, a power cut between two syncs, a repeated request that finds another file.
+
+The idea. A *seed* draws everything: the cluster and its settings, what three clients do at the same time to a few
+paths, and which faults strike when (each seed switches whole kinds on and off, so that rare combinations are not
+drowned by common ones). First things break; then everything is healed, every node is restarted, and the cluster must
+come to rest within a stated time. All that clients asked and were told is written down in true time, and judged
+afterwards with all disks in view. The same seed gives the same run, so a failing seed is a bug that can be replayed,
+shrunk to the few operations and faults that matter, and told as a story.
+
+    history.py           what was asked and answered; bytes that say which write they come from
+    names.py             the namespace as a model             linearizability.py   is there an order that explains it?
+    contents.py          may this byte be here?               losses.py            what may a power cut take?
+    plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
+    insight.py           all disks and memories in view       stage.py             the cluster; which faults may strike
+    player.py            one client                           run.py               one seed from begin to verdict
+    verdicts.py          the judges' findings                 marks.py             rare states that were reached
+    shrink.py            fewer operations, fewer faults       story.py             the rest in words
+    sweep.py, worker.py  many seeds, several processes        command.py           ./scripts/swarm
+
+The judges are pure functions over histories and images of disks; each has a test with a bad history that it must
+refuse.
+
+What we simplify. One master, as there is one. A client is one task, as a handle serves one. What a power cut may take
+is reckoned from the times of syncs that the servers promise, not from the syncs that they made.
+"""

@@ -1,0 +1,34 @@
+"""Planted bugs: each takes one rule out of the servers, from outside, for as long as a context manager is open.
+
+They prove the swarm (it must find each of them), and are there for exercises: `./scripts/swarm --bug NAME` hunts with
+the bug in place, and `--replay SEED --bug NAME --shrink` tells the story of what it broke. Nothing in the servers knows
+of them. Where two rules guard the same thing, both go: one alone would be missed by nobody.
+
+    bugs_of_versions.py   which replica counts: versions, leases, reports, comparisons   GFS 3.1, 4.5
+    bugs_of_disks.py      what a disk keeps: syncs, headers, copies, removals            GFS 3.1, 4.3, 4.4, 5.2
+    bugs_of_names.py      names, requests, clients, the master's log                     GFS 2.6.3, 2.7.1, 4.1
+"""
+
+import contextlib
+import inspect
+
+from cluster.swarm import bugs_of_disks, bugs_of_names, bugs_of_versions
+from cluster.swarm.bug_tools import BUGS, Planted
+from runtime.errors import NotFound
+
+__all__ = ["BUGS", "described", "planted"]
+_MODULES = (bugs_of_versions, bugs_of_disks, bugs_of_names)
+
+
+def planted(name: str) -> Planted:
+    """The bug of this name; none for "". Raises NotFound."""
+    if not name:
+        return contextlib.nullcontext()
+    if name not in BUGS:
+        raise NotFound(f"no planted bug {name!r}; there are: {', '.join(BUGS)}")
+    return BUGS[name]()
+
+
+def described(name: str) -> str:
+    """What the bug of this name breaks, in words."""
+    return inspect.cleandoc(BUGS[name].__doc__ or "")

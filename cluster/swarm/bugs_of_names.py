@@ -1,0 +1,136 @@
+"""Bugs in names, requests, clients, the master's log, and in time itself (GFS 2.6.3, 2.7.1, 4.1)."""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
+from gfs import client, master_link
+from gfs.identity import FileIdentity
+from gfs.location_cache import LocationCache
+from gfs.master_link import MasterLink
+from gfs.writing import ChunkWriter
+from master import granting, service
+from master.core import Core
+from master.namespace import FileEntry
+from master.once import Once
+from master.prefix_table import PrefixTable
+from master.repair import Repair
+from runtime.errors import TabletopError
+from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
+from runtime.wire.master_pb2 import ListRequest
+
+_final = ChunkWriter._final
+_ask = MasterLink.ask
+
+
+@bug
+def leaf_bound_after_merge() -> Planted:
+    """Where the table of names is cut, the leaf behind the cut is bounded by its first key.
+
+    Without the rule, after a merge a leaf's lower bound may be a key that is not in it any more; names that are moved
+    there get the same bound, and are listed but not found (GFS 4.1)."""
+
+    def move(self: PrefixTable, low: bytes, high: bytes, old: bytes, new: bytes) -> int:
+        return self._move_leaves(low, high, old, new)
+
+    return together(replaced(PrefixTable, "move", move), replaced(PrefixTable, "_tighten", lambda self, place: place))
+
+
+@bug
+def path_instead_of_file_id() -> Planted:
+    """An open file is asked for by its path and its id.
+
+    Without the rule, after a rename and a new file of the same name, an open handle reads from and writes into the
+    other file (GFS 2.7.1)."""
+
+    def any_file(entry: FileEntry, path: str, file_id: int) -> FileEntry:
+        return entry
+
+    return together(
+        replaced(granting, "opened_file", any_file),
+        replaced(service, "opened_file", any_file),
+        replaced(client, "identity_of", lambda info: FileIdentity(info.path, 0)),
+    )
+
+
+@bug
+def requests_without_identity() -> Planted:
+    """A request that changes names has an id, and a repetition gets the first answer.
+
+    Without the rule, a repeated deletion takes a new file of that name, and a repeated creation is refused though it
+    was done (GFS leaves it open)."""
+
+    async def do(self: Once, named: Any, work: Callable[[], Awaitable[int]]) -> int:
+        return await work()
+
+    return replaced(Once, "do", do)
+
+
+@bug
+def log_failure_survived() -> Planted:
+    """A master whose log has failed ends, and its next run replays the log.
+
+    Without the rule, memory and log tell two stories: what was refused is found done after the next start
+    (GFS 2.6.3)."""
+    return replaced(Core, "give_up", lambda self, reason: None)
+
+
+@bug
+def definite_although_done() -> Planted:
+    """An error of a write is definite only if no try can have changed any replica.
+
+    Without the rule, a client is told that nothing was written, and the bytes are there (GFS 2.7.1)."""
+
+    def final(self: ChunkWriter, trial: Any, *arguments: Any, **named: Any) -> TabletopError:
+        trial.may_have_happened = False
+        return _final(self, trial, *arguments, **named)
+
+    return replaced(ChunkWriter, "_final", final)
+
+
+@bug
+def cached_location_hides_own_write() -> Planted:
+    """After a write was acknowledged, the same client reads replicas of that version or a newer one.
+
+    Without the rule, it reads the replica that missed its own write, whose place it remembers (GFS 2.7.1)."""
+    return replaced(LocationCache, "least_version", lambda self, handle: 0)
+
+
+@bug
+def lost_message_hangs_the_list() -> Planted:
+    """Each page of a listing is a call with a deadline, and is asked for again.
+
+    Without the rule, one lost message keeps a listing waiting for five minutes (GFS leaves it open)."""
+
+    async def ask(self: MasterLink, call: Any, request: Any, *, patience: Any = None) -> Any:
+        if isinstance(request, ListRequest):
+            return await call(request, timeout=300.0)
+        return await _ask(self, call, request, patience=patience)
+
+    return replaced(master_link.MasterLink, "ask", ask)
+
+
+@bug
+def abandoned_file_stays() -> Planted:
+    """A file that its writer keeps under a passing name, and has not written for a while, is deleted.
+
+    Without the rule, each client that dies while it writes leaves a file behind (GFS 4.4)."""
+    return replaced(Repair, "delete_abandoned", nothing)
+
+
+@bug
+def tiny_wait_rounds_to_now() -> Planted:
+    """Virtual time goes on for any wait above 0.
+
+    Without the rule, who waits for what is left of a second, as floats reckon it, waits for ever at one moment (a rule
+    of the simulation)."""
+
+    def call_at(self: SimulatedLoop, when: float, callback: Any, *arguments: Any, context: Any = None) -> Any:
+        return self.call_at_nanoseconds(int(when * NANOSECONDS), callback, *arguments, context=context)
+
+    def call_later(self: SimulatedLoop, delay: float, callback: Any, *arguments: Any, context: Any = None) -> Any:
+        due = self.nanoseconds + math.floor(delay * NANOSECONDS)
+        return self.call_at_nanoseconds(due, callback, *arguments, context=context)
+
+    return together(replaced(SimulatedLoop, "call_at", call_at), replaced(SimulatedLoop, "call_later", call_later))

@@ -1,0 +1,204 @@
+"""Bugs in what decides which replica counts: versions, leases, reports, comparisons (GFS 3.1, 4.5)."""
+
+from dataclasses import replace
+from typing import Any
+
+from chunkserver import chunk_format, opening
+from chunkserver.advancing import Advancing
+from chunkserver.chunk_store import ChunkStore, stale
+from chunkserver.mutations import Mutations
+from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
+from gfs.patience import Patience
+from master import judging, raising, reporting
+from master.core import Core
+from master.granting import Granting
+from master.judging import Answer, Reported
+from master.raising import Raised, Raising
+from master.repair import Repair
+from master.replicas import ReplicaState
+
+_judge_report = judging.judge_report
+_raise_version = Raising.raise_version
+_write = ChunkStore.write
+_follow = Advancing._follow
+_decode = chunk_format.decode_metadata
+_revoke = Core.revoke
+_FOR_A_CLONE = "the chunk is to be cloned"
+_ANY_VERSION = 1 << 60
+
+
+@bug
+def outdated_report_makes_stale() -> Planted:
+    """A report below the version that the master has heard of already is outdated, and is not judged.
+
+    Without the rule, a report that was sent before a version was raised and arrives after that makes a current replica
+    stale, and what is stale is removed once there are enough others: at whatever version it is (GFS 4.4, 4.5)."""
+
+    def judge(report: Reported, **facts: Any) -> ReplicaState:
+        settled = (ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.ORPHAN)
+        if facts["version"] is not None and report.version < facts["version"] and facts["was"] not in settled:
+            return ReplicaState.STALE
+        if facts["was"] is ReplicaState.STALE and not facts["is_registration"]:
+            return ReplicaState.STALE
+        return _judge_report(report, **facts)
+
+    return together(replaced(reporting, "judge_report", judge), _unfenced_removal())
+
+
+@bug
+def removal_without_fence() -> Planted:
+    """An order to remove a replica names the version up to which it holds, and a server refuses it for a newer one.
+
+    Without the rule, an order that was late, or that was given on a wrong judgement, takes a replica that has become
+    current meanwhile (GFS 4.4)."""
+    return _unfenced_removal()
+
+
+def _unfenced_removal() -> Planted:
+    remove = ChunkStore.remove
+
+    async def remove_any(self: ChunkStore, handle: int, *, version: int) -> int | None:
+        state = self.state(handle)
+        return await remove(self, handle, version=max(version, state.version if state is not None else 0))
+
+    return replaced(ChunkStore, "remove", remove_any)
+
+
+@bug
+def no_version_raise_before_clone() -> Planted:
+    """Before a chunk is copied its lease is given up by its primary, and its version is raised on all replicas that
+    count: nothing which is under way can still change them.
+
+    Without the rule, the end of the lease by the master's clock is believed, a copy can miss a mutation that was
+    acknowledged after it, and carries the same version all the same (GFS 4.3)."""
+
+    async def raise_version(self: Raising, handle: int, targets: Any, *, reason: str, **options: Any) -> Raised:
+        if reason != _FOR_A_CLONE:
+            return await _raise_version(self, handle, targets, reason=reason, **options)
+        core = self._core
+        chunk = core.state.chunks.chunk(handle)
+        return Raised(chunk.version, tuple(server.name for server in targets), chunk.length, core.now)
+
+    async def revoke(self: Core, handle: int, reason: str) -> bool:
+        if reason != _FOR_A_CLONE or self.leases.holder(handle, self.now) is None:
+            return await _revoke(self, handle, reason)
+        self.leases.begin_revoke(handle)
+        self.leases.end(handle)
+        return True
+
+    return together(replaced(Raising, "raise_version", raise_version), replaced(Core, "revoke", revoke))
+
+
+@bug
+def digest_not_compared() -> Planted:
+    """All replicas of a new version are byte-identical: the answers to a raise are compared, and who differs is out.
+
+    Without the rule, a replica that missed a mutation which failed elsewhere goes on under the new version, and readers
+    see one content or the other (GFS 2.7.1, 3.1)."""
+
+    def all_of(answers: list[Answer]) -> tuple[str, ...]:
+        return tuple(answer.server for answer in answers)
+
+    return replaced(raising, "plan_members", all_of)
+
+
+@bug
+def unsure_counts_as_sure() -> Planted:
+    """A replica whose machine has lost power is unsure: it serves nobody until it was compared with its fellows.
+
+    Without the rule, a replica that has lost its last seconds of acknowledged bytes is read, and written on
+    (GFS 3.1: durability "replicated")."""
+
+    def believe(*arguments: Any, **named: Any) -> Any:
+        return replace(_decode(*arguments, **named), is_unsure=False)
+
+    return replaced(opening, "decode_metadata", believe)
+
+
+@bug
+def gap_filled_with_zeros() -> Planted:
+    """A replica that has missed a mutation refuses the next one, rather than fill the gap.
+
+    Without the rule (and with an unsure replica that is taken for a sure one), the first append after a loss of power
+    makes zeros of what was lost, and their checksums are valid (GFS 3.1)."""
+
+    async def write(self: ChunkStore, handle: int, **facts: Any) -> int:
+        return await _write(self, handle, **{**facts, "reach": 0})
+
+    return together(replaced(ChunkStore, "write", write), unsure_counts_as_sure())
+
+
+@bug
+def version_not_durable() -> Planted:
+    """A version is on the replica's disk before anybody is told of it, in both durabilities.
+
+    Without the rule, a power cut takes the version back while the master's log keeps it: all replicas look stale
+    (GFS 4.5)."""
+
+    async def advance(self: ChunkStore, handle: int, *, from_version: int, to_version: int) -> None:
+        async with self._exclusive(handle) as (chunk, files):
+            if chunk.version == to_version:
+                return
+            if not from_version <= chunk.version < to_version:
+                raise stale(chunk.handle, chunk.version, from_version, to_version)
+            header = replace(self.writer.following(chunk), version=to_version)
+            await self.writer.commit(chunk, files, header, [])
+            chunk.anchor = header
+        self.on_change(handle)
+
+    return replaced(ChunkStore, "advance", advance)
+
+
+@bug
+def length_settled_by_clock() -> Planted:
+    """When a lease has run out, its primary is asked for the chunk's final length; until then the length is open.
+
+    Without the rule, the length is called settled when the lease has ended by the master's clock, though no server has
+    reported since the last write: a file looks shorter than it is, and an append overwrites its end (GFS 2.6.2)."""
+
+    def seal(self: Repair, ended: list[tuple[str, int, int]]) -> None:
+        chunks = self._core.state.chunks
+        for _, handle, _ in ended:
+            if handle in chunks and not self._core.is_guarded(handle):
+                self._core.settle_length(handle, chunks.length(handle))
+
+    return replaced(Repair, "_seal", seal)
+
+
+@bug
+def outdated_advance_ends_lease() -> Planted:
+    """An order that names an older version than the replica has does nothing at all; a primary that has disowned its
+    lease is not named again; and whoever tries again pauses first.
+
+    Without these rules, an order that was late ends the newer lease, client and master name that primary again and
+    again, and thousands of tries are made in vain (GFS 3.1)."""
+
+    async def follow(self: Advancing, item: Any) -> None:
+        self._leases.end(item.handle, through_version=_ANY_VERSION)
+        await _follow(self, item)
+
+    async def is_to_be_replaced(self: Granting, lease: Any, request: Any) -> bool:
+        return False
+
+    return together(
+        replaced(Advancing, "_follow", follow),
+        replaced(Granting, "_is_to_be_replaced", is_to_be_replaced),
+        replaced(Patience, "pause", nothing),
+    )
+
+
+@bug
+def late_try_applied() -> Planted:
+    """A primary refuses a try to write that its client has given up.
+
+    Without the rule, a message that was late puts old bytes over what the same client wrote since (GFS 2.7.1)."""
+    return replaced(Mutations, "_refuse_outdated", lambda self, request: None)
+
+
+@bug
+def lease_survives_rename() -> Planted:
+    """Renaming and deleting a file end the leases on its chunks first.
+
+    Without the rule, and without the file's id in each question, whoever had the file open writes on, though the bytes
+    are another file's by now (GFS 3.1: revoking leases "to disable mutations on a file that is being renamed")."""
+    return replaced(Granting, "fence", nothing)

@@ -1,0 +1,174 @@
+"""After everything was healed: does the cluster come to rest, and does it hold what it should?
+
+Rest means: every server is registered; every chunk has as many current replicas as its goal, and no server has one more
+or another; the replicas of a chunk are the same bytes; no file lies on any disk that belongs to nothing.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chunkserver.events import ChunkPutAside
+from cluster.fault_runner import FaultBegan
+from cluster.interface import wait_until
+from cluster.swarm.insight import Replica
+from cluster.swarm.names import PASSING
+from cluster.swarm.stage import Stage
+from cluster.swarm.verdicts import Verdict
+from master.recovery import recover
+from runtime.errors import TabletopError
+from runtime.events import Record
+from runtime.world import World
+
+REST_SECONDS = 150.0
+_REPLAY = "replay"
+
+
+def rest_seconds(stage: Stage) -> float:
+    """Within how much virtual time everything must have come to rest."""
+    return REST_SECONDS + 2.0 * stage.setup.lease_seconds
+
+
+async def come_to_rest(stage: Stage) -> list[Verdict]:
+    """Wait until the cluster is at rest; what is left undone at the end of the time."""
+    deadline = stage.now + rest_seconds(stage)
+    while True:
+        left = unfinished(stage)
+        if not left:
+            return []
+        if stage.now >= deadline:
+            seconds = rest_seconds(stage)
+            return [Verdict("convergence", f"{text}, {seconds:g} s after the healing") for text in left[:6]]
+        await asyncio.sleep(1.0)
+
+
+def unfinished(stage: Stage) -> list[str]:
+    """What keeps the cluster from being at rest, one sentence each."""
+    core = stage.insight.core()
+    if core is None:
+        return ["the master does not serve"]
+    down = [name for name in stage.chunkserver_names() if stage.cluster.server(name) is None]
+    absent = [server.name for server in core.servers.all() if not server.is_alive]
+    if down or absent:
+        return [f"{name} does not serve" for name in down] + [f"{name} is not registered" for name in absent]
+    chunks = core.state.chunks
+    below = [
+        f"chunk {handle:#x} has {len(chunks.replicas(handle))} replicas, expected {chunks.chunk(handle).goal}"
+        for handle in chunks.handles()
+        if len(chunks.replicas(handle)) != chunks.chunk(handle).goal
+    ]
+    return below or _on_disks(stage, core) + _left_names(core)
+
+
+def _on_disks(stage: Stage, core: Any) -> list[str]:
+    chunks = core.state.chunks
+    found: list[str] = []
+    replicas = {name: stage.insight.replicas_on(name) for name in stage.chunkserver_names()}
+    for name, held in replicas.items():
+        for handle, replica in sorted(held.items()):
+            if handle not in chunks:
+                found.append(f"{name} holds chunk {handle:#x}, which belongs to no file")
+            elif name not in chunks.replicas(handle):
+                found.append(
+                    f"{name} holds version {replica.version} of chunk {handle:#x} and does not count as a replica"
+                )
+        found += [f"{name} has {path}, which belongs to nothing" for path in stage.insight.other_files(name)]
+    for handle in chunks.handles():
+        found += _same_bytes(handle, chunks, replicas)
+    return found
+
+
+def _same_bytes(handle: int, chunks: Any, replicas: dict[str, dict[int, Replica]]) -> list[str]:
+    version, first = chunks.version(handle), None
+    for name in chunks.replicas(handle):
+        replica = replicas[name].get(handle)
+        if replica is None:
+            return [f"{name} counts as a replica of chunk {handle:#x} and has none"]
+        if not replica.is_sound:
+            return [f"the replica of chunk {handle:#x} on {name} is damaged, and nobody has found out"]
+        # A number between the two was sent in a raise that failed: nothing was ever written under it.
+        if not version <= replica.version <= chunks.attempted(handle):
+            return [f"{name} has version {replica.version} of chunk {handle:#x}, expected {version}"]
+        if first is not None and replica.data != first.data:
+            return [
+                f"the replicas of chunk {handle:#x} on {first.server} ({first.length} bytes) and {name} "
+                f"({replica.length} bytes) differ"
+            ]
+        first = first or replica
+    return []
+
+
+def judge_aside(stage: Stage, records: Iterable[Record]) -> list[Verdict]:
+    """Whether everything that was put aside is there still: a server deletes nothing by itself."""
+    count: dict[tuple[str, int], int] = {}
+    for record in records:
+        event = record.event
+        if isinstance(event, ChunkPutAside):
+            count[record.node, event.handle] = count.get((record.node, event.handle), 0) + 1
+        elif isinstance(event, FaultBegan) and event.what.startswith("EmptyDisk"):
+            nodes = event.nodes.split(", ")
+            count = {place: number for place, number in count.items() if place[0] not in nodes}
+    found = []
+    for (server, handle), number in sorted(count.items()):
+        kept = stage.insight.put_aside_on(server, handle)
+        if kept < number:
+            found.append(f"{server} has put chunk {handle:#x} aside {number} times, and keeps {kept} of that")
+    return [Verdict("put aside", text) for text in found]
+
+
+def _left_names(core: Any) -> list[str]:
+    names = core.state.namespace
+    return [f"{path} is left behind" for path, _ in names.files_in("/") if PASSING in path and "/.deleted" not in path]
+
+
+async def judge_replay(stage: Stage) -> list[Verdict]:
+    """Recover a copy of the master's disk, and compare the state with the one in memory."""
+    core = stage.insight.core()
+    if core is None:
+        return [Verdict("replay", "the master does not serve at the end")]
+    simulation = stage.simulation
+    copy = simulation.add_node(_REPLAY)
+    # A record may be on the disk and not yet in memory.
+    await wait_until(lambda: _is_idle(core), what="the master's log is idle", timeout_seconds=REST_SECONDS)
+    before = persistent_facts(core.state)
+    source = stage.disk("master")
+    files = {path: bytes(source.content(path).cached) for path in source.paths() if path.startswith("log/")}
+    await simulation.on(copy, _copy_log(files, copy))
+    try:
+        recovered = await simulation.on(copy, recover(copy))
+    except TabletopError as error:
+        return [Verdict("replay", f"the log cannot be replayed: {type(error).__name__}: {error.message}")]
+    after = persistent_facts(recovered.state)
+    wrong = [name for name in before if before[name] != after[name]]
+    return (
+        [Verdict("replay", f"the log gives other {', '.join(wrong)} than the memory of the master has")]
+        if wrong
+        else []
+    )
+
+
+async def _is_idle(core: Any) -> bool:
+    return not core.log.is_busy
+
+
+async def _copy_log(files: Mapping[str, bytes], copy: World) -> None:
+    await copy.disk.make_directory("log")
+    for path, content in files.items():
+        file = await copy.disk.open(path, "create")
+        await file.write_at(0, content)
+        await file.close()
+
+
+def persistent_facts(state: Any) -> dict[str, Any]:
+    """What survives a restart of the master, in comparable pieces."""
+    table = state.namespace.table
+    snapshot = state.snapshot()
+    return {
+        "names": table.items(b"", None, limit=len(table) + 1),
+        "versions": snapshot.attempted,
+        "chunks": snapshot.segments,
+        "counts": snapshot.totals,
+        "groups": snapshot.groups,
+        "servers": snapshot.servers,
+        "requests": snapshot.requests,
+    }

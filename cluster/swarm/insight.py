@@ -1,0 +1,210 @@
+"""All disks and memories in view: the only module of the swarm that knows what is inside of the servers.
+
+A judge sees what no client sees: which file a path really named, which servers hold which replica, and what their disks
+would hold after a power cut. Faults that destroy copies ask here first whether another good copy exists.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import crc32c
+
+from chunkserver import chunk_files
+from chunkserver.blocks import BLOCK_BYTES
+from chunkserver.chunk_format import decode_metadata
+from chunkserver.identity import IDENTITY, boot_number, decode_identity
+from cluster.placement import Placement
+from cluster.roles import MASTER
+from cluster.simulated import SimulatedCluster
+from master.events import ChunkCreated, FileCreated, LeaseGranted
+from runtime.errors import NotFound, TabletopError
+from runtime.events import Record
+from runtime.simulated.disk import SimulatedDisk
+
+CAUSE = "operation-"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica as it lies on a disk. `stable` is what a power cut would leave of `data`."""
+
+    server: str
+    handle: int
+    version: int
+    length: int
+    data: bytes
+    stable: bytes
+    is_readable: bool = True
+    is_sound: bool = True  # every header can be read, and every block matches its checksum
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Which file a chunk belongs to."""
+
+    file: int
+    index: int
+    time: float
+
+
+class Insight:
+    """Listens to all records, and looks into servers and disks."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._placement = Placement(cluster)
+        self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
+        self.created: dict[int, str] = {}  # operations that created a file, and where
+        self.chunks: dict[int, ChunkPlace] = {}
+        self.grants: list[tuple[float, LeaseGranted]] = []
+
+    # Listening.
+
+    def hear(self, time: float, record: Record) -> None:
+        """Take note of a record."""
+        event = record.event
+        if isinstance(event, FileCreated) and record.cause.startswith(CAUSE):
+            number = int(record.cause.removeprefix(CAUSE))
+            self.created[number] = event.path
+            entry = self._entry(event.path)
+            if entry is not None:
+                self.files[identity_of(entry)] = number
+        elif isinstance(event, ChunkCreated):
+            entry = self._entry(event.path)
+            if entry is not None:
+                self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, LeaseGranted):
+            self.grants.append((time, event))
+
+    def file_of(self, facts: Any) -> int:
+        """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
+        return self.files.get(identity_of(facts), 0)
+
+    def _entry(self, path: str) -> Any:
+        core = self.core()
+        return None if core is None else core.state.namespace.find(path)
+
+    # Memories.
+
+    def core(self) -> Any:
+        """The living master's memory, or None."""
+        server: Any = self._cluster.server(MASTER)
+        return None if server is None else server.core
+
+    def check_invariants(self, node: str) -> str:
+        """What is wrong in a server's memory; "" if nothing is."""
+        server: Any = self._cluster.server(node)
+        if server is None:
+            return ""
+        try:
+            server.check_invariants()
+        except AssertionError as error:
+            return f"{node}: {error or 'an invariant does not hold'}"
+        return ""
+
+    def hidden_chunks(self) -> set[int]:
+        """Handles of chunks of deleted files that are kept for a while."""
+        core = self.core()
+        return {handle for handle in core.state.chunks.handles() if core.state.chunks.chunk(handle).is_deleted}
+
+    # Disks.
+
+    def replicas_on(self, server: str) -> dict[int, Replica]:
+        """Every replica on one server's disk."""
+        disk = self._disk(server)
+        found: dict[int, Replica] = {}
+        for path in disk.paths():
+            if path.startswith(chunk_files.CHUNKS + "/") and path.endswith(".meta"):
+                handle = int(path.rpartition("/")[2].removesuffix(".meta"), 16)
+                found[handle] = self._replica(disk, server, handle)
+        return found
+
+    def _replica(self, disk: SimulatedDisk, server: str, handle: int) -> Replica:
+        try:
+            content = disk.content(chunk_files.data_path(handle))
+            data, stable = bytes(content.cached), bytes(content.stable)
+        except NotFound:
+            data = stable = b""
+        try:
+            raw = bytes(disk.content(chunk_files.metadata_path(handle)).cached)
+            boot = boot_number(self._cluster.simulation.world(server).boot_id())
+            found = decode_metadata(raw, handle, boot=boot, data_bytes=len(data))
+        except TabletopError:
+            return Replica(server, handle, 0, 0, data, stable, is_readable=False, is_sound=False)
+        version, length = found.header.version, found.header.length
+        is_sound = not found.unreadable and not found.is_unsure and _matches(data[:length], length, found.checksums)
+        return Replica(server, handle, version, length, data[:length], stable[:length], is_sound=is_sound)
+
+    def other_files(self, server: str) -> list[str]:
+        """Files on a chunkserver's disk that belong to no replica: half-made copies and the like."""
+        replicas = self.replicas_on(server)
+        return [path for path in self._disk(server).paths() if not _is_expected(path, replicas)]
+
+    def put_aside_on(self, server: str, handle: int) -> int:
+        """How many times files of this chunk lie in the server's folder for what it cannot make sense of."""
+        stem = f"{chunk_files.ASIDE}/{handle:016x}."
+        names = [path.rpartition(".")[0] for path in self._disk(server).paths() if path.startswith(stem)]
+        return len(set(names))
+
+    def handle_at(self, path: str, index: int) -> int:
+        """The chunk at a place in a file; 0 if nobody knows of one."""
+        found = self._placement.chunk(path, index)
+        return 0 if found is None else found.handle
+
+    def may_destroy(self, server: str, handles: list[int] | None, troubled: Collection[str]) -> bool:
+        """Whether other servers, which are well and not in trouble, hold good and stable copies of these chunks (None:
+        of all on this server)."""
+        core = self.core()
+        if core is None:
+            return False
+        names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server, *troubled)]
+        here = self.replicas_on(server)
+        others = [self.replicas_on(node) for node in names if self._is_well(node)]
+        for handle in here if handles is None else handles:
+            if handle not in core.state.chunks or handle not in here:
+                continue
+            if not any(handle in other and _is_as_good(other[handle], here[handle]) for other in others):
+                return False
+        return True
+
+    def belongs_to_a_namespace(self, server: str) -> bool:
+        """Whether a master has answered a registration of this server's folder."""
+        try:
+            content = self._disk(server).content(IDENTITY)
+            return decode_identity(bytes(content.cached)).namespace != 0
+        except TabletopError:
+            return False
+
+    def _is_well(self, node: str) -> bool:
+        return self._cluster.server(node) is not None and not self._cluster.simulation.world(node).life.paused
+
+    def _disk(self, node: str) -> SimulatedDisk:
+        return self._cluster.simulation.world(node).simulated_disk
+
+
+def identity_of(facts: Any) -> int:
+    """What names a file for ever: its id, or for want of one the microsecond of its creation."""
+    found = getattr(facts, "file_id", 0) or getattr(facts, "created_microseconds", 0)
+    return int(found)
+
+
+def _matches(data: bytes, length: int, checksums: list[int]) -> bool:
+    blocks = [data[begin : begin + BLOCK_BYTES] for begin in range(0, length, BLOCK_BYTES)]
+    return len(data) == length and [crc32c.crc32c(block) for block in blocks] == checksums
+
+
+def _is_as_good(other: Replica, mine: Replica) -> bool:
+    if not other.is_sound or other.version < mine.version or other.length < mine.length:
+        return False
+    if other.stable != other.data or len(other.data) != other.length:
+        return False
+    return other.version > mine.version or other.data == mine.data or not mine.is_readable
+
+
+def _is_expected(path: str, replicas: dict[int, Replica]) -> bool:
+    if path.startswith(chunk_files.CHUNKS + "/"):
+        name = path.rpartition("/")[2].partition(".")[0]
+        return int(name, 16) in replicas
+    # What was put aside stays for ever: only a person may delete it.
+    return not path.startswith((chunk_files.INCOMING + "/", chunk_files.REMOVING + "/"))

@@ -1,0 +1,181 @@
+"""Rare states that a sweep wants to have seen: who never reached them has proved nothing about them.
+
+Most marks are derived from the records of the nodes and from the history, by small predicates; code may set others with
+`Simulation.sometimes`. A sweep reports the marks that none of its seeds reached.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from cluster.swarm.history import Answer, History, Kind, Operation
+from runtime.events import Record
+
+Records = Sequence[tuple[float, Record]]
+
+
+def _kind(record: Record) -> str:
+    return type(record.event).__name__
+
+
+def _any(kind: str, **facts: object) -> Callable[[Records], bool]:
+    def predicate(records: Records) -> bool:
+        return any(
+            _kind(record) == kind and all(getattr(record.event, name, None) == value for name, value in facts.items())
+            for _, record in records
+        )
+
+    return predicate
+
+
+def _text(kind: str, field: str, word: str) -> Callable[[Records], bool]:
+    return lambda records: any(
+        _kind(record) == kind and word in str(getattr(record.event, field, "")) for _, record in records
+    )
+
+
+def _after(first: str, then: str, shared: str) -> Callable[[Records], bool]:
+    """A record of one kind, and later one of another about the same thing."""
+
+    def predicate(records: Records) -> bool:
+        begun: dict[object, None] = {}
+        for _, record in records:
+            if _kind(record) == then and getattr(record.event, shared, None) in begun:
+                return True
+            if _kind(record) == first:
+                begun[getattr(record.event, shared)] = None
+        return False
+
+    return predicate
+
+
+def _states(records: Records) -> Iterator[tuple[Record, dict[tuple[int, str], str]]]:
+    """Each record, and what the master thought of the replicas that had troubles before it, by chunk and server."""
+    states: dict[tuple[int, str], str] = {}
+    for _, record in records:
+        event: Any = record.event
+        yield record, states
+        match _kind(record):
+            case "ReplicaJudged":
+                states[event.handle, event.server] = event.state
+            case "ReplicaFound" | "ReplicaLost":
+                states.pop((event.handle, event.server), None)
+                if "left out of version" in getattr(event, "reason", ""):
+                    states[event.handle, event.server] = "stale"
+
+
+def _replaced_in_place(records: Records) -> bool:
+    """A clone was made where a stale or damaged replica was."""
+    began: dict[tuple[int, str], str] = {}
+    for record, states in _states(records):
+        event: Any = record.event
+        if _kind(record) == "CloneStarted":
+            began[event.handle, event.destination] = states.get((event.handle, event.destination), "")
+        if _kind(record) == "CloneFinished" and began.get((event.handle, event.destination)) in ("stale", "corrupt"):
+            return True
+    return False
+
+
+def _all_unsure(records: Records) -> bool:
+    """Replicas were compared none of which was sure."""
+    for record, states in _states(records):
+        event: Any = record.event
+        if _kind(record) != "ReplicasCompared" or not event.compared:
+            continue
+        if all(states.get((event.handle, name)) == "unsure" for name in event.compared):
+            return True
+    return False
+
+
+FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
+    "a chunk was cloned": _any("CloneFinished"),
+    "a clone failed": _any("CloneFailed"),
+    "a clone took the place of a stale or damaged replica": _replaced_in_place,
+    "a grant had to wait for a clone or a comparison": _text("MasterAskedAgain", "reason", "being copied or compared"),
+    "a report crossed the raise of a version": _any("ReplicaReportOutdated"),
+    "a whole report came after a later one": _any("ReportOutdated"),
+    "a repeated request was answered from memory": _any("RequestRepeated"),
+    "an unsure replica was admitted": _any("UnsureReplicaAdmitted"),
+    "replicas were compared none of which was sure": _all_unsure,
+    "replicas differed, and some were left out": _text("ReplicaLost", "reason", "left out of version"),
+    "a replica that had missed a mutation refused the next": _text("MutationMissed", "reason", "has missed a mutation"),
+    "a try was refused that its client had given up": _any("TryRefused"),
+    "a writer was fenced off by a higher version": _text("LeaseRevoked", "reason", "a higher version fences it off"),
+    "a lease ended that its primary had disowned": _text("LeaseRevoked", "reason", "has disowned it"),
+    "a lease ended because a client insisted": _text("LeaseRevoked", "reason", "failed a writer"),
+    "a master that had restarted adopted a lease": _any("LeaseAdopted"),
+    "a stranger was refused": _any("StrangerRefused"),
+    "a server refused a master": _any("MasterRefused"),
+    "a replica was put aside": _any("ChunkPutAside"),
+    "a removal was refused": _any("RemovalRefused"),
+    "a removal failed and was tried again": _any("RemovalFailed"),
+    "a removal waited until the others had been verified": _any("RemovalDecided"),
+    "a header was written anew": _any("MetadataRepaired"),
+    "a background sync failed": _any("WriteBackFailed"),
+    "a master ended because its log had failed": _any("MasterFailed"),
+    "a master noticed a pause of its own": _any("MasterPaused"),
+    "a file was read again from its beginning": _any("ReadBegunAgain"),
+    "a lease was revoked": _any("LeaseRevoked"),
+    "a chunk's lease was granted again": _after("LeaseGranted", "LeaseGranted", "handle"),
+    "a mutation missed a replica": _any("MutationMissed"),
+    "a server was given up, and came back": _after("ChunkserverDied", "ChunkserverRegistered", "server"),
+    "a lost replica was found again": _after("ReplicaLost", "ReplicaFound", "handle"),
+    "damage was found and reported": _any("CorruptionReported"),
+    "an interrupted write was resolved": _any("WriteResolved"),
+    "a torn write was found": lambda records: any(
+        _kind(record) == "WriteResolved" and not str(getattr(record.event, "verdict", "")).endswith(" 0 torn")
+        for _, record in records
+    ),
+    "a checkpoint was finished": _any("CheckpointFinished"),
+    "a checkpoint was given up": _any("CheckpointFailed"),
+    "the log refused a record": _any("LogFailed"),
+    "the end of the log was torn": _text("LogReplayed", "note", "dropped"),
+    "garbage was collected": _any("ChunksDeleted"),
+    "a client tried a write again": _any("WriteRetried"),
+    "a reader passed over a replica": _any("ReplicaSkipped"),
+    "a failed write left something behind": _any("LeftBehind"),
+}
+
+
+def _some(test: Callable[[Operation], bool]) -> Callable[[History], bool]:
+    return lambda history: any(test(operation) for operation in history.operations)
+
+
+def _wrote_at_once(history: History) -> bool:
+    writes = [operation for operation in history.operations if operation.writes and operation.file]
+    return any(
+        one.file == other.file
+        and one.client != other.client
+        and one.invoked < other.responded
+        and other.invoked < one.responded
+        and one.offset < other.offset + other.count
+        and other.offset < one.offset + one.count
+        for place, one in enumerate(writes)
+        for other in writes[place + 1 :]
+    )
+
+
+FROM_HISTORY: dict[str, Callable[[History], bool]] = {
+    "a client died with a call under way": _some(lambda one: one.answer is Answer.NEVER),
+    "a call ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL),
+    "a change of names ended in doubt": _some(
+        lambda one: one.is_open_ended and one.kind in (Kind.DELETE, Kind.RENAME, Kind.CREATE, Kind.MAKE_DIRECTORY)
+    ),
+    "a write ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.WRITE),
+    "a write was refused": _some(lambda one: one.answer is Answer.REFUSED and one.kind is Kind.WRITE),
+    "an open file was another file now": _some(lambda one: one.error == "Conflict" and bool(one.handle)),
+    "two clients wrote to one place at once": _wrote_at_once,
+    "a hole was read as zeros": _some(lambda one: b"\0" in one.data),
+}
+
+
+def marks_of(records: Records, history: History, reached: dict[str, int]) -> dict[str, int]:
+    """The marks that a run reached."""
+    found = dict(reached)
+    found |= {name: 1 for name, predicate in FROM_RECORDS.items() if predicate(records)}
+    found |= {name: 1 for name, judge in FROM_HISTORY.items() if judge(history)}
+    return found
+
+
+def all_marks() -> list[str]:
+    """Every mark that is known to be worth reaching."""
+    return [*FROM_RECORDS, *FROM_HISTORY]

@@ -1,0 +1,125 @@
+"""One run as data: the cluster, what each client will do, and which faults will strike.
+
+A plan is drawn from a seed, and can be written down as JSON: a shrunk failure is a plan that no seed draws. Anything
+may be taken out of a plan and the rest still has a meaning: an operation on a handle that is not open is left out, a
+fault whose target does not exist does nothing.
+"""
+
+import dataclasses
+import enum
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cluster import faultplan
+from cluster.faultplan import Fault
+from cluster.swarm import history
+from cluster.swarm.history import Kind
+from runtime.simulated import disk_faults, fabric, messages
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The cluster of one run. Bytes and seconds; `dead_after_heartbeats` is how many may be missed."""
+
+    chunkservers: int = 5
+    replicas: int = 3
+    chunk_bytes: int = 65536
+    lease_seconds: float = 10.0
+    heartbeat_seconds: float = 1.0
+    dead_after_heartbeats: float = 5.0
+    durability: str = "replicated"
+    trash_grace_seconds: float = 30.0
+    namespace_scan_seconds: float = 5.0
+    checkpoint_log_bytes: int = 16384
+    inline_bytes: int = 65536
+    write_piece_bytes: int = 4 * 1024 * 1024
+    location_seconds: float = 30.0
+    patience_seconds: float = 30.0
+    write_seconds: float = 10.0
+    write_patience_seconds: float = 120.0
+    trouble_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOperation:
+    """What a client will do, `pause` seconds after its last operation ended. `slot` names one of its open files."""
+
+    client: str
+    pause: float
+    kind: Kind
+    path: str = ""
+    target: str = ""
+    mode: str = ""
+    slot: int = 0
+    recursive: bool = False
+    immediately: bool = False
+    replace: bool = False
+    parents: bool = False
+    offset: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of one run. `plain_streams`: streams of the tape that choose nothing special ("*": all of them)."""
+
+    seed: int
+    setup: Setup
+    operations: tuple[PlannedOperation, ...]
+    faults: tuple[Fault, ...]
+    plain_streams: tuple[str, ...] = ()
+
+    def clients(self) -> list[str]:
+        """Names, in order."""
+        return sorted({operation.client for operation in self.operations})
+
+    def to_json(self) -> str:
+        """The plan as text."""
+        return json.dumps(_encoded(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """The plan that `to_json` wrote."""
+        found = _decoded(json.loads(text))
+        assert isinstance(found, cls), f"no plan but {type(found).__name__}"
+        return found
+
+
+_TYPES: dict[str, Any] = {
+    name: kind
+    for module in (messages, history, disk_faults, fabric, faultplan)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
+    # Two modules have a Kind: that of operations is written under the name of its module.
+    if name != "Kind"
+} | {
+    "operation": history.Kind,
+    "message": messages.Kind,
+    "Setup": Setup,
+    "PlannedOperation": PlannedOperation,
+    "Plan": Plan,
+}
+
+
+def _encoded(value: Any) -> Any:
+    """Frozen values as JSON: an object names its type."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"is": type(value).__name__, **fields}
+    if isinstance(value, enum.Enum):
+        return {"is": "operation" if isinstance(value, Kind) else "message", "value": value.value}
+    if isinstance(value, tuple | list):
+        return [_encoded(one) for one in value]
+    return value
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decoded(one) for one in value)
+    if not isinstance(value, dict):
+        return value
+    kind = _TYPES[value["is"]]
+    if issubclass(kind, enum.Enum):
+        return kind(value["value"])
+    return kind(**{name: _decoded(one) for name, one in value.items() if name != "is"})

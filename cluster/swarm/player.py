@@ -1,0 +1,239 @@
+"""One client: does what is planned for it, one operation after the other, and writes down what it was told.
+
+Work runs on the client's own node, so that a kill ends it in the middle: the operation that was under way is never
+answered, open files are gone, and another client begins in its place. An operation that lasts absurdly long is given up
+and is a finding of its own: no call may be without an end.
+"""
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.interface import wait_until
+from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
+from cluster.swarm.insight import CAUSE
+from cluster.swarm.plan import PlannedOperation
+from cluster.swarm.stage import Stage
+from gfs.client import Client
+from gfs.file import File
+from gfs.lengths import FileStatus
+from runtime.errors import TabletopError
+from runtime.events import because
+from runtime.simulated.world import NodeEnded
+
+# A client asks a master for 30 s at most, and writes for 120 s; an operation of several steps may take a few of them.
+LONGEST_SECONDS = {Kind.LIST: 100.0, Kind.STAT: 75.0, Kind.READ_FILE: 150.0, Kind.READ: 150.0}
+LONGEST_CHANGE_SECONDS = 60.0
+LONGEST_WRITE_SECONDS = 330.0
+LONGEST_DEATH_SECONDS = 1000.0
+_CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """A file that a client has open: which operation opened it, and which file it is (its creator's number)."""
+
+    file: File
+    opened_by: int
+    identity: int
+    path: str
+
+
+class Player:
+    """One client of one run."""
+
+    def __init__(self, name: str, stage: Stage, history: History) -> None:
+        self.name = name
+        self._stage = stage
+        self._history = history
+        self._number = stage.cluster.client_names().index(name) + 1
+        self._client = stage.cluster.client(self._number)
+        self._open: dict[int, OpenFile] = {}
+
+    async def play(self, operations: list[PlannedOperation]) -> None:
+        """Do all of it, then close what is still open."""
+        for planned in operations:
+            await asyncio.sleep(planned.pause)
+            await self._begin_again_if_dead()
+            await self.perform(planned)
+        await self._begin_again_if_dead()
+        for slot in sorted(self._open):
+            await self.perform(PlannedOperation(self.name, 0.0, Kind.CLOSE, slot=slot))
+
+    async def _begin_again_if_dead(self) -> None:
+        """A client that was killed has lost its open files; another one takes its place after a while."""
+        cluster = self._stage.cluster
+        if not cluster.is_running(self.name):
+            await wait_until(self._is_running, what=f"{self.name} runs again", timeout_seconds=LONGEST_DEATH_SECONDS)
+        if cluster.client(self._number) is not self._client:
+            self._client = cluster.client(self._number)
+            self._open.clear()
+
+    async def _is_running(self) -> bool:
+        return self._stage.cluster.is_running(self.name)
+
+    async def perform(self, planned: PlannedOperation, *, is_final: bool = False) -> Operation | None:
+        """Do one operation and write it down; None if it makes no sense here."""
+        work = self._prepared(planned)
+        if work is None:
+            return None
+        operation, todo = work
+        operation.is_final = is_final
+        world = self._stage.simulation.world(self.name)
+        try:
+            with because(f"{CAUSE}{operation.number}"):
+                await asyncio.wait_for(self._stage.simulation.on(world, todo), _longest(operation))
+        except NodeEnded:
+            # The client is no more. Its last messages may still be under way.
+            operation.responded = self._stage.now
+            return operation
+        except TimeoutError:
+            operation.responded = self._stage.now
+            what = f"{operation.call()} [{operation.number}] of {self.name}"
+            self._stage.complain(f"{what} has no end: given up after {_longest(operation):g} s")
+            return operation
+        except TabletopError as error:
+            operation.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
+            operation.error, operation.message = type(error).__name__, error.message
+            if type(error).__name__ in ("TabletopError", "InternalError"):
+                self._stage.complain(f"{operation.told()}: this error has no type of its own")
+        except Exception as error:
+            operation.answer, operation.error, operation.message = Answer.DOUBTFUL, type(error).__name__, str(error)
+            trace = "".join(traceback.format_exception(error)[-3:])
+            self._stage.complain(f"{operation.told()}: an exception that is none of ours\n{trace}")
+        else:
+            operation.answer = Answer.VALUE
+        operation.responded = self._stage.now
+        return operation
+
+    def _prepared(self, planned: PlannedOperation) -> tuple[Operation, Coroutine[Any, Any, None]] | None:
+        now, kind = self._stage.now, planned.kind
+        if kind in (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON):
+            held = self._open.get(planned.slot)
+            if held is None:
+                return None
+            is_reading, is_writing = kind is Kind.READ, kind in (Kind.WRITE, Kind.APPEND)
+            if (is_reading and not held.file.readable) or (is_writing and not held.file.writable):
+                return None
+            operation = self._history.new(
+                self.name,
+                kind,
+                now,
+                path=held.path,
+                offset=held.file.tell() if kind is Kind.APPEND else planned.offset,
+                count=planned.count,
+                handle=held.opened_by,
+                file=held.identity,
+            )
+            return operation, self._with_file(operation, held, planned.slot)
+        if kind is Kind.OPEN and planned.slot in self._open:
+            return None
+        operation = self._history.new(
+            self.name,
+            kind,
+            now,
+            path=planned.path,
+            target=planned.target,
+            mode=planned.mode,
+            recursive=planned.recursive,
+            immediately=planned.immediately,
+            replace=planned.replace,
+            parents=planned.parents,
+            count=planned.count,
+        )
+        if kind is Kind.OPEN:
+            return operation, self._do_open(operation, planned.slot)
+        return operation, self._with_name(operation)
+
+    async def _with_name(self, operation: Operation) -> None:
+        client, path = self._client, operation.path
+        match operation.kind:
+            case Kind.CREATE:
+                operation.seen = (self._seen(await client.create(path)),)
+            case Kind.WRITE_FILE:
+                data = stamp(operation.number, 0, operation.count)
+                await client.write_file(path, data, overwrite=operation.replace)
+            case Kind.READ_FILE:
+                operation.data = await client.read_file(path)
+            case Kind.STAT:
+                operation.seen = (self._seen(await client.stat(path)),)
+            case Kind.LIST:
+                found = await client.list(path, recursive=operation.recursive)
+                operation.seen = tuple(self._seen(status) for status in found)
+            case Kind.RENAME:
+                await client.rename(path, operation.target, replace=operation.replace)
+            case Kind.DELETE:
+                operation.count = await client.delete(
+                    path, recursive=operation.recursive, immediately=operation.immediately
+                )
+            case Kind.MAKE_DIRECTORY:
+                await client.make_directory(path, parents=operation.parents)
+
+    async def _do_open(self, operation: Operation, slot: int) -> None:
+        client, path, mode = self._client, operation.path, operation.mode
+        before = await _identity(client, path) if mode in ("rb", "r+b", "ab") else None
+        file = await client.open(path, mode, overwrite=operation.replace)  # type: ignore[arg-type]
+        operation.file = self._stage.insight.file_of(file) or self._opened(
+            operation, before, await _after(client, path, mode)
+        )
+        operation.offset = file.tell()
+        if not operation.file and mode in ("rb", "r+b", "ab"):
+            # Who cannot tell which file it has opened could not judge what is read from it.
+            await file.close()
+            return
+        self._open[slot] = OpenFile(file, operation.number, operation.file, path)
+
+    def _opened(self, operation: Operation, before: FileStatus | None, after: FileStatus | None) -> int:
+        """Which file was opened: the one that was created for it, or the one that was there before and after."""
+        insight = self._stage.insight
+        if operation.number in insight.created:
+            return operation.number
+        if before is None or after is None:
+            return 0
+        found = insight.file_of(before)
+        return found if found == insight.file_of(after) else 0
+
+    async def _with_file(self, operation: Operation, held: OpenFile, slot: int) -> None:
+        file = held.file
+        match operation.kind:
+            case Kind.WRITE:
+                await file.pwrite(operation.offset, stamp(operation.number, 0, operation.count))
+            case Kind.APPEND:
+                await file.write(stamp(operation.number, 0, operation.count))
+                await file.flush()
+            case Kind.READ:
+                operation.data = await file.pread(operation.offset, operation.count)
+            case Kind.CLOSE:
+                self._open.pop(slot, None)
+                await file.close()
+            case Kind.ABANDON:
+                self._open.pop(slot, None)
+                await file.abandon()
+
+    def _seen(self, status: FileStatus) -> Seen:
+        return Seen(
+            status.path,
+            status.is_directory,
+            0 if status.is_directory else self._stage.insight.file_of(status),
+            status.length,
+            status.length_is_exact,
+        )
+
+
+async def _identity(client: Client, path: str) -> FileStatus | None:
+    with contextlib.suppress(TabletopError):
+        return await client.stat(path)
+    return None
+
+
+async def _after(client: Client, path: str, mode: str) -> FileStatus | None:
+    return await _identity(client, path) if mode in ("rb", "r+b", "ab") else None
+
+
+def _longest(operation: Operation) -> float:
+    if operation.kind in LONGEST_SECONDS:
+        return LONGEST_SECONDS[operation.kind]
+    return LONGEST_CHANGE_SECONDS if operation.kind in _CHANGES else LONGEST_WRITE_SECONDS

@@ -1,0 +1,213 @@
+"""One seed, from its begin to its verdict.
+
+trouble      three clients work, faults strike; every virtual second every server's invariants are checked
+healing      all faults end, clients finish their work, in most seeds every node is restarted
+rest         the cluster must come to rest within a stated time
+judgement    all files are read once more, the log is replayed, and the judges look at everything
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+from cluster.swarm import endings
+from cluster.swarm.history import Answer, History, Kind
+from cluster.swarm.losses import Grant, Losses
+from cluster.swarm.marks import marks_of
+from cluster.swarm.mischief import draw_faults
+from cluster.swarm.names import PASSING
+from cluster.swarm.plan import Plan, PlannedOperation
+from cluster.swarm.player import Player
+from cluster.swarm.stage import JUDGE, Stage
+from cluster.swarm.steps import Facts
+from cluster.swarm.verdicts import Verdict, judge_history
+from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup
+from gfs.events import MasterAskedAgain, WriteRetried
+from runtime.events import Record, TaskFailed
+from runtime.rpc import HandlerFailed
+from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
+
+WALL_SECONDS = 60.0
+# When everything is healed, clients may need this long to come to the end of what they are doing.
+FINISH_SECONDS = 900.0
+# The share of seeds in which no server is restarted before the end is judged.
+WITHOUT_RESTART = 0.4
+# Who pauses between tries, longer and longer, makes so many at most before the patience is over.
+MOST_TRIES = 300
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of one run."""
+
+    plan: Plan
+    verdicts: list[Verdict] = field(default_factory=list)
+    is_undecided: bool = False
+    history: History = field(default_factory=History)
+    records: list[tuple[float, Record]] = field(default_factory=list)
+    handles: dict[tuple[int, int], int] = field(default_factory=dict)  # (file, index) -> chunk
+    struck: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    virtual_seconds: float = 0.0
+    tried: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether a judge found something."""
+        return bool(self.verdicts)
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of a seed."""
+    chance = random.Random(f"swarm {seed}")
+    setup = draw_setup(chance)
+    operations, paths = draw_operations(chance, setup)
+    return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
+
+
+def run_plan(plan: Plan) -> Result:
+    """Run a plan in a simulation of its own, and judge it."""
+    result = Result(plan)
+    begun = time.process_time()
+    stage = Stage(plan)
+    try:
+        run = _Run(plan, stage, result)
+        try:
+            stage.simulation.run(run.play(), wall_seconds=WALL_SECONDS)
+        except (SimulationDeadlock, SimulationStuck) as error:
+            result.verdicts.append(Verdict("standstill", f"{type(error).__name__}: {error}"))
+        run.finish()
+    finally:
+        result.virtual_seconds = stage.now
+        stage.simulation.close()
+        result.cpu_seconds = time.process_time() - begun
+    return result
+
+
+class _Run:
+    def __init__(self, plan: Plan, stage: Stage, result: Result) -> None:
+        self._plan = plan
+        self._stage = stage
+        self._result = result
+        self._history = result.history
+        self._players = {name: Player(name, stage, self._history) for name in CLIENTS}
+        self._broken: dict[str, None] = {}
+
+    async def play(self) -> None:
+        """The whole run."""
+        stage, loop = self._stage, asyncio.get_running_loop()
+        await stage.cluster.start()
+        watch = loop.create_task(self._watch(), name="watch invariants")
+        stage.begin_faults()
+        players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in CLIENTS]
+        await asyncio.sleep(self._plan.setup.trouble_seconds)
+        await stage.heal()
+        await self._finish_work(players)
+        await self._restart_everything()
+        self._result.verdicts += await endings.come_to_rest(stage)
+        await self._read_everything()
+        self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
+        self._result.verdicts += await endings.judge_replay(stage)
+        watch.cancel()
+        await asyncio.wait([watch])
+
+    async def _play_client(self, name: str) -> None:
+        await self._players[name].play([planned for planned in self._plan.operations if planned.client == name])
+
+    async def _finish_work(self, players: list[asyncio.Task[None]]) -> None:
+        _, unfinished = await asyncio.wait(players, timeout=FINISH_SECONDS)
+        for task in unfinished:
+            self._stage.complain(f"{task.get_name()} did not come to its end")
+            task.cancel()
+        for task in players:
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def _restart_everything(self) -> None:
+        """Restart every node, one after the other, half of them in good order. In some seeds nobody is: a start puts
+        things in order that the running servers may have left lying about."""
+        stage = self._stage
+        chance = random.Random(f"restart {self._plan.seed}")
+        if chance.random() < WITHOUT_RESTART:
+            return
+        nodes = stage.server_names()
+        chance.shuffle(nodes)
+        for node in nodes:
+            await stage.restart(node, in_good_order=chance.random() < 0.5)
+            await asyncio.sleep(chance.choice([0.0, 0.2, 3.0]))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for node in self._stage.server_names():
+                complaint = self._stage.insight.check_invariants(node)
+                if complaint and complaint not in self._broken:
+                    self._broken[complaint] = None
+                    self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
+
+    async def _read_everything(self) -> None:
+        judge = Player(JUDGE, self._stage, self._history)
+        found = await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LIST, "/", recursive=True), is_final=True)
+        for seen in found.seen if found is not None else ():
+            if not seen.is_directory and PASSING not in seen.path:
+                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, seen.path), is_final=True)
+                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, seen.path), is_final=True)
+
+    def finish(self) -> None:
+        """Judge what was seen."""
+        result, stage = self._result, self._stage
+        result.struck = stage.struck
+        result.records = list(zip(stage.sink.times, stage.sink.records, strict=True))
+        self._note_facts()
+        facts = self._facts()
+        result.handles = facts.handles
+        result.verdicts += [Verdict("endless", text) for text in stage.complaints]
+        result.verdicts += [Verdict("loop", text) for text in stage.simulation.loop.unhandled]
+        for moment, record in result.records:
+            if isinstance(record.event, TaskFailed | HandlerFailed):
+                last = record.event.trace.strip().splitlines()[-1]
+                text = f"at {moment:.3f} s on {record.node}: {type(record.event).__name__}: {last}"
+                result.verdicts.append(Verdict("untyped error", text))
+        result.verdicts += _judge_tries(result.records)
+        for operation in self._history.operations:
+            if operation.is_final and operation.answer is not Answer.VALUE:
+                result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
+        judgement = judge_history(self._history, facts)
+        result.verdicts += judgement.verdicts
+        result.is_undecided, result.tried = judgement.is_undecided, judgement.tried
+        result.marks = marks_of(result.records, self._history, stage.simulation.reached)
+
+    def _note_facts(self) -> None:
+        """Write into the history what records tell of operations: whether one created a file."""
+        for number in self._stage.insight.created:
+            self._history.operation(number).created = True
+        for operation in self._history.operations:
+            if operation.kind in (Kind.CREATE, Kind.WRITE_FILE):
+                operation.file = operation.number
+
+    def _facts(self) -> Facts:
+        setup, stage = self._plan.setup, self._stage
+        grants = [
+            Grant(moment, event.handle, (event.primary, *event.secondaries)) for moment, event in stage.insight.grants
+        ]
+        return Facts(
+            chunk_bytes=setup.chunk_bytes,
+            write_piece_bytes=setup.write_piece_bytes,
+            location_seconds=setup.location_seconds,
+            handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
+            losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
+        )
+
+
+def _judge_tries(records: list[tuple[float, Record]]) -> list[Verdict]:
+    """Whether somebody tried again and again without a pause."""
+    counts: dict[str, int] = {}
+    for _, record in records:
+        if isinstance(record.event, WriteRetried | MasterAskedAgain):
+            counts[record.cause] = counts.get(record.cause, 0) + 1
+    most = max(counts, key=lambda cause: counts[cause], default="")
+    if counts.get(most, 0) <= MOST_TRIES:
+        return []
+    return [Verdict("endless", f"{most} was tried {counts[most]} times")]

@@ -1,0 +1,143 @@
+"""A run in words: numbered lines of what was asked, what struck, and what the nodes recorded, then the verdict."""
+
+from collections.abc import Iterable
+
+from cluster.fault_runner import FAULTS, FaultBegan
+from cluster.swarm.history import Operation
+from cluster.swarm.plan import Plan
+from cluster.swarm.run import Result
+from cluster.swarm.stage import described
+from runtime.events import Record, sentence
+
+# Records that tell something; the others are the ordinary course of things.
+TELLING = frozenset(
+    {
+        "NodeStarted",
+        "NodeStopped",
+        "LeaseGranted",
+        "LeaseRevoked",
+        "ReplicaLost",
+        "ReplicaFound",
+        "ReplicaJudged",
+        "ReplicasCompared",
+        "VersionRaised",
+        "UnsureReplicaAdmitted",
+        "ReplicaReportOutdated",
+        "RequestRepeated",
+        "LeaseAdopted",
+        "StrangerRefused",
+        "RemovalDecided",
+        "RemovalFailed",
+        "RemovalRefused",
+        "TryRefused",
+        "ChunkPutAside",
+        "ChunkUnreadable",
+        "MetadataRepaired",
+        "WriteBackFailed",
+        "MasterFailed",
+        "MasterPaused",
+        "MasterRefused",
+        "StoreOpened",
+        "CorruptionReported",
+        "ChunkserverRegistered",
+        "ChunkserverDied",
+        "CloneStarted",
+        "CloneFinished",
+        "CloneFailed",
+        "ChunkCreated",
+        "FileReclaimed",
+        "LogReplayed",
+        "LogFailed",
+        "WriteResolved",
+        "CorruptionFound",
+        "MutationMissed",
+        "ChunksDeleted",
+        "ReplicaSkipped",
+        "WriteRetried",
+        "LeftBehind",
+        "TaskFailed",
+        "HandlerFailed",
+    }
+)
+LONGEST_STORY = 400
+# The same thing of the same chunk on the same node is told so often, and then counted.
+_TOLD_AT_MOST = 2
+
+
+def tell(result: Result, replay: str) -> list[str]:
+    """The story, line by line. `replay` is the command that runs it again."""
+    concerned = {number for verdict in result.verdicts for number in verdict.operations}
+    lines = [(one.invoked, 1, _operation(one, concerned)) for one in result.history.operations]
+    lines += _records(result)
+    lines.sort(key=lambda line: line[:2])
+    if len(lines) > LONGEST_STORY:
+        left_out = len(lines) - LONGEST_STORY
+        half = LONGEST_STORY // 2
+        lines = [*lines[:half], (lines[half][0], 0, f"… {left_out} lines …"), *lines[-half:]]
+    story = [f"Seed {result.plan.seed}: {_summary(result.plan)}", f"The cluster: {described(result.plan.setup)}", ""]
+    story += [f"{number:4d}. {time:9.3f} s  {text}" for number, (time, _, text) in enumerate(lines, 1)]
+    story += ["", *verdict_lines(result), "", f"Again: {replay}"]
+    return story
+
+
+def verdict_lines(result: Result) -> list[str]:
+    """What the judges say."""
+    if not result.verdicts:
+        return [
+            "No judge found anything wrong."
+            + (" The order of the namespace is undecided." if result.is_undecided else "")
+        ]
+    return [f"The judge of {verdict.judge} says: {verdict.text}" for verdict in result.verdicts]
+
+
+def _summary(plan: Plan) -> str:
+    faults: dict[str, int] = {}
+    for fault in plan.faults:
+        kind = type(fault.what).__name__
+        faults[kind] = faults.get(kind, 0) + 1
+    named = ", ".join(f"{kind} {count}x" if count > 1 else kind for kind, count in faults.items()) or "none"
+    return f"{len(plan.operations)} operations of {len(plan.clients())} clients; faults: {named}"
+
+
+def _operation(operation: Operation, concerned: Iterable[int]) -> str:
+    took = operation.responded - operation.invoked
+    mark = "  <== " if operation.number in concerned else ""
+    return f"{operation.told()} ({took:.3f} s){mark}"
+
+
+def _records(result: Result) -> list[tuple[float, int, str]]:
+    """The telling records, of the chunks in question if it is known which those are; repetitions are counted."""
+    concerned = _concerned_chunks(result)
+    found: list[tuple[float, int, str]] = []
+    counts: dict[tuple[object, ...], int] = {}
+    for time, record in result.records:
+        kind, handle = type(record.event).__name__, getattr(record.event, "handle", None)
+        if record.node == FAULTS:
+            found.append((time, 0, _fault(record, result.plan)))
+            continue
+        if kind not in TELLING or (concerned and handle is not None and handle not in concerned):
+            continue
+        key = (record.node, kind, handle)
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= _TOLD_AT_MOST or handle is None:
+            found.append((time, 2, _record(record)))
+        elif counts[key] == _TOLD_AT_MOST + 1:
+            found.append((time, 2, f"    {record.node} {kind} of chunk {handle:#x} again, and from here on not told"))
+    return found
+
+
+def _concerned_chunks(result: Result) -> frozenset[int]:
+    files = {result.history.operation(number).file for verdict in result.verdicts for number in verdict.operations}
+    return frozenset(handle for (file, _), handle in result.handles.items() if file in files - {0})
+
+
+def _fault(record: Record, plan: Plan) -> str:
+    event = record.event
+    if isinstance(event, FaultBegan):
+        return f"*** {plan.faults[event.number]}: strikes {event.nodes}"
+    return f"*** {sentence(event)}"
+
+
+def _record(record: Record) -> str:
+    text = sentence(record.event)
+    return f"    {record.node} {text if len(text) < 300 else text[:300] + '…'}"

@@ -1,0 +1,192 @@
+"""Drawing the cluster and the work of one seed.
+
+Few paths and much work, so that clients collide; sizes that lie at the edges of blocks and chunks more often than
+chance would have it. Each seed has some kinds of operations only, with weights of its own.
+"""
+
+import random
+from dataclasses import dataclass
+
+from cluster.swarm.history import Kind
+from cluster.swarm.plan import PlannedOperation, Setup
+
+BLOCK = 65536
+CLIENTS = ("client1", "client2", "client3")
+_SLOTS = 2
+_OPENING = ("wb", "xb", "ab", "r+b", "rb")
+# Two ways to work: with names, where files come and go, and with bytes, where a few files live through all faults.
+_BY_NAMES = {
+    Kind.CREATE: 1.0,
+    Kind.WRITE_FILE: 6.0,
+    Kind.OPEN: 5.0,
+    Kind.WRITE: 7.0,
+    Kind.APPEND: 5.0,
+    Kind.READ: 4.0,
+    Kind.CLOSE: 3.0,
+    Kind.ABANDON: 0.4,
+    Kind.READ_FILE: 7.0,
+    Kind.STAT: 4.0,
+    Kind.LIST: 3.0,
+    Kind.RENAME: 4.0,
+    Kind.DELETE: 4.0,
+    Kind.MAKE_DIRECTORY: 3.0,
+}
+_BY_BYTES = _BY_NAMES | {
+    Kind.WRITE_FILE: 0.7,
+    Kind.OPEN: 6.0,
+    Kind.WRITE: 14.0,
+    Kind.APPEND: 12.0,
+    Kind.READ: 8.0,
+    Kind.CREATE: 0.2,
+    Kind.RENAME: 0.3,
+    Kind.DELETE: 0.3,
+    Kind.MAKE_DIRECTORY: 0.3,
+}
+_MODES_BY_NAMES = (3.0, 1.0, 3.0, 3.0, 1.0)
+_MODES_BY_BYTES = (0.3, 0.1, 5.0, 5.0, 1.5)
+# Without these a seed would show nothing.
+_ALWAYS = (Kind.READ_FILE, Kind.OPEN, Kind.WRITE)
+
+
+def draw_setup(chance: random.Random) -> Setup:
+    """A cluster."""
+    heartbeat = chance.choice([0.5, 1.0, 1.0, 2.0])
+    servers = chance.randint(3, 7)
+    return Setup(
+        chunkservers=servers,
+        replicas=chance.choice([2, 3, 3, 3]),
+        chunk_bytes=chance.choice([BLOCK, BLOCK, 2 * BLOCK]),
+        lease_seconds=max(2 * heartbeat, chance.choice([4.0, 6.0, 10.0, 20.0, 60.0])),
+        heartbeat_seconds=heartbeat,
+        dead_after_heartbeats=chance.choice([3.0, 5.0, 5.0, 10.0]),
+        durability=chance.choice(["replicated", "replicated", "fsync"]),
+        trash_grace_seconds=chance.choice([3.0, 15.0, 40.0]),
+        namespace_scan_seconds=chance.choice([2.0, 5.0, 10.0]),
+        checkpoint_log_bytes=chance.choice([2048, 8192, 1 << 20]),
+        inline_bytes=chance.choice([0, 4096, BLOCK, BLOCK]),
+        write_piece_bytes=chance.choice([16384, 1 << 20, 1 << 22]),
+        location_seconds=chance.choice([5.0, 30.0]),
+        patience_seconds=chance.choice([12.0, 30.0]),
+        write_seconds=chance.choice([1.5, 10.0]),
+        write_patience_seconds=chance.choice([8.0, 25.0, 120.0, 120.0]),
+        trouble_seconds=chance.uniform(60.0, 150.0),
+    )
+
+
+def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedOperation, ...], list[str]]:
+    """What each client does, and to which files."""
+    is_by_bytes = chance.random() < 0.5
+    kinds = _BY_BYTES if is_by_bytes else _BY_NAMES
+    weights = {kind: weight * chance.choice([0.3, 1.0, 1.0, 3.0]) for kind, weight in kinds.items()}
+    for kind in weights:
+        if kind not in _ALWAYS and chance.random() < 0.15:
+            weights[kind] = 0.0
+    paths = _draw_paths(chance, _MODES_BY_BYTES if is_by_bytes else _MODES_BY_NAMES)
+    total = chance.randint(80, 200)
+    is_in_bursts = chance.random() < 0.5
+    found = _beginning(chance, paths, setup)
+    for client in CLIENTS:
+        count = total // len(CLIENTS)
+        pause = setup.trouble_seconds / count
+        for number in range(count):
+            kind = chance.choices(list(weights), list(weights.values()))[0]
+            wait = chance.uniform(0.0, 2.0 * pause) * 0.9
+            if is_in_bursts:
+                wait = chance.uniform(0.0, 0.3) if chance.random() < 0.7 else 3.3 * wait
+            found.append(_draw_operation(chance, client, kind, paths, setup, wait))
+            if number % 12 == 11:
+                found.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=chance.randrange(_SLOTS)))
+    return tuple(found), paths.files
+
+
+def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:
+    """Most of the directories and files are there from the first second on."""
+    found = [
+        PlannedOperation(CLIENTS[0], 0.0, Kind.MAKE_DIRECTORY, path, parents=True)
+        for path in paths.directories
+        if chance.random() < 0.8
+    ]
+    found += [
+        PlannedOperation(CLIENTS[0], 0.0, Kind.WRITE_FILE, path, count=_draw_size(chance, setup))
+        for path in paths.files
+        if chance.random() < 0.7
+    ]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    files: list[str]
+    directories: list[str]
+    modes: tuple[float, ...]  # how often each of _OPENING
+
+
+def _draw_paths(chance: random.Random, modes: tuple[float, ...]) -> _Paths:
+    names = chance.sample(["a", "b", "c", "x", "y", "z"], chance.randint(1, 3))
+    directories = chance.sample(["/d", "/e", "/d/f"], chance.randint(0, 3))
+    files = [f"/{name}" for name in names]
+    files += [f"{directory}/{chance.choice(names)}" for directory in directories]
+    return _Paths(files, directories or ["/d"], modes)
+
+
+def _draw_operation(
+    chance: random.Random, client: str, kind: Kind, paths: _Paths, setup: Setup, pause: float
+) -> PlannedOperation:
+    path = chance.choice(paths.files)
+    slot = chance.randrange(_SLOTS)
+    size = _draw_size(chance, setup)
+    match kind:
+        case Kind.WRITE_FILE:
+            replace = chance.random() < 0.6
+            return PlannedOperation(client, pause, kind, path, replace=replace, count=size)
+        case Kind.OPEN:
+            mode = chance.choices(_OPENING, paths.modes)[0]
+            return PlannedOperation(client, pause, kind, path, mode=mode, slot=slot, replace=chance.random() < 0.7)
+        case Kind.WRITE:
+            return PlannedOperation(client, pause, kind, slot=slot, offset=_draw_offset(chance, setup), count=size)
+        case Kind.APPEND:
+            return PlannedOperation(client, pause, kind, slot=slot, count=size)
+        case Kind.READ:
+            offset = _draw_offset(chance, setup)
+            return PlannedOperation(client, pause, kind, slot=slot, offset=offset, count=_draw_size(chance, setup))
+        case Kind.RENAME:
+            if chance.random() < 0.25:
+                target = chance.choice(paths.directories) + chance.choice(["", "2"])
+                return PlannedOperation(client, pause, kind, chance.choice(paths.directories), target)
+            target = chance.choice(paths.files)
+            return PlannedOperation(client, pause, kind, path, target, replace=chance.random() < 0.6)
+        case Kind.DELETE:
+            is_tree = chance.random() < 0.3
+            victim = chance.choice(paths.directories) if is_tree else path
+            return PlannedOperation(client, pause, kind, victim, recursive=is_tree, immediately=chance.random() < 0.4)
+        case Kind.MAKE_DIRECTORY:
+            return PlannedOperation(
+                client, pause, kind, chance.choice(paths.directories), parents=chance.random() < 0.7
+            )
+        case Kind.LIST:
+            where = chance.choice(["/", *paths.directories])
+            return PlannedOperation(client, pause, kind, where, recursive=chance.random() < 0.4)
+        case _:
+            return PlannedOperation(client, pause, kind, path, slot=slot)
+
+
+def _draw_size(chance: random.Random, setup: Setup) -> int:
+    kind = chance.randrange(10)
+    if kind < 4:
+        return chance.randint(1, 200)
+    if kind < 7:
+        return chance.randint(200, 20_000)
+    if kind < 9:
+        return max(1, BLOCK + chance.choice([-1, 0, 1, -513, 700]))
+    return setup.chunk_bytes + chance.randint(-600, 30_000)
+
+
+def _draw_offset(chance: random.Random, setup: Setup) -> int:
+    kind = chance.randrange(10)
+    if kind < 3:
+        return 0
+    if kind < 6:
+        return chance.randint(0, 5_000)
+    if kind < 8:
+        return max(0, BLOCK * chance.randint(0, 2) + chance.choice([-300, -1, 0, 512]))
+    return max(0, setup.chunk_bytes * chance.randint(1, 2) + chance.choice([-40, 0, 9000]))

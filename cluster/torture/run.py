@@ -1,0 +1,181 @@
+"""A torture run from its first process to its verdict.
+
+The cluster has a folder of its own and belongs to the calling process, so that its nodes end with it however it ends.
+The folder stays if anything was found wrong, and goes otherwise.
+"""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.real import RealCluster
+from cluster.settings import ClusterSettings
+from cluster.torture.history import History
+from cluster.torture.judging import Counted, Judge
+from cluster.torture.trouble import Trouble
+from cluster.torture.workload import SHARED, Worker
+from gfs.client import Client
+from gfs.settings import ClientSettings
+from runtime.errors import InvalidRequest
+from runtime.events import MemorySink, Record
+from runtime.real.world import FileSink, RealWorld
+
+CLIENTS = 4
+# Every second client gives up before the faults are over, so that changes are left in doubt.
+IMPATIENT = ClientSettings(
+    call_seconds=1.0,
+    read_seconds=1.0,
+    push_seconds=2.0,
+    write_seconds=2.0,
+    patience_seconds=2.0,
+    write_patience_seconds=4.0,
+)
+MOST_MINUTES = 24 * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TortureOptions:
+    """What to do, and for how long."""
+
+    minutes: float = 3.0
+    seed: int = 0
+    clients: int = CLIENTS
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        if not 0 < self.minutes <= MOST_MINUTES:
+            raise InvalidRequest(f"{self.minutes:g} minutes: expected more than 0 and at most {MOST_MINUTES:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class TortureVerdict:
+    """What came of it. `folder` is there if something was found wrong."""
+
+    violations: list[str]
+    counted: Counted
+    folder: Path | None
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.violations
+
+
+class Torture:
+    """One run. `phase`, `history` and `out` may be looked at while it goes on."""
+
+    def __init__(
+        self, settings: ClusterSettings, options: TortureOptions, echo: Callable[[str], None] | None = None
+    ) -> None:
+        settings.check()
+        options.check()
+        self.phase = "starting processes"
+        self.home = Path(tempfile.mkdtemp(prefix="tabletop-torture-"))
+        self.history = History(self.home / "history.jsonl", echo)
+        self._settings = settings
+        self._options = options
+        self._cluster = RealCluster("torture", home=self.home, owned=True)
+        self._trouble: Trouble | None = None
+        self._breaking_ends: float | None = None  # by the history's clock
+
+    @property
+    def out(self) -> dict[str, str]:
+        """Nodes that are broken on purpose at this moment, and how."""
+        return self._trouble.out if self._trouble is not None else {}
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the faults end."""
+        return 0.0 if self._breaking_ends is None else max(0.0, self._breaking_ends - self.history.seconds)
+
+    async def run(self) -> TortureVerdict:
+        """Do all of it. However it ends, no process is left, and no folder unless it tells of a violation."""
+        keep = True
+        try:
+            await self._cluster.start(self._settings)
+            counted = await self._with_clients()
+            keep = bool(self.history.violations)
+        except asyncio.CancelledError:
+            keep = bool(self.history.violations)
+            raise
+        finally:
+            self.phase = "taking everything down"
+            self.history.close()
+            await self._cluster.stop()
+            if not keep:
+                shutil.rmtree(self.home, ignore_errors=True)
+        return TortureVerdict(self.history.violations, counted, self.home if keep else None)
+
+    async def _with_clients(self) -> Counted:
+        sink = _Twice(self.home / "clients.jsonl")
+        folder = self._cluster.folder
+        worlds = [
+            RealWorld(node=f"c{number}", root=folder.path, token=folder.token(), sink=sink)
+            for number in range(1, self._options.clients + 1)
+        ]
+        settings = (ClientSettings(), IMPATIENT)
+        clients = [
+            Client(world, folder.require().master, settings[number % len(settings)])
+            for number, world in enumerate(worlds)
+        ]
+        try:
+            workers = [
+                Worker(
+                    world.node, client, f"{self._options.seed}-{world.node}", self._settings.chunk_bytes, self.history
+                )
+                for world, client in zip(worlds, clients, strict=True)
+            ]
+            return await self._tortured(workers, sink)
+        finally:
+            for client in clients:
+                await client.close()
+            for world in worlds:
+                await world.close()
+            sink.close()
+
+    async def _tortured(self, workers: Sequence[Worker], sink: "_Twice") -> Counted:
+        for directory in SHARED:
+            await workers[0].client.make_directory(directory)
+        for worker in workers:
+            await worker.prepare()
+        self._trouble = Trouble(self._cluster, workers, f"{self._options.seed}-faults", self.history)
+        self.phase = "breaking things"
+        self._breaking_ends = self.history.seconds + self._options.minutes * 60
+        stop_faults, stop_clients = asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            working = [group.create_task(worker.run(stop_clients), name=worker.name) for worker in workers]
+            breaking = group.create_task(self._trouble.run(stop_faults), name="faults")
+            await asyncio.sleep(self.seconds_left)
+            self.phase = "healing"
+            stop_faults.set()
+            await breaking
+            stop_clients.set()
+            await asyncio.gather(*working)
+        self.phase = "comparing every byte"
+        return await Judge(self._cluster, workers, self.history).judge(sink.memory.records)
+
+
+class _Twice:
+    """A sink that keeps records in memory and in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.memory = MemorySink()
+        self._file = FileSink(path)
+
+    def write(self, record: Record) -> None:
+        """Keep a record."""
+        self.memory.write(record)
+        self._file.write(record)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def drawn_seed() -> int:
+    """A seed for who names none."""
+    return secrets.randbelow(1_000_000)

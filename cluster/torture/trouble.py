@@ -1,0 +1,239 @@
+"""The faults of a torture run: what ends, freezes, restarts and rots, when, and what must not happen together.
+
+An *episode* is one fault from begin to end: a node is killed and, some seconds later, started again. Episodes overlap:
+up to two chunkservers are out at a time, and the master may be out with them. Now and then all chunkservers are killed
+at once, or every node: nothing is lost by that, only time.
+
+Bit rot has the cluster's chunkservers to itself. A chunk may lose one replica to damage and another to a version that
+passed while its server was away, and with a goal of three replicas that is one fault too many. So an episode of rot
+begins when no chunkserver is out and the chunk is at its goal, reads the damaged replica, which makes the server find
+the damage (GFS 5.2), and ends when the master has replaced it.
+
+A fault that cuts messages would be one more entry in `Trouble._episodes`: an async method that has the network cut
+between two nodes, waits, and heals it. Nothing on the real network can do that yet. When it can, the episode belongs
+among those that take nodes out (`_out`), because a server that is cut off is as good as paused.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+from chunkserver.blocks import BLOCK_BYTES
+from cluster.checkers import read_replica
+from cluster.interface import wait_until
+from cluster.real import RealCluster
+from cluster.roles import MASTER
+from cluster.torture.history import History
+from cluster.torture.workload import Worker
+from runtime.errors import TabletopError, TimedOut
+from runtime.wire import master_pb2
+
+OUT_AT_ONCE = 2
+LONGEST_OUT_SECONDS = 12.0
+REPAIR_SECONDS = 90.0
+CALM_SECONDS = 30.0
+
+
+class Trouble:
+    """All faults of one run, drawn from a seed."""
+
+    def __init__(self, cluster: RealCluster, workers: Sequence[Worker], seed: str, history: History) -> None:
+        self.out: dict[str, str] = {}  # Nodes that do not work now, and why.
+        self._cluster = cluster
+        self._workers = workers
+        self._history = history
+        self._random = random.Random(seed)
+        self._rotting = False
+        self._chunkservers = [name for name in cluster.settings.node_names() if name != MASTER]
+        self._longest_out = min(LONGEST_OUT_SECONDS, 2 * cluster.settings.lease_seconds)
+        self._episodes: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+            (30, self._kill_a_chunkserver),
+            (20, self._pause_a_chunkserver),
+            (10, self._restart_a_chunkserver),
+            (10, self._kill_the_master),
+            (8, self._pause_the_master),
+            (5, self._restart_the_master),
+            (18, self._rot_a_block),
+            (2, self._kill_all_chunkservers),
+            (1, self._kill_everything),
+        ]
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Begin one episode after the other until told to stop; returns when the last one is over."""
+        async with asyncio.TaskGroup() as group:
+            while not stopping.is_set():
+                weights = [weight for weight, _ in self._episodes]
+                episode = self._random.choices([work for _, work in self._episodes], weights)[0]
+                group.create_task(self._told(episode))
+                await _until(stopping, self._random.uniform(0.3, 4.0))
+
+    async def _told(self, episode: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await episode()
+        except Exception as error:
+            self._history.violation(f"a fault could not be carried out: {type(error).__name__}: {error}")
+
+    # One node.
+
+    async def _kill_a_chunkserver(self) -> None:
+        await self._out_for_a_while(self._chunkserver(), "kill", self._cluster.kill, self._cluster.restart)
+
+    async def _pause_a_chunkserver(self) -> None:
+        await self._out_for_a_while(self._chunkserver(), "pause", self._cluster.pause, self._cluster.resume)
+
+    async def _restart_a_chunkserver(self) -> None:
+        await self._out_for_a_while(self._chunkserver(), "restart", _nothing, self._cluster.restart, seconds=0.0)
+
+    async def _kill_the_master(self) -> None:
+        await self._out_for_a_while(self._master(), "kill", self._cluster.kill, self._cluster.restart)
+
+    async def _pause_the_master(self) -> None:
+        await self._out_for_a_while(self._master(), "pause", self._cluster.pause, self._cluster.resume)
+
+    async def _restart_the_master(self) -> None:
+        await self._out_for_a_while(self._master(), "restart", _nothing, self._cluster.restart, seconds=0.0)
+
+    def _chunkserver(self) -> str:
+        """One that may be taken out now; empty if none may."""
+        out = sum(name != MASTER for name in self.out)
+        able = [name for name in self._chunkservers if name not in self.out]
+        choice = self._random.choice(self._chunkservers)
+        if self._rotting or out >= min(OUT_AT_ONCE, len(self._chunkservers) - 1):
+            return ""
+        return choice if choice in able else able[0]
+
+    def _master(self) -> str:
+        return "" if MASTER in self.out else MASTER
+
+    async def _out_for_a_while(
+        self,
+        node: str,
+        kind: str,
+        begin: Callable[[str], Awaitable[None]],
+        end: Callable[[str], Awaitable[None]],
+        *,
+        seconds: float | None = None,
+    ) -> None:
+        # Drawn even when nothing comes of it, so that the next draws do not depend on how long things take.
+        drawn = self._random.uniform(0.2, self._longest_out) if self._random.random() < 0.8 else 0.0
+        if not node:
+            return
+        seconds = drawn if seconds is None else seconds
+        self.out[node] = kind
+        try:
+            self._history.fault(kind, f"{kind} {node} for {seconds:.1f} s")
+            await begin(node)
+            await asyncio.sleep(seconds)
+            await end(node)
+        finally:
+            del self.out[node]
+        self._history.healed(f"{node} is back after {kind}")
+
+    # Many nodes.
+
+    async def _kill_all_chunkservers(self) -> None:
+        await self._kill_together(self._chunkservers)
+
+    async def _kill_everything(self) -> None:
+        await self._kill_together([*self._chunkservers, MASTER])
+
+    async def _kill_together(self, nodes: list[str]) -> None:
+        if self._rotting or any(node in self.out for node in nodes):
+            return
+        self.out.update(dict.fromkeys(nodes, "kill"))
+        try:
+            self._history.fault("kill", f"kill {', '.join(nodes)} at once")
+            for node in nodes:
+                await self._cluster.kill(node)
+            await asyncio.gather(*(self._cluster.restart(node) for node in sorted(nodes, reverse=True)))
+        finally:
+            for node in nodes:
+                del self.out[node]
+        self._history.healed("all of them are back")
+
+    # Bits.
+
+    async def _rot_a_block(self) -> None:
+        if self._rotting:
+            return
+        self._rotting = True  # From here on no chunkserver is taken out.
+        try:
+            await wait_until(self._is_calm, what="no chunkserver is out", timeout_seconds=CALM_SECONDS)
+            target = await wait_until(self._target, what="a chunk is at its goal", timeout_seconds=CALM_SECONDS)
+            assert target is not None
+            path, index, block, server = target
+            done = await self._cluster.corrupt(path, index, block, server)
+        except TabletopError as error:
+            self._history.healed(f"no bits rot: {error.message}")
+        else:
+            where = f"block {block} of chunk {index} ({done.handle:#x}) of {path} on {server}"
+            self._history.fault("rot", where)
+            await self._repaired(done.handle, server, where)
+        finally:
+            self._rotting = False
+
+    async def _repaired(self, handle: int, server: str, where: str) -> None:
+        async def repaired() -> bool:
+            return await self._is_repaired(handle, server)
+
+        try:
+            await wait_until(repaired, what="it is repaired", timeout_seconds=REPAIR_SECONDS)
+            self._history.healed(f"the damage is repaired in {where}")
+        except TimedOut:
+            self._history.violation(f"{REPAIR_SECONDS:g} seconds after bits rotted in {where} it is not replaced")
+
+    async def _is_calm(self) -> bool:
+        return all(name == MASTER for name in self.out)
+
+    async def _target(self) -> tuple[str, int, int, str] | None:
+        """A path, an index of a chunk, a block of it and a server, if the chunk that is drawn is at its goal."""
+        files = [
+            (path, contents.length)
+            for worker in self._workers
+            for path, contents in sorted(worker.names.files.items())
+            if contents.length
+        ]
+        if not files:
+            return None
+        path, length = self._random.choice(files)
+        index, rest = divmod(self._random.randrange(length), self._cluster.settings.chunk_bytes)
+        for found in (await self._chunks()).values():
+            whole = len(found.chunk.replicas) >= found.replication_goal > 1
+            if found.path == path and found.chunk.index == index and whole:
+                server = self._random.choice(sorted(replica.server for replica in found.chunk.replicas))
+                return path, index, rest // BLOCK_BYTES, server
+        return None
+
+    async def _is_repaired(self, handle: int, server: str) -> bool:
+        """Whether the chunk is gone, or at its goal without damage on this server."""
+        chunks = await self._chunks()
+        if not chunks:
+            return False
+        found = chunks.get(handle)
+        if found is None:
+            return True
+        here = [replica for replica in found.chunk.replicas if replica.server == server]
+        try:
+            for replica in here:
+                await read_replica(self._cluster.client_world, replica, found.chunk)
+        except TabletopError:
+            return False  # Damaged still, or of another version since we asked: look again.
+        return len(found.chunk.replicas) >= found.replication_goal
+
+    async def _chunks(self) -> dict[int, master_pb2.ChunkStatus]:
+        """All chunks as the master knows them; none if it does not answer."""
+        try:
+            return {found.chunk.handle: found for found in (await self._cluster.status(chunks=True)).chunks}
+        except TabletopError:
+            return {}
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _nothing(node: str) -> None:
+    """Restarting alone ends the node in good order first."""

@@ -1,0 +1,313 @@
+"""The synchronous face: a tablet in a folder, for a program, a test or a notebook.
+
+The problem. The engine is written as coroutines, because servers are. A program that stores a row a microsecond must
+not pay for an event loop, and a notebook has one running already, which must not be blocked nor entered twice.
+
+The idea. Files of the real world's disk never make anybody wait: its coroutines run to their end at the first
+`send(None)`. So this face drives the engine by hand, without a loop. The only places where the engine's coroutines do
+pause are those between two slices of background work. A flush or a compaction therefore is a coroutine that
+is kept, and each write pays for a few slices of it, in proportion to what it wrote (`pace.py`): no threads, no
+surprises in the middle of a read, and the same order of events in every run. `docs/decisions/` tells why.
+
+One thread at a time may use an `EmbeddedTablet`. Rows, columns and values may be texts, which are taken as UTF-8.
+"""
+
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from runtime.errors import AlreadyExists, InvalidRequest, TabletopError
+from runtime.real.disk import RealDisk, names_in
+from tablet.embedded.arguments import operations_of, pairs, size_of
+from tablet.embedded.folder import Folder, path_of
+from tablet.embedded.guard import INTERRUPTED, OpenTablet, forwarded, nothing_cached
+from tablet.embedded.inline import go_on, run_inline
+from tablet.engine.cloning import copy_tablet
+from tablet.engine.engine import Engine
+from tablet.engine.figures import EngineFigures
+from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, check_limit
+from tablet.engine.model.fragments import family_of
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation
+from tablet.engine.model.rows import Row
+from tablet.engine.model.schema import Schema
+from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
+
+T = TypeVar("T")
+
+_BATCH_ROWS = 500
+
+
+class EmbeddedTablet(OpenTablet):
+    """One tablet in a folder. Open it with `tablet.engine.open`, close it or use it in a `with` statement.
+
+    Operations raise Conflict once it is closed, in the child of a fork, after an interrupted operation, and while
+    another thread uses it; InvalidRequest for arguments that cannot be meant.
+    """
+
+    def __init__(self, folder: Folder, options: Options | None = None) -> None:
+        super().__init__(folder, options)
+        self._get = self._engine.reader.newest_value
+        self._put = self._engine.put
+
+    @property
+    def schema(self) -> Schema:
+        """Families and locality groups."""
+        return self._engine.schema
+
+    create_family = forwarded(Engine.create_family)
+    set_garbage_rule = forwarded(Engine.set_garbage_rule)
+    drop_family = forwarded(Engine.drop_family, after_jobs=True)
+    set_locality_group = forwarded(Engine.set_locality_group)
+
+    sync = forwarded(Engine.sync)
+    flush = forwarded(Engine.flush, after_jobs=True)
+    compact = forwarded(Engine.compact, after_jobs=True)
+
+    save_snapshot = forwarded(Engine.save_snapshot, after_jobs=True)
+    snapshots = forwarded(Engine.snapshots)
+    restore_snapshot = forwarded(Engine.restore_snapshot, after_jobs=True)
+    delete_snapshot = forwarded(Engine.delete_snapshot, after_jobs=True)
+
+    def put(self, row: Text, column: Text, value: Text, timestamp: int | None = None) -> None:
+        """Write one cell; without a timestamp (microseconds), at the present time.
+
+        Raises InvalidRequest, NotFound for the family, NoSpace (definite), DiskFailure.
+        """
+        if type(row) is not bytes:
+            row = as_bytes("the row", row)
+        if type(column) is not bytes:
+            column = as_bytes("the column", column)
+        if type(value) is not bytes:
+            value = as_bytes("the value", value)
+        if timestamp is not None:
+            timestamp = as_timestamp(timestamp)
+        if self._busy:
+            self._refuse()
+        try:  # As in `_alone`, spelled out for speed.
+            self._busy = True
+            work = self._put(row, column, value, timestamp)
+            try:
+                work.send(None)
+            except StopIteration:
+                pass
+            else:
+                go_on(work)
+            self._advance(len(value) + len(row) + 32)
+        except TabletopError:
+            self._busy = False
+            raise
+        except BaseException:
+            self._why, self._cached = INTERRUPTED, nothing_cached
+            raise
+        self._busy = False
+
+    def write(self, row: Text, *operations: Operation) -> None:
+        """Apply operations to one row, atomically and in their order."""
+        self._alone(self._write, as_bytes("the row", row), operations, size_of(operations))
+
+    async def _write(self, row: bytes, operations: Sequence[Operation], size: int) -> None:
+        await self._engine.write(row, operations)
+        self._advance(size)
+
+    def write_many(
+        self, mutations: Mapping[Text, Sequence[Operation]] | Iterable[tuple[Text, Sequence[Operation]]]
+    ) -> None:
+        """Apply mutations to many rows, each row atomically: quicker than one `write` for each."""
+        rows = [(as_bytes("a row", row), operations_of(operations)) for row, operations in pairs(mutations)]
+        for start in range(0, len(rows), _BATCH_ROWS):
+            self._alone(self._write_many, rows[start : start + _BATCH_ROWS])
+
+    async def _write_many(self, rows: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
+        await self._engine.write_many(rows)
+        self._advance(sum(size_of(operations) for _, operations in rows))
+
+    def delete(
+        self, row: Text, column: Text | None = None, *, start: int | None = None, end: int | None = None
+    ) -> None:
+        """Delete the row, or one of its columns, or that column's versions with start <= timestamp < end."""
+        if column is not None:
+            self.write(row, DeleteCells(column, start, end))
+        elif start is None and end is None:
+            self.write(row, DeleteRow())
+        else:
+            raise InvalidRequest(
+                "a deletion of versions needs a column: name it, or leave start and end out to delete the whole row"
+            )
+
+    def delete_family(self, row: Text, family: Text) -> None:
+        """Delete the row's cells of one family."""
+        self.write(row, DeleteFamily(family))
+
+    def get(self, row: Text, column: Text) -> bytes | None:
+        """The newest value of one column, or None. Raises InvalidRequest, NotFound for the family, Corrupted,
+        DiskFailure."""
+        try:
+            row = row.encode() if isinstance(row, str) else row
+            column = column.encode() if isinstance(column, str) else column
+            known = self._cached(row, column)  # type: ignore[arg-type]
+        except (TypeError, UnicodeEncodeError):  # Nothing that could be a key: below it is taken, or refused.
+            known = None
+        if known is not None:
+            return known
+        if type(row) is not bytes:
+            row = as_bytes("the row", row)
+        if type(column) is not bytes:
+            column = as_bytes("the column", column)
+        if self._busy:
+            self._refuse()
+        try:
+            self._busy = True
+            work = self._get(row, column)
+            try:
+                work.send(None)
+            except StopIteration as stop:
+                found: bytes | None = stop.value
+            else:
+                found = go_on(work)
+        finally:
+            self._busy = False
+        if found is None:
+            self._check_column(column)
+        return found
+
+    def read(self, row: Text, wanted: ReadFilter | None = None) -> Row | None:
+        """The row's cells that the filter wants, all by default; None if there are none."""
+        row, wanted = as_bytes("the row", row), self._checked(wanted)
+        if self._busy:
+            self._refuse()
+        try:
+            self._busy = True
+            return run_inline(self._engine.read(row, wanted))
+        finally:
+            self._busy = False
+
+    def scan(
+        self,
+        start: Text = b"",
+        end: Text = b"",
+        *,
+        prefix: Text = b"",
+        wanted: ReadFilter | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        """The rows with start <= row < end (empty: no bound) and this prefix, in order, at most `limit`."""
+        if self._busy:
+            self._refuse()
+        check_limit(limit)
+        bounds = as_bytes("start", start), as_bytes("end", end)
+        batches = self._engine.scan_batches(*bounds, prefix=as_bytes("prefix", prefix), wanted=self._checked(wanted))
+        return self._one_by_one(batches.next_batch, limit)
+
+    def items(
+        self, column: Text, start: Text = b"", end: Text = b"", *, prefix: Text = b"", limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """(row, newest value) of one column, for the rows that have it; rows as in `scan`, and quicker than that."""
+        if self._busy:
+            self._refuse()
+        check_limit(limit)
+        column = as_bytes("the column", column)
+        self._check_column(column)
+        bounds = as_bytes("start", start), as_bytes("end", end)
+        batches = self._engine.item_batches(column, *bounds, prefix=as_bytes("prefix", prefix))
+        return self._one_by_one(batches.next_items, limit)
+
+    def increment(self, row: Text, column: Text, delta: int = 1) -> int:
+        """Add to a 64-bit big-endian counter and return its new value."""
+        if type(delta) is not int:
+            raise InvalidRequest(f"delta is {delta!r}; give a whole number")
+        return self._alone(self._increment, as_bytes("the row", row), as_bytes("the column", column), delta)
+
+    async def _increment(self, row: bytes, column: bytes, delta: int) -> int:
+        total = await self._engine.increment(row, column, delta)
+        self._advance(len(row) + len(column) + 40)
+        return total
+
+    def append(self, row: Text, column: Text, data: Text) -> bytes:
+        """Append to the newest value and return the new one."""
+        data = as_bytes("the data", data)
+        return self._alone(self._append, as_bytes("the row", row), as_bytes("the column", column), data)
+
+    async def _append(self, row: bytes, column: bytes, data: bytes) -> bytes:
+        value = await self._engine.append(row, column, data)
+        self._advance(len(row) + len(value) + 32)
+        return value
+
+    def check_and_mutate(
+        self,
+        row: Text,
+        wanted: ReadFilter,
+        if_found: Sequence[Operation] = (),
+        otherwise: Sequence[Operation] = (),
+        *,
+        value: Text | None = None,
+    ) -> bool:
+        """Apply `if_found` if the filter finds a cell (with this value, if given), else `otherwise`; returns which."""
+        expected = None if value is None else as_bytes("the value", value)
+        choices = operations_of(if_found), operations_of(otherwise)
+        return self._alone(self._check_and_mutate, as_bytes("the row", row), self._checked(wanted), *choices, expected)
+
+    async def _check_and_mutate(
+        self,
+        row: bytes,
+        wanted: ReadFilter,
+        if_found: Sequence[Operation],
+        otherwise: Sequence[Operation],
+        value: bytes | None,
+    ) -> bool:
+        found = await self._engine.check_and_mutate(row, wanted, if_found, otherwise, value=value)
+        self._advance(size_of(if_found if found else otherwise))
+        return found
+
+    def settle(self) -> None:
+        """Do all the background work that is due now, and put the memtable's rows in order for the next scan."""
+        self._alone(self._pace.finish)
+        while self._alone(self._engine.do_some_housework):
+            pass
+        self._alone(self._engine.put_in_order)
+
+    def clone(self, folder: Folder, snapshot: str | None = None) -> None:
+        """Copy the tablet, or one of its snapshots, into an empty folder. Raises AlreadyExists, NotFound."""
+        place = path_of(folder)
+        if names := names_in(place):
+            raise AlreadyExists(f"the target of the clone is not empty: {place} holds {names[0]!r}")
+        if snapshot is not None:
+            self._alone(load_snapshot, self._engine.state.storage, snapshot)
+        self.flush()
+        target = DiskStorage(RealDisk(place, inline=True))
+        self._alone(copy_tablet, self._engine, target, snapshot)
+
+    def figures(self) -> EngineFigures:
+        """Counters and sizes."""
+        return self._engine.figures()
+
+    def _one_by_one(
+        self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]], limit: int | None
+    ) -> Generator[T, None, None]:
+        """What the batches hold, at most `limit` of it. What a batch has read may be had after the tablet is closed."""
+        left = limit
+        while left != 0 and (batch := self._alone(next_batch)):
+            yield from batch if left is None else batch[:left]
+            left = None if left is None else left - min(left, len(batch))
+
+    def _check_column(self, column: bytes) -> None:
+        """Raise InvalidRequest or NotFound for a column that can hold nothing."""
+        check_column(column)
+        self._check_family(family_of(column))
+
+    def _check_family(self, family: bytes) -> None:
+        schema = self._engine.schema
+        if family not in schema.families:
+            schema.family(family.decode("utf-8", "replace"))
+
+    def _checked(self, wanted: ReadFilter | None) -> ReadFilter:
+        """The filter. Raises InvalidRequest for what is none, NotFound for families that there are not."""
+        if wanted is None or wanted is EVERYTHING:
+            return EVERYTHING
+        if not isinstance(wanted, ReadFilter):
+            raise InvalidRequest(f"{wanted!r} is no filter; write ReadFilter(columns=[...]), for example")
+        for named in (wanted.families, wanted.wanted_families):
+            for family in sorted(named or ()):
+                self._check_family(family)
+        return wanted

@@ -1,0 +1,442 @@
+"""One tablet: a log-structured merge tree over a `Storage` (BT 5.3, 5.4, 6).
+
+    write   → commit log → memtable ─(frozen, flushed)→ SSTable ─(compacted)→ SSTable
+    read    ← memtables + SSTables, merged
+
+`Engine` is the asynchronous face, for servers: reads and writes continue while its background flushes and compacts. The
+synchronous one, for a program or a notebook, is `tablet/embedded/`.
+
+A row is written atomically, and mutations take effect in the order of the log (`serving/writing.py`). Readers take no
+locks. The memtable takes a mutation only after its log record is as durable as `Options.sync` asks, so no reader sees
+what a crash could take back.
+
+What we simplify. One log per tablet; the paper's tablet servers share one among many. No checksum guards the memtable.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from runtime.errors import (
+    Conflict,
+    DiskFailure,
+    NoSpace,
+    TabletopError,
+)
+from tablet.engine.figures import EngineFigures, figures_of
+from tablet.engine.log.records import RowFragment
+from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
+from tablet.engine.maintenance.housekeeping import Housekeeping
+from tablet.engine.model.checks import as_bytes, check_timestamp
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, check_limit
+from tablet.engine.model.fragments import CELL_BYTES, encode_put
+from tablet.engine.model.operations import Operation
+from tablet.engine.model.rows import Row
+from tablet.engine.model.schema import Family, GarbageRule, LocalityGroup, Schema
+from tablet.engine.serving.admission import Admission
+from tablet.engine.serving.atomic_changes import AtomicChanges
+from tablet.engine.serving.opening import open_state
+from tablet.engine.serving.reading import Reader, Scan
+from tablet.engine.serving.writing import Writer
+from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.tree.state import TabletState
+from tablet.engine.world.events import TabletClosed, WritesStalled
+from tablet.engine.world.names import snapshot_file_name, sorted_out
+from tablet.engine.world.options import EngineWorld, Options
+from tablet.engine.world.storage import Storage
+
+_BATCH_BYTES = 1024 * 1024
+_CLOSED = "closed; open it again"
+_MOVING = "about to move and takes no more writes; ask the master where it goes"
+
+
+class Engine:
+    """One open tablet. Make one with `Engine.open`. `make_room`: what a write that must wait does, in place of waiting
+    for the background or doing a job itself."""
+
+    def __init__(self, state: TabletState, *, inline: bool) -> None:
+        self.state = state
+        self.housekeeping = Housekeeping(state)
+        self._options = state.options
+        self.reader = Reader(state)
+        self._background = Background(state, self.housekeeping)
+        self._writer = Writer(
+            state,
+            inline=inline,
+            wait_for_room=self._stall,
+            frozen=self._background.wake,
+            crowd=self.housekeeping.longest_run,
+        )
+        self._locks = self._writer.locks
+        self._commit = self._writer.commit
+        self._admission = Admission(state)
+        self._known_columns = self._admission.known_columns
+        self._changes = AtomicChanges(self.reader, self._writer, self._admission)
+        self._closed = False
+        self.make_room: Callable[[str], Awaitable[None]] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        storage: Storage,
+        world: EngineWorld,
+        options: Options | None = None,
+        *,
+        tablet: str = "",
+        inline: bool = False,
+    ) -> "Engine":
+        """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop.
+
+        Raises Conflict if it is open elsewhere, NotFound if there is none and `options.create` is off, Corrupted,
+        IncompatibleFormat, DiskFailure.
+        """
+        chosen = options or Options()
+        chosen.check()
+        await storage.lock()
+        try:
+            state, must_flush = await open_state(storage, world, chosen, tablet=tablet)
+        except BaseException:
+            await storage.unlock()
+            raise
+        engine = cls(state, inline=inline)
+        if must_flush:
+            try:
+                await engine._writer.roll(always=True)
+                await engine.flush()
+            except BaseException:
+                await state.close()
+                await storage.unlock()
+                raise
+        return engine
+
+    def start(self) -> None:
+        """Flush and compact in the background from here on."""
+        self._background.start(partial(self._writer.roll, always=True))
+
+    async def close(self) -> None:
+        """Flush a large memtable, make the log durable, and let go of everything. Closing twice is harmless.
+
+        Raises DiskFailure if the log cannot be made durable."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.refusal = _CLOSED
+        self._background.dismiss()
+        await self._background.stop()
+        try:
+            if self.state.frozen or self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
+                with suppress(NoSpace, DiskFailure):  # What is not in an SSTable is in the log.
+                    await self._flush_all()
+            await self.sync()
+        finally:
+            async with self._background.flushing, self._background.compacting:
+                await self.state.close()
+            await self.state.storage.unlock()
+            self.state.world.events.emit(TabletClosed(self.state.manifest.tablet))
+
+    @property
+    def schema(self) -> Schema:
+        """Families and locality groups."""
+        return self.state.manifest.schema
+
+    async def create_family(self, name: str, rule: GarbageRule | None = None, *, group: str = "default") -> None:
+        """Create a column family. Raises AlreadyExists, NotFound for the group, InvalidRequest."""
+        await self._change_schema(lambda schema: schema.with_family(Family(name, rule, group)))
+
+    async def set_garbage_rule(self, name: str, rule: GarbageRule | None) -> None:
+        """Give a family another version policy. Raises NotFound."""
+        await self._change_schema(lambda schema: schema.with_rule(name, rule))
+
+    async def drop_family(self, name: str) -> None:
+        """Remove a family and, by a major compaction, all its cells. Raises NotFound."""
+        await self._change_schema(lambda schema: schema.without_family(name))
+        await self.compact()
+
+    async def set_locality_group(self, group: LocalityGroup) -> None:
+        """Create a locality group, or change how its SSTables are written from now on."""
+        await self._change_schema(lambda schema: schema.with_group(group))
+
+    async def put(self, row: bytes, column: bytes, value: bytes, timestamp: int | None = None) -> None:
+        """Write one cell; without a timestamp (microseconds), at the present time.
+
+        Raises InvalidRequest, NotFound for the family, NoSpace (definite), DiskFailure.
+        """
+        if value.__class__ is not bytes:
+            value = as_bytes("the value", value)
+        if timestamp is not None:
+            check_timestamp(timestamp)
+        if self._writer.refusal:
+            self._check_writable()
+        self._admission.check_row(row, CELL_BYTES + len(column) + len(value))
+        locks = self._locks
+        if not locks.try_acquire(row):
+            await locks.acquire(row)
+        try:
+            if column not in self._known_columns:
+                self._admission.check_column(column)
+            if timestamp is None:
+                timestamp = self._admission.next_timestamp()
+            await self._commit(row, encode_put(column, timestamp, value), single_put=True)
+        finally:
+            locks.release(row)
+
+    async def write(self, row: bytes, operations: Sequence[Operation]) -> None:
+        """Apply operations to one row, atomically and in their order. Errors as `put`."""
+        self._check_writable()
+        self._admission.check(row, operations)
+        await self._locks.acquire(row)
+        try:
+            fragment = self._admission.encode(row, operations)
+            if fragment:
+                await self._commit(row, fragment)
+        finally:
+            self._locks.release(row)
+
+    async def write_many(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
+        """Apply mutations to many rows, each row atomically, in few log records. All are checked before any is applied;
+        after a NoSpace or DiskFailure a part may have been. Errors as `put`."""
+        self._check_writable()
+        sizes = [len(row) + self._admission.check(row, operations) for row, operations in mutations]
+        first = size = 0
+        for place, mutation_bytes in enumerate(sizes):
+            if size and size + mutation_bytes > _BATCH_BYTES:
+                await self._write_batch(mutations[first:place])
+                first, size = place, 0
+            size += mutation_bytes
+        await self._write_batch(mutations[first:])
+
+    async def _write_batch(self, batch: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
+        """One log record: of at most `_BATCH_BYTES`, or of one mutation."""
+        if batch:
+            await self._writer.commit_batch([row for row, _ in batch], partial(self._encoded, batch))
+
+    def _encoded(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> list[RowFragment]:
+        found = [(row, self._admission.encode(row, operations)) for row, operations in mutations]
+        return [(row, fragment) for row, fragment in found if fragment]
+
+    async def get(self, row: bytes, column: bytes) -> bytes | None:
+        """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
+        self._check_open()
+        known = self.state.scan_cache.newest(row, column)
+        return known if known is not None else await self.reader.newest_value(row, column)
+
+    async def read(self, row: bytes, wanted: ReadFilter = EVERYTHING) -> Row | None:
+        """The row's cells that the filter wants, or None if there are none. Raises Corrupted, DiskFailure."""
+        self._check_open()
+        entries = await self.reader.row(row, wanted)
+        return Row(row, entries) if entries else None
+
+    def scan_batches(
+        self, start: bytes = b"", end: bytes = b"", *, prefix: bytes = b"", wanted: ReadFilter = EVERYTHING
+    ) -> Scan:
+        """A scan over start <= row < end (empty: no bound) and the rows with `prefix`; ask it for `next_batch`."""
+        self._check_open()
+        if prefix:
+            start = max(start, prefix)
+            after = _successor(prefix)
+            end = min(end, after) if end and after else end or after
+        manifest = self.state.manifest
+        start = max(start, manifest.start_row)
+        end = min(end, manifest.end_row) if end and manifest.end_row else end or manifest.end_row
+        return Scan(self.state, start, end, wanted)
+
+    async def scan(
+        self,
+        start: bytes = b"",
+        end: bytes = b"",
+        *,
+        prefix: bytes = b"",
+        wanted: ReadFilter = EVERYTHING,
+        limit: int | None = None,
+    ) -> AsyncIterator[Row]:
+        """The rows of `scan_batches`, one by one, at most `limit`."""
+        check_limit(limit)
+        batches = self.scan_batches(start, end, prefix=prefix, wanted=wanted)
+        left = limit
+        while left != 0 and (rows := await batches.next_batch()):
+            for row in rows[:left]:
+                yield row
+            left = None if left is None else left - min(left, len(rows))
+
+    def item_batches(self, column: bytes, start: bytes = b"", end: bytes = b"", *, prefix: bytes = b"") -> Scan:
+        """As `scan_batches`, over the newest values of one column; ask it for `next_items`."""
+        wanted = ReadFilter(columns=frozenset((column,)), versions=1)
+        return self.scan_batches(start, end, prefix=prefix, wanted=wanted)
+
+    async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
+        """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware
+        does. Raises InvalidRequest if the newest value has not 8 bytes."""
+
+        self._check_writable()
+        return await self._changes.increment(row, column, delta)
+
+    async def append(self, row: bytes, column: bytes, data: bytes) -> bytes:
+        """Append to the newest value (a missing one is empty) and return the new one."""
+        self._check_writable()
+        return await self._changes.append(row, column, data)
+
+    async def check_and_mutate(
+        self,
+        row: bytes,
+        wanted: ReadFilter,
+        if_found: Sequence[Operation] = (),
+        otherwise: Sequence[Operation] = (),
+        *,
+        value: bytes | None = None,
+    ) -> bool:
+        """Apply `if_found` if the filter finds a cell in the row (with this value, if one is given), else `otherwise`;
+        returns which, True for found. One atomic step."""
+        self._check_writable()
+        return await self._changes.check_and_mutate(row, wanted, if_found, otherwise, value)
+
+    async def sync(self) -> None:
+        """Make everything that was written durable. Raises DiskFailure."""
+        for number, log in sorted(self.state.logs.items()):
+            if number in self.state.logs:
+                try:
+                    await log.sync()
+                except TabletopError:
+                    if number in self.state.logs:
+                        raise
+                    # Its rows were flushed meanwhile, and it is gone.
+        with suppress(TabletopError):  # Everything is durable; only its mark is missing.
+            if self.state.log is not None:
+                await self.state.log.write_mark()
+
+    async def flush(self) -> None:
+        """Minor compaction of all that is in memory (BT 5.4)."""
+        self._check_open()
+        await self._flush_all()
+
+    async def compact(self) -> None:
+        """Flush, then a major compaction of every locality group (BT 5.4)."""
+        self._check_open()
+        async with self._background.compacting:
+            dropped = self.schema.dropped
+            await self._flush_all()
+            await self.housekeeping.compact_all()
+            if dropped:
+                await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
+        self._background.note_progress(COMPACTION)
+
+    async def prepare_move(self) -> None:
+        """Make the tablet ready to be loaded elsewhere without reading a log (BT 6): a minor compaction while writes go
+        on, then refuse writes, then a second, short one for what came in meanwhile. Reads are served until `close`."""
+        await self.flush()
+        self._check_writable()
+        self._writer.refusal = _MOVING
+        try:
+            await self.flush()
+        except TabletopError:
+            if not self._closed:
+                self._writer.refusal = ""
+            raise
+
+    async def save_snapshot(self, name: str) -> None:
+        """Keep the tablet's present content under a name: a list of SSTables, no copy. Raises AlreadyExists."""
+        snapshot_file_name(name)
+        await self.flush()
+        await self.state.save_snapshot(name)
+
+    async def snapshots(self) -> list[str]:
+        """The names of the snapshots, sorted."""
+        return sorted(sorted_out(await self.state.storage.list()).snapshots)
+
+    async def restore_snapshot(self, name: str) -> None:
+        """Go back to a snapshot; what was written since is gone. Raises NotFound."""
+        held = await load_snapshot(self.state.storage, name)
+        self._check_writable()
+        async with self._background.flushing, self._background.compacting, self._writer.stopped():
+            await self._writer.begin_log()
+            log_number = self.state.memtable.log_number
+            await self.state.install_snapshot(
+                held, log_number=log_number, flushed_sequence=self.state.last_sequence - 1
+            )
+            self._writer.epoch += 1
+            self._known_columns.clear()
+            await self.state.sweep()
+        self._background.note_progress(FLUSH)
+        self._background.note_progress(COMPACTION)
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot, a damaged one too; SSTables that only it referred to go with it. Raises NotFound."""
+        self._check_open()
+        if snapshot_file_name(name) not in await self.state.storage.list():
+            await load_snapshot(self.state.storage, name)
+        await self.state.storage.remove(snapshot_file_name(name))
+        await self.state.sweep()
+
+    def figures(self) -> EngineFigures:
+        """Counters for people, tests and benchmarks."""
+        return figures_of(self.state, self.housekeeping, self._writer.user_bytes, self._writer.old_log_bytes)
+
+    async def do_some_housework(self) -> bool:
+        """One flush or one compaction, if one is due; whether there was. For who drives an engine without `start`."""
+        return await self.flush_one() or await self.compact_one()
+
+    async def put_in_order(self) -> None:
+        """Sort the rows of the memtables now rather than with the next scan."""
+        self._check_open()
+        for memtable in self.state.view.memtables:
+            memtable.put_in_order()
+
+    def stall_reason(self) -> str:
+        """Why a write must wait for housekeeping; empty if it need not."""
+        return self._writer.stall_reason()
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between any two operations."""
+        self.state.check_invariants()
+        self.housekeeping.quarantine.check_invariants()
+        assert self._writer.log is self.state.log
+
+    async def _stall(self, reason: str) -> None:
+        """Wait until housekeeping has got on, or do it here if nobody else does. Raises the trouble of the job that
+        would make room."""
+        self.state.world.events.emit(WritesStalled(self.state.manifest.tablet, reason))
+        if self.make_room is not None:
+            await self.make_room(reason)
+            return
+        if not self._background.is_started:
+            await self.do_some_housework()
+            return
+        while self.stall_reason() and not self._closed:
+            await self._background.progress()
+            trouble = self._background.trouble_of(FLUSH if self._writer.waits_for_flush() else COMPACTION)
+            if trouble is not None and self.stall_reason() and not self._closed:
+                raise trouble
+
+    async def flush_one(self) -> bool:
+        """One minor compaction, if a memtable waits; whether there was. Raises NoSpace, DiskFailure."""
+        self._check_open()
+        return await self._background.flush_one()
+
+    async def compact_one(self) -> bool:
+        """One merging compaction, if the policy wants one; whether there was. SSTables that cannot be read are left
+        out. Raises NoSpace, DiskFailure."""
+        self._check_open()
+        return await self._background.compact_one()
+
+    async def _flush_all(self) -> None:
+        await self._writer.empty()
+        while await self._background.flush_one():
+            pass
+
+    async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
+        self._check_writable()
+        await self.state.install_schema(change)
+        self._known_columns.clear()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Conflict(f"this tablet is {_CLOSED}")
+
+    def _check_writable(self) -> None:
+        if self._writer.refusal:
+            raise Conflict(f"this tablet is {self._writer.refusal}")
+
+
+def _successor(prefix: bytes) -> bytes:
+    """The smallest row after all rows with this prefix; empty if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b""

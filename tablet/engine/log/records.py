@@ -1,0 +1,120 @@
+"""The records of a commit log: a header, and mutations that were logged together (BT 5.3).
+
+The frames are those of `runtime/record_log.py`; the payload of a mutation is the row and its fragment, as the memtable
+will keep it:
+
+    u8 1 | u16 tablet length | u32 rows | tablet | i64 last timestamp |
+        (u32 row length | u32 fragment length | row | fragment) …
+
+The tablet's name is there because a tablet server writes one log for all its tablets (BT 6); a tablet that stands alone
+has none. The timestamp is the highest that the tablet itself has given so far, so that none comes twice, whatever the
+wall clock does between two openings. The first frame of each log, u8 0 and JSON, says what the log is, and how far
+earlier logs were durable and acknowledged when it was begun.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.errors import Corrupted, IncompatibleFormat
+
+FORMAT = 2
+KIND = "tabletop commit log"
+HEADER_KIND = 0
+ROWS_KIND = 1
+
+RowFragment = tuple[bytes, bytes]
+"""(row, encoded fragment)"""
+
+ROWS_HEAD = struct.Struct("<BHI")
+ROW_HEAD = struct.Struct("<II")
+_TIMESTAMP = struct.Struct("<q")
+ONLY_ROW_HEAD = struct.Struct("<qII")
+
+
+@dataclass(frozen=True, slots=True)
+class LogHeader:
+    """The first record of a log. Every acknowledged record up to `durable_sequence` was durable when the log was begun.
+    `acknowledged_sequence`: the records of earlier logs up to this one count, and those beyond it do not."""
+
+    tablet: str
+    number: int
+    durable_sequence: int
+    acknowledged_sequence: int
+
+    def encode(self) -> bytes:
+        """The record's payload."""
+        fields = {
+            "kind": KIND,
+            "format": FORMAT,
+            "tablet": self.tablet,
+            "number": self.number,
+            "durable_sequence": self.durable_sequence,
+            "acknowledged_sequence": self.acknowledged_sequence,
+        }
+        return bytes((HEADER_KIND,)) + json.dumps(fields).encode()
+
+
+def decode_header(payload: bytes, name: str) -> LogHeader:
+    """The reverse. Raises IncompatibleFormat for a log that is not a tablet's or of a future version, Corrupted."""
+    if payload[:1] == b"{":
+        raise IncompatibleFormat(f"{name} is not a tablet's commit log: it holds a manifest under a log's name")
+    if payload[:1] != bytes((HEADER_KIND,)):
+        raise IncompatibleFormat(f"{name} is not a tablet's commit log: its first record is no header")
+    try:
+        fields = json.loads(payload[1:])
+        if fields["kind"] != KIND or fields["format"] != FORMAT:
+            raise IncompatibleFormat(
+                f"{name} is a {fields['kind']!r} of format {fields['format']}; this program reads {KIND!r} of {FORMAT}"
+            )
+        numbers = [fields[name] for name in ("number", "durable_sequence", "acknowledged_sequence")]
+        header = LogHeader(fields["tablet"], *numbers)
+        if not isinstance(header.tablet, str) or any(type(number) is not int for number in numbers):
+            raise Corrupted(f"{name}: its header cannot be read (a field has another type than it should have)")
+        return header
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupted(f"{name}: its header cannot be read ({error})") from error
+
+
+def encode_rows(tablet: bytes, rows: Sequence[RowFragment], last_timestamp: int = 0) -> bytes:
+    """The payload of mutations that are logged together."""
+    parts = [ROWS_HEAD.pack(ROWS_KIND, len(tablet), len(rows)), tablet, _TIMESTAMP.pack(last_timestamp)]
+    for row, fragment in rows:
+        parts += (ROW_HEAD.pack(len(row), len(fragment)), row, fragment)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutations:
+    """What a record holds: mutations of a tablet's rows, and the last timestamp that the tablet had given."""
+
+    tablet: bytes
+    rows: list[RowFragment]
+    last_timestamp: int
+
+
+def decode_rows(payload: bytes) -> Mutations:
+    """The reverse. Raises Corrupted if the lengths do not add up.
+
+    >>> found = decode_rows(encode_rows(b"users", [(b"r1", b"fragment"), (b"r2", b"")], 7))
+    >>> found.tablet, found.rows, found.last_timestamp
+    (b'users', [(b'r1', b'fragment'), (b'r2', b'')], 7)
+    """
+    try:
+        kind, tablet_length, count = ROWS_HEAD.unpack_from(payload)
+        position = ROWS_HEAD.size + tablet_length
+        tablet = payload[ROWS_HEAD.size : position]
+        rows: list[RowFragment] = []
+        (last_timestamp,) = _TIMESTAMP.unpack_from(payload, position)
+        position += _TIMESTAMP.size
+        for _ in range(count if kind == ROWS_KIND else 0):
+            row_length, fragment_length = ROW_HEAD.unpack_from(payload, position)
+            position += ROW_HEAD.size
+            row_end = position + row_length
+            rows.append((payload[position:row_end], payload[row_end : (position := row_end + fragment_length)]))
+    except struct.error as error:
+        raise Corrupted(f"a log record of {len(payload)} bytes ends early ({error})") from error
+    if kind != ROWS_KIND or position != len(payload):
+        raise Corrupted(f"a log record of {len(payload)} bytes and kind {kind} has rows of {position} bytes")
+    return Mutations(tablet, rows, last_timestamp)

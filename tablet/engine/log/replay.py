@@ -1,0 +1,233 @@
+"""Reading commit logs back: the records since the redo point, and a verdict on every end that is torn or missing (BT
+5.3).
+
+Tail or damage? An unreadable record is damage if anything after it says that it had been durable: a frame of this log
+or of a later one. So that the last rows have one after them too, a tablet writes a *mark*, an empty record, after an
+explicit sync and when it is closed. Whole records after it are no proof by themselves, since a power cut may lose one
+unsynced page and keep the next; but the event that tells of the dropped tail counts them.
+
+If acknowledged records are missing before a log, it depends. If anything says that they had been durable, they are
+damage, and the tablet does not open. If nothing does, a power cut took them, and this log and the later ones are left
+out, so that what is lost is a suffix. Records that were never acknowledged are not missed.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.record_log import MAGIC as FRAME_MAGIC
+from runtime.record_log import LogReader, ReadFile
+from tablet.engine.log.records import LogHeader, RowFragment, decode_header, decode_rows
+from tablet.engine.world.events import CommitLogReplayed, LogTailDropped
+from tablet.engine.world.storage import Storage, StoredFile
+
+_ADVICE = {
+    Corrupted: "restore the file from a copy",
+    IncompatibleFormat: "use the version that wrote it, or put the right file in its place",
+}
+
+
+_FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
+
+
+def refuse_foreign(header: LogHeader, name: str, number: int | None, tablet: str | None) -> None:
+    """Raise Corrupted if a log is not that of this number and tablet (None: any)."""
+    wrong = []
+    if number is not None and header.number != number:
+        wrong.append(f"log {header.number}, expected log {number}")
+    if tablet is not None and header.tablet != tablet:
+        wrong.append(f"a log of tablet {header.tablet!r}, expected tablet {tablet!r}")
+    if wrong:
+        raise Corrupted(
+            f"{name} says that it is {', and '.join(wrong)}: it was copied or renamed; put the right file in its place"
+        )
+
+
+def log_reader(file: ReadFile, name: str, presumed_sequence: int | None = None) -> LogReader:
+    """Reads a commit log, whose header stands at offset 0, and should have this sequence."""
+    return LogReader(file, name, presumed_sequence=presumed_sequence, from_start=True)
+
+
+def zeros_at_end(reader: LogReader) -> str:
+    """What the zeros are that a commit log ended in; empty if there are none. A tablet writes no padding: a file's
+    length may outlive the bytes that a power cut took."""
+    end = reader.end
+    return f"only zeros from offset {end.offset} on: no record" if end.kind == "clean" and end.dropped_bytes else ""
+
+
+@dataclass(slots=True)
+class Replay:
+    """Reads back the logs from `first_number` on: iterate, then look at what was found. Raises Corrupted and
+    IncompatibleFormat with the log, the offset and the record."""
+
+    storage: Storage
+    logs: Mapping[int, str]
+    first_number: int
+    flushed_sequence: int
+    tablet: str | None = None
+    """Whose logs they must be; None: anybody's."""
+    last_sequence: int = 0
+    last_timestamp: int = 0
+    dropped: tuple[LogTailDropped, ...] = ()
+    left_out: tuple[int, ...] = ()
+    replayed: tuple[CommitLogReplayed, ...] = ()
+    _before: tuple[str, str] = ("", "")
+    """The log before the present one, and how it ended."""
+
+    @property
+    def records(self) -> int:
+        """How many were newer than the SSTables."""
+        return sum(log.records for log in self.replayed)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Those of the logs that are read, or left out, in their order."""
+        return tuple(sorted(number for number in self.logs if number >= self.first_number))
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+        self.last_sequence = self.flushed_sequence
+        numbers = self.numbers
+        headers = [await self._header(number) for number in numbers]
+        for place, number in enumerate(numbers):
+            following = next((header for header in headers[place + 1 :] if header is not None), None)
+            file = await self.storage.open(self.logs[number])
+            try:
+                async for sequence, rows in self._one(file, number, self.logs[number], following):
+                    yield sequence, rows
+                await file.sync()
+            except _Gap as gap:
+                await self._refuse_if_durable(numbers[place:], gap.sequence)
+                self.left_out = numbers[place:]
+                self.dropped += (gap.event,)
+                return
+            finally:
+                await file.close()
+
+    async def _header(self, number: int) -> LogHeader | None:
+        """The header of a log with rows in it, if it can be read: trouble is told of when the log's turn comes. What
+        the header of a log without rows says of earlier logs does not count: it may never have come to be used."""
+        file = await self.storage.open(self.logs[number])
+        header = None
+        try:
+            async for record in log_reader(file, self.logs[number]):
+                if header is None:
+                    header = decode_header(record.payload, self.logs[number])
+                elif decode_rows(record.payload).rows:
+                    return header
+        except (Corrupted, IncompatibleFormat):
+            pass
+        finally:
+            await file.close()
+        return None
+
+    async def _one(
+        self, file: StoredFile, number: int, name: str, following: LogHeader | None
+    ) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+        reader = log_reader(file, name, self.last_sequence + 1)
+        first, records, row_count = True, 0, 0
+        async for record in reader:
+            rows: list[RowFragment] = []
+            try:
+                if first:
+                    header = decode_header(record.payload, "it")
+                elif following is not None and record.sequence > following.acknowledged_sequence:
+                    continue  # It was never acknowledged, and the tablet continued without it.
+                elif record.sequence > self.flushed_sequence:
+                    mutations = decode_rows(record.payload)
+                    rows = mutations.rows
+                    self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
+            except (Corrupted, IncompatibleFormat) as error:
+                raise type(error)(
+                    f"{name} cannot be used, for its record {record.sequence} at offset {record.offset}: "
+                    f"{error.message}; {_ADVICE[type(error)]}"
+                ) from error
+            if first:
+                refuse_foreign(header, name, number, self.tablet)
+                self._check_order(header, record.sequence, name, await file.size())
+                first = False
+            if rows:
+                records, row_count = records + 1, row_count + len(rows)
+                yield record.sequence, rows
+            self.last_sequence = max(self.last_sequence, record.sequence)
+        self.replayed += (CommitLogReplayed(name, records, row_count),)
+        self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")
+        if zeros := zeros_at_end(reader):
+            self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, zeros),)
+        if reader.end.kind == "torn":
+            reason = reader.end.reason
+            self._before = (name, reason)
+            if behind := await whole_records_after(file, reader.end.offset):
+                reason += f", and {behind} whole ones after it count for nothing: right after a power cut, else damage"
+            self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
+
+    def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
+        """The log counts only if everything that was acknowledged before it is there. What had been durable must be."""
+        if header.acknowledged_sequence <= self.last_sequence:
+            return
+        if header.durable_sequence > self.last_sequence:
+            raise self._had_been_durable(name, header.durable_sequence, sequence)
+        missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
+        raise _Gap(LogTailDropped(name, 0, size, missing), sequence)
+
+    async def _refuse_if_durable(self, numbers: Sequence[int], sequence: int) -> None:
+        """Raise Corrupted if a frame of these logs says that what is missing before `sequence` had been durable."""
+        for number in numbers:
+            file = await self.storage.open(self.logs[number])
+            try:
+                reader = log_reader(file, self.logs[number])
+                with suppress(Corrupted, IncompatibleFormat):
+                    async for _ in reader:
+                        pass
+            finally:
+                await file.close()
+            if reader.durable_sequence > self.last_sequence:
+                raise self._had_been_durable(self.logs[number], reader.durable_sequence, sequence)
+
+    def _had_been_durable(self, name: str, durable: int, sequence: int) -> Corrupted:
+        before, end = self._before
+        missing = f"records {self.last_sequence + 1} to {sequence - 1} are missing before it"
+        culprit = f"{before}: {end}, but {name} says" if before else f"{name}: {missing}, but it says"
+        return Corrupted(
+            f"{culprit} that all up to record {durable} had been durable; restore {before or 'the log before it'} "
+            f"from a copy"
+        )
+
+
+class _Rest:
+    """A log from some offset on, for a `LogReader`."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data = data
+        self._start = start
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        return self._data[self._start + offset : self._start + offset + count]
+
+    async def size(self) -> int:
+        return len(self._data) - self._start
+
+
+async def whole_records_after(file: StoredFile, offset: int) -> int:
+    """How many whole records follow an unreadable one at `offset`, up to the next unreadable one."""
+    rest = await file.read_at(offset, await file.size() - offset)
+    start = rest.find(_FRAME_START, 1)
+    while start >= 0:
+        reader = LogReader(_Rest(rest, start), "the rest")
+        found = 0
+        with suppress(Corrupted):  # A second damage further on: the first one is reported anyway.
+            async for _ in reader:
+                found += 1
+        if found:
+            return found
+        start = rest.find(_FRAME_START, start + 1)
+    return 0
+
+
+class _Gap(Exception):
+    """A log begins after records that were lost, legally, with the tail of the one before."""
+
+    def __init__(self, event: LogTailDropped, sequence: int) -> None:
+        super().__init__(event.reason)
+        self.event = event
+        self.sequence = sequence

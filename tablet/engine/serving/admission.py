@@ -1,0 +1,82 @@
+"""What a mutation must be to be taken, and the time it is given.
+
+Checks come twice: before anything waits, so that a mutation that cannot be right is refused at once; and, of what can
+change meanwhile (families, the row range), when the row's lock is held. The time is given then too: whoever comes to a
+row later writes a newer version.
+"""
+
+from collections.abc import Sequence
+
+from tablet.engine.model.checks import (
+    MUTATION_LIMIT_BYTES,
+    check_column,
+    check_fragment_size,
+    check_row,
+    check_timestamp,
+)
+from tablet.engine.model.fragments import CELL_BYTES, encode_fragment, family_of
+from tablet.engine.model.mutations import fragment_of
+from tablet.engine.model.operations import DeleteCells, DeleteFamily, Operation, SetCell
+from tablet.engine.tree.state import TabletState
+
+_KNOWN_COLUMNS = 10_000
+
+
+class Admission:
+    """The gatekeeper of one tablet. `known_columns`: columns that were found to be right, and have a family now."""
+
+    def __init__(self, state: TabletState) -> None:
+        self.known_columns: set[bytes] = set()
+        self._state = state
+
+    def check(self, row: bytes, operations: Sequence[Operation]) -> int:
+        """Check a mutation of one row; returns about how long its fragment is, never less. Raises InvalidRequest,
+        NotFound for a family."""
+        size = 0
+        for operation in operations:
+            size += CELL_BYTES + 8
+            if isinstance(operation, SetCell | DeleteCells):
+                size += len(operation.column) + (len(operation.value) if isinstance(operation, SetCell) else 0)
+                if operation.column not in self.known_columns:
+                    self.check_column(operation.column)
+                stamps = (operation.timestamp,) if isinstance(operation, SetCell) else (operation.start, operation.end)
+                for timestamp in stamps:
+                    if timestamp is not None:
+                        check_timestamp(timestamp)
+            elif isinstance(operation, DeleteFamily):
+                size += len(operation.family) + 1
+                self._check_family(operation.family)
+        self.check_row(row, size)
+        return size
+
+    def encode(self, row: bytes, operations: Sequence[Operation], *, not_before: int = 0) -> bytes:
+        """Check a mutation and encode it as of now, or as of `not_before` if that is later; empty if it says nothing.
+        The row's lock is held. Errors as `check`."""
+        self.check(row, operations)
+        return encode_fragment(fragment_of(operations, max(self.next_timestamp(), not_before)))
+
+    def check_row(self, row: bytes, size: int) -> None:
+        """Check the row of a mutation and its size in bytes. Raises InvalidRequest."""
+        check_row(row)
+        if size > MUTATION_LIMIT_BYTES:
+            check_fragment_size(row, size)
+        self._state.manifest.check_holds(row)
+
+    def check_column(self, column: bytes) -> None:
+        """Check a column. Raises InvalidRequest, NotFound for its family."""
+        check_column(column)
+        self._check_family(family_of(column))
+        if len(self.known_columns) >= _KNOWN_COLUMNS:
+            self.known_columns.clear()
+        self.known_columns.add(column)
+
+    def next_timestamp(self) -> int:
+        """The wall clock, but later than any timestamp that the tablet has ever given: two writes are two versions."""
+        state = self._state
+        state.last_timestamp = max(state.world.clock.wall_microseconds(), state.last_timestamp + 1)
+        return state.last_timestamp
+
+    def _check_family(self, family: bytes) -> None:
+        schema = self._state.manifest.schema
+        if family not in schema.families:
+            schema.family(family.decode("utf-8", "replace"))

@@ -1,0 +1,69 @@
+"""Opening a tablet: the manifest, the SSTables' indexes, and the log since the redo point (BT 5.3).
+
+What is only opened and read is not written to: the log that takes new writes is begun by the first of them
+(`writing.py`). So a tablet can be read on a full disk, and a thousand openings leave nothing behind.
+"""
+
+from dataclasses import replace
+
+from runtime.errors import Conflict, NotFound
+from tablet.engine.log.replay import Replay
+from tablet.engine.tree.manifest import Manifest, load_current, refuse_missing_logs, table_missing, write_manifest
+from tablet.engine.tree.state import TabletState
+from tablet.engine.world.events import LogLeftOut, TabletFound, TabletOpened
+from tablet.engine.world.names import FolderListing, manifest_name, sorted_out
+from tablet.engine.world.options import EngineWorld, Options
+from tablet.engine.world.storage import Storage
+
+
+async def open_state(
+    storage: Storage, world: EngineWorld, options: Options, *, tablet: str
+) -> tuple[TabletState, bool]:
+    """(the state, whether there must be a flush before anything else).
+
+    The latter is so if a log was left out because the one before it lost its tail: its records must not come back.
+    Nothing on the disk is changed before everything was found to be readable.
+    """
+    started = world.clock.now()
+    manifest, listing = await _manifest(storage, options, tablet)
+    state = TabletState(storage, world, options, manifest)
+    try:
+        refuse_missing_logs(manifest, listing)
+        name, tables = manifest_name(manifest.number), len(manifest.references())
+        world.events.emit(TabletFound(manifest.tablet, name, tables, manifest.flushed_sequence, manifest.log_number))
+        state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
+        try:
+            await state.open_tables()
+        except NotFound as error:
+            raise table_missing(manifest, error) from error
+        replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
+        async for sequence, rows in replay:
+            for row, fragment in rows:
+                state.memtable.apply(row, fragment, sequence)
+        left_out = [LogLeftOut(listing.logs[number]) for number in replay.left_out]
+        for event in (*replay.replayed, *replay.dropped, *left_out):
+            world.events.emit(event)
+        state.replayed_sequence, state.replayed_logs = replay.last_sequence, replay.numbers
+        state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
+        await state.sweep()
+    except BaseException:
+        await state.close()
+        raise
+    world.events.emit(TabletOpened(manifest.tablet, tables, replay.records, world.clock.now() - started))
+    return state, bool(replay.left_out)
+
+
+async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Manifest, FolderListing]:
+    names = await storage.list()
+    manifest = await load_current(storage, names)
+    if manifest is None:
+        if not options.create:
+            raise NotFound("the folder holds no tablet, and Options.create is off")
+        manifest = replace(Manifest(), number=1, tablet=tablet, logs=())
+        for name in sorted_out(names).temporary:
+            await storage.remove(name)
+        await write_manifest(storage, manifest, manifest_name(1))
+        names = await storage.list()
+    elif tablet and manifest.tablet != tablet:
+        raise Conflict(f"the folder holds tablet {manifest.tablet!r}, not {tablet!r}")
+    return manifest, sorted_out(names)

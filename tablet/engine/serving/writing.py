@@ -1,0 +1,268 @@
+"""The way of a write: row lock, log, memtable; and the gate at which writes wait while the log changes (BT 5.3).
+
+The first write after an opening begins the log that it goes to.
+
+Invariants: (1) mutations enter the memtable in the order of the log, by whoever completes the log record, whether or
+not their writers still wait: a cancelled writer leaves its rows' locks to the record that is under way; (2) a record
+and its mutation go to a log and a memtable that belong together: the two are changed only while no write is between
+them, and what was replayed belongs with the first log; (3) the memtable never grows beyond its limit by more than the
+writes that are under way.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from runtime.errors import Conflict, TabletopError
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import LogHeader, RowFragment
+from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
+from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.tree.memtable import Memtable
+from tablet.engine.tree.state import TabletState
+from tablet.engine.world.events import MemtableFrozen
+from tablet.engine.world.names import log_name
+
+
+class Overtaken(Exception):
+    """The tablet has gone back to a snapshot since the mutation's grounds were read: read again."""
+
+
+class Writer:
+    """Takes mutations that were checked and encoded. `wait_for_room` is called when housekeeping must get on first;
+    `frozen` when it has got something to do; `crowd` says how many SSTables wait to be merged. `refusal`, if not empty,
+    is why no more writes are taken. `epoch` rises when the tablet goes back to a snapshot: what was read before is no
+    ground for a write then."""
+
+    def __init__(
+        self,
+        state: TabletState,
+        *,
+        inline: bool,
+        wait_for_room: Callable[[str], Awaitable[None]],
+        frozen: Callable[[], None],
+        crowd: Callable[[], int],
+    ) -> None:
+        self.locks = RowLocks()
+        self.log = state.log
+        self.refusal = ""
+        self.epoch = 0
+        self.user_bytes = 0
+        self.old_log_bytes = 0
+        self._state = state
+        self._limit_bytes = state.options.memtable_bytes
+        self._cached = state.scan_cache.knows
+        self._inline = inline
+        self._wait_for_room = wait_for_room
+        self._frozen = frozen
+        self._crowd = crowd
+        self._under_way = 0
+        self._gate: asyncio.Event | None = None
+        self._idle: asyncio.Event | None = None
+
+    async def commit(self, row: bytes, fragment: bytes, *, single_put: bool = False, epoch: int | None = None) -> None:
+        """Log and apply one row's mutation, which the present schema allows; the row's lock is held. `single_put`: it
+        is known to be one cell. `epoch`: what the mutation was made of was read in it; raises Overtaken if it is over.
+        """
+        memtable, log = self._state.view.memtables[0], self.log
+        if log is None or memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
+            schema = self._state.view.schema
+            memtable, log = await self._room()
+            if self._state.view.schema is not schema:
+                self._check_fragment(fragment)
+        if epoch is not None and epoch != self.epoch:
+            raise Overtaken
+        if not log.is_free:
+            await self._queue(memtable, log, ((row, fragment),), single_put=single_put)
+            return
+        self._under_way += 1
+        try:
+            sequence = await log.write_one(row, fragment, self._state.last_timestamp)
+            memtable.apply(row, fragment, sequence, single_put=single_put)
+            if self._cached(row):
+                self._state.scan_cache.overtaken(row)
+        finally:
+            self._one_ended()
+        self.user_bytes += len(row) + len(fragment)
+
+    async def commit_batch(self, rows: Collection[bytes], encode: Callable[[], Sequence[RowFragment]]) -> None:
+        """Log and apply mutations of several rows, which are encoded when the rows' locks are held and there is room.
+        Locks are taken in the rows' order, so that batches do not block one another for ever."""
+        rows = sorted(set(rows))
+        taken: list[bytes] = []
+        try:
+            for row in rows:
+                await self.locks.acquire(row)
+                taken.append(row)
+            memtable, log = await self._room()
+            batch = encode()
+            if not batch:
+                return
+            if not log.is_free:
+                await self._queue(memtable, log, batch)
+                return
+            self._under_way += 1
+            try:
+                self._apply(memtable, batch, await log.write(batch, self._state.last_timestamp))
+            finally:
+                self._one_ended()
+        finally:
+            for row in taken:
+                self.locks.release(row)
+
+    async def _queue(
+        self, memtable: Memtable, log: CommitLog, batch: Sequence[RowFragment], *, single_put: bool = False
+    ) -> None:
+        """Log and apply a batch after what others are writing. The rows' locks are held; if the caller is cancelled
+        while the record is under way, they are until it has ended."""
+        has_ended = left = False
+        rows = dict.fromkeys(row for row, _ in batch)
+
+        def ended(sequence: int | None) -> None:
+            nonlocal has_ended
+            has_ended = True
+            if sequence is not None:
+                self._apply(memtable, batch, sequence, single_put=single_put)
+            self._one_ended()
+            if left:
+                for row in rows:
+                    self.locks.release(row)
+
+        self._under_way += 1
+        try:
+            await log.queue(batch, ended, self._state.last_timestamp)
+        except asyncio.CancelledError:
+            if not has_ended:
+                left = True
+                for row in rows:
+                    self.locks.lend(row)
+            raise
+        except TabletopError:
+            if not has_ended:  # It never came to be written.
+                ended(None)
+            raise
+
+    def _apply(
+        self, memtable: Memtable, batch: Sequence[RowFragment], sequence: int, *, single_put: bool = False
+    ) -> None:
+        for row, fragment in batch:
+            memtable.apply(row, fragment, sequence, single_put=single_put)
+            self._state.scan_cache.overtaken(row)
+            self.user_bytes += len(row) + len(fragment)
+
+    def _one_ended(self) -> None:
+        self._under_way -= 1
+        if self._idle is not None and not self._under_way:
+            self._idle.set()
+
+    async def _room(self) -> tuple[Memtable, CommitLog]:
+        """The memtable to write to, once it has room, and its log. Raises what keeps housekeeping from making some."""
+        while True:
+            if self.refusal:
+                raise Conflict(f"this tablet is {self.refusal}")
+            if self._gate is not None:
+                await self._gate.wait()
+            elif reason := self.stall_reason():
+                await self._wait_for_room(reason)
+            elif self._state.memtable.charged_bytes >= self._limit_bytes:
+                await self.roll()
+            elif self.log is None:
+                await self._begin_first_log()
+            else:
+                return self._state.memtable, self.log
+
+    async def empty(self) -> None:
+        """Freeze the memtable if there is, or will be, anything in it."""
+        if len(self._state.memtable) or self._under_way:
+            await self.roll(always=True)
+
+    async def roll(self, *, always: bool = False) -> None:
+        """Freeze the memtable and begin a new log, unless somebody else just did."""
+        while self._gate is not None:
+            await self._gate.wait()
+        full = self._state.memtable
+        if not always and full.charged_bytes < self._limit_bytes:
+            return
+        async with self.stopped():
+            await self.begin_log()
+        self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
+        self._frozen()
+
+    def _check_fragment(self, fragment: bytes) -> None:
+        """Raise NotFound if the schema has lost a family that the mutation needs, while it waited."""
+        families = self._state.view.schema.families
+        for column, _, kind, _ in decode_fragment(fragment):
+            if kind != DELETE_ROW and family_of(column) not in families:
+                self._state.view.schema.family(family_of(column).decode("utf-8", "replace"))
+
+    async def begin_log(self) -> None:
+        """Begin a log and a memtable. Writers must be stopped. Raises NoSpace, DiskFailure."""
+        log = await self._new_log()
+        if self.log is not None:
+            self.old_log_bytes += self.log.file_bytes
+        self._state.memtable.seal(self._state.last_sequence)
+        self._state.freeze(log)
+        self.log = log
+
+    async def _begin_first_log(self) -> None:
+        """The log that follows what was replayed: for the memtable that there is."""
+        async with self.stopped():
+            if self.log is None:
+                log = await self._new_log()
+                self.log = self._state.logs[log.number] = log
+
+    async def _new_log(self) -> CommitLog:
+        state = self._state
+        header = LogHeader(
+            state.manifest.tablet, state.new_file_number(), state.durable_sequence, state.acknowledged_sequence
+        )
+        log = await CommitLog.create(
+            state.storage,
+            header,
+            next_sequence=state.last_sequence + 1,
+            sync=state.options.sync,
+            inline=self._inline,
+        )
+        try:
+            await state.name_log(log.number)
+        except BaseException:
+            await log.close()
+            if not state.in_doubt and log.number not in (state.manifest.logs or ()):
+                with suppress(TabletopError):
+                    await state.storage.remove(log_name(log.number))
+            raise
+        return log
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """New log records wait at the gate; those under way are completed first, also those whose writers were
+        cancelled and never hear of it."""
+        while self._gate is not None:
+            await self._gate.wait()
+        self._gate = asyncio.Event()
+        try:
+            if self._under_way:
+                self._idle = asyncio.Event()
+                await self._idle.wait()
+            if self.log is not None:
+                await self.log.settled()
+            yield
+        finally:
+            self._idle = None
+            self._gate.set()
+            self._gate = None
+
+    def waits_for_flush(self) -> bool:
+        """Whether no more memtables may be frozen."""
+        return len(self._state.frozen) >= self._state.options.frozen_memtables
+
+    def stall_reason(self) -> str:
+        """Why a write must wait for housekeeping; empty if it need not."""
+        state = self._state
+        if state.memtable.charged_bytes >= self._limit_bytes:
+            if self.waits_for_flush():
+                return f"the memtable is full and {len(state.frozen)} wait to be flushed"
+            crowd = self._crowd()
+            if crowd >= state.options.stall_tables:
+                return f"{crowd} SSTables wait to be compacted"
+        return ""

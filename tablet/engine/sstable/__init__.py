@@ -1,0 +1,12 @@
+"""The SSTable: an ordered, immutable file of rows (BT 4, 6).
+
+    format.py        the file, constant by constant
+    properties.py    what a file says about itself
+    bloom.py         "certainly not here"
+    writer.py        chunks in, a file out
+    block_cache.py   decompressed blocks, least recently used first out; pinned ones
+    reader.py        one binary search, one block
+
+Because a file never changes, readers share it without locks, a cached block is never wrong, and a crash leaves either
+no SSTable or a whole one.
+"""

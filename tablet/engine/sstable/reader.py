@@ -1,0 +1,383 @@
+"""Reading an SSTable: one binary search in memory, one block from the file (BT 4).
+
+The problem. A point read should touch one block, or none if the row is not there; a scan should read each block once;
+and no byte may be believed that does not match its checksum.
+
+The idea. Opening reads the footer, the index, the filters and the properties; they stay in memory, a few bytes for each
+row. A read asks the filter of the partition where the row would be, finds the block by `bisect` on the last rows of the
+blocks, and looks for the block in the cache before it reads it.
+
+What we simplify. The index is not itself split into blocks: a file of a million 64 KB blocks would have an index of
+some hundred megabytes.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+
+from runtime.errors import Corrupted, TabletopError
+from tablet.engine.model.checks import LATEST_TIMESTAMP
+from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.sstable.block_cache import BlockCache
+from tablet.engine.sstable.bloom import Filter, HashedKey, column_key, decode_filter
+from tablet.engine.sstable.format import (
+    FOOTER_BYTES,
+    INDEX_HEADER,
+    TRAILER_BYTES,
+    Block,
+    Footer,
+    check_part,
+    decode_footer,
+    unpack_numbers,
+    unseal,
+    unsealed_body,
+)
+from tablet.engine.sstable.properties import TableProperties
+from tablet.engine.world.storage import Storage, StoredFile
+
+_RUN_BYTES = 64 * 1024
+_HEAD = "head of the block"
+_FRAGMENT = "fragment of a row"
+
+
+class Lookup:
+    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter."""
+
+    __slots__ = ("_marker_key", "_row_key", "row", "wanted_key")
+
+    def __init__(self, row: bytes, column: bytes | None) -> None:
+        self.row = row
+        self.wanted_key = HashedKey(row if column is None else column_key(row, column))
+        self._row_key = self.wanted_key if column is None else None
+        self._marker_key: HashedKey | None = None
+
+    def row_key(self) -> HashedKey:
+        """The key of the row, for filters that know nothing of columns."""
+        if self._row_key is None:
+            self._row_key = HashedKey(self.row)
+        return self._row_key
+
+    def marker_key(self) -> HashedKey:
+        """The key of a deletion of the whole row or of a family."""
+        if self._marker_key is None:
+            self._marker_key = HashedKey(column_key(self.row, b""))
+        return self._marker_key
+
+
+class SSTable:
+    """One open SSTable. Immutable, so that readers need no locks.
+
+    `max_relevant_timestamp`: it has nothing to say about versions newer than this. That is the timestamp of its newest
+    cell, unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these
+    claim.
+    """
+
+    def __init__(self, name: str, number: int, file: StoredFile, file_bytes: int, cache: BlockCache) -> None:
+        self.name = name
+        self.number = number
+        self.file_bytes = file_bytes
+        self.max_relevant_timestamp = LATEST_TIMESTAMP
+        self.bloom_checks = 0
+        self.bloom_rejections = 0
+        self.bloom_mistakes = 0
+        self._file = file
+        self._cache = cache
+        self._properties: TableProperties | None = None
+        self.damaged_parts: dict[str, str] | None = None
+        self._block_ends: Sequence[int] = ()
+        self._head_bytes: Sequence[int] = ()
+        self._head_checksums: Sequence[int] = ()
+        self._first_row = b""
+        self._last_rows: list[bytes] = []
+        self._next_columns: list[bytes] = []
+        self._filters: list[Filter] = []
+        self._filter_blocks: Sequence[int] = ()
+        self._filter_of_block: list[Filter] = []
+        self._column_keys = False
+        self._marker_keys = False
+        self._parts: list[tuple[str, int, int]] = []
+
+    @classmethod
+    async def open(
+        cls, storage: Storage, name: str, number: int, cache: BlockCache, *, only_blocks: bool = False
+    ) -> "SSTable":
+        """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `only_blocks`:
+        filters and properties may be damaged; they are not there then, and `damaged_parts` says how."""
+        file = await storage.open(name)
+        try:
+            size = await file.size()
+            table = cls(name, number, file, size, cache)
+            table.damaged_parts = {} if only_blocks else None
+            await table._load()
+        except BaseException:
+            await file.close()
+            raise
+        return table
+
+    @property
+    def properties(self) -> TableProperties:
+        """What the file says about itself."""
+        assert self._properties is not None
+        return self._properties
+
+    @property
+    def blocks(self) -> int:
+        """The number of data blocks."""
+        return len(self._last_rows)
+
+    @property
+    def filters(self) -> Sequence[Filter]:
+        """The Bloom filters, one for each partition."""
+        return self._filters
+
+    def locate(self, wanted: "Lookup") -> int:
+        """The place of the first block that may hold anything that is looked for, or -1. No I/O."""
+        row = wanted.row
+        place = bisect_left(self._last_rows, row)
+        if place == len(self._last_rows) or row < self._first_row:
+            return -1
+        if not self._filters:
+            return place
+        self.bloom_checks += 1
+        found = self._filter_of_block[place]
+        if found.may_contain(wanted.wanted_key if self._column_keys else wanted.row_key()):
+            return place
+        if self._next_columns[place] and self._last_rows[place] == row:
+            return place  # A giant row has pieces in several partitions: one filter's word is not enough.
+        if self._marker_keys and found.may_contain(wanted.marker_key()):
+            return place
+        self.bloom_rejections += 1
+        return -1
+
+    async def fragment(self, place: int, row: bytes, column: bytes | None = None) -> bytes | None:
+        """The row's fragment, or None; `place` is from `locate`. With `column`, pieces of a giant row that cannot hold
+        it are left out."""
+        block = self._cache.get((self.number, place))
+        if block is None:
+            in_parts = self._head_bytes[place] and not self._cache.whole_blocks
+            block = await (self._load_head(place) if in_parts else self._load_block(place))
+        found = block.find(row)
+        if found < 0:
+            self.bloom_mistakes += 1
+            return None
+        begin, end, checksum = block.part(found)
+        if block.whole:
+            fragment = block.data[begin:end]
+        else:
+            offset = begin + (self._block_ends[place - 1] if place else 0)
+            fragment = await self._file.read_at(offset, end - begin)
+            check_part(fragment, checksum, _FRAGMENT, self.name, offset)
+        if not self._next_columns[place] or self._last_rows[place] != row:
+            return fragment
+        return await self._giant(fragment, row, place, column)
+
+    async def chunk(self, place: int, *, cached: bool = True) -> tuple[Chunk, int]:
+        """All rows of the block at `place`, and of following ones if it is small or its last row continues there; and
+        the place of the first block after them."""
+        chunks: list[Chunk] = []
+        taken = 0
+        while place < self.blocks:
+            block = await self.block(place, cached=cached)
+            chunks.append(block.chunk())
+            taken += block.charged_bytes
+            place += 1
+            if taken >= _RUN_BYTES and not self._next_columns[place - 1]:
+                break
+        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+
+    def place_of(self, row: bytes) -> int:
+        """The first block that may hold `row` or a later one."""
+        return bisect_left(self._last_rows, row)
+
+    async def block(self, place: int, *, cached: bool = True) -> Block:
+        """One whole data block, checked; from the cache if it is there, and into it if `cached`, unless the cache keeps
+        its head: a scan does not drive heads out with what the page cache has as well."""
+        found = self._cache.get((self.number, place)) if cached else None
+        return found if found is not None and found.whole else await self._load_block(place, keep=cached)
+
+    def index_entry(self, place: int) -> tuple[bytes, bytes]:
+        """What the index says of a block: its last row; and if that continues in the next block, the column there."""
+        return self._last_rows[place], self._next_columns[place]
+
+    def filter_of(self, place: int) -> Filter | None:
+        """The Bloom filter that covers a block."""
+        return self._filter_of_block[place] if self._filter_of_block else None
+
+    @property
+    def parts(self) -> Sequence[tuple[str, int, int]]:
+        """What stands after the data blocks: (what, offset, stored bytes)."""
+        return self._parts
+
+    def block_range(self, place: int) -> tuple[int, int]:
+        """Where a stored block begins, and its length with its trailer."""
+        start = self._block_ends[place - 1] if place else 0
+        return start, self._block_ends[place] - start
+
+    async def verify(self) -> int:
+        """Read every block and compare with the index and the properties; returns the blocks read. Raises Corrupted."""
+        rows = 0
+        before = b""
+        for place in range(self.blocks):
+            block = await self._load_block(place, keep=False)
+            self.check_parts(place, block)
+            chunk = block.chunk()
+            rows += len(chunk.rows) - (chunk.rows[0] == before)
+            if chunk.rows != sorted(chunk.rows) or chunk.rows[0] < before or chunk.rows[-1] != self._last_rows[place]:
+                raise Corrupted(f"{self.name}: the rows of block {place} are not in order, or not as the index says")
+            before = chunk.rows[-1]
+        if rows != self.properties.rows:
+            raise Corrupted(f"{self.name} has {rows:,} rows, its properties say {self.properties.rows:,}")
+        return self.blocks
+
+    def check_parts(self, place: int, block: Block) -> None:
+        """Compare a whole block with the checksums that are there for reading it in parts. Raises Corrupted."""
+        offset, head_bytes = self.block_range(place)[0], self._head_bytes[place]
+        if block.in_parts != (head_bytes > 0):
+            raise Corrupted(f"{self.name}: index and block {place} disagree about whether it can be read in parts")
+        if not head_bytes:
+            return
+        check_part(block.data[:head_bytes], self._head_checksums[place], _HEAD, self.name, offset)
+        for number in range(block.count):
+            begin, end, checksum = block.part(number)
+            check_part(block.data[begin:end], checksum, _FRAGMENT, self.name, offset + begin)
+
+    async def close(self) -> None:
+        """Let go of the file and of its blocks in the cache."""
+        self._cache.forget_file(self.number, self.blocks)
+        await self._file.close()
+
+    async def _load_block(self, place: int, *, keep: bool = True) -> Block:
+        start, length = self.block_range(place)
+        data, body_bytes = unseal(await self._read(start, length), self.name, start)
+        block = Block(data, body_bytes, self.name, start)
+        if keep and (self._cache.whole_blocks or not block.in_parts):
+            self._cache.put((self.number, place), block)
+        return block
+
+    async def _load_head(self, place: int) -> Block:
+        """The head of a block that is readable in parts."""
+        start, length = self.block_range(place)
+        data = await self._read(start, self._head_bytes[place])
+        check_part(data, self._head_checksums[place], _HEAD, self.name, start)
+        block = Block(data, length - TRAILER_BYTES, self.name, start)
+        self._cache.put((self.number, place), block)
+        return block
+
+    async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:
+        """Collect the pieces of a row that continues in further blocks. Markers of the row stand in the first ones."""
+        pieces = [first]
+        while self._next_columns[place] and self._last_rows[place] == row and place + 1 < self.blocks:
+            begins, place = self._next_columns[place], place + 1
+            ends = self._next_columns[place] if self._last_rows[place] == row else b""
+            if column is None or begins[:1] == b"\0" or (begins <= column and (not ends or column <= ends)):
+                piece = (await self.block(place)).fragment(row)
+                if piece is None:
+                    raise Corrupted(f"{self.name}: block {place} lacks the row {row[:80]!r} that continues there")
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _read(self, start: int, length: int) -> bytes:
+        data = await self._file.read_at(start, length)
+        if len(data) != length:
+            raise Corrupted(f"{self.name}: {length} bytes expected at offset {start}, the file has {len(data)} there")
+        return data
+
+    async def _load(self) -> None:
+        tail = await self._file.read_at(max(0, self.file_bytes - FOOTER_BYTES), FOOTER_BYTES)
+        footer = decode_footer(tail, self.name, self.file_bytes)
+        index = unsealed_body(await self._read(footer.index_offset, footer.index_bytes), self.name, footer.index_offset)
+        filter_ends = self._parse_index(index, footer)
+        start = self._block_ends[-1]
+        self._parts = _parts_of(footer, [start, *filter_ends], self.file_bytes)
+        if self.damaged_parts is not None:
+            await self._note_damaged_parts()
+            return
+        for end in filter_ends:
+            self._filters.append(decode_filter(unsealed_body(await self._read(start, end - start), self.name, start)))
+            start = end
+        for found, last in zip(self._filters, self._filter_blocks, strict=True):
+            self._filter_of_block += [found] * (last - len(self._filter_of_block))
+        where = footer.properties_offset
+        text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
+        try:
+            self._properties = TableProperties.from_json(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupted(f"{self.name}: its properties cannot be read ({error})") from error
+        self._first_row = self._properties.first_row
+        self._column_keys = self._properties.bloom_keys == "row+column"
+        self._marker_keys = self._column_keys and self._properties.broad_markers > 0
+        if not self._properties.markers:
+            self.max_relevant_timestamp = self._properties.newest_timestamp
+
+    async def _note_damaged_parts(self) -> None:
+        assert self.damaged_parts is not None
+        for what, offset, length in self._parts[:-1]:
+            try:
+                body = unsealed_body(await self._read(offset, length), self.name, offset)
+                if what.startswith("filter"):
+                    decode_filter(body)
+                elif what == "properties":
+                    TableProperties.from_json(json.loads(body))
+            except Corrupted as error:
+                self.damaged_parts[what] = error.message
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self.damaged_parts[what] = f"{self.name}: its {what} cannot be read ({error})"
+
+    def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
+        """Take the index apart; returns where each filter ends."""
+        try:
+            count, filters = INDEX_HEADER.unpack_from(index)
+            position = INDEX_HEADER.size
+            self._block_ends = unpack_numbers("Q", index[position : (position := position + 8 * count)])
+            row_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            column_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            filter_ends = unpack_numbers("Q", index[position : (position := position + 8 * filters)])
+            filter_blocks = unpack_numbers("I", index[position : (position := position + 4 * filters)])
+            self._head_bytes = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            self._head_checksums = unpack_numbers("I", index[position : (position := position + 4 * count)])
+            self._last_rows = _cut(index, position, row_ends)
+            self._next_columns = _cut(index, position + row_ends[-1], column_ends)
+            rising = [*self._block_ends, *filter_ends, footer.index_offset]
+            if position + row_ends[-1] + column_ends[-1] != len(index) or rising != sorted(rising):
+                raise ValueError("its lengths do not add up")
+            if filters and filter_blocks[-1] != count:
+                raise ValueError("the filters do not cover all blocks")
+            self._filter_blocks = filter_blocks
+        except TabletopError:
+            raise
+        except Exception as error:
+            raise Corrupted(f"{self.name}: its index cannot be read ({error}); restore the file from a copy") from error
+        return filter_ends
+
+
+def _parts_of(footer: Footer, filter_bounds: Sequence[int], file_bytes: int) -> list[tuple[str, int, int]]:
+    bounds = pairwise(filter_bounds)
+    parts = [(f"filter {number}", start, end - start) for number, (start, end) in enumerate(bounds)]
+    parts.append(("index", footer.index_offset, footer.index_bytes))
+    parts.append(("properties", footer.properties_offset, footer.properties_bytes))
+    parts.append(("footer", file_bytes - FOOTER_BYTES, FOOTER_BYTES))
+    return parts
+
+
+def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
+    if not ends[-1]:
+        return [b""] * len(ends)
+    return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks one after the other; where a giant row continues, its pieces become one fragment again."""
+    rows: list[bytes] = []
+    fragments: list[bytes] = []
+    single_puts = True
+    for chunk in chunks:
+        skipped = 0
+        if rows and rows[-1] == chunk.rows[0]:
+            fragments[-1] += chunk.fragments[0]
+            skipped = 1
+            single_puts = False
+        rows += chunk.rows[skipped:]
+        fragments += chunk.fragments[skipped:]
+        single_puts = single_puts and chunk.single_puts
+    return Chunk(rows, fragments, single_puts)

@@ -1,0 +1,255 @@
+"""The manifest: which files make up the tablet, at each moment exactly one truth.
+
+The problem. A flush adds an SSTable and makes a log needless; a compaction puts one SSTable in the place of several. A
+crash in the middle must leave the state before or the state after. In the paper the METADATA table holds this state
+(BT 5.3: the SSTables and the redo points); a tablet that stands alone needs a file of its own.
+
+The idea. The state is small, so each change writes all of it: as JSON in one log frame (length, CRC32C) to a file
+`manifest-000007.new`, synced, then renamed to `manifest-000007`. The highest number is the truth. Nothing is ever
+overwritten, so storage needs no atomic replacement, and an older manifest is removed only after the newer one is there.
+
+Invariants: (1) a manifest names only files that were synced and renamed before it was; (2) a file that the newest
+manifest, a snapshot, or an open reader names is never removed (mark and sweep); (3) a manifest under its final name is
+whole: one that is not is damage, never a torn write.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
+from runtime.record_log import LogReader, encode_frame
+from tablet.engine.model.schema import Schema
+from tablet.engine.sstable.properties import TableProperties
+from tablet.engine.world.names import TEMPORARY, FolderListing, log_name, manifest_name, snapshot_file_name, sorted_out
+from tablet.engine.world.storage import Storage
+
+FORMAT = 2
+KIND = "tabletop tablet"
+
+
+@dataclass(frozen=True, slots=True)
+class TableReference:
+    """One SSTable of the tablet. `name` is what the storage calls it; `number` is unique within the tablet;
+    `written_at` is when it was made, in microseconds."""
+
+    name: str
+    number: int
+    file_bytes: int
+    properties: TableProperties
+    written_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The tablet's persistent state. `tables` are by locality group, the newest first. Logs from `log_number` on hold
+    what the SSTables do not (the redo point); all records up to `flushed_sequence` are in SSTables. `logs` are those
+    from `log_number` on in which anything was acknowledged; None in a snapshot, which needs none. `last_timestamp`: the
+    tablet has given its cells none above it, but for those that the logs tell of. `start_row` <= row < `end_row`
+    (empty: no bound) is the tablet's row range."""
+
+    number: int = 0
+    tablet: str = ""
+    schema: Schema = field(default_factory=Schema)
+    tables: Mapping[str, tuple[TableReference, ...]] = field(default_factory=dict)
+    log_number: int = 1
+    logs: tuple[int, ...] | None = None
+    flushed_sequence: int = 0
+    next_file_number: int = 1
+    last_timestamp: int = 0
+    start_row: bytes = b""
+    end_row: bytes = b""
+
+    def references(self) -> list[TableReference]:
+        """All SSTables of all groups."""
+        return [reference for group in self.tables.values() for reference in group]
+
+    def check_holds(self, row: bytes) -> None:
+        """Raise InvalidRequest for a row of another tablet."""
+        if row < self.start_row or (self.end_row and row >= self.end_row):
+            raise InvalidRequest(
+                f"row {row[:80]!r} is not in this tablet, which holds {self.start_row!r} <= row < {self.end_row!r}; "
+                f"ask the METADATA table who has it"
+            )
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        fields = {
+            "kind": KIND,
+            "format": FORMAT,
+            "number": self.number,
+            "tablet": self.tablet,
+            "start_row": self.start_row.decode("latin-1"),
+            "end_row": self.end_row.decode("latin-1"),
+            "log_number": self.log_number,
+            **({} if self.logs is None else {"logs": self.logs}),
+            "flushed_sequence": self.flushed_sequence,
+            "next_file_number": self.next_file_number,
+            "last_timestamp": self.last_timestamp,
+            "schema": self.schema.to_json(),
+            "tables": {
+                group: [
+                    {
+                        "name": reference.name,
+                        "number": reference.number,
+                        "file_bytes": reference.file_bytes,
+                        "written_at": reference.written_at,
+                        "properties": reference.properties.to_json(),
+                    }
+                    for reference in references
+                ]
+                for group, references in self.tables.items()
+            },
+        }
+        return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_sequence=0)
+
+
+async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
+    """Write, sync, and rename into place: afterwards the state is as `manifest` says, before as it was."""
+    await stage_manifest(storage, manifest, name)
+    await storage.rename(name + TEMPORARY, name)
+
+
+async def stage_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
+    """The first half: everything but the renaming. If this fails, the state certainly is as it was."""
+    try:
+        file = await storage.create(name + TEMPORARY)
+    except AlreadyExists:  # An earlier attempt came to nothing.
+        await storage.remove(name + TEMPORARY)
+        file = await storage.create(name + TEMPORARY)
+    try:
+        try:
+            await file.append(manifest.encode())
+            await file.sync()
+        finally:
+            await file.close()
+    except TabletopError:
+        with suppress(TabletopError):
+            await storage.remove(name + TEMPORARY)
+        raise
+
+
+async def load_current(storage: Storage, names: Sequence[str]) -> Manifest | None:
+    """The newest manifest of a folder, or None for a folder without files.
+
+    Raises IncompatibleFormat if the folder belongs to something else or to a future version, Corrupted if the manifest
+    is damaged, gone, or under another manifest's name.
+    """
+    listing = sorted_out(names)
+    if listing.manifests:
+        number = max(listing.manifests)
+        manifest = await load_manifest(storage, listing.manifests[number])
+        if manifest.number != number:
+            raise Corrupted(
+                f"{listing.manifests[number]} says that it is number {manifest.number}: somebody renamed or copied it; "
+                f"give it its name {manifest_name(manifest.number)} back, or remove it if there is such a file"
+            )
+        return manifest
+    if listing.tables or listing.logs:
+        raise Corrupted(
+            f"the folder has {len(listing.tables)} SSTables and {len(listing.logs)} logs, but no manifest that says "
+            f"which of them count; restore the manifest from a copy"
+        )
+    if listing.others:
+        raise IncompatibleFormat(
+            f"the folder is not a tablet: it holds {listing.others[0]!r} and no manifest; choose a tablet's folder, "
+            f"or an empty one for a new tablet"
+        )
+    return None
+
+
+def table_missing(manifest: Manifest, error: NotFound) -> Corrupted:
+    """What `error` means of a file that the manifest names: not that there is no tablet, but that it is damaged."""
+    return Corrupted(
+        f"a file that {manifest_name(manifest.number)} names is missing: {error.message}; restore it from a copy"
+    )
+
+
+def refuse_missing_logs(manifest: Manifest, listing: FolderListing) -> None:
+    """Raise Corrupted if a log is gone that there was when the manifest was written: whoever removes one that is not
+    needed any more has made a newer manifest durable before."""
+    missing = [log_name(number) for number in manifest.logs or () if number not in listing.logs]
+    if missing:
+        there = ", ".join(name for _, name in sorted(listing.logs.items())) or "none"
+        raise Corrupted(
+            f"{manifest_name(manifest.number)} names the log {', '.join(missing)}, which is missing (found: {there}); "
+            f"the writes in it are lost: restore it from a copy, or, to do without them, put an empty file there"
+        )
+
+
+async def load_manifest(storage: Storage, name: str) -> Manifest:
+    """Read one manifest or snapshot. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
+    file = await storage.open(name)
+    try:
+        reader = LogReader(file, name)
+        payloads = [record.payload async for record in reader]
+    finally:
+        await file.close()
+    if len(payloads) != 1 or reader.end.kind != "clean":
+        reason = reader.end.reason or f"{len(payloads)} records where one is expected"
+        raise Corrupted(f"{name} is damaged ({reason}); restore it from a copy")
+    try:
+        fields = json.loads(payloads[0])
+        if fields["kind"] != KIND:
+            raise IncompatibleFormat(f"{name} describes a {fields['kind']!r}, expected a {KIND!r}")
+        if fields["format"] != FORMAT:
+            raise IncompatibleFormat(
+                f"{name} has format {fields['format']}, this program reads {FORMAT}; use the version that wrote it"
+            )
+        return _from_json(fields)
+    except TabletopError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupted(
+            f"{name} does not hold a manifest ({type(error).__name__}: {error}); restore it from a copy"
+        ) from error
+
+
+def _from_json(fields: Mapping[str, Any]) -> Manifest:
+    logs = fields.get("logs")
+    return Manifest(
+        number=_count(fields, "number"),
+        tablet=_text(fields, "tablet"),
+        schema=Schema.from_json(fields["schema"]),
+        tables={group: tuple(map(_reference, entries)) for group, entries in fields["tables"].items()},
+        log_number=_count(fields, "log_number"),
+        logs=None if logs is None else tuple(_count({"logs": log}, "logs") for log in logs),
+        flushed_sequence=_count(fields, "flushed_sequence"),
+        next_file_number=_count(fields, "next_file_number"),
+        last_timestamp=_count(fields, "last_timestamp"),
+        start_row=_text(fields, "start_row").encode("latin-1"),
+        end_row=_text(fields, "end_row").encode("latin-1"),
+    )
+
+
+def _reference(fields: Mapping[str, Any]) -> TableReference:
+    name, number = _text(fields, "name"), _count(fields, "number")
+    if sorted_out([name]).tables.get(number) != name:
+        raise ValueError(f"{name!r} is not the name of SSTable {number}")
+    properties = TableProperties.from_json(fields["properties"])
+    return TableReference(name, number, _count(fields, "file_bytes"), properties, _count(fields, "written_at"))
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{name} is {value!r}, expected a number from 0 on")
+    return value
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, expected a text")
+    return value
+
+
+async def load_snapshot(storage: Storage, name: str) -> Manifest:
+    """Read a snapshot by its name. Raises NotFound with the names there are."""
+    try:
+        return await load_manifest(storage, snapshot_file_name(name))
+    except NotFound as error:
+        known = ", ".join(sorted_out(await storage.list()).snapshots) or "none"
+        raise NotFound(f"there is no snapshot {name!r}; there are: {known}") from error

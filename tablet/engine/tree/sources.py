@@ -1,0 +1,141 @@
+"""Sources of sorted rows, and the cursor that merges them.
+
+A source gives its rows a chunk at a time; `EMPTY` is its end. A cursor over several sources takes from each what lies
+up to the smallest last row among their current chunks: for these rows it knows everything, so it can merge them in
+bulk.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.fragments import PUT, decode_fragment, encode_fragment, family_of
+from tablet.engine.sstable.reader import SSTable
+from tablet.engine.tree.memtable import Memtable
+
+_MEMTABLE_ROWS = 256
+
+
+class Source(Protocol):
+    """Sorted rows, chunk by chunk."""
+
+    async def next(self) -> Chunk:
+        """The next rows, at least one; EMPTY at the end, again and again."""
+
+
+class TableSource:
+    """The rows of an SSTable with start <= row < end (empty: no bound)."""
+
+    def __init__(self, table: SSTable, *, start: bytes = b"", end: bytes = b"", cached: bool = True) -> None:
+        self._table = table
+        self._start = start
+        self._end = end
+        self._cached = cached
+        self._place = table.place_of(start) if start else 0
+
+    async def next(self) -> Chunk:
+        """The rows of the next block or so."""
+        while self._place < self._table.blocks:
+            chunk, self._place = await self._table.chunk(self._place, cached=self._cached)
+            if self._start:
+                chunk, self._start = chunk.since(self._start), b""
+            if self._end and chunk.rows and chunk.rows[-1] >= self._end:
+                chunk, self._place = chunk.before(self._end), self._table.blocks
+            if chunk.rows:
+                return chunk
+        return EMPTY
+
+
+class MemtableSource:
+    """The rows of a memtable, which may change meanwhile. `families`: leave out the cells of others."""
+
+    def __init__(
+        self, memtable: Memtable, *, start: bytes = b"", end: bytes = b"", families: frozenset[bytes] | None = None
+    ) -> None:
+        self._memtable = memtable
+        self._start = start
+        self._end = end
+        self._families = families
+        self._last: bytes | None = None
+        self._done = False
+
+    async def next(self) -> Chunk:
+        """The next rows that have anything to say."""
+        while not self._done:
+            if self._last is None:
+                chunk = self._memtable.chunk(self._start, _MEMTABLE_ROWS)
+            else:
+                chunk = self._memtable.rows_after(self._last, _MEMTABLE_ROWS)
+            self._done = len(chunk.rows) < _MEMTABLE_ROWS
+            if chunk.rows:
+                self._last = chunk.rows[-1]
+            if self._end and chunk.rows and chunk.rows[-1] >= self._end:
+                chunk, self._done = chunk.before(self._end), True
+            if self._families is not None:
+                chunk = restricted(chunk, self._families)
+            if chunk.rows:
+                return chunk
+        return EMPTY
+
+
+class MergeCursor:
+    """Several sources as one; `merge` says what becomes of rows that more than one of them has. Is itself a source."""
+
+    def __init__(self, sources: Sequence[Source], merge: Callable[[Sequence[Chunk]], Chunk]) -> None:
+        self._sources = list(sources)
+        self._heads: list[Chunk] = [EMPTY] * len(sources)
+        self._merge = merge
+
+    async def next(self) -> Chunk:
+        """The merged rows up to the nearest end of a chunk."""
+        heads = self._heads
+        if len(heads) == 1:
+            head, heads[0] = heads[0], EMPTY
+            return head if head.rows else await self._sources[0].next()
+        ended = False
+        for place, source in enumerate(self._sources):
+            if not heads[place].rows:
+                heads[place] = await source.next()
+                ended = ended or not heads[place].rows
+        if ended:
+            alive = [place for place, head in enumerate(heads) if head.rows]
+            self._sources = [self._sources[place] for place in alive]
+            heads = self._heads = [heads[place] for place in alive]
+        if not heads:
+            return EMPTY
+        limit = min([head.rows[-1] for head in heads])
+        parts: list[Chunk] = []
+        for place, head in enumerate(heads):
+            part, heads[place] = head.split_after(limit)
+            if part.rows:
+                parts.append(part)
+        return self._merge(parts)
+
+
+def restricted(chunk: Chunk, families: frozenset[bytes]) -> Chunk:
+    """The chunk less the cells and markers of other families. Deletions of whole rows stay: they concern all."""
+    rows: list[bytes] = []
+    fragments: list[bytes] = []
+    for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
+        before = decode_fragment(fragment)
+        after = tuple(entry for entry in before if not entry[0] or family_of(entry[0]) in families)
+        if after:
+            rows.append(row)
+            fragments.append(fragment if len(after) == len(before) else encode_fragment(after))
+    return Chunk(rows, fragments, chunk.single_puts)
+
+
+def unite_chunks(chunks: Sequence[Chunk]) -> Chunk:
+    """Put the cells of different locality groups side by side: they share rows but no columns. Markers have done their
+    work within each group and are left out."""
+    found: dict[bytes, list[bytes]] = {}
+    for chunk in chunks:
+        for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
+            found.setdefault(row, []).append(fragment)
+    rows = sorted(found)
+    return Chunk(rows, [_united(found[row]) for row in rows], False)
+
+
+def _united(fragments: Sequence[bytes]) -> bytes:
+    entries = [entry for fragment in fragments for entry in decode_fragment(fragment) if entry[2] == PUT]
+    return encode_fragment(sorted(entries))

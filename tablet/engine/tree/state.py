@@ -1,0 +1,323 @@
+"""The state of an open tablet, and everything that changes it.
+
+Readers take a *view*: the memtables and the SSTables of one moment. A change (a freeze, a flush, a compaction, another
+schema) makes a new view in one step, after the manifest that says the same is durable; readers of the old view keep
+it, and its files stay until they are done (BT 6: immutability makes concurrency simple).
+
+Invariants: (1) in a view, the memtables and each group's SSTables are ordered from new to old, without overlap in
+sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a
+time, and no file is swept meanwhile; (4) if the renaming of a manifest fails, nobody knows which of the two is the
+truth on the disk, so no file is swept until a third one is, under a number of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, TabletopError
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.model.schema import Schema
+from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
+from tablet.engine.sstable.reader import SSTable
+from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, stage_manifest, write_manifest
+from tablet.engine.tree.memtable import Memtable
+from tablet.engine.tree.scan_cache import ScanCache
+from tablet.engine.tree.view import Tables, View, families_by_group
+from tablet.engine.world.events import FileNotRemoved, ObsoleteFilesRemoved, SnapshotUnreadable
+from tablet.engine.world.names import (
+    TEMPORARY,
+    FolderListing,
+    manifest_name,
+    snapshot_file_name,
+    sorted_out,
+)
+from tablet.engine.world.options import EngineWorld, Options
+from tablet.engine.world.storage import Storage
+
+
+class GrowingFiles:
+    """The names of SSTables that are being written, which the sweep must leave alone."""
+
+    def __init__(self) -> None:
+        self._flush: set[str] = set()
+        self._compaction: set[str] = set()
+
+    def add(self, name: str, *, flush: bool) -> None:
+        """An SSTable begins, first under its temporary name."""
+        (self._flush if flush else self._compaction).update((name, name + TEMPORARY))
+
+    def clear_flush(self) -> None:
+        """The flush has ended, one way or the other."""
+        self._flush.clear()
+
+    def clear_compaction(self) -> None:
+        """The compaction has ended, one way or the other."""
+        self._compaction.clear()
+
+    def names(self) -> set[str]:
+        """All of them."""
+        return self._flush | self._compaction
+
+
+class TabletState:
+    """One open tablet's files and memory."""
+
+    def __init__(self, storage: Storage, world: EngineWorld, options: Options, manifest: Manifest) -> None:
+        self.storage = storage
+        self.world = world
+        self.options = options
+        self.manifest = manifest
+        self.block_cache = BlockCache(options.block_cache_bytes, whole_blocks=options.whole_blocks)
+        self.pinned_blocks = PinnedBlocks(options.pinned_bytes)
+        self.scan_cache = ScanCache(options.scan_cache_bytes)
+        self.logs: dict[int, CommitLog] = {}
+        self.replayed_sequence = 0
+        self.last_timestamp = manifest.last_timestamp
+        self.replayed_logs: tuple[int, ...] = ()
+        self.is_closed = False
+        self.growing = GrowingFiles()
+        self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
+        self._next_file_number = manifest.next_file_number
+        self._last_manifest_number = manifest.number
+        self.in_doubt = False
+        self._unreadable: set[str] = set()
+        self._old_views: list[View] = []
+        self._retired: list[SSTable] = []
+        self._switching = asyncio.Lock()
+
+    @property
+    def memtable(self) -> Memtable:
+        """The one that takes writes."""
+        return self.view.memtables[0]
+
+    @property
+    def frozen(self) -> tuple[Memtable, ...]:
+        """Full memtables that wait to be flushed, the newest first."""
+        return self.view.memtables[1:]
+
+    @property
+    def log(self) -> CommitLog | None:
+        """The log that takes writes; None until there is one."""
+        return self.logs[max(self.logs)] if self.logs else None
+
+    @property
+    def last_sequence(self) -> int:
+        """That of the last log record, written or replayed."""
+        return self.log.last_sequence if self.log is not None else self.replayed_sequence
+
+    @property
+    def durable_sequence(self) -> int:
+        """Every acknowledged log record up to this one is known to be durable."""
+        return self.log.durable_sequence if self.log is not None else self.replayed_sequence
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """The last log record that counts."""
+        return self.log.acknowledged_sequence if self.log is not None else self.replayed_sequence
+
+    def new_file_number(self) -> int:
+        """A number that no file of this tablet has had."""
+        number = self._next_file_number
+        self._next_file_number += 1
+        return number
+
+    def reserve_file_numbers(self, numbers: Sequence[int]) -> None:
+        """Hand out only numbers above these."""
+        self._next_file_number = max(self._next_file_number, *(number + 1 for number in numbers), 1)
+
+    async def open_tables(self) -> None:
+        """Open every SSTable of the manifest. Raises NotFound, Corrupted, IncompatibleFormat, DiskFailure."""
+        async with self._opened(self.manifest.tables, self.manifest.schema) as opened:
+            self._show(tables=opened)
+
+    def freeze(self, log: CommitLog) -> None:
+        """Let writes go to `log` and a new memtable from here on."""
+        self.logs[log.number] = log
+        self._show(memtables=(Memtable(log.number), *self.view.memtables))
+
+    async def name_log(self, number: int) -> None:
+        """Have the manifest name a log before anything in it is acknowledged, so that it can never be missed unnoticed.
+        Raises NoSpace, DiskFailure."""
+        async with self._switching:
+            before = manifest_name(self.manifest.number)
+            await self._switch(begun=(number,))
+            if self.options.sweeps:
+                try:
+                    await self.storage.remove(before)
+                except TabletopError as error:  # A write need not fail for that.
+                    self.world.events.emit(FileNotRemoved(self.manifest.tablet, before, error.message))
+
+    async def install_flush(self, memtable: Memtable, made: Mapping[str, TableReference]) -> None:
+        """The oldest memtable's rows are in SSTables now (at most one for each group)."""
+        fresh = {group: (reference,) for group, reference in made.items()}
+        async with self._switching, self._opened(fresh, self.manifest.schema) as opened:
+            tables = {group: tuple(references) for group, references in self.manifest.tables.items()}
+            for group, reference in made.items():
+                tables[group] = (reference, *tables.get(group, ()))
+            rest = tuple(other for other in self.view.memtables if other is not memtable)
+            await self._switch(
+                tables=tables,
+                log_number=min(other.log_number for other in rest),
+                flushed_sequence=max(self.manifest.flushed_sequence, memtable.last_sequence),
+            )
+            self.scan_cache.forget(memtable.rows())
+            shown = {**self.view.tables, **{g: t + self.view.tables.get(g, ()) for g, t in opened.items()}}
+            # Computed without awaiting in between, so that a memtable frozen during the switch is not forgotten.
+            rest = tuple(other for other in self.view.memtables if other is not memtable)
+            self._show(memtables=rest, tables=shown)
+
+    async def install_compaction(self, group: str, numbers: Sequence[int], made: TableReference | None) -> None:
+        """One SSTable (or none, if nothing was left) takes the place of neighbours."""
+        between = (made,) if made is not None else ()
+        async with self._switching, self._opened({group: between}, self.manifest.schema) as opened:
+            references = self.manifest.tables[group]
+            place = [reference.number for reference in references].index(numbers[0])
+            end = place + len(numbers)
+            assert tuple(reference.number for reference in references[place:end]) == tuple(numbers)
+            await self._switch(tables={**self.manifest.tables, group: references[:place] + between + references[end:]})
+            shown = self.view.tables[group]
+            self._show(tables={**self.view.tables, group: shown[:place] + opened[group] + shown[end:]})
+
+    async def install_schema(self, change: Callable[[Schema], Schema]) -> None:
+        """What `change` makes of the schema holds from here on. Raises what it raises."""
+        async with self._switching:
+            schema = change(self.manifest.schema)
+            await self._switch(schema=schema)
+            self.scan_cache.clear()
+            self._show(schema=schema)
+
+    async def install_snapshot(self, held: Manifest, *, log_number: int, flushed_sequence: int) -> None:
+        """The SSTables and the schema of a snapshot; everything in memory is forgotten."""
+        async with self._switching, self._opened(held.tables, held.schema) as opened:
+            await self._switch(
+                tables=held.tables, schema=held.schema, log_number=log_number, flushed_sequence=flushed_sequence
+            )
+            self.scan_cache.clear()
+            self._show(schema=held.schema, memtables=self.view.memtables[:1], tables=opened)
+
+    async def sweep(self) -> None:
+        """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6).
+
+        Not while a manifest is being written: its file is not yet the one that counts, and already is to stay."""
+        async with self._switching:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        self._old_views = [view for view in self._old_views if view.pins]
+        used = {table for view in (self.view, *self._old_views) for table in view.all_tables()}
+        for table in [table for table in self._retired if table not in used]:
+            self._retired.remove(table)
+            await table.close()
+        if self.in_doubt or self.is_closed or not self.options.sweeps:
+            return
+        listing = sorted_out(await self.storage.list())
+        needed = {manifest_name(self.manifest.number)} | self.growing.names()
+        needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
+        needed |= await self._held_by_snapshots(listing)
+        ours = [*listing.manifests.values(), *listing.tables.values(), *listing.temporary]
+        ours += [name for number, name in listing.logs.items() if number < self.manifest.log_number]
+        obsolete = tuple(sorted(name for name in ours if name not in needed))
+        for number in [number for number in self.logs if number < self.manifest.log_number]:
+            await self.logs.pop(number).close()
+        for name in obsolete:
+            with suppress(NotFound):
+                await self.storage.remove(name)
+        if obsolete:
+            self.world.events.emit(ObsoleteFilesRemoved(self.manifest.tablet, obsolete))
+
+    async def _held_by_snapshots(self, listing: FolderListing) -> set[str]:
+        """The SSTables that snapshots refer to. One that cannot be read may refer to any: they all stay, and the tablet
+        serves on."""
+        held: set[str] = set()
+        for name, file_name in listing.snapshots.items():
+            try:
+                manifest = await load_manifest(self.storage, file_name)
+            except (Corrupted, IncompatibleFormat) as error:
+                held.update(listing.tables.values())
+                if file_name not in self._unreadable:
+                    self._unreadable.add(file_name)
+                    self.world.events.emit(SnapshotUnreadable(self.manifest.tablet, name, error.message))
+            else:
+                held.update(reference.name for reference in manifest.references())
+        return held
+
+    async def save_snapshot(self, name: str) -> None:
+        """Keep a list of references to the SSTables of this moment under a name. AlreadyExists."""
+        async with self._switching:
+            file_name = snapshot_file_name(name)
+            if file_name in await self.storage.list():
+                raise AlreadyExists(f"there is a snapshot {name!r}; delete it first, or choose another name")
+            await write_manifest(self.storage, replace(self.manifest, logs=None), file_name)
+
+    async def close(self) -> None:
+        """Let go of all files."""
+        for log in self.logs.values():
+            await log.close()
+        await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
+        self.logs, self._retired, self.is_closed = {}, [], True
+        self.scan_cache.clear()
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between any two operations."""
+        for group, references in self.manifest.tables.items():
+            shown = self.view.tables.get(group, ())
+            assert [reference.name for reference in references] == [table.name for table in shown]
+            spans = [(table.properties.first_sequence, table.properties.last_sequence) for table in shown]
+            for newer, older in pairwise(spans):
+                assert older[1] < newer[0], f"group {group}: {spans} are not in order"
+        numbers = [memtable.log_number for memtable in self.view.memtables]
+        assert numbers == sorted(numbers, reverse=True)
+        for memtable in self.view.memtables:
+            memtable.check_invariants()
+        self.block_cache.check_invariants()
+        self.scan_cache.check_invariants()
+        settled = self.scan_cache.settled_rows()
+        assert not any(row in memtable for memtable in self.view.memtables for row in settled)
+
+    async def _switch(self, *, begun: tuple[int, ...] = (), **changes: Any) -> None:
+        """Make another manifest the truth. After an error it may be, or may not. `begun`: logs to be named already."""
+        number = self._last_manifest_number + 1
+        manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
+        there = sorted({*self.replayed_logs, *self.logs, *begun})
+        logs = tuple(log for log in there if log >= manifest.log_number)
+        manifest = replace(manifest, logs=logs, last_timestamp=self.last_timestamp)
+        await stage_manifest(self.storage, manifest, manifest_name(number))
+        self._last_manifest_number, self.in_doubt = number, True
+        await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
+        self.manifest, self.in_doubt = manifest, False
+
+    @asynccontextmanager
+    async def _opened(
+        self, references: Mapping[str, Sequence[TableReference]], schema: Schema
+    ) -> AsyncIterator[dict[str, Tables]]:
+        """Open SSTables, each with the cache that its group has; if the block fails, none stays open."""
+        opened: list[SSTable] = []
+        found: dict[str, Tables] = {}
+        try:
+            for group, wanted in references.items():
+                settings = schema.groups.get(group)
+                cache = self.pinned_blocks if settings is not None and settings.in_memory else self.block_cache
+                first = len(opened)
+                for reference in wanted:
+                    opened.append(await SSTable.open(self.storage, reference.name, reference.number, cache))
+                found[group] = tuple(opened[first:])
+            yield found
+        except BaseException:
+            await _close_all(opened)
+            raise
+
+    def _show(self, **changes: Any) -> None:
+        old = self.view
+        fields = {"schema": old.schema, "memtables": old.memtables, "tables": old.tables, **changes}
+        self.view = View(generation=old.generation + 1, families=families_by_group(fields["schema"]), **fields)
+        kept = set(self.view.all_tables())
+        self._retired += [table for table in old.all_tables() if table not in kept]
+        self._old_views.append(old)
+
+
+async def _close_all(tables: Iterable[SSTable]) -> None:
+    for table in tables:
+        await table.close()

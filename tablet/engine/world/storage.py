@@ -1,0 +1,117 @@
+"""Where a tablet keeps its files: the small interface that the engine stands on.
+
+The problem. The paper's tablets keep logs and SSTables in GFS (BT 4), which is good at appending and at reading from
+a position, and has neither locks nor cheap overwriting. A local folder can do all of that and more. The engine asks
+for no more than both can give: create, append, sync, read at, rename, remove, list.
+
+A name's creation or renaming is durable when the call returns; bytes are durable after `sync`. Files are written once,
+by one writer: under a temporary name, synced, then renamed into place. A process that died in such a call may have left
+a name that the next one sees and a power cut takes away again; so what is listed under the lock is durable too.
+"""
+
+from typing import Protocol
+
+from runtime.world import Buffer, Disk, File
+
+
+class StoredFile(Protocol):
+    """An open file. Errors are DiskFailure, NoSpace and Corrupted, with the path in the message."""
+
+    path: str
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from `offset`; fewer only at the end of the file."""
+
+    async def append(self, data: Buffer) -> int:
+        """Write at the end; returns the offset where the data begins."""
+
+    async def truncate(self, size: int) -> None:
+        """Cut to `size` bytes. Storage that cannot do this raises; the log then takes no more records."""
+
+    async def size(self) -> int:
+        """Length in bytes."""
+
+    async def sync(self) -> None:
+        """Return when the file's bytes are durable."""
+
+    async def close(self) -> None:
+        """Let go of the file."""
+
+
+class Storage(Protocol):
+    """One tablet's files, in one flat folder."""
+
+    async def create(self, name: str) -> StoredFile:
+        """A new, empty file, its name durable. AlreadyExists."""
+
+    async def open(self, name: str) -> StoredFile:
+        """An existing file, for reading. NotFound."""
+
+    async def rename(self, source: str, target: str) -> None:
+        """Rename, durably; `target` must not exist (the engine sees to that). NotFound."""
+
+    async def remove(self, name: str) -> None:
+        """Remove a file. NotFound."""
+
+    async def list(self) -> list[str]:
+        """All names, sorted."""
+
+    async def lock(self) -> None:
+        """Hold the tablet until `unlock`; all names that are there are durable then. Conflict if somebody else does."""
+
+    async def unlock(self) -> None:
+        """Let go of it."""
+
+
+class DiskStorage:
+    """A folder of a node's disk as the storage of one tablet."""
+
+    def __init__(self, disk: Disk, folder: str = "") -> None:
+        self._disk = disk
+        self._folder = folder
+        self._prefix = f"{folder}/" if folder else ""
+
+    async def prepare(self) -> None:
+        """Create the folder if it is missing."""
+        if self._folder:
+            await self._disk.make_directory(self._folder)
+
+    async def create(self, name: str) -> File:
+        """A new file, its name durable."""
+        file = await self._disk.open(self._prefix + name, "create")
+        try:
+            await self._disk.sync_directory(self._folder)
+        except BaseException:
+            await file.close()
+            raise
+        return file
+
+    async def open(self, name: str) -> File:
+        """An existing file."""
+        return await self._disk.open(self._prefix + name, "read")
+
+    async def rename(self, source: str, target: str) -> None:
+        """Rename, durably."""
+        await self._disk.rename(self._prefix + source, self._prefix + target)
+        await self._disk.sync_directory(self._folder)
+
+    async def remove(self, name: str) -> None:
+        """Remove a file."""
+        await self._disk.remove(self._prefix + name)
+
+    async def list(self) -> list[str]:
+        """All names, sorted."""
+        return await self._disk.list(self._folder)
+
+    async def lock(self) -> None:
+        """Hold the folder, its names durable."""
+        await self._disk.lock(self._folder)
+        try:
+            await self._disk.sync_directory(self._folder)
+        except BaseException:
+            await self._disk.unlock(self._folder)
+            raise
+
+    async def unlock(self) -> None:
+        """Let go of the folder."""
+        await self._disk.unlock(self._folder)

@@ -1,0 +1,136 @@
+"""`scripts/torture`: minutes of faults on real processes, judged byte for byte (`cluster/torture`).
+
+While it runs, one line tells how far it is; without a terminal, a line every few seconds. The last line is the verdict.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import typer
+
+from cluster.settings import ClusterSettings, parse_bytes
+from cluster.torture.run import Torture, TortureOptions, TortureVerdict, drawn_seed
+from tabletop import wording
+from tabletop.console import ExitCode, notes, output, perform, remark
+
+LOOK_SECONDS = 0.25
+LINE_SECONDS = 10.0
+VIOLATIONS_SHOWN = 20
+HEARTBEATS_IN_A_LEASE = 4
+
+
+def torture(
+    minutes: Annotated[float, typer.Option(help="How long to break things; comparing comes on top.")] = 3.0,
+    durability: Annotated[str, typer.Option(help="When a write is answered: replicated or fsync.")] = "replicated",
+    lease_seconds: Annotated[float, typer.Option(help="How long a lease lasts.")] = 10.0,
+    chunkservers: Annotated[int, typer.Option(min=2, max=20, help="How many; up to two are out at a time.")] = 5,
+    chunk_bytes: Annotated[str, typer.Option(metavar="BYTES", help="Small, so that files have many chunks.")] = "256K",
+    seed: Annotated[int | None, typer.Option(help="Draws operations and faults. Default: a random one.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print every operation and every fault.")] = False,
+) -> None:
+    """Kill, pause, restart and damage real processes for minutes, and compare every acknowledged byte.
+
+    Uses a cluster of its own, which is gone at the end. A run that finds something wrong keeps its folder and says
+    where. The exit code is 0 only if nothing was found.
+
+    \b
+        scripts/torture --minutes 10 --durability fsync
+        scripts/torture --seed 7 --verbose
+    """
+    settings = ClusterSettings(
+        chunkservers=chunkservers,
+        replicas=min(3, chunkservers),
+        chunk_bytes=parse_bytes(chunk_bytes),
+        lease_seconds=lease_seconds,
+        heartbeat_seconds=min(1.0, lease_seconds / HEARTBEATS_IN_A_LEASE),
+        durability=durability,
+    )
+    options = TortureOptions(minutes=minutes, seed=drawn_seed() if seed is None else seed)
+    good = perform(_torture(settings, options, verbose))
+    raise typer.Exit(ExitCode.DONE if good else ExitCode.FAILED)
+
+
+async def _torture(settings: ClusterSettings, options: TortureOptions, verbose: bool) -> bool:
+    run = Torture(settings, options, remark if verbose else None)
+    output.print(
+        f"Torture with seed {options.seed}: {settings.chunkservers} chunkservers, {settings.replicas} copies, "
+        f"durability {settings.durability}, leases of {settings.lease_seconds:g} s, "
+        f"for {wording.duration(options.minutes * 60)}.",
+        markup=False,
+    )
+    try:
+        async with _shown(run, verbose):
+            verdict = await run.run()
+    finally:
+        if run.home.exists():
+            remark(
+                f"The files of the run are in {run.home}: history.jsonl, and below torture/nodes each node's records."
+            )
+    _print_verdict(run, verdict)
+    return verdict.good
+
+
+@asynccontextmanager
+async def _shown(run: Torture, verbose: bool) -> AsyncIterator[None]:
+    """Tell how far it is for the length of a block."""
+    telling = asyncio.get_running_loop().create_task(_tell(run, verbose), name="show progress")
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(run: Torture, verbose: bool) -> None:
+    if verbose or not notes.is_terminal:
+        while True:
+            await asyncio.sleep(LINE_SECONDS)
+            remark(_line(run))
+    with notes.status(_line(run)) as status:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            status.update(_line(run))
+
+
+def _line(run: Torture) -> str:
+    history = run.history
+    out = ", ".join(f"{node} {kind}" for node, kind in sorted(run.out.items()))
+    left = f", {wording.duration(run.seconds_left)} left" if run.seconds_left else ""
+    return (
+        f"{run.phase}{left}: {wording.count(history.acknowledged, 'acknowledged change')}, "
+        f"{wording.count(history.reads, 'read')} compared, {sum(history.refused.values()):,} refused, "
+        f"{wording.count(history.faults.total(), 'fault')}{f' (now: {out})' if out else ''}, "
+        f"{wording.count(len(history.violations), 'violation')}"
+    )
+
+
+def _print_verdict(run: Torture, verdict: TortureVerdict) -> None:
+    history, counted = run.history, verdict.counted
+    for text in history.remarks:
+        output.print(text, markup=False)
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(history.faults.items())) or "none"
+    output.print(
+        f"{wording.count(history.acknowledged, 'acknowledged change')}, "
+        f"{wording.count(history.reads, 'read')} compared; "
+        f"{history.refused.total():,} failed operations, {history.doubtful:,} of them in doubt; faults: {faults}. "
+        f"At the end {wording.count(counted.files, 'file')}, {wording.size(counted.data_bytes)}, "
+        f"{wording.count(counted.chunks, 'chunk')}, {wording.count(counted.replicas, 'replica')}.",
+        markup=False,
+    )
+    if verdict.good:
+        words = f"Nothing acknowledged was lost. It took {wording.duration(history.seconds)}."
+        output.print(words, style="bold green", markup=False)
+        return
+    for text in verdict.violations[:VIOLATIONS_SHOWN]:
+        output.print(f"✘ {text}", style="red", markup=False)
+    more = len(verdict.violations) - VIOLATIONS_SHOWN
+    if more > 0:
+        output.print(f"… and {more:,} more in history.jsonl", style="red", markup=False)
+    broken = wording.count(len(verdict.violations), "promise was", "promises were")
+    output.print(
+        f"{broken} broken; what led to it is in {verdict.folder}.",
+        style="bold red",
+        markup=False,
+    )
