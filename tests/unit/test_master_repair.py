@@ -394,7 +394,7 @@ async def test_a_graceful_stop_does_not_wait_for_clones_nor_for_those_who_wait_f
     assert not scene.server.core._tasks
 
 
-@played(chunkservers=4, lease_seconds=300.0, lease_wait_seconds=250.0)
+@played(chunkservers=3, lease_seconds=300.0, lease_wait_seconds=250.0)
 async def test_a_graceful_stop_does_not_wait_for_leases_to_run_out(scene: Scene) -> None:
     await scene.create("/a")
     lease = await scene.lease("/a")
