@@ -10,6 +10,7 @@ second whether the owner still lives, and stop when it does not: even a kill -9 
 
 import argparse
 import asyncio
+import errno
 import faulthandler
 import signal
 import sys
@@ -22,7 +23,8 @@ from cluster.folder import NodeConfig, NodeFolder, ReadyRecord, read_json
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.servers import Server, make_server
 from runtime.errors import InvalidRequest, TabletopError
-from runtime.real.world import FileSink, RealWorld
+from runtime.real.event_file import FileSink
+from runtime.real.world import RealWorld
 
 OWNER_CHECK_SECONDS = 1.0
 
@@ -42,10 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.write_failure(type(error).__name__, error.message)
         print(f"refused to go on: {error.message}", file=sys.stderr)
         return 1
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        folder.write_failure("NoSpace" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DiskFailure", what)
+        traceback.print_exc()
+        return 1
     except Exception as error:
         folder.write_failure("InternalError", f"{type(error).__name__}: {error} (a bug; see {folder.log})")
         traceback.print_exc()
         return 70
+    folder.forget_failure()
     return 0
 
 
@@ -64,6 +72,7 @@ async def _serve(folder: NodeFolder) -> None:
     await server.start()
     try:
         folder.write_ready(ReadyRecord(processes.this_process(), server.control_address, server.bulk_address))
+        folder.forget_failure()
         await _until_stopped(world, server, stopping, config.owner)
     finally:
         folder.forget_ready()

@@ -19,6 +19,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+# What nodes record of themselves is read back by kinds, which are known once their modules are imported.
+import chunkserver.events  # noqa: F401
+import gfs.events  # noqa: F401
+import master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
@@ -44,8 +48,9 @@ from runtime.errors import (
     Unavailable,
     error_from_wire,
 )
-from runtime.events import Record, record_from_json
+from runtime.events import Record
 from runtime.real.disk import RealDisk
+from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
@@ -169,11 +174,11 @@ class RealCluster:
 
     def events(self, node: str) -> list[Record]:
         """The node's records."""
-        import master.events  # noqa: F401 - so that the kinds of both are known to the parser
+        return self.event_file(node).records
 
-        path = self._node(node).events
-        lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-        return [record_from_json(line) for line in lines if line.endswith("}")]
+    def event_file(self, node: str) -> EventFile:
+        """The node's records, and how many lines of its files were none."""
+        return read_events(self._node(node).events)
 
     def _disk_of(self, node: str) -> RealDisk:
         return RealDisk(self._node(node).data)
@@ -346,13 +351,12 @@ def _free_port() -> int:
 
 def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
     """Why a program that was started ended before it served."""
-    failure = folder.read_failure()
-    if failure is None:
+    kind, message = folder.read_failure() or ("", "")
+    if not kind:
         words = folder.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
         return InternalError(
             f"{folder.name} ended with exit code {exit_code} before it served; its last words: {words[-1]}"
         )
-    kind, message = failure
     return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
 
 

@@ -1,8 +1,8 @@
 """What callers hand over, checked before any of it goes anywhere.
 
-The problem. Python lets anything be passed for a path, and a wrong thing shows itself late: as bytes in a cache of texts,
-where it breaks the calls that come after, or as the words of a library that the caller never heard of. The idea: every
-operation of the client takes its arguments through these functions first.
+The problem. Python lets anything be passed for a path, and a wrong thing shows itself late: as bytes in a cache of
+texts, where it breaks the calls that come after, or as the words of a library that the caller never heard of. The idea:
+every operation of the client takes its arguments through these functions first.
 
 >>> checked_path("/lab/notes"), checked_path("/lab/")
 ('/lab/notes', '/lab')
