@@ -140,9 +140,7 @@ class NodeFolder:
         """Leave the reason for whoever started the program, also where the disk takes nothing new."""
         record = _failure_record(kind, message)
         try:
-            beside = self._failure.with_name("failure.json.new")
-            beside.write_bytes(record)
-            beside.replace(self._failure)
+            _replace(self._failure, record)
         except OSError:
             with contextlib.suppress(OSError), self._failure.open("r+b") as file:
                 file.write(record)
@@ -300,6 +298,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON object so that a reader finds either the old file or the whole new one."""
+    _replace(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -178,7 +178,11 @@ class RealCluster:
 
     def event_file(self, node: str) -> EventFile:
         """The node's records, and how many lines of its files were none."""
-        return read_events(self._node(node).events)
+        return read_events(self.event_path(node))
+
+    def event_path(self, node: str) -> Path:
+        """The file of the node's youngest records."""
+        return self._node(node).events
 
     def _disk_of(self, node: str) -> RealDisk:
         return RealDisk(self._node(node).data)

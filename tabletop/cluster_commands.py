@@ -14,11 +14,10 @@ from cluster.interface import NodeReport, NodeState
 from cluster.real import RealCluster
 from cluster.settings import ClusterSettings, parse_bytes
 from runtime.errors import TimedOut, Unavailable
-from runtime.events import rendered
 from runtime.wire import master_pb2
 from tabletop import wording
 from tabletop.console import notes, output, perform, remark
-from tabletop.options import DESK, ClusterOption, JsonOption
+from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 
 DEFAULTS = ClusterSettings()
 FOLDED_WIDTH = 12
@@ -107,22 +106,6 @@ def status(
     perform(_status(RealCluster(cluster), as_json, chunks))
 
 
-def log(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="master, cs1, cs2, … (see `tabletop ps`)")],
-    cluster: ClusterOption = DESK,
-    lines: Annotated[int, typer.Option("-n", min=1, help="How many events, from the end.")] = 50,
-    containing: Annotated[str, typer.Option("--containing", metavar="TEXT", help="Only such as a handle, 0x2a.")] = "",
-) -> None:
-    """Print what a node has recorded of itself, in words, over all its lives.
-
-    \b
-        tabletop log master
-        tabletop log cs1 -n 1000 --containing "chunk 0x2a "
-    """
-    real = RealCluster(cluster)
-    perform(_log(real, node, lines, containing))
-
-
 def admit(
     handle: Annotated[str, typer.Argument(metavar="HANDLE", help="A chunk, as `tabletop status --chunks` shows it.")],
     server: Annotated[str, typer.Argument(metavar="NODE", help="Whose replica the chunk is to continue with.")],
@@ -140,16 +123,9 @@ def admit(
         tabletop status --chunks                what is left of each chunk, and what it waits for
         tabletop admit 0x2a cs3 --force         continue with the replica of cs3
     """
-    number = _handle(handle)
+    number = chunk_handle(handle)
     version = perform(_admit(RealCluster(cluster), number, server, force))
     output.print(f"chunk {number:#x} continues with the replica on {server}, as version {version}", markup=False)
-
-
-def _handle(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no chunk handle; expected a number such as 0x2a") from None
 
 
 async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) -> int:
@@ -157,12 +133,6 @@ async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) ->
         return await cluster.client().admit_replica(handle, server, force=force)
     finally:
         await cluster.close()
-
-
-async def _log(cluster: RealCluster, node: str, lines: int, containing: str) -> None:
-    found = [line for line in map(rendered, cluster.events(node)) if containing in line]
-    for line in found[-lines:]:
-        output.print(line, markup=False)
 
 
 async def _up(cluster: RealCluster, port: int | None, given: dict[str, Any]) -> None:
@@ -334,12 +304,6 @@ def chunk_table(chunks: Iterable[master_pb2.ChunkStatus]) -> Table:
             ),
         )
     return table
-
-
-def _note(found: master_pb2.ChunkStatus) -> str:
-    """The replicas that do not count, and what the chunk waits for."""
-    others = [f"{other.server}: {other.state}" for other in found.others]
-    return "; ".join([*others, *([found.waits_for] if found.waits_for else [])])
 
 
 def _node_table(reports: list[NodeReport]) -> Table:
