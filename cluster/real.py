@@ -11,6 +11,7 @@ keep the port from the master for good.
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import signal
 import socket
@@ -75,9 +76,9 @@ class RealCluster:
         """What the cluster was set up with."""
         return self.folder.require().settings
 
-    async def start(self, settings: ClusterSettings, *, port: int | None = None) -> bool:
-        """Bring the cluster up; returns when every chunkserver has registered with the master. False if anything of
-        it was running already: then nothing is changed.
+    async def start(self, settings: ClusterSettings, *, port: int | None = None) -> tuple[str, ...]:
+        """Bring the cluster up; returns when every node that was started serves, and has registered with the master.
+        What runs already is left alone. Returns the names of the nodes that were started.
 
         Raises what `ClusterSettings.check` raises, Conflict for a port in use or settings other than those the cluster
         was made with, and whatever kept a node from starting. On any failure everything that was started is stopped,
@@ -87,13 +88,53 @@ class RealCluster:
         processes.require_descriptors()
         async with self.folder.locked():
             fresh = not self.folder.exists()
+            missing = settings.node_names()
             if not fresh:
                 self._check_same(settings)
-                if any(report.state in LIVING for report in await self.nodes()):
-                    return False
-            with self._undone_on_failure(fresh):
-                await self._start_all(settings, port)
-        return True
+                missing = [report.node for report in await self.nodes() if report.state not in LIVING]
+            with self._undone_on_failure(fresh, missing):
+                await self._start_all(settings, missing, port)
+        return tuple(missing)
+
+    async def add_chunkservers(self, count: int) -> list[str]:
+        """Make the cluster larger by so many chunkservers and start them; returns their names.
+
+        Raises Unavailable if the cluster is down, and as `start`.
+        """
+        async with self.folder.locked():
+            record = self.folder.require()
+            if self.is_down():
+                raise Unavailable(self.down_message(), definite=True)
+            old = record.settings
+            settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
+            settings.check()
+            added = settings.node_names()[-count:]
+            try:
+                with self._undone_on_failure(False, added):
+                    await self._start_all(settings, added, None)
+            except BaseException:
+                self.folder.write_record(record)
+                raise
+        return added
+
+    def is_down(self) -> bool:
+        """Whether none of its processes lives."""
+        ready = (folder.read_ready() for folder in self.folder.node_folders())
+        if any(found and processes.state_of(found.identity) is not ProcessState.GONE for found in ready):
+            return False
+        return not processes.find_programs(self.folder.path)
+
+    def down_message(self) -> str:
+        """What to say to who needs the cluster while it is down."""
+        return f"cluster {self.name!r} is down; start it with `tabletop up`"
+
+    def disks(self) -> dict[str, int]:
+        """On which disk each node keeps its data, by a number that the operating system gives to disks."""
+        found = {}
+        for folder in self.folder.node_folders():
+            with contextlib.suppress(OSError):
+                found[folder.name] = folder.data.stat().st_dev
+        return found
 
     async def stop(self, *, purge: bool = False) -> None:
         """Stop every node in good order, killing what does not stop within 5 seconds; with `purge`, remove the folder
@@ -125,6 +166,8 @@ class RealCluster:
         address = self.folder.require().master
         if not address:
             raise Unavailable(f"the master of cluster {self.name!r} has not served yet", definite=True)
+        if self.is_down():
+            raise Unavailable(self.down_message(), definite=True)
         stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(address))
         return await stub.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=STATUS_SECONDS)
 
@@ -132,6 +175,8 @@ class RealCluster:
         """The file system of this cluster."""
         if self._client is None:
             record = self.folder.require()
+            if self.is_down():
+                raise Unavailable(self.down_message(), definite=True)
             self._client = Client(self.client_world, record.master)
         return self._client
 
@@ -189,22 +234,23 @@ class RealCluster:
 
     # Starting and ending.
 
-    async def _start_all(self, settings: ClusterSettings, port: int | None) -> None:
+    async def _start_all(self, settings: ClusterSettings, names: list[str], port: int | None) -> None:
         self.folder.draw_token()
         old = self.folder.read_record().master if self.folder.exists() else ""
         record = ClusterRecord(self.name, old, settings)
         self.folder.write_record(record)
-        await self._start_master(record, port)
-        record = self.folder.read_record()
-        await asyncio.gather(
-            *(self._start_node(name, record, f"{HOST}:0") for name in settings.node_names() if name != MASTER)
-        )
-        await wait_until(
-            self._all_registered,
-            what=f"all {settings.chunkservers} chunkservers have registered (their logs: {self.folder.path}/nodes)",
-            timeout_seconds=START_SECONDS,
-            poll_seconds=0.05,
-        )
+        if MASTER in names:
+            await self._start_master(record, port)
+            record = self.folder.read_record()
+        chunkservers = [name for name in names if name != MASTER]
+        await asyncio.gather(*(self._start_node(name, record, f"{HOST}:0") for name in chunkservers))
+        if chunkservers:
+            await wait_until(
+                lambda: self._have_registered(chunkservers),
+                what=f"{', '.join(chunkservers)} have registered (their logs: {self.folder.path}/nodes)",
+                timeout_seconds=START_SECONDS,
+                poll_seconds=0.05,
+            )
 
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
@@ -237,22 +283,30 @@ class RealCluster:
         assert found is not None
         return found
 
-    async def _all_registered(self) -> bool:
+    async def _have_registered(self, names: list[str]) -> bool:
         with contextlib.suppress(Unavailable, TimedOut):
             status = await self.status()
-            return sum(server.alive for server in status.servers) >= self.settings.chunkservers
+            return {server.location.server for server in status.servers if server.alive}.issuperset(names)
         return False
 
     @contextlib.contextmanager
-    def _undone_on_failure(self, fresh: bool) -> Iterator[None]:
+    def _undone_on_failure(self, fresh: bool, names: list[str]) -> Iterator[None]:
         try:
             yield
         except BaseException:
             with _without_interrupts():
-                self._end_all()
                 if fresh:
+                    self._end_all()
                     self.folder.purge()
+                else:
+                    self._end_nodes(names)
             raise
+
+    def _end_nodes(self, names: list[str]) -> None:
+        found = [identity for name in names for identity in self._processes_of(self.folder.node(name))]
+        processes.end_processes(found, GRACE_SECONDS)
+        for name in names:
+            self._collect(name)
 
     def _end_all(self) -> None:
         with _without_interrupts():

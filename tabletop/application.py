@@ -17,6 +17,7 @@ from tabletop import (
     fault_commands,
     file_commands,
     log_command,
+    status_command,
     tablet_commands,
     tablet_rows,
     torture,
@@ -60,7 +61,10 @@ app = typer.Typer(
 app.command("up")(cluster_commands.up)
 app.command("down")(cluster_commands.down)
 app.command("ps")(cluster_commands.ps)
-app.command("status")(cluster_commands.status)
+app.command("clusters")(cluster_commands.clusters)
+app.command("add")(cluster_commands.add)
+app.command("status")(status_command.status)
+app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)
 app.command("admit")(cluster_commands.admit)
 app.add_typer(file_commands.app, name="fs")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gfs.locate import DEFAULT_CLUSTER
+from tabletop.console import note_cluster
 
 ClusterOption = Annotated[
     str,
@@ -14,6 +15,7 @@ ClusterOption = Annotated[
         envvar="TABLETOP_CLUSTER",
         help="Which cluster; several can run side by side.",
         show_envvar=True,
+        callback=note_cluster,
     ),
 ]
 
