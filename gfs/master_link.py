@@ -21,7 +21,7 @@ from gfs.events import MasterAskedAgain
 from gfs.identity import FileIdentity
 from gfs.patience import Patience
 from gfs.settings import ClientSettings
-from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable
+from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised
 from runtime.events import because, current_cause
 from runtime.wire.master_pb2 import (
     CreateRequest,
@@ -180,8 +180,11 @@ class MasterLink:
     def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
         question = type(request).__name__.removesuffix("Request")
         path = getattr(request, "path", "") or getattr(request, "source", "")
-        return TimedOut(
-            f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
-            f"({error.message}); see `tabletop status`",
-            definite=definite,
-        )
+        if error.is_answer:
+            what = f"{question} {path}: after {patience.seconds:g} seconds the master still says: {error.message}"
+        else:
+            what = (
+                f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
+                f"({error.message})"
+            )
+        return TimedOut(advised(what, "see `tabletop status`"), definite=definite)
