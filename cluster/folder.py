@@ -95,7 +95,7 @@ class NodeFolder:
         self.log = path / "log"
         self.events = path / "events.jsonl"
         self.data = path / "data"
-        self._ready = path / "ready.json"
+        self._ready = path / gfs.locate.READY_FILE
         self._failure = path / "failure.json"
 
     def prepare(self, config: NodeConfig) -> None:
@@ -216,15 +216,15 @@ class ClusterFolder:
 
     def token(self) -> str:
         """The cluster's secret. Raises Unauthenticated if it is missing, or not the caller's to read."""
-        return gfs.locate.find_contact(self.name, home=self.home).token
+        return gfs.locate.read_token(self.path, self.name)
 
     def node(self, name: str) -> NodeFolder:
         """The part of one node, which need not exist yet."""
-        return NodeFolder(self.path / "nodes" / name)
+        return NodeFolder(self.path / gfs.locate.NODES_FOLDER / name)
 
     def node_folders(self) -> list[NodeFolder]:
         """The parts of all nodes that were ever started."""
-        return [NodeFolder(path.parent) for path in sorted(self.path.glob("nodes/*/config.json"))]
+        return [NodeFolder(path.parent) for path in sorted(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*/config.json"))]
 
     def purge(self) -> None:
         """Remove the folder and everything in it."""

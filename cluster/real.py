@@ -49,7 +49,7 @@ from runtime.errors import (
     Unavailable,
     error_from_wire,
 )
-from runtime.events import Record
+from runtime.events import Record, Sink
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
@@ -61,13 +61,15 @@ GRACE_SECONDS = 5.0
 
 
 class RealCluster:
-    """The cluster of this name; `owned` makes its nodes stop when the calling process ends, however it ends."""
+    """The cluster of this name; `owned` makes its nodes stop when the calling process ends, however it ends. What this
+    object's own client records goes to `sink`."""
 
-    def __init__(self, name: str, *, home: Path | None = None, owned: bool = False) -> None:
+    def __init__(self, name: str, *, home: Path | None = None, owned: bool = False, sink: Sink | None = None) -> None:
         self.folder = ClusterFolder(name, home)
         self.name = name
         self._owner = processes.this_process() if owned else None
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._sink = sink
         self._world: RealWorld | None = None
         self._client: Client | None = None
 
@@ -184,7 +186,7 @@ class RealCluster:
     def client_world(self) -> RealWorld:
         """The world of this object's own calls."""
         if self._world is None:
-            self._world = RealWorld(node="client", root=self.folder.path, token=self.folder.token())
+            self._world = RealWorld(node="client", root=self.folder.path, token=self.folder.token(), sink=self._sink)
         return self._world
 
     # Faults.

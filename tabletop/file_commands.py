@@ -15,6 +15,7 @@ from tabletop import copying, wording
 from tabletop.console import output, perform
 from tabletop.options import DESK, ClusterOption, HumanOption
 from tabletop.tables import plain_table, print_table
+from tabletop.waiting import LastTry, told_while_waiting
 
 app = typer.Typer(
     help="""Files and directories in the cluster, as with `hdfs dfs`. Paths begin with /.
@@ -140,9 +141,12 @@ def mkdir(
 
 async def _with_cluster(name: str, work: Callable[[RealCluster], Awaitable[None]]) -> None:
     """Do the work with a cluster, and let go of it."""
-    cluster = RealCluster(name)
+    tries = LastTry()
+    cluster = RealCluster(name, sink=tries)
     try:
-        await work(cluster)
+        cluster.client()  # Raises if there is no such cluster, or it is down.
+        async with told_while_waiting(cluster, tries):
+            await work(cluster)
     finally:
         await cluster.close()
 
