@@ -54,7 +54,7 @@ class Engine:
     """One open tablet. Make one with `Engine.open`. `make_room`: what a write that must wait does, in place of waiting
     for the background or doing a job itself."""
 
-    def __init__(self, state: TabletState, *, inline: bool) -> None:
+    def __init__(self, state: TabletState) -> None:
         self.state = state
         self.housekeeping = Housekeeping(state)
         self._options = state.options
@@ -62,7 +62,6 @@ class Engine:
         self._background = Background(state, self.housekeeping)
         self._writer = Writer(
             state,
-            inline=inline,
             wait_for_room=self._stall,
             frozen=self._background.wake,
             crowd=self.housekeeping.longest_run,
@@ -94,20 +93,11 @@ class Engine:
         chosen.check()
         await storage.lock()
         try:
-            state, must_flush = await open_state(storage, world, chosen, tablet=tablet)
+            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline)
         except BaseException:
             await storage.unlock()
             raise
-        engine = cls(state, inline=inline)
-        if must_flush:
-            try:
-                await engine._writer.roll(always=True)
-                await engine.flush()
-            except BaseException:
-                await state.close()
-                await storage.unlock()
-                raise
-        return engine
+        return cls(state)
 
     def start(self) -> None:
         """Flush and compact in the background from here on."""
@@ -291,17 +281,7 @@ class Engine:
 
     async def sync(self) -> None:
         """Make everything that was written durable. Raises DiskFailure."""
-        for number, log in sorted(self.state.logs.items()):
-            if number in self.state.logs:
-                try:
-                    await log.sync()
-                except TabletopError:
-                    if number in self.state.logs:
-                        raise
-                    # Its rows were flushed meanwhile, and it is gone.
-        with suppress(TabletopError):  # Everything is durable; only its mark is missing.
-            if self.state.log is not None:
-                await self.state.log.write_mark()
+        await self.state.log.sync()
 
     async def flush(self) -> None:
         """Minor compaction of all that is in memory (BT 5.4)."""
@@ -347,11 +327,10 @@ class Engine:
         held = await load_snapshot(self.state.storage, name)
         self._check_writable()
         async with self._background.flushing, self._background.compacting, self._writer.stopped():
-            await self._writer.begin_log()
-            log_number = self.state.memtable.log_number
-            await self.state.install_snapshot(
-                held, log_number=log_number, flushed_sequence=self.state.last_sequence - 1
-            )
+            flushed = self.state.log.last_sequence
+            if self.state.log.current is not None:
+                await self.state.log.begin_segment()  # So that the segments before it are needed no more.
+            await self.state.install_snapshot(held, flushed)
             self._writer.epoch += 1
             self._known_columns.clear()
             await self.state.sweep()
@@ -368,7 +347,7 @@ class Engine:
 
     def figures(self) -> EngineFigures:
         """Counters for people, tests and benchmarks."""
-        return figures_of(self.state, self.housekeeping, self._writer.user_bytes, self._writer.old_log_bytes)
+        return figures_of(self.state, self.housekeeping, self._writer.user_bytes)
 
     async def do_some_housework(self) -> bool:
         """One flush or one compaction, if one is due; whether there was. For who drives an engine without `start`."""
@@ -388,7 +367,6 @@ class Engine:
         """Assert what must hold between any two operations."""
         self.state.check_invariants()
         self.housekeeping.quarantine.check_invariants()
-        assert self._writer.log is self.state.log
 
     async def _stall(self, reason: str) -> None:
         """Wait until housekeeping has got on, or do it here if nobody else does. Raises the trouble of the job that

@@ -32,7 +32,7 @@ async def write_log(
 
 
 async def replayed(storage: DiskStorage, *numbers: int, flushed: int = 0) -> tuple[list[tuple[int, bytes]], Replay]:
-    replay = Replay(storage, {number: f"{number:06}.log" for number in numbers}, 1, flushed)
+    replay = Replay(storage, {number: f"{number:06}.log" for number in numbers}, flushed, flushed)
     return [(sequence, row) async for sequence, rows in replay for row, _ in rows], replay
 
 

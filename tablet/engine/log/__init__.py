@@ -1,7 +1,8 @@
 """The commit log: what was promised, before it is anywhere else (BT 5.3).
 
     records.py      the header of a log, and mutations that were logged together
-    commit_log.py   one log being written
+    commit_log.py   one segment of a log being written
+    server_log.py   the line of segments: begun, named, dropped
     replay.py       reading logs back: a tail is dropped, damage is refused
 
 The frames are those of `runtime/record_log.py`, which also tells the first half of how a tail is told from damage.

@@ -58,14 +58,15 @@ def zeros_at_end(reader: LogReader) -> str:
 
 @dataclass(slots=True)
 class Replay:
-    """Reads back the logs from `first_number` on: iterate, then look at what was found. Raises Corrupted and
-    IncompatibleFormat with the log, the offset and the record."""
+    """Reads back the segments of a log: iterate, then look at what was found. Every record up to `start_sequence` is in
+    earlier segments; those up to `flushed_sequence` are passed over. Raises Corrupted and IncompatibleFormat with the
+    log, the offset and the record."""
 
     storage: Storage
     logs: Mapping[int, str]
-    first_number: int
+    start_sequence: int
     flushed_sequence: int
-    tablet: str | None = None
+    owner: str | None = None
     """Whose logs they must be; None: anybody's."""
     last_sequence: int = 0
     last_timestamp: int = 0
@@ -83,10 +84,10 @@ class Replay:
     @property
     def numbers(self) -> tuple[int, ...]:
         """Those of the logs that are read, or left out, in their order."""
-        return tuple(sorted(number for number in self.logs if number >= self.first_number))
+        return tuple(sorted(self.logs))
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
-        self.last_sequence = self.flushed_sequence
+        self.last_sequence = self.start_sequence
         numbers = self.numbers
         headers = [await self._header(number) for number in numbers]
         for place, number in enumerate(numbers):
@@ -143,7 +144,7 @@ class Replay:
                     f"{error.message}; {_ADVICE[type(error)]}"
                 ) from error
             if first:
-                refuse_foreign(header, name, number, self.tablet)
+                refuse_foreign(header, name, number, self.owner)
                 self._check_order(header, record.sequence, name, await file.size())
                 first = False
             if rows:

@@ -17,40 +17,38 @@ from tablet.engine.world.storage import Storage
 
 
 async def open_state(
-    storage: Storage, world: EngineWorld, options: Options, *, tablet: str
-) -> tuple[TabletState, bool]:
-    """(the state, whether there must be a flush before anything else).
-
-    The latter is so if a log was left out because the one before it lost its tail: its records must not come back.
-    Nothing on the disk is changed before everything was found to be readable.
-    """
+    storage: Storage, world: EngineWorld, options: Options, *, tablet: str, inline: bool = False
+) -> TabletState:
+    """The state of the tablet in a folder. Nothing on the disk is changed before everything was found readable."""
     started = world.clock.now()
     manifest, listing = await _manifest(storage, options, tablet)
-    state = TabletState(storage, world, options, manifest)
+    state = TabletState(storage, world, options, manifest, inline=inline)
     try:
         refuse_missing_logs(manifest, listing)
         name, tables = manifest_name(manifest.number), len(manifest.references())
-        world.events.emit(TabletFound(manifest.tablet, name, tables, manifest.flushed_sequence, manifest.log_number))
+        world.events.emit(TabletFound(manifest.tablet, name, tables, manifest.flushed_sequence))
         state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
         try:
             await state.open_tables()
         except NotFound as error:
             raise table_missing(manifest, error) from error
-        replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
+        logs = {number: listing.logs[number] for number in manifest.log_numbers}
+        replay = Replay(storage, logs, state.log.start_sequence, manifest.flushed_sequence, manifest.tablet)
         async for sequence, rows in replay:
             for row, fragment in rows:
                 state.memtable.apply(row, fragment, sequence)
         left_out = [LogLeftOut(listing.logs[number]) for number in replay.left_out]
         for event in (*replay.replayed, *replay.dropped, *left_out):
             world.events.emit(event)
-        state.replayed_sequence, state.replayed_logs = replay.last_sequence, replay.numbers
+        state.log.recovered(replay.last_sequence)
+        state.log.pass_over(manifest.flushed_sequence)
         state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
         await state.sweep()
     except BaseException:
         await state.close()
         raise
     world.events.emit(TabletOpened(manifest.tablet, tables, replay.records, world.clock.now() - started))
-    return state, bool(replay.left_out)
+    return state
 
 
 async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Manifest, FolderListing]:
