@@ -174,7 +174,8 @@ def test_under_random_faults_no_acknowledged_write_is_lost(seed: int) -> None:
                 held = scene.chunkservers[name].chunks[writer.handle]
                 found = list((held.content or ())[: len(writer.acknowledged)])
                 assert found == writer.acknowledged, f"{name} misses what was acknowledged (seed {seed})"
-                assert held.version == scene.version(writer.handle)
+                chunk = scene.server.core.state.chunks.chunk(writer.handle)
+                assert chunk.version <= held.version <= chunk.attempted, "a raise that failed may have reached it"
             await scene.until(lambda writer=writer: len(scene.holders(writer.handle)) == 3, 60)  # type: ignore[misc]
             assert not scene.other_states(writer.handle)
 
