@@ -120,8 +120,8 @@ def test_each_page_of_the_master_shows_the_file_that_is_written(page: str):
 async def small_log(storage: DiskStorage) -> None:
     header = LogHeader("", 1, 0, 0)
     log = await CommitLog.create(storage, header, next_sequence=1, sync="fsync", inline=True)
-    await log.write_one(b"r1", encode_put(b"f:q", 7, b"v"))
-    await log.write_one(b"r2", encode_fragment(fragment_of([DeleteRow()])))
+    await log.write(b"", [(b"r1", encode_put(b"f:q", 7, b"v"))])
+    await log.write(b"", [(b"r2", encode_fragment(fragment_of([DeleteRow()])))])
     await log.close()
 
 
