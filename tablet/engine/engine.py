@@ -10,7 +10,7 @@ A row is written atomically, and mutations take effect in the order of the log (
 locks. The memtable takes a mutation only after its log record is as durable as `Options.sync` asks, so no reader sees
 what a crash could take back.
 
-What we simplify. One log per tablet; the paper's tablet servers share one among many. No checksum guards the memtable.
+What we simplify. No checksum guards the memtable.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -31,7 +31,8 @@ from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
 from tablet.engine.log.commit_log import CommitLog
-from tablet.engine.log.records import LogHeader
+from tablet.engine.log.records import LogHeader, Segment
+from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.fragments import encode_fragment, encode_put
 from tablet.engine.model.mutations import fragment_of
@@ -136,9 +137,15 @@ async def small_manifest(storage: DiskStorage) -> None:
     await write_manifest(storage, manifest, manifest_name(2))
 
 
+async def small_list(storage: DiskStorage) -> None:
+    segments = await SegmentList.load(storage)
+    await segments.add(Segment(segments.new_number(), 1))
+
+
 TABLET_PAGES: dict[str, tuple[str, Callable[[DiskStorage], Coroutine[Any, Any, None]]]] = {
     "commit-log.md": ("000001.log", small_log),
     "sstable.md": ("000002.sst", small_table),
+    "log-segments.md": ("segments-000001", small_list),
     "manifest.md": ("manifest-000002", small_manifest),
 }
 

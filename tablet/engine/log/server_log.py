@@ -10,6 +10,11 @@ the owner of the log keeps, before anything in it is acknowledged, and it is nam
 is missing is noticed, and one that is left over from an attempt that failed is told from one that counts.
 
 An embedded tablet is a server with one tablet: its manifest names the segments, and each memtable has one of its own.
+The log that tablets share (`open`) has a folder, where a list names the segments (`segment_list.py`); a segment is full
+at a certain size. After a restart, a tablet that is not open yet needs all of its records that were read.
+
+What we simplify. A tablet that is opened reads the whole log for its records; the paper sorts the log first (BT 6). Who
+flushes the tablet that pins the oldest segment (`pinned_by`) is the server's affair.
 
 Invariants: (1) segments follow one another without a gap in what was acknowledged; (2) only the last one is written to;
 (3) a named segment is dropped only by another list of names, and its file is removed after that.
