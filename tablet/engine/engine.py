@@ -10,7 +10,7 @@ A row is written atomically, and mutations take effect in the order of the log (
 locks. The memtable takes a mutation only after its log record is as durable as `Options.sync` asks, so no reader sees
 what a crash could take back.
 
-What we simplify. One log per tablet; the paper's tablet servers share one among many. No checksum guards the memtable.
+What we simplify. No checksum guards the memtable.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +25,7 @@ from runtime.errors import (
 )
 from tablet.engine.figures import EngineFigures, figures_of
 from tablet.engine.log.records import RowFragment
+from tablet.engine.log.server_log import ServerLog
 from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.checks import as_bytes, check_timestamp
@@ -83,8 +84,10 @@ class Engine:
         *,
         tablet: str = "",
         inline: bool = False,
+        log: ServerLog | None = None,
     ) -> "Engine":
-        """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop.
+        """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop. `log`: that of
+        the server, which the tablet shares; without it, it has its own.
 
         Raises Conflict if it is open elsewhere, NotFound if there is none and `options.create` is off, Corrupted,
         IncompatibleFormat, DiskFailure.
@@ -93,7 +96,7 @@ class Engine:
         chosen.check()
         await storage.lock()
         try:
-            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline)
+            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline, log=log)
         except BaseException:
             await storage.unlock()
             raise
@@ -328,7 +331,7 @@ class Engine:
         self._check_writable()
         async with self._background.flushing, self._background.compacting, self._writer.stopped():
             flushed = self.state.log.last_sequence
-            if self.state.log.current is not None:
+            if self.state.log.current is not None and not self.state.log.is_shared:
                 await self.state.log.begin_segment()  # So that the segments before it are needed no more.
             await self.state.install_snapshot(held, flushed)
             self._writer.epoch += 1

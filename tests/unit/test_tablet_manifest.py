@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
+from runtime.errors import Conflict, Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
 from tablet.embedded.inline import InlineWorld, RecentEvents
-from tablet.engine.log.records import decode_header
-from tablet.engine.log.server_log import Segment
+from tablet.engine.log.records import Segment, decode_header
 from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.engine.tree.manifest import (
     Manifest,
@@ -235,15 +234,15 @@ async def test_logs_that_were_replayed_are_named_on_and_removed_ones_are_not(tmp
     assert not log.exists()
 
 
-async def test_a_manifest_that_says_nothing_of_logs_misses_none(tmp_path):
-    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
-    log.unlink()
+async def test_a_manifest_that_says_nothing_of_logs_is_that_of_a_servers_tablet(tmp_path):
+    await folder_with_a_log_that_the_manifest_names(tmp_path)
     (path,) = tmp_path.glob("manifest-*")
-    older = replace(await load_manifest(DiskStorage(RealDisk(tmp_path)), path.name), logs=None)
-    assert b'"logs"' not in older.encode()
-    path.write_bytes(older.encode())
-    async with open_engine(tmp_path) as engine:
-        assert await engine.get(b"r", b"f:q") == b"v"
+    served = replace(await load_manifest(DiskStorage(RealDisk(tmp_path)), path.name), logs=None)
+    assert b'"logs"' not in served.encode()
+    path.write_bytes(served.encode())
+    with pytest.raises(Conflict, match="is a server's; open it with that log"):
+        async with open_engine(tmp_path):
+            pass
 
 
 @pytest.mark.parametrize("change", [{"number": 99}, {"tablet": "users"}])

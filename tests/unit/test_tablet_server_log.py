@@ -6,8 +6,9 @@ import pytest
 
 from runtime.errors import DiskFailure
 from runtime.real.disk import RealDisk
+from tablet.engine.log.records import Segment
 from tablet.engine.log.replay import Replay
-from tablet.engine.log.server_log import Segment, ServerLog
+from tablet.engine.log.server_log import ServerLog
 from tablet.engine.world.storage import DiskStorage
 
 
@@ -50,7 +51,7 @@ def log_in(folder: Path, names: Names) -> ServerLog:
 
 async def write(log: ServerLog, row: bytes) -> int:
     assert log.current is not None
-    return await log.current.write([(row, b"fragment")])
+    return await log.current.write(b"t", [(row, b"fragment")])
 
 
 async def test_sequences_continue_from_segment_to_segment(tmp_path: Path, names: Names):

@@ -13,7 +13,7 @@ out, so that what is lost is a suffix. Records that were never acknowledged are 
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.record_log import MAGIC as FRAME_MAGIC
@@ -68,11 +68,15 @@ class Replay:
     flushed_sequence: int
     owner: str | None = None
     """Whose logs they must be; None: anybody's."""
+    tablet: bytes | None = None
+    """Whose rows are wanted; None: everybody's."""
     last_sequence: int = 0
     last_timestamp: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
     left_out: tuple[int, ...] = ()
     replayed: tuple[CommitLogReplayed, ...] = ()
+    first_sequences: dict[bytes, int] = field(default_factory=dict)
+    """For each tablet, the first of its records that was read."""
     _before: tuple[str, str] = ("", "")
     """The log before the present one, and how it ended."""
 
@@ -136,8 +140,11 @@ class Replay:
                     continue  # It was never acknowledged, and the tablet continued without it.
                 elif record.sequence > self.flushed_sequence:
                     mutations = decode_rows(record.payload)
-                    rows = mutations.rows
-                    self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
+                    if mutations.rows:
+                        self.first_sequences.setdefault(mutations.tablet, record.sequence)
+                    if self.tablet is None or mutations.tablet == self.tablet:
+                        rows = mutations.rows
+                        self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
             except (Corrupted, IncompatibleFormat) as error:
                 raise type(error)(
                     f"{name} cannot be used, for its record {record.sequence} at offset {record.offset}: "

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from runtime.errors import Conflict, TabletopError
 from tablet.engine.log.commit_log import CommitLog
-from tablet.engine.log.records import RowFragment
+from tablet.engine.log.records import RowFragment, one_row_head
 from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.tree.memtable import Memtable
@@ -43,6 +43,8 @@ class Writer:
     ) -> None:
         self.locks = RowLocks()
         self._log = state.log
+        self._tablet = state.manifest.tablet.encode()
+        self._head = one_row_head(self._tablet)
         self.refusal = ""
         self.epoch = 0
         self.user_bytes = 0
@@ -73,7 +75,7 @@ class Writer:
             return
         self._under_way += 1
         try:
-            sequence = await log.write_one(row, fragment, self._state.last_timestamp)
+            sequence = await log.write_one(self._head, row, fragment, self._state.last_timestamp)
             memtable.apply(row, fragment, sequence, single_put=single_put)
             if self._cached(row):
                 self._state.scan_cache.overtaken(row)
@@ -99,7 +101,7 @@ class Writer:
                 return
             self._under_way += 1
             try:
-                self._apply(memtable, batch, await log.write(batch, self._state.last_timestamp))
+                self._apply(memtable, batch, await log.write(self._tablet, batch, self._state.last_timestamp))
             finally:
                 self._one_ended()
         finally:
@@ -126,7 +128,7 @@ class Writer:
 
         self._under_way += 1
         try:
-            await log.queue(batch, ended, self._state.last_timestamp)
+            await log.queue(self._tablet, batch, ended, self._state.last_timestamp)
         except asyncio.CancelledError:
             if not has_ended:
                 left = True
@@ -162,6 +164,8 @@ class Writer:
                 await self._wait_for_room(reason)
             elif self._state.memtable.charged_bytes >= self._limit_bytes:
                 await self.roll()
+            elif self._log.is_shared and self._log.current is None:
+                await self._log.make_room()
             elif self._log.current is None:
                 await self._begin_first_segment()
             else:
@@ -181,8 +185,11 @@ class Writer:
             return
         async with self.stopped():
             last_sequence = self._log.last_sequence
-            await self._log.begin_segment()
+            if not self._log.is_shared:
+                await self._log.begin_segment()
             self._state.freeze(last_sequence)
+        if self._log.is_shared:
+            await self._log.make_room()
         self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
         self._frozen()
 
@@ -210,8 +217,8 @@ class Writer:
             if self._under_way:
                 self._idle = asyncio.Event()
                 await self._idle.wait()
-            if self._log.current is not None:
-                await self._log.current.settled()
+            if self._log.latest is not None and not self._log.is_shared:
+                await self._log.latest.settled()
             yield
         finally:
             self._idle = None

@@ -21,7 +21,7 @@ from typing import Any
 
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
 from runtime.record_log import LogReader, encode_frame
-from tablet.engine.log.server_log import Segment
+from tablet.engine.log.records import Segment
 from tablet.engine.model.schema import Schema
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.world.names import TEMPORARY, FolderListing, log_name, manifest_name, snapshot_file_name, sorted_out

@@ -18,7 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, TabletopError
-from tablet.engine.log.server_log import Segment, ServerLog
+from tablet.engine.log.records import Segment
+from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.schema import Schema
 from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
 from tablet.engine.sstable.reader import SSTable
@@ -67,7 +68,14 @@ class TabletState:
     """One open tablet's files and memory."""
 
     def __init__(
-        self, storage: Storage, world: EngineWorld, options: Options, manifest: Manifest, *, inline: bool
+        self,
+        storage: Storage,
+        world: EngineWorld,
+        options: Options,
+        manifest: Manifest,
+        *,
+        inline: bool,
+        log: ServerLog | None = None,
     ) -> None:
         self.storage = storage
         self.world = world
@@ -76,7 +84,7 @@ class TabletState:
         self.block_cache = BlockCache(options.block_cache_bytes, whole_blocks=options.whole_blocks)
         self.pinned_blocks = PinnedBlocks(options.pinned_bytes)
         self.scan_cache = ScanCache(options.scan_cache_bytes)
-        self.log = ServerLog(
+        self.log = log or ServerLog(
             storage,
             owner=manifest.tablet,
             sync=options.sync,
@@ -208,7 +216,10 @@ class TabletState:
         needed |= {log_name(number) for number in (*self.manifest.log_numbers, self.log.unnamed) if number is not None}
         ours += listing.logs.values()
         obsolete = tuple(sorted(name for name in ours if name not in needed))
-        await self.log.close_dropped()
+        if self.log.is_shared:
+            await self.log.drop_unneeded()
+        else:
+            await self.log.close_dropped()
         for name in obsolete:
             with suppress(NotFound):
                 await self.storage.remove(name)
@@ -241,7 +252,8 @@ class TabletState:
 
     async def close(self) -> None:
         """Let go of all files."""
-        await self.log.close()
+        if not self.log.is_shared:
+            await self.log.close()
         await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
         self._retired, self.is_closed = [], True
         self.scan_cache.clear()
@@ -272,15 +284,17 @@ class TabletState:
         here on. `memtables`: those whose log records are still needed, if they are not all."""
         number = self._last_manifest_number + 1
         manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
-        needed = [memtable.first_sequence for memtable in (self.view.memtables if memtables is None else memtables)]
-        logs = self.log.remaining(min((first - 1 for first in needed if first), default=None))
-        logs += (begun,) if begun is not None else ()
+        logs = None
+        if not self.log.is_shared:
+            logs = self.log.remaining(needed_after(self.view.memtables if memtables is None else memtables))
+            logs += (begun,) if begun is not None else ()
         manifest = replace(manifest, logs=logs, last_timestamp=self.last_timestamp)
         await stage_manifest(self.storage, manifest, manifest_name(number))
         self._last_manifest_number, self.in_doubt = number, True
         await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
         self.manifest, self.in_doubt = manifest, False
-        self.log.keep(logs)
+        if logs is not None:
+            self.log.keep(logs)
 
     @asynccontextmanager
     async def _opened(
@@ -314,3 +328,8 @@ class TabletState:
 async def _close_all(tables: Iterable[SSTable]) -> None:
     for table in tables:
         await table.close()
+
+
+def needed_after(memtables: Iterable[Memtable]) -> int | None:
+    """These memtables need no log record up to this one; None: no record at all."""
+    return min((memtable.first_sequence - 1 for memtable in memtables if memtable.first_sequence), default=None)
