@@ -29,6 +29,7 @@ not know what its chunks are for: the master tells it what to create, at which v
     writeback.py          syncing in the background                                             3.1
     opening.py            what is on the disk at start                                          5.1.1
     push_buffer.py        pushed data that waits for its mutation: LRU by bytes                 3.1
+    tries.py              what clients have tried to write: each try once, or never               3.1
     leases.py             leases that this server holds, as primary                             3.1
     serial_order.py       whose turn it is                                                      3.1
     mutations.py          writing, as primary and as secondary                                  3.1

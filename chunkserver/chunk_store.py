@@ -337,8 +337,8 @@ class ChunkStore:
             finally:
                 if chunk.is_dirty:
                     self._dirty[handle] = None
+                self.on_change(handle)  # A failure may have made it unsure.
             length = chunk.length
-        self.on_change(handle)
         return length
 
     # Background sync

@@ -38,6 +38,7 @@ from chunkserver.events import (
 )
 from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
+from chunkserver.opening import Unreadable
 from chunkserver.settings import ChunkserverSettings
 from runtime.errors import ForeignNamespace, Superseded, TabletopError
 from runtime.wire.common_pb2 import Location, Removal
@@ -68,6 +69,7 @@ class Heartbeats:
         leases: LeaseTable,
         identity: IdentityFile,
         obedience: Obedience,
+        unreadable: Unreadable,
     ) -> None:
         self.chunk_bytes = settings.chunk_bytes
         self.counters = {"heartbeats": 0, "registrations": 0, "chunks_deleted": 0, "corrupt_blocks": 0}
@@ -77,6 +79,8 @@ class Heartbeats:
         self._leases = leases
         self._identity = identity
         self._obedience = obedience
+        self._unreadable = unreadable
+        self._is_reading_again = False
         self._incarnation = world.random.getrandbits(64)
         self._sequence = 0
         self._location = Location(server=world.node)
@@ -120,6 +124,7 @@ class Heartbeats:
                 self._report_again()
             self._report_damage()
             self._remove_what_is_left()
+            self._read_again()
             for lease in self._leases.drop_expired(self._world.clock.now(), _LEASE_MEMORY_SECONDS):
                 if not lease.is_revoked:
                     self._world.events.emit(LeaseEnded(lease.handle, lease.version, "it was not extended"))
@@ -157,6 +162,7 @@ class Heartbeats:
                     )
                     for lease in self._leases.held(now)
                 ],
+                unreadable=self._unreadable.handles(),
             ),
             timeout=max(self._settings.call_seconds, 10.0),
         )
@@ -260,6 +266,22 @@ class Heartbeats:
             self._changed.pop(handle, None)
             self._leases.forget(handle)
         self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
+
+    # What could not be read
+
+    def _read_again(self) -> None:
+        if self._unreadable.handles() and not self._is_reading_again:
+            self._is_reading_again = True
+            self._world.spawn(self._read_all_again(), "read chunks again")
+
+    async def _read_all_again(self) -> None:
+        try:
+            for handle in await self._unreadable.try_again():
+                self._removed[handle] = 0
+        except TabletopError:
+            pass  # The disk refuses even to put one aside: the next heartbeat tries again.
+        finally:
+            self._is_reading_again = False
 
     # Damage
 

@@ -72,7 +72,9 @@ class ChunkserverServer:
             opened = await open_store(self._world, self._settings)
             store, identity = self._store, self._identity = opened.store, opened.identity
             obedience = Obedience(identity)
-            heartbeats = Heartbeats(self._world, self._settings, store, self._leases, identity, obedience)
+            heartbeats = Heartbeats(
+                self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable
+            )
             mutations = self._mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
             flow = DataFlow(self._world, self._settings, store, self._buffer, self._links)
             cloning = Cloning(

@@ -142,7 +142,7 @@ class Repair:
             return  # The lengths stay open, and clients ask the replicas.
         for handle, version in leases:
             if handle in held and not core.is_guarded(handle) and core.leases.lease(handle) is None:
-                core.note_final_length(handle, version, held[handle].length)
+                core.note_final_length(handle, version, held[handle])
 
     # Replicas that must be compared
 
@@ -231,7 +231,7 @@ class Repair:
             is_waited_for=core.is_waited_for(handle),
             damaged=table.servers_in(handle, ReplicaState.CORRUPT),
             replaceable=table.servers_in(handle, *replaceable),
-            blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED),
+            blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.UNREADABLE),
         )
 
     async def _apply_clone(self, order: CloneOrder) -> None:
@@ -447,6 +447,8 @@ class Repair:
         plan = self._settling.plan(handle)
         if plan.waits_for:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
+        if unreadable := core.replicas.servers_in(handle, ReplicaState.UNREADABLE):
+            return f"{', '.join(unreadable)} cannot read its files now, and tries again"
         if self._is_cooling(handle):
             return f"the last try failed; the next is in {self._cooling[handle] - core.now:.0f} s"
         if self._need(handle) is None:

@@ -34,7 +34,8 @@ class Comparison:
 
 
 def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Mapping[str, ReplicaState]) -> Comparison:
-    """What to do about a chunk's unsure replicas. `states` are those of all its replicas that are not absent.
+    """What to do about a chunk's unsure replicas. `states` are those of all its replicas that are not absent. A member
+    whose server cannot read its files now is waited for, like one that is away.
 
     >>> unsure, current = ReplicaState.UNSURE, ReplicaState.CURRENT
     >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure, "b": current})
@@ -51,7 +52,7 @@ def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Map
         return Comparison(())
     if sure:
         return Comparison(tuple(sorted([*sure, *unsure])), has_sure=True)
-    away = [name for name in members if name not in alive]
+    away = [name for name in members if name not in alive or states.get(name) is ReplicaState.UNREADABLE]
     return Comparison((), tuple(away)) if away else Comparison(tuple(sorted(unsure)))
 
 

@@ -371,7 +371,6 @@ class Mutation(_message.Message):
     PUSHED_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
-    INLINE_ID_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """within the chunk, bytes"""
     length: _builtins.int
@@ -384,10 +383,6 @@ class Mutation(_message.Message):
     def pushed(self) -> Global___DataId:
         """already in the LRU buffer of every replica"""
 
-    @_builtins.property
-    def inline_id(self) -> Global___DataId:
-        """names inline data, so that a duplicate of the request is recognised; optional"""
-
     def __init__(
         self,
         *,
@@ -396,11 +391,10 @@ class Mutation(_message.Message):
         pushed: Global___DataId | None = ...,
         inline: _builtins.bytes = ...,
         crc32c: _builtins.int = ...,
-        inline_id: Global___DataId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "inline_id", b"inline_id", "pushed", b"pushed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "pushed", b"pushed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "inline_id", b"inline_id", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["pushed", "inline"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
@@ -421,8 +415,9 @@ class WriteRequest(_message.Message):
     handle: _builtins.int
     version: _builtins.int
     client: _builtins.int
-    """A message may be under way for so long that its client has repeated it and written again to the same place. So a client
-    numbers its tries; each says which is the oldest that it still waits for in this chunk, and older ones are refused.
+    """A message may arrive twice, or be under way for so long that its client has written again to the same place. So a client
+    numbers its tries; each says which is the oldest that it still waits for in this chunk. A number that came before gets the
+    same answer, a number below the oldest is refused.
     """
     number: _builtins.int
     """0: not numbered"""

@@ -621,6 +621,10 @@ class ClusterStatus(_message.Message):
     RECOVERY_NOTE_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
     UNSURE_CHUNKS_FIELD_NUMBER: _builtins.int
+    CORRUPT_CHUNKS_FIELD_NUMBER: _builtins.int
+    CORRUPT_REPLICAS_FIELD_NUMBER: _builtins.int
+    DEAD_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    TRASH_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -645,6 +649,14 @@ class ClusterStatus(_message.Message):
     """what the last restart found, in words; empty at first start"""
     unsure_chunks: _builtins.int
     """no replica that counts, but some that were not compared with the others yet"""
+    corrupt_chunks: _builtins.int
+    """no replica that counts, but some that are damaged"""
+    corrupt_replicas: _builtins.int
+    """known to be damaged, and kept until the chunk is at its goal again"""
+    dead_after_seconds: _builtins.float
+    """of silence, after which a server is given up and its chunks are copied"""
+    trash_grace_seconds: _builtins.float
+    """how long a deleted file can be had back (GFS 4.4)"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerStatus]: ...
     @_builtins.property
@@ -675,10 +687,14 @@ class ClusterStatus(_message.Message):
         recovery_note: _builtins.str = ...,
         authority: _common_pb2.Authority | None = ...,
         unsure_chunks: _builtins.int = ...,
+        corrupt_chunks: _builtins.int = ...,
+        corrupt_replicas: _builtins.int = ...,
+        dead_after_seconds: _builtins.float = ...,
+        trash_grace_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -744,6 +760,7 @@ class RegisterRequest(_message.Message):
     LIFE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Drawn at process start. A new incarnation proves that the leases of the old one are gone."""
     rack: _builtins.str
@@ -767,6 +784,10 @@ class RegisterRequest(_message.Message):
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
         """leases that it holds, as a master that has just started cannot know them"""
 
+    @_builtins.property
+    def unreadable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """chunks whose files are there and cannot be read now: not lost, and no replicas"""
+
     def __init__(
         self,
         *,
@@ -781,10 +802,11 @@ class RegisterRequest(_message.Message):
         life: _builtins.int = ...,
         sequence: _builtins.int = ...,
         leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        unreadable: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
