@@ -81,6 +81,12 @@ class Insight:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
 
+    def note_creator(self, facts: Any, number: int) -> None:
+        """A file was opened, perhaps anew, of whose creation there is no record: its log record was found after a
+        restart of the master, or its creator did not hear of it."""
+        self.files[identity_of(facts)] = number
+        self.created[number] = facts.path
+
     def _entry(self, path: str) -> Any:
         core = self.core()
         return None if core is None else core.state.namespace.find(path)
@@ -164,7 +170,7 @@ class Insight:
             return False
         names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server, *troubled)]
         here = self.replicas_on(server)
-        others = [self.replicas_on(node) for node in names if self._is_well(node)]
+        others = [self.replicas_on(node) for node in names if self.is_well(node)]
         for handle in here if handles is None else handles:
             if handle not in core.state.chunks or handle not in here:
                 continue
@@ -180,7 +186,8 @@ class Insight:
         except TabletopError:
             return False
 
-    def _is_well(self, node: str) -> bool:
+    def is_well(self, node: str) -> bool:
+        """Whether a server serves, and does not stand still."""
         return self._cluster.server(node) is not None and not self._cluster.simulation.world(node).life.paused
 
     def _disk(self, node: str) -> SimulatedDisk:
