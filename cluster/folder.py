@@ -6,13 +6,14 @@
         nodes/<name>/
             config.json         what the node's program is told
             ready.json          written by the program once it serves, removed when it ends in good order
-            failure.json        written by the program when it refuses to go on, with the reason
-            events.jsonl        its events, one JSON object a line; `tabletop log` puts them in words
+            failure.json        there until the program serves; when it refuses to go on, it writes the reason into it
+            events.jsonl        its events, one JSON object a line, and older ones in events.jsonl.1 and so on
             log                 what the program prints, which is nothing while all goes well
             data/               the node's disk
 
 `gfs.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; this module knows the rest.
-Every file is replaced as a whole (written beside, then renamed), so that nobody ever reads half of one.
+Every file is replaced as a whole (written beside, then renamed), so that nobody ever reads half of one. The exception
+is failure.json on a full disk: it is written before each start, with room for a reason, so that the reason has a place.
 
 Two commands that work on one cluster at the same time would trip over each other: `locked` holds the folder itself.
 A folder may be purged while somebody waits for it, so whoever gets the lock looks whether the name still leads to
@@ -37,6 +38,8 @@ from cluster.settings import ClusterSettings, check_cluster_name
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
 
 LOCK_PATIENCE_SECONDS = 60.0
+FAILURE_BYTES = 2048
+"""Room for a reason in failure.json, taken before each start."""
 
 
 class UnknownCluster(NotFound):
@@ -92,16 +95,16 @@ class NodeFolder:
         self.log = path / "log"
         self.events = path / "events.jsonl"
         self.data = path / "data"
-        self._ready = path / "ready.json"
+        self._ready = path / gfs.locate.READY_FILE
         self._failure = path / "failure.json"
 
     def prepare(self, config: NodeConfig) -> None:
         """Get the folder ready for another start of the program."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data.mkdir(mode=0o700, exist_ok=True)
-        self.forget_ready()
-        self._failure.unlink(missing_ok=True)
         write_json(self.config, config.to_json())
+        self._failure.write_bytes(_failure_record("", "it ended before it served"))
+        self.forget_ready()
 
     def read_ready(self) -> ReadyRecord | None:
         """What the program wrote when it began to serve; None if it does not serve, or ended in good order."""
@@ -128,13 +131,28 @@ class NodeFolder:
         self._ready.unlink(missing_ok=True)
 
     def read_failure(self) -> tuple[str, str] | None:
-        """Why the program refused to go on: the error's kind and message."""
+        """Why the program does not serve: the error's kind, empty if it did not say, and a message. None if it served,
+        or was asked to end."""
         values = read_json(self._failure)
         return None if values is None else (values["kind"], values["message"])
 
     def write_failure(self, kind: str, message: str) -> None:
-        """Leave the reason for whoever started the program."""
-        write_json(self._failure, {"kind": kind, "message": message})
+        """Leave the reason for whoever started the program, also where the disk takes nothing new."""
+        record = _failure_record(kind, message)
+        try:
+            _replace(self._failure, record)
+        except OSError:
+            with contextlib.suppress(OSError), self._failure.open("r+b") as file:
+                file.write(record)
+
+    def forget_failure(self) -> None:
+        """The program serves, or ends as it was asked to."""
+        self._failure.unlink(missing_ok=True)
+
+
+def _failure_record(kind: str, message: str) -> bytes:
+    shortened = message.encode("ascii", errors="backslashreplace").decode()[: FAILURE_BYTES // 2]
+    return json.dumps({"kind": kind, "message": shortened}).ljust(FAILURE_BYTES - 1).encode("ascii") + b"\n"
 
 
 class ClusterFolder:
@@ -198,15 +216,15 @@ class ClusterFolder:
 
     def token(self) -> str:
         """The cluster's secret. Raises Unauthenticated if it is missing, or not the caller's to read."""
-        return gfs.locate.find_contact(self.name, home=self.home).token
+        return gfs.locate.read_token(self.path, self.name)
 
     def node(self, name: str) -> NodeFolder:
         """The part of one node, which need not exist yet."""
-        return NodeFolder(self.path / "nodes" / name)
+        return NodeFolder(self.path / gfs.locate.NODES_FOLDER / name)
 
     def node_folders(self) -> list[NodeFolder]:
         """The parts of all nodes that were ever started."""
-        return [NodeFolder(path.parent) for path in sorted(self.path.glob("nodes/*/config.json"))]
+        return [NodeFolder(path.parent) for path in sorted(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*/config.json"))]
 
     def purge(self) -> None:
         """Remove the folder and everything in it."""
@@ -280,6 +298,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON object so that a reader finds either the old file or the whole new one."""
+    _replace(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -6,11 +6,15 @@ it serves, `failure.json` when it refuses to go on. Its events go to `events.jso
 
 A cluster that belongs to a program (a test, the demonstration) names that program as its owner. The nodes look once a
 second whether the owner still lives, and stop when it does not: even a kill -9 of the owner leaves nothing running.
+They also stop when their folder is gone: without it nobody would find them any more.
 """
 
 import argparse
 import asyncio
+import contextlib
+import errno
 import faulthandler
+import os
 import signal
 import sys
 import traceback
@@ -22,9 +26,10 @@ from cluster.folder import NodeConfig, NodeFolder, ReadyRecord, read_json
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.servers import Server, make_server
 from runtime.errors import InvalidRequest, TabletopError
-from runtime.real.world import FileSink, RealWorld
+from runtime.real.event_file import FileSink
+from runtime.real.world import RealWorld
 
-OWNER_CHECK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,10 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.write_failure(type(error).__name__, error.message)
         print(f"refused to go on: {error.message}", file=sys.stderr)
         return 1
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        folder.write_failure("NoSpace" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DiskFailure", what)
+        traceback.print_exc()
+        return 1
     except Exception as error:
         folder.write_failure("InternalError", f"{type(error).__name__}: {error} (a bug; see {folder.log})")
         traceback.print_exc()
         return 70
+    folder.forget_failure()
     return 0
 
 
@@ -64,7 +75,8 @@ async def _serve(folder: NodeFolder) -> None:
     await server.start()
     try:
         folder.write_ready(ReadyRecord(processes.this_process(), server.control_address, server.bulk_address))
-        await _until_stopped(world, server, stopping, config.owner)
+        folder.forget_failure()
+        await _until_stopped(world, server, stopping, config.owner, folder)
     finally:
         folder.forget_ready()
         await server.stop()
@@ -72,11 +84,12 @@ async def _serve(folder: NodeFolder) -> None:
 
 
 async def _until_stopped(
-    world: RealWorld, server: Server, stopping: asyncio.Event, owner: ProcessIdentity | None
+    world: RealWorld, server: Server, stopping: asyncio.Event, owner: ProcessIdentity | None, folder: NodeFolder
 ) -> None:
     waits = [
         world.spawn(stopping.wait(), "wait for a signal"),
         world.spawn(server.wait_for_shutdown(), "wait for Shutdown"),
+        world.spawn(_until_removed(folder.path), "watch the folder"),
     ]
     if owner is not None:
         waits.append(world.spawn(_until_gone(owner), "watch the owner"))
@@ -85,7 +98,15 @@ async def _until_stopped(
 
 async def _until_gone(owner: ProcessIdentity) -> None:
     while processes.state_of(owner) is not ProcessState.GONE:  # noqa: ASYNC110 - another process sets no event of ours
-        await asyncio.sleep(OWNER_CHECK_SECONDS)
+        await asyncio.sleep(CHECK_SECONDS)
+
+
+async def _until_removed(folder: Path) -> None:
+    """Return when the folder is gone, or another has its name."""
+    mine = folder.stat()
+    with contextlib.suppress(FileNotFoundError):
+        while os.path.samestat(folder.stat(), mine):  # noqa: ASYNC110 - nobody sets an event when a folder goes
+            await asyncio.sleep(CHECK_SECONDS)
 
 
 if __name__ == "__main__":

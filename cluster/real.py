@@ -11,6 +11,7 @@ keep the port from the master for good.
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import signal
 import socket
@@ -19,6 +20,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+# What nodes record of themselves is read back by kinds, which are known once their modules are imported.
+import chunkserver.events  # noqa: F401
+import gfs.events  # noqa: F401
+import master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
@@ -44,8 +49,9 @@ from runtime.errors import (
     Unavailable,
     error_from_wire,
 )
-from runtime.events import Record, record_from_json
+from runtime.events import Record, Sink
 from runtime.real.disk import RealDisk
+from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
@@ -55,13 +61,15 @@ GRACE_SECONDS = 5.0
 
 
 class RealCluster:
-    """The cluster of this name; `owned` makes its nodes stop when the calling process ends, however it ends."""
+    """The cluster of this name; `owned` makes its nodes stop when the calling process ends, however it ends. What this
+    object's own client records goes to `sink`."""
 
-    def __init__(self, name: str, *, home: Path | None = None, owned: bool = False) -> None:
+    def __init__(self, name: str, *, home: Path | None = None, owned: bool = False, sink: Sink | None = None) -> None:
         self.folder = ClusterFolder(name, home)
         self.name = name
         self._owner = processes.this_process() if owned else None
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._sink = sink
         self._world: RealWorld | None = None
         self._client: Client | None = None
 
@@ -70,9 +78,9 @@ class RealCluster:
         """What the cluster was set up with."""
         return self.folder.require().settings
 
-    async def start(self, settings: ClusterSettings, *, port: int | None = None) -> bool:
-        """Bring the cluster up; returns when every chunkserver has registered with the master. False if anything of
-        it was running already: then nothing is changed.
+    async def start(self, settings: ClusterSettings, *, port: int | None = None) -> tuple[str, ...]:
+        """Bring the cluster up; returns when every node that was started serves, and has registered with the master.
+        What runs already is left alone. Returns the names of the nodes that were started.
 
         Raises what `ClusterSettings.check` raises, Conflict for a port in use or settings other than those the cluster
         was made with, and whatever kept a node from starting. On any failure everything that was started is stopped,
@@ -82,13 +90,53 @@ class RealCluster:
         processes.require_descriptors()
         async with self.folder.locked():
             fresh = not self.folder.exists()
+            missing = settings.node_names()
             if not fresh:
                 self._check_same(settings)
-                if any(report.state in LIVING for report in await self.nodes()):
-                    return False
-            with self._undone_on_failure(fresh):
-                await self._start_all(settings, port)
-        return True
+                missing = [report.node for report in await self.nodes() if report.state not in LIVING]
+            with self._undone_on_failure(fresh, missing):
+                await self._start_all(settings, missing, port)
+        return tuple(missing)
+
+    async def add_chunkservers(self, count: int) -> list[str]:
+        """Make the cluster larger by so many chunkservers and start them; returns their names.
+
+        Raises Unavailable if the cluster is down, and as `start`.
+        """
+        async with self.folder.locked():
+            record = self.folder.require()
+            if self.is_down():
+                raise Unavailable(self.down_message(), definite=True)
+            old = record.settings
+            settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
+            settings.check()
+            added = settings.node_names()[-count:]
+            try:
+                with self._undone_on_failure(False, added):
+                    await self._start_all(settings, added, None)
+            except BaseException:
+                self.folder.write_record(record)
+                raise
+        return added
+
+    def is_down(self) -> bool:
+        """Whether none of its processes lives."""
+        ready = (folder.read_ready() for folder in self.folder.node_folders())
+        if any(found and processes.state_of(found.identity) is not ProcessState.GONE for found in ready):
+            return False
+        return not processes.find_programs(self.folder.path)
+
+    def down_message(self) -> str:
+        """What to say to who needs the cluster while it is down."""
+        return f"cluster {self.name!r} is down; start it with `tabletop up`"
+
+    def disks(self) -> dict[str, int]:
+        """On which disk each node keeps its data, by a number that the operating system gives to disks."""
+        found = {}
+        for folder in self.folder.node_folders():
+            with contextlib.suppress(OSError):
+                found[folder.name] = folder.data.stat().st_dev
+        return found
 
     async def stop(self, *, purge: bool = False) -> None:
         """Stop every node in good order, killing what does not stop within 5 seconds; with `purge`, remove the folder
@@ -120,6 +168,8 @@ class RealCluster:
         address = self.folder.require().master
         if not address:
             raise Unavailable(f"the master of cluster {self.name!r} has not served yet", definite=True)
+        if self.is_down():
+            raise Unavailable(self.down_message(), definite=True)
         stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(address))
         return await stub.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=STATUS_SECONDS)
 
@@ -127,6 +177,8 @@ class RealCluster:
         """The file system of this cluster."""
         if self._client is None:
             record = self.folder.require()
+            if self.is_down():
+                raise Unavailable(self.down_message(), definite=True)
             self._client = Client(self.client_world, record.master)
         return self._client
 
@@ -134,7 +186,7 @@ class RealCluster:
     def client_world(self) -> RealWorld:
         """The world of this object's own calls."""
         if self._world is None:
-            self._world = RealWorld(node="client", root=self.folder.path, token=self.folder.token())
+            self._world = RealWorld(node="client", root=self.folder.path, token=self.folder.token(), sink=self._sink)
         return self._world
 
     # Faults.
@@ -169,33 +221,38 @@ class RealCluster:
 
     def events(self, node: str) -> list[Record]:
         """The node's records."""
-        import master.events  # noqa: F401 - so that the kinds of both are known to the parser
+        return self.event_file(node).records
 
-        path = self._node(node).events
-        lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-        return [record_from_json(line) for line in lines if line.endswith("}")]
+    def event_file(self, node: str) -> EventFile:
+        """The node's records, and how many lines of its files were none."""
+        return read_events(self.event_path(node))
+
+    def event_path(self, node: str) -> Path:
+        """The file of the node's youngest records."""
+        return self._node(node).events
 
     def _disk_of(self, node: str) -> RealDisk:
         return RealDisk(self._node(node).data)
 
     # Starting and ending.
 
-    async def _start_all(self, settings: ClusterSettings, port: int | None) -> None:
+    async def _start_all(self, settings: ClusterSettings, names: list[str], port: int | None) -> None:
         self.folder.draw_token()
         old = self.folder.read_record().master if self.folder.exists() else ""
         record = ClusterRecord(self.name, old, settings)
         self.folder.write_record(record)
-        await self._start_master(record, port)
-        record = self.folder.read_record()
-        await asyncio.gather(
-            *(self._start_node(name, record, f"{HOST}:0") for name in settings.node_names() if name != MASTER)
-        )
-        await wait_until(
-            self._all_registered,
-            what=f"all {settings.chunkservers} chunkservers have registered (their logs: {self.folder.path}/nodes)",
-            timeout_seconds=START_SECONDS,
-            poll_seconds=0.05,
-        )
+        if MASTER in names:
+            await self._start_master(record, port)
+            record = self.folder.read_record()
+        chunkservers = [name for name in names if name != MASTER]
+        await asyncio.gather(*(self._start_node(name, record, f"{HOST}:0") for name in chunkservers))
+        if chunkservers:
+            await wait_until(
+                lambda: self._have_registered(chunkservers),
+                what=f"{', '.join(chunkservers)} have registered (their logs: {self.folder.path}/nodes)",
+                timeout_seconds=START_SECONDS,
+                poll_seconds=0.05,
+            )
 
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
@@ -228,22 +285,30 @@ class RealCluster:
         assert found is not None
         return found
 
-    async def _all_registered(self) -> bool:
+    async def _have_registered(self, names: list[str]) -> bool:
         with contextlib.suppress(Unavailable, TimedOut):
             status = await self.status()
-            return sum(server.alive for server in status.servers) >= self.settings.chunkservers
+            return {server.location.server for server in status.servers if server.alive}.issuperset(names)
         return False
 
     @contextlib.contextmanager
-    def _undone_on_failure(self, fresh: bool) -> Iterator[None]:
+    def _undone_on_failure(self, fresh: bool, names: list[str]) -> Iterator[None]:
         try:
             yield
         except BaseException:
             with _without_interrupts():
-                self._end_all()
                 if fresh:
+                    self._end_all()
                     self.folder.purge()
+                else:
+                    self._end_nodes(names)
             raise
+
+    def _end_nodes(self, names: list[str]) -> None:
+        found = [identity for name in names for identity in self._processes_of(self.folder.node(name))]
+        processes.end_processes(found, GRACE_SECONDS)
+        for name in names:
+            self._collect(name)
 
     def _end_all(self) -> None:
         with _without_interrupts():
@@ -346,13 +411,12 @@ def _free_port() -> int:
 
 def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
     """Why a program that was started ended before it served."""
-    failure = folder.read_failure()
-    if failure is None:
+    kind, message = folder.read_failure() or ("", "")
+    if not kind:
         words = folder.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
         return InternalError(
             f"{folder.name} ended with exit code {exit_code} before it served; its last words: {words[-1]}"
         )
-    kind, message = failure
     return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
 
 

@@ -17,7 +17,8 @@ An open file serves one task at a time.
 """
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
@@ -79,6 +80,7 @@ class File:
         self._measure = measure
         self._position = position
         self._state = FileState.OPEN
+        self._failure: TabletopError | None = None  # the last one of this file's own writes
 
     @property
     def stored_path(self) -> str:
@@ -113,8 +115,8 @@ class File:
     ) -> None:
         if error is None:
             await self.close()
-        elif not await self._abandon() and isinstance(error, TabletopError):
-            error.definite = False
+        else:
+            await self._end_in(error, takes_its_name=False)
 
     def tell(self) -> int:
         """The position of the next read or write."""
@@ -166,7 +168,8 @@ class File:
         """Write at the position, behind the scenes; returns the number of bytes. Raises an earlier piece's failure."""
         count = checked_bytes(data).nbytes
         behind = await self._before_writing()
-        await behind.write(self._position, data)
+        with self._under_its_name():
+            await behind.write(self._position, data)
         self._position += count
         return count
 
@@ -176,7 +179,8 @@ class File:
         This saves a copy of large files.
         """
         behind = await self._before_writing()
-        count = await behind.write_from(self._position, source)
+        with self._under_its_name():
+            count = await behind.write_from(self._position, source)
         self._position += count
         return count
 
@@ -184,8 +188,9 @@ class File:
         """Write at `offset`, without moving the position; returns when every replica has applied it."""
         checked_bytes(data)
         behind = await self._before_writing()
-        await behind.write(self._checked(offset), data)
-        await behind.flush()
+        with self._under_its_name():
+            await behind.write(self._checked(offset), data)
+            await behind.flush()
 
     async def flush(self) -> None:
         """Return when every replica has applied everything written so far."""
@@ -199,15 +204,44 @@ class File:
         """
         if self.closed:
             return
+        takes_its_name = False
         try:
             await self._ahead.drop()
             await self._settle_writes()
-            await self._ending.keep()
+            takes_its_name = True
+            with self._under_its_name():
+                await self._ending.keep()
         except BaseException as error:
-            if not await self._abandon() and isinstance(error, TabletopError):
-                error.definite = False
+            await self._end_in(error, takes_its_name)
             raise
         self._state = FileState.CLOSED
+
+    async def _end_in(self, error: BaseException | None, takes_its_name: bool) -> None:
+        """Abandon the file because of an error, and let the error say whether anything may have happened.
+
+        Under "wb" nobody has seen anything before the file takes its name: once its parts are removed, nothing has
+        happened, though some of them may have been written.
+        """
+        was_open = not self.closed
+        is_gone = await self._abandon()
+        if not isinstance(error, TabletopError):
+            return
+        if not is_gone:
+            error.definite = False
+        elif was_open and self.mode == "wb" and error is self._failure and not takes_its_name:
+            error.definite = True
+
+    @contextmanager
+    def _under_its_name(self) -> Iterator[None]:
+        """Errors of the block name the file as its writer does, not by the name that it has until it is closed."""
+        try:
+            yield
+        except TabletopError as error:
+            self._failure = error
+            if self.stored_path != self.path and self.stored_path in error.message:
+                error.message = error.message.replace(self.stored_path, self.path)
+                error.args = (error.message,)
+            raise
 
     async def abandon(self) -> None:
         """Close without keeping: under "wb" and "xb", nothing is left behind. Abandoning twice is harmless."""
@@ -238,7 +272,8 @@ class File:
 
     async def _settle_writes(self) -> None:
         if self._behind is not None:
-            await self._behind.flush()
+            with self._under_its_name():
+                await self._behind.flush()
 
     async def _useful(self, position: int, count: int) -> int:
         """How large a buffer to make for `count` bytes: if that is very large, no larger than the file needs."""

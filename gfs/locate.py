@@ -34,6 +34,8 @@ FORMAT = 1
 DEFAULT_CLUSTER = "desk"
 CONTACT_FILE = "cluster.json"
 TOKEN_FILE = "token"
+NODES_FOLDER = "nodes"
+READY_FILE = "ready.json"  # of a node that serves, or was killed: its process_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ def cluster_name(name: str | None = None, environment: Mapping[str, str] = os.en
 def find_contact(cluster: str | None = None, *, home: str | Path | None = None) -> Contact:
     """Read how the cluster is reached.
 
-    Raises NotFound if there is no such cluster, Unavailable if it has never served, Unauthenticated if its token is
-    missing or not yours to read, and IncompatibleFormat if another version wrote the folder.
+    Raises NotFound if there is no such cluster, Unavailable if it has never served or is down, Unauthenticated if its
+    token is missing or not yours to read, and IncompatibleFormat if another version wrote the folder.
     """
     name = cluster_name(cluster)
     # The name becomes a part of a path, so that it must be no path itself.
@@ -73,7 +75,31 @@ def find_contact(cluster: str | None = None, *, home: str | Path | None = None) 
         raise InvalidRequest(f"cluster name {shown(name)}: expected letters, digits, '-' or '_'")
     folder = (Path(home) if home else home_folder()) / name
     master = _master_address(folder / CONTACT_FILE, name)
-    return Contact(name, master, _token(folder / TOKEN_FILE, name))
+    contact = Contact(name, master, read_token(folder, name))
+    if not _may_run(folder):
+        raise Unavailable(f"cluster {name!r} is down; start it with `tabletop up{_option(name)}`", definite=True)
+    return contact
+
+
+def _option(name: str) -> str:
+    return "" if name == cluster_name() else f" --cluster {name}"
+
+
+def _may_run(folder: Path) -> bool:
+    """Whether any node of a cluster on this machine may be running: without asking, which would take its time."""
+    if not (folder / NODES_FOLDER).is_dir():
+        return True  # It may run on another machine.
+    return any(_may_live(path) for path in (folder / NODES_FOLDER).glob(f"*/{READY_FILE}"))
+
+
+def _may_live(ready: Path) -> bool:
+    try:
+        os.kill(int(json.loads(ready.read_text(encoding="utf-8"))["process_id"]), 0)
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # Somebody else's process, or a file that says nothing.
+    return True
 
 
 def _master_address(path: Path, cluster: str) -> str:
@@ -104,7 +130,9 @@ def _master_address(path: Path, cluster: str) -> str:
     return master
 
 
-def _token(path: Path, cluster: str) -> str:
+def read_token(folder: Path, cluster: str) -> str:
+    """The secret of the cluster in this folder. Raises Unauthenticated if it is missing or not yours to read."""
+    path = folder / TOKEN_FILE
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

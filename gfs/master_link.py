@@ -21,7 +21,7 @@ from gfs.events import MasterAskedAgain
 from gfs.identity import FileIdentity
 from gfs.patience import Patience
 from gfs.settings import ClientSettings
-from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable
+from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised
 from runtime.events import because, current_cause
 from runtime.wire.master_pb2 import (
     CreateRequest,
@@ -172,7 +172,7 @@ class MasterLink:
                     return await call(request, timeout=patience.limit(self._settings.call_seconds))
                 except (Unavailable, TimedOut) as error:
                     # What the master answers "not now" may be under way a second time, and be done later.
-                    may_have_arrived = may_have_arrived or (is_change and (error.was_answered or not error.definite))
+                    may_have_arrived = may_have_arrived or (is_change and (error.is_answer or not error.definite))
                     await patience.pause()
                     if patience.over():
                         raise self._gave_up(request, error, patience, definite=not may_have_arrived) from error
@@ -181,8 +181,11 @@ class MasterLink:
     def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
         question = type(request).__name__.removesuffix("Request")
         path = getattr(request, "path", "") or getattr(request, "source", "")
-        return TimedOut(
-            f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
-            f"({error.message}); see `tabletop status`",
-            definite=definite,
-        )
+        if error.is_answer:
+            what = f"{question} {path}: after {patience.seconds:g} seconds the master still says: {error.message}"
+        else:
+            what = (
+                f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
+                f"({error.message})"
+            )
+        return TimedOut(advised(what, "see `tabletop status`"), definite=definite)

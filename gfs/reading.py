@@ -310,8 +310,12 @@ def _unreadable(path: str, chunk: ChunkLocations, failures: Sequence[tuple[str, 
     is_damage = bool(failures) and all(isinstance(error, _LASTING) for _, error in failures)
     kind: type[TabletopError] = Corrupted if is_damage else Unavailable
     tried = "; ".join(f"{server}: {error.message}" for server, error in failures) or "the master knows of none"
+    if is_damage:
+        advice = f"if no other copy comes back, `tabletop admit {chunk.handle:#x} NODE --force` accepts one as it is"
+    else:
+        advice = "start the servers that are down"
     return kind(
         f"chunk {chunk.index} ({chunk.handle:#x}) of {path} cannot be read from any replica ({tried}); "
-        "see `tabletop status`, and start the servers that are down",
+        f"see `tabletop status --chunks`; {advice}",
         definite=True,
     )

@@ -51,6 +51,7 @@ from runtime.errors import (
     TimedOut,
     Unauthenticated,
     Unavailable,
+    advised,
     error_from_wire,
 )
 from runtime.events import because
@@ -376,7 +377,7 @@ class ChunkWriter:
         if isinstance(error, TimedOut) and trial.last_failure and trial.last_failure != reason:
             reason += f"; before that: {trial.last_failure}"
         return kind(
-            f"{what}: {reason}; see `tabletop status`, and write them again",
+            advised(f"{what}: {reason}", "see `tabletop status`, and write them again"),
             definite=not trial.may_have_happened,
             servers=error.servers,
         )

@@ -18,6 +18,9 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool) -> ma
     unsure = sum(
         1 for chunk in lacking if not chunk.replicas and core.replicas.servers_in(chunk.handle, ReplicaState.UNSURE)
     )
+    corrupt = sum(
+        1 for chunk in lacking if not chunk.replicas and core.replicas.servers_in(chunk.handle, ReplicaState.CORRUPT)
+    )
     status = master_pb2.ClusterStatus(
         cluster=core.settings.cluster,
         uptime_seconds=core.now - core.started,
@@ -28,6 +31,12 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool) -> ma
         under_replicated_chunks=under,
         missing_chunks=missing,
         unsure_chunks=unsure,
+        corrupt_chunks=corrupt,
+        corrupt_replicas=sum(
+            len(core.replicas.servers_in(handle, ReplicaState.CORRUPT)) for handle in core.replicas.exceptions()
+        ),
+        dead_after_seconds=core.settings.dead_after_seconds,
+        trash_grace_seconds=core.settings.trash_grace_seconds,
         authority=core.authority,
         clones_running=repair.clones_running,
         replication_goal=core.settings.replication_goal,

@@ -23,6 +23,7 @@ import grpc
 
 class TabletopError(Exception):
     """The root. `definite` is the class's default and may be set for one instance. `servers` names those that failed.
+    `is_answer`: another node has raised it and sent it here, so that this node at least did answer.
 
     >>> Unavailable("cs1 does not answer").definite
     False
@@ -39,7 +40,7 @@ class TabletopError(Exception):
         self.message = message
         self.definite = self.default_definite if definite is None else definite
         self.servers = servers
-        self.was_answered = False  # The other side said so itself: the request has arrived there.
+        self.is_answer = False
 
     def __reduce__(self) -> tuple[Callable[..., "TabletopError"], tuple[str, str, bool, tuple[str, ...]]]:
         return _restore, (type(self).__name__, self.message, self.definite, self.servers)
@@ -194,14 +195,23 @@ def status_code(error: TabletopError) -> grpc.StatusCode:
 
 def error_from_wire(kind: str, message: str, *, definite: bool, servers: tuple[str, ...] = ()) -> TabletopError:
     """The error that the other side raised; a kind from the future becomes a plain TabletopError."""
-    error = _tree(TabletopError).get(kind, TabletopError)(message, definite=definite, servers=servers)
-    error.was_answered = True
-    return error
+    return _tree(TabletopError).get(kind, TabletopError)(message, definite=definite, servers=servers)
 
 
 def error_from_status(code: grpc.StatusCode, message: str) -> TabletopError:
     """An error for a bare gRPC status, made by the transport rather than by one of our servicers."""
     return _CODES_ALONE.get(code, InternalError)(message)
+
+
+def advised(message: str, advice: str) -> str:
+    """A message with a piece of advice, unless it has one already: one command to type next is enough.
+
+    >>> advised("no answer", "see `tabletop status`")
+    'no answer; see `tabletop status`'
+    >>> advised("no live replica; see `tabletop status`", "see `tabletop status`")
+    'no live replica; see `tabletop status`'
+    """
+    return message if "`tabletop " in message else f"{message}; {advice}"
 
 
 def shown(value: str, limit: int = 200) -> str:

@@ -163,17 +163,26 @@ def record_from_json(line: str) -> Record:
 
 
 def sentence(event: Event) -> str:
-    """The event in words."""
-    values = {name: getattr(event, name) for name in _field_names(type(event))}
+    """The event in words.
+
+    >>> sentence(UnknownEvent(kind="Moved", fields="{}"))
+    'Moved {}'
+    """
+    values = {name: _in_words(getattr(event, name)) for name in _field_names(type(event))}
     template = type(event).sentence
     return template.format(**values) if template else f"{type(event).__name__} {values}"
 
 
-def rendered(record: Record) -> str:
-    """One line for people."""
-    time = datetime.datetime.fromtimestamp(record.wall_microseconds / 1e6, datetime.UTC)
+def rendered(record: Record, *, zone: datetime.tzinfo | None = datetime.UTC) -> str:
+    """One line for people; without a zone, in local time."""
+    time = datetime.datetime.fromtimestamp(record.wall_microseconds / 1e6, zone)
     cause = f" [{record.cause}]" if record.cause else ""
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d} {record.node:<8} {sentence(record.event)}{cause}"
+
+
+def _in_words(value: object) -> object:
+    """Several things as people list them."""
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
 
 
 def _field_names(kind: type[Event]) -> tuple[str, ...]:
@@ -202,6 +211,14 @@ class NodeStopped(Event):
     """A node ended in good order."""
 
     sentence: ClassVar[str] = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost(Event):
+    """Records could not be written, because the disk was full or failed; this one could again."""
+
+    sentence: ClassVar[str] = "could not write {count} records before this one: the disk was full, or failed"
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

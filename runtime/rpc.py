@@ -39,6 +39,18 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 DETAILS_LIMIT = 2000
 
 
+# How the transport says that a connection could not be made, or broke: words of its own, about its own insides.
+_TRANSPORT_WORDS = ("ipv4:", "ipv6:", "Socket closed", "GOAWAY", "Stream removed", "Connection reset")
+
+
+def _in_words(code: grpc.StatusCode, details: str) -> str:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded":
+        return "no answer in time"
+    if code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _TRANSPORT_WORDS):
+        return "the connection was refused, or broke"
+    return details or code.name
+
+
 class NeverLeft(grpc.aio.AioRpcError):
     """What a world raises for a call that certainly reached no servicer and never will."""
 
@@ -144,14 +156,17 @@ class NodeChannel:
             self._events.received(int(found["tabletop-lamport"]))
         details = error.details() or ""
         if "tabletop-error" in found:
-            return error_from_wire(
+            answered = error_from_wire(
                 found["tabletop-error"],
                 details,
                 definite=found.get("tabletop-definite") == "1",
                 servers=tuple(filter(None, found.get("tabletop-servers", "").split(","))),
             )
+            answered.is_answer = True
+            return answered
         method = path.rpartition("/")[2]
-        translated = error_from_status(error.code(), f"{method} at {self.address}: {details or error.code().name}")
+        words = _in_words(error.code(), details)
+        translated = error_from_status(error.code(), f"{method} at {self.address}: {words}")
         if isinstance(error, NeverLeft):
             translated.definite = True
         return translated

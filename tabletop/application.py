@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from tabletop import cluster_commands, demo, fault_commands, file_commands, tablet_commands, tablet_rows, torture
+from tabletop import (
+    cluster_commands,
+    demo,
+    fault_commands,
+    file_commands,
+    log_command,
+    status_command,
+    tablet_commands,
+    tablet_rows,
+    torture,
+)
 from tabletop.console import Commands, output
 
 HELP = """
@@ -51,8 +61,11 @@ app = typer.Typer(
 app.command("up")(cluster_commands.up)
 app.command("down")(cluster_commands.down)
 app.command("ps")(cluster_commands.ps)
-app.command("status")(cluster_commands.status)
-app.command("log")(cluster_commands.log)
+app.command("clusters")(cluster_commands.clusters)
+app.command("add")(cluster_commands.add)
+app.command("status")(status_command.status)
+app.command("wait")(status_command.wait)
+app.command("log")(log_command.log)
 app.command("admit")(cluster_commands.admit)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")

@@ -1,40 +1,28 @@
-"""`tabletop up`, `down`, `ps`, `status`: a cluster's life. What they print is what they found at that moment."""
+"""`tabletop up`, `down`, `ps`, `clusters`, `add`, `admit`: a cluster's life.
+
+What they print is what they found at that moment.
+"""
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.json_format import MessageToDict
-from rich.table import Table
-from rich.text import Text
 
-from cluster.interface import NodeReport, NodeState
+from cluster.folder import cluster_names
+from cluster.interface import NodeState
 from cluster.real import RealCluster
+from cluster.roles import DEAD_AFTER_HEARTBEATS
 from cluster.settings import ClusterSettings, parse_bytes
-from runtime.errors import TimedOut, Unavailable
-from runtime.events import rendered
-from runtime.wire import master_pb2
+from runtime.errors import InvalidRequest, TabletopError, TooFewServers, Unavailable
+from runtime.settings import LEASE_SECONDS
 from tabletop import wording
 from tabletop.console import notes, output, perform, remark
-from tabletop.options import DESK, ClusterOption, JsonOption
+from tabletop.node_table import advice, node_table, node_values
+from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
+from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
-FOLDED_WIDTH = 12
-"""A column of texts is never folded to less."""
-
-COLUMN_GAP = 2
-
-STATE_STYLES = {
-    NodeState.SERVING: "green",
-    NodeState.STARTING: "yellow",
-    NodeState.PAUSED: "yellow",
-    NodeState.HUNG: "red",
-    NodeState.DEAD: "red",
-    NodeState.STOPPED: "dim",
-    NodeState.FAILED: "red",
-}
 
 
 def up(
@@ -45,21 +33,28 @@ def up(
         str | None, typer.Option(metavar="BYTES", help="Such as 64M (the default, GFS 2.5) or 256K; a multiple of 64K.")
     ] = None,
     lease_seconds: Annotated[
-        float | None, typer.Option(help=f"Default: {DEFAULTS.lease_seconds:g} (GFS 3.1). Shorter heals sooner.")
+        float | None,
+        typer.Option(
+            help=f"Of a primary. Default: {DEFAULTS.lease_seconds:g}; the paper's: {LEASE_SECONDS:g} (GFS 3.1)."
+        ),
     ] = None,
     heartbeat_seconds: Annotated[
-        float | None, typer.Option(help=f"Between two heartbeats. Default: {DEFAULTS.heartbeat_seconds:g}.")
+        float | None,
+        typer.Option(
+            help=f"Between heartbeats. Default: {DEFAULTS.heartbeat_seconds:g}; the paper names no number. A server "
+            f"that missed {DEAD_AFTER_HEARTBEATS:g} is given up, and its chunks are copied."
+        ),
     ] = None,
     durability: Annotated[
         str | None,
         typer.Option(help="When a write is answered: 'replicated' (in every replica's memory; default) or 'fsync'."),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The master's. Default: any free one.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
 
-    A cluster that exists is started again as it was made, with its files. Running `up` twice is harmless: the second
-    reports what it finds.
+    A cluster that exists is started again as it was made, with its files. Of one that runs in part, what is missing is
+    started; one that runs is left alone.
 
     \b
         tabletop up
@@ -83,10 +78,39 @@ def up(
 
 def down(
     cluster: ClusterOption = DESK,
+    every: Annotated[bool, typer.Option("--all", help="All clusters of this user on this machine.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove its files too, for good.")] = False,
 ) -> None:
     """Stop every process of a cluster. Its files stay, unless --purge is given."""
-    perform(_down(RealCluster(cluster), purge))
+    names = cluster_names() if every else [cluster]
+    if not names:
+        output.print("there is no cluster")
+    for name in names:
+        perform(_down(RealCluster(name), purge))
+
+
+def clusters(as_json: JsonOption = False) -> None:
+    """List all clusters of this user on this machine, running or not."""
+    perform(_clusters(as_json))
+
+
+def add(
+    what: Annotated[str, typer.Argument(metavar="chunkserver", help="What to add.")],
+    count: Annotated[int, typer.Option("--count", min=1, max=100, help="How many.")] = 1,
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Add chunkservers to a running cluster; returns when the master knows them.
+
+    They get new replicas from then on; what is stored already stays where it is.
+
+    \b
+        tabletop add chunkserver
+        tabletop add chunkserver --count 3
+    """
+    if what not in ("chunkserver", "chunkservers"):
+        raise typer.BadParameter(f"{what!r}: expected 'chunkserver'")
+    names = perform(_add(RealCluster(cluster), count))
+    output.print(f"added {', '.join(names)} to cluster {cluster}", markup=False)
 
 
 def ps(cluster: ClusterOption = DESK, as_json: JsonOption = False) -> None:
@@ -96,31 +120,6 @@ def ps(cluster: ClusterOption = DESK, as_json: JsonOption = False) -> None:
     ended without a goodbye), stopped (in good order), or failed (it refused to go on).
     """
     perform(_ps(RealCluster(cluster), as_json))
-
-
-def status(
-    cluster: ClusterOption = DESK,
-    as_json: JsonOption = False,
-    chunks: Annotated[bool, typer.Option("--chunks", help="Also every chunk and where its replicas are.")] = False,
-) -> None:
-    """Report on the whole cluster, as `hdfs dfsadmin -report` does. Exit code 3 if the master does not answer."""
-    perform(_status(RealCluster(cluster), as_json, chunks))
-
-
-def log(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="master, cs1, cs2, … (see `tabletop ps`)")],
-    cluster: ClusterOption = DESK,
-    lines: Annotated[int, typer.Option("-n", min=1, help="How many events, from the end.")] = 50,
-    containing: Annotated[str, typer.Option("--containing", metavar="TEXT", help="Only such as a handle, 0x2a.")] = "",
-) -> None:
-    """Print what a node has recorded of itself, in words, over all its lives.
-
-    \b
-        tabletop log master
-        tabletop log cs1 -n 1000 --containing "chunk 0x2a "
-    """
-    real = RealCluster(cluster)
-    perform(_log(real, node, lines, containing))
 
 
 def admit(
@@ -140,16 +139,9 @@ def admit(
         tabletop status --chunks                what is left of each chunk, and what it waits for
         tabletop admit 0x2a cs3 --force         continue with the replica of cs3
     """
-    number = _handle(handle)
+    number = chunk_handle(handle)
     version = perform(_admit(RealCluster(cluster), number, server, force))
     output.print(f"chunk {number:#x} continues with the replica on {server}, as version {version}", markup=False)
-
-
-def _handle(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no chunk handle; expected a number such as 0x2a") from None
 
 
 async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) -> int:
@@ -159,37 +151,36 @@ async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) ->
         await cluster.close()
 
 
-async def _log(cluster: RealCluster, node: str, lines: int, containing: str) -> None:
-    found = [line for line in map(rendered, cluster.events(node)) if containing in line]
-    for line in found[-lines:]:
-        output.print(line, markup=False)
-
-
-async def _up(cluster: RealCluster, port: int | None, given: dict[str, Any]) -> None:
+async def _up(cluster: RealCluster, port: int, given: dict[str, Any]) -> None:
     chosen = {key: value for key, value in given.items() if value is not None}
     made_with = cluster.settings if cluster.folder.exists() else ClusterSettings()
     settings = dataclasses.replace(made_with, **chosen)
     try:
+        settings.check()
+    except TooFewServers as error:
+        raise InvalidRequest(error.message) from None
+    try:
         with notes.status(f"starting cluster {cluster.name} …"):
-            started = await cluster.start(settings, port=port)
+            started = await cluster.start(settings, port=port or None)
         reports = await cluster.nodes()
-        if started:
-            _print_reach(cluster, settings)
-            return
-        broken = [report for report in reports if report.state is not NodeState.SERVING]
-        output.print(f"cluster {cluster.name} is already up; nothing was changed", markup=False)
-        print_table(_node_table(reports))
-        for report in broken:
-            remark(_advice(report, cluster.name))
-        if any(report.node == "master" for report in broken):
-            raise Unavailable(f"cluster {cluster.name!r} does not serve: its master is not well", definite=True)
     finally:
         await cluster.close()
+    broken = [report for report in reports if report.state is not NodeState.SERVING]
+    if len(started) == len(reports):
+        _print_reach(cluster, settings)
+    else:
+        what = f"started {', '.join(started)}" if started else "nothing was changed"
+        output.print(f"cluster {cluster.name} was up already; {what}", markup=False)
+        print_table(node_table(reports))
+    for report in broken:
+        remark(advice(report))
+    if broken:
+        names = ", ".join(f"{report.node} is {report.state.value}" for report in broken)
+        raise Unavailable(f"cluster {cluster.name!r} does not serve as it should: {names}", definite=True)
 
 
 def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     master = cluster.folder.read_record().master
-    option = "" if cluster.name == DESK else f" --cluster {cluster.name}"
     output.print(
         f"cluster {cluster.name} serves: 1 master, {wording.count(settings.chunkservers, 'chunkserver')}, "
         f"{wording.count(settings.replicas, 'replica')}, chunks of {wording.size(settings.chunk_bytes)}, "
@@ -198,10 +189,10 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     )
     output.print(f"master   {master}", markup=False)
     output.print(f"folder   {cluster.folder.path}", markup=False)
-    output.print(f"try      tabletop fs put FILE /FILE{option}", markup=False)
+    output.print("try      `tabletop fs put FILE /FILE`", markup=False)
     argument = "" if cluster.name == DESK else f"{cluster.name!r}"
     output.print(f"Python   import gfs; fs = gfs.connect({argument})", markup=False)
-    output.print(f"stop     tabletop down{option}", markup=False)
+    output.print("stop     `tabletop down`", markup=False)
 
 
 async def _down(cluster: RealCluster, purge: bool) -> None:
@@ -218,182 +209,39 @@ async def _ps(cluster: RealCluster, as_json: bool) -> None:
     finally:
         await cluster.close()
     if as_json:
-        print(json.dumps([_node_values(report) for report in reports], indent=2))
+        print(json.dumps([node_values(report) for report in reports], indent=2))
     else:
-        print_table(_node_table(reports))
+        print_table(node_table(reports))
 
 
-async def _status(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
+async def _add(cluster: RealCluster, count: int) -> list[str]:
     try:
-        reports = await cluster.nodes()
-        found, trouble = await _ask_master(cluster, chunks)
+        with notes.status(f"adding to cluster {cluster.name} …"):
+            return await cluster.add_chunkservers(count)
     finally:
         await cluster.close()
+
+
+async def _clusters(as_json: bool) -> None:
+    found = [await _one_cluster(name) for name in cluster_names()]
     if as_json:
-        master = (
-            None
-            if found is None
-            else MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-        )
-        values = {"cluster": cluster.name, "nodes": [_node_values(report) for report in reports], "master": master}
-        print(json.dumps(values, indent=2))
-    elif found is not None:
-        _print_status(cluster, reports, found)
-    else:
-        print_table(_node_table(reports))
-    if found is None:
-        master_report = reports[0]
-        raise Unavailable(
-            f"the master of cluster {cluster.name!r} is {master_report.state.value} and gives no report: "
-            f"{trouble or master_report.note}; mend it with `{_remedy(master_report, cluster.name)}`",
-            definite=True,
-        )
+        print(json.dumps(found, indent=2))
+        return
+    table = plain_table("CLUSTER", "STATE", "NODES", "MASTER", "FOLDER")
+    for one in found:
+        table.add_row(*(str(one[key]) for key in ("cluster", "state", "nodes", "master", "folder")))
+    print_table(table)
 
 
-async def _ask_master(cluster: RealCluster, chunks: bool) -> tuple[master_pb2.ClusterStatus | None, str]:
+async def _one_cluster(name: str) -> dict[str, str]:
+    cluster = RealCluster(name)
     try:
-        return await cluster.status(chunks=chunks), ""
-    except (Unavailable, TimedOut) as error:
-        return None, error.message
-
-
-def _print_status(cluster: RealCluster, reports: list[NodeReport], found: master_pb2.ClusterStatus) -> None:
-    total = sum(server.disk_total_bytes for server in found.servers if server.alive)
-    free = sum(server.disk_free_bytes for server in found.servers if server.alive)
-    stored = sum(server.stored_bytes for server in found.servers)
-    lines = [
-        ("Cluster", f"{found.cluster} (master {cluster.folder.read_record().master})"),
-        ("Master up for", wording.duration(found.uptime_seconds)),
-        ("Configured capacity", f"{total} ({wording.size(total)})"),
-        ("Remaining", f"{free} ({wording.size(free)})"),
-        ("Used, all replicas", f"{stored} ({wording.size(stored)})"),
-        ("Files", f"{found.file_count:,}, in {wording.count(found.directory_count, 'directory', 'directories')}"),
-        ("Deleted, kept for a while", f"{found.hidden_files:,}"),
-        ("Chunks", f"{found.chunk_count:,} of up to {wording.size(found.chunk_bytes)}"),
-        ("Replication goal", f"{found.replication_goal}"),
-        ("Under-replicated chunks", f"{found.under_replicated_chunks:,}"),
-        ("Missing chunks", f"{found.missing_chunks:,}"),
-        ("  to be compared first", f"{found.unsure_chunks:,}"),
-        ("Copies being made", f"{found.clones_running:,}"),
-        ("Operation log", f"{found.log_sequence:,} records, {wording.size(found.log_bytes)} since the last checkpoint"),
-        ("Leases", f"{found.lease_seconds:g} s"),
-    ]
-    if found.recovery_note:
-        lines.append(("Last recovery", found.recovery_note))
-    for label, text in lines:
-        output.print(f"{label + ':':<27}{text}", markup=False)
-    by_name = {report.node: report for report in reports}
-    for alive, title in ((True, "Live"), (False, "Dead")):
-        servers = [server for server in found.servers if server.alive is alive]
-        if servers or alive:
-            output.print(f"\n{title} chunkservers ({len(servers)}), as the master sees them:", markup=False)
-        if servers:
-            print_table(_server_table(servers, by_name))
-    for report in reports:
-        if report.state is not NodeState.SERVING:
-            remark(_advice(report, cluster.name))
-    if found.chunks:
-        output.print()
-        print_table(chunk_table(found.chunks))
-
-
-def _server_table(servers: list[master_pb2.ServerStatus], reports: dict[str, NodeReport]) -> Table:
-    table = plain_table("NODE", "STATE", "HEARTBEAT", "CHUNKS", "PRIMARY OF", "STORED", "DISK FREE", "ADDRESS")
-    for server in servers:
-        report = reports.get(server.location.server)
-        state = report.state if report else NodeState.HUNG
-        table.add_row(
-            server.location.server,
-            f"[{STATE_STYLES[state]}]{state.value}[/]",
-            f"{wording.duration(server.seconds_since_heartbeat)} ago",
-            f"{server.chunk_count:,}",
-            f"{server.lease_count:,}",
-            wording.size(server.stored_bytes),
-            wording.size(server.disk_free_bytes),
-            server.location.control_address,
-        )
-    return table
-
-
-def chunk_table(chunks: Iterable[master_pb2.ChunkStatus]) -> Table:
-    """Chunks and where they are."""
-    table = plain_table("FILE", "CHUNK", "HANDLE", "VERSION", "LENGTH", "PRIMARY", "REPLICAS", "NOTE")
-    for found in chunks:
-        names = " ".join(replica.server for replica in found.chunk.replicas)
-        few = len(found.chunk.replicas) < found.replication_goal
-        table.add_row(
-            found.path,
-            str(found.chunk.index),
-            f"{found.chunk.handle:#x}",
-            str(found.chunk.version),
-            wording.size(found.chunk.length),
-            found.primary or "-",
-            f"[red]{names or 'none'} ({len(found.chunk.replicas)} of {found.replication_goal})[/]" if few else names,
-            "; ".join(
-                [*(f"{other.server}: {other.state}" for other in found.others), *filter(None, [found.waits_for])]
-            ),
-        )
-    return table
-
-
-def _note(found: master_pb2.ChunkStatus) -> str:
-    """The replicas that do not count, and what the chunk waits for."""
-    others = [f"{other.server}: {other.state}" for other in found.others]
-    return "; ".join([*others, *([found.waits_for] if found.waits_for else [])])
-
-
-def _node_table(reports: list[NodeReport]) -> Table:
-    table = plain_table("NODE", "ROLE", "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "NOTE")
-    for report in reports:
-        serving = report.state is NodeState.SERVING
-        table.add_row(
-            report.node,
-            report.role,
-            f"[{STATE_STYLES[report.state]}]{report.state.value}[/]",
-            str(report.process_id or "-"),
-            wording.duration(report.uptime_seconds) if serving else "-",
-            wording.size(report.resident_bytes) if serving else "-",
-            report.control_address or "-",
-            report.bulk_address or "-",
-            report.note,
-        )
-    return table
-
-
-def plain_table(*columns: str, folding: tuple[str, ...] = ("NOTE",)) -> Table:
-    """A table without frames, that reads well in a pipe too. `folding`: texts that are broken where room is scarce."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.no_wrap = column.header not in folding
-        column.overflow = "ellipsis" if column.no_wrap else "fold"
-    return table
-
-
-def print_table(table: Table) -> None:
-    """Print a table so that every figure can be read: where it does not fit, texts are folded; then it goes on beyond
-    the edge of the terminal."""
-    least = _least_width(table)
-    table.width = least if least > output.width else None
-    output.print(table)
-
-
-def _least_width(table: Table) -> int:
-    widths = []
-    for column in table.columns:
-        cells = [Text.from_markup(str(cell)).cell_len for cell in (column.header, *column.cells)]
-        widths.append(max(cells) if column.no_wrap else min(max(cells), max(cells[0], FOLDED_WIDTH)))
-    return sum(widths) + COLUMN_GAP * (len(widths) - 1)
-
-
-def _node_values(report: NodeReport) -> dict[str, Any]:
-    return {**dataclasses.asdict(report), "state": report.state.value}
-
-
-def _advice(report: NodeReport, cluster: str) -> str:
-    return f"{report.node} is {report.state.value}; mend it with `{_remedy(report, cluster)}`"
-
-
-def _remedy(report: NodeReport, cluster: str) -> str:
-    verb = "resume" if report.state is NodeState.PAUSED else "restart"
-    option = "" if cluster == DESK else f" --cluster {cluster}"
-    return f"tabletop fault {verb} {report.node}{option}"
+        reports = await cluster.nodes()
+        serving = sum(report.state is NodeState.SERVING for report in reports)
+        state = "up" if serving == len(reports) else "down" if cluster.is_down() else "in part"
+        nodes, master = f"{serving} of {len(reports)} serve", cluster.folder.read_record().master or "-"
+    except TabletopError as error:
+        state, nodes, master = f"unreadable: {error.message}", "-", "-"
+    finally:
+        await cluster.close()
+    return {"cluster": name, "state": state, "nodes": nodes, "master": master, "folder": str(cluster.folder.path)}

@@ -5,7 +5,7 @@ Exit codes (also shown by `tabletop --help`):
     0    done
     1    the operation failed, and nothing was changed unless the message says so
     2    the command line makes no sense (unknown option, missing argument)
-    3    there is no such cluster, or it does not answer
+    3    there is no such cluster, it is down, or it does not answer
     4    the operation failed and may have happened all the same: look before you repeat it
     130  interrupted by Ctrl-C (143 by a termination signal); what was half done is undone
 
@@ -13,12 +13,16 @@ What the command was asked for goes to standard output; errors, progress and rem
 `tabletop fs cat /a > b` and `tabletop status --json | jq` do what they should.
 
 An error is one message: what was found, what was expected, what to do next. Tracebacks are for our own bugs.
+
+A message that names a command names it without a cluster, because most of them come from rooms that know of none. Here
+each gets the `--cluster` of the command that it answers, so that what is typed next goes to the same cluster.
 """
 
 import asyncio
 import contextlib
 import enum
 import os
+import re
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -29,6 +33,7 @@ import typer.core
 from rich.console import Console
 
 from cluster.folder import UnknownCluster
+from gfs.locate import cluster_name
 from runtime.errors import TabletopError, TimedOut, Unavailable
 
 T = TypeVar("T")
@@ -46,8 +51,9 @@ class _Output(Console):
 
     def print(self, *things: Any, **options: Any) -> None:
         """As Rich does. Raises OSError that says what could not be written to."""
+        texts = [addressed(thing) if isinstance(thing, str) else thing for thing in things]
         with _writing():
-            super().print(*things, **options)
+            super().print(*texts, **options)
 
 
 @contextlib.contextmanager
@@ -60,8 +66,40 @@ def _writing() -> Iterator[None]:
         raise OSError(error.errno, error.strerror, "standard output") from error
 
 
+_about = ""
+
+
+def note_cluster(cluster: str) -> str:
+    """The command that runs is about this cluster; returns it."""
+    global _about
+    _about = cluster
+    return cluster
+
+
+_COMMAND = re.compile(r"`tabletop (?:up|down|ps|status|wait|log|add|admit|fs|fault)\b[^`]*`")
+
+
+def addressed(text: str, cluster: str | None = None) -> str:
+    """The text with `--cluster` in each command that it names, if the command that runs is about another cluster than
+    one without that option would be about.
+
+    >>> addressed("see `tabletop status`", "lesson")
+    'see `tabletop status --cluster lesson`'
+    >>> addressed("see `tabletop status`", "desk")
+    'see `tabletop status`'
+    """
+    cluster = _about if cluster is None else cluster
+    if not cluster or cluster == cluster_name():
+        return text
+    return _COMMAND.sub(lambda found: _with_cluster(found[0], cluster), text)
+
+
+def _with_cluster(command: str, cluster: str) -> str:
+    return command if "--cluster" in command else f"{command[:-1]} --cluster {cluster}`"
+
+
 output = _Output(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-notes = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+notes = _Output(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 class ExitCode(enum.IntEnum):
@@ -122,6 +160,7 @@ class Commands(typer.core.TyperGroup):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the command line."""
+        note_cluster("")
         with endings():
             return super().make_context(*arguments, **options)
 

@@ -12,9 +12,10 @@ from gfs.client import Client
 from gfs.lengths import FileStatus
 from runtime.errors import IsADirectory, NotFound, shown
 from tabletop import copying, wording
-from tabletop.cluster_commands import plain_table, print_table
 from tabletop.console import output, perform
 from tabletop.options import DESK, ClusterOption, HumanOption
+from tabletop.tables import plain_table, print_table
+from tabletop.waiting import LastTry, told_while_waiting
 
 app = typer.Typer(
     help="""Files and directories in the cluster, as with `hdfs dfs`. Paths begin with /.
@@ -140,9 +141,12 @@ def mkdir(
 
 async def _with_cluster(name: str, work: Callable[[RealCluster], Awaitable[None]]) -> None:
     """Do the work with a cluster, and let go of it."""
-    cluster = RealCluster(name)
+    tries = LastTry()
+    cluster = RealCluster(name, sink=tries)
     try:
-        await work(cluster)
+        cluster.client()  # Raises if there is no such cluster, or it is down.
+        async with told_while_waiting(cluster, tries):
+            await work(cluster)
     finally:
         await cluster.close()
 
@@ -181,14 +185,14 @@ def _print_entries(entries: list[FileStatus], human: bool) -> None:
     for entry, size in zip(entries, sizes, strict=True):
         kind, copies = ("d", "-") if entry.is_directory else ("-", str(entry.replication_goal))
         time = wording.moment(entry.created_microseconds)
-        output.print(f"{kind} {copies:>3} {size:>{width}} {time} {printable(entry.path)}", markup=False)
+        output.print(f"{kind} {copies:>3} {size:>{width}} {time} {wording.printable(entry.path)}", markup=False)
 
 
 async def _stat(client: Client, paths: list[str]) -> None:
     for path in paths:
         found = await client.stat(path)
         kind = "directory" if found.is_directory else "file"
-        lines = [("Path", printable(found.path)), ("Kind", kind)]
+        lines = [("Path", wording.printable(found.path)), ("Kind", kind)]
         lines.append(("Created", wording.moment(found.created_microseconds)))
         if found.is_directory:
             lines.append(("Entries", f"{found.entry_count:,}"))
@@ -222,7 +226,7 @@ async def _du(client: Client, paths: list[str], summary: bool, human: bool) -> N
             length = sum(entry.length for entry in inside)
             stored = sum(entry.length * entry.replication_goal for entry in inside if not entry.is_directory)
             sizes = (wording.size(length), wording.size(stored)) if human else (str(length), str(stored))
-            output.print(f"{sizes[0]:<12} {sizes[1]:<12} {printable(top.path)}", markup=False)
+            output.print(f"{sizes[0]:<12} {sizes[1]:<12} {wording.printable(top.path)}", markup=False)
 
 
 async def _rm(client: Client, paths: list[str], recursive: bool, force: bool, skip_trash: bool) -> None:
@@ -240,7 +244,7 @@ async def _rm(client: Client, paths: list[str], recursive: bool, force: bool, sk
     for path in doomed:
         files = await client.delete(path, recursive=recursive, immediately=skip_trash)
         kept = "" if skip_trash else ", kept below /.deleted for a while"
-        output.print(f"deleted {printable(path)} ({wording.count(files, 'file')}{kept})", markup=False)
+        output.print(f"deleted {wording.printable(path)} ({wording.count(files, 'file')}{kept})", markup=False)
 
 
 async def _mv(client: Client, paths: list[str], target: str, force: bool) -> None:
@@ -270,11 +274,6 @@ async def require_file(client: Client, path: str) -> FileStatus:
 def is_below(path: str, ancestor: str) -> bool:
     """Whether `path` lies below `ancestor`."""
     return path.startswith(ancestor.rstrip("/") + "/")
-
-
-def printable(path: str) -> str:
-    """A path as it is if it can be printed on one line; quoted otherwise."""
-    return path if path.isprintable() else repr(path)
 
 
 def _with_target(arguments: list[str], usage: str) -> list[str]:

@@ -38,10 +38,10 @@ from tablet.tools import dumping, inspection, verification
 from tablet.tools.dumping import readable
 from tablet.tools.read_only import opened_for_reading
 from tabletop import compaction_simulator, wording
-from tabletop.cluster_commands import plain_table, print_table
 from tabletop.compaction_simulator import Outcome, Workload
 from tabletop.console import ExitCode, endings, fail, output, perform, remark
 from tabletop.options import JsonOption
+from tabletop.tables import plain_table, print_table
 
 app = typer.Typer(
     help="""Look into a tablet's folder. Nothing is changed, and no cluster is needed.
@@ -356,7 +356,7 @@ def _tree_values(report: inspection.TreeReport) -> dict[str, Any]:
         "start_row": manifest.start_row.decode("latin-1"),
         "end_row": manifest.end_row.decode("latin-1"),
         "flushed_sequence": manifest.flushed_sequence,
-        "log_number": manifest.log_number,
+        "logs": list(manifest.log_numbers),
         "file_bytes": report.file_bytes,
         "schema": manifest.schema.to_json(),
         "groups": [

@@ -46,3 +46,12 @@ def count(number: int, singular: str, plural: str = "") -> str:
 def moment(microseconds: int) -> str:
     """A moment since the epoch, in local time, as `hdfs dfs -ls` writes it."""
     return f"{datetime.datetime.fromtimestamp(microseconds / 1e6):%Y-%m-%d %H:%M}"
+
+
+def printable(path: str) -> str:
+    """A path as it is if it can be printed on one line; quoted otherwise.
+
+    >>> printable("/a b"), printable("/a\\nb")
+    ('/a b', "'/a\\\\nb'")
+    """
+    return path if path.isprintable() else repr(path)

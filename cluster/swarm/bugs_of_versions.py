@@ -22,7 +22,7 @@ _raise_version = Raising.raise_version
 _write = ChunkStore.write
 _follow = Advancing._follow
 _decode = chunk_format.decode_metadata
-_revoke = Core.revoke
+_take_back = Core.take_back
 _FOR_A_CLONE = "the chunk is to be cloned"
 _ANY_VERSION = 1 << 60
 
@@ -79,14 +79,14 @@ def no_version_raise_before_clone() -> Planted:
         chunk = core.state.chunks.chunk(handle)
         return Raised(chunk.version, tuple(server.name for server in targets), chunk.length, core.now)
 
-    async def revoke(self: Core, handle: int, reason: str) -> bool:
+    async def take_back(self: Core, handle: int, reason: str, **options: Any) -> bool:
         if reason != _FOR_A_CLONE or self.leases.holder(handle, self.now) is None:
-            return await _revoke(self, handle, reason)
+            return await _take_back(self, handle, reason, **options)
         self.leases.begin_revoke(handle)
         self.leases.end(handle)
         return True
 
-    return together(replaced(Raising, "raise_version", raise_version), replaced(Core, "revoke", revoke))
+    return together(replaced(Raising, "raise_version", raise_version), replaced(Core, "take_back", take_back))
 
 
 @bug
@@ -110,7 +110,8 @@ def unsure_counts_as_sure() -> Planted:
     (GFS 3.1: durability "replicated")."""
 
     def believe(*arguments: Any, **named: Any) -> Any:
-        return replace(_decode(*arguments, **named), is_unsure=False)
+        found = _decode(*arguments, **named)
+        return replace(found, is_unsure=False, highest_sequence=found.header.sequence)
 
     return replaced(opening, "decode_metadata", believe)
 

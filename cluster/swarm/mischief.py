@@ -233,15 +233,17 @@ class _Draw:
     # The network and the clocks.
 
     def late_reports(self) -> Fault:
-        """What one server tells the master is late for a while."""
-        when = OnMessage(
-            "ChunkserverRegistry/*",
-            Kind.REQUEST,
-            source=self.chance.choice(self.servers),
-            nth=self.chance.randint(1, 60),
-        )
-        what = MessageDelayed(self.chance.choice([0.1, 0.5, 1.5, 3.0]))
-        return Fault(when, what, TheSender(), self.chance.choice([5.0, 20.0]))
+        """What one server tells the master, or all of them, is late for a while."""
+        source = self.chance.choice([self.chance.choice(self.servers), "*"])
+        nth = self.chance.randint(1, 40 * len(self.servers) if source == "*" else 40)
+        when = OnMessage("ChunkserverRegistry/*", Kind.REQUEST, source=source, nth=nth)
+        what = MessageDelayed(self.chance.choice([0.1, 0.5, 1.5, 3.0, 5.0]))
+        return Fault(when, what, TheSender(), self.chance.choice([5.0, 20.0, 40.0]))
+
+    def late_orders(self) -> Fault:
+        """What the master orders of versions arrives when it has ordered something newer already."""
+        when = OnMessage("Chunkserver/AdvanceChunks", Kind.REQUEST, nth=self.chance.randint(1, 40))
+        return Fault(when, MessageDelayed(self.chance.choice([2.5, 4.0, 5.0])), TheSender())
 
     def late_writes(self) -> Fault:
         """Writes are on their way for so long that their client has given them up."""
@@ -364,6 +366,7 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.message_lost,
     _Draw.message_lost,
     _Draw.late_reports,
+    _Draw.late_orders,
     _Draw.late_writes,
     _Draw.partition,
     _Draw.one_way,

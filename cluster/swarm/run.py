@@ -2,7 +2,8 @@
 
 trouble      three clients work, faults strike; every virtual second every server's invariants are checked
 healing      all faults end, clients finish their work, in most seeds every node is restarted
-rest         the cluster must come to rest within a stated time
+rest         the cluster must come to rest within a stated time; in half of the seeds every chunk is then written
+             once more, and it must come to rest again
 judgement    all files are read once more, the log is replayed, and the judges look at everything
 """
 
@@ -33,6 +34,9 @@ WALL_SECONDS = 60.0
 FINISH_SECONDS = 900.0
 # The share of seeds in which no server is restarted before the end is judged.
 WITHOUT_RESTART = 0.4
+# The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
+STIRRED = 0.5
+STIRRED_BYTES = 16
 # Who pauses between tries, longer and longer, makes so many at most before the patience is over.
 MOST_TRIES = 300
 
@@ -107,6 +111,9 @@ class _Run:
         await self._finish_work(players)
         await self._restart_everything()
         self._result.verdicts += await endings.come_to_rest(stage)
+        if not self._result.verdicts and random.Random(f"stir {self._plan.seed}").random() < STIRRED:
+            await self._write_everywhere()
+            self._result.verdicts += await endings.come_to_rest(stage)
         await self._read_everything()
         self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
         self._result.verdicts += await endings.judge_replay(stage)
@@ -147,13 +154,27 @@ class _Run:
                     self._broken[complaint] = None
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
 
+    async def _write_everywhere(self) -> None:
+        """Write a few bytes into each chunk of each file: each gets a lease, for which its replicas are compared."""
+        judge = Player(JUDGE, self._stage, self._history)
+        for path, length in await self._files(judge):
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode="r+b"), is_final=True)
+            for begin in range(0, length, self._plan.setup.chunk_bytes):
+                count = min(STIRRED_BYTES, length - begin)
+                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.WRITE, offset=begin, count=count), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
+
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)
+        for path, _ in await self._files(judge):
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, path), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, path), is_final=True)
+
+    async def _files(self, judge: Player) -> list[tuple[str, int]]:
+        """All files that were given their final name, and how long they are."""
         found = await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LIST, "/", recursive=True), is_final=True)
-        for seen in found.seen if found is not None else ():
-            if not seen.is_directory and PASSING not in seen.path:
-                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, seen.path), is_final=True)
-                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, seen.path), is_final=True)
+        entries = found.seen if found is not None else ()
+        return [(seen.path, seen.length) for seen in entries if not seen.is_directory and PASSING not in seen.path]
 
     def finish(self) -> None:
         """Judge what was seen."""

@@ -132,7 +132,7 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 maker.open(is_closed=operation.number in closed)
             case Kind.WRITE | Kind.APPEND | Kind.READ:
                 # Once a write has failed, an open file repeats its error: only the first refusal says something.
-                if operation.handle not in failed:
+                if operation.handle and operation.handle not in failed:
                     maker.refused_by_handle(history.operation(operation.handle))
                 if operation.answer is not Answer.VALUE:
                     failed.add(operation.handle)

@@ -56,7 +56,7 @@ def draw_setup(chance: random.Random) -> Setup:
         chunkservers=servers,
         replicas=chance.choice([2, 3, 3, 3]),
         chunk_bytes=chance.choice([BLOCK, BLOCK, 2 * BLOCK]),
-        lease_seconds=max(2 * heartbeat, chance.choice([4.0, 6.0, 10.0, 20.0, 60.0])),
+        lease_seconds=max(2 * heartbeat, chance.choice([4.0, 4.0, 6.0, 10.0, 20.0, 60.0])),
         heartbeat_seconds=heartbeat,
         dead_after_heartbeats=chance.choice([3.0, 5.0, 5.0, 10.0]),
         durability=chance.choice(["replicated", "replicated", "fsync"]),

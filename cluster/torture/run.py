@@ -7,6 +7,7 @@ The folder stays if anything was found wrong, and goes otherwise.
 import asyncio
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from gfs.client import Client
 from gfs.settings import ClientSettings
 from runtime.errors import InvalidRequest
 from runtime.events import MemorySink, Record
-from runtime.real.world import FileSink, RealWorld
+from runtime.real.event_file import FileSink
+from runtime.real.world import RealWorld
 
 CLIENTS = 4
 # Every second client gives up before the faults are over, so that changes are left in doubt.
@@ -164,7 +166,7 @@ class _Twice:
 
     def __init__(self, path: Path) -> None:
         self.memory = MemorySink()
-        self._file = FileSink(path)
+        self._file = FileSink(path, largest_bytes=sys.maxsize)  # All of it is evidence.
 
     def write(self, record: Record) -> None:
         """Keep a record."""

@@ -1,9 +1,10 @@
 """The world of processes, sockets and files.
 
-    clock.py     the operating system's clock
-    disk.py      a folder
-    network.py   grpc.aio for control, TCP for bulk bytes
-    world.py     one process's world, and the file its events go to
+    clock.py       the operating system's clock
+    disk.py        a folder
+    network.py     grpc.aio for control, TCP for bulk bytes
+    event_file.py  the file its events go to, and back from it
+    world.py       one process's world
 
 Reads and writes of files go straight to the page cache and are done inline: a thread would cost more than it saves.
 Only a sync, which may take long, leaves the loop.

@@ -21,11 +21,11 @@ import traceback
 from collections.abc import Callable, Coroutine
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
-from runtime.events import EventLog, MemorySink, Record, Sink, TaskFailed
+from runtime.events import EventLog, MemorySink, Sink, TaskFailed
 from runtime.real.clock import RealClock
 from runtime.real.disk import RealDisk
 from runtime.real.network import RealNetwork
@@ -35,21 +35,6 @@ T = TypeVar("T")
 
 LINUX_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACOS_BOOT_ID = ("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
-
-
-class FileSink:
-    """Appends records to a file, one JSON line each; a line reaches the page cache before `write` returns."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file: TextIO = Path(path).open("a", encoding="ascii", buffering=1)  # noqa: SIM115 - lives with the node
-
-    def write(self, record: Record) -> None:
-        """Append one line."""
-        self._file.write(record.to_json() + "\n")
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
 
 
 class RealWorld:

@@ -621,6 +621,10 @@ class ClusterStatus(_message.Message):
     RECOVERY_NOTE_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
     UNSURE_CHUNKS_FIELD_NUMBER: _builtins.int
+    CORRUPT_CHUNKS_FIELD_NUMBER: _builtins.int
+    CORRUPT_REPLICAS_FIELD_NUMBER: _builtins.int
+    DEAD_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    TRASH_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -645,6 +649,14 @@ class ClusterStatus(_message.Message):
     """what the last restart found, in words; empty at first start"""
     unsure_chunks: _builtins.int
     """no replica that counts, but some that were not compared with the others yet"""
+    corrupt_chunks: _builtins.int
+    """no replica that counts, but some that are damaged"""
+    corrupt_replicas: _builtins.int
+    """known to be damaged, and kept until the chunk is at its goal again"""
+    dead_after_seconds: _builtins.float
+    """of silence, after which a server is given up and its chunks are copied"""
+    trash_grace_seconds: _builtins.float
+    """how long a deleted file can be had back (GFS 4.4)"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerStatus]: ...
     @_builtins.property
@@ -675,10 +687,14 @@ class ClusterStatus(_message.Message):
         recovery_note: _builtins.str = ...,
         authority: _common_pb2.Authority | None = ...,
         unsure_chunks: _builtins.int = ...,
+        corrupt_chunks: _builtins.int = ...,
+        corrupt_replicas: _builtins.int = ...,
+        dead_after_seconds: _builtins.float = ...,
+        trash_grace_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,6 @@
 """A chunkserver that only pretends: it plays its whole contract with the master, and stores no bytes.
 
-A replica is a version, a length and a number that stands for its bytes: replicas of equal length and number are alike.
+A replica is a version, a length and something that stands for its bytes: if both are equal, replicas are alike.
 Everything that the master relies on is played: whose orders are obeyed, versions that never fall, leases that end with
 their version, doubt after a loss of power, copies that report progress, removals that name a version, numbered reports.
 """
@@ -36,7 +36,7 @@ class Replica:
 
     version: int
     length: int = 0
-    content: int = 0
+    content: Any = 0
     unsure: bool = False
     doubtful: int = 0  # blocks that do not match their checksum since the loss of power
     damaged: bool = False
@@ -139,7 +139,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
     def version(self, handle: int) -> int:
         return self.chunks[handle].version
 
-    def write(self, handle: int, length: int, *, content: int | None = None) -> None:
+    def write(self, handle: int, length: int, *, content: Any = None) -> None:
         """Pretend that a mutation made the replica so long."""
         held = self.chunks[handle]
         held.length, held.content = length, length if content is None else content
@@ -403,7 +403,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
 
 def _digest(held: Replica) -> int:
-    return (held.length * 1_000_003 + held.content * 7919 + 17) % 2**64
+    return hash((held.length, held.content)) % 2**64
 
 
 def _raise_next(mishaps: list[TabletopError | None]) -> None:

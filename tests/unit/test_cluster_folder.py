@@ -1,6 +1,7 @@
 """A cluster's folder and what happens when two commands want it."""
 
 import asyncio
+import errno
 import json
 import stat
 from pathlib import Path
@@ -92,7 +93,24 @@ def test_another_start_forgets_why_the_last_one_failed(tmp_path: Path):
     node.write_failure("Conflict", "the port is in use")
     assert node.read_failure() == ("Conflict", "the port is in use")
     node.prepare(CONFIG)
+    assert node.read_failure() == ("", "it ended before it served")
+    node.forget_failure()
     assert node.read_failure() is None
+
+
+def test_a_reason_finds_a_place_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    node = made(tmp_path).node("cs1")
+    node.prepare(CONFIG)
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    size = (node.path / "failure.json").stat().st_size
+    node.write_failure("NoSpace", "cannot write: No space left on device" + "ü" * 5000)
+    kind, message = node.read_failure() or ("", "")
+    assert kind == "NoSpace" and message.startswith("cannot write: No space left on device")
+    assert (node.path / "failure.json").stat().st_size == size
 
 
 async def test_two_commands_never_hold_one_folder(tmp_path: Path):

@@ -52,7 +52,7 @@ def test_causes_of_one_node_are_never_alike():
 def test_a_record_reads_as_a_sentence():
     log = new_log()
     log.emit(KettleBoiled(1.5, ("ann",)))
-    assert rendered(log.sink.records[0]) == "01:00:00.000 cs1      boiled 1.5 litres for ('ann',)"
+    assert rendered(log.sink.records[0]) == "01:00:00.000 cs1      boiled 1.5 litres for ann"
 
 
 def test_the_true_time_is_in_the_json_only_where_it_is_known():

@@ -33,7 +33,8 @@ from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
 from tablet.engine.log.commit_log import CommitLog
-from tablet.engine.log.records import LogHeader
+from tablet.engine.log.records import LogHeader, Segment
+from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.fragments import encode_fragment, encode_put
 from tablet.engine.model.mutations import fragment_of
@@ -124,8 +125,8 @@ def test_each_page_of_the_master_shows_the_file_that_is_written(page: str):
 async def small_log(storage: DiskStorage) -> None:
     header = LogHeader("", 1, 0, 0)
     log = await CommitLog.create(storage, header, next_sequence=1, sync="fsync", inline=True)
-    await log.write_one(b"r1", encode_put(b"f:q", 7, b"v"))
-    await log.write_one(b"r2", encode_fragment(fragment_of([DeleteRow()])))
+    await log.write(b"", [(b"r1", encode_put(b"f:q", 7, b"v"))])
+    await log.write(b"", [(b"r2", encode_fragment(fragment_of([DeleteRow()])))])
     await log.close()
 
 
@@ -140,9 +141,15 @@ async def small_manifest(storage: DiskStorage) -> None:
     await write_manifest(storage, manifest, manifest_name(2))
 
 
+async def small_list(storage: DiskStorage) -> None:
+    segments = await SegmentList.load(storage)
+    await segments.add(Segment(segments.new_number(), 1))
+
+
 TABLET_PAGES: dict[str, tuple[str, Callable[[DiskStorage], Coroutine[Any, Any, None]]]] = {
     "commit-log.md": ("000001.log", small_log),
     "sstable.md": ("000002.sst", small_table),
+    "log-segments.md": ("segments-000001", small_list),
     "manifest.md": ("manifest-000002", small_manifest),
 }
 

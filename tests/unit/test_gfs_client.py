@@ -14,6 +14,7 @@ from runtime.errors import (
     Corrupted,
     InvalidRequest,
     IsADirectory,
+    MutationFailed,
     NotFound,
     TimedOut,
     Unauthenticated,
@@ -465,7 +466,7 @@ async def test_a_master_that_stays_away_is_reported_with_definiteness(tmp_path: 
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client(impatient)
         cluster.master.mishaps["Create"] = [Unavailable("refused", definite=True)] * 1000
-        with pytest.raises(TimedOut, match=r"gave no answer within 0\.05 seconds") as caught:
+        with pytest.raises(TimedOut, match=r"after 0\.05 seconds the master still says: refused") as caught:
             await client.create("/a")
         assert caught.value.definite
         cluster.master.mishaps["Create"] = [Unavailable("lost")] * 1000
@@ -486,3 +487,41 @@ async def test_a_wrong_token_is_refused_at_once(tmp_path: Path):
 
 def _values(settings: object) -> dict[str, object]:
     return {name: getattr(settings, name) for name in settings.__slots__}  # type: ignore[attr-defined]
+
+
+async def test_a_master_that_does_not_answer_is_told_from_one_that_answers_no(tmp_path: Path):
+    impatient = replace(QUICK, patience_seconds=0.05)
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client(impatient)
+        refusals: list[Exception | None] = [Unavailable("no live replica; see `tabletop status`")] * 1000
+        cluster.master.mishaps["Stat"] = refusals
+        with pytest.raises(TimedOut) as caught:
+            await client.stat("/a")
+        assert "the master still says: no live replica" in caught.value.message
+        assert caught.value.message.count("tabletop status") == 1
+        await cluster.master.rpc.stop(0)
+        with pytest.raises(TimedOut, match=r"gave no answer within 0.05 seconds .*; see `tabletop status`"):
+            await client.stat("/a")
+
+
+async def test_a_write_that_failed_names_the_file_as_its_writer_does_and_has_not_happened(tmp_path: Path):
+    impatient = replace(QUICK, write_patience_seconds=0.05)
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client(impatient)
+        for server in cluster.servers.values():
+            server.afterwards["Write"] = [MutationFailed("not applied everywhere")] * 1000
+        with pytest.raises(MutationFailed, match="of /a may be written") as caught:
+            async with await client.open("/a", "wb") as file:
+                await file.write(b"text")
+                await file.flush()
+        assert caught.value.definite and cluster.master.files == {}
+
+
+async def test_a_file_that_could_not_take_its_name_may_have_it(tmp_path: Path):
+    impatient = replace(QUICK, patience_seconds=0.05)
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client(impatient)
+        cluster.master.afterwards["Rename"] = [Unavailable("lost")] * 1000
+        with pytest.raises(TimedOut) as caught:
+            await client.write_file("/a", b"text", overwrite=True)
+        assert not caught.value.definite

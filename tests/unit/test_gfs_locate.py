@@ -1,6 +1,9 @@
 """Finding a cluster of this machine."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,19 @@ def test_a_missing_cluster_and_a_name_that_is_a_path_are_refused(tmp_path: Path)
     for name in ("..", "a/b", "a\0b"):
         with pytest.raises(InvalidRequest, match="cluster name"):
             find_contact(name, home=tmp_path)
+
+
+def test_a_cluster_that_is_down_is_known_by_its_folder_at_once(tmp_path: Path):
+    prepare(tmp_path, "desk", contact_of("desk"))
+    (tmp_path / "desk" / "nodes" / "cs1").mkdir(parents=True)
+    with pytest.raises(Unavailable, match="cluster 'desk' is down; start it with `tabletop up`") as caught:
+        find_contact("desk", home=tmp_path)
+    assert caught.value.definite
+    ready = tmp_path / "desk" / "nodes" / "cs1" / "ready.json"
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    ready.write_text(json.dumps({"process_id": ended.pid}))
+    with pytest.raises(Unavailable, match="is down"):
+        find_contact("desk", home=tmp_path)
+    ready.write_text(json.dumps({"process_id": os.getpid()}))
+    assert find_contact("desk", home=tmp_path).cluster == "desk"

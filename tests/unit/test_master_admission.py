@@ -46,7 +46,7 @@ async def test_an_unsure_replica_is_admitted_by_force_if_its_fellows_do_not_come
     await scene.until(lambda: not scene.server.core.servers.alive(), 10)
     await scene.chunkservers["cs1"].start()
     await scene.until(lambda: scene.other_states(handle) == {"cs1": "unsure"}, 10)
-    with pytest.raises(Conflict, match="may hold a newer replica"):
+    with pytest.raises(Conflict, match="may hold a better replica"):
         await admit(scene, handle, "cs1")
     assert (await admit(scene, handle, "cs1", force=True)).version == 2
     assert scene.replicas(handle) == ("cs1",) and not scene.chunkservers["cs1"].chunks[handle].unsure

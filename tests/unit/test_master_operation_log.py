@@ -195,9 +195,8 @@ def test_flipping_any_byte_of_a_log_never_passes_unnoticed() -> None:
             await log.commit(record)
         (name,) = disk.files
         whole = bytes(disk.files[name])
-        last = (
-            len(whole) - FRAME_HEADER.size - len(encode(records[-1]))
-        )  # the last frame: nothing behind it says that it was durable
+        # Nothing behind the last frame says that it was durable.
+        last = len(whole) - FRAME_HEADER.size - len(encode(records[-1]))
         refused = 0
         for place in random.Random(1).sample(range(last), 150):
             damaged = disk.after_power_cut()

@@ -41,3 +41,14 @@ async def test_a_dead_server_shows_and_so_do_the_chunks_it_leaves_behind(scene: 
     await scene.pass_time(7)
     status = await scene.status()
     assert (status.under_replicated_chunks, status.missing_chunks) == (0, 1)
+
+
+@played(chunkservers=3)
+async def test_a_chunk_of_which_only_damaged_replicas_are_left_is_counted_as_such(scene: Scene) -> None:
+    await scene.create("/a")
+    lease = await scene.lease("/a")
+    for name in scene.replicas(lease.handle):
+        await scene.chunkservers[name].report_corruption(lease.handle)
+    status = await scene.status()
+    assert (status.missing_chunks, status.corrupt_chunks, status.corrupt_replicas) == (1, 1, 3)
+    assert (status.dead_after_seconds, status.trash_grace_seconds) == (5.0, 3 * 24 * 3600.0)

@@ -1,0 +1,55 @@
+"""The nodes of a cluster as a table, and what to do about one that does not serve."""
+
+import dataclasses
+from typing import Any
+
+from rich.table import Table
+
+from cluster.interface import NodeReport, NodeState
+from tabletop import wording
+from tabletop.tables import plain_table
+
+STATE_STYLES = {
+    NodeState.SERVING: "green",
+    NodeState.STARTING: "yellow",
+    NodeState.PAUSED: "yellow",
+    NodeState.HUNG: "red",
+    NodeState.DEAD: "red",
+    NodeState.STOPPED: "dim",
+    NodeState.FAILED: "red",
+}
+
+
+def node_table(reports: list[NodeReport]) -> Table:
+    """One line a node."""
+    table = plain_table("NODE", "ROLE", "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "NOTE")
+    for report in reports:
+        serving = report.state is NodeState.SERVING
+        table.add_row(
+            report.node,
+            report.role,
+            f"[{STATE_STYLES[report.state]}]{report.state.value}[/]",
+            str(report.process_id or "-"),
+            wording.duration(report.uptime_seconds) if serving else "-",
+            wording.size(report.resident_bytes) if serving else "-",
+            report.control_address or "-",
+            report.bulk_address or "-",
+            report.note,
+        )
+    return table
+
+
+def node_values(report: NodeReport) -> dict[str, Any]:
+    """A report as a JSON object."""
+    return {**dataclasses.asdict(report), "state": report.state.value}
+
+
+def advice(report: NodeReport) -> str:
+    """What is wrong with a node, and the command that mends it."""
+    return f"{report.node} is {report.state.value}; mend it with `{remedy(report)}`"
+
+
+def remedy(report: NodeReport) -> str:
+    """The command that brings a node back to serving."""
+    verb = "resume" if report.state is NodeState.PAUSED else "restart"
+    return f"tabletop fault {verb} {report.node}"
