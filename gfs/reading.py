@@ -93,8 +93,7 @@ class ChunkReader:
         question = self.questions
         reply = await self._master.find_locations(FileIdentity(path, 0), 0, self._settings.locations_at_once)
         file = identity_of(reply.file)
-        self.locations.forget(file)
-        self.locations.remember(file, reply, self._world.clock.now(), question)
+        self.locations.open(file, reply, self._world.clock.now(), question)
         return reply.file
 
     async def facts(self, file: FileIdentity, *, since: int = NEVER, patience: Patience | None = None) -> FileFacts:
@@ -298,9 +297,13 @@ class ChunkReader:
     async def _look_up(
         self, file: FileIdentity, first_index: int, count: int, patience: Patience | None
     ) -> FindLocationsReply:
-        self.questions += 1
-        question = self.questions
-        reply = await self._master.find_locations(file, first_index, count, patience)
+        while True:
+            self.questions += 1
+            question = self.questions
+            reply = await self._master.find_locations(file, first_index, count, patience)
+            if not self.locations.is_overtaken(file, question):
+                break
+            # The file was opened meanwhile: what an older answer says was true before it, but perhaps not since.
         self.locations.remember(file, reply, self._world.clock.now(), question)
         return reply
 
