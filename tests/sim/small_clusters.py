@@ -67,13 +67,16 @@ def play(
     story: Callable[[SmallCluster], Awaitable[T]],
     *,
     clients: int = 2,
+    loses_all: bool = False,
     overrides: dict[str, dict[str, Any]] | None = None,
     **changes: Any,
 ) -> T:
-    """Start a cluster of three chunkservers, unless `changes` says otherwise, and tell the story in it."""
+    """Start a cluster of three chunkservers, unless `changes` says otherwise, and tell the story in it.
+
+    `loses_all`: a loss of power takes everything that was not synced, instead of what the seed says."""
     values: dict[str, Any] = {"chunkservers": 3, "chunk_bytes": CHUNK_BYTES, "lease_seconds": 10.0}
     settings = ClusterSettings(**{**values, **changes})
-    with Simulation(seed) as simulation:
+    with Simulation(seed, quiet=loses_all) as simulation:
         cluster = SmallCluster(simulation, settings, clients=clients, overrides=overrides)
 
         async def begin() -> T:

@@ -178,7 +178,7 @@ def test_a_primary_that_has_lost_power_does_not_say_how_long_the_chunk_is(seed: 
         await wait(30)
         assert await cluster.found("/b") == durable + last + b"x" * 100
 
-    play(seed, story, overrides=addresses)
+    play(seed, story, loses_all=True, overrides=addresses)
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
