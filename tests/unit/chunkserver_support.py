@@ -264,7 +264,14 @@ class Desk:
 
     async def write_pushed(self, name: str, handle: int, offset: int, data: bytes, pushed: Any) -> Any:
         mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=digest_of(checksums_of(data)))
-        request = wire.WriteRequest(handle=handle, version=1, mutation=mutation)
+        request = wire.WriteRequest(
+            handle=handle,
+            version=1,
+            mutation=mutation,
+            client=pushed.client,
+            number=pushed.number,
+            oldest=pushed.number,
+        )
         return await self.stub(name).Write(request, timeout=20)
 
     async def bulk(self, name: str, greeting: bytes | None = None) -> Any:
