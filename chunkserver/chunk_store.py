@@ -25,7 +25,7 @@ again.
 
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -164,6 +164,10 @@ class ChunkStore:
     def require_sure(self, handle: int) -> None:
         """Raise Unavailable (definite) if the replica may lack acknowledged bytes, NotFound if there is none."""
         _require_sure(self._chunk(handle))
+
+    def changing(self, handle: int) -> AbstractAsyncContextManager[None]:
+        """Keep a chunk from being created, removed or replaced meanwhile."""
+        return self._changing.hold(handle)
 
     def add(self, chunk: Chunk) -> None:
         """Count in a chunk that was found on disk."""

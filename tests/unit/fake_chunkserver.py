@@ -80,6 +80,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.clone_stalls = False
         self.report_delays: list[float] = []  # how long the next reports are under way
         self.reply_losses = 0  # how many of the next answers to heartbeats are lost
+        self.unreadable: list[int] = []  # chunks that it has, and cannot read since its start
         self.beating = True
         self.obeys_removals = True
 
@@ -170,7 +171,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            chunks=[self.state(handle) for handle in sorted(self.chunks, reverse=True)],
+            chunks=[
+                self.state(handle) for handle in sorted(self.chunks, reverse=True) if handle not in self.unreadable
+            ],
+            unreadable=self.unreadable,
             namespace=self.namespace,
             disk=self.disk,
             life=self.life,
@@ -226,7 +230,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             disk_free_bytes=self.free,
             removed=removed or [],
             changed=[self.state(handle) for handle in changed if handle in self.chunks],
-            sample=[self.state(handle) for handle in sorted(self.chunks)],
+            sample=[self.state(handle) for handle in sorted(self.chunks) if handle not in self.unreadable],
             extend=[self.state(handle) for handle in self.extend if handle in self.leases],
             sequence=self.sequence,
         )
