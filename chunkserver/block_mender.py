@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent
-from chunkserver.chunk_files import Chunk, ChunkFiles
+from chunkserver.chunk_files import Chunk, ChunkFiles, data_path
 from chunkserver.chunk_store import ChunkStore
 from runtime.errors import Corrupted
+from runtime.world import Disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class SoundBlock:
 class BlockMender:
     """Takes blocks out of the replicas of a store, and puts them in."""
 
-    def __init__(self, store: ChunkStore, breathe: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, disk: Disk, store: ChunkStore, breathe: Callable[[], Awaitable[None]]) -> None:
+        self._disk = disk
         self._store = store
         self._breathe = breathe
 
@@ -71,6 +73,7 @@ class BlockMender:
 
         The damage of a sure replica is noted and reported, as always."""
         async with self._store.exclusive(handle) as (chunk, files):
+            await self._let_go_of_lost_file(chunk, files)
             if chunk.is_unsure:
                 doubtful = await self._store.admission.doubtful_blocks(chunk, files)
                 return [_bad_block(chunk, files, block) for block in doubtful]
@@ -85,6 +88,12 @@ class BlockMender:
                         found.append(_bad_block(chunk, files, block))
             await self._breathe()
         return found
+
+    async def _let_go_of_lost_file(self, chunk: Chunk, files: ChunkFiles) -> None:
+        """A data file whose name is gone may be open yet. What is written to it would be gone too: it is made anew."""
+        if files.data is not None and files.users == 1 and not await self._disk.exists(data_path(chunk.handle)):
+            lost, files.data, chunk.held = files.data, None, None
+            await lost.close()
 
     async def put(self, handle: int, blocks: Mapping[BadBlock, bytes]) -> int:
         """Put blocks in where nothing has changed since they were found bad; returns how many. Durable.

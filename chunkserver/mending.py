@@ -100,7 +100,6 @@ class Mending:
             raise NotFound(f"there is no replica of chunk {handle:#x} here to be mended")
         if state.version < request.version:
             raise stale(handle, state.version, request.version, request.version)
-        await store.check_metadata(handle)
         bad = await self._mender.bad_blocks(handle)
         sources = _Sources([place for place in request.sources if place.server != self._world.node])
         mended = 0
@@ -111,6 +110,7 @@ class Mending:
                 if data is not None:
                     found[block] = data
             mended += await self._mender.put(handle, found)
+        await store.check_metadata(handle)
         self.counters["blocks_mended"] += mended
         left = len(bad) - mended
         if bad:

@@ -78,7 +78,7 @@ class ChunkserverServer:
                 self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable
             )
             mutations = self._mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
-            mender = BlockMender(store, self._world.breathe)
+            mender = BlockMender(self._world.disk, store, self._world.breathe)
             flow = DataFlow(self._world, self._settings, store, self._buffer, mender, self._links)
             mending = Mending(self._world, self._settings, store, mender, self._links)
             cloning = Cloning(

@@ -36,11 +36,11 @@ class Pauses:
     def __len__(self) -> int:
         return len(self._pauses)
 
-    def failed(self, key: int, situation: Hashable, now: float) -> None:
-        """It has failed: wait, twice as long as the last time if nothing has changed."""
+    def failed(self, key: int, situation: Hashable, now: float, *, grows: bool = True) -> None:
+        """It has failed: wait; if it `grows`, twice as long as the last time, unless something has changed."""
         before = self._pauses.get(key)
         seconds = self._first
-        if before is not None and before.situation == situation:
+        if grows and before is not None and before.situation == situation:
             seconds = min(self._longest, 2 * before.seconds)
         self._pauses[key] = _Pause(now, seconds, situation)
 

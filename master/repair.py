@@ -15,7 +15,7 @@ A replica that is not needed any more is removed only while the chunk has its go
 every block with its checksum. Until then it is the best hope of a chunk whose other replicas may have rotted unnoticed.
 
 A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
-again after a pause, which grows while nothing about the chunk's replicas changes (`pauses.py`).
+again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
 
 What we simplify. A surplus replica waits until nobody writes the chunk. At most 20,000 chunks are ranked in one look.
 """
@@ -210,7 +210,7 @@ class Repair:
                 elif may_be_cloned:
                     self._mended[handle] = None
                 else:
-                    self._pause(handle)
+                    self._pause(handle, grows=True)
         finally:
             self._busy.pop(handle, None)
 
@@ -286,7 +286,7 @@ class Repair:
                 if self._is_still_needed(order):
                     await self._clone(order)
         except TabletopError as error:
-            self._pause(handle)
+            self._pause(handle, grows=True)
             core.emit(CloneFailed(handle=handle, destination=order.destination, problem=error.message))
         finally:
             self._running.pop(handle, None)
@@ -503,8 +503,8 @@ class Repair:
             return "no replica is left to copy from"
         return ""
 
-    def _pause(self, handle: int) -> None:
-        self._pauses.failed(handle, self._situation(handle), self._core.now)
+    def _pause(self, handle: int, *, grows: bool = False) -> None:
+        self._pauses.failed(handle, self._situation(handle), self._core.now, grows=grows)
 
     def _is_pausing(self, handle: int) -> bool:
         if not self._pauses.is_known(handle):
