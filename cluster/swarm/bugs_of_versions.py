@@ -16,8 +16,10 @@ from master.judging import Answer, Reported
 from master.raising import Raised, Raising
 from master.repair import Repair
 from master.replicas import ReplicaState
+from master.reporting import Reporting
 
 _judge_report = judging.judge_report
+_judge = Reporting._judge
 _raise_version = Raising.raise_version
 _write = ChunkStore.write
 _follow = Advancing._follow
@@ -29,20 +31,27 @@ _ANY_VERSION = 1 << 60
 
 @bug
 def outdated_report_makes_stale() -> Planted:
-    """A report below the version that the master has heard of already is outdated, and is not judged.
+    """A report below the version that the master has heard of already is outdated, and is not judged; nor does it
+    follow from a report alone that a replica may go, at whatever version it is by then.
 
-    Without the rule, a report that was sent before a version was raised and arrives after that makes a current replica
-    stale, and what is stale is removed once there are enough others: at whatever version it is (GFS 4.4, 4.5)."""
+    Without these rules, a report that was sent before a version was raised and arrives after that makes a current
+    replica stale, and it is removed (GFS 4.4, 4.5)."""
 
     def judge(report: Reported, **facts: Any) -> ReplicaState:
         settled = (ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.ORPHAN)
         if facts["version"] is not None and report.version < facts["version"] and facts["was"] not in settled:
             return ReplicaState.STALE
-        if facts["was"] is ReplicaState.STALE and not facts["is_registration"]:
-            return ReplicaState.STALE
         return _judge_report(report, **facts)
 
-    return together(replaced(reporting, "judge_report", judge), _unfenced_removal())
+    def condemn(self: Reporting, server: str, state: Any, *, is_registration: bool) -> None:
+        _judge(self, server, state, is_registration=is_registration)
+        core, handle = self._core, state.handle
+        if core.replicas.state(handle, server) is ReplicaState.STALE and handle in core.state.chunks:
+            core.judge(handle, server, ReplicaState.CONDEMNED, version=core.state.chunks.version(handle))
+
+    return together(
+        replaced(reporting, "judge_report", judge), replaced(Reporting, "_judge", condemn), _unfenced_removal()
+    )
 
 
 @bug

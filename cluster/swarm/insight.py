@@ -152,6 +152,10 @@ class Insight:
         found = self._placement.chunk(path, index)
         return 0 if found is None else found.handle
 
+    def handles_of(self, path: str) -> tuple[int, ...]:
+        """The chunks of a file, as the master knows them."""
+        return tuple(getattr(self._entry(path), "handles", ()))
+
     def may_destroy(self, server: str, handles: list[int] | None, troubled: Collection[str]) -> bool:
         """Whether other servers, which are well and not in trouble, hold good and stable copies of these chunks (None:
         of all on this server)."""
