@@ -86,14 +86,16 @@ class BlockWriter:
         if self._writer.syncs:
             await self._writer.sync_metadata(chunk, files)
         inside = chunk.length - offset
+        files.is_ragged = len(data) > inside  # until the new length counts
         try:
             # What needs space comes first: if there is none, nothing of the chunk has changed.
-            if len(data) > inside:
+            if files.is_ragged:
                 await self._extend(chunk, files, file, data[inside:])
             await file.write_at(offset, data[:inside])
             if self._writer.syncs:
                 await self._writer.sync_data(chunk, files)
             await self._writer.commit(chunk, files, rewritten(following, new_length, first, updated), updated)
+            files.is_ragged = False
         except TabletopError as error:
             if await self._settle(chunk, files, intent) or not error.definite:
                 raise
@@ -108,7 +110,6 @@ class BlockWriter:
         try:
             await file.write_at(chunk.length, data)
         except BaseException:
-            files.is_ragged = True
             with suppress(TabletopError):
                 await self._trim(chunk, files, file)
             raise

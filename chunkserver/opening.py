@@ -173,14 +173,15 @@ class _Opening:
 
     async def find_again(self, handle: int) -> bool:
         """Try a chunk again that could not be read; True if it was put aside now."""
-        if self._store.state(handle) is None:  # Otherwise a copy has taken its place.
-            before = self._aside
-            await self._find(handle)
-            if self._store.state(handle) is None and self._aside == before:
-                return False
-        del self.unreadable[handle]
-        if self._store.state(handle) is None:
-            return True
+        async with self._store.changing(handle):
+            if self._store.state(handle) is None:  # Otherwise a copy has taken its place.
+                before = self._aside
+                await self._find(handle)
+                if self._store.state(handle) is None and self._aside == before:
+                    return False
+            del self.unreadable[handle]
+            if self._store.state(handle) is None:
+                return True
         self._store.on_change(handle)
         return False
 
@@ -196,16 +197,22 @@ class _Opening:
             if self._is_to_sync:
                 await metadata.sync()
             chunk = Chunk.as_found(found)
-            store.add(chunk)
             if found.intent is None:
+                store.add(chunk)
                 return
             data = await disk.open(data_path(handle), "read") if await disk.exists(data_path(handle)) else None
             files = ChunkFiles(metadata, data, array("I", found.checksums))
             try:
                 verdict = await settle(store.writer, chunk, files, found.intent)
+            except DiskFailure:
+                if not chunk.has_lost_pages:
+                    raise
+                store.add(chunk)  # It is damaged, whatever can be read of it.
+                return
             finally:
                 if data is not None:
                     await data.close()
+            store.add(chunk)
         finally:
             await metadata.close()
         begin, end = found.intent.first, found.intent.first + len(found.intent.new)

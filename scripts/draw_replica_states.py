@@ -20,6 +20,7 @@ _COLOURS = {
     _S.STALE: "#57606a",
     _S.CORRUPT: "#cf222e",
     _S.SURPLUS: "#0969da",
+    _S.UNREADABLE: "#bf3989",
     _S.CONDEMNED: "#1f2328",
     _S.ORPHAN: "#8250df",
     _S.FORMING: "#0a7d8c",

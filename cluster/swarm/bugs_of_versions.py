@@ -146,7 +146,7 @@ def version_not_durable() -> Planted:
     (GFS 4.5)."""
 
     async def advance(self: ChunkStore, handle: int, *, from_version: int, to_version: int) -> None:
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version == to_version:
                 return
             if not from_version <= chunk.version < to_version:

@@ -76,10 +76,13 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.after_mishaps: list[TabletopError | None] = []
         self.clones: list[Any] = []
         self.verified: list[int] = []
+        self.mends: list[Any] = []
+        self.mend_mishaps: list[TabletopError | None] = []
         self.clone_seconds = 0.05
         self.clone_stalls = False
         self.report_delays: list[float] = []  # how long the next reports are under way
         self.reply_losses = 0  # how many of the next answers to heartbeats are lost
+        self.unreadable: list[int] = []  # chunks that it has, and cannot read since its start
         self.beating = True
         self.obeys_removals = True
 
@@ -170,7 +173,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            chunks=[self.state(handle) for handle in sorted(self.chunks, reverse=True)],
+            chunks=[
+                self.state(handle) for handle in sorted(self.chunks, reverse=True) if handle not in self.unreadable
+            ],
+            unreadable=self.unreadable,
             namespace=self.namespace,
             disk=self.disk,
             life=self.life,
@@ -226,7 +232,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             disk_free_bytes=self.free,
             removed=removed or [],
             changed=[self.state(handle) for handle in changed if handle in self.chunks],
-            sample=[self.state(handle) for handle in sorted(self.chunks)],
+            sample=[self.state(handle) for handle in sorted(self.chunks) if handle not in self.unreadable],
             extend=[self.state(handle) for handle in self.extend if handle in self.leases],
             sequence=self.sequence,
         )
@@ -376,6 +382,23 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         return chunkserver_pb2.VerifyReply(
             state=self.state(request.handle), digest=_digest(held), damaged_blocks=int(held.damaged)
         )
+
+    async def MendReplica(self, request: Any, context: Any) -> Any:
+        """A damaged replica has one damaged block: who has the same bytes, whatever its version, has it whole."""
+        self._obey(request.authority)
+        self.mends.append(request)
+        _raise_next(self.mend_mishaps)
+        held = self.chunks.get(request.handle)
+        if held is None or held.version < request.version:
+            raise StaleVersion(f"{self.name} does not have version {request.version} of chunk {request.handle:#x}")
+        others = [self.scene.chunkservers[place.server] for place in request.sources]
+        mended = 0
+        if held.damaged and not held.unsure:
+            found = [other.chunks.get(request.handle) for other in others if other.can_be_reached]
+            if any(one is not None and not one.damaged and one.content == held.content for one in found):
+                held.damaged, mended = False, 1
+        left = held.doubtful if held.unsure else int(held.damaged)
+        return chunkserver_pb2.MendReply(state=self.state(request.handle), mended_blocks=mended, left_blocks=left)
 
     async def report_corruption(self, handle: int, *, version: int | None = None, block: int = 0) -> None:
         """A block has rotted, and the server has found it."""

@@ -7,6 +7,7 @@ import pytest
 from master.replicas import ReplicaState
 from master.settling import plan_comparison
 from runtime.errors import Unavailable
+from runtime.wire import common_pb2
 from tests.unit.master_fakes import Scene, played
 
 S = ReplicaState
@@ -32,6 +33,16 @@ def test_a_member_that_has_come_back_without_its_replica_is_not_waited_for() -> 
     assert plan_comparison(members=("a", "b"), alive=("a", "b"), states=states).targets == ("a",)
 
 
+def test_a_member_whose_server_cannot_read_it_now_is_waited_for_like_one_that_is_away() -> None:
+    states = {"a": S.UNSURE, "b": S.UNREADABLE}
+    plan = plan_comparison(members=("a", "b"), alive=("a", "b"), states=states)
+    assert plan.waits_for == ("b",) and not plan.targets
+    # Who is no member cannot hold what the members lack.
+    assert plan_comparison(members=("a",), alive=("a", "b"), states=states).targets == ("a",)
+    with_sure = plan_comparison(members=("a", "b", "c"), alive=("a", "b", "c"), states={**states, "c": S.CURRENT})
+    assert with_sure.targets == ("a", "c") and with_sure.has_sure and not with_sure.waits_for
+
+
 def test_a_sure_replica_on_a_server_that_is_away_does_not_count() -> None:
     plan = plan_comparison(members=("a", "b"), alive=("a",), states={"a": S.UNSURE, "b": S.CURRENT})
     assert not plan.targets and not plan.has_sure and plan.waits_for == ("b",)
@@ -44,8 +55,8 @@ def test_nothing_is_compared_without_an_unsure_replica_and_nobody_who_is_away() 
         assert bool(plan.targets) <= (first is S.UNSURE)
 
 
-async def chunk(scene: Scene, *, length: int = 100) -> int:
-    await scene.create("/a")
+async def chunk(scene: Scene, *, length: int = 100, goal: int = 3) -> int:
+    await scene.create("/a", goal)
     handle: int = (await scene.lease("/a")).handle
     for name in scene.replicas(handle):
         scene.chunkservers[name].write(handle, length)
@@ -146,3 +157,42 @@ async def test_while_no_replica_counts_readers_are_told_of_none(scene: Scene) ->
     await scene.chunkservers["cs1"].start()
     await scene.until(lambda: scene.other_states(handle) == {"cs1": "unsure"}, 10)
     assert list((await scene.where("/a")).chunks[0].replicas) == []
+
+
+@played(chunkservers=2, lease_seconds=5.0)
+async def test_an_unsure_replica_waits_until_another_server_can_read_its_own(scene: Scene) -> None:
+    handle = await chunk(scene, goal=2)
+    loser, keeper = (scene.chunkservers[name] for name in scene.replicas(handle))
+    await loser.cut_power()
+    loser.chunks[handle].length = 60
+    await keeper.kill()
+    keeper.unreadable = [handle]
+    await loser.start()
+    await keeper.start()
+    await scene.pass_time(30)
+    assert scene.other_states(handle) == {loser.name: "unsure", keeper.name: "unreadable"}
+    [found] = (await scene.status(chunks=True)).chunks
+    assert keeper.name in found.waits_for
+    with pytest.raises(Unavailable, match=f"waits for {keeper.name}"):
+        await scene.lease("/a")
+    keeper.unreadable = []
+    keeper.changed.append(handle)
+    await scene.until(lambda: len(scene.replicas(handle)) == 2, 30)
+    assert lengths(scene, handle) == [100, 100]
+
+
+@played(chunkservers=2, lease_seconds=5.0)
+async def test_files_that_were_put_aside_are_not_waited_for_any_more(scene: Scene) -> None:
+    handle = await chunk(scene, goal=2)
+    loser, keeper = (scene.chunkservers[name] for name in scene.replicas(handle))
+    await loser.cut_power()
+    await keeper.kill()
+    keeper.unreadable = [handle]
+    await loser.start()
+    await keeper.start()
+    await scene.until(lambda: scene.other_states(handle).get(keeper.name) == "unreadable", 10)
+    keeper.unreadable = []
+    del keeper.chunks[handle]
+    keeper.removed.append(common_pb2.Removal(handle=handle, version=0))
+    await scene.until(lambda: len(scene.replicas(handle)) == 2, 30)
+    assert lengths(scene, handle) == [100, 100]
