@@ -7,7 +7,7 @@ from typing import Any
 from chunkserver import chunk_format, opening
 from chunkserver.advancing import Advancing
 from chunkserver.chunk_store import ChunkStore, stale
-from chunkserver.mutations import Mutations
+from chunkserver.tries import Tries
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.patience import Patience
 from master import judging, raising, reporting
@@ -200,10 +200,10 @@ def outdated_advance_ends_lease() -> Planted:
 
 @bug
 def late_try_applied() -> Planted:
-    """A primary refuses a try to write that its client has given up.
+    """A primary carries out each try to write once, and refuses one that its client has given up.
 
-    Without the rule, a message that was late puts old bytes over what the same client wrote since (GFS 2.7.1)."""
-    return replaced(Mutations, "_refuse_outdated", lambda self, request: None)
+    Without the rule, a message that was late, or came twice, puts old bytes over what was written since (GFS 2.7.1)."""
+    return replaced(Tries, "find", lambda self, number, oldest: None)
 
 
 @bug
