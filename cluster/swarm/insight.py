@@ -17,6 +17,7 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
+from gfs.events import MasterAskedAgain
 from master.events import ChunkCreated, FileCreated, LeaseGranted
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
@@ -57,6 +58,7 @@ class Insight:
         self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
         self.created: dict[int, str] = {}  # operations that created a file, and where
         self.chunks: dict[int, ChunkPlace] = {}
+        self._asked_again: dict[int, None] = {}  # operations that had to
         self.grants: list[tuple[float, LeaseGranted]] = []
 
     # Listening.
@@ -74,6 +76,8 @@ class Insight:
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, MasterAskedAgain) and record.cause.startswith(CAUSE):
+            self._asked_again[int(record.cause.removeprefix(CAUSE))] = None
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
 
@@ -82,10 +86,11 @@ class Insight:
         return self.files.get(identity_of(facts), 0)
 
     def note_creator(self, facts: Any, number: int) -> None:
-        """A file was opened, perhaps anew, of whose creation there is no record: its log record was found after a
-        restart of the master, or its creator did not hear of it."""
-        self.files[identity_of(facts)] = number
-        self.created[number] = facts.path
+        """A file was opened that no operation is known to have created, and the master was asked more than once: its
+        first answer was lost with a master that died, and the record of the creation was found in the log."""
+        if number in self._asked_again and not self.file_of(facts):
+            self.files[identity_of(facts)] = number
+            self.created[number] = facts.path
 
     def _entry(self, path: str) -> Any:
         core = self.core()
