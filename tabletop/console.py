@@ -4,7 +4,7 @@ Exit codes (also shown by `tabletop --help`):
 
     0    done
     1    the operation failed, and nothing was changed unless the message says so
-    2    the command line makes no sense (unknown option, missing argument)
+    2    the command line makes no sense (unknown option, missing argument, a value that can never be right)
     3    there is no such cluster, it is down, or it does not answer
     4    the operation failed and may have happened all the same: look before you repeat it
     130  interrupted by Ctrl-C (143 by a termination signal); what was half done is undone
@@ -34,7 +34,7 @@ from rich.console import Console
 
 from cluster.folder import UnknownCluster
 from gfs.locate import cluster_name
-from runtime.errors import TabletopError, TimedOut, Unavailable
+from runtime.errors import InvalidRequest, TabletopError, TimedOut, Unavailable
 
 T = TypeVar("T")
 
@@ -121,6 +121,8 @@ def exit_code_of(error: TabletopError, *, changes: bool) -> ExitCode:
         return ExitCode.UNCERTAIN
     if isinstance(error, (UnknownCluster, Unavailable, TimedOut)):
         return ExitCode.UNREACHABLE
+    if isinstance(error, InvalidRequest):
+        return ExitCode.USAGE
     return ExitCode.FAILED
 
 
