@@ -43,7 +43,7 @@ def has_files(folder: Path) -> bool:
 
 
 def test_what_makes_no_sense_starts_nothing(desk: Desk, tmp_path: Path):
-    assert "expected more than 0" in desk.run("torture", "--minutes", "0", expect=1)
-    assert "durability 'sometimes'" in desk.run("torture", "--durability", "sometimes", expect=1)
-    assert "expected between" in desk.run("torture", "--lease-seconds", "0", expect=1)
+    assert "expected more than 0" in desk.run("torture", "--minutes", "0", expect=2)
+    assert "durability 'sometimes'" in desk.run("torture", "--durability", "sometimes", expect=2)
+    assert "expected between" in desk.run("torture", "--lease-seconds", "0", expect=2)
     assert list(tmp_path.glob("tabletop-torture-*")) == []
