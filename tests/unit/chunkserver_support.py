@@ -263,6 +263,7 @@ class Desk:
         return await self.stub(name).Write(request, timeout=20)
 
     async def write_pushed(self, name: str, handle: int, offset: int, data: bytes, pushed: Any) -> Any:
+        """Each push is one try to write; none of them is given up, as many may be under way."""
         mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=digest_of(checksums_of(data)))
         request = wire.WriteRequest(
             handle=handle,
@@ -270,7 +271,7 @@ class Desk:
             mutation=mutation,
             client=pushed.client,
             number=pushed.number,
-            oldest=pushed.number,
+            oldest=1,
         )
         return await self.stub(name).Write(request, timeout=20)
 
