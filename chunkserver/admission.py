@@ -56,8 +56,22 @@ class Admission:
         if not chunk.is_unsure:
             return Comparison(digest_of_replica(chunk.length, files.checksums))
         held = await self._held(chunk, files)
-        doubtful = sum(found != told for found, told in zip(held, files.checksums, strict=True))
-        return Comparison(digest_of_replica(chunk.length, held), doubtful)
+        return Comparison(digest_of_replica(chunk.length, held), len(await self.doubtful_blocks(chunk, files)))
+
+    async def doubtful_blocks(self, chunk: Chunk, files: ChunkFiles) -> list[int]:
+        """The blocks of an unsure replica that do not match their checksums. Raises DiskFailure."""
+        held = await self._held(chunk, files)
+        pairs = enumerate(zip(held, files.checksums, strict=True))
+        return [block for block, (found, told) in pairs if found != told]
+
+    async def replace_checksums(self, chunk: Chunk, files: ChunkFiles, checksums: list[int]) -> None:
+        """Give an unsure replica, whose data is synced, other checksums; it stays unsure. Durable. A death in between
+        leaves some entries of the table old and some new: their blocks match, or are doubtful. Raises DiskFailure."""
+        await self._anchor_as_it_is(chunk, files)
+        header = rewritten(self._writer.following(chunk), chunk.length, 0, checksums)
+        await self._writer.anchor(chunk, files, header, checksums)
+        files.checksums = array("I", checksums)
+        chunk.held = None
 
     async def admit(self, chunk: Chunk, files: ChunkFiles) -> None:
         """Make an unsure replica sure, with the bytes that it holds; durable. Raises DiskFailure, NoSpace."""
@@ -67,9 +81,7 @@ class Admission:
             if await data.size() != chunk.length:
                 await data.truncate(chunk.length)
             await self._writer.sync_data(chunk, files)
-        if chunk.slot not in ANCHORS:
-            # The table is about to change under this header: after a death in between it would not be believed.
-            await self._writer.anchor(chunk, files, self._writer.following(chunk))
+        await self._anchor_as_it_is(chunk, files)
         chunk.is_unsure = False
         try:
             header = rewritten(self._writer.following(chunk), chunk.length, 0, held)
@@ -81,6 +93,11 @@ class Admission:
         files.checksums = array("I", held)
         chunk.held = None
         chunk.damage.clear()
+
+    async def _anchor_as_it_is(self, chunk: Chunk, files: ChunkFiles) -> None:
+        if chunk.slot not in ANCHORS:
+            # The table is about to change under this header: after a death in between it would not be believed.
+            await self._writer.anchor(chunk, files, self._writer.following(chunk))
 
     async def _held(self, chunk: Chunk, files: ChunkFiles) -> list[int]:
         """What the blocks hold. Nobody writes to an unsure replica, so that it is read only once."""

@@ -126,8 +126,8 @@ class ChunkStore:
         self.placing = Placing(disk)
         self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
         self._verifier = Verifier(self._note_damage, self._note_healing)
-        self._block_writer = BlockWriter(disk, self.writer, self._verifier, self._note_damage)
-        self._admission = Admission(self.writer, self._block_writer, self._verifier, breathe)
+        self.block_writer = BlockWriter(disk, self.writer, self._verifier, self._note_damage)
+        self.admission = Admission(self.writer, self.block_writer, self._verifier, breathe)
 
     # What there is
 
@@ -224,7 +224,7 @@ class ChunkStore:
 
         Raises NotFound, StaleVersion (nothing was changed), DiskFailure.
         """
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version == to_version:
                 return
             if not from_version <= chunk.version < to_version:
@@ -285,19 +285,19 @@ class ChunkStore:
 
         Raises NotFound, DiskFailure, Corrupted.
         """
-        async with self._exclusive(handle) as (chunk, files):
-            return await self._admission.compare(chunk, files)
+        async with self.exclusive(handle) as (chunk, files):
+            return await self.admission.compare(chunk, files)
 
     async def admit(self, handle: int, *, version: int) -> None:
         """Make an unsure replica sure, with the bytes that it holds; durable.
 
         Raises NotFound, StaleVersion, DiskFailure, NoSpace.
         """
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise stale(handle, chunk.version, version, version)
             if chunk.is_unsure:
-                await self._admission.admit(chunk, files)
+                await self.admission.admit(chunk, files)
         self.on_change(handle)
 
     # Mutations
@@ -321,7 +321,7 @@ class ChunkStore:
         NoSpace, Corrupted (the block that would be overwritten in part is damaged) with nothing changed; DiskFailure.
         """
         end = offset + len(data)
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise StaleVersion(f"chunk {handle:#x} is at version {chunk.version}, the mutation is for {version}")
             _require_sure(chunk)
@@ -337,7 +337,7 @@ class ChunkStore:
             if end > chunk.length:
                 await self.check_space(end - chunk.length)
             try:
-                await self._block_writer.write(chunk, files, offset, data, checksums)
+                await self.block_writer.write(chunk, files, offset, data, checksums)
             finally:
                 if chunk.is_dirty:
                     self._dirty[handle] = None
@@ -429,7 +429,7 @@ class ChunkStore:
     async def check_metadata(self, handle: int) -> bool:
         """Compare the metadata file with what is in memory, and write it anew if the file is wrong; returns whether it
         was right. Raises NotFound, Corrupted, DiskFailure."""
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.is_unsure or chunk.has_lost_pages:
                 return True
             try:
@@ -466,7 +466,8 @@ class ChunkStore:
     # Helpers
 
     @asynccontextmanager
-    async def _exclusive(self, handle: int) -> AsyncIterator[tuple[Chunk, ChunkFiles]]:
+    async def exclusive(self, handle: int) -> AsyncIterator[tuple[Chunk, ChunkFiles]]:
+        """The chunk and its open files, alone until the block ends. Raises NotFound, Corrupted, DiskFailure."""
         chunk = self._chunk(handle)
         async with chunk.lock.exclusive():
             if chunk.is_deleted:

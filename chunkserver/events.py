@@ -195,6 +195,17 @@ class ChunkCloned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BlocksMended(Event):
+    """Blocks that did not match their checksums were looked for on other servers."""
+
+    sentence: ClassVar[str] = "mended {mended} blocks of chunk {handle:#x} from {sources}; {left} are left"
+    handle: int
+    mended: int
+    left: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChunksDeleted(Event):
     """Replicas that the master called garbage are gone (GFS 4.4)."""
 

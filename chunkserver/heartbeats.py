@@ -287,6 +287,9 @@ class Heartbeats:
 
     def _note_change(self, handle: int) -> None:
         self._changed[handle] = None
+        if self._damage and (state := self._store.state(handle)) is not None and not state.is_damaged:
+            # It is whole again; what may be damaged later is another matter.
+            self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
 
     def _note_corruption(self, found: CorruptBlock) -> None:
         key = (found.handle, found.version, found.block)

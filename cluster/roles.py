@@ -44,6 +44,7 @@ def node_settings(
             repair_seconds=settings.heartbeat_seconds / REPAIRS_PER_HEARTBEAT,
             clones_at_once=CLONES_AT_ONCE,
             clones_per_server=CLONES_PER_SERVER,
+            trash_grace_seconds=settings.trash_seconds,
         ).to_dict()
     host = address.rpartition(":")[0]
     return ChunkserverSettings(

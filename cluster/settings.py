@@ -15,6 +15,7 @@ from runtime.settings import (
     HEARTBEAT_SECONDS,
     LEASE_SECONDS,
     REPLICAS,
+    TRASH_SECONDS,
     settings_from,
 )
 
@@ -32,6 +33,7 @@ class ClusterSettings:
     lease_seconds: float = LEASE_SECONDS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     durability: str = "replicated"
+    trash_seconds: float = TRASH_SECONDS  # how long a deleted file can be had back (GFS 4.4)
 
     def check(self) -> None:
         """Raise InvalidRequest or TooFewServers for settings that can never work."""
@@ -60,6 +62,8 @@ class ClusterSettings:
                 f"({self.heartbeat_seconds * 2} seconds), because extensions ride on heartbeats (GFS 3.1), "
                 "and at most an hour"
             )
+        if not self.trash_seconds >= 0:
+            raise InvalidRequest(f"deleted files to be kept for {self.trash_seconds} seconds: expected 0 or more")
         if self.durability not in DURABILITIES:
             raise InvalidRequest(
                 f"durability {shown(self.durability)}: expected {' or '.join(repr(name) for name in DURABILITIES)}"

@@ -15,7 +15,8 @@ Invariants:
 1. After `close`, no thread, no task and no connection is left.
 2. An interrupted wait (Ctrl-C) cancels what it waited for before the KeyboardInterrupt goes on.
 3. In the child of a fork (`multiprocessing` starts its processes so on Linux before Python 3.14) there is no background
-   thread: every operation raises Conflict at once, and closing does nothing. The parent's connections are not touched.
+   thread, and gRPC, once the parent has used it, waits for ever: every operation and every new connection raises
+   Conflict at once, and closing does nothing. The parent's connections are not touched.
 
 This module belongs to the real world alone: it is the only one of this room that knows threads.
 """
@@ -49,6 +50,21 @@ Statuses = list[FileStatus]
 Chunks = list[ChunkLocations]
 
 
+FORKED = (
+    "this process was forked from one that had connected to a cluster, and gRPC does not survive that; start it with "
+    'multiprocessing.get_context("spawn"), and call gfs.connect() in it'
+)
+_connected_in = 0
+"""The process in which a connection was first made; a forked child has its parent's."""
+
+
+def _refuse_after_a_fork() -> None:
+    global _connected_in
+    _connected_in = _connected_in or os.getpid()
+    if _connected_in != os.getpid():
+        raise Conflict(FORKED)
+
+
 class _Unrecorded:
     """A client's own events go nowhere: an application's memory is not ours to fill."""
 
@@ -77,10 +93,7 @@ class BackgroundLoop:
         """
         if self.is_of_another_process:
             work.close()
-            raise Conflict(
-                "this file system was connected before a fork; call gfs.connect() in this process, or start it with "
-                'multiprocessing.get_context("spawn")'
-            )
+            raise Conflict(FORKED)
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             work.close()
             raise InvalidRequest("this file system is closed; connect again")
@@ -133,6 +146,7 @@ class FileSystem:
     def __init__(
         self, master_address: str, token: str, *, cluster: str = "", settings: ClientSettings | None = None
     ) -> None:
+        _refuse_after_a_fork()
         self.cluster = cluster
         self.master_address = master_address
         self._token = token

@@ -342,3 +342,24 @@ class CloneFailed(Event):
     handle: int
     destination: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMended(Event):
+    """A server took blocks that were damaged or doubtful in its replica from other servers."""
+
+    sentence: ClassVar[str] = "had chunk {handle:#x} mended on {server}: {mended} blocks, and {left} are whole nowhere"
+    handle: int
+    server: str
+    mended: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class MendingFailed(Event):
+    """A server could not mend its replica."""
+
+    sentence: ClassVar[str] = "could not have chunk {handle:#x} mended on {server}: {problem}"
+    handle: int
+    server: str
+    problem: str

@@ -21,6 +21,7 @@ from runtime.settings import (
     MEBIBYTE,
     REPLICAS,
     RESERVE_BYTES,
+    TRASH_SECONDS,
     SettingsCheck,
     settings_from,
 )
@@ -48,7 +49,7 @@ class MasterSettings:
     revoke_seconds: float = 10.0  # how long a primary may take to give up a lease: it waits for mutations in flight
     checkpoint_log_bytes: int = 16 * MEBIBYTE
     kept_checkpoints: int = 2
-    trash_grace_seconds: float = 3 * 24 * 3600.0  # GFS 4.4
+    trash_grace_seconds: float = TRASH_SECONDS
     namespace_scan_seconds: float = 10.0
     clones_at_once: int = 8
     clones_per_server: int = 2

@@ -38,6 +38,7 @@ CHUNK_BYTES_BELOW = 2**32  # the chunk files have 32 bits for a length
 REPLICAS = 3  # GFS 2.3
 LEASE_SECONDS = 60.0  # GFS 3.1
 HEARTBEAT_SECONDS = 1.0
+TRASH_SECONDS = 3 * 24 * 3600.0  # GFS 4.4
 RESERVE_BYTES = 16 * MEBIBYTE  # a server with less free space takes nothing new
 
 # What the answer to a write means. "replicated": every replica has it in its page cache. "fsync": on its disk.

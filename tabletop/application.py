@@ -16,6 +16,7 @@ from tabletop import (
     demo,
     fault_commands,
     file_commands,
+    file_reading,
     log_command,
     status_command,
     tablet_commands,
@@ -42,7 +43,7 @@ Exit codes:
     0    done
     1    failed; nothing was changed unless the message says so
     2    the command line makes no sense
-    3    there is no such cluster, or it does not answer
+    3    there is no such cluster, it is down, or it does not answer
     4    failed, and may have happened all the same: look before you repeat it
     130  interrupted by Ctrl-C
 """
@@ -52,7 +53,7 @@ app = typer.Typer(
     cls=Commands,
     help=HELP,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help"]},
@@ -67,6 +68,9 @@ app.command("status")(status_command.status)
 app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)
 app.command("admit")(cluster_commands.admit)
+for command in (file_reading.cat, file_reading.head, file_reading.tail, file_reading.checksum, file_reading.count):
+    file_commands.app.command()(command)
+file_commands.app.command("test")(file_reading.test)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
 tablet_commands.app.command("get")(tablet_rows.get)
@@ -74,6 +78,15 @@ tablet_commands.app.command("scan")(tablet_rows.scan)
 app.add_typer(tablet_commands.app, name="tablet")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if show_version:
+        version()
+        raise typer.Exit(0)
 
 
 @app.command()

@@ -49,6 +49,10 @@ def up(
         str | None,
         typer.Option(help="When a write is answered: 'replicated' (in every replica's memory; default) or 'fsync'."),
     ] = None,
+    trash_seconds: Annotated[
+        float | None,
+        typer.Option(help=f"How long a deleted file can be had back. Default: {DEFAULTS.trash_seconds:g} (GFS 4.4)."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
@@ -71,6 +75,7 @@ def up(
                 "lease_seconds": lease_seconds,
                 "heartbeat_seconds": heartbeat_seconds,
                 "durability": durability,
+                "trash_seconds": trash_seconds,
             },
         )
     )

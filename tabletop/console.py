@@ -4,7 +4,7 @@ Exit codes (also shown by `tabletop --help`):
 
     0    done
     1    the operation failed, and nothing was changed unless the message says so
-    2    the command line makes no sense (unknown option, missing argument)
+    2    the command line makes no sense (unknown option, missing argument, a value that can never be right)
     3    there is no such cluster, it is down, or it does not answer
     4    the operation failed and may have happened all the same: look before you repeat it
     130  interrupted by Ctrl-C (143 by a termination signal); what was half done is undone
@@ -34,7 +34,7 @@ from rich.console import Console
 
 from cluster.folder import UnknownCluster
 from gfs.locate import cluster_name
-from runtime.errors import TabletopError, TimedOut, Unavailable
+from runtime.errors import InvalidRequest, TabletopError, TimedOut, Unavailable
 
 T = TypeVar("T")
 
@@ -121,6 +121,8 @@ def exit_code_of(error: TabletopError, *, changes: bool) -> ExitCode:
         return ExitCode.UNCERTAIN
     if isinstance(error, (UnknownCluster, Unavailable, TimedOut)):
         return ExitCode.UNREACHABLE
+    if isinstance(error, InvalidRequest):
+        return ExitCode.USAGE
     return ExitCode.FAILED
 
 
@@ -161,8 +163,17 @@ class Commands(typer.core.TyperGroup):
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the command line."""
         note_cluster("")
+        self._suggest(list(arguments[1]) if len(arguments) > 1 else [])
         with endings():
             return super().make_context(*arguments, **options)
+
+    def _suggest(self, words: list[str]) -> None:
+        """Who types `tabletop ls` means `tabletop fs ls`."""
+        if not words or words[0] in self.commands:
+            return
+        for name, group in self.commands.items():
+            if words[0] in getattr(group, "commands", {}):
+                fail(f"no command {words[0]!r}; `tabletop {name} {words[0]}` is one", ExitCode.USAGE)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -10,7 +10,7 @@ import posixpath
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +27,13 @@ from runtime.errors import (
 )
 from runtime.real.disk import LARGEST_WRITE_BYTES
 from tabletop import transfer, wording
-from tabletop.console import output, remark
+from tabletop.console import ExitCode, fail, output, remark
+from tabletop.globs import expanded
 from tabletop.progress import Meter, SilentMeter, shown_progress
-from tabletop.sources import PIECE_BYTES, LocalTree, SourceFile, local_source
+from tabletop.sources import PIECE_BYTES, ClusterTree, SourceFile, Tree, local_source, named
 
 STANDARD = "-"
+LEFT_OUT_SHOWN = 20
 
 
 async def put(cluster: Cluster, sources: list[str], target: str, force: bool, replicas: int) -> None:
@@ -41,25 +43,83 @@ async def put(cluster: Cluster, sources: list[str], target: str, force: bool, re
         return
     client = cluster.client()
     trees = [(source, local_source(Path(source))) for source in sources]
-    into = await is_directory(client, target)
-    if len(sources) > 1 and not into:
-        raise NotADirectory(f"{shown(target)} is not a directory, and {len(sources)} things cannot all get that name")
+    into = await _is_directory_to_put_into(client, target, len(sources))
     places = [place_in(target, os.path.abspath(source)) if into else _plain(target) for source in sources]
     for (_, tree), place in zip(trees, places, strict=True):
         await _check_place(client, tree, place, force)
-    files = sum(len(tree.files) for _, tree in trees)
-    total = sum(file.size for _, tree in trees for file in tree.files)
+    left_out = [
+        f"{name} (neither a file nor a folder, or a link to a folder)" for _, tree in trees for name in tree.skipped
+    ]
+    left_out += await _store(cluster, "stored", [tree for _, tree in trees], places, force, replicas)
+    _tell_left_out(left_out)
+
+
+async def copy(cluster: Cluster, sources: list[str], target: str, force: bool) -> None:
+    """Copy files and directories within the cluster. Raises what was found wrong, before anything is stored."""
+    client = cluster.client()
+    found = [await client.stat(source) for source in await expanded(client, sources)]
+    into = await _is_directory_to_put_into(client, target, len(found))
+    places = [place_in(target, status.path) if into else _plain(target) for status in found]
+    trees = []
+    for status, place in zip(found, places, strict=True):
+        if place == status.path or place.startswith(status.path.rstrip("/") + "/"):
+            raise InvalidRequest(f"{shown(status.path)} cannot be copied to {shown(place)}, into itself")
+        trees.append(ClusterTree(client, status.path, *await _files_of(client, status)))
+    for tree, place in zip(trees, places, strict=True):
+        await _check_place(client, tree, place, force)
+    await _store(cluster, "copied", trees, places, force, 0)
+
+
+async def _is_directory_to_put_into(client: Client, target: str, count: int) -> bool:
+    into = await is_directory(client, target)
+    if not into and target.endswith("/"):
+        raise NotFound(
+            f"no directory {shown(target)}; make it with `tabletop fs mkdir -p`, or leave out the / at the end"
+        )
+    if not into and count > 1:
+        raise NotADirectory(f"{shown(target)} is not a directory, and {count} things cannot all get that name")
+    return into
+
+
+async def _store(
+    cluster: Cluster, verb: str, trees: Sequence[Tree], places: list[str], force: bool, replicas: int
+) -> list[str]:
+    """Store trees and print a summary; returns what vanished meanwhile."""
+    files = sum(len(tree.files) for tree in trees)
+    total = sum(file.size for tree in trees for file in tree.files)
     started = asyncio.get_running_loop().time()
-    with shown_progress("stored", total, files) as meter:
-        for (_, tree), place in zip(trees, places, strict=True):
-            if force and await client.exists(place):
-                await transfer.replace_files(cluster, tree, place, meter, replicas=replicas)
-            else:
-                await transfer.put_tree(cluster, tree, place, meter, replicas=replicas)
-    for _, tree in trees:
-        for skipped in tree.skipped:
-            remark(f"left out {skipped}: neither a file nor a folder, or a link to a folder")
-    _print_summary("stored", files, total, asyncio.get_running_loop().time() - started)
+    vanished: list[str] = []
+    with shown_progress(verb, total, files) as meter:
+        for tree, place in zip(trees, places, strict=True):
+            store = transfer.put_tree
+            if force and await cluster.client().exists(place):
+                store = transfer.replace_files
+            vanished += await store(cluster, tree, place, meter, replicas=replicas)
+    _print_summary(verb, files - len(vanished), total, asyncio.get_running_loop().time() - started)
+    return [f"{name} (it vanished meanwhile)" for name in vanished]
+
+
+def _tell_left_out(names: list[str]) -> None:
+    for name in names[:LEFT_OUT_SHOWN]:
+        remark(f"left out {name}")
+    if names:
+        more = len(names) - LEFT_OUT_SHOWN
+        others = f", {more} of them not named here" if more > 0 else ""
+        fail(f"stored, but {wording.count(len(names), 'entry', 'entries')} left out{others}", ExitCode.FAILED)
+
+
+async def get_to_output(client: Client, sources: list[str]) -> None:
+    """Write files to standard output. Raises before anything is written if one of them is no file."""
+    for source in sources:
+        if (await client.stat(source)).is_directory:
+            raise IsADirectory(f"{shown(source)} is a directory, and standard output takes files only")
+    for source in sources:
+        await client.read_file_into(source, _print_bytes)
+    sys.stdout.buffer.flush()
+
+
+async def _print_bytes(piece: memoryview) -> None:
+    sys.stdout.buffer.write(piece)
 
 
 async def get(cluster: Cluster, sources: list[str], target: Path, force: bool) -> None:
@@ -122,7 +182,7 @@ async def _input_pieces() -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _check_place(client: Client, tree: LocalTree, place: str, force: bool) -> None:
+async def _check_place(client: Client, tree: Tree, place: str, force: bool) -> None:
     if not force or not await client.exists(place):
         await transfer.require_absent(client, place)
         return
@@ -173,7 +233,8 @@ async def _get_one(
 
 
 async def _fetch_file(client: Client, source: str, place: Path, meter: Meter) -> None:
-    with place.open("xb") as file:  # Buffered: a bare file may take a part of what it is given, and say nothing.
+    # Buffered: a bare file may take a part of what it is given, and say nothing.
+    with named(place), place.open("xb") as file:
 
         async def take(piece: memoryview) -> None:
             for begin in range(0, len(piece), LARGEST_WRITE_BYTES):

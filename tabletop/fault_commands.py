@@ -33,8 +33,14 @@ def kill(node: NodeArgument, cluster: ClusterOption = DESK) -> None:
 
 
 @app.command()
-def restart(node: NodeArgument, cluster: ClusterOption = DESK) -> None:
+def restart(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="master, cs1, cs2, … (see `tabletop ps`)")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every node, one after the other.")] = False,
+    cluster: ClusterOption = DESK,
+) -> None:
     """Start a node again on its disk; a living one is stopped in good order first. Returns when it serves."""
+    if bool(node) == every:
+        raise typer.BadParameter("name a node, such as `tabletop fault restart cs1`, or ask for all with --all")
     perform(_restart(RealCluster(cluster), node))
 
 
@@ -83,9 +89,12 @@ def described(done: Corruption) -> str:
 
 async def _restart(cluster: RealCluster, node: str) -> None:
     try:
-        await cluster.restart(node)
-        report = next(found for found in await cluster.nodes() if found.node == node)
-        output.print(f"{node} is {report.state.value} again at {report.control_address} (process {report.process_id})")
+        for name in [node] if node else cluster.settings.node_names():
+            await cluster.restart(name)
+            report = next(found for found in await cluster.nodes() if found.node == name)
+            output.print(
+                f"{name} is {report.state.value} again at {report.control_address} (process {report.process_id})"
+            )
     finally:
         await cluster.close()
 

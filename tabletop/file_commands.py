@@ -1,19 +1,22 @@
 """`tabletop fs`: files and directories, with the commands and flags of `hdfs dfs` where it has them."""
 
-import sys
+import dataclasses
+import json
+import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cluster.real import RealCluster
 from gfs.client import Client
 from gfs.lengths import FileStatus
-from runtime.errors import IsADirectory, NotFound, shown
+from runtime.errors import AlreadyExists, IsADirectory, NotFound, shown
 from tabletop import copying, wording
-from tabletop.console import output, perform
-from tabletop.options import DESK, ClusterOption, HumanOption
+from tabletop.console import output, perform, remark
+from tabletop.globs import expanded
+from tabletop.options import DESK, ClusterOption, HumanOption, JsonOption
 from tabletop.tables import plain_table, print_table
 from tabletop.waiting import LastTry, told_while_waiting
 
@@ -24,6 +27,7 @@ app = typer.Typer(
     tabletop fs mkdir -p /courses/2024
     tabletop fs put lecture.pdf notes/ /courses/2024
     tabletop fs ls -R -h /courses
+    tabletop fs cat '/courses/2024/*.txt'       patterns are quoted, so that the shell leaves them alone
     tabletop fs get /courses/2024/notes copy-of-notes
     tabletop fs rm -r /courses/2024/notes
     """,
@@ -31,7 +35,12 @@ app = typer.Typer(
 )
 
 PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A path in the cluster, from /.")]
-PathsArgument = Annotated[list[str], typer.Argument(metavar="PATH...", help="Paths in the cluster, from /.")]
+PathsArgument = Annotated[list[str], typer.Argument(metavar="PATH", help="Paths in the cluster, from /.")]
+T = TypeVar("T")
+TRASH = "/.deleted"
+WAYS_BACK = 5
+"""To so many of the files that one command deleted the way back is told."""
+
 ForceOption = Annotated[bool, typer.Option("-f", help="Replace files that are in the way.")]
 
 
@@ -45,10 +54,11 @@ def put(
     """Store local files and folders.
 
     The last argument is where: in it, if it is a directory; as it, otherwise. Until a file or folder is stored
-    completely it has a temporary name; Ctrl-C removes it.
+    completely it has a temporary name; Ctrl-C removes it, and the master removes what a killed command left, after an
+    hour. Exit code 1 if something was left out: a pipe, a link to a folder, a file that vanished meanwhile.
     """
     *locals_, target = _with_target(sources, "tabletop fs put LOCAL... PATH")
-    perform(_with_cluster(cluster, lambda real: copying.put(real, locals_, target, force, replicas)), changes=True)
+    perform(with_cluster(cluster, lambda real: copying.put(real, locals_, target, force, replicas)), changes=True)
 
 
 @app.command()
@@ -59,46 +69,41 @@ def get(
 ) -> None:
     """Fetch files and directories.
 
-    The last argument is the local place: in it, if it is a folder; as it, otherwise. Until a file or folder is
-    fetched completely it has a temporary name; Ctrl-C removes it.
+    The last argument is the local place: in it, if it is a folder; as it, otherwise; - for standard output. Until a
+    file or folder is fetched completely it has a temporary name; Ctrl-C removes it.
     """
     *paths, target = _with_target(sources, "tabletop fs get PATH... LOCAL")
-    perform(_with_cluster(cluster, lambda real: copying.get(real, paths, Path(target), force)))
-
-
-@app.command()
-def cat(paths: PathsArgument, cluster: ClusterOption = DESK) -> None:
-    """Write files to standard output, one after the other."""
-    perform(_with_client(cluster, lambda client: _cat(client, paths)))
+    perform(with_cluster(cluster, lambda real: _get(real, paths, target, force)))
 
 
 @app.command()
 def ls(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH...]", help="Default: /.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Default: /.")] = None,
     recursive: Annotated[bool, typer.Option("-R", help="All that is below, too.")] = False,
     human: HumanOption = False,
     directory: Annotated[bool, typer.Option("-d", help="The directory itself, not what is in it.")] = False,
+    as_json: JsonOption = False,
     cluster: ClusterOption = DESK,
 ) -> None:
-    """List files and directories: kind, copies, bytes, time of creation, path."""
-    perform(_with_client(cluster, lambda client: _ls(client, paths or ["/"], recursive, human, directory)))
+    """List files and directories: kind, copies, bytes, time of creation (local), path."""
+    perform(with_client(cluster, lambda client: _ls(client, paths or ["/"], recursive, human, directory, as_json)))
 
 
 @app.command()
-def stat(paths: PathsArgument, cluster: ClusterOption = DESK) -> None:
-    """Show all that is known of a file: its chunks, their versions, and where the replicas are."""
-    perform(_with_client(cluster, lambda client: _stat(client, paths)))
+def stat(paths: PathsArgument, as_json: JsonOption = False, cluster: ClusterOption = DESK) -> None:
+    """Show all that is known of a file: its chunks, their versions, who is primary, and where the replicas are."""
+    perform(with_client(cluster, lambda client: _stat(client, paths, as_json)))
 
 
 @app.command()
 def du(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH...]", help="Default: /.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Default: /.")] = None,
     summary: Annotated[bool, typer.Option("-s", help="One line for each path, not for each entry in it.")] = False,
     human: HumanOption = False,
     cluster: ClusterOption = DESK,
 ) -> None:
     """Show the space that files take: bytes, bytes with all copies (at the replication goal), path."""
-    perform(_with_client(cluster, lambda client: _du(client, paths or ["/"], summary, human)))
+    perform(with_client(cluster, lambda client: _du(client, paths or ["/"], summary, human)))
 
 
 @app.command()
@@ -113,9 +118,10 @@ def rm(
 ) -> None:
     """Delete files, or directories with -r.
 
-    What is deleted lives on for a while under a hidden name below /.deleted, from where `mv` brings it back (GFS 4.4).
+    What is deleted lives on under a hidden name below /.deleted, three days by default, as in the paper (GFS 4.4). `rm`
+    prints the command that brings it back. `tabletop up --trash-seconds` sets the time; `expunge` ends it.
     """
-    perform(_with_client(cluster, lambda client: _rm(client, paths, recursive, force, skip_trash)), changes=True)
+    perform(with_client(cluster, lambda client: _rm(client, paths, recursive, force, skip_trash)), changes=True)
 
 
 @app.command()
@@ -126,7 +132,30 @@ def mv(
 ) -> None:
     """Rename a file or directory, or move several into a directory."""
     *paths, target = _with_target(sources, "tabletop fs mv PATH... TARGET")
-    perform(_with_client(cluster, lambda client: _mv(client, paths, target, force)), changes=True)
+    perform(with_client(cluster, lambda client: _mv(client, paths, target, force)), changes=True)
+
+
+@app.command()
+def cp(
+    sources: Annotated[list[str], typer.Argument(metavar="PATH... TARGET", help="What, and where to.")],
+    force: ForceOption = False,
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Copy files and directories within the cluster. The bytes pass through this machine."""
+    *paths, target = _with_target(sources, "tabletop fs cp PATH... TARGET")
+    perform(with_cluster(cluster, lambda real: copying.copy(real, paths, target, force)), changes=True)
+
+
+@app.command()
+def touch(paths: PathsArgument, cluster: ClusterOption = DESK) -> None:
+    """Make empty files; what exists already stays as it is."""
+    perform(with_client(cluster, lambda client: _touch(client, paths)), changes=True)
+
+
+@app.command()
+def expunge(cluster: ClusterOption = DESK) -> None:
+    """Give back the space of all that was deleted, now. Nothing of it can be had back then."""
+    perform(with_client(cluster, lambda client: _expunge(client)), changes=True)
 
 
 @app.command()
@@ -136,47 +165,49 @@ def mkdir(
     cluster: ClusterOption = DESK,
 ) -> None:
     """Make directories."""
-    perform(_with_client(cluster, lambda client: _mkdir(client, paths, parents)), changes=True)
+    perform(with_client(cluster, lambda client: _mkdir(client, paths, parents)), changes=True)
 
 
-async def _with_cluster(name: str, work: Callable[[RealCluster], Awaitable[None]]) -> None:
-    """Do the work with a cluster, and let go of it."""
+async def with_cluster(name: str, work: Callable[[RealCluster], Awaitable[T]]) -> T:
+    """Do the work with a cluster, and let go of it; say what is waited for if it takes long."""
     tries = LastTry()
     cluster = RealCluster(name, sink=tries)
     try:
         cluster.client()  # Raises if there is no such cluster, or it is down.
         async with told_while_waiting(cluster, tries):
-            await work(cluster)
+            return await work(cluster)
     finally:
         await cluster.close()
 
 
-async def _with_client(name: str, work: Callable[[Client], Awaitable[None]]) -> None:
+async def with_client(name: str, work: Callable[[Client], Awaitable[T]]) -> T:
     """Do the work with the file system of a cluster."""
-    await _with_cluster(name, lambda cluster: work(cluster.client()))
+    return await with_cluster(name, lambda cluster: work(cluster.client()))
 
 
-async def _cat(client: Client, paths: list[str]) -> None:
-    for path in paths:
-        await require_file(client, path)
-    for path in paths:
-        await client.read_file_into(path, _print_bytes)
-    sys.stdout.buffer.flush()
+async def _get(cluster: RealCluster, paths: list[str], target: str, force: bool) -> None:
+    paths = await expanded(cluster.client(), paths)
+    if target == copying.STANDARD:
+        await copying.get_to_output(cluster.client(), paths)
+    else:
+        await copying.get(cluster, paths, Path(target), force)
 
 
-async def _print_bytes(piece: memoryview) -> None:
-    sys.stdout.buffer.write(piece)
-
-
-async def _ls(client: Client, paths: list[str], recursive: bool, human: bool, itself: bool) -> None:
-    for path in paths:
+async def _ls(client: Client, paths: list[str], recursive: bool, human: bool, itself: bool, as_json: bool) -> None:
+    every: list[FileStatus] = []
+    for path in await expanded(client, paths):
         found = await client.stat(path)
         if found.is_directory and not itself:
             entries = await client.list(path, recursive=recursive)
-            output.print(f"Found {wording.count(len(entries), 'item')}")
+            if not as_json:
+                output.print(f"Found {wording.count(len(entries), 'item')}")
         else:
             entries = [found]
-        _print_entries(entries, human)
+        every += entries
+        if not as_json:
+            _print_entries(entries, human)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in every], indent=2))
 
 
 def _print_entries(entries: list[FileStatus], human: bool) -> None:
@@ -188,36 +219,65 @@ def _print_entries(entries: list[FileStatus], human: bool) -> None:
         output.print(f"{kind} {copies:>3} {size:>{width}} {time} {wording.printable(entry.path)}", markup=False)
 
 
-async def _stat(client: Client, paths: list[str]) -> None:
-    for path in paths:
+async def _stat(client: Client, paths: list[str], as_json: bool) -> None:
+    every = []
+    for path in await expanded(client, paths):
         found = await client.stat(path)
-        kind = "directory" if found.is_directory else "file"
-        lines = [("Path", wording.printable(found.path)), ("Kind", kind)]
-        lines.append(("Created", wording.moment(found.created_microseconds)))
-        if found.is_directory:
-            lines.append(("Entries", f"{found.entry_count:,}"))
-        else:
-            exact = "" if found.length_is_exact else " as last reported; a replica of the last chunk could not be asked"
-            lines.append(("Length", f"{found.length} ({wording.size(found.length)}){exact}"))
-            lines.append(("Replication goal", str(found.replication_goal)))
-            lines.append(("Chunks", f"{found.chunk_count:,} of up to {wording.size(found.chunk_bytes)}"))
-        for label, text in lines:
-            output.print(f"{label + ':':<18}{text}", markup=False)
-        if found.chunk_count:
-            table = plain_table("CHUNK", "HANDLE", "VERSION", "LENGTH", "REPLICAS")
-            for chunk in await client.locations(path):
-                table.add_row(
-                    str(chunk.index),
-                    f"{chunk.handle:#x}",
-                    str(chunk.version),
-                    wording.size(chunk.length),
-                    " ".join(replica.server for replica in chunk.replicas) or "[red]none[/]",
-                )
-            print_table(table)
+        chunks = await _chunks_of(client, found)
+        every.append({**dataclasses.asdict(found), "chunks": chunks})
+        if not as_json:
+            _print_status(found, chunks)
+    if as_json:
+        print(json.dumps(every, indent=2))
+
+
+async def _chunks_of(client: Client, found: FileStatus) -> list[dict[str, Any]]:
+    if not found.chunk_count:
+        return []
+    status = await client.cluster_status(chunks=True)
+    primaries = {chunk.chunk.handle: chunk.primary for chunk in status.chunks if chunk.path == found.path}
+    return [
+        {
+            "index": chunk.index,
+            "handle": f"{chunk.handle:#x}",
+            "version": chunk.version,
+            "length": chunk.length,
+            "primary": primaries.get(chunk.handle, ""),
+            "replicas": [replica.server for replica in chunk.replicas],
+        }
+        for chunk in await client.locations(found.path)
+    ]
+
+
+def _print_status(found: FileStatus, chunks: list[dict[str, Any]]) -> None:
+    kind = "directory" if found.is_directory else "file"
+    lines = [("Path", wording.printable(found.path)), ("Kind", kind)]
+    lines.append(("Created", wording.moment(found.created_microseconds)))
+    if found.is_directory:
+        lines.append(("Entries", f"{found.entry_count:,}"))
+    else:
+        exact = "" if found.length_is_exact else " as last reported; a replica of the last chunk could not be asked"
+        lines.append(("Length", f"{found.length} ({wording.size(found.length)}){exact}"))
+        lines.append(("Replication goal", str(found.replication_goal)))
+        lines.append(("Chunks", f"{found.chunk_count:,} of up to {wording.size(found.chunk_bytes)}"))
+    for label, text in lines:
+        output.print(f"{label + ':':<18}{text}", markup=False)
+    if chunks:
+        table = plain_table("CHUNK", "HANDLE", "VERSION", "LENGTH", "PRIMARY", "REPLICAS")
+        for chunk in chunks:
+            table.add_row(
+                str(chunk["index"]),
+                chunk["handle"],
+                str(chunk["version"]),
+                wording.size(chunk["length"]),
+                chunk["primary"] or "-",
+                " ".join(chunk["replicas"]) or "[red]none[/]",
+            )
+        print_table(table)
 
 
 async def _du(client: Client, paths: list[str], summary: bool, human: bool) -> None:
-    for path in paths:
+    for path in await expanded(client, paths):
         found = await client.stat(path)
         below = await client.list(path, recursive=True) if found.is_directory else [found]
         tops = [found] if summary or not found.is_directory else await client.list(path)
@@ -231,23 +291,58 @@ async def _du(client: Client, paths: list[str], summary: bool, human: bool) -> N
 
 async def _rm(client: Client, paths: list[str], recursive: bool, force: bool, skip_trash: bool) -> None:
     doomed = []
-    for path in paths:
+    for pattern in paths:
         try:
-            found = await client.stat(path)
+            found = [await client.stat(path) for path in await expanded(client, [pattern])]
         except NotFound:
             if force:
                 continue
             raise
-        if found.is_directory and not recursive:
-            raise IsADirectory(f"{shown(path)} is a directory; use `tabletop fs rm -r` to delete it and all in it")
-        doomed.append(path)
+        for status in found:
+            if status.is_directory and not recursive:
+                raise IsADirectory(
+                    f"{shown(status.path)} is a directory; use `tabletop fs rm -r` to delete it and all in it"
+                )
+            doomed.append(status.path)
     for path in doomed:
         files = await client.delete(path, recursive=recursive, immediately=skip_trash)
-        kept = "" if skip_trash else ", kept below /.deleted for a while"
-        output.print(f"deleted {wording.printable(path)} ({wording.count(files, 'file')}{kept})", markup=False)
+        output.print(f"deleted {wording.printable(path)} ({wording.count(files, 'file')})", markup=False)
+    if not skip_trash:
+        await _tell_the_way_back(client, [path for path in doomed if not is_below(path, TRASH)])
+
+
+async def _tell_the_way_back(client: Client, deleted: list[str]) -> None:
+    if not deleted:
+        return
+    kept = {entry.path.partition("-")[2]: entry.path for entry in await client.list(TRASH)}  # The last one counts.
+    grace = wording.duration((await client.cluster_status()).trash_grace_seconds)
+    for path in deleted[:WAYS_BACK]:
+        hidden = kept.get(path.removeprefix("/").replace("/", "|"))
+        if hidden is not None:
+            back = shlex.join(["tabletop", "fs", "mv", hidden, path])
+            remark(f"for {grace} it can be had back: `{back}`")
+    if len(deleted) > WAYS_BACK:
+        remark(f"and {len(deleted) - WAYS_BACK} more, see `tabletop fs ls {TRASH}`")
+
+
+async def _expunge(client: Client) -> None:
+    files = 0
+    for entry in await client.list(TRASH) if await client.exists(TRASH) else []:
+        files += await client.delete(entry.path, recursive=True, immediately=True)
+    output.print(f"{wording.count(files, 'deleted file')} can be had back no more")
+
+
+async def _touch(client: Client, paths: list[str]) -> None:
+    for path in paths:
+        try:
+            await client.create(path)
+        except AlreadyExists:
+            if (await client.stat(path)).is_directory:
+                raise
 
 
 async def _mv(client: Client, paths: list[str], target: str, force: bool) -> None:
+    paths = await expanded(client, paths)
     into = await copying.is_directory(client, target)
     if len(paths) > 1 and not into:
         raise NotFound(f"{shown(target)} is not a directory, and {len(paths)} things cannot all get that name")

@@ -1,4 +1,5 @@
-"""Folder trees to be stored: one on this machine's disk, or one in memory (for tests in the simulated world).
+"""Folder trees to be stored: one on this machine's disk, one in the cluster, or one in memory (for tests in the
+simulated world).
 
 A tree is looked through before anything is stored, so that what cannot be stored is refused before anything changes.
 """
@@ -7,11 +8,13 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from gfs.client import Client
 from runtime.errors import InvalidRequest, NotFound, shown
 
 PIECE_BYTES = 1024 * 1024
@@ -61,10 +64,43 @@ class LocalTree:
         self.skipped = skipped
 
     async def pieces(self, path: str) -> AsyncIterator[bytes]:
-        """The bytes of one file. Raises OSError."""
-        file = await asyncio.to_thread(open, self.root / path, "rb", 0)
+        """The bytes of one file. Raises OSError, with the file's name."""
+        place = self.root / path
+        with named(place):
+            file = await asyncio.to_thread(open, place, "rb", 0)
         with file:
-            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            while True:
+                with named(place):
+                    piece = await asyncio.to_thread(file.read, PIECE_BYTES)
+                if not piece:
+                    break
+                yield piece
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What the system says while it reads or writes names no file: let it name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+class ClusterTree:
+    """A directory of the cluster, or a single file of it under the name ""."""
+
+    def __init__(self, client: Client, root: str, directories: list[str], files: list[SourceFile]) -> None:
+        self._client = client
+        self._root = root
+        self.directories = directories
+        self.files = files
+
+    async def pieces(self, path: str) -> AsyncIterator[bytes]:
+        """The bytes of one file. Raises what the client raises."""
+        async with await self._client.open(f"{self._root}/{path}" if path else self._root) as file:
+            while piece := await file.read(PIECE_BYTES):
                 yield piece
 
 

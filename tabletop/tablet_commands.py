@@ -154,6 +154,8 @@ def simulate(
         tabletop tablet simulate --policy size_tiered --policy leveling --updates 1000000 --plot policies.svg
         tabletop tablet simulate --pattern skewed --deletions 0.2
     """
+    if plot is not None and plot.suffix.lower() != ".svg" and not plot.is_dir():
+        raise typer.BadParameter(f"--plot {str(plot)!r}: the picture is an SVG, name it so: {plot.with_suffix('.svg')}")
     workload = Workload(rows, updates, row_bytes, memtable_rows, pattern, deletions, seed=seed)
     settings, chosen = PolicySettings(fan_in, max_tables), policies or list(POLICIES)
     try:

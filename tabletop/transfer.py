@@ -12,7 +12,7 @@ exists is complete.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from cluster.interface import Cluster
 from gfs.client import Client
@@ -27,29 +27,36 @@ CLEAN_UP_SECONDS = 15.0
 TEMPORARY_PREFIX = "._COPYING_"
 
 
-async def put_tree(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> None:
+async def put_tree(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> list[str]:
     """Store a tree as the new directory `target`, or a tree of one file "" as the new file `target`.
 
-    Raises AlreadyExists, and what the client raises; then nothing is left.
+    Returns the paths of files that vanished from the tree meanwhile. Raises AlreadyExists, and what the client raises;
+    then nothing is left.
     """
+    vanished: list[str] = []
     client = cluster.client()
     await require_absent(client, target)
     if is_one_file(tree):
         await put_file(client, tree, tree.files[0], target, meter, replicas=replicas)
-        return
+        return vanished
     async with temporary_directory(cluster, target) as temporary:
         for directory in tree.directories:
             await client.make_directory(f"{temporary}/{directory}")
 
         async def put(file: SourceFile) -> None:
-            await put_file(client, tree, file, f"{temporary}/{file.path}", meter, replicas=replicas)
+            with _noted_if_gone(file, vanished):
+                await put_file(client, tree, file, f"{temporary}/{file.path}", meter, replicas=replicas)
 
         await for_each_file(tree.files, put)
-        await client.rename(temporary, target)
+    return vanished
 
 
-async def replace_files(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> None:
-    """Store a tree over what is at `target`: directories are kept, each file is replaced in one step of its own."""
+async def replace_files(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> list[str]:
+    """Store a tree over what is at `target`: directories are kept, each file is replaced in one step of its own.
+
+    Returns the paths of files that vanished from the tree meanwhile.
+    """
+    vanished: list[str] = []
     client = cluster.client()
     if not is_one_file(tree):
         await client.make_directory(target, parents=True)
@@ -58,9 +65,22 @@ async def replace_files(cluster: Cluster, tree: Tree, target: str, meter: Meter,
 
     async def put(file: SourceFile) -> None:
         path = f"{target}/{file.path}" if file.path else target
-        await put_file(client, tree, file, path, meter, replicas=replicas, overwrite=True)
+        with _noted_if_gone(file, vanished):
+            await put_file(client, tree, file, path, meter, replicas=replicas, overwrite=True)
 
     await for_each_file(tree.files, put)
+    return vanished
+
+
+@contextmanager
+def _noted_if_gone(file: SourceFile, vanished: list[str]) -> Iterator[None]:
+    """A file of a folder that is gone when its turn comes is left out; a single one that was asked for is an error."""
+    try:
+        yield
+    except FileNotFoundError:
+        if not file.path:
+            raise
+        vanished.append(file.path)
 
 
 async def put_file(
@@ -132,19 +152,25 @@ def is_one_file(tree: Tree) -> bool:
 
 @asynccontextmanager
 async def temporary_directory(cluster: Cluster, target: str) -> AsyncIterator[str]:
-    """A directory beside `target` that is removed, with all in it, if the block fails or is cancelled."""
+    """A directory beside `target` that gets its name after the block, or is removed, with all in it, if the block fails
+    or is cancelled: then nothing has happened, whatever the error said of a part of it."""
     client = cluster.client()
     parent = target.rpartition("/")[0]
     temporary = f"{parent}/{TEMPORARY_PREFIX}{cluster.client_world.random.getrandbits(48):012x}"
     await client.make_directory(temporary)
+    takes_its_name = False
     try:
         yield temporary
-    except BaseException:
+        takes_its_name = True
+        await client.rename(temporary, target)
+    except BaseException as error:
         # Cancelled once more, we go on cleaning up: it is bounded.
         clean_up = asyncio.ensure_future(_remove(client, temporary))
         while not clean_up.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(clean_up)
+        if isinstance(error, TabletopError) and not takes_its_name:
+            error.definite = clean_up.result()
         raise
 
 
@@ -174,10 +200,16 @@ async def require_directory(client: Client, path: str, *, for_path: str) -> None
         raise NotADirectory(f"{shown(for_path)} has no place: {shown(path)} is a file, expected a directory")
 
 
-async def _remove(client: Client, path: str) -> None:
-    with suppress(TabletopError, TimeoutError):
+async def _remove(client: Client, path: str) -> bool:
+    """Returns whether it is gone."""
+    try:
         async with asyncio.timeout(CLEAN_UP_SECONDS):
             await client.delete(path, recursive=True, immediately=True)
+    except NotFound:
+        return True
+    except (TabletopError, TimeoutError):
+        return False
+    return True
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -21,8 +21,8 @@ def size(count: float) -> str:
 def duration(seconds: float) -> str:
     """A time span, exact enough to act on.
 
-    >>> duration(0.0123), duration(4.56), duration(75), duration(3725)
-    ('12 ms', '4.6 s', '1 min 15 s', '1 h 2 min')
+    >>> duration(0.0123), duration(4.56), duration(75), duration(3725), duration(3 * 86400)
+    ('12 ms', '4.6 s', '1 min 15 s', '1 h 2 min', '3 d')
     """
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -31,7 +31,10 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours = minutes // 60
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{hours // 24} d {hours % 24} h".removesuffix(" 0 h")
 
 
 def count(number: int, singular: str, plural: str = "") -> str:

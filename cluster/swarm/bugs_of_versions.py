@@ -1,12 +1,13 @@
 """Bugs in what decides which replica counts: versions, leases, reports, comparisons (GFS 3.1, 4.5)."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from chunkserver import chunk_format, opening
 from chunkserver.advancing import Advancing
 from chunkserver.chunk_store import ChunkStore, stale
-from chunkserver.mutations import Mutations
+from chunkserver.tries import Tries
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.patience import Patience
 from master import judging, raising, reporting
@@ -16,8 +17,10 @@ from master.judging import Answer, Reported
 from master.raising import Raised, Raising
 from master.repair import Repair
 from master.replicas import ReplicaState
+from master.reporting import Reporting
 
 _judge_report = judging.judge_report
+_judge = Reporting._judge
 _raise_version = Raising.raise_version
 _write = ChunkStore.write
 _follow = Advancing._follow
@@ -29,20 +32,27 @@ _ANY_VERSION = 1 << 60
 
 @bug
 def outdated_report_makes_stale() -> Planted:
-    """A report below the version that the master has heard of already is outdated, and is not judged.
+    """A report below the version that the master has heard of already is outdated, and is not judged; nor does it
+    follow from a report alone that a replica may go, at whatever version it is by then.
 
-    Without the rule, a report that was sent before a version was raised and arrives after that makes a current replica
-    stale, and what is stale is removed once there are enough others: at whatever version it is (GFS 4.4, 4.5)."""
+    Without these rules, a report that was sent before a version was raised and arrives after that makes a current
+    replica stale, and it is removed (GFS 4.4, 4.5)."""
 
     def judge(report: Reported, **facts: Any) -> ReplicaState:
         settled = (ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.ORPHAN)
         if facts["version"] is not None and report.version < facts["version"] and facts["was"] not in settled:
             return ReplicaState.STALE
-        if facts["was"] is ReplicaState.STALE and not facts["is_registration"]:
-            return ReplicaState.STALE
         return _judge_report(report, **facts)
 
-    return together(replaced(reporting, "judge_report", judge), _unfenced_removal())
+    def condemn(self: Reporting, server: str, state: Any, *, is_registration: bool) -> None:
+        _judge(self, server, state, is_registration=is_registration)
+        core, handle = self._core, state.handle
+        if core.replicas.state(handle, server) is ReplicaState.STALE and handle in core.state.chunks:
+            core.judge(handle, server, ReplicaState.CONDEMNED, version=core.state.chunks.version(handle))
+
+    return together(
+        replaced(reporting, "judge_report", judge), replaced(Reporting, "_judge", condemn), _unfenced_removal()
+    )
 
 
 @bug
@@ -137,14 +147,14 @@ def version_not_durable() -> Planted:
     (GFS 4.5)."""
 
     async def advance(self: ChunkStore, handle: int, *, from_version: int, to_version: int) -> None:
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version == to_version:
                 return
             if not from_version <= chunk.version < to_version:
                 raise stale(chunk.handle, chunk.version, from_version, to_version)
-            header = replace(self.writer.following(chunk), version=to_version)
-            await self.writer.commit(chunk, files, header, [])
-            chunk.anchor = header
+            careless: Any = copy(self.writer)
+            careless._sync = nothing
+            await careless.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
         self.on_change(handle)
 
     return replaced(ChunkStore, "advance", advance)
@@ -190,10 +200,10 @@ def outdated_advance_ends_lease() -> Planted:
 
 @bug
 def late_try_applied() -> Planted:
-    """A primary refuses a try to write that its client has given up.
+    """A primary carries out each try to write once, and refuses one that its client has given up.
 
-    Without the rule, a message that was late puts old bytes over what the same client wrote since (GFS 2.7.1)."""
-    return replaced(Mutations, "_refuse_outdated", lambda self, request: None)
+    Without the rule, a message that was late, or came twice, puts old bytes over what was written since (GFS 2.7.1)."""
+    return replaced(Tries, "find", lambda self, number, oldest: None)
 
 
 @bug

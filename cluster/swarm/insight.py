@@ -17,6 +17,7 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
+from gfs.events import MasterAskedAgain
 from master.events import ChunkCreated, FileCreated, LeaseGranted
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
@@ -57,6 +58,7 @@ class Insight:
         self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
         self.created: dict[int, str] = {}  # operations that created a file, and where
         self.chunks: dict[int, ChunkPlace] = {}
+        self._asked_again: dict[int, None] = {}  # operations that had to
         self.grants: list[tuple[float, LeaseGranted]] = []
 
     # Listening.
@@ -74,12 +76,21 @@ class Insight:
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, MasterAskedAgain) and record.cause.startswith(CAUSE):
+            self._asked_again[int(record.cause.removeprefix(CAUSE))] = None
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
 
     def file_of(self, facts: Any) -> int:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
+
+    def note_creator(self, facts: Any, number: int) -> None:
+        """A file was opened that no operation is known to have created, and the master was asked more than once: its
+        first answer was lost with a master that died, and the record of the creation was found in the log."""
+        if number in self._asked_again and not self.file_of(facts):
+            self.files[identity_of(facts)] = number
+            self.created[number] = facts.path
 
     def _entry(self, path: str) -> Any:
         core = self.core()
@@ -152,6 +163,10 @@ class Insight:
         found = self._placement.chunk(path, index)
         return 0 if found is None else found.handle
 
+    def handles_of(self, path: str) -> tuple[int, ...]:
+        """The chunks of a file, as the master knows them."""
+        return tuple(getattr(self._entry(path), "handles", ()))
+
     def may_destroy(self, server: str, handles: list[int] | None, troubled: Collection[str]) -> bool:
         """Whether other servers, which are well and not in trouble, hold good and stable copies of these chunks (None:
         of all on this server)."""
@@ -160,7 +175,7 @@ class Insight:
             return False
         names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server, *troubled)]
         here = self.replicas_on(server)
-        others = [self.replicas_on(node) for node in names if self._is_well(node)]
+        others = [self.replicas_on(node) for node in names if self.is_well(node)]
         for handle in here if handles is None else handles:
             if handle not in core.state.chunks or handle not in here:
                 continue
@@ -176,7 +191,8 @@ class Insight:
         except TabletopError:
             return False
 
-    def _is_well(self, node: str) -> bool:
+    def is_well(self, node: str) -> bool:
+        """Whether a server serves, and does not stand still."""
         return self._cluster.server(node) is not None and not self._cluster.simulation.world(node).life.paused
 
     def _disk(self, node: str) -> SimulatedDisk:

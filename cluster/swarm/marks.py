@@ -109,6 +109,9 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a removal was refused": _any("RemovalRefused"),
     "a removal failed and was tried again": _any("RemovalFailed"),
     "a removal waited until the others had been verified": _any("RemovalDecided"),
+    "a damaged block was mended from another replica": lambda records: any(
+        _kind(record) == "BlocksMended" and getattr(record.event, "mended", 0) > 0 for _, record in records
+    ),
     "a header was written anew": _any("MetadataRepaired"),
     "a background sync failed": _any("WriteBackFailed"),
     "a master ended because its log had failed": _any("MasterFailed"),

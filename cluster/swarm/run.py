@@ -110,10 +110,11 @@ class _Run:
         await stage.heal()
         await self._finish_work(players)
         await self._restart_everything()
-        self._result.verdicts += await endings.come_to_rest(stage)
+        undefined = self._undefined_chunks()
+        self._result.verdicts += await endings.come_to_rest(stage, undefined)
         if not self._result.verdicts and random.Random(f"stir {self._plan.seed}").random() < STIRRED:
-            await self._write_everywhere()
-            self._result.verdicts += await endings.come_to_rest(stage)
+            written = await self._write_everywhere()
+            self._result.verdicts += await endings.come_to_rest(stage, undefined - written)
         await self._read_everything()
         self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
         self._result.verdicts += await endings.judge_replay(stage)
@@ -154,15 +155,29 @@ class _Run:
                     self._broken[complaint] = None
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
 
-    async def _write_everywhere(self) -> None:
-        """Write a few bytes into each chunk of each file: each gets a lease, for which its replicas are compared."""
+    def _undefined_chunks(self) -> set[int]:
+        """Chunks that hold, perhaps, a part of a write that failed, or whose client died: in doubt."""
+        files = {
+            operation.number if operation.kind is Kind.WRITE_FILE else operation.file
+            for operation in self._history.operations
+            if operation.writes and operation.is_open_ended
+        }
+        return {handle for handle, place in self._stage.insight.chunks.items() if place.file in files}
+
+    async def _write_everywhere(self) -> set[int]:
+        """Write a few bytes into each chunk of each file: each gets a lease, for which its replicas are compared.
+        Returns the chunks."""
         judge = Player(JUDGE, self._stage, self._history)
-        for path, length in await self._files(judge):
+        files = await self._files(judge)
+        for path, length in files:
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode="r+b"), is_final=True)
             for begin in range(0, length, self._plan.setup.chunk_bytes):
                 count = min(STIRRED_BYTES, length - begin)
                 await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.WRITE, offset=begin, count=count), is_final=True)
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
+        size = self._plan.setup.chunk_bytes
+        handles = [self._stage.insight.handles_of(path)[: -(-length // size)] for path, length in files]
+        return {handle for some in handles for handle in some}
 
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)

@@ -11,7 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner
-from cluster.faultplan import Damage, DiskTrouble, EmptyDisk, Fault, Kill, OperationFails, Pause, PowerCut, WrongFolder
+from cluster.faultplan import (
+    Damage,
+    DiskTrouble,
+    EmptyDisk,
+    Fault,
+    Isolate,
+    Kill,
+    OperationFails,
+    Partition,
+    Pause,
+    PowerCut,
+    Stop,
+    WrongFolder,
+)
 from cluster.roles import MASTER
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
@@ -39,6 +52,7 @@ STOP_SECONDS = 90.0
 HEAL_SECONDS = 200.0
 # The copies of a disk that was damaged are not counted on for so long: what is wrong with them may not show yet.
 REST_SECONDS = 10.0
+_SILENCING = Kill | PowerCut | Stop | Pause | Isolate | Partition
 _ERRORS = (ReadError, WriteError, SyncError, DroppedWrites)
 
 
@@ -212,7 +226,7 @@ class Stage:
         if isinstance(what, WrongFolder) and (self._misled or not self._all_have_a_namespace()):
             return "a new server would join a master on a wrong folder, and the cluster would have lost it"
         if not self._is_error(fault) and not isinstance(what, Damage | EmptyDisk):
-            return ""
+            return self._why_alone(nodes) if isinstance(what, _SILENCING) else ""
         if self._misled:
             return "the master is on a wrong folder, and nobody knows who has the last good copy of what"
         now = self.now
@@ -224,6 +238,16 @@ class Stage:
             if not self.insight.may_destroy(node, handles, self._troubled):
                 return f"{node} may have the last good copy of something"
             self._troubled[node] = now + (fault.seconds or 0.0) + REST_SECONDS
+        return ""
+
+    def _why_alone(self, nodes: list[str]) -> str:
+        """Why these nodes must not fall silent: a chunk could go on with nothing but a replica whose damage nobody has
+        found yet, and the sound ones would be stale."""
+        troubled = [node for node, until in self._troubled.items() if until > self.now]
+        silent = {*nodes, *(name for name in self.chunkserver_names() if not self.insight.is_well(name))}
+        others = [node for node in silent if node != MASTER and node not in troubled]
+        if troubled and len(others) >= self.setup.replicas - 1:
+            return f"the replicas on {', '.join(troubled)} may be damaged, and could be left alone"
         return ""
 
     def _all_have_a_namespace(self) -> bool:

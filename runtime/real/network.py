@@ -25,6 +25,8 @@ from runtime.world import Buffer, ByteStream, File
 
 # The C core of gRPC reports every closed connection on standard error, which belongs to our own messages.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# Its handlers of forks do not help grpc.aio, and say so on standard error; `gfs` refuses forked children itself.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),

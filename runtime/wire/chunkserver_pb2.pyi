@@ -340,6 +340,73 @@ class VerifyReply(_message.Message):
 Global___VerifyReply: _TypeAlias = VerifyReply  # noqa: Y015
 
 @_typing.final
+class MendRequest(_message.Message):
+    """Compare every block with its checksum, and look for those that do not match it at the sources, which may have any version.
+    A sure replica takes only bytes that match its own checksum. An unsure one takes, if nobody has those, a block that is
+    whole at a source of at least `version`. Done to its end even if the caller goes away.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
+    """the least version that the replica must have"""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Location]:
+        """in the order in which they are asked"""
+
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
+        sources: _abc.Iterable[_common_pb2.Location] | None = ...,
+        authority: _common_pb2.Authority | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "handle", b"handle", "sources", b"sources", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MendRequest: _TypeAlias = MendRequest  # noqa: Y015
+
+@_typing.final
+class MendReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    MENDED_BLOCKS_FIELD_NUMBER: _builtins.int
+    LEFT_BLOCKS_FIELD_NUMBER: _builtins.int
+    mended_blocks: _builtins.int
+    left_blocks: _builtins.int
+    """that no source had whole"""
+    @_builtins.property
+    def state(self) -> _common_pb2.ChunkState:
+        """damaged: something is wrong yet, a block or what holds them together"""
+
+    def __init__(
+        self,
+        *,
+        state: _common_pb2.ChunkState | None = ...,
+        mended_blocks: _builtins.int = ...,
+        left_blocks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_blocks", b"left_blocks", "mended_blocks", b"mended_blocks", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MendReply: _TypeAlias = MendReply  # noqa: Y015
+
+@_typing.final
 class DataId(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -66,7 +66,7 @@ def test_a_path_without_a_parent_has_no_place(desk: Desk, file: Path):
     ],
 )
 def test_a_path_that_is_none_is_refused(desk: Desk, path: str, words: str):
-    assert words in desk.run("fs", "mkdir", path, expect=1)
+    assert words in desk.run("fs", "mkdir", path, expect=2)
 
 
 def test_a_directory_is_deleted_only_on_request(desk: Desk):
@@ -79,7 +79,7 @@ def test_a_directory_is_deleted_only_on_request(desk: Desk):
 
 
 def test_fewer_servers_than_replicas_are_refused_before_anything_starts(desk: Desk):
-    printed = desk.run("up", "--cluster", "small", "--chunkservers", "2", "--replicas", "3", expect=1)
+    printed = desk.run("up", "--cluster", "small", "--chunkservers", "2", "--replicas", "3", expect=2)
     assert "3 replicas need at least 3 chunkservers" in printed
     assert not (desk.home / "small").exists()
 

@@ -195,7 +195,7 @@ def test_no_acknowledged_row_of_any_tablet_is_lost(seed: int):
                 await engine.flush()
 
     async def life(world: SimulatedWorld) -> None:
-        faults = world.simulated_disk.faults
+        speed = world.simulated_disk.speed
         log = await opened_log(world)
         engines = {}
         for name in choice.sample(names, len(names)):
@@ -204,8 +204,8 @@ def test_no_acknowledged_row_of_any_tablet_is_lost(seed: int):
         for name, engine in engines.items():
             engine.start()
             world.spawn(write(world, engine, name), f"writer of {name}")
-        faults.seconds_per_sync = choice.choice((0, 0.002))
-        faults.seconds_per_operation = choice.choice((0, 0.0005))
+        speed.seconds_per_sync = choice.choice((0, 0.002))
+        speed.seconds_per_operation = choice.choice((0, 0.0005))
         await world.clock.sleep(choice.random())
 
     with Simulation(seed, quiet=True) as simulation:
@@ -216,8 +216,8 @@ def test_no_acknowledged_row_of_any_tablet_is_lost(seed: int):
                 world = simulation.world("desk")
                 await world.spawn(life(world), "life")
                 (simulation.power_cut if choice.random() < 0.5 else simulation.kill)("desk")
-                faults = world.simulated_disk.faults
-                faults.seconds_per_sync = faults.seconds_per_operation = 0
+                speed = world.simulated_disk.speed
+                speed.seconds_per_sync = speed.seconds_per_operation = 0
                 simulation.restart("desk")
 
         simulation.run(main())

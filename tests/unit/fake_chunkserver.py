@@ -76,6 +76,8 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.after_mishaps: list[TabletopError | None] = []
         self.clones: list[Any] = []
         self.verified: list[int] = []
+        self.mends: list[Any] = []
+        self.mend_mishaps: list[TabletopError | None] = []
         self.clone_seconds = 0.05
         self.clone_stalls = False
         self.report_delays: list[float] = []  # how long the next reports are under way
@@ -380,6 +382,23 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         return chunkserver_pb2.VerifyReply(
             state=self.state(request.handle), digest=_digest(held), damaged_blocks=int(held.damaged)
         )
+
+    async def MendReplica(self, request: Any, context: Any) -> Any:
+        """A damaged replica has one damaged block: who has the same bytes, whatever its version, has it whole."""
+        self._obey(request.authority)
+        self.mends.append(request)
+        _raise_next(self.mend_mishaps)
+        held = self.chunks.get(request.handle)
+        if held is None or held.version < request.version:
+            raise StaleVersion(f"{self.name} does not have version {request.version} of chunk {request.handle:#x}")
+        others = [self.scene.chunkservers[place.server] for place in request.sources]
+        mended = 0
+        if held.damaged and not held.unsure:
+            found = [other.chunks.get(request.handle) for other in others if other.can_be_reached]
+            if any(one is not None and not one.damaged and one.content == held.content for one in found):
+                held.damaged, mended = False, 1
+        left = held.doubtful if held.unsure else int(held.damaged)
+        return chunkserver_pb2.MendReply(state=self.state(request.handle), mended_blocks=mended, left_blocks=left)
 
     async def report_corruption(self, handle: int, *, version: int | None = None, block: int = 0) -> None:
         """A block has rotted, and the server has found it."""

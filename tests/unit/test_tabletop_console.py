@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from cluster.folder import UnknownCluster
-from runtime.errors import AlreadyExists, MutationFailed, TabletopError, TimedOut, Unavailable
+from runtime.errors import AlreadyExists, InvalidRequest, MutationFailed, TabletopError, TimedOut, Unavailable
 from tabletop.console import ExitCode, exit_code_of, perform
 
 
@@ -28,6 +28,7 @@ def ending(error: BaseException, capsys: pytest.CaptureFixture[str], *, changes:
     ("error", "changes", "code"),
     [
         (AlreadyExists("there is a file"), True, ExitCode.FAILED),
+        (InvalidRequest("a size that is none"), False, ExitCode.USAGE),
         (UnknownCluster("no cluster"), True, ExitCode.UNREACHABLE),
         (Unavailable("gone", definite=True), True, ExitCode.UNREACHABLE),
         (Unavailable("gone"), False, ExitCode.UNREACHABLE),

@@ -274,6 +274,12 @@ def test_simulate_asks_for_the_place_of_its_picture_before_it_works(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_simulate_draws_no_picture_of_a_kind_that_it_does_not_know(tmp_path: Path, run: Runner):
+    result = run("simulate", "--plot", tmp_path / "out.png", "--rows", 10, "--updates", 0)
+    assert result.exit_code == 2 and "out.svg" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_simulate_calls_its_policies_by_the_names_that_its_help_says(run: Runner):
     said = run("simulate", "--help").stdout
     result = run("simulate", "--rows", 100, "--updates", 0)

@@ -75,18 +75,20 @@ def test_scan_shows_what_it_is_asked_for(options: tuple[str, ...], rows: list[st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (("a/03", "page:title"), "no page:title in row 'a/03'"),
-        (("a/99", "page:title"), "no page:title in row 'a/99'"),
-        (("a/01", "title"), "is not a column; write it as family:qualifier"),
-        (("a/01", "pages:title"), "no column family 'pages'; there are: page, raw"),
-        (("", "page:title"), "the row key is empty"),
+        (("a/03", "page:title"), 1, "no page:title in row 'a/03'"),
+        (("a/99", "page:title"), 1, "no page:title in row 'a/99'"),
+        (("a/01", "title"), 2, "is not a column; write it as family:qualifier"),
+        (("a/01", "pages:title"), 1, "no column family 'pages'; there are: page, raw"),
+        (("", "page:title"), 2, "the row key is empty"),
     ],
 )
-def test_get_of_what_is_not_there_says_what_is_missing(arguments: tuple[str, str], message: str, folder: Path):
+def test_get_of_what_is_not_there_says_what_is_missing(
+    arguments: tuple[str, str], code: int, message: str, folder: Path
+):
     result = run("get", folder, *arguments)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (code, "")
     assert message in result.stderr
 
 
