@@ -107,6 +107,7 @@ class RealCluster:
             record = self.folder.require()
             if self.is_down():
                 raise Unavailable(self.down_message(), definite=True)
+            self._require_process(MASTER)
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
             settings.check()
@@ -384,6 +385,8 @@ class RealCluster:
 
     def _require_process(self, node: str) -> ProcessIdentity:
         found = self._processes_of(self._node(node))
+        if not found and self.is_down():
+            raise Unavailable(self.down_message(), definite=True)
         if not found:
             raise Conflict(
                 f"{node} of cluster {self.name!r} is not running; `tabletop fault restart {node}` starts it again"

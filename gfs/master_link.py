@@ -180,11 +180,12 @@ class MasterLink:
     def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
         question = type(request).__name__.removesuffix("Request")
         path = getattr(request, "path", "") or getattr(request, "source", "")
+        question = f"{question} {path}".rstrip()
         if error.is_answer:
-            what = f"{question} {path}: after {patience.seconds:g} seconds the master still says: {error.message}"
+            what = f"{question}: after {patience.seconds:g} seconds the master still says: {error.message}"
         else:
             what = (
-                f"{question} {path}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
+                f"{question}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
                 f"({error.message})"
             )
         return TimedOut(advised(what, "see `tabletop status`"), definite=definite)

@@ -54,7 +54,9 @@ def _words(command: Any) -> Iterator[str]:
     for parameter in command.params:
         name = max(parameter.opts, key=len)
         if parameter.param_type_name == "argument":
-            arguments.append((parameter.metavar or parameter.name.upper()).replace("|", "/"))
+            word = parameter.metavar or parameter.name.upper()
+            word += "..." if parameter.nargs == -1 and " " not in word else ""
+            arguments.append(word if parameter.required else f"[{word}]")
         elif name not in LEFT_OUT:
             last = parameter.name.rpartition("_")[2].upper()
             value = "" if parameter.is_flag else f" {parameter.metavar or (last if last in UNITS else 'VALUE')}"

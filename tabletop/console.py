@@ -163,8 +163,17 @@ class Commands(typer.core.TyperGroup):
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the command line."""
         note_cluster("")
+        self._suggest(list(arguments[1]) if len(arguments) > 1 else [])
         with endings():
             return super().make_context(*arguments, **options)
+
+    def _suggest(self, words: list[str]) -> None:
+        """Who types `tabletop ls` means `tabletop fs ls`."""
+        if not words or words[0] in self.commands:
+            return
+        for name, group in self.commands.items():
+            if words[0] in getattr(group, "commands", {}):
+                fail(f"no command {words[0]!r}; `tabletop {name} {words[0]}` is one", ExitCode.USAGE)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -34,7 +34,7 @@ def kill(node: NodeArgument, cluster: ClusterOption = DESK) -> None:
 
 @app.command()
 def restart(
-    node: Annotated[str, typer.Argument(metavar="[NODE]", help="master, cs1, cs2, … (see `tabletop ps`)")] = "",
+    node: Annotated[str, typer.Argument(metavar="NODE", help="master, cs1, cs2, … (see `tabletop ps`)")] = "",
     every: Annotated[bool, typer.Option("--all", help="Every node, one after the other.")] = False,
     cluster: ClusterOption = DESK,
 ) -> None:

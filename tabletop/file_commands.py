@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 
 PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A path in the cluster, from /.")]
-PathsArgument = Annotated[list[str], typer.Argument(metavar="PATH...", help="Paths in the cluster, from /.")]
+PathsArgument = Annotated[list[str], typer.Argument(metavar="PATH", help="Paths in the cluster, from /.")]
 T = TypeVar("T")
 TRASH = "/.deleted"
 WAYS_BACK = 5
@@ -78,7 +78,7 @@ def get(
 
 @app.command()
 def ls(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH...]", help="Default: /.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Default: /.")] = None,
     recursive: Annotated[bool, typer.Option("-R", help="All that is below, too.")] = False,
     human: HumanOption = False,
     directory: Annotated[bool, typer.Option("-d", help="The directory itself, not what is in it.")] = False,
@@ -97,7 +97,7 @@ def stat(paths: PathsArgument, as_json: JsonOption = False, cluster: ClusterOpti
 
 @app.command()
 def du(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH...]", help="Default: /.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Default: /.")] = None,
     summary: Annotated[bool, typer.Option("-s", help="One line for each path, not for each entry in it.")] = False,
     human: HumanOption = False,
     cluster: ClusterOption = DESK,

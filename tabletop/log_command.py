@@ -24,7 +24,7 @@ Wanted = Callable[[Record], bool]
 
 
 def log(
-    node: Annotated[str, typer.Argument(metavar="[NODE]", help="master, cs1, cs2, … (see `tabletop ps`)")] = "",
+    node: Annotated[str, typer.Argument(metavar="NODE", help="master, cs1, cs2, … (see `tabletop ps`)")] = "",
     every: Annotated[bool, typer.Option("--all", help="All nodes, merged: causes stand above their effects.")] = False,
     cluster: ClusterOption = DESK,
     lines: Annotated[int, typer.Option("-n", min=1, help="How many events, from the end.")] = 50,

@@ -96,12 +96,20 @@ async def _show(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
     else:
         print_table(node_table(reports))
     if found is None:
-        report = reports[0]
-        raise Unavailable(
-            f"the master of cluster {cluster.name!r} is {report.state.value} and gives no report: "
-            f"{trouble or report.note}; mend it with `{remedy(report)}`",
-            definite=True,
-        )
+        raise Unavailable(_no_report(cluster, reports, trouble), definite=True)
+
+
+def _no_report(cluster: RealCluster, reports: Reports, trouble: str) -> str:
+    if cluster.is_down():
+        return cluster.down_message()
+    master = reports[0]
+    if master.state is NodeState.SERVING:
+        return f"the master of cluster {cluster.name!r} gives no report: {trouble}"
+    because = f" ({master.note})" if master.note else ""
+    return (
+        f"the master of cluster {cluster.name!r} is {master.state.value}{because} and gives no report; mend it with "
+        f"`{remedy(master)}`"
+    )
 
 
 def _master_values(found: master_pb2.ClusterStatus) -> dict[str, Any]:
@@ -260,7 +268,7 @@ async def _wait_healed(cluster: RealCluster, seconds: float) -> None:
         while True:
             reports = await cluster.nodes()
             found, trouble = await _ask_master(cluster, chunks=False)
-            left = [trouble] if found is None else what_is_left(found, reports)
+            left = [_no_report(cluster, reports, trouble)] if found is None else what_is_left(found, reports)
             passed = loop.time() - began
             if not left:
                 output.print(f"healed after {wording.duration(passed)}", markup=False)
