@@ -69,9 +69,10 @@ def fill(state: MasterState, first: int, last: int) -> None:
         directory, path = path_of(number)
         if number % FILES_A_DIRECTORY == 0:
             state.apply(DirectoriesMade((directory,), 1_700_000_000_000_000))
-        state.apply(FileCreated(path, 3, 1_700_000_000_000_000 + number, state.chunks.reserve_handle()))
         place = number * 7 % SERVERS
         servers = (f"cs{place}", f"cs{(place + 1 + number % 5) % SERVERS}", f"cs{(place + 7 + number % 3) % SERVERS}")
+        file_id = state.chunks.reserve_handle()
+        state.apply(FileCreated(path, 3, 1_700_000_000_000_000 + number, file_id))
         handle = state.chunks.reserve_handle()
         state.apply(ChunkAllocated(path, 0, handle, 1, servers))
         state.chunks.set_replicas(handle, servers)
@@ -115,8 +116,7 @@ async def measure(files: int) -> ScaleFigures:
         restart_seconds = await restart(world, log, files)
         log = OperationLog(world, cluster="bench", checkpoint_log_bytes=2**40)
         await log.recover()
-        records = [FileCreated(f"/{number}", 3, 1, number + 1) for number in range(LOG_RECORDS)]
-        await asyncio.gather(*(log.commit(record) for record in records))
+        await asyncio.gather(*(log.commit(FileCreated(f"/{number}", 3, 1, 0)) for number in range(LOG_RECORDS)))
         with_log_seconds = await restart(world, log, files + LOG_RECORDS)
         await world.close()
     return ScaleFigures(

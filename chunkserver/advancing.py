@@ -74,7 +74,8 @@ class Advancing:
         return await asyncio.shield(self._world.spawn(work, f"advance {len(items)} chunks"))
 
     async def revoke(self, names: Sequence[LeaseName], authority: Authority) -> list[ReplicaState]:
-        """End leases; returns what is held of these chunks when nothing under the leases is in flight any more.
+        """End leases; returns what is held of their chunks when nothing under the leases is in flight any more. Only of
+        leases that this life has held: the last word of one that an earlier life held cannot be had.
 
         Raises ForeignNamespace, Superseded, TimedOut (the leases have ended, but something is still in flight).
         """
@@ -97,7 +98,7 @@ class Advancing:
                     f"the lease on chunk {lease.handle:#x} has ended, but mutations under version {lease.version} are "
                     f"in flight after {seconds:g} seconds; raise the version"
                 ) from None
-        return [state for name in names if (state := self._store.state(name.handle)) is not None]
+        return [state for lease in ended if (state := self._store.state(lease.handle)) is not None]
 
     async def _advance_all(self, items: Sequence[Advance], authority: Authority, now: float) -> list[AdvanceResult]:
         if len(items) == 1:

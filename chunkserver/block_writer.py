@@ -14,7 +14,7 @@ from chunkserver.chunk_format import Intent, encode_intent, intent_offset
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.settling import settle
 from chunkserver.verification import Verifier
-from runtime.errors import TabletopError
+from runtime.errors import DiskFailure, TabletopError
 from runtime.world import Disk, File
 
 
@@ -33,7 +33,7 @@ class BlockWriter:
         self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, checksums: Sequence[int] | None
     ) -> None:
         """Write `data` at `offset`. Raises NoSpace, Corrupted (a block that is overwritten in part is damaged) with
-        nothing changed; DiskFailure."""
+        nothing changed; DiskFailure, after which a part may be there."""
         plan = plan_write(length=chunk.length, offset=offset, count=len(data))
         verified = {block: await self._verifier.verified_block(chunk, files, block) for block in plan.to_verify}
         updated = updated_checksums(
@@ -50,9 +50,9 @@ class BlockWriter:
         if files.data is None:
             files.data = await self._disk.open(data_path(chunk.handle), "replace")
             chunk.has_unsynced_name = True
-            if self._writer.syncs:
-                await self._disk.sync_directory(folder_of(chunk.handle))
-                chunk.has_unsynced_name = False
+        if chunk.has_unsynced_name and self._writer.syncs:
+            await self._disk.sync_directory(folder_of(chunk.handle))
+            chunk.has_unsynced_name = False
         if files.is_ragged:
             await self._trim(chunk, files, files.data)
         return files.data
@@ -85,21 +85,44 @@ class BlockWriter:
         await files.metadata.write_at(intent_offset(chunk.header.capacity), encode_intent(intent))
         if self._writer.syncs:
             await self._writer.sync_metadata(chunk, files)
+        inside = chunk.length - offset
+        files.is_ragged = len(data) > inside  # until the new length counts
         try:
-            await file.write_at(offset, data)
+            # What needs space comes first: if there is none, nothing of the chunk has changed.
+            if files.is_ragged:
+                await self._extend(chunk, files, file, data[inside:])
+            await file.write_at(offset, data[:inside])
             if self._writer.syncs:
                 await self._writer.sync_data(chunk, files)
             await self._writer.commit(chunk, files, rewritten(following, new_length, first, updated), updated)
+            files.is_ragged = False
+        except TabletopError as error:
+            if await self._settle(chunk, files, intent) or not error.definite:
+                raise
+            raise DiskFailure(
+                f"an overwrite of chunk {chunk.handle:#x} stopped in the middle: {error.message}; write it again"
+            ) from error
         except BaseException:
             await self._settle(chunk, files, intent)
             raise
 
-    async def _settle(self, chunk: Chunk, files: ChunkFiles, intent: Intent) -> None:
-        """An overwrite has failed: see what became of its blocks. If even that fails, the replica is damaged."""
+    async def _extend(self, chunk: Chunk, files: ChunkFiles, file: File, data: memoryview) -> None:
         try:
-            await settle(self._writer, chunk, files, intent)
+            await file.write_at(chunk.length, data)
+        except BaseException:
+            with suppress(TabletopError):
+                await self._trim(chunk, files, file)
+            raise
+
+    async def _settle(self, chunk: Chunk, files: ChunkFiles, intent: Intent) -> bool:
+        """An overwrite has failed: see what became of its blocks; True if all are as they were. If even that fails, the
+        replica is damaged."""
+        try:
+            verdict = await settle(self._writer, chunk, files, intent)
         except TabletopError as error:
             self._on_damage(chunk, intent.first, f"an overwrite failed and could not be settled: {error.message}")
+            return False
+        return verdict.is_unchanged
 
     async def _trim(self, chunk: Chunk, files: ChunkFiles, file: File) -> None:
         """Cut off what a failed append has left, so that a gap after it reads as zeros, and a full disk is freed."""

@@ -25,20 +25,21 @@ again.
 
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from sortedcontainers import SortedDict
 
+from chunkserver.admission import Admission, Comparison
 from chunkserver.block_writer import BlockWriter
 from chunkserver.blocks import BLOCK_BYTES, block_count
 from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path
-from chunkserver.chunk_format import ANCHORS, Header
+from chunkserver.chunk_format import Header
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.placing import Placing
-from chunkserver.verification import Breathe, Comparison, Verifier, digest_of_replica, wrong_in_metadata
+from chunkserver.verification import Breathe, Verifier, wrong_in_metadata
 from runtime.errors import (
     AlreadyExists,
     Conflict,
@@ -125,7 +126,8 @@ class ChunkStore:
         self.placing = Placing(disk)
         self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
         self._verifier = Verifier(self._note_damage, self._note_healing)
-        self._block_writer = BlockWriter(disk, self.writer, self._verifier, self._note_damage)
+        self.block_writer = BlockWriter(disk, self.writer, self._verifier, self._note_damage)
+        self.admission = Admission(self.writer, self.block_writer, self._verifier, breathe)
 
     # What there is
 
@@ -162,6 +164,10 @@ class ChunkStore:
     def require_sure(self, handle: int) -> None:
         """Raise Unavailable (definite) if the replica may lack acknowledged bytes, NotFound if there is none."""
         _require_sure(self._chunk(handle))
+
+    def changing(self, handle: int) -> AbstractAsyncContextManager[None]:
+        """Keep a chunk from being created, removed or replaced meanwhile."""
+        return self._changing.hold(handle)
 
     def add(self, chunk: Chunk) -> None:
         """Count in a chunk that was found on disk."""
@@ -218,7 +224,7 @@ class ChunkStore:
 
         Raises NotFound, StaleVersion (nothing was changed), DiskFailure.
         """
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version == to_version:
                 return
             if not from_version <= chunk.version < to_version:
@@ -275,45 +281,23 @@ class ChunkStore:
     # Comparison after a loss of power
 
     async def compare(self, handle: int) -> Comparison:
-        """The digest of what the replica holds; of an unsure one it is read now. Raises NotFound, DiskFailure,
-        Corrupted."""
-        async with self._exclusive(handle) as (chunk, files):
-            if not chunk.is_unsure:
-                return Comparison(digest_of_replica(chunk.length, files.checksums))
-            if chunk.held is None:
-                chunk.held = await self._verifier.held(chunk, files, self._breathe)
-            pairs = zip(chunk.held, files.checksums, strict=True)
-            return Comparison(digest_of_replica(chunk.length, chunk.held), sum(held != told for held, told in pairs))
+        """The digest of what the replica holds; of an unsure one it is read now.
+
+        Raises NotFound, DiskFailure, Corrupted.
+        """
+        async with self.exclusive(handle) as (chunk, files):
+            return await self.admission.compare(chunk, files)
 
     async def admit(self, handle: int, *, version: int) -> None:
-        """Make an unsure replica sure, with the bytes that it holds. Raises NotFound, StaleVersion, DiskFailure,
-        NoSpace."""
-        async with self._exclusive(handle) as (chunk, files):
+        """Make an unsure replica sure, with the bytes that it holds; durable.
+
+        Raises NotFound, StaleVersion, DiskFailure, NoSpace.
+        """
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise stale(handle, chunk.version, version, version)
-            if not chunk.is_unsure:
-                return
-            if chunk.held is None:
-                chunk.held = await self._verifier.held(chunk, files, self._breathe)
-            if chunk.length or files.data is not None:
-                data = await self._block_writer.data_file(chunk, files)
-                if await data.size() != chunk.length:
-                    await data.truncate(chunk.length)
-                await self.writer.sync_data(chunk, files)
-            if chunk.slot not in ANCHORS:
-                # The table is about to change under this header: after a death in between it would not be believed.
-                await self.writer.anchor(chunk, files, self.writer.following(chunk))
-            held, chunk.is_unsure = chunk.held, False
-            try:
-                header = rewritten(self.writer.following(chunk), chunk.length, 0, held)
-                await self.writer.anchor(chunk, files, header, held)
-                await self.writer.fill_unreadable(chunk, files)
-            except BaseException:
-                chunk.is_unsure = True
-                raise
-            files.checksums = array("I", held)
-            chunk.held = None
-            chunk.damage.clear()
+            if chunk.is_unsure:
+                await self.admission.admit(chunk, files)
         self.on_change(handle)
 
     # Mutations
@@ -337,7 +321,7 @@ class ChunkStore:
         NoSpace, Corrupted (the block that would be overwritten in part is damaged) with nothing changed; DiskFailure.
         """
         end = offset + len(data)
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise StaleVersion(f"chunk {handle:#x} is at version {chunk.version}, the mutation is for {version}")
             _require_sure(chunk)
@@ -353,12 +337,12 @@ class ChunkStore:
             if end > chunk.length:
                 await self.check_space(end - chunk.length)
             try:
-                await self._block_writer.write(chunk, files, offset, data, checksums)
+                await self.block_writer.write(chunk, files, offset, data, checksums)
             finally:
                 if chunk.is_dirty:
                     self._dirty[handle] = None
+                self.on_change(handle)  # A failure may have made it unsure.
             length = chunk.length
-        self.on_change(handle)
         return length
 
     # Background sync
@@ -445,7 +429,7 @@ class ChunkStore:
     async def check_metadata(self, handle: int) -> bool:
         """Compare the metadata file with what is in memory, and write it anew if the file is wrong; returns whether it
         was right. Raises NotFound, Corrupted, DiskFailure."""
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.is_unsure or chunk.has_lost_pages:
                 return True
             try:
@@ -482,7 +466,8 @@ class ChunkStore:
     # Helpers
 
     @asynccontextmanager
-    async def _exclusive(self, handle: int) -> AsyncIterator[tuple[Chunk, ChunkFiles]]:
+    async def exclusive(self, handle: int) -> AsyncIterator[tuple[Chunk, ChunkFiles]]:
+        """The chunk and its open files, alone until the block ends. Raises NotFound, Corrupted, DiskFailure."""
         chunk = self._chunk(handle)
         async with chunk.lock.exclusive():
             if chunk.is_deleted:

@@ -23,10 +23,9 @@ from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encod
 from chunkserver.chunk_store import ChunkStore, ReplicaState
 from chunkserver.events import ChunkCloned
 from chunkserver.headers import rewritten
+from chunkserver.peers import read_from
 from chunkserver.placing import incoming_path
 from chunkserver.settings import ChunkserverSettings
-from runtime.bulk import check_payload, read_header
-from runtime.bulk import encode_header as encode_bulk_header
 from runtime.bulk_pool import BulkPool
 from runtime.errors import (
     Conflict,
@@ -36,10 +35,9 @@ from runtime.errors import (
     TabletopError,
     TimedOut,
     Unavailable,
-    error_from_wire,
 )
 from runtime.events import current_cause
-from runtime.wire.bulk_pb2 import BulkRequest, ReadReply, ReadRequest
+from runtime.wire.bulk_pb2 import ReadRequest
 from runtime.wire.chunkserver_pb2 import ChunkStatesRequest, CloneProgress, CloneRequest
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
 from runtime.wire.common_pb2 import Location
@@ -277,25 +275,7 @@ class Cloning:
         wanted = ReadRequest(
             handle=request.handle, version=request.version, offset=offset, length=len(piece), cause=current_cause()
         )
-        first_bytes = encode_bulk_header(BulkRequest(read=wanted))
-        try:
-            async with (
-                asyncio.timeout(self._settings.stall_seconds),
-                self._links.borrow(source.bulk_address, first_bytes) as link,
-            ):
-                reply = await read_header(link.stream, ReadReply)
-                if reply.error_kind:
-                    link.is_clean = True
-                    raise error_from_wire(reply.error_kind, f"{source.server}: {reply.message}", definite=True)
-                if reply.length != len(piece):
-                    raise Conflict(
-                        f"{source.server} sent {reply.length} of {len(piece)} bytes of chunk {request.handle:#x}"
-                    )
-                await link.stream.read_into(piece)
-                link.is_clean = True
-        except EOFError as error:
-            raise Unavailable(f"{source.server} ended the transfer: {error}") from error
-        except TimeoutError:
-            raise TimedOut(f"{source.server} sent nothing for {self._settings.stall_seconds:g} seconds") from None
-        check_payload(piece, reply.crc32c, source.server, begin=offset)
+        reply = await read_from(self._links, source, wanted, piece, stall_seconds=self._settings.stall_seconds)
+        if reply.length != len(piece):
+            raise Conflict(f"{source.server} sent {reply.length} of {len(piece)} bytes of chunk {request.handle:#x}")
         return list(reply.crc32c)

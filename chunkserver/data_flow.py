@@ -27,6 +27,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from chunkserver.block_mender import BlockMender
+from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.push_buffer import DataKey, PushBuffer
 from chunkserver.settings import ChunkserverSettings
@@ -61,6 +63,7 @@ class DataFlow:
         settings: ChunkserverSettings,
         store: ChunkStore,
         buffer: PushBuffer,
+        mender: BlockMender,
         links: BulkPool,
     ) -> None:
         self.counters = {
@@ -74,6 +77,7 @@ class DataFlow:
         self._world = world
         self._settings = settings
         self._store = store
+        self._mender = mender
         self._buffer = buffer
         self._links = links
 
@@ -98,8 +102,9 @@ class DataFlow:
                 with because(request.push.cause):
                     await self._receive_push(stream, request.push)
             else:
+                answer = self._answer_salvage if request.read.salvage else self._answer_read
                 with because(request.read.cause):
-                    await self._answer_read(stream, request.read)
+                    await answer(stream, request.read)
 
     async def _refuse(self, stream: ByteStream, refusal: TabletopError) -> None:
         """Answer the first request of a connection that may not have any, and end it."""
@@ -136,6 +141,24 @@ class DataFlow:
                 await stream.send_file(found.file, found.offset, found.length)
             self.counters["reads"] += 1
             self.counters["bytes_read"] += found.length
+
+    async def _answer_salvage(self, stream: ByteStream, request: ReadRequest) -> None:
+        """Send one block that matches its checksum, of whatever replica is here (`mending.py`)."""
+        try:
+            if request.offset % BLOCK_BYTES or request.length != BLOCK_BYTES:
+                raise InvalidRequest(
+                    f"bytes {request.offset} to {request.offset + request.length} are to be salvaged: expected one "
+                    f"block of {BLOCK_BYTES} bytes"
+                )
+            found = await self._mender.sound_block(request.handle, request.offset // BLOCK_BYTES)
+        except TabletopError as error:
+            await stream.write(encode_header(ReadReply(error_kind=type(error).__name__, message=error.message)))
+            return
+        checksums = [found.checksum] if found.data else []
+        reply = ReadReply(
+            length=len(found.data), crc32c=checksums, chunk_length=found.chunk_length, version=found.version
+        )
+        await stream.write(encode_header(reply) + found.data)
 
     # Pushes
 

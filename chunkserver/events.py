@@ -79,6 +79,24 @@ class RemovalFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RemovalRefused(Event):
+    """A replica was to be removed up to a version, and is newer by now."""
+
+    sentence: ClassVar[str] = "does not remove chunk {handle:#x}: it is newer than version {version}"
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TryRefused(Event):
+    """A try to write came after its client had given it up: it may have written again since."""
+
+    sentence: ClassVar[str] = "refused try {number} to write to chunk {handle:#x}: its client has given it up"
+    handle: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class WriteBackFailed(Event):
     """The background sync of a chunk failed; its replica here is damaged."""
 
@@ -174,6 +192,17 @@ class ChunkCloned(Event):
     version: int
     length: int
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksMended(Event):
+    """Blocks that did not match their checksums were looked for on other servers."""
+
+    sentence: ClassVar[str] = "mended {mended} blocks of chunk {handle:#x} from {sources}; {left} are left"
+    handle: int
+    mended: int
+    left: int
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

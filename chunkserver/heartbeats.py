@@ -34,9 +34,11 @@ from chunkserver.events import (
     MasterRefused,
     Registered,
     RemovalFailed,
+    RemovalRefused,
 )
 from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
+from chunkserver.opening import Unreadable
 from chunkserver.settings import ChunkserverSettings
 from runtime.errors import ForeignNamespace, Superseded, TabletopError
 from runtime.wire.common_pb2 import Location, Removal
@@ -67,6 +69,7 @@ class Heartbeats:
         leases: LeaseTable,
         identity: IdentityFile,
         obedience: Obedience,
+        unreadable: Unreadable,
     ) -> None:
         self.chunk_bytes = settings.chunk_bytes
         self.counters = {"heartbeats": 0, "registrations": 0, "chunks_deleted": 0, "corrupt_blocks": 0}
@@ -76,6 +79,8 @@ class Heartbeats:
         self._leases = leases
         self._identity = identity
         self._obedience = obedience
+        self._unreadable = unreadable
+        self._is_reading_again = False
         self._incarnation = world.random.getrandbits(64)
         self._sequence = 0
         self._location = Location(server=world.node)
@@ -119,6 +124,7 @@ class Heartbeats:
                 self._report_again()
             self._report_damage()
             self._remove_what_is_left()
+            self._read_again()
             for lease in self._leases.drop_expired(self._world.clock.now(), _LEASE_MEMORY_SECONDS):
                 if not lease.is_revoked:
                     self._world.events.emit(LeaseEnded(lease.handle, lease.version, "it was not extended"))
@@ -156,6 +162,7 @@ class Heartbeats:
                     )
                     for lease in self._leases.held(now)
                 ],
+                unreadable=self._unreadable.handles(),
             ),
             timeout=max(self._settings.call_seconds, 10.0),
         )
@@ -240,6 +247,7 @@ class Heartbeats:
                 self._unremovable.pop(handle, None)
                 if gone is None:
                     self._changed[handle] = None  # It is newer than the master believes.
+                    self._world.events.emit(RemovalRefused(handle, version))
                 else:
                     removed.append(handle)
                     self._forget(handle, gone)
@@ -259,10 +267,29 @@ class Heartbeats:
             self._leases.forget(handle)
         self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
 
+    # What could not be read
+
+    def _read_again(self) -> None:
+        if self._unreadable.handles() and not self._is_reading_again:
+            self._is_reading_again = True
+            self._world.spawn(self._read_all_again(), "read chunks again")
+
+    async def _read_all_again(self) -> None:
+        try:
+            for handle in await self._unreadable.try_again():
+                self._removed[handle] = 0
+        except TabletopError:
+            pass  # The disk refuses even to put one aside: the next heartbeat tries again.
+        finally:
+            self._is_reading_again = False
+
     # Damage
 
     def _note_change(self, handle: int) -> None:
         self._changed[handle] = None
+        if self._damage and (state := self._store.state(handle)) is not None and not state.is_damaged:
+            # It is whole again; what may be damaged later is another matter.
+            self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
 
     def _note_corruption(self, found: CorruptBlock) -> None:
         key = (found.handle, found.version, found.block)

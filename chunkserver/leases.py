@@ -16,7 +16,9 @@ too long, and then the version numbers keep its mutations from the replicas of t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+from chunkserver.tries import Tries
 from runtime.errors import Conflict, NotPrimary, StaleVersion
 
 
@@ -42,6 +44,11 @@ class Lease:
     # Serials in flight, in rising order, and where in the chunk each of them ends.
     undecided: dict[int, int] = field(default_factory=dict)
     is_revoked: bool = False
+    tries: dict[int, Tries[Any]] = field(default_factory=dict)  # by client
+
+    def tries_of(self, client: int) -> Tries[Any]:
+        """What a client has tried to write under this lease."""
+        return self.tries.setdefault(client, Tries())
 
     @property
     def settled_through(self) -> int:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import MutationMissed
+from chunkserver.events import MutationMissed, TryRefused
 from chunkserver.leases import Lease, LeaseTable, Secondary
 from chunkserver.push_buffer import DataKey, Payload, PushBuffer
 from chunkserver.serial_order import Applied, SerialOrder, Turn
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from runtime.wire.chunkserver_pb2_grpc import ChunkserverAsyncStub
 
 _MOST_QUEUES = 16_384
-_MOST_REMEMBERED = 256
-_MOST_WRITERS = 4096
 
 
 @dataclass(slots=True)
@@ -83,8 +81,6 @@ class Mutations:
         self._leases = leases
         self._queues: OrderedDict[int, _Queue] = OrderedDict()
         self._idle: dict[int, asyncio.Event] = {}
-        self._recent: OrderedDict[DataKey, asyncio.Task[WriteReply | TabletopError]] = OrderedDict()
-        self._oldest: OrderedDict[tuple[int, int], int] = OrderedDict()  # by client and chunk: see `_refuse_outdated`
         self._stubs: dict[str, ChunkserverAsyncStub] = {}
 
     # The primary
@@ -95,47 +91,55 @@ class Mutations:
         Raises NotPrimary, StaleVersion, NotFound, InvalidRequest, DataNotBuffered, Corrupted, NoSpace (all definite:
         nothing has changed), MutationFailed.
         """
-        handle, mutation = request.handle, request.mutation
-        self._refuse_outdated(request)
-        lease = self._leases.current(handle, version=request.version, now=self._world.clock.now())
-        self._store.require_sure(handle)
-        self._check_bounds(handle, mutation)
-        state = self._store.state(handle)
-        if state is not None and mutation.offset + mutation.length > state.length:
-            await self._store.check_space(mutation.offset + mutation.length - state.length)
-            self._refuse_outdated(request)
-        now = self._world.clock.now()
-        lease = self._leases.current(handle, version=request.version, now=now)
-        key = _name(mutation)
-        task = self._recent.get(key) if key is not None else None
+        lease = self._leases.find(request.handle)
+        if lease is None or lease.version != request.version:
+            lease = self._leases.current(request.handle, version=request.version, now=self._world.clock.now())
+        task = self._known_try(request, lease)
         if task is None:
-            payload = self._pin(mutation)
-            state = self._store.state(handle)
-            reach = lease.reach(0 if state is None else state.length)
-            serial = self._leases.next_serial(lease, now, end=mutation.offset + mutation.length)
-            task = self._world.spawn(
-                self._replicate(lease, serial, mutation, payload, reach), f"mutation {serial} of {handle:#x}"
-            )
-            self._remember(key, task)
+            task = self._world.spawn(self._try(request), f"write to {request.handle:#x}")
+            if request.number:
+                lease.tries_of(request.client).note(request.number, task)
         outcome = await asyncio.shield(task)
         if isinstance(outcome, TabletopError):
             raise outcome
         return outcome
 
-    def _refuse_outdated(self, request: WriteRequest) -> None:
-        """Raise Conflict for a try that its client has given up: it may have written again to the same place since."""
+    def _known_try(self, request: WriteRequest, lease: Lease) -> "asyncio.Task[WriteReply | TabletopError] | None":
+        """What became of this very try when it came before. Raises Conflict if its client has given it up."""
         if not request.number:
-            return
-        writer = (request.client, request.handle)
-        oldest = max(request.oldest, self._oldest.pop(writer, 0))
-        self._oldest[writer] = oldest
-        if len(self._oldest) > _MOST_WRITERS:
-            self._oldest.popitem(last=False)
-        if request.number < oldest:
-            raise Conflict(
-                f"try {request.number} to write to chunk {request.handle:#x} was under way for too long: its client "
-                f"waits for none before {oldest} any more"
-            )
+            return None
+        try:
+            return lease.tries_of(request.client).find(request.number, oldest=request.oldest)
+        except Conflict:
+            self._world.events.emit(TryRefused(request.handle, request.number))
+            raise
+
+    async def _try(self, request: WriteRequest) -> WriteReply | TabletopError:
+        """Check everything, order the mutation, have all replicas apply it. A refusal is an outcome like any other: a
+        second copy of the message gets it as well."""
+        try:
+            return await self._order(request)
+        except TabletopError as error:
+            return error
+
+    async def _order(self, request: WriteRequest) -> WriteReply | TabletopError:
+        handle, mutation = request.handle, request.mutation
+        self._leases.current(handle, version=request.version, now=self._world.clock.now())
+        self._store.require_sure(handle)
+        self._check_bounds(handle, mutation)
+        state = self._store.state(handle)
+        if state is not None and mutation.offset + mutation.length > state.length:
+            await self._store.check_space(mutation.offset + mutation.length - state.length)
+        now = self._world.clock.now()
+        lease = self._leases.current(handle, version=request.version, now=now)
+        if request.number:
+            # While space was looked for, the client may have given this try up.
+            lease.tries_of(request.client).find(request.number, oldest=request.oldest)
+        payload = self._pin(mutation)
+        state = self._store.state(handle)
+        reach = lease.reach(0 if state is None else state.length)
+        serial = self._leases.next_serial(lease, now, end=mutation.offset + mutation.length)
+        return await self._replicate(lease, serial, mutation, payload, reach)
 
     async def until_settled(self, lease: Lease) -> None:
         """Return when no mutation under the lease is in flight."""
@@ -201,13 +205,6 @@ class Mutations:
             "write it again",
             servers=names,
         )
-
-    def _remember(self, key: DataKey | None, task: "asyncio.Task[WriteReply | TabletopError]") -> None:
-        """A duplicate of the request, made by the network, gets the answer of the first."""
-        if key is not None:
-            self._recent[key] = task
-            if len(self._recent) > _MOST_REMEMBERED:
-                self._recent.popitem(last=False)
 
     # Every replica
 
@@ -395,13 +392,6 @@ class Mutations:
         if address not in self._stubs:
             self._stubs[address] = ChunkserverStub(self._world.network.channel(address))
         return self._stubs[address]
-
-
-def _name(mutation: Mutation) -> DataKey | None:
-    """What a mutation's data is called: no two tries of a client have the same name."""
-    if mutation.WhichOneof("data") == "pushed":
-        return _key(mutation)
-    return (mutation.inline_id.client, mutation.inline_id.number) if mutation.HasField("inline_id") else None
 
 
 def _key(mutation: Mutation) -> DataKey:

@@ -12,7 +12,7 @@ Found, and what becomes of it:
                                               has lost power, or if not all of its headers can be read
     metadata without one                      put aside, with its data
     data without metadata                     put aside: its metadata was lost
-    files that the disk does not give         left where they are, and not counted
+    files that the disk does not give         left where they are, told to the master as such, and tried again
     a copy that was complete                  put in its place; one that was not is removed
     a removal that was begun                  completed
 
@@ -50,10 +50,11 @@ _CHUNKS_BETWEEN_BREATHS = 256
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The store, and the identity of the server that it belongs to."""
+    """The store, the identity of the server that it belongs to, and what could not be read."""
 
     store: ChunkStore
     identity: IdentityFile
+    unreadable: "Unreadable"
 
 
 async def open_store(world: World, settings: ChunkserverSettings) -> Opened:
@@ -75,11 +76,29 @@ async def open_store(world: World, settings: ChunkserverSettings) -> Opened:
             open_chunks=OPEN_CHUNKS,
             breathe=world.breathe,
         )
-        await _Opening(world, store, is_to_sync=identity.may_have_unsynced_files).run()
+        opening = _Opening(world, store, is_to_sync=identity.may_have_unsynced_files)
+        await opening.run()
     except BaseException:
         await world.disk.unlock("")
         raise
-    return Opened(store, identity)
+    return Opened(store, identity, Unreadable(opening))
+
+
+class Unreadable:
+    """Chunks whose files the disk did not give at the start. They are not lost, and no replicas: the master is told of
+    them, so that it does not take them for gone, and they are tried again."""
+
+    def __init__(self, opening: "_Opening") -> None:
+        self._opening = opening
+
+    def handles(self) -> list[int]:
+        """The chunks."""
+        return list(self._opening.unreadable)
+
+    async def try_again(self) -> list[int]:
+        """Read them once more. Those that can be read are counted in; returns those that turned out to be none, and
+        were put aside."""
+        return [handle for handle in self.handles() if await self._opening.find_again(handle)]
 
 
 class _Opening:
@@ -90,6 +109,7 @@ class _Opening:
         self._disk = world.disk
         self._store = store
         self._is_to_sync = is_to_sync
+        self.unreadable: dict[int, None] = {}
         self._resolved = 0
         self._aside = 0
 
@@ -146,8 +166,24 @@ class _Opening:
             self._aside += 1
             await self._store.placing.put_aside(handle)
             self._world.events.emit(ChunkPutAside(handle, error.message))
-        except DiskFailure as error:  # It may be better at the next start.
-            self._world.events.emit(ChunkUnreadable(handle, error.message))
+        except DiskFailure as error:
+            if handle not in self.unreadable:
+                self.unreadable[handle] = None
+                self._world.events.emit(ChunkUnreadable(handle, error.message))
+
+    async def find_again(self, handle: int) -> bool:
+        """Try a chunk again that could not be read; True if it was put aside now."""
+        async with self._store.changing(handle):
+            if self._store.state(handle) is None:  # Otherwise a copy has taken its place.
+                before = self._aside
+                await self._find(handle)
+                if self._store.state(handle) is None and self._aside == before:
+                    return False
+            del self.unreadable[handle]
+            if self._store.state(handle) is None:
+                return True
+        self._store.on_change(handle)
+        return False
 
     async def _open_chunk(self, handle: int) -> None:
         """Read a chunk's metadata; settle it if an overwrite was interrupted. Raises NotFound, Corrupted,
@@ -161,16 +197,22 @@ class _Opening:
             if self._is_to_sync:
                 await metadata.sync()
             chunk = Chunk.as_found(found)
-            store.add(chunk)
             if found.intent is None:
+                store.add(chunk)
                 return
             data = await disk.open(data_path(handle), "read") if await disk.exists(data_path(handle)) else None
             files = ChunkFiles(metadata, data, array("I", found.checksums))
             try:
                 verdict = await settle(store.writer, chunk, files, found.intent)
+            except DiskFailure:
+                if not chunk.has_lost_pages:
+                    raise
+                store.add(chunk)  # It is damaged, whatever can be read of it.
+                return
             finally:
                 if data is not None:
                     await data.close()
+            store.add(chunk)
         finally:
             await metadata.close()
         begin, end = found.intent.first, found.intent.first + len(found.intent.new)

@@ -101,7 +101,6 @@ class Placing:
     async def begin_removal(self, handle: int) -> None:
         """The chunk is gone when this returns; `end_removal` comes next. Raises DiskFailure."""
         await self.make_folder(REMOVING)
-        await self.give_up_copy(handle)
         await self._disk.rename(metadata_path(handle), removing_path(handle))
 
     async def end_removal(self, handle: int, *, is_here_again: bool) -> None:
@@ -109,6 +108,7 @@ class Placing:
         DiskFailure."""
         disk = self._disk
         if not is_here_again:
+            await self.give_up_copy(handle)
             with suppress(NotFound):
                 await disk.remove(data_path(handle))
             await disk.sync_directory(folder_of(handle))

@@ -39,7 +39,9 @@ class Scrubber:
             following = self._store.states_after(handle, 1)
             if following:
                 handle = following[0].handle
-                if not following[0].is_unsure:
+                if following[0].is_unsure:
+                    await self._world.breathe()
+                else:
                     await self._verify_chunk(handle, following[0].length)
             else:
                 if handle >= 0:

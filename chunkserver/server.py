@@ -6,6 +6,7 @@ from typing import Any
 
 from chunkserver.advancing import Advancing
 from chunkserver.authority import Obedience
+from chunkserver.block_mender import BlockMender
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.cloning import Cloning
 from chunkserver.data_flow import DataFlow
@@ -13,6 +14,7 @@ from chunkserver.events import MetadataRepaired
 from chunkserver.heartbeats import Heartbeats
 from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
+from chunkserver.mending import Mending
 from chunkserver.mutations import Mutations
 from chunkserver.opening import open_store
 from chunkserver.push_buffer import PushBuffer
@@ -72,9 +74,13 @@ class ChunkserverServer:
             opened = await open_store(self._world, self._settings)
             store, identity = self._store, self._identity = opened.store, opened.identity
             obedience = Obedience(identity)
-            heartbeats = Heartbeats(self._world, self._settings, store, self._leases, identity, obedience)
+            heartbeats = Heartbeats(
+                self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable
+            )
             mutations = self._mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
-            flow = DataFlow(self._world, self._settings, store, self._buffer, self._links)
+            mender = BlockMender(self._world.disk, store, self._world.breathe)
+            flow = DataFlow(self._world, self._settings, store, self._buffer, mender, self._links)
+            mending = Mending(self._world, self._settings, store, mender, self._links)
             cloning = Cloning(
                 self._world,
                 self._settings,
@@ -100,9 +106,10 @@ class ChunkserverServer:
             )
             write_back = self._write_back = WriteBack(self._world, self._settings, store)
             store.on_repair = lambda handle, found: self._world.events.emit(MetadataRepaired(handle, found))
-            parts = (heartbeats, mutations, flow, cloning, scrubber, write_back)
+            parts = (heartbeats, mutations, flow, cloning, mending, scrubber, write_back)
             self._counters = [part.counters for part in parts]
-            await self._open_doors(ChunkserverService(store, advancing, mutations, cloning, obedience), flow)
+            service = ChunkserverService(store, advancing, mutations, cloning, mending, obedience)
+            await self._open_doors(service, flow)
         except BaseException:
             await self._close()
             raise

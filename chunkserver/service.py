@@ -7,6 +7,7 @@ from chunkserver.advancing import Advancing, to_wire
 from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.cloning import Cloning
+from chunkserver.mending import Mending
 from chunkserver.mutations import Mutations
 from runtime.errors import NotFound, TabletopError
 from runtime.wire import chunkserver_pb2 as wire
@@ -17,12 +18,19 @@ class ChunkserverService(ChunkserverServicer):
     """Answers the master, clients and primaries. Orders of the master are obeyed only if `obedience` says so."""
 
     def __init__(
-        self, store: ChunkStore, advancing: Advancing, mutations: Mutations, cloning: Cloning, obedience: Obedience
+        self,
+        store: ChunkStore,
+        advancing: Advancing,
+        mutations: Mutations,
+        cloning: Cloning,
+        mending: Mending,
+        obedience: Obedience,
     ) -> None:
         self._store = store
         self._advancing = advancing
         self._mutations = mutations
         self._cloning = cloning
+        self._mending = mending
         self._obedience = obedience
 
     async def AdvanceChunks(self, request: wire.AdvanceChunksRequest, context: Any) -> wire.AdvanceChunksReply:
@@ -54,6 +62,11 @@ class ChunkserverService(ChunkserverServicer):
         return wire.VerifyReply(
             state=None if state is None else to_wire(state), digest=found.digest, damaged_blocks=found.doubtful_blocks
         )
+
+    async def MendReplica(self, request: wire.MendRequest, context: Any) -> wire.MendReply:
+        """Take blocks that are damaged here from other servers (GFS 5.2)."""
+        await self._obedience.check(request.authority)
+        return await self._mending.mend(request)
 
     async def Write(self, request: wire.WriteRequest, context: Any) -> wire.WriteReply:
         """Step 4 of a write (GFS 3.1)."""

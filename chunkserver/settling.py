@@ -1,9 +1,10 @@
 """After a death in the middle of an overwrite: which of its blocks are new, old, or torn.
 
 The data file is not trusted to be all of one kind. Each block under the intent is compared with its new and its old
-checksum. A block that matches neither keeps its old checksum, so that every read finds the damage. The chunk takes its
-new length only if every block is new.
-"""
+checksum. The chunk takes its new length only if every block is new. A block that matches neither is torn: it holds old
+bytes that were acknowledged and were not being written, beside bytes of the overwrite. It keeps its old checksum, and
+the replica is *unsure* from then on, whatever its durability: the master compares it with the others, and if no replica
+has the block whole, its bytes are taken as they lie."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from chunkserver.headers import HeaderWriter, rewritten
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The length that holds now, the checksums of the blocks from the intent's first on, and how many were what."""
+    """The length that holds now, the checksums of the blocks from the intent's first on, how many were what, and
+    whether all hold what they held before."""
 
     length: int
     checksums: list[int]
     new: int
     old: int
     torn: int
+    is_unchanged: bool
 
     def __str__(self) -> str:
         return f"{self.new} blocks new, {self.old} old, {self.torn} torn"
@@ -48,7 +51,8 @@ def judge(contents: Sequence[bytes], length: int, intent: Intent) -> Verdict:
     old = sum(before and not after for before, after in zip(was_old, is_new, strict=True))
     new = sum(is_new)
     torn = len(contents) - new - old
-    return Verdict(settled_length, updated[: block_count(settled_length) - intent.first], new, old, torn)
+    kept = updated[: block_count(settled_length) - intent.first]
+    return Verdict(settled_length, kept, new, old, torn, is_unchanged=all(was_old))
 
 
 async def settle(writer: HeaderWriter, chunk: Chunk, files: ChunkFiles, intent: Intent) -> Verdict:
@@ -62,6 +66,7 @@ async def settle(writer: HeaderWriter, chunk: Chunk, files: ChunkFiles, intent: 
         contents.append(b"" if files.data is None else await files.data.read_at(block * BLOCK_BYTES, BLOCK_BYTES))
     verdict = judge(contents, chunk.length, intent)
     chunk.highest_sequence = max(chunk.highest_sequence, chunk.header.sequence)
+    chunk.is_unsure = chunk.is_unsure or verdict.torn > 0
     header = rewritten(writer.following(chunk), verdict.length, intent.first, verdict.checksums)
     await writer.anchor(chunk, files, header, verdict.checksums)
     kept = files.checksums[: intent.first].tolist()

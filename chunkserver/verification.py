@@ -1,20 +1,16 @@
-"""Blocks compared with their checksums, and whole replicas with one another (GFS 5.2).
+"""Blocks compared with their checksums, and metadata files with what is in memory (GFS 5.2).
 
-The store hands out nothing that was not verified here. Two more questions are answered here, which only the master can
-make use of: what does a replica hold, in one number (its digest: equal digests, equal bytes); and what does an unsure
-replica really hold, whatever its checksums say? After a loss of power a block may have arrived without its checksum, or
-the other way round, so that it is *doubtful*: the master compares it with other replicas.
+The store hands out nothing that was not verified here. A block that does not match is told of, and so is one that
+matches again, because it was written over. What an unsure replica holds is read here too, whatever its checksums say.
 """
 
-import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent
 from chunkserver.chunk_files import METADATA_LIMIT_BYTES, Chunk, ChunkFiles
-from chunkserver.chunk_format import SLOTS, decode_slots, encode_entries, table_of
+from chunkserver.chunk_format import SLOTS, decode_slots, table_of
 from chunkserver.payload_checksums import PayloadChecksums
 from runtime.errors import Corrupted
 
@@ -22,24 +18,6 @@ SLICE_BYTES = 4 * BLOCK_BYTES  # Verified at once: it stays in the processor's c
 _SLICES_BETWEEN_BREATHS = 4
 
 Breathe = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What a replica holds, to be compared with others."""
-
-    digest: int
-    doubtful_blocks: int = 0
-
-
-def digest_of_replica(length: int, checksums: Sequence[int]) -> int:
-    """64 bits over a replica's length and the checksums of all its blocks.
-
-    >>> digest_of_replica(5, [1]) == digest_of_replica(5, [1]) != digest_of_replica(6, [1])
-    True
-    """
-    content = length.to_bytes(8, "little") + encode_entries(list(checksums))
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 async def wrong_in_metadata(chunk: Chunk, files: ChunkFiles) -> str:

@@ -4,7 +4,11 @@ The problem. With durability "replicated" a mutation is acknowledged when all re
 any number of killed processes, and the loss of power of all replicas but one. If all of them lose power at once, what
 no disk has is gone: an operating system that is left alone writes after half a minute, and in no particular order. The
 idea: every few seconds each chunk that was mutated is made durable, with an anchor (`headers.py`), so that at most the
-bytes of the last seconds are lost, and never a chunk."""
+bytes of the last seconds are lost, and never a chunk.
+
+What we simplify. While a server is down nobody syncs what it has left in the page cache but the operating system, after
+half a minute: if its machine loses power then, the bytes of the seconds before the server ended may be lost with it.
+"""
 
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import WriteBackFailed
@@ -24,10 +28,10 @@ class WriteBack:
         self._failed: dict[int, None] = {}
 
     async def run(self) -> None:
-        """Sync for ever."""
+        """Sync for ever; first what a process that was killed has left."""
         while True:
-            await self._world.clock.sleep(self._settings.writeback_seconds)
             await self.sync_all()
+            await self._world.clock.sleep(self._settings.writeback_seconds)
 
     async def sync_all(self) -> None:
         """Make durable what was mutated up to now. A chunk that cannot be synced is damaged, or is tried again

@@ -38,6 +38,7 @@ from cluster.faultplan import (
     OperationFails,
     PowerCut,
     Stop,
+    WrongFolder,
 )
 from cluster.faults_applied import damage, impose
 from cluster.interface import NodeState
@@ -267,6 +268,8 @@ class FaultRunner:
     # Ending and starting nodes.
 
     def _take_down(self, what: Ending, nodes: list[str]) -> Undo:
+        if isinstance(what, WrongFolder):
+            return all_of([self._mislead(node) for node in nodes])
         for node in nodes:
             self._held[node] = self._held.get(node, 0) + 1
             if isinstance(what, PowerCut):
@@ -283,6 +286,22 @@ class FaultRunner:
                 self._held[node] -= 1
                 if not self._held[node] and not self._healing:
                     self._spawn(self._start(node))
+
+        return undo
+
+    def _mislead(self, node: str) -> Undo:
+        clients = self.cluster.client_names()
+        self.simulation.kill(node)
+        give_back = self.simulation.world(node).simulated_disk.exchange()
+        join = self.simulation.partition([node], clients)
+        self._spawn(self._start(node))
+
+        def undo() -> None:
+            self.simulation.kill(node)
+            give_back()
+            join()
+            if not self._healing:
+                self._spawn(self._start(node))
 
         return undo
 

@@ -180,6 +180,12 @@ class EmptyDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongFolder:
+    """The process is killed and started on an empty folder; the old folder is back when the fault ends. No client
+    reaches it meanwhile: what it would be told would be gone with that folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """The process stands still."""
 
@@ -306,7 +312,7 @@ class TornBlock:
     block: int = 0
 
 
-Ending = Kill | PowerCut | Stop | EmptyDisk
+Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
 Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
 OfTrigger = MessageLost | MessageDelayed | OperationFails
 Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble

@@ -96,7 +96,7 @@ class _Located:
     facts: FileFacts
     facts_expire: float
     chunks: dict[int, tuple[float, ChunkLocations]] = field(default_factory=dict)
-    last_with_bytes: int = -1  # The last chunk that is known to hold bytes. Files do not shrink.
+    opened: int = 0  # The last question that opened the file.
 
 
 class LocationCache:
@@ -118,8 +118,10 @@ class LocationCache:
         self._writes: _ByFile[int] = _ByFile(most_files)
 
     def remember(self, file: FileIdentity, reply: FindLocationsReply, now: float, question: int = 0) -> None:
-        """Take in the master's answer to a question. Questions are numbered in the order in which they were asked; an
-        answer that was overtaken by a later one's teaches nothing."""
+        """Take in the master's answer to a question. Questions are numbered in the order in which they were asked; the
+        answer to one that was asked before the file was opened teaches nothing."""
+        if self.is_overtaken(file, question):
+            return
         expire = now + self._lifetime_seconds
         facts = FileFacts(reply.file, question)
         known = self._files.get(file)
@@ -133,6 +135,19 @@ class LocationCache:
             if other is None or other.version <= chunk.version:
                 known.chunks[chunk.index] = (expire, chunk)
 
+    def open(self, file: FileIdentity, reply: FindLocationsReply, now: float, question: int) -> None:
+        """Forget what is known of a file that is being opened (GFS 2.7.1), and take in what the master answers. Answers
+        to earlier questions, which may still be under way, teach nothing from now on."""
+        self._files.forget(file)
+        self.remember(file, reply, now, question)
+        if known := self._files.get(file):
+            known.opened = question
+
+    def is_overtaken(self, file: FileIdentity, question: int) -> bool:
+        """Whether the file was opened after this question was asked."""
+        known = self._files.get(file)
+        return known is not None and question < known.opened
+
     def chunk(self, file: FileIdentity, index: int, now: float) -> ChunkLocations | None:
         """Where a chunk is, if that is known and not too old."""
         known = self._files.get(file)
@@ -145,16 +160,6 @@ class LocationCache:
         """What is known of the file, if not too old."""
         known = self._files.get(file)
         return known.facts if known and now < known.facts_expire else None
-
-    def note_bytes(self, file: FileIdentity, index: int) -> None:
-        """This chunk of the file holds bytes: the chunks before it read as zeros where they have none."""
-        if known := self._files.get(file):
-            known.last_with_bytes = max(known.last_with_bytes, index)
-
-    def bytes_follow(self, file: FileIdentity, index: int) -> bool:
-        """Whether a chunk after this one is known to hold bytes."""
-        known = self._files.get(file)
-        return known is not None and known.last_with_bytes > index
 
     def note_written(self, file: FileIdentity, handle: int, version: int) -> None:
         """A write of ours was acknowledged under this version: only replicas of at least this version have it."""

@@ -171,7 +171,8 @@ class MasterLink:
                 try:
                     return await call(request, timeout=patience.limit(self._settings.call_seconds))
                 except (Unavailable, TimedOut) as error:
-                    may_have_arrived = may_have_arrived or (is_change and not error.definite)
+                    # What the master answers "not now" may be under way a second time, and be done later.
+                    may_have_arrived = may_have_arrived or (is_change and (error.is_answer or not error.definite))
                     await patience.pause()
                     if patience.over():
                         raise self._gave_up(request, error, patience, definite=not may_have_arrived) from error

@@ -93,8 +93,7 @@ class ChunkReader:
         question = self.questions
         reply = await self._master.find_locations(FileIdentity(path, 0), 0, self._settings.locations_at_once)
         file = identity_of(reply.file)
-        self.locations.forget(file)
-        self.locations.remember(file, reply, self._world.clock.now(), question)
+        self.locations.open(file, reply, self._world.clock.now(), question)
         return reply.file
 
     async def facts(self, file: FileIdentity, *, since: int = NEVER, patience: Patience | None = None) -> FileFacts:
@@ -141,21 +140,25 @@ class ChunkReader:
         """
         patience = Patience(self._world, self._settings, self._settings.patience_seconds)
         rounds_of_damage = 0
+        may_be_hole = False
         chunk: ChunkLocations | None = None
         failures: Failures = []
         with because(self._causes.next()):
             while (chunk := await self._locate_after(file, piece.index, patience, chunk, failures)) is not None:
-                is_hole = self.locations.bytes_follow(file, piece.index)
                 answer, failures = await self._try_replicas(file, piece, chunk, target, patience)
                 if answer is not None and answer.length == piece.length:
                     return piece.length
-                if answer is not None and is_hole:
+                if answer is not None and may_be_hole:
                     target[answer.length : piece.length] = bytes(piece.length - answer.length)
                     return piece.length
                 if answer is not None and not await self._bytes_follow(file, piece, since, patience):
                     return answer.length
                 if answer is not None:
-                    continue  # A later chunk holds bytes: is this one still short?
+                    # A later chunk holds bytes. Is this one still short, on a replica that the master names now? The
+                    # one that answered may have been left out before those bytes were written.
+                    may_be_hole = True
+                    self.locations.forget_chunk(file, piece.index)
+                    continue
                 self.locations.forget_chunk(file, piece.index)
                 is_damage = bool(failures) and all(isinstance(error, _LASTING) for _, error in failures)
                 rounds_of_damage = rounds_of_damage + 1 if is_damage else 0
@@ -256,10 +259,7 @@ class ChunkReader:
                 return False
             [status] = await self._lengths.settle([facts.info], patience)
             if status.length_is_exact:
-                if status.length <= (piece.index + 1) * facts.chunk_bytes:
-                    return False
-                self.locations.note_bytes(file, (status.length - 1) // facts.chunk_bytes)
-                return True
+                return status.length > (piece.index + 1) * facts.chunk_bytes
             await patience.pause()
             if patience.over():
                 raise Unavailable(
@@ -297,9 +297,13 @@ class ChunkReader:
     async def _look_up(
         self, file: FileIdentity, first_index: int, count: int, patience: Patience | None
     ) -> FindLocationsReply:
-        self.questions += 1
-        question = self.questions
-        reply = await self._master.find_locations(file, first_index, count, patience)
+        while True:
+            self.questions += 1
+            question = self.questions
+            reply = await self._master.find_locations(file, first_index, count, patience)
+            if not self.locations.is_overtaken(file, question):
+                break
+            # The file was opened meanwhile: what an older answer says was true before it, but perhaps not since.
         self.locations.remember(file, reply, self._world.clock.now(), question)
         return reply
 

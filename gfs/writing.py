@@ -308,7 +308,6 @@ class ChunkWriter:
         mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=digest)
         if pushed is None:
             mutation.inline = bytes(trial.data)
-            mutation.inline_id.CopyFrom(self._new_data_id())
         else:
             mutation.pushed.CopyFrom(pushed)
         request = WriteRequest(

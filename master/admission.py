@@ -60,8 +60,10 @@ class Admission:
         away = [
             member for member in core.state.chunks.members(handle) if member != name and not core.has_reported(member)
         ]
+        others = (ReplicaState.UNSURE, ReplicaState.CORRUPT, ReplicaState.UNREADABLE)
+        away += [other for other in core.replicas.servers_in(handle, *others) if other != name and other not in away]
         if away and not force:
             raise Conflict(
-                f"{', '.join(away)} may hold a newer replica of chunk {handle:#x} and cannot be reached; start them, "
-                "or force the admission and give up what only they hold"
+                f"{', '.join(away)} may hold a better replica of chunk {handle:#x}; start them and wait until the "
+                "replicas are compared, or force the admission and give up what only they hold"
             )

@@ -10,7 +10,7 @@ says so: then this one is not in charge any more, and `on_deposed` is called.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 
 from master.events import ChunkserverSuspected
@@ -46,6 +46,17 @@ class Outcome:
 
     held: Held
     error: TabletopError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What a server has made of a damaged or unsure replica: what it holds now, how many blocks it took from others,
+    and how many it found nowhere."""
+
+    held: Held
+    is_damaged: bool
+    mended_blocks: int
+    left_blocks: int
 
 
 class _Outbox:
@@ -146,6 +157,22 @@ class Chunkservers:
             state.version, state.length, reply.digest, is_unsure=state.unsure, damaged_blocks=reply.damaged_blocks
         )
 
+    async def mend(
+        self, server: str, *, handle: int, version: int, sources: Sequence[Server], seconds: float
+    ) -> Mended:
+        """Have a server look for its damaged or doubtful blocks at `sources`. Raises what it raises."""
+        request = chunkserver_pb2.MendRequest(
+            handle=handle, version=version, sources=locations(sources), authority=self._authority()
+        )
+        try:
+            reply = await self._stub(server).MendReplica(request, timeout=seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
+            raise
+        state = reply.state
+        held = Held(state.version, state.length, is_unsure=state.unsure)
+        return Mended(held, state.damaged, reply.mended_blocks, reply.left_blocks)
+
     async def answers(self, server: str) -> bool:
         """Whether the server answers a trivial call, under its own name and in time; it is suspect if not."""
         try:
@@ -242,7 +269,7 @@ def location(address: Address) -> common_pb2.Location:
     return common_pb2.Location(server=address.server, control_address=address.control, bulk_address=address.bulk)
 
 
-def locations(servers: list[Server]) -> list[common_pb2.Location]:
+def locations(servers: Sequence[Server]) -> list[common_pb2.Location]:
     """Servers' addresses on the wire."""
     return [location(server.address) for server in servers]
 

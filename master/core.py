@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
-from master.chunkservers import Chunkservers
+from master.chunkservers import Chunkservers, Held
 from master.events import LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
 from master.leases import LeaseTable
 from master.namespace_locks import NamespaceLocks
@@ -297,7 +297,7 @@ class Core:
         if self.leases.lease(handle) is not None:
             self.leases.end(handle)
         self.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason=reason))
-        self.note_final_length(handle, lease.version, held[handle].length if handle in held else None)
+        self.note_final_length(handle, lease.version, held.get(handle))
         return True
 
     async def take_back(self, handle: int, reason: str) -> bool:
@@ -311,10 +311,14 @@ class Core:
         lease = self.leases.lease(handle)
         return lease is None or not self.live_servers((lease.primary,))
 
-    def note_final_length(self, handle: int, version: int, length: int | None) -> None:
-        """The primary of the lease at `version` has said that it orders nothing more under it."""
-        if length is not None and handle in self.state.chunks and self.state.chunks.version(handle) == version:
-            self.settle_length(handle, length)
+    def note_final_length(self, handle: int, version: int, held: Held | None) -> None:
+        """The primary of the lease at `version` has said that it orders nothing more under it, and what it holds.
+        Without an answer the length stays open: the process that held the lease is gone, and its replica may have lost
+        bytes."""
+        if held is None or held.is_unsure or held.version != version:
+            return
+        if handle in self.state.chunks and self.state.chunks.version(handle) == version:
+            self.settle_length(handle, held.length)
 
     def check_invariants(self) -> None:
         """Raise AssertionError if an invariant of any part does not hold. Reads everything."""

@@ -219,6 +219,16 @@ class ReportOutdated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaReportOutdated(Event):
+    """What was said of a replica was true before its version rose, and is not judged."""
+
+    sentence: ClassVar[str] = "passed over what {server} said of chunk {handle:#x}: version {version} is past"
+    handle: int
+    server: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class StrangerRefused(Event):
     """A chunkserver of another namespace wanted to register."""
 
@@ -331,4 +341,25 @@ class CloneFailed(Event):
     sentence: ClassVar[str] = "could not clone chunk {handle:#x} to {destination}: {problem}"
     handle: int
     destination: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMended(Event):
+    """A server took blocks that were damaged or doubtful in its replica from other servers."""
+
+    sentence: ClassVar[str] = "had chunk {handle:#x} mended on {server}: {mended} blocks, and {left} are whole nowhere"
+    handle: int
+    server: str
+    mended: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class MendingFailed(Event):
+    """A server could not mend its replica."""
+
+    sentence: ClassVar[str] = "could not have chunk {handle:#x} mended on {server}: {problem}"
+    handle: int
+    server: str
     problem: str

@@ -64,6 +64,11 @@ class OperationLog:
         return self._writer.next_sequence if self._writer else 1
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a record is under way to the log, or a checkpoint is being written."""
+        return self._under_way > 0 or self._checkpointing is not None
+
+    @property
     def log_bytes(self) -> int:
         """Bytes of log since the last switch."""
         return self._writer.offset if self._writer else 0

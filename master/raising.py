@@ -114,8 +114,15 @@ class Raising:
                     chunks.unsettle_length(handle)
                 return Raised(version, members, given[0].length, answered)
             problem = "; ".join(problems) or "; ".join(f"{name} has restarted" for name in restarted) or "they differ"
-            left = [server for server in left if server.name in members and server.name not in restarted]
+            going_on = [server for server in left if server.name in members and server.name not in restarted]
+            if self._has_current(handle, left) and not self._has_current(handle, going_on):
+                break  # Damaged replicas alone are worse than a moment's wait for a sound one.
+            left = going_on
         raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+
+    def _has_current(self, handle: int, servers: Sequence[Server]) -> bool:
+        current = self._core.state.chunks.replicas(handle) if handle in self._core.state.chunks else ()
+        return any(server.name in current for server in servers)
 
     async def create(self, handle: int, targets: Sequence[Server]) -> list[tuple[str, TabletopError]]:
         """Make the empty replicas of a new chunk at version 1, the first with a lease; returns who failed, and why."""

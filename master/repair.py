@@ -14,10 +14,14 @@ removed before.
 A replica that is not needed any more is removed only while the chunk has its goal of others that have just compared
 every block with its checksum. Until then it is the best hope of a chunk whose other replicas may have rotted unnoticed.
 
+A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
+again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
+
 What we simplify. A surplus replica waits until nobody writes the chunk. At most 20,000 chunks are ranked in one look.
 """
 
 import asyncio
+from collections.abc import Hashable
 
 from master import paths
 from master.core import Core
@@ -33,8 +37,10 @@ from master.events import (
     RemovalDecided,
 )
 from master.garbage import is_due, is_temporary
+from master.mending import Mending
 from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
+from master.pauses import Pauses
 from master.placement import Candidate, plan_removal
 from master.raising import Raising, in_order
 from master.records import EntryMoved, EntryRemoved, ReplicaAdded
@@ -45,7 +51,8 @@ from master.settling import Settling
 from runtime.errors import TabletopError
 
 _RANKED_IN_ONE_LOOK = 20_000
-_COOLING_SECONDS = 2.0
+_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 30.0
 _RECLAIMED_IN_ONE_SCAN = 1000
 _COMPARED_IN_ONE_LOOK = 64
 _PAUSE_NOTICED_SECONDS = 1.0
@@ -54,13 +61,15 @@ _PAUSE_NOTICED_SECONDS = 1.0
 class Repair:
     """Keeps the cluster as it should be."""
 
-    def __init__(self, core: Core, raising: Raising, settling: Settling) -> None:
+    def __init__(self, core: Core, raising: Raising, settling: Settling, mending: Mending) -> None:
         self._core = core
         self._raising = raising
         self._settling = settling
+        self._mending = mending
         self._running: dict[int, CloneOrder] = {}
-        self._busy: dict[int, None] = {}  # chunks whose replicas are compared or verified now
-        self._cooling: dict[int, float] = {}  # chunk -> when to try again after a failure
+        self._busy: dict[int, None] = {}  # chunks whose replicas are compared, mended or verified now
+        self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
+        self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._last_seen_temporary: dict[int, float] = {}  # file id -> when somebody was last known to write it
         self._look_from = 0
         self._ticked = core.now
@@ -87,6 +96,7 @@ class Repair:
             try:
                 await self.look_at_unsure()
                 if core.is_settled():
+                    self.look_at_damaged()
                     await self.look_at_chunks()
                     await self.look_at_leftovers()
             except TabletopError:
@@ -142,7 +152,7 @@ class Repair:
             return  # The lengths stay open, and clients ask the replicas.
         for handle, version in leases:
             if handle in held and not core.is_guarded(handle) and core.leases.lease(handle) is None:
-                core.note_final_length(handle, version, held[handle].length)
+                core.note_final_length(handle, version, held[handle])
 
     # Replicas that must be compared
 
@@ -152,7 +162,7 @@ class Repair:
         for handle in core.replicas.exceptions():
             if len(self._busy) >= _COMPARED_IN_ONE_LOOK:
                 return
-            if handle not in core.state.chunks or handle in self._busy or self._is_cooling(handle):
+            if handle not in core.state.chunks or handle in self._busy or self._is_pausing(handle):
                 continue
             if self._settling.plan(handle).targets:
                 self._busy[handle] = None
@@ -164,8 +174,43 @@ class Repair:
             async with core.guard(handle):
                 if handle in core.state.chunks and self._settling.plan(handle).targets and not core.stopping.is_set():
                     await self._settling.settle(handle)
+                    self._pauses.succeeded(handle)
         except TabletopError:
-            self._cool(handle)
+            self._pause(handle)
+        finally:
+            self._busy.pop(handle, None)
+
+    # Replicas that are damaged, and nothing better is left
+
+    def look_at_damaged(self) -> None:
+        """Have damaged replicas mended where no other one counts."""
+        core = self._core
+        for handle in core.replicas.exceptions():
+            if len(self._busy) >= _COMPARED_IN_ONE_LOOK:
+                return
+            if handle in self._busy or handle in self._running or handle in self._mended or self._is_pausing(handle):
+                continue
+            if self._is_to_be_mended(handle):
+                self._busy[handle] = None
+                core.world.spawn(core.uninterrupted(self._mend(handle)), f"mend chunk {handle:#x}")
+
+    def _is_to_be_mended(self, handle: int) -> bool:
+        is_known = handle in self._core.state.chunks
+        return is_known and self._mending.is_needed(handle) and not self._settling.plan(handle).targets
+
+    async def _mend(self, handle: int) -> None:
+        core = self._core
+        try:
+            async with core.guard(handle):
+                if not self._is_to_be_mended(handle) or core.stopping.is_set():
+                    return
+                may_be_cloned = await self._mending.mend_damaged(handle)
+                if not self._is_to_be_mended(handle):
+                    self._pauses.succeeded(handle)
+                elif may_be_cloned:
+                    self._mended[handle] = None
+                else:
+                    self._pause(handle, grows=True)
         finally:
             self._busy.pop(handle, None)
 
@@ -203,25 +248,24 @@ class Repair:
         for number, handle in enumerate(handles, start=1):
             if number % 1000 == 0:
                 await core.world.breathe()
-            if handle not in core.state.chunks or self._is_cooling(handle):
+            if handle not in core.state.chunks or self._is_pausing(handle):
                 continue
             chunk = core.state.chunks.chunk(handle)
             if len(chunk.replicas) > chunk.goal:
                 surplus.append(handle)
             elif (need := self._need(handle)) is not None:
                 needs.append(need)
-        self._cooling = {handle: until for handle, until in self._cooling.items() if until > core.now}
+        self._pauses.forget_old(core.now)
         return needs, surplus
 
     def _need(self, handle: int) -> Need | None:
-        """What a chunk below its goal needs; None if a comparison comes first, or nothing is left to copy from."""
+        """What a chunk below its goal needs; None if something else comes first, or nothing is left to copy from."""
         core = self._core
         chunk, table = core.state.chunks.chunk(handle), core.replicas
         if self._settling.plan(handle).targets or table.servers_in(handle, ReplicaState.SURPLUS):
             return None  # A comparison comes first, or what was one too many counts again soon.
-        sources = chunk.replicas or table.servers_in(handle, ReplicaState.CORRUPT)
-        if not sources:
-            return None
+        if not chunk.replicas and (not self._mending.is_needed(handle) or handle not in self._mended):
+            return None  # Nothing is left to copy from, or it is mended first.
         replaceable = (*KEPT, ReplicaState.UNSURE) if chunk.replicas else (ReplicaState.STALE, ReplicaState.CORRUPT)
         return Need(
             handle=handle,
@@ -231,7 +275,7 @@ class Repair:
             is_waited_for=core.is_waited_for(handle),
             damaged=table.servers_in(handle, ReplicaState.CORRUPT),
             replaceable=table.servers_in(handle, *replaceable),
-            blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED),
+            blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.UNREADABLE),
         )
 
     async def _apply_clone(self, order: CloneOrder) -> None:
@@ -242,10 +286,11 @@ class Repair:
                 if self._is_still_needed(order):
                     await self._clone(order)
         except TabletopError as error:
-            self._cool(handle)
+            self._pause(handle, grows=True)
             core.emit(CloneFailed(handle=handle, destination=order.destination, problem=error.message))
         finally:
             self._running.pop(handle, None)
+            self._mended.pop(handle, None)
 
     def _is_still_needed(self, order: CloneOrder) -> bool:
         core = self._core
@@ -263,7 +308,7 @@ class Repair:
     async def _clone(self, order: CloneOrder) -> None:
         core, handle, destination = self._core, order.handle, order.destination
         if not await core.take_back(handle, "the chunk is to be cloned"):
-            self._cool(handle)  # Its primary may answer yet, and is given up soon if it does not.
+            self._pause(handle)  # Its primary may answer yet, and is given up soon if it does not.
             return
         target = core.servers.find(destination)
         if handle not in core.state.chunks or target is None or not (sources := core.participants(handle)):
@@ -313,6 +358,7 @@ class Repair:
             return  # Given up meanwhile; it will say what it has.
         core.judge(handle, destination, ReplicaState.CURRENT, version=version, length=length)
         chunk = core.state.chunks.chunk(handle)
+        self._pauses.succeeded(handle)
         core.emit(CloneFinished(handle=handle, destination=destination, replicas=len(chunk.replicas), goal=chunk.goal))
 
     # Removals
@@ -334,7 +380,7 @@ class Repair:
         """Have replicas removed that nobody needs, and let surplus ones count again where one is missing."""
         core = self._core
         for handle in core.replicas.exceptions():
-            if handle not in core.state.chunks or handle in self._busy or self._is_cooling(handle):
+            if handle not in core.state.chunks or handle in self._busy or self._is_pausing(handle):
                 continue
             chunk = core.state.chunks.chunk(handle)
             good = core.live_servers(chunk.replicas)
@@ -358,7 +404,7 @@ class Repair:
                 return
             now = core.state.chunks.chunk(handle)
             if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):
-                self._cool(handle)
+                self._pause(handle)
                 return
             if len(now.replicas) < now.goal or core.is_guarded(handle):
                 return
@@ -447,14 +493,27 @@ class Repair:
         plan = self._settling.plan(handle)
         if plan.waits_for:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
-        if self._is_cooling(handle):
-            return f"the last try failed; the next is in {self._cooling[handle] - core.now:.0f} s"
+        if unreadable := core.replicas.servers_in(handle, ReplicaState.UNREADABLE):
+            return f"{', '.join(unreadable)} cannot read its files now, and tries again"
+        if (seconds := self._pauses.left(handle, self._situation(handle), core.now)) > 0:
+            return f"the last try failed; the next is in {seconds:.0f} s"
+        if self._is_to_be_mended(handle):
+            return "its damaged blocks are looked for on other servers"
         if self._need(handle) is None:
             return "no replica is left to copy from"
         return ""
 
-    def _cool(self, handle: int) -> None:
-        self._cooling[handle] = self._core.now + _COOLING_SECONDS
+    def _pause(self, handle: int, *, grows: bool = False) -> None:
+        self._pauses.failed(handle, self._situation(handle), self._core.now, grows=grows)
 
-    def _is_cooling(self, handle: int) -> bool:
-        return self._cooling.get(handle, 0.0) > self._core.now
+    def _is_pausing(self, handle: int) -> bool:
+        if not self._pauses.is_known(handle):
+            return False
+        return self._pauses.left(handle, self._situation(handle), self._core.now) > 0
+
+    def _situation(self, handle: int) -> Hashable:
+        """Which replicas there are, in which states: when that changes, what has failed may succeed."""
+        core = self._core
+        current = core.state.chunks.replicas(handle) if handle in core.state.chunks else ()
+        others = [(replica.server, replica.state.value) for replica in core.replicas.others(handle)]
+        return (tuple(sorted(current)), tuple(sorted(others)))

@@ -12,6 +12,7 @@ change. Whoever grants, judges, clones or removes reads and changes this table a
     CORRUPT      of the current version, with damage: the last resort of readers, replaced as soon as possible
     STALE        of an older version, or it differs from its fellows: kept until the chunk is at its goal again
     SURPLUS      current, but one more than the goal
+    UNREADABLE   its server has files of it and cannot read them now: nobody knows what it holds
     CONDEMNED    its removal was ordered, up to a version; its server has not confirmed it yet
     ORPHAN       its chunk is not known, or not any more
 
@@ -48,24 +49,27 @@ class ReplicaState(enum.Enum):
     CORRUPT = "corrupt"
     STALE = "stale"
     SURPLUS = "surplus"
+    UNREADABLE = "unreadable"
     CONDEMNED = "condemned"
     ORPHAN = "orphan"
 
 
 _S = ReplicaState
 TRANSITIONS: dict[ReplicaState, tuple[ReplicaState, ...]] = {
-    _S.ABSENT: (_S.FORMING, _S.UNSURE, _S.CURRENT, _S.CORRUPT, _S.STALE, _S.ORPHAN),
+    _S.ABSENT: (_S.FORMING, _S.UNSURE, _S.CURRENT, _S.CORRUPT, _S.STALE, _S.UNREADABLE, _S.ORPHAN),
     _S.FORMING: (_S.CURRENT, _S.ABSENT),
-    _S.UNSURE: (_S.CURRENT, _S.CORRUPT, _S.STALE, _S.FORMING, _S.ABSENT, _S.ORPHAN),
-    _S.CURRENT: (_S.UNSURE, _S.CORRUPT, _S.STALE, _S.SURPLUS, _S.ABSENT, _S.ORPHAN),
-    _S.CORRUPT: (_S.CURRENT, _S.UNSURE, _S.STALE, _S.FORMING, _S.CONDEMNED, _S.ABSENT, _S.ORPHAN),
-    _S.STALE: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.FORMING, _S.CONDEMNED, _S.ABSENT, _S.ORPHAN),
-    _S.SURPLUS: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.STALE, _S.CONDEMNED, _S.ABSENT, _S.ORPHAN),
+    _S.UNSURE: (_S.CURRENT, _S.CORRUPT, _S.STALE, _S.FORMING, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
+    _S.CURRENT: (_S.UNSURE, _S.CORRUPT, _S.STALE, _S.SURPLUS, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
+    _S.CORRUPT: (_S.CURRENT, _S.UNSURE, _S.STALE, _S.FORMING, _S.CONDEMNED, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
+    _S.STALE: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.FORMING, _S.CONDEMNED, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
+    _S.SURPLUS: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.STALE, _S.CONDEMNED, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
+    _S.UNREADABLE: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.STALE, _S.ABSENT, _S.ORPHAN),
     # Only its server's word ends it: that the replica is gone, that it is newer than the order to remove it (so that
     # it stays), or a registration that lists it again.
     _S.CONDEMNED: (_S.ABSENT,),
     _S.ORPHAN: (_S.CONDEMNED, _S.ABSENT),
 }
+READABLE = tuple(state for state in ReplicaState if _S.UNREADABLE in TRANSITIONS[state])
 KEPT = (_S.CORRUPT, _S.STALE, _S.SURPLUS)  # not wanted any more, and kept while the chunk may need it
 
 

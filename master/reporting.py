@@ -25,12 +25,13 @@ from master.events import (
     LeaseAdopted,
     LeaseRevoked,
     RemovalOrdered,
+    ReplicaReportOutdated,
     ReportOutdated,
     StrangerRefused,
 )
 from master.judging import Reported, judge_report
 from master.records import ServerJoined
-from master.replicas import ReplicaState
+from master.replicas import READABLE, ReplicaState
 from master.servers import Address, Registration, Server
 from runtime.errors import Conflict, ForeignNamespace, InvalidRequest, NotFound, Superseded, shown
 from runtime.wire import common_pb2, master_pb2
@@ -71,7 +72,7 @@ class Reporting:
             if core.servers.register(said, core.now):
                 for lease in core.leases.end_those_of(name):
                     core.emit(LeaseRevoked(handle=lease.handle, primary=name, reason="it has restarted"))
-            await self._judge_registration(said, request.chunks)
+            await self._judge_registration(said, request.chunks, request.unreadable)
         finally:
             if core.listening.get(name) is said:
                 del core.listening[name]
@@ -159,7 +160,9 @@ class Reporting:
 
     # Judging
 
-    async def _judge_registration(self, said: Registration, states: Iterable[common_pb2.ChunkState]) -> None:
+    async def _judge_registration(
+        self, said: Registration, states: Iterable[common_pb2.ChunkState], unreadable: Iterable[int]
+    ) -> None:
         """A registration lists everything: what it does not list is not there."""
         core, server = self._core, said.address.server
         reported: set[int] = set()
@@ -170,6 +173,11 @@ class Reporting:
                 await core.world.breathe()
                 if core.listening.get(server) is not said:
                     raise Superseded(f"a later report of {shown(server)} has come meanwhile; this one is not judged")
+        for handle in unreadable:
+            reported.add(handle)
+            if handle in core.state.chunks and core.replicas.state(handle, server) in READABLE:
+                reason = "its server cannot read its files now"
+                core.judge(handle, server, ReplicaState.UNREADABLE, version=0, reason=reason)
         gone = [handle for handle in core.state.chunks.held_by(server) if handle not in reported]
         others = [state for state in ReplicaState if state not in (ReplicaState.FORMING, ReplicaState.ABSENT)]
         gone += [
@@ -196,6 +204,8 @@ class Reporting:
         if verdict is was:
             if was is ReplicaState.CURRENT and state.version >= chunks.version(handle):
                 chunks.note_length(handle, state.length)
+            elif was is ReplicaState.CURRENT:
+                core.emit(ReplicaReportOutdated(handle=handle, server=server, version=state.version))
             elif was is ReplicaState.STALE and is_known and state.version < chunks.version(handle):
                 core.judge(handle, server, was, version=state.version, reason="of an older version")
             return

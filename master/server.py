@@ -6,6 +6,7 @@ from master.admission import Admission
 from master.core import Core
 from master.events import MasterFailed
 from master.granting import Granting
+from master.mending import Mending
 from master.raising import Raising
 from master.repair import Repair
 from master.reporting import Reporting
@@ -28,9 +29,10 @@ class MasterServer:
     def __init__(self, world: World, settings: MasterSettings) -> None:
         self.core = Core(world, settings)
         raising = Raising(self.core)
-        settling = Settling(self.core, raising)
+        mending = Mending(self.core)
+        settling = Settling(self.core, raising, mending)
         self.granting = Granting(self.core, raising, settling)
-        self.repair = Repair(self.core, raising, settling)
+        self.repair = Repair(self.core, raising, settling, mending)
         self.admission = Admission(self.core, raising)
         self.reporting = Reporting(self.core)
         self._world = world

@@ -30,6 +30,7 @@ from runtime.errors import InvalidRequest, NotADirectory, TooFewServers, Unavail
 from runtime.wire import common_pb2, master_pb2, master_pb2_grpc
 
 _ENTRIES_A_REPLY = 500
+_MOST_HINTS = 4  # chunks in a row whose last bytes may all be gone
 _ANSWER_SECONDS = 0.5  # kept back from a caller's deadline, for the way home
 
 
@@ -293,15 +294,21 @@ class MasterService(master_pb2_grpc.MasterServicer):
 
     def _add_length(self, info: master_pb2.FileInfo, handles: tuple[int, ...]) -> None:
         """How long the file is: it ends in the last chunk that is not empty. (A chunk may have been made for bytes that
-        never came.) Unless all chunks behind that one are settled, the client has to ask the replicas of the tail."""
+        never came.) Unless all chunks behind that one are settled, the client has to ask the replicas of the tail. A
+        length that is not settled is a hint: bytes that were never acknowledged may be gone, so that the tail goes on
+        to a chunk that certainly holds bytes."""
         chunks = self._core.state.chunks
         tail: list[int] = []
+        hints = 0
         for index in reversed(range(len(handles))):
             handle = handles[index]
             tail.append(index)
-            info.length_is_settled = info.length_is_settled and chunks.length_is_settled(handle)
-            if chunks.length(handle):
-                info.length = index * self._core.settings.chunk_bytes + chunks.length(handle)
+            is_settled, length = chunks.length_is_settled(handle), chunks.length(handle)
+            info.length_is_settled = info.length_is_settled and is_settled
+            if length and not hints:
+                info.length = index * self._core.settings.chunk_bytes + length
+            hints += length > 0
+            if length and (is_settled or hints == _MOST_HINTS):
                 break
         if not info.length_is_settled:
             info.tail.extend(self._locations(index, handles[index]) for index in reversed(tail))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from master.core import Core
 from master.events import ReplicasCompared
+from master.mending import Mending
 from master.raising import Raising, in_order
 from master.records import VersionAttempted
 from master.replicas import ReplicaState
@@ -34,7 +35,8 @@ class Comparison:
 
 
 def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Mapping[str, ReplicaState]) -> Comparison:
-    """What to do about a chunk's unsure replicas. `states` are those of all its replicas that are not absent.
+    """What to do about a chunk's unsure replicas. `states` are those of all its replicas that are not absent. A member
+    whose server cannot read its files now is waited for, like one that is away.
 
     >>> unsure, current = ReplicaState.UNSURE, ReplicaState.CURRENT
     >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure, "b": current})
@@ -51,16 +53,17 @@ def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Map
         return Comparison(())
     if sure:
         return Comparison(tuple(sorted([*sure, *unsure])), has_sure=True)
-    away = [name for name in members if name not in alive and states.get(name) not in counting]
+    away = [name for name in members if name not in alive or states.get(name) is ReplicaState.UNREADABLE]
     return Comparison((), tuple(away)) if away else Comparison(tuple(sorted(unsure)))
 
 
 class Settling:
     """Compares unsure replicas and admits those that are whole."""
 
-    def __init__(self, core: Core, raising: Raising) -> None:
+    def __init__(self, core: Core, raising: Raising, mending: Mending) -> None:
         self._core = core
         self._raising = raising
+        self._mending = mending
 
     def plan(self, handle: int) -> Comparison:
         """What is to be done about the chunk now."""
@@ -95,6 +98,10 @@ class Settling:
             )
         await self._reserve_beyond_reports(handle)
         targets = in_order(handle, core.live_servers(plan.targets))
+        if not plan.has_sure:
+            await self._mending.mend_unsure(handle, targets)
+            if handle not in core.state.chunks:
+                raise Unavailable(f"chunk {handle:#x} was deleted meanwhile", definite=True)
         # A sure replica has every acknowledged byte, so that one of the others that does not answer can be left out.
         raised = await self._raising.raise_version(
             handle,

@@ -178,6 +178,7 @@ class LogWriter:
         self._file = file
         self._broken: TabletopError | None = None
         self._must_cut = False
+        self._free: asyncio.Event | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._waiting: deque[_Queued] = deque()
 
@@ -207,8 +208,12 @@ class LogWriter:
 
     async def settled(self) -> None:
         """Return when no record is being written, and none is left behind whose writer was cancelled within it."""
-        while self._flusher is not None and not self._flusher.done():
-            await asyncio.wait([self._flusher])
+        while self.is_busy:
+            if self._flusher is not None and not self._flusher.done():
+                await asyncio.wait([self._flusher])
+            else:
+                self._free = asyncio.Event()
+                await self._free.wait()
         if self._must_cut and not self.is_busy and self._broken is None:
             with suppress(TabletopError):  # The log is broken now; what follows it says where it ended.
                 await self._cut_back()
@@ -234,6 +239,9 @@ class LogWriter:
             self.is_busy = False
             if self._waiting:
                 self._start_flusher()
+            if self._free is not None:
+                self._free.set()
+                self._free = None
 
     async def _queued(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> int:
         if len(payload) > PAYLOAD_LIMIT_BYTES:

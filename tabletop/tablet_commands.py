@@ -358,7 +358,7 @@ def _tree_values(report: inspection.TreeReport) -> dict[str, Any]:
         "start_row": manifest.start_row.decode("latin-1"),
         "end_row": manifest.end_row.decode("latin-1"),
         "flushed_sequence": manifest.flushed_sequence,
-        "log_number": manifest.log_number,
+        "logs": list(manifest.log_numbers),
         "file_bytes": report.file_bytes,
         "schema": manifest.schema.to_json(),
         "groups": [

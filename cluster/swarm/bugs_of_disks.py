@@ -8,6 +8,7 @@ from chunkserver import chunk_files, chunk_format, opening
 from chunkserver.authority import Obedience
 from chunkserver.heartbeats import Heartbeats
 from chunkserver.placing import Placing
+from chunkserver.scrubber import Scrubber
 from chunkserver.writeback import WriteBack
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from master.chunkservers import Chunkservers
@@ -68,6 +69,14 @@ def older_header_believed() -> Planted:
         return replace(found, is_unsure=found.is_unsure and not (found.unreadable and is_same_boot))
 
     return replaced(opening, "decode_metadata", believe)
+
+
+@bug
+def damage_unnoticed() -> Planted:
+    """What is at rest is verified in idle moments: blocks against their checksums, headers against memory.
+
+    Without the rule, damage shows only when somebody reads it, perhaps when it is in the last copy (GFS 5.2)."""
+    return replaced(Scrubber, "run", nothing)
 
 
 @bug

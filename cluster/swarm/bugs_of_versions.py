@@ -1,43 +1,58 @@
 """Bugs in what decides which replica counts: versions, leases, reports, comparisons (GFS 3.1, 4.5)."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from chunkserver import chunk_format, opening
 from chunkserver.advancing import Advancing
 from chunkserver.chunk_store import ChunkStore, stale
-from chunkserver.mutations import Mutations
+from chunkserver.tries import Tries
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
+from gfs.patience import Patience
 from master import judging, raising, reporting
+from master.core import Core
 from master.granting import Granting
 from master.judging import Answer, Reported
 from master.raising import Raised, Raising
 from master.repair import Repair
 from master.replicas import ReplicaState
+from master.reporting import Reporting
 
 _judge_report = judging.judge_report
+_judge = Reporting._judge
 _raise_version = Raising.raise_version
 _write = ChunkStore.write
 _follow = Advancing._follow
 _decode = chunk_format.decode_metadata
+_take_back = Core.take_back
+_FOR_A_CLONE = "the chunk is to be cloned"
+_ANY_VERSION = 1 << 60
 
 
 @bug
 def outdated_report_makes_stale() -> Planted:
-    """A report below the version that the master has heard of already is outdated, and is not judged.
+    """A report below the version that the master has heard of already is outdated, and is not judged; nor does it
+    follow from a report alone that a replica may go, at whatever version it is by then.
 
-    Without the rule, a report that was sent before a version was raised and arrives after that makes a current replica
-    stale, and what is stale is removed once there are enough others: at whatever version it is (GFS 4.4, 4.5)."""
+    Without these rules, a report that was sent before a version was raised and arrives after that makes a current
+    replica stale, and it is removed (GFS 4.4, 4.5)."""
 
     def judge(report: Reported, **facts: Any) -> ReplicaState:
         settled = (ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.ORPHAN)
         if facts["version"] is not None and report.version < facts["version"] and facts["was"] not in settled:
             return ReplicaState.STALE
-        if facts["was"] is ReplicaState.STALE and not facts["is_registration"]:
-            return ReplicaState.STALE
         return _judge_report(report, **facts)
 
-    return together(replaced(reporting, "judge_report", judge), _unfenced_removal())
+    def condemn(self: Reporting, server: str, state: Any, *, is_registration: bool) -> None:
+        _judge(self, server, state, is_registration=is_registration)
+        core, handle = self._core, state.handle
+        if core.replicas.state(handle, server) is ReplicaState.STALE and handle in core.state.chunks:
+            core.judge(handle, server, ReplicaState.CONDEMNED, version=core.state.chunks.version(handle))
+
+    return together(
+        replaced(reporting, "judge_report", judge), replaced(Reporting, "_judge", condemn), _unfenced_removal()
+    )
 
 
 @bug
@@ -60,38 +75,28 @@ def _unfenced_removal() -> Planted:
 
 
 @bug
-def returning_replica_is_believed() -> Planted:
-    """A replica that its chunk's members do not name, or whose version the master never used, is compared before it
-    counts.
-
-    Without the rule, a removed replica that a power cut brings back, or one left behind by a raise that failed, counts
-    at once, and its higher version makes the sound ones look stale (GFS 4.5)."""
-
-    def judge(report: Reported, **facts: Any) -> ReplicaState:
-        found = _judge_report(report, **facts)
-        if found is ReplicaState.UNSURE and not report.is_unsure:
-            return ReplicaState.CURRENT
-        return found
-
-    return replaced(reporting, "judge_report", judge)
-
-
-@bug
 def no_version_raise_before_clone() -> Planted:
-    """Before a chunk is copied its version is raised on all replicas that count, so that nothing which is under way can
-    still change them.
+    """Before a chunk is copied its lease is given up by its primary, and its version is raised on all replicas that
+    count: nothing which is under way can still change them.
 
-    Without the rule, a copy can miss a mutation that was in flight when the lease ended, and carries the same version
-    all the same (GFS 4.3)."""
+    Without the rule, the end of the lease by the master's clock is believed, a copy can miss a mutation that was
+    acknowledged after it, and carries the same version all the same (GFS 4.3)."""
 
     async def raise_version(self: Raising, handle: int, targets: Any, *, reason: str, **options: Any) -> Raised:
-        if reason != "the chunk is to be cloned":
+        if reason != _FOR_A_CLONE:
             return await _raise_version(self, handle, targets, reason=reason, **options)
         core = self._core
         chunk = core.state.chunks.chunk(handle)
         return Raised(chunk.version, tuple(server.name for server in targets), chunk.length, core.now)
 
-    return replaced(Raising, "raise_version", raise_version)
+    async def take_back(self: Core, handle: int, reason: str, **options: Any) -> bool:
+        if reason != _FOR_A_CLONE or self.leases.holder(handle, self.now) is None:
+            return await _take_back(self, handle, reason, **options)
+        self.leases.begin_revoke(handle)
+        self.leases.end(handle)
+        return True
+
+    return together(replaced(Raising, "raise_version", raise_version), replaced(Core, "take_back", take_back))
 
 
 @bug
@@ -115,7 +120,8 @@ def unsure_counts_as_sure() -> Planted:
     (GFS 3.1: durability "replicated")."""
 
     def believe(*arguments: Any, **named: Any) -> Any:
-        return replace(_decode(*arguments, **named), is_unsure=False)
+        found = _decode(*arguments, **named)
+        return replace(found, is_unsure=False, highest_sequence=found.header.sequence)
 
     return replaced(opening, "decode_metadata", believe)
 
@@ -141,14 +147,14 @@ def version_not_durable() -> Planted:
     (GFS 4.5)."""
 
     async def advance(self: ChunkStore, handle: int, *, from_version: int, to_version: int) -> None:
-        async with self._exclusive(handle) as (chunk, files):
+        async with self.exclusive(handle) as (chunk, files):
             if chunk.version == to_version:
                 return
             if not from_version <= chunk.version < to_version:
                 raise stale(chunk.handle, chunk.version, from_version, to_version)
-            header = replace(self.writer.following(chunk), version=to_version)
-            await self.writer.commit(chunk, files, header, [])
-            chunk.anchor = header
+            careless: Any = copy(self.writer)
+            careless._sync = nothing
+            await careless.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
         self.on_change(handle)
 
     return replaced(ChunkStore, "advance", advance)
@@ -172,27 +178,32 @@ def length_settled_by_clock() -> Planted:
 
 @bug
 def outdated_advance_ends_lease() -> Planted:
-    """An order that names an older version than the replica has does nothing at all.
+    """An order that names an older version than the replica has does nothing at all; a primary that has disowned its
+    lease is not named again; and whoever tries again pauses first.
 
-    Without the rule, an order that was late ends the newer lease, and a master that does not hear of it names that
-    primary for ever (GFS 3.1)."""
+    Without these rules, an order that was late ends the newer lease, client and master name that primary again and
+    again, and thousands of tries are made in vain (GFS 3.1)."""
 
     async def follow(self: Advancing, item: Any) -> None:
-        self._leases.end(item.handle, through_version=1 << 60)
+        self._leases.end(item.handle, through_version=_ANY_VERSION)
         await _follow(self, item)
 
     async def is_to_be_replaced(self: Granting, lease: Any, request: Any) -> bool:
         return False
 
-    return together(replaced(Advancing, "_follow", follow), replaced(Granting, "_is_to_be_replaced", is_to_be_replaced))
+    return together(
+        replaced(Advancing, "_follow", follow),
+        replaced(Granting, "_is_to_be_replaced", is_to_be_replaced),
+        replaced(Patience, "pause", nothing),
+    )
 
 
 @bug
 def late_try_applied() -> Planted:
-    """A primary refuses a try to write that its client has given up.
+    """A primary carries out each try to write once, and refuses one that its client has given up.
 
-    Without the rule, a message that was late puts old bytes over what the same client wrote since (GFS 2.7.1)."""
-    return replaced(Mutations, "_refuse_outdated", lambda self, request: None)
+    Without the rule, a message that was late, or came twice, puts old bytes over what was written since (GFS 2.7.1)."""
+    return replaced(Tries, "find", lambda self, number, oldest: None)
 
 
 @bug

@@ -103,7 +103,8 @@ def _print_report(report: Report, seconds: float) -> None:
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.struck.items()))
     print(f"Faults: {faults or 'none'}")
     if report.undecided:
-        print(f"Undecided order of the namespace: {len(report.undecided)} seeds, first {report.undecided[:5]}")
+        seeds = ", ".join(str(seed) for seed in sorted(report.undecided))
+        print(f"Undecided order of the namespace: {len(report.undecided)} seeds: {seeds}")
     never = report.never_reached()
     print(f"Rare states never reached: {'; '.join(never) if never else 'none, all were reached'}")
     print(f"{len(report.failures)} of {report.seeds} seeds failed")
@@ -143,18 +144,28 @@ def _measure_bugs(names: list[str], jobs: int, first: int, seeds: int) -> int:
     missed = 0
     for name in names:
         planted(name)  # Raises NotFound before anything runs.
-        report = Sweep(first=first, seeds=seeds, jobs=jobs, bug=name, stop_at_first=True).run()
-        if report.is_interrupted:
-            return 1
-        if report.failures:
-            seed = min(report.failures)
-            judge, text = report.failures[seed][0]
-            print(f"{name}: found by seed {seed}, after {seed - first + 1}: {judge}: {text[:160]}", flush=True)
-        else:
-            missed += 1
-            print(f"{name}: not found in {report.seeds} seeds", flush=True)
+        verdict = _hunt(name, jobs, first, seeds)
+        missed += verdict is None
+        print(f"{name}: {verdict or f'not found in {seeds} seeds'}", flush=True)
     print(f"{len(names) - missed} of {len(names)} planted bugs were found")
     return int(missed > 0)
+
+
+def _hunt(name: str, jobs: int, first: int, seeds: int) -> str | None:
+    """How a bug was found; None if it was not. A seed that fails without the bug as well has not found it."""
+    at = first
+    while at < first + seeds:
+        report = Sweep(first=at, seeds=first + seeds - at, jobs=jobs, bug=name, stop_at_first=True).run()
+        if report.is_interrupted:
+            raise SystemExit(1)
+        if not report.failures:
+            return None
+        seed = min(report.failures)
+        if not run_plan(draw_plan(seed)).failed:
+            judge, text = report.failures[seed][0]
+            return f"found by seed {seed}, after {seed - first + 1}: {judge}: {text[:160]}"
+        at = seed + 1
+    return None
 
 
 if __name__ == "__main__":

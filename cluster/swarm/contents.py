@@ -8,7 +8,7 @@ written over. A write is a *possible* source if it was asked for before the read
 is no possible source any more once it was *covered*: another write to the same place was acknowledged for certain
 before the read began, and had been asked for only after the first one was over.
 
-    acknowledged     over when it was answered
+    acknowledged     over when it was answered: a primary refuses the earlier tries of it that are still under way
     in doubt         over `LATE_SECONDS` after the client gave up: a message may be late by as much, and until another
                      write covers the place, the bytes may be seen on one replica and not on the next
     never answered   as in doubt, from the death of its client on
@@ -51,14 +51,11 @@ class Write:
     answer: Answer
     stamped_from: int = 0
     may_be_lost_from: float = math.inf
-    may_come_late: bool = False  # an earlier try of it may still be under way when it is acknowledged
 
     @property
     def over(self) -> float:
         """From when on it cannot take effect any more."""
-        if self.answer is Answer.VALUE and not self.may_come_late:
-            return self.responded
-        return self.responded + LATE_SECONDS
+        return self.responded if self.answer is Answer.VALUE else self.responded + LATE_SECONDS
 
     def bytes_at(self, begin: int, end: int) -> bytes:
         """What it puts there."""

@@ -5,14 +5,19 @@ or another; the replicas of a chunk are the same bytes; no file lies on any disk
 """
 
 import asyncio
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from chunkserver.events import ChunkPutAside
+from cluster.fault_runner import FaultBegan
+from cluster.interface import wait_until
 from cluster.swarm.insight import Replica
 from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
 from cluster.swarm.verdicts import Verdict
 from master.recovery import recover
 from runtime.errors import TabletopError
+from runtime.events import Record
 from runtime.world import World
 
 REST_SECONDS = 150.0
@@ -24,11 +29,14 @@ def rest_seconds(stage: Stage) -> float:
     return REST_SECONDS + 2.0 * stage.setup.lease_seconds
 
 
-async def come_to_rest(stage: Stage) -> list[Verdict]:
-    """Wait until the cluster is at rest; what is left undone at the end of the time."""
+async def come_to_rest(stage: Stage, may_differ: Collection[int] = ()) -> list[Verdict]:
+    """Wait until the cluster is at rest; what is left undone at the end of the time.
+
+    `may_differ`: chunks of which a mutation has failed for good, so that a region is inconsistent (GFS Table 1) until
+    the next lease compares the replicas."""
     deadline = stage.now + rest_seconds(stage)
     while True:
-        left = unfinished(stage)
+        left = unfinished(stage, may_differ)
         if not left:
             return []
         if stage.now >= deadline:
@@ -37,7 +45,7 @@ async def come_to_rest(stage: Stage) -> list[Verdict]:
         await asyncio.sleep(1.0)
 
 
-def unfinished(stage: Stage) -> list[str]:
+def unfinished(stage: Stage, may_differ: Collection[int] = ()) -> list[str]:
     """What keeps the cluster from being at rest, one sentence each."""
     core = stage.insight.core()
     if core is None:
@@ -52,10 +60,10 @@ def unfinished(stage: Stage) -> list[str]:
         for handle in chunks.handles()
         if len(chunks.replicas(handle)) != chunks.chunk(handle).goal
     ]
-    return below or _on_disks(stage, core) + _left_names(core)
+    return below or _on_disks(stage, core, may_differ) + _left_names(core)
 
 
-def _on_disks(stage: Stage, core: Any) -> list[str]:
+def _on_disks(stage: Stage, core: Any, may_differ: Collection[int]) -> list[str]:
     chunks = core.state.chunks
     found: list[str] = []
     replicas = {name: stage.insight.replicas_on(name) for name in stage.chunkserver_names()}
@@ -69,26 +77,46 @@ def _on_disks(stage: Stage, core: Any) -> list[str]:
                 )
         found += [f"{name} has {path}, which belongs to nothing" for path in stage.insight.other_files(name)]
     for handle in chunks.handles():
-        found += _same_bytes(handle, chunks, replicas)
+        found += _same_bytes(handle, chunks, replicas, is_defined=handle not in may_differ)
     return found
 
 
-def _same_bytes(handle: int, chunks: Any, replicas: dict[str, dict[int, Replica]]) -> list[str]:
+def _same_bytes(handle: int, chunks: Any, replicas: dict[str, dict[int, Replica]], *, is_defined: bool) -> list[str]:
     version, first = chunks.version(handle), None
     for name in chunks.replicas(handle):
         replica = replicas[name].get(handle)
         if replica is None:
             return [f"{name} counts as a replica of chunk {handle:#x} and has none"]
+        if not replica.is_sound:
+            return [f"the replica of chunk {handle:#x} on {name} is damaged, and nobody has found out"]
         # A number between the two was sent in a raise that failed: nothing was ever written under it.
         if not version <= replica.version <= chunks.attempted(handle):
             return [f"{name} has version {replica.version} of chunk {handle:#x}, expected {version}"]
-        if first is not None and replica.data != first.data:
+        if is_defined and first is not None and replica.data != first.data:
             return [
                 f"the replicas of chunk {handle:#x} on {first.server} ({first.length} bytes) and {name} "
                 f"({replica.length} bytes) differ"
             ]
         first = first or replica
     return []
+
+
+def judge_aside(stage: Stage, records: Iterable[Record]) -> list[Verdict]:
+    """Whether everything that was put aside is there still: a server deletes nothing by itself."""
+    count: dict[tuple[str, int], int] = {}
+    for record in records:
+        event = record.event
+        if isinstance(event, ChunkPutAside):
+            count[record.node, event.handle] = count.get((record.node, event.handle), 0) + 1
+        elif isinstance(event, FaultBegan) and event.what.startswith("EmptyDisk"):
+            nodes = event.nodes.split(", ")
+            count = {place: number for place, number in count.items() if place[0] not in nodes}
+    found = []
+    for (server, handle), number in sorted(count.items()):
+        kept = stage.insight.put_aside_on(server, handle)
+        if kept < number:
+            found.append(f"{server} has put chunk {handle:#x} aside {number} times, and keeps {kept} of that")
+    return [Verdict("put aside", text) for text in found]
 
 
 def _left_names(core: Any) -> list[str]:
@@ -103,9 +131,12 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
         return [Verdict("replay", "the master does not serve at the end")]
     simulation = stage.simulation
     copy = simulation.add_node(_REPLAY)
-    source = stage.disk("master")
+    # A record may be on the disk and not yet in memory.
+    await wait_until(lambda: _is_idle(core), what="the master's log is idle", timeout_seconds=REST_SECONDS)
     before = persistent_facts(core.state)
-    await simulation.on(copy, _copy_log(source, copy))
+    source = stage.disk("master")
+    files = {path: bytes(source.content(path).cached) for path in source.paths() if path.startswith("log/")}
+    await simulation.on(copy, _copy_log(files, copy))
     try:
         recovered = await simulation.on(copy, recover(copy))
     except TabletopError as error:
@@ -119,13 +150,16 @@ async def judge_replay(stage: Stage) -> list[Verdict]:
     )
 
 
-async def _copy_log(source: Any, copy: World) -> None:
+async def _is_idle(core: Any) -> bool:
+    return not core.log.is_busy
+
+
+async def _copy_log(files: Mapping[str, bytes], copy: World) -> None:
     await copy.disk.make_directory("log")
-    for path in source.paths():
-        if path.startswith("log/"):
-            file = await copy.disk.open(path, "create")
-            await file.write_at(0, bytes(source.content(path).cached))
-            await file.close()
+    for path, content in files.items():
+        file = await copy.disk.open(path, "create")
+        await file.write_at(0, content)
+        await file.close()
 
 
 def persistent_facts(state: Any) -> dict[str, Any]:

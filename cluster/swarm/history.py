@@ -98,7 +98,6 @@ class Operation:
     message: str = ""
     file: int = 0  # the file that the operation created, opened, wrote or read: its creator's number; 0 if unknown
     created: bool = False  # the master recorded that this operation created a file
-    retried: bool = False  # the client recorded that it tried again
     data: bytes = b""
     seen: tuple[Seen, ...] = ()
     is_final: bool = False  # asked by the judge after everything was healed

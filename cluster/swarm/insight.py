@@ -4,15 +4,20 @@ A judge sees what no client sees: which file a path really named, which servers 
 would hold after a power cut. Faults that destroy copies ask here first whether another good copy exists.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import crc32c
+
 from chunkserver import chunk_files
+from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_format import decode_metadata
-from chunkserver.identity import boot_number
+from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
+from gfs.events import MasterAskedAgain
 from master.events import ChunkCreated, FileCreated, LeaseGranted
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
@@ -32,6 +37,7 @@ class Replica:
     data: bytes
     stable: bytes
     is_readable: bool = True
+    is_sound: bool = True  # every header can be read, and every block matches its checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Insight:
         self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
         self.created: dict[int, str] = {}  # operations that created a file, and where
         self.chunks: dict[int, ChunkPlace] = {}
+        self._asked_again: dict[int, None] = {}  # operations that had to
         self.grants: list[tuple[float, LeaseGranted]] = []
 
     # Listening.
@@ -69,12 +76,21 @@ class Insight:
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, MasterAskedAgain) and record.cause.startswith(CAUSE):
+            self._asked_again[int(record.cause.removeprefix(CAUSE))] = None
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
 
     def file_of(self, facts: Any) -> int:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
+
+    def note_creator(self, facts: Any, number: int) -> None:
+        """A file was opened that no operation is known to have created, and the master was asked more than once: its
+        first answer was lost with a master that died, and the record of the creation was found in the log."""
+        if number in self._asked_again and not self.file_of(facts):
+            self.files[identity_of(facts)] = number
+            self.created[number] = facts.path
 
     def _entry(self, path: str) -> Any:
         core = self.core()
@@ -124,42 +140,59 @@ class Insight:
         try:
             raw = bytes(disk.content(chunk_files.metadata_path(handle)).cached)
             boot = boot_number(self._cluster.simulation.world(server).boot_id())
-            header = decode_metadata(raw, handle, boot=boot, data_bytes=len(data)).header
+            found = decode_metadata(raw, handle, boot=boot, data_bytes=len(data))
         except TabletopError:
-            return Replica(server, handle, 0, 0, data, stable, is_readable=False)
-        return Replica(server, handle, header.version, header.length, data[: header.length], stable[: header.length])
+            return Replica(server, handle, 0, 0, data, stable, is_readable=False, is_sound=False)
+        version, length = found.header.version, found.header.length
+        is_sound = not found.unreadable and not found.is_unsure and _matches(data[:length], length, found.checksums)
+        return Replica(server, handle, version, length, data[:length], stable[:length], is_sound=is_sound)
 
     def other_files(self, server: str) -> list[str]:
         """Files on a chunkserver's disk that belong to no replica: half-made copies and the like."""
         replicas = self.replicas_on(server)
         return [path for path in self._disk(server).paths() if not _is_expected(path, replicas)]
 
+    def put_aside_on(self, server: str, handle: int) -> int:
+        """How many times files of this chunk lie in the server's folder for what it cannot make sense of."""
+        stem = f"{chunk_files.ASIDE}/{handle:016x}."
+        names = [path.rpartition(".")[0] for path in self._disk(server).paths() if path.startswith(stem)]
+        return len(set(names))
+
     def handle_at(self, path: str, index: int) -> int:
         """The chunk at a place in a file; 0 if nobody knows of one."""
         found = self._placement.chunk(path, index)
         return 0 if found is None else found.handle
 
-    def may_destroy(self, server: str, handles: list[int] | None, spoiled: dict[tuple[str, int], bytes]) -> bool:
-        """Whether every other server is well, and some hold good and stable copies of these chunks (None: of all on
-        this server). `spoiled`: replicas that were damaged, and what they held afterwards."""
+    def handles_of(self, path: str) -> tuple[int, ...]:
+        """The chunks of a file, as the master knows them."""
+        return tuple(getattr(self._entry(path), "handles", ()))
+
+    def may_destroy(self, server: str, handles: list[int] | None, troubled: Collection[str]) -> bool:
+        """Whether other servers, which are well and not in trouble, hold good and stable copies of these chunks (None:
+        of all on this server)."""
         core = self.core()
-        names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server)]
-        if core is None or not all(self._is_well(node) for node in names):
+        if core is None:
             return False
+        names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server, *troubled)]
         here = self.replicas_on(server)
-        others = [self.replicas_on(node) for node in names]
+        others = [self.replicas_on(node) for node in names if self.is_well(node)]
         for handle in here if handles is None else handles:
             if handle not in core.state.chunks or handle not in here:
                 continue
-            found = [other[handle] for other in others if handle in other]
-            if not any(
-                _is_as_good(other, here[handle]) and spoiled.get((other.server, handle)) != other.data
-                for other in found
-            ):
+            if not any(handle in other and _is_as_good(other[handle], here[handle]) for other in others):
                 return False
         return True
 
-    def _is_well(self, node: str) -> bool:
+    def belongs_to_a_namespace(self, server: str) -> bool:
+        """Whether a master has answered a registration of this server's folder."""
+        try:
+            content = self._disk(server).content(IDENTITY)
+            return decode_identity(bytes(content.cached)).namespace != 0
+        except TabletopError:
+            return False
+
+    def is_well(self, node: str) -> bool:
+        """Whether a server serves, and does not stand still."""
         return self._cluster.server(node) is not None and not self._cluster.simulation.world(node).life.paused
 
     def _disk(self, node: str) -> SimulatedDisk:
@@ -172,8 +205,13 @@ def identity_of(facts: Any) -> int:
     return int(found)
 
 
+def _matches(data: bytes, length: int, checksums: list[int]) -> bool:
+    blocks = [data[begin : begin + BLOCK_BYTES] for begin in range(0, length, BLOCK_BYTES)]
+    return len(data) == length and [crc32c.crc32c(block) for block in blocks] == checksums
+
+
 def _is_as_good(other: Replica, mine: Replica) -> bool:
-    if not other.is_readable or other.version < mine.version or other.length < mine.length:
+    if not other.is_sound or other.version < mine.version or other.length < mine.length:
         return False
     if other.stable != other.data or len(other.data) != other.length:
         return False
@@ -184,4 +222,5 @@ def _is_expected(path: str, replicas: dict[int, Replica]) -> bool:
     if path.startswith(chunk_files.CHUNKS + "/"):
         name = path.rpartition("/")[2].partition(".")[0]
         return int(name, 16) in replicas
-    return not path.startswith((chunk_files.INCOMING + "/", chunk_files.ASIDE + "/"))
+    # What was put aside stays for ever: only a person may delete it.
+    return not path.startswith((chunk_files.INCOMING + "/", chunk_files.REMOVING + "/"))

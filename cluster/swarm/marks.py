@@ -4,7 +4,8 @@ Most marks are derived from the records of the nodes and from the history, by sm
 `Simulation.sometimes`. A sweep reports the marks that none of its seeds reached.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from cluster.swarm.history import Answer, History, Kind, Operation
 from runtime.events import Record
@@ -47,30 +48,75 @@ def _after(first: str, then: str, shared: str) -> Callable[[Records], bool]:
     return predicate
 
 
-def _between(first: str, inside: str, last: tuple[str, ...], shared: str) -> Callable[[Records], bool]:
-    """A record of one kind between two others about the same thing."""
+def _states(records: Records) -> Iterator[tuple[Record, dict[tuple[int, str], str]]]:
+    """Each record, and what the master thought of the replicas that had troubles before it, by chunk and server."""
+    states: dict[tuple[int, str], str] = {}
+    for _, record in records:
+        event: Any = record.event
+        yield record, states
+        match _kind(record):
+            case "ReplicaJudged":
+                states[event.handle, event.server] = event.state
+            case "ReplicaFound" | "ReplicaLost":
+                states.pop((event.handle, event.server), None)
+                if "left out of version" in getattr(event, "reason", ""):
+                    states[event.handle, event.server] = "stale"
 
-    def predicate(records: Records) -> bool:
-        open_things: dict[object, None] = {}
-        for _, record in records:
-            thing = getattr(record.event, shared, None)
-            if _kind(record) == inside and thing in open_things:
-                return True
-            if _kind(record) == first:
-                open_things[thing] = None
-            elif _kind(record) in last:
-                open_things.pop(thing, None)
-        return False
 
-    return predicate
+def _replaced_in_place(records: Records) -> bool:
+    """A clone was made where a stale or damaged replica was."""
+    began: dict[tuple[int, str], str] = {}
+    for record, states in _states(records):
+        event: Any = record.event
+        if _kind(record) == "CloneStarted":
+            began[event.handle, event.destination] = states.get((event.handle, event.destination), "")
+        if _kind(record) == "CloneFinished" and began.get((event.handle, event.destination)) in ("stale", "corrupt"):
+            return True
+    return False
+
+
+def _all_unsure(records: Records) -> bool:
+    """Replicas were compared none of which was sure."""
+    for record, states in _states(records):
+        event: Any = record.event
+        if _kind(record) != "ReplicasCompared" or not event.compared:
+            continue
+        if all(states.get((event.handle, name)) == "unsure" for name in event.compared):
+            return True
+    return False
 
 
 FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a chunk was cloned": _any("CloneFinished"),
     "a clone failed": _any("CloneFailed"),
-    "a lease was granted during a clone of its chunk": _between(
-        "CloneStarted", "LeaseGranted", ("CloneFinished", "CloneFailed"), "handle"
+    "a clone took the place of a stale or damaged replica": _replaced_in_place,
+    "a grant had to wait for a clone or a comparison": _text("MasterAskedAgain", "reason", "being copied or compared"),
+    "a report crossed the raise of a version": _any("ReplicaReportOutdated"),
+    "a whole report came after a later one": _any("ReportOutdated"),
+    "a repeated request was answered from memory": _any("RequestRepeated"),
+    "an unsure replica was admitted": _any("UnsureReplicaAdmitted"),
+    "replicas were compared none of which was sure": _all_unsure,
+    "replicas differed, and some were left out": _text("ReplicaLost", "reason", "left out of version"),
+    "a replica that had missed a mutation refused the next": _text("MutationMissed", "reason", "has missed a mutation"),
+    "a try was refused that its client had given up": _any("TryRefused"),
+    "a writer was fenced off by a higher version": _text("LeaseRevoked", "reason", "a higher version fences it off"),
+    "a lease ended that its primary had disowned": _text("LeaseRevoked", "reason", "has disowned it"),
+    "a lease ended because a client insisted": _text("LeaseRevoked", "reason", "failed a writer"),
+    "a master that had restarted adopted a lease": _any("LeaseAdopted"),
+    "a stranger was refused": _any("StrangerRefused"),
+    "a server refused a master": _any("MasterRefused"),
+    "a replica was put aside": _any("ChunkPutAside"),
+    "a removal was refused": _any("RemovalRefused"),
+    "a removal failed and was tried again": _any("RemovalFailed"),
+    "a removal waited until the others had been verified": _any("RemovalDecided"),
+    "a damaged block was mended from another replica": lambda records: any(
+        _kind(record) == "BlocksMended" and getattr(record.event, "mended", 0) > 0 for _, record in records
     ),
+    "a header was written anew": _any("MetadataRepaired"),
+    "a background sync failed": _any("WriteBackFailed"),
+    "a master ended because its log had failed": _any("MasterFailed"),
+    "a master noticed a pause of its own": _any("MasterPaused"),
+    "a file was read again from its beginning": _any("ReadBegunAgain"),
     "a lease was revoked": _any("LeaseRevoked"),
     "a chunk's lease was granted again": _after("LeaseGranted", "LeaseGranted", "handle"),
     "a mutation missed a replica": _any("MutationMissed"),
@@ -78,7 +124,10 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a lost replica was found again": _after("ReplicaLost", "ReplicaFound", "handle"),
     "damage was found and reported": _any("CorruptionReported"),
     "an interrupted write was resolved": _any("WriteResolved"),
-    "a torn write was found": _any("WriteResolved", verdict="torn"),
+    "a torn write was found": lambda records: any(
+        _kind(record) == "WriteResolved" and not str(getattr(record.event, "verdict", "")).endswith(" 0 torn")
+        for _, record in records
+    ),
     "a checkpoint was finished": _any("CheckpointFinished"),
     "a checkpoint was given up": _any("CheckpointFailed"),
     "the log refused a record": _any("LogFailed"),

@@ -40,10 +40,19 @@ from cluster.faultplan import (
     TornHeader,
     WallOffset,
     What,
+    WrongFolder,
 )
 from cluster.swarm.plan import Setup
 from cluster.swarm.workload import CLIENTS
-from runtime.simulated.disk_faults import FullDisk, ReadError, ShortWrites, SlowDisk, SyncError, WriteError
+from runtime.simulated.disk_faults import (
+    DroppedWrites,
+    FullDisk,
+    ReadError,
+    ShortWrites,
+    SlowDisk,
+    SyncError,
+    WriteError,
+)
 from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.messages import Kind
 
@@ -76,13 +85,15 @@ _DISK_STEPS = (
     ("write", "*.meta", "cs*"),
     ("write", "*.data", "cs*"),
     ("sync", "*.data", "cs*"),
+    ("rename", "chunks/*.meta", "cs*"),
+    ("remove", "chunks/*.data", "cs*"),
     ("create", "*", "cs*"),
     ("rename", "*", "cs*"),
     ("remove", "*", "cs*"),
     ("sync_directory", "*", "cs*"),
 )
 
-_Drawer = Callable[["_Draw"], Fault]
+_Drawer = Callable[["_Draw"], "Fault | tuple[Fault, ...]"]
 
 
 def chunkservers(setup: Setup) -> list[str]:
@@ -96,7 +107,12 @@ def draw_faults(chance: random.Random, setup: Setup, paths: list[str]) -> tuple[
     drawers = [drawer for drawer in _DRAWERS if chance.random() < share] or [chance.choice(_DRAWERS)]
     weights = [chance.choice([0.3, 1.0, 3.0]) for _ in drawers]
     draw = _Draw(chance, setup, paths, spares_master=chance.random() < 0.25)
-    return tuple(chance.choices(drawers, weights)[0](draw) for _ in range(chance.randint(2, 14)))
+    more = max(0, chance.randint(3, 14) - len(drawers))
+    found: list[Fault] = []
+    for drawer in (*drawers, *chance.choices(drawers, weights, k=more)):
+        drawn = drawer(draw)
+        found.extend(drawn if isinstance(drawn, tuple) else (drawn,))
+    return tuple(found)
 
 
 class _Draw:
@@ -174,11 +190,66 @@ class _Draw:
             target = Node(self.chance.choice(self.servers))
         return Fault(when, what, target, self.seconds())
 
+    def at_log(self) -> Fault:
+        """The master ends in the middle of writing its log, or the log refuses a record."""
+        if self.spares_master:
+            return self.at_disk()
+        verb = self.chance.choice(["write", "sync", "sync"])
+        when = OnDisk(verb, "log/*", MASTER, nth=self.chance.randint(1, 120))
+        what = self.what(Kill(), PowerCut(), OperationFails(), OperationFails())
+        return Fault(when, what, TheSender(), None if isinstance(what, OperationFails) else self.seconds())
+
+    def wrong_folder(self) -> Fault:
+        """The master is started on an empty folder for a while: every server is a stranger to it."""
+        if self.spares_master:
+            return self.stop()
+        return Fault(self.at(), WrongFolder(), TheMaster(), self.chance.choice([4.0, 8.0, 12.0]))
+
     def at_disk(self) -> Fault:
         """Somebody ends in the middle of what it writes."""
         return Fault(self.disk_step(), self.what(Kill(), PowerCut()), TheSender(), self.seconds())
 
+    def at_removal(self) -> Fault:
+        """A replica cannot be removed the first time."""
+        steps = [("rename", "chunks/*.meta"), ("remove", "chunks/*.data"), ("sync_directory", "chunks/*")]
+        verb, path = self.chance.choice(steps)
+        when = OnDisk(verb, path, "cs*", nth=self.chance.choice([1, 1, 2, 3, 5]))
+        return Fault(when, OperationFails(), TheSender(), self.chance.choice([None, 0.5, 3.0]))
+
+    def at_clone(self) -> Fault:
+        """A copy hangs, or breaks off."""
+        chance = self.chance
+        kind = chance.randrange(3)
+        if kind == 0:
+            verb, path = chance.choice(
+                [("sync", "incoming/*.data"), ("write", "incoming/*.data"), ("write", "*.draft")]
+            )
+            return Fault(OnDisk(verb, path, "cs*", nth=chance.choice([1, 1, 2, 4])), OperationFails(), TheSender())
+        when = OnMessage("Chunkserver/Clone", nth=chance.choice([1, 2, 3, 4, 6]))
+        if kind == 1:
+            return Fault(when, MessageLost(), TheSender())
+        return Fault(when, self.what(Kill(), PowerCut(), Pause()), TheReceiver(), self.seconds())
+
     # The network and the clocks.
+
+    def late_reports(self) -> Fault:
+        """What one server tells the master, or all of them, is late for a while."""
+        source = self.chance.choice([self.chance.choice(self.servers), "*"])
+        nth = self.chance.randint(1, 40 * len(self.servers) if source == "*" else 40)
+        when = OnMessage("ChunkserverRegistry/*", Kind.REQUEST, source=source, nth=nth)
+        what = MessageDelayed(self.chance.choice([0.1, 0.5, 1.5, 3.0, 5.0]))
+        return Fault(when, what, TheSender(), self.chance.choice([5.0, 20.0, 40.0]))
+
+    def late_orders(self) -> Fault:
+        """What the master orders of versions arrives when it has ordered something newer already."""
+        when = OnMessage("Chunkserver/AdvanceChunks", Kind.REQUEST, nth=self.chance.randint(1, 40))
+        return Fault(when, MessageDelayed(self.chance.choice([2.5, 4.0, 5.0])), TheSender())
+
+    def late_writes(self) -> Fault:
+        """Writes are on their way for so long that their client has given them up."""
+        method = self.chance.choice(["Chunkserver/Write", "Chunkserver/Write", "Chunkserver/Apply"])
+        when = OnMessage(method, Kind.REQUEST, nth=self.chance.randint(1, 40))
+        return Fault(when, MessageDelayed(self.chance.choice([2.5, 4.0, 5.0])), TheSender())
 
     def message_lost(self) -> Fault:
         chance = self.chance
@@ -208,7 +279,7 @@ class _Draw:
                 LinkFaults(duplication=chance.choice([0.1, 0.5])),
                 LinkFaults(jitter=chance.choice([0.03, 0.3, 2.0, 5.0])),
                 LinkFaults(jitter=chance.choice([0.03, 0.3, 2.0, 5.0])),
-                LinkFaults(corruption=chance.choice([0.01, 0.1])),
+                LinkFaults(corruption=chance.choice([0.01, 0.1, 0.3])),
             ]
         )
         source = self.target(self.node(), Node(chance.choice(CLIENTS)))
@@ -225,6 +296,11 @@ class _Draw:
     def disk_error(self) -> Fault:
         faults = [ReadError(), WriteError(), SyncError(), SyncError(loses_pages=True)]
         return Fault(self.at(), DiskTrouble(self.chance.choice(faults)), self.node(), self.seconds())
+
+    def dropped_writes(self) -> Fault:
+        """Bytes of chunks that are written and land nowhere. (Who drops headers can be found out by nobody.)"""
+        fault = DroppedWrites("chunks/", suffix=".data", times=self.chance.choice([1, 2, None]))
+        return Fault(self.at(), DiskTrouble(fault), Node(self.chance.choice(self.servers)), self.seconds())
 
     def one_disk_error(self) -> Fault:
         return Fault(self.disk_step(), OperationFails(), TheSender(), self.chance.choice([None, None, 1.0]))
@@ -257,6 +333,13 @@ class _Draw:
             what = TornHeader(target.path, target.chunk, slot)
         return Fault(self.at(), what, target)
 
+    def header_and_kill(self) -> tuple[Fault, ...]:
+        """A header rots, and the server starts anew before it has noticed."""
+        target, when = self.replica(), self.at()
+        slot = self.chance.choice([None, 0, 1, 2, 3])
+        rot = Fault(when, RottenHeader(target.path, target.chunk, slot), target)
+        return rot, Fault(At(when.seconds + 0.01), Kill(), target, self.seconds())
+
     def empty_disk(self) -> Fault:
         return Fault(self.at(), EmptyDisk(), Node(self.chance.choice(self.servers)), self.seconds())
 
@@ -267,6 +350,7 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.kill,
     _Draw.power,
     _Draw.power_all,
+    _Draw.power_all,
     _Draw.stop,
     _Draw.pause,
     _Draw.pause,
@@ -275,9 +359,15 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.at_message,
     _Draw.at_disk,
     _Draw.at_disk,
+    _Draw.at_log,
+    _Draw.wrong_folder,
+    _Draw.at_clone,
+    _Draw.at_removal,
     _Draw.message_lost,
     _Draw.message_lost,
-    _Draw.message_lost,
+    _Draw.late_reports,
+    _Draw.late_orders,
+    _Draw.late_writes,
     _Draw.partition,
     _Draw.one_way,
     _Draw.isolate,
@@ -286,10 +376,13 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.clock,
     _Draw.disk_error,
     _Draw.one_disk_error,
+    _Draw.dropped_writes,
     _Draw.full,
     _Draw.short_writes,
     _Draw.slow,
     _Draw.rot,
     _Draw.header,
+    _Draw.header_and_kill,
+    _Draw.empty_disk,
     _Draw.empty_disk,
 )

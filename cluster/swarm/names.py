@@ -163,6 +163,18 @@ def look(path: str, *, is_directory: bool = False, files: frozenset[int] | None 
     return act
 
 
+def still(path: str, file: int) -> Action:
+    """Find this very file where it was opened."""
+
+    def act(state: State) -> Outcome:
+        names = names_of(state)
+        if names.get(path) == file:
+            return Outcome(state)
+        return Outcome(None, _why_not_found(names, path) | {"Conflict", "IsADirectory"})
+
+    return act
+
+
 def see(path: str) -> Action:
     """See that there is something."""
 

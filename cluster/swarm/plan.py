@@ -35,6 +35,9 @@ class Setup:
     inline_bytes: int = 65536
     write_piece_bytes: int = 4 * 1024 * 1024
     location_seconds: float = 30.0
+    patience_seconds: float = 30.0
+    write_seconds: float = 10.0
+    write_patience_seconds: float = 120.0
     trouble_seconds: float = 60.0
 
 

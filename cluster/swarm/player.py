@@ -176,6 +176,8 @@ class Player:
         client, path, mode = self._client, operation.path, operation.mode
         before = await _identity(client, path) if mode in ("rb", "r+b", "ab") else None
         file = await client.open(path, mode, overwrite=operation.replace)  # type: ignore[arg-type]
+        if mode == "ab" and not file.tell():
+            self._stage.insight.note_creator(file, operation.number)
         operation.file = self._stage.insight.file_of(file) or self._opened(
             operation, before, await _after(client, path, mode)
         )

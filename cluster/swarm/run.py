@@ -1,8 +1,9 @@
 """One seed, from its begin to its verdict.
 
 trouble      three clients work, faults strike; every virtual second every server's invariants are checked
-healing      all faults end, clients finish their work, every node is restarted
-rest         the cluster must come to rest within a stated time
+healing      all faults end, clients finish their work, in most seeds every node is restarted
+rest         the cluster must come to rest within a stated time; in half of the seeds every chunk is then written
+             once more, and it must come to rest again
 judgement    all files are read once more, the log is replayed, and the judges look at everything
 """
 
@@ -23,7 +24,7 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import Verdict, judge_history
 from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup
-from gfs.events import WriteRetried
+from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
@@ -31,6 +32,13 @@ from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 WALL_SECONDS = 60.0
 # When everything is healed, clients may need this long to come to the end of what they are doing.
 FINISH_SECONDS = 900.0
+# The share of seeds in which no server is restarted before the end is judged.
+WITHOUT_RESTART = 0.4
+# The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
+STIRRED = 0.5
+STIRRED_BYTES = 16
+# Who pauses between tries, longer and longer, makes so many at most before the patience is over.
+MOST_TRIES = 300
 
 
 @dataclass(slots=True)
@@ -102,8 +110,13 @@ class _Run:
         await stage.heal()
         await self._finish_work(players)
         await self._restart_everything()
-        self._result.verdicts += await endings.come_to_rest(stage)
+        undefined = self._undefined_chunks()
+        self._result.verdicts += await endings.come_to_rest(stage, undefined)
+        if not self._result.verdicts and random.Random(f"stir {self._plan.seed}").random() < STIRRED:
+            written = await self._write_everywhere()
+            self._result.verdicts += await endings.come_to_rest(stage, undefined - written)
         await self._read_everything()
+        self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
         self._result.verdicts += await endings.judge_replay(stage)
         watch.cancel()
         await asyncio.wait([watch])
@@ -121,9 +134,12 @@ class _Run:
                 task.result()
 
     async def _restart_everything(self) -> None:
-        """Restart every node, one after the other, half of them in good order."""
+        """Restart every node, one after the other, half of them in good order. In some seeds nobody is: a start puts
+        things in order that the running servers may have left lying about."""
         stage = self._stage
         chance = random.Random(f"restart {self._plan.seed}")
+        if chance.random() < WITHOUT_RESTART:
+            return
         nodes = stage.server_names()
         chance.shuffle(nodes)
         for node in nodes:
@@ -139,13 +155,41 @@ class _Run:
                     self._broken[complaint] = None
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
 
+    def _undefined_chunks(self) -> set[int]:
+        """Chunks that hold, perhaps, a part of a write that failed, or whose client died: in doubt."""
+        files = {
+            operation.number if operation.kind is Kind.WRITE_FILE else operation.file
+            for operation in self._history.operations
+            if operation.writes and operation.is_open_ended
+        }
+        return {handle for handle, place in self._stage.insight.chunks.items() if place.file in files}
+
+    async def _write_everywhere(self) -> set[int]:
+        """Write a few bytes into each chunk of each file: each gets a lease, for which its replicas are compared.
+        Returns the chunks."""
+        judge = Player(JUDGE, self._stage, self._history)
+        files = await self._files(judge)
+        for path, length in files:
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode="r+b"), is_final=True)
+            for begin in range(0, length, self._plan.setup.chunk_bytes):
+                count = min(STIRRED_BYTES, length - begin)
+                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.WRITE, offset=begin, count=count), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
+        size = self._plan.setup.chunk_bytes
+        handles = [self._stage.insight.handles_of(path)[: -(-length // size)] for path, length in files]
+        return {handle for some in handles for handle in some}
+
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)
+        for path, _ in await self._files(judge):
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, path), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, path), is_final=True)
+
+    async def _files(self, judge: Player) -> list[tuple[str, int]]:
+        """All files that were given their final name, and how long they are."""
         found = await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LIST, "/", recursive=True), is_final=True)
-        for seen in found.seen if found is not None else ():
-            if not seen.is_directory and PASSING not in seen.path:
-                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, seen.path), is_final=True)
-                await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, seen.path), is_final=True)
+        entries = found.seen if found is not None else ()
+        return [(seen.path, seen.length) for seen in entries if not seen.is_directory and PASSING not in seen.path]
 
     def finish(self) -> None:
         """Judge what was seen."""
@@ -162,6 +206,7 @@ class _Run:
                 last = record.event.trace.strip().splitlines()[-1]
                 text = f"at {moment:.3f} s on {record.node}: {type(record.event).__name__}: {last}"
                 result.verdicts.append(Verdict("untyped error", text))
+        result.verdicts += _judge_tries(result.records)
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
@@ -171,12 +216,9 @@ class _Run:
         result.marks = marks_of(result.records, self._history, stage.simulation.reached)
 
     def _note_facts(self) -> None:
-        """Write into the history what records tell of operations: whether one created a file, or tried again."""
+        """Write into the history what records tell of operations: whether one created a file."""
         for number in self._stage.insight.created:
             self._history.operation(number).created = True
-        for _, record in self._result.records:
-            if isinstance(record.event, WriteRetried) and record.cause.startswith("operation-"):
-                self._history.operation(int(record.cause.removeprefix("operation-"))).retried = True
         for operation in self._history.operations:
             if operation.kind in (Kind.CREATE, Kind.WRITE_FILE):
                 operation.file = operation.number
@@ -193,3 +235,15 @@ class _Run:
             handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
             losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
         )
+
+
+def _judge_tries(records: list[tuple[float, Record]]) -> list[Verdict]:
+    """Whether somebody tried again and again without a pause."""
+    counts: dict[str, int] = {}
+    for _, record in records:
+        if isinstance(record.event, WriteRetried | MasterAskedAgain):
+            counts[record.cause] = counts.get(record.cause, 0) + 1
+    most = max(counts, key=lambda cause: counts[cause], default="")
+    if counts.get(most, 0) <= MOST_TRIES:
+        return []
+    return [Verdict("endless", f"{most} was tried {counts[most]} times")]

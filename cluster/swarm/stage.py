@@ -11,7 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner
-from cluster.faultplan import Damage, DiskTrouble, EmptyDisk, Fault, OperationFails, Pause, PowerCut
+from cluster.faultplan import (
+    Damage,
+    DiskTrouble,
+    EmptyDisk,
+    Fault,
+    Isolate,
+    Kill,
+    OperationFails,
+    Partition,
+    Pause,
+    PowerCut,
+    Stop,
+    WrongFolder,
+)
 from cluster.roles import MASTER
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
@@ -22,9 +35,9 @@ from cluster.swarm.plan import Plan
 from cluster.swarm.workload import CLIENTS
 from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
-from runtime.events import MemorySink, Record
+from runtime.events import MemorySink, NodeStarted, Record
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import ReadError, SyncError, WriteError
+from runtime.simulated.disk_faults import DroppedWrites, ReadError, SyncError, WriteError
 from runtime.simulated.loop import SimulatedLoop
 from runtime.simulated.tape import Plain
 from runtime.simulated.world import Simulation
@@ -37,8 +50,10 @@ ABANDONED_SECONDS = 90.0
 # How long a node that works may take to stop in good order, and all faults to end.
 STOP_SECONDS = 90.0
 HEAL_SECONDS = 200.0
-# A disk that was damaged is given so long before another one may be: time to notice, and to make new copies.
-REST_SECONDS = 20.0
+# The copies of a disk that was damaged are not counted on for so long: what is wrong with them may not show yet.
+REST_SECONDS = 10.0
+_SILENCING = Kill | PowerCut | Stop | Pause | Isolate | Partition
+_ERRORS = (ReadError, WriteError, SyncError, DroppedWrites)
 
 
 class TimedSink(MemorySink):
@@ -71,9 +86,10 @@ class Stage:
         self.cuts: list[Cut] = []
         self.hindrances: list[Hindrance] = []
         self.struck: dict[str, int] = {}
+        self._killed: dict[str, float] = {}
         self._begun: dict[tuple[int, str], float] = {}
-        self._troubled: dict[str, float] = {}  # disks, and until when no other one may be damaged
-        self._spoiled: dict[tuple[str, int], bytes] = {}
+        self._troubled: dict[str, float] = {}  # disks, and until when nobody counts on their copies
+        self._misled: dict[int, None] = {}  # faults that have a server on a wrong folder
         self._started = 0.0
         self.cluster = SimulatedCluster(
             self.simulation,
@@ -90,6 +106,9 @@ class Stage:
                 location_seconds=setup.location_seconds,
                 inline_bytes=setup.inline_bytes,
                 write_piece_bytes=setup.write_piece_bytes,
+                patience_seconds=setup.patience_seconds,
+                write_seconds=setup.write_seconds,
+                write_patience_seconds=setup.write_patience_seconds,
             ),
             clients=len(CLIENTS) + 1,
             overrides={
@@ -166,51 +185,73 @@ class Stage:
     def _hear(self, time: float, record: Record) -> None:
         self.insight.hear(time, record)
         event = record.event
+        if isinstance(event, NodeStarted) and record.node in self._killed:
+            self.hindrances.append(Hindrance(self._killed.pop(record.node), time, record.node))
         if isinstance(event, FaultBegan):
             self._note_begin(time, self.plan.faults[event.number], event)
         elif isinstance(event, FaultEnded):
             fault = self.plan.faults[event.number]
+            self._misled.pop(event.number, None)
             for node in event.nodes.split(", "):
                 begun = self._begun.pop((event.number, node), None)
                 if begun is not None:
                     self.hindrances.append(Hindrance(begun, time, node))
                 if node in self._troubled and isinstance(fault.what, DiskTrouble | EmptyDisk | OperationFails):
                     self._troubled[node] = time + REST_SECONDS
+                    self.cuts.append(Cut(time, node))
 
     def _note_begin(self, time: float, fault: Fault, event: FaultBegan) -> None:
         kind = type(fault.what).__name__
         self.struck[kind] = self.struck.get(kind, 0) + 1
         nodes = event.nodes.split(", ")
-        if isinstance(fault.what, PowerCut):
+        if isinstance(fault.what, PowerCut | EmptyDisk | Damage) or self._is_error(fault):
+            # What a disk loses by damage or an error it has lost as by a power cut.
             self.cuts.extend(Cut(time, node) for node in nodes)
-        elif isinstance(fault.what, Pause | DiskTrouble | OperationFails):
+        if isinstance(fault.what, Kill):
+            for node in nodes:  # Nothing of it is synced before it runs again.
+                self._killed.setdefault(node, time)
+        if isinstance(fault.what, Pause | DiskTrouble | OperationFails):
             for node in nodes:
                 self._begun[event.number, node] = time
-        elif isinstance(fault.what, Damage):
-            handle = self.insight.handle_at(fault.what.path, fault.what.chunk)
-            for node in nodes:
-                found = self.insight.replicas_on(node).get(handle)
-                if found is not None:
-                    self._spoiled[node, handle] = found.data
+        elif isinstance(fault.what, WrongFolder):
+            self._misled[event.number] = None
+
+    def _is_error(self, fault: Fault) -> bool:
+        what = fault.what
+        return isinstance(what, OperationFails) or (isinstance(what, DiskTrouble) and isinstance(what.fault, _ERRORS))
 
     def _forbid(self, fault: Fault, nodes: list[str]) -> str:
         """Why a fault must not strike now: it could destroy the last good copy of something."""
         what = fault.what
-        is_error = isinstance(what, DiskTrouble) and isinstance(what.fault, ReadError | WriteError | SyncError)
-        if not is_error and not isinstance(what, Damage | EmptyDisk | OperationFails):
-            return ""
+        if isinstance(what, WrongFolder) and (self._misled or not self._all_have_a_namespace()):
+            return "a new server would join a master on a wrong folder, and the cluster would have lost it"
+        if not self._is_error(fault) and not isinstance(what, Damage | EmptyDisk):
+            return self._why_alone(nodes) if isinstance(what, _SILENCING) else ""
+        if self._misled:
+            return "the master is on a wrong folder, and nobody knows who has the last good copy of what"
         now = self.now
         self._troubled = {node: until for node, until in self._troubled.items() if until > now}
         for node in nodes:
             if node == MASTER:
                 continue
             handles = [self.insight.handle_at(what.path, what.chunk)] if isinstance(what, Damage) else None
-            if any(other != node for other in self._troubled):
-                return f"another disk than that of {node} was in trouble a moment ago"
-            if not self.insight.may_destroy(node, handles, self._spoiled):
+            if not self.insight.may_destroy(node, handles, self._troubled):
                 return f"{node} may have the last good copy of something"
             self._troubled[node] = now + (fault.seconds or 0.0) + REST_SECONDS
         return ""
+
+    def _why_alone(self, nodes: list[str]) -> str:
+        """Why these nodes must not fall silent: a chunk could go on with nothing but a replica whose damage nobody has
+        found yet, and the sound ones would be stale."""
+        troubled = [node for node, until in self._troubled.items() if until > self.now]
+        silent = {*nodes, *(name for name in self.chunkserver_names() if not self.insight.is_well(name))}
+        others = [node for node in silent if node != MASTER and node not in troubled]
+        if troubled and len(others) >= self.setup.replicas - 1:
+            return f"the replicas on {', '.join(troubled)} may be damaged, and could be left alone"
+        return ""
+
+    def _all_have_a_namespace(self) -> bool:
+        return all(self.insight.belongs_to_a_namespace(name) for name in self.chunkserver_names())
 
 
 def described(setup: Any) -> str:

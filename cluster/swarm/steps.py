@@ -21,6 +21,8 @@ LATE_SECONDS = 60.0
 # A client counts its 30 seconds by its own clock, which may be wrong by 5 %; then the read itself takes a while.
 CLOCK_ERROR = 1.06
 READ_SECONDS = 3.0
+# Why an open file may be refused, of all reasons that have to do with names.
+_OF_HANDLES = REASONS - {"InvalidRequest"} | {"Conflict"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,6 @@ def _writes(operation: Operation, file: int, facts: Facts) -> Iterable[Write]:
             operation.answer,
             stamped_from=begin - operation.offset,
             may_be_lost_from=lost,
-            may_come_late=operation.retried,
         )
         begin = until
 
@@ -119,6 +120,7 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
     """All steps. `possible`: for each READ_FILE that was answered, which files it may have read."""
     closed = {operation.handle for operation in history.operations if operation.kind in (Kind.CLOSE, Kind.ABANDON)}
     found: list[Step] = []
+    failed: set[int] = set()  # open files of which something was refused, or is in doubt
     for operation in history.operations:
         maker = _Maker(operation, history, facts)
         match operation.kind:
@@ -128,6 +130,12 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 maker.write_file()
             case Kind.OPEN:
                 maker.open(is_closed=operation.number in closed)
+            case Kind.WRITE | Kind.APPEND | Kind.READ:
+                # Once a write has failed, an open file repeats its error: only the first refusal says something.
+                if operation.handle and operation.handle not in failed:
+                    maker.refused_by_handle(history.operation(operation.handle))
+                if operation.answer is not Answer.VALUE:
+                    failed.add(operation.handle)
             case Kind.CLOSE | Kind.ABANDON:
                 maker.close(history.operation(operation.handle))
             case Kind.READ_FILE:
@@ -145,8 +153,6 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
             case Kind.MAKE_DIRECTORY:
                 act = names.make_directory(operation.path, parents=operation.parents)
                 maker.change(act, operation.path)
-            case _:
-                pass
         found.extend(maker.steps)
     return found
 
@@ -251,6 +257,14 @@ class _Maker:
             self._refused(names.look(parent, is_directory=True), parent)
         elif operation.answer is Answer.REFUSED:
             self._refused(names.refused_by_any(names.create(path, operation.number), names.look(path)), path)
+
+    def refused_by_handle(self, opened: Operation) -> None:
+        """Nobody refuses what is asked of an open file unless its path names another one, or none, at some moment. (A
+        path of one that is written under a passing name is not in the model.)"""
+        operation = self.operation
+        is_about_names = operation.answer is Answer.REFUSED and operation.error in _OF_HANDLES
+        if is_about_names and opened.mode != "wb" and opened.file:
+            self._add(names.still(opened.path, opened.file), (opened.path,), error=operation.error)
 
     def close(self, opened: Operation) -> None:
         """A file is closed, or given up."""

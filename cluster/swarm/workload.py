@@ -56,7 +56,7 @@ def draw_setup(chance: random.Random) -> Setup:
         chunkservers=servers,
         replicas=chance.choice([2, 3, 3, 3]),
         chunk_bytes=chance.choice([BLOCK, BLOCK, 2 * BLOCK]),
-        lease_seconds=max(2 * heartbeat, chance.choice([4.0, 6.0, 10.0, 20.0, 60.0])),
+        lease_seconds=max(2 * heartbeat, chance.choice([4.0, 4.0, 6.0, 10.0, 20.0, 60.0])),
         heartbeat_seconds=heartbeat,
         dead_after_heartbeats=chance.choice([3.0, 5.0, 5.0, 10.0]),
         durability=chance.choice(["replicated", "replicated", "fsync"]),
@@ -66,6 +66,9 @@ def draw_setup(chance: random.Random) -> Setup:
         inline_bytes=chance.choice([0, 4096, BLOCK, BLOCK]),
         write_piece_bytes=chance.choice([16384, 1 << 20, 1 << 22]),
         location_seconds=chance.choice([5.0, 30.0]),
+        patience_seconds=chance.choice([12.0, 30.0]),
+        write_seconds=chance.choice([1.5, 10.0]),
+        write_patience_seconds=chance.choice([8.0, 25.0, 120.0, 120.0]),
         trouble_seconds=chance.uniform(60.0, 150.0),
     )
 
@@ -79,14 +82,18 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedO
         if kind not in _ALWAYS and chance.random() < 0.15:
             weights[kind] = 0.0
     paths = _draw_paths(chance, _MODES_BY_BYTES if is_by_bytes else _MODES_BY_NAMES)
-    total = chance.randint(60, 150)
+    total = chance.randint(80, 200)
+    is_in_bursts = chance.random() < 0.5
     found = _beginning(chance, paths, setup)
     for client in CLIENTS:
         count = total // len(CLIENTS)
         pause = setup.trouble_seconds / count
         for number in range(count):
             kind = chance.choices(list(weights), list(weights.values()))[0]
-            found.append(_draw_operation(chance, client, kind, paths, setup, chance.uniform(0.0, 2.0 * pause) * 0.9))
+            wait = chance.uniform(0.0, 2.0 * pause) * 0.9
+            if is_in_bursts:
+                wait = chance.uniform(0.0, 0.3) if chance.random() < 0.7 else 3.3 * wait
+            found.append(_draw_operation(chance, client, kind, paths, setup, wait))
             if number % 12 == 11:
                 found.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=chance.randrange(_SLOTS)))
     return tuple(found), paths.files

@@ -295,6 +295,19 @@ class SimulatedDisk:
         """All files, sorted."""
         return sorted(self._files)
 
+    def exchange(self) -> Undo:
+        """An empty folder takes this one's place, until the end of that is asked for; what was written to it is gone
+        then."""
+        kept = self._folders, self._files, self._stable_files, self._journal, self._used
+        self._folders, self._files, self._stable_files, self._journal, self._used = {"": None}, {}, {}, [], 0
+        self._locks.clear()
+
+        def give_back() -> None:
+            self._folders, self._files, self._stable_files, self._journal, self._used = kept
+            self._locks.clear()
+
+        return give_back
+
     def erase(self) -> None:
         """An empty disk takes this one's place."""
         self._folders = {"": None}

@@ -132,6 +132,11 @@ class StrayWrites(FaultOfPath):
 
     first: int = 1  # which matching write is the first that goes astray, counted from 1
     times: int | None = 1  # how many do; None: all from there on
+    suffix: str = ""  # how a path must end, beside its beginning
+
+    def covers(self, path: str) -> bool:
+        """Whether a file is concerned."""
+        return path.startswith(self.path) and path.endswith(self.suffix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,10 @@ class SimulatedChannel:
         return call
 
 
+# A cancellation comes behind the request, and finds a handler that has begun.
+CANCELLED_AFTER_NANOSECONDS = 1000
+
+
 class ClientCall:
     """One call as its caller holds it: to be awaited, or iterated over, or cancelled."""
 
@@ -249,6 +253,7 @@ class ClientCall:
 
     def _tell_cancelled(self) -> None:
         if self._server is not None:
+            self._sent_at += CANCELLED_AFTER_NANOSECONDS
             self._hop(self._server.cancelled_by_caller)
 
     # What a caller does with it.

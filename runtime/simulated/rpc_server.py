@@ -117,7 +117,8 @@ class ServerCall:
         self._metadata = metadata
         self._client = client
         self._caller = caller
-        self._deadline = None if timeout is None else self._loop.time() + timeout
+        self._timeout = timeout
+        self._deadline: float | None = None
         self._initial: Pairs = ()
         self._trailing: Pairs = ()
         self._status: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
@@ -148,7 +149,9 @@ class ServerCall:
         if handler is None:
             self._finish(grpc.StatusCode.UNIMPLEMENTED, f"Method not found: {self._path}")
             return
-        if self._deadline is not None:
+        if self._timeout is not None:
+            # As in gRPC, a request says how long its caller waits, not until when: on a slow way it lives longer.
+            self._deadline = self._loop.time() + self._timeout
             # The caller's word that it gave up may be lost, or the caller be dead: the deadline holds here as well.
             self._alarm = self._loop.call_at(self._deadline, self.cancelled_by_caller)
         self.task = self._loop.create_task(

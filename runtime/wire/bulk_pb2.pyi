@@ -162,6 +162,7 @@ class ReadRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    SALVAGE_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
     """the least version the client accepts"""
@@ -169,6 +170,10 @@ class ReadRequest(_message.Message):
     length: _builtins.int
     """at most 4 MiB"""
     cause: _builtins.str
+    salvage: _builtins.bool
+    """For a server that mends its replica: one whole block (offset a multiple of 64 KiB, length 64 KiB) of a replica of any
+    version, sure or not, if what lies there matches the checksum that this replica has stored for it.
+    """
     def __init__(
         self,
         *,
@@ -177,10 +182,11 @@ class ReadRequest(_message.Message):
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
         cause: _builtins.str = ...,
+        salvage: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "handle", b"handle", "length", b"length", "offset", b"offset", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "handle", b"handle", "length", b"length", "offset", b"offset", "salvage", b"salvage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,11 +203,14 @@ class ReadReply(_message.Message):
     CHUNK_LENGTH_FIELD_NUMBER: _builtins.int
     ERROR_KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     length: _builtins.int
     chunk_length: _builtins.int
     error_kind: _builtins.str
     """set: no payload follows"""
     message: _builtins.str
+    version: _builtins.int
+    """of the replica; told when a block is salvaged"""
     @_builtins.property
     def crc32c(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """of each 64 KiB of the payload, counted from its first byte"""
@@ -214,10 +223,11 @@ class ReadReply(_message.Message):
         chunk_length: _builtins.int = ...,
         error_kind: _builtins.str = ...,
         message: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_length", b"chunk_length", "crc32c", b"crc32c", "error_kind", b"error_kind", "length", b"length", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_length", b"chunk_length", "crc32c", b"crc32c", "error_kind", b"error_kind", "length", b"length", "message", b"message", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

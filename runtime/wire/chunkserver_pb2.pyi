@@ -340,6 +340,73 @@ class VerifyReply(_message.Message):
 Global___VerifyReply: _TypeAlias = VerifyReply  # noqa: Y015
 
 @_typing.final
+class MendRequest(_message.Message):
+    """Compare every block with its checksum, and look for those that do not match it at the sources, which may have any version.
+    A sure replica takes only bytes that match its own checksum. An unsure one takes, if nobody has those, a block that is
+    whole at a source of at least `version`. Done to its end even if the caller goes away.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
+    """the least version that the replica must have"""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Location]:
+        """in the order in which they are asked"""
+
+    @_builtins.property
+    def authority(self) -> _common_pb2.Authority: ...
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
+        sources: _abc.Iterable[_common_pb2.Location] | None = ...,
+        authority: _common_pb2.Authority | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "handle", b"handle", "sources", b"sources", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MendRequest: _TypeAlias = MendRequest  # noqa: Y015
+
+@_typing.final
+class MendReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    MENDED_BLOCKS_FIELD_NUMBER: _builtins.int
+    LEFT_BLOCKS_FIELD_NUMBER: _builtins.int
+    mended_blocks: _builtins.int
+    left_blocks: _builtins.int
+    """that no source had whole"""
+    @_builtins.property
+    def state(self) -> _common_pb2.ChunkState:
+        """damaged: something is wrong yet, a block or what holds them together"""
+
+    def __init__(
+        self,
+        *,
+        state: _common_pb2.ChunkState | None = ...,
+        mended_blocks: _builtins.int = ...,
+        left_blocks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_blocks", b"left_blocks", "mended_blocks", b"mended_blocks", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MendReply: _TypeAlias = MendReply  # noqa: Y015
+
+@_typing.final
 class DataId(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -371,7 +438,6 @@ class Mutation(_message.Message):
     PUSHED_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
-    INLINE_ID_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """within the chunk, bytes"""
     length: _builtins.int
@@ -384,10 +450,6 @@ class Mutation(_message.Message):
     def pushed(self) -> Global___DataId:
         """already in the LRU buffer of every replica"""
 
-    @_builtins.property
-    def inline_id(self) -> Global___DataId:
-        """names inline data, so that a duplicate of the request is recognised; optional"""
-
     def __init__(
         self,
         *,
@@ -396,11 +458,10 @@ class Mutation(_message.Message):
         pushed: Global___DataId | None = ...,
         inline: _builtins.bytes = ...,
         crc32c: _builtins.int = ...,
-        inline_id: Global___DataId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "inline_id", b"inline_id", "pushed", b"pushed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "pushed", b"pushed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "inline_id", b"inline_id", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["pushed", "inline"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
@@ -421,8 +482,9 @@ class WriteRequest(_message.Message):
     handle: _builtins.int
     version: _builtins.int
     client: _builtins.int
-    """A message may be under way for so long that its client has repeated it and written again to the same place. So a client
-    numbers its tries; each says which is the oldest that it still waits for in this chunk, and older ones are refused.
+    """A message may arrive twice, or be under way for so long that its client has written again to the same place. So a client
+    numbers its tries; each says which is the oldest that it still waits for in this chunk. A number that came before gets the
+    same answer, a number below the oldest is refused.
     """
     number: _builtins.int
     """0: not numbered"""

@@ -54,6 +54,11 @@ class ChunkserverStub:
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
                 _registered_method=True)
+        self.MendReplica = channel.unary_unary(
+                '/tabletop.Chunkserver/MendReplica',
+                request_serializer=runtime_dot_wire_dot_chunkserver__pb2.MendRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.MendReply.FromString,
+                _registered_method=True)
         self.Write = channel.unary_unary(
                 '/tabletop.Chunkserver/Write',
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.WriteRequest.SerializeToString,
@@ -94,6 +99,12 @@ class ChunkserverServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyReplica(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MendReplica(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +152,11 @@ def add_ChunkserverServicer_to_server(servicer, server):
                     servicer.VerifyReplica,
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.SerializeToString,
+            ),
+            'MendReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.MendReplica,
+                    request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.MendRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.MendReply.SerializeToString,
             ),
             'Write': grpc.unary_unary_rpc_method_handler(
                     servicer.Write,
@@ -266,6 +282,33 @@ class Chunkserver:
             '/tabletop.Chunkserver/VerifyReplica',
             runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
             runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MendReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Chunkserver/MendReplica',
+            runtime_dot_wire_dot_chunkserver__pb2.MendRequest.SerializeToString,
+            runtime_dot_wire_dot_chunkserver__pb2.MendReply.FromString,
             options,
             channel_credentials,
             insecure,

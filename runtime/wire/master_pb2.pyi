@@ -760,6 +760,7 @@ class RegisterRequest(_message.Message):
     LIFE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Drawn at process start. A new incarnation proves that the leases of the old one are gone."""
     rack: _builtins.str
@@ -783,6 +784,10 @@ class RegisterRequest(_message.Message):
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
         """leases that it holds, as a master that has just started cannot know them"""
 
+    @_builtins.property
+    def unreadable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """chunks whose files are there and cannot be read now: not lost, and no replicas"""
+
     def __init__(
         self,
         *,
@@ -797,10 +802,11 @@ class RegisterRequest(_message.Message):
         life: _builtins.int = ...,
         sequence: _builtins.int = ...,
         leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        unreadable: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,8 +30,9 @@ Five lines to begin with:
 ...     [(row.key, row.value("page:title")) for row in table.scan(prefix="com.example/")]
 [(b'com.example/a', b'A'), (b'com.example/b', b'B')]
 
-What we simplify. One log per tablet here, where the paper's servers share one among their tablets; the record has room
-for the tablet's name. Block compression is one fast pass, without the paper's long common strings. The manifest is a
+A tablet has a log of its own, or shares that of its server (`log/server_log.py`).
+
+What we simplify. Block compression is one fast pass, without the paper's long common strings. The manifest is a
 file where the paper has a METADATA row. A row must fit into memory, and there are no scripts within the server.
 """
 

@@ -32,7 +32,7 @@ async def copy_tablet(engine: Engine, target: Storage, snapshot: str | None = No
         if present:
             raise AlreadyExists(f"the target of the clone is not empty: it holds {present[0]!r}")
         names = [reference.name for reference in manifest.references()]
-        fresh = replace(manifest, number=1, log_number=manifest.next_file_number, logs=())
+        fresh = replace(manifest, number=1, logs=())
         try:
             for name in names:
                 await _copy(state.storage, target, name)

@@ -10,7 +10,7 @@ A row is written atomically, and mutations take effect in the order of the log (
 locks. The memtable takes a mutation only after its log record is as durable as `Options.sync` asks, so no reader sees
 what a crash could take back.
 
-What we simplify. One log per tablet; the paper's tablet servers share one among many. No checksum guards the memtable.
+What we simplify. No checksum guards the memtable.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +25,7 @@ from runtime.errors import (
 )
 from tablet.engine.figures import EngineFigures, figures_of
 from tablet.engine.log.records import RowFragment
+from tablet.engine.log.server_log import ServerLog
 from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.checks import as_bytes, check_timestamp
@@ -54,7 +55,7 @@ class Engine:
     """One open tablet. Make one with `Engine.open`. `make_room`: what a write that must wait does, in place of waiting
     for the background or doing a job itself."""
 
-    def __init__(self, state: TabletState, *, inline: bool) -> None:
+    def __init__(self, state: TabletState) -> None:
         self.state = state
         self.housekeeping = Housekeeping(state)
         self._options = state.options
@@ -62,7 +63,6 @@ class Engine:
         self._background = Background(state, self.housekeeping)
         self._writer = Writer(
             state,
-            inline=inline,
             wait_for_room=self._stall,
             frozen=self._background.wake,
             crowd=self.housekeeping.longest_run,
@@ -84,8 +84,10 @@ class Engine:
         *,
         tablet: str = "",
         inline: bool = False,
+        log: ServerLog | None = None,
     ) -> "Engine":
-        """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop.
+        """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop. `log`: that of
+        the server, which the tablet shares; without it, it has its own.
 
         Raises Conflict if it is open elsewhere, NotFound if there is none and `options.create` is off, Corrupted,
         IncompatibleFormat, DiskFailure.
@@ -94,20 +96,11 @@ class Engine:
         chosen.check()
         await storage.lock()
         try:
-            state, must_flush = await open_state(storage, world, chosen, tablet=tablet)
+            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline, log=log)
         except BaseException:
             await storage.unlock()
             raise
-        engine = cls(state, inline=inline)
-        if must_flush:
-            try:
-                await engine._writer.roll(always=True)
-                await engine.flush()
-            except BaseException:
-                await state.close()
-                await storage.unlock()
-                raise
-        return engine
+        return cls(state)
 
     def start(self) -> None:
         """Flush and compact in the background from here on."""
@@ -291,17 +284,7 @@ class Engine:
 
     async def sync(self) -> None:
         """Make everything that was written durable. Raises DiskFailure."""
-        for number, log in sorted(self.state.logs.items()):
-            if number in self.state.logs:
-                try:
-                    await log.sync()
-                except TabletopError:
-                    if number in self.state.logs:
-                        raise
-                    # Its rows were flushed meanwhile, and it is gone.
-        with suppress(TabletopError):  # Everything is durable; only its mark is missing.
-            if self.state.log is not None:
-                await self.state.log.write_mark()
+        await self.state.log.sync()
 
     async def flush(self) -> None:
         """Minor compaction of all that is in memory (BT 5.4)."""
@@ -347,11 +330,10 @@ class Engine:
         held = await load_snapshot(self.state.storage, name)
         self._check_writable()
         async with self._background.flushing, self._background.compacting, self._writer.stopped():
-            await self._writer.begin_log()
-            log_number = self.state.memtable.log_number
-            await self.state.install_snapshot(
-                held, log_number=log_number, flushed_sequence=self.state.last_sequence - 1
-            )
+            flushed = self.state.log.last_sequence
+            if self.state.log.current is not None and not self.state.log.is_shared:
+                await self.state.log.begin_segment()  # So that the segments before it are needed no more.
+            await self.state.install_snapshot(held, flushed)
             self._writer.epoch += 1
             self._known_columns.clear()
             await self.state.sweep()
@@ -368,7 +350,7 @@ class Engine:
 
     def figures(self) -> EngineFigures:
         """Counters for people, tests and benchmarks."""
-        return figures_of(self.state, self.housekeeping, self._writer.user_bytes, self._writer.old_log_bytes)
+        return figures_of(self.state, self.housekeeping, self._writer.user_bytes)
 
     async def do_some_housework(self) -> bool:
         """One flush or one compaction, if one is due; whether there was. For who drives an engine without `start`."""
@@ -388,7 +370,6 @@ class Engine:
         """Assert what must hold between any two operations."""
         self.state.check_invariants()
         self.housekeeping.quarantine.check_invariants()
-        assert self._writer.log is self.state.log
 
     async def _stall(self, reason: str) -> None:
         """Wait until housekeeping has got on, or do it here if nobody else does. Raises the trouble of the job that

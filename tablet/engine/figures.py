@@ -40,8 +40,8 @@ class EngineFigures:
     scan_cache: CacheFigures
 
 
-def figures_of(state: TabletState, housekeeping: Housekeeping, user_bytes: int, old_log_bytes: int) -> EngineFigures:
-    """Take stock. `old_log_bytes`: of logs that are closed."""
+def figures_of(state: TabletState, housekeeping: Housekeeping, user_bytes: int) -> EngineFigures:
+    """Take stock."""
     tables = tuple(
         TableFigures(
             table.name,
@@ -64,8 +64,8 @@ def figures_of(state: TabletState, housekeeping: Housekeeping, user_bytes: int, 
         memtable_bytes=state.memtable.charged_bytes,
         frozen_memtables=len(state.frozen),
         user_bytes=user_bytes,
-        log_bytes=old_log_bytes + (state.log.file_bytes if state.log is not None else 0),
-        log_syncs=sum(log.syncs for log in state.logs.values()),
+        log_bytes=state.log.file_bytes,
+        log_syncs=state.log.syncs,
         work=replace(housekeeping.work),
         block_cache=state.block_cache.figures,
         pinned_blocks=state.pinned_blocks.figures,

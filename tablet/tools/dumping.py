@@ -173,7 +173,7 @@ async def _dump_manifest(storage: Storage, name: str, cells: bool) -> AsyncItera
     owner = f"tablet {manifest.tablet!r}, " if manifest.tablet else ""
     headline = (
         f"manifest {manifest.number}: {owner}{counted(len(manifest.references()), 'SSTable')}, flushed up to record "
-        f"{manifest.flushed_sequence}, logs from {manifest.log_number} on, next file {manifest.next_file_number}"
+        f"{manifest.flushed_sequence}, logs {list(manifest.log_numbers)}, next file {manifest.next_file_number}"
     )
     fields = json.loads(payload[HEADER_BYTES:])
     details = tuple(json.dumps(fields, indent=2).splitlines()) if cells else tuple(_manifest_lines(fields))

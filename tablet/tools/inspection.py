@@ -240,7 +240,7 @@ async def _other_files(storage: Storage, manifest: Manifest, listing: FolderList
     current = manifest_name(manifest.number)
     referred = {reference.name for reference in manifest.references()}
     found = [(name, "manifest", name == current) for _, name in sorted(listing.manifests.items())]
-    found += [(name, "log", number >= manifest.log_number) for number, name in sorted(listing.logs.items())]
+    found += [(name, "log", number in manifest.log_numbers) for number, name in sorted(listing.logs.items())]
     found += [(name, "snapshot", False) for _, name in sorted(listing.snapshots.items())]
     found += [(name, "SSTable", False) for _, name in sorted(listing.tables.items()) if name not in referred]
     found += [(name, "unfinished", False) for name in listing.temporary]

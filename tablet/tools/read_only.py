@@ -162,7 +162,7 @@ async def opened_for_reading(storage: Storage, world: EngineWorld) -> AsyncItera
     """
     async with held(storage) as files:
         await load_folder(files)
-        state, _ = await open_state(files, world, Options(create=False, sweeps=False), tablet="")
+        state = await open_state(files, world, Options(create=False, sweeps=False), tablet="")
         try:
             yield state
         finally:

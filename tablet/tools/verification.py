@@ -78,8 +78,8 @@ async def _verdicts(storage: Storage) -> AsyncIterator[Verdict]:
             yield _with_remark(await verify_table(storage, name), "the manifest does not name it")
     for number, name in sorted(listing.logs.items()):
         verdict = await verify_log(storage, name, manifest)
-        old = "an old log: its rows are in SSTables"
-        yield verdict if number >= manifest.log_number else _with_remark(verdict, old)
+        old = "the manifest does not name it: its rows are in SSTables, or it was never used"
+        yield verdict if number in manifest.log_numbers else _with_remark(verdict, old)
     for name in listing.temporary:
         size = await file_bytes(storage, name)
         yield Verdict(name, "unfinished", size, "nothing", (), ("was never finished: the next sweep removes it",))
@@ -131,7 +131,7 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
             if records == 1:
                 header = decode_header(record.payload, name)
                 refuse_foreign(header, name, log_number_of(name), manifest.tablet if manifest else None)
-                if manifest and header.number >= manifest.log_number and record.sequence <= manifest.flushed_sequence:
+                if manifest and header.number in manifest.log_numbers and record.sequence <= manifest.flushed_sequence:
                     problems.append(
                         f"{name} is needed and begins with record {record.sequence}, but the manifest says that all up "
                         f"to {manifest.flushed_sequence} are in SSTables: an opening would pass over its rows"
@@ -312,11 +312,9 @@ class _TableCheck:
 def _manifest_problems(manifest: Manifest) -> list[str]:
     """What no manifest can say."""
     problems = []
-    if manifest.log_number > manifest.next_file_number:
-        problems.append(
-            f"the redo point is log {manifest.log_number}, the next file has number {manifest.next_file_number}: logs "
-            f"that are needed would be swept"
-        )
+    for number in manifest.log_numbers:
+        if number >= manifest.next_file_number:
+            problems.append(f"log {number} is needed, and has a number that is still to be given")
     for group, references in manifest.tables.items():
         if group not in manifest.schema.groups:
             problems.append(f"there are SSTables of a locality group {group!r}, which the schema does not have")
@@ -335,7 +333,9 @@ def _manifest_problems(manifest: Manifest) -> list[str]:
 async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderListing) -> Verdict:
     """Can the tablet be opened: do the logs follow one another from the redo point?"""
     problems, remarks, replayed = [], [], 0
-    replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
+    logs = {number: listing.logs[number] for number in manifest.log_numbers if number in listing.logs}
+    start = manifest.logs[0].first_sequence - 1 if manifest.logs else 0
+    replay = Replay(storage, logs, start, manifest.flushed_sequence, manifest.tablet)
     try:
         refuse_missing_logs(manifest, listing)
         async for _, rows in replay:

@@ -26,7 +26,7 @@ async def test_a_mutation_is_in_the_commit_log_before_it_is_answered(tmp_path):
         assert [(row, decode_fragment(fragment)) for row, fragment in decode_rows(payloads[-1]).rows] == [
             (b"r", ((b"f:q", -7, 0, b"v"),))
         ]
-        assert engine.state.durable_sequence == engine.state.last_sequence
+        assert engine.state.log.durable_sequence == engine.state.log.last_sequence
 
 
 async def test_group_commit_shares_a_sync_among_many_small_mutations(tmp_path):
@@ -39,10 +39,10 @@ async def test_group_commit_shares_a_sync_among_many_small_mutations(tmp_path):
 async def test_a_mutation_that_is_not_well_formed_reaches_neither_log_nor_memtable(tmp_path):
     async with open_engine(tmp_path) as engine:
         await engine.create_family("f")
-        before = engine.state.last_sequence
+        before = engine.state.log.last_sequence
         with pytest.raises(InvalidRequest):
             await engine.write(b"r", [SetCell(b"f:q", b""), SetCell(b"no-colon", b"")])
-        assert engine.state.last_sequence == before
+        assert engine.state.log.last_sequence == before
         assert len(engine.state.memtable) == 0
 
 

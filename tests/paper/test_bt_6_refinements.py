@@ -112,8 +112,8 @@ async def test_the_second_minor_compaction_before_a_move_leaves_nothing_to_recov
         await engine.prepare_move()
         assert len(engine.state.memtable) == 0
         manifest = engine.state.manifest
-        assert manifest.flushed_sequence >= engine.state.last_sequence - 1
-        assert manifest.log_number == max(engine.state.logs)
+        assert manifest.flushed_sequence >= engine.state.log.last_sequence - 1
+        assert manifest.log_numbers == (max(engine.state.log.begun),)
 
 
 def test_an_sstable_is_never_changed_after_it_was_written(tmp_path):

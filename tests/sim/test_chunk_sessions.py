@@ -6,7 +6,8 @@ opening's own among them. Afterwards all disks are in view, and this must hold:
     always             a chunk that was created is there, at the version that was answered or one that was asked for;
                        one whose removal was answered is not
     after a kill       what was acknowledged is there; of the one change under way, each block is old or new
-    "fsync"            the same after a loss of power, except that a block under that change may be torn, and says so
+    "fsync"            the same after a loss of power, except that a block under that change may be torn: then the
+                       replica is unsure, and all bytes are intact that the change does not write
     "replicated"       after a loss of power every replica is unsure, and all bytes are intact that were made durable
                        (by a creation, a new version, a comparison, a copy or the background sync) and not written to
                        since
@@ -113,7 +114,8 @@ class Server:
         else:
             assert not state.is_unsure or has_lost_power or handle in self.unsettled, f"chunk {handle} is unsure"
             explaining = [one for one in choices if self.explains(one, handle, held, has_lost_power=has_lost_power)]
-            self.seen["unsure though synced"] += state.is_unsure and has_lost_power
+            if state.is_unsure and has_lost_power:
+                await self.judge_torn(store, handle, held)
         assert explaining, f"chunk {handle} holds {len(held)} bytes that nothing explains"
         here = replace(explaining[-1], content=held)
         if state.is_unsure:
@@ -123,11 +125,18 @@ class Server:
             return
         self.possible[handle] = [here]
         self.unsettled.discard(handle)
-        if not await self.is_readable(store, handle, held, may_be_torn=has_lost_power):
-            self.seen["torn"] += 1
-            await self.copy_over(store, handle, here, held)  # The master would replace it.
+        assert await self.is_readable(store, handle, held, may_be_torn=False)
         self.dark.discard(handle)
         self.open.pop(handle, None)
+
+    async def judge_torn(self, store: ChunkStore, handle: int, held: bytes) -> None:
+        """Doubtful blocks of a replica that is unsure although everything is synced: the open write has torn them."""
+        doubtful = (await store.compare(handle)).doubtful_blocks
+        self.seen["unsure though synced"] += 1
+        self.seen["torn"] += doubtful
+        if doubtful:
+            begin, end = self.open[handle]
+            assert doubtful <= -(-min(end, len(held)) // BLOCK) - begin // BLOCK
 
     def explains(self, one: Replica, handle: int, held: bytes, *, has_lost_power: bool) -> bool:
         """Whether everything is there that was acknowledged; a write under way was done, undone, or torn by a loss of

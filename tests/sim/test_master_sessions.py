@@ -10,11 +10,12 @@ import random
 import pytest
 
 from master.operation_log import OperationLog
-from master.records import FileCreated
+from master.records import FileCreated, HandlesReserved
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 
 SESSIONS = 12
+NUMBERS = 10_000  # of files in one life, at most
 
 
 class Master:
@@ -35,11 +36,13 @@ class Master:
         found = [path for path, _ in log.state.namespace.children("/", after="", limit=10_000)]
         assert [path for path in found if path not in self.perhaps] == self.acknowledged
         self.acknowledged, self.perhaps = found, set()
+        if records and log.state.handle_limit < NUMBERS:
+            await log.commit(HandlesReserved(NUMBERS))
         for _ in range(records):
             self.number += 1
             path = f"/{self.number:05}"
             self.perhaps.add(path)
-            await log.commit(FileCreated(path, 1, 1))
+            await log.commit(FileCreated(path, 1, 1, self.number))
             self.perhaps.remove(path)
             self.acknowledged.append(path)
             if self.chance.random() < 0.2:

@@ -5,6 +5,7 @@ come back with any part of it, at a version that looks current; the others must 
 """
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -48,5 +49,24 @@ def test_a_power_cut_of_one_server_loses_no_acknowledged_write(seed: int):
             assert await client.read_file("/before") == DATA + DATA
             await cluster.restart(survivor)
             await wait_until(healed, what="every chunk has its copies", timeout_seconds=300, poll_seconds=1)
+
+    simulation.run(story())
+
+
+def test_what_a_killed_server_had_not_synced_is_synced_as_soon_as_it_is_started_again():
+    """Otherwise a kill and then a loss of power could cost more than the last seconds, though the server was up."""
+    simulation = Simulation(1)
+    cluster = SimulatedCluster(simulation, dataclasses.replace(SETTINGS, chunkservers=1, replicas=1))
+
+    async def story() -> None:
+        await cluster.start()
+        client = cluster.client()
+        await client.write_file("/a", DATA)
+        simulation.kill("cs1")
+        await cluster.restart("cs1")
+        await asyncio.sleep(1)  # Virtual; less than the time between two background syncs.
+        simulation.power_cut("cs1")
+        await cluster.restart("cs1")
+        assert await client.read_file("/a") == DATA
 
     simulation.run(story())

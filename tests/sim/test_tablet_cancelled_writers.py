@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from runtime.errors import DiskFailure
+from runtime.errors import DiskFailure, TabletopError
+from runtime.simulated.disk_faults import Operation, SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.operations import SetCell
@@ -29,8 +30,8 @@ async def opened(world: SimulatedWorld, options: Options = FSYNC) -> Engine:
 
 
 def slow(world: SimulatedWorld, seconds: float) -> None:
-    world.simulated_disk.faults.seconds_per_operation = seconds
-    world.simulated_disk.faults.seconds_per_sync = seconds
+    world.simulated_disk.speed.seconds_per_operation = seconds
+    world.simulated_disk.speed.seconds_per_sync = seconds
 
 
 def run(before: Story, after: Story) -> None:
@@ -122,10 +123,10 @@ def test_a_write_whose_sync_failed_does_not_come_back_between_later_ones():
     async def before(world: SimulatedWorld) -> None:
         engine = await opened(world)
         await engine.put(b"r", b"f:x", b"1", 1)
-        world.simulated_disk.faults.sync_errors = ["t/000001.log"]
+        heal = world.simulated_disk.impose(SyncError("t/000001.log"))
         with pytest.raises(DiskFailure):
             await engine.put(b"r", b"f:x", b"never answered", 7)
-        world.simulated_disk.faults.sync_errors = []
+        heal()
         await engine._writer.roll(always=True)
         await engine.put(b"r", b"f:x", b"2", 2)
         assert await engine.get(b"r", b"f:x") == b"2"
@@ -161,20 +162,21 @@ def test_writers_are_told_when_the_task_that_flushes_for_them_fails_by_a_bug():
     run(before, after)
 
 
-@pytest.mark.parametrize("verb", ["open", "write", "sync", "rename"])
+@pytest.mark.parametrize("verb", ["create", "write", "sync", "rename"])
 def test_writes_to_the_old_log_count_after_a_new_one_could_not_be_begun(verb: str):
     async def before(world: SimulatedWorld) -> None:
         engine = await opened(world)
         await engine.put(b"a", b"f:x", b"1")
 
-        def failing(number: int, found: str, path: str) -> None:
-            if found == verb and path.startswith("t/manifest-"):
-                raise DiskFailure(f"cannot {verb} {path}")
+        def failing(operation: Operation) -> TabletopError | None:
+            if operation.verb == verb and operation.path.startswith("t/manifest-"):
+                return DiskFailure(f"cannot {verb} {operation.path}")
+            return None
 
-        world.simulated_disk.before_operation = failing
+        heal = world.simulated_disk.on_operation(failing)
         with pytest.raises(DiskFailure):
             await engine.flush()
-        world.simulated_disk.before_operation = None
+        heal()
         await engine.put(b"b", b"f:x", b"2")
         await engine._writer.roll(always=True)
         await engine.put(b"c", b"f:x", b"3")

@@ -312,7 +312,7 @@ def test_a_sync_continues_when_a_flush_takes_its_log_away():
         for _ in range(3):
             await engine.put(b"a", b"f:x", b"1")
             await engine._writer.roll(always=True)
-        first = engine.state.logs[min(engine.state.logs)]
+        first = engine.state.log.begun[min(engine.state.log.begun)]
         sync = first.sync
 
         async def lasting() -> None:

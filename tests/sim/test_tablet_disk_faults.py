@@ -358,8 +358,8 @@ def test_a_tablet_that_is_opened_again_on_a_full_disk():
         lived(full_from(first, 0, restarts=True), what=f"operation {first}")
 
 
-def test_an_opening_that_finds_no_room_for_its_first_flush_lets_go_of_the_folder():
-    """A log that begins behind a lost tail is left out, and what was replayed is flushed, lest it come back."""
+def test_a_log_that_was_left_out_on_a_full_disk_does_not_come_back():
+    """A log that begins after a lost tail is left out. Reading needs no room for that; a write makes it final."""
     with Simulation(0) as simulation:
         world = simulation.add_node("desk")
         disk, options = world.simulated_disk, replace(OPTIONS, sync="os")
@@ -370,19 +370,27 @@ def test_an_opening_that_finds_no_room_for_its_first_flush_lets_go_of_the_folder
             await engine.create_family("f")
             for number in range(8):
                 await engine.put(b"row%02d" % number, b"f:a", b"x" * 150)
-            assert sorted(engine.state.logs) == [1, 2]
+            assert sorted(engine.state.log.begun) == [1, 2]
             again = simulation.restart("desk")
             first_log = disk.content("t/000001.log")
             first_log.truncate(len(first_log.cached) - 3)
             storage = WatchedStorage(again)
             disk.capacity_bytes -= (await again.disk.usage()).free_bytes - 200
-            with pytest.raises(NoSpace, match=r"desk:/t/.*free some space"):
-                await Engine.open(storage, again, options)
-            await storage.check_all_closed()
-            disk.capacity_bytes = DEFAULT_CAPACITY_BYTES
             engine = await Engine.open(storage, again, options)
             found = [row.key async for row in engine.scan()]
             assert found == [b"row%02d" % number for number in range(len(found))] and len(found) > 3
+            with pytest.raises(NoSpace, match=r"desk:/t/.*free some space"):
+                await engine.put(b"z", b"f:a", b"x" * 150)
+            await engine.close()
+            await storage.check_all_closed()
+            disk.capacity_bytes = DEFAULT_CAPACITY_BYTES
+            for _ in range(2):
+                engine = await Engine.open(storage, again, options)
+                await engine.put(b"z", b"f:a", b"x" * 150)
+                assert [row.key async for row in engine.scan()] == [*found, b"z"]
+                await engine.close()
+            engine = await Engine.open(storage, again, options)
+            assert [row.key async for row in engine.scan()] == [*found, b"z"]
             await check_swept(engine)
             await engine.close()
 
@@ -428,7 +436,7 @@ def test_what_is_written_after_a_log_was_left_out_does_not_go_the_same_way(close
             await world.disk.make_directory("t")
             engine = await simulation.on(world, Engine.open(DiskStorage(world.disk, "t"), world, options))
             await engine.create_family("f")
-            while len(engine.state.logs) < 2:
+            while len(engine.state.log.begun) < 2:
                 await engine.put(b"lost", b"f:a", b"x" * 150)
             again = simulation.restart("desk")
             again.simulated_disk.content("t/000001.log").truncate(0)

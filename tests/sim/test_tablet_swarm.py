@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 
 from runtime.errors import TabletopError
+from runtime.simulated.disk_faults import SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.maintenance.policies import POLICIES
@@ -85,13 +86,15 @@ class Swarm:
                 row.found(await engine.get(row.name, b"f:x"), floor)
 
     async def disturb(self, world: SimulatedWorld, engine: Engine) -> None:
-        choice, faults = self.choice, world.simulated_disk.faults
+        choice, disk = self.choice, world.simulated_disk
         while True:
             await world.clock.sleep(choice.random() * 0.05)
-            faults.seconds_per_sync = choice.choice((0, 0, 0.002, 0.01))
-            faults.seconds_per_operation = choice.choice((0, 0, 0.001))
+            disk.speed.seconds_per_sync = choice.choice((0, 0, 0.002, 0.01))
+            disk.speed.seconds_per_operation = choice.choice((0, 0, 0.001))
+            disk.heal()
             logs = [path for path in world.simulated_disk.paths() if path.endswith(".log")]
-            faults.sync_errors = [logs[-1]] if logs and choice.random() < 0.1 else []
+            if logs and choice.random() < 0.1:
+                disk.impose(SyncError(logs[-1]))
             try:
                 if choice.random() < 0.3:
                     before = [(row, row.floor) for row in self.rows]
@@ -116,7 +119,7 @@ class Swarm:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            world.simulated_disk.faults.sync_errors = []
+            world.simulated_disk.heal()
             with suppress(TabletopError):
                 await engine.close()
 
@@ -127,8 +130,9 @@ class Swarm:
             for _ in range(LIVES):
                 world = simulation.world("desk")
                 await world.spawn(self.live(world), "life")
-                faults = world.simulated_disk.faults
-                faults.sync_errors, faults.seconds_per_sync, faults.seconds_per_operation = [], 0, 0
+                disk = world.simulated_disk
+                disk.heal()
+                disk.speed.seconds_per_sync = disk.speed.seconds_per_operation = 0
                 if self.power_cuts and self.choice.random() < 0.5:
                     simulation.power_cut("desk")
                     if self.sync == "os":

@@ -28,7 +28,7 @@ async def live(world: SimulatedWorld) -> None:
     end()
     world.simulated_disk.speed.seconds_per_operation = 0.01
     flush = asyncio.create_task(engine.flush())
-    while engine.state.log is None or engine.state.log.number == 1:
+    while engine.state.log.current is None or engine.state.log.current.number == 1:
         await world.clock.sleep(0.001)
     await engine.put(b"c", b"f:x", b"3")
     assert not flush.done()

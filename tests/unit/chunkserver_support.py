@@ -245,6 +245,20 @@ class Desk:
         request = wire.VerifyRequest(handle=handle, version=version, authority=AUTHORITY)
         return await self.stub(name).VerifyReplica(request, timeout=10)
 
+    async def mend(self, name: str, handle: int, version: int, *sources: Any) -> Any:
+        request = wire.MendRequest(handle=handle, version=version, sources=sources, authority=AUTHORITY)
+        return await self.stub(name).MendReplica(request, timeout=20)
+
+    async def salvage(self, name: str, handle: int, offset: int, length: int = BLOCK) -> tuple[Any, bytes]:
+        request = ReadRequest(handle=handle, version=99, offset=offset, length=length, salvage=True)
+        stream = await self.bulk(name)
+        try:
+            await stream.write(encode_header(BulkRequest(read=request)))
+            reply = await read_header(stream, ReadReply)
+            return reply, await stream.read_exactly(reply.length) if reply.length else b""
+        finally:
+            stream.abort()
+
     async def grant(self, handle: int, *names: str, before: int = 0, after: int = 1, seconds: float = 60.0) -> None:
         """A new version on all, and the lease to the first."""
         others = [self.location(name) for name in names[1:]]
@@ -264,7 +278,14 @@ class Desk:
 
     async def write_pushed(self, name: str, handle: int, offset: int, data: bytes, pushed: Any) -> Any:
         mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=digest_of(checksums_of(data)))
-        request = wire.WriteRequest(handle=handle, version=1, mutation=mutation)
+        request = wire.WriteRequest(
+            handle=handle,
+            version=1,
+            mutation=mutation,
+            client=pushed.client,
+            number=pushed.number,
+            oldest=1,  # Several of a test's writes are under way at once, in any order.
+        )
         return await self.stub(name).Write(request, timeout=20)
 
     async def bulk(self, name: str, greeting: bytes | None = None) -> Any:

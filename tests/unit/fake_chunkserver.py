@@ -1,6 +1,6 @@
 """A chunkserver that only pretends: it plays its whole contract with the master, and stores no bytes.
 
-A replica is a version, a length and a number that stands for its bytes: replicas of equal length and number are alike.
+A replica is a version, a length and something that stands for its bytes: if both are equal, replicas are alike.
 Everything that the master relies on is played: whose orders are obeyed, versions that never fall, leases that end with
 their version, doubt after a loss of power, copies that report progress, removals that name a version, numbered reports.
 """
@@ -36,7 +36,7 @@ class Replica:
 
     version: int
     length: int = 0
-    content: int = 0
+    content: Any = 0
     unsure: bool = False
     doubtful: int = 0  # blocks that do not match their checksum since the loss of power
     damaged: bool = False
@@ -76,10 +76,13 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.after_mishaps: list[TabletopError | None] = []
         self.clones: list[Any] = []
         self.verified: list[int] = []
+        self.mends: list[Any] = []
+        self.mend_mishaps: list[TabletopError | None] = []
         self.clone_seconds = 0.05
         self.clone_stalls = False
         self.report_delays: list[float] = []  # how long the next reports are under way
         self.reply_losses = 0  # how many of the next answers to heartbeats are lost
+        self.unreadable: list[int] = []  # chunks that it has, and cannot read since its start
         self.beating = True
         self.obeys_removals = True
 
@@ -139,7 +142,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
     def version(self, handle: int) -> int:
         return self.chunks[handle].version
 
-    def write(self, handle: int, length: int, *, content: int | None = None) -> None:
+    def write(self, handle: int, length: int, *, content: Any = None) -> None:
         """Pretend that a mutation made the replica so long."""
         held = self.chunks[handle]
         held.length, held.content = length, length if content is None else content
@@ -170,7 +173,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
-            chunks=[self.state(handle) for handle in sorted(self.chunks, reverse=True)],
+            chunks=[
+                self.state(handle) for handle in sorted(self.chunks, reverse=True) if handle not in self.unreadable
+            ],
+            unreadable=self.unreadable,
             namespace=self.namespace,
             disk=self.disk,
             life=self.life,
@@ -226,7 +232,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             disk_free_bytes=self.free,
             removed=removed or [],
             changed=[self.state(handle) for handle in changed if handle in self.chunks],
-            sample=[self.state(handle) for handle in sorted(self.chunks)],
+            sample=[self.state(handle) for handle in sorted(self.chunks) if handle not in self.unreadable],
             extend=[self.state(handle) for handle in self.extend if handle in self.leases],
             sequence=self.sequence,
         )
@@ -377,6 +383,23 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             state=self.state(request.handle), digest=_digest(held), damaged_blocks=int(held.damaged)
         )
 
+    async def MendReplica(self, request: Any, context: Any) -> Any:
+        """A damaged replica has one damaged block: who has the same bytes, whatever its version, has it whole."""
+        self._obey(request.authority)
+        self.mends.append(request)
+        _raise_next(self.mend_mishaps)
+        held = self.chunks.get(request.handle)
+        if held is None or held.version < request.version:
+            raise StaleVersion(f"{self.name} does not have version {request.version} of chunk {request.handle:#x}")
+        others = [self.scene.chunkservers[place.server] for place in request.sources]
+        mended = 0
+        if held.damaged and not held.unsure:
+            found = [other.chunks.get(request.handle) for other in others if other.can_be_reached]
+            if any(one is not None and not one.damaged and one.content == held.content for one in found):
+                held.damaged, mended = False, 1
+        left = held.doubtful if held.unsure else int(held.damaged)
+        return chunkserver_pb2.MendReply(state=self.state(request.handle), mended_blocks=mended, left_blocks=left)
+
     async def report_corruption(self, handle: int, *, version: int | None = None, block: int = 0) -> None:
         """A block has rotted, and the server has found it."""
         held = self.chunks[handle]
@@ -403,7 +426,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
 
 def _digest(held: Replica) -> int:
-    return (held.length * 1_000_003 + held.content * 7919 + 17) % 2**64
+    return hash((held.length, held.content)) % 2**64
 
 
 def _raise_next(mishaps: list[TabletopError | None]) -> None:

@@ -239,6 +239,8 @@ class MiniChannel:
         return call
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         return lambda *arguments, **options: None
 
 
@@ -347,6 +349,8 @@ class Scene:
         """No good-bye: whatever was not synced is as good as lost."""
         self.board.handlers.pop("master:1", None)
         self.world.kill()
+        for task in list(self.server.core._tasks):  # What runs to its end even if its caller goes away ends here too.
+            task.cancel()
         self.disk = self.disk.after_power_cut()
 
     async def restart_master(self) -> None:

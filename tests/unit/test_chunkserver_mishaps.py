@@ -11,7 +11,7 @@ import pytest
 
 from chunkserver.chunk_files import data_path, metadata_path
 from chunkserver.chunk_store import ChunkStore
-from runtime.errors import Corrupted, NoSpace
+from runtime.errors import DiskFailure, NoSpace, Unavailable
 from runtime.real.disk import RealDisk
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, Desk, until
 
@@ -26,6 +26,8 @@ class FillingFile:
         self._disk = disk
 
     async def write_at(self, offset: int, data: Any) -> None:
+        if offset == self._disk.refuses_at:
+            raise DiskFailure("cannot write: Input/output error")
         if self._disk.room is not None and len(data) > self._disk.room:
             await self._file.write_at(offset, memoryview(data)[: self._disk.room])
             raise NoSpace("the disk is full")
@@ -41,11 +43,12 @@ class FillingFile:
 
 
 class FillingDisk:
-    """A real disk of which a test says how much it still takes."""
+    """A real disk of which a test says how much it still takes, and where it takes nothing."""
 
     def __init__(self, root: Path) -> None:
         self.room: int | None = None
         self.refuses_to_cut = False
+        self.refuses_at: int | None = None
         self._disk = RealDisk(root)
 
     async def open(self, path: str, mode: Any) -> FillingFile:
@@ -84,26 +87,67 @@ async def test_an_append_that_finds_the_disk_full_changes_nothing_and_a_later_ga
     await store.close()
 
 
-async def test_an_overwrite_that_finds_the_disk_full_leaves_each_block_old_new_or_refused(tmp_path):
+async def test_an_overwrite_in_place_that_stops_in_the_middle_may_have_happened_and_leaves_an_unsure_replica(tmp_path):
+    """No disk should ask for space where bytes are already; this one does, as one that copies on write would."""
     disk = FillingDisk(tmp_path)
     store = new_store(disk)
-    damaged: list[int] = []
-    store.on_corruption = lambda found: damaged.append(found.block)
+    changed: list[int] = []
+    store.on_change = changed.append
     await store.create(7, version=1, capacity=CHUNK_BYTES)
     await store.write(7, version=1, offset=0, data=memoryview(DATA))
     disk.room = BLOCK + 10
-    with pytest.raises(NoSpace):
+    changed.clear()
+    with pytest.raises(DiskFailure, match="stopped in the middle") as failed:
         await store.write(7, version=1, offset=0, data=memoryview(bytes(3 * BLOCK)))
     disk.room = None
-    for block in range(4):
-        count = min(BLOCK, len(DATA) - block * BLOCK)
-        try:
-            await store.verify(7, offset=block * BLOCK, count=count)
-        except Corrupted:
-            assert block == 1
-    assert damaged == [1]
+    assert not failed.value.definite, "the first block has its new bytes"
+    assert store.state(7).is_unsure and changed == [7], "the master is to hear of it"
+    with pytest.raises(Unavailable):
+        await content(store, 7)
+    assert (await store.compare(7)).doubtful_blocks == 1
+    # If no replica has the torn block whole, it is taken as it lies: old bytes, but for those of the overwrite.
+    await store.admit(7, version=1)
+    assert await content(store, 7) == bytes(BLOCK + 10) + DATA[BLOCK + 10 :]
     await store.write(7, version=1, offset=BLOCK, data=memoryview(DATA[BLOCK : 2 * BLOCK]))
     assert await content(store, 7) == bytes(BLOCK) + DATA[BLOCK:]
+    store.check_invariants()
+    await store.close()
+
+
+@pytest.mark.parametrize("refuses_to_cut", [False, True])
+async def test_an_overwrite_that_extends_takes_its_space_first_so_that_a_full_disk_changes_nothing(
+    tmp_path, refuses_to_cut
+):
+    disk = FillingDisk(tmp_path)
+    store = new_store(disk)
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(DATA[: 2 * BLOCK]))
+    disk.room, disk.refuses_to_cut = 1000, refuses_to_cut
+    with pytest.raises(NoSpace) as refused:
+        await store.write(7, version=1, offset=100, data=memoryview(bytes(3 * BLOCK)))
+    assert refused.value.definite
+    assert not store.state(7).is_unsure and not store.state(7).is_damaged
+    assert await content(store, 7) == DATA[: 2 * BLOCK]
+    disk.room, disk.refuses_to_cut = None, False
+    await store.write(7, version=1, offset=3 * BLOCK, data=memoryview(b"end"))
+    assert await content(store, 7) == DATA[: 2 * BLOCK] + bytes(BLOCK) + b"end"
+    store.check_invariants()
+    await store.close()
+
+
+async def test_an_overwrite_that_extends_and_then_fails_in_place_leaves_nothing_beyond_the_old_end(tmp_path):
+    disk = FillingDisk(tmp_path)
+    store = new_store(disk)
+    await store.create(7, version=1, capacity=CHUNK_BYTES)
+    await store.write(7, version=1, offset=0, data=memoryview(DATA[:BLOCK]))
+    disk.refuses_at = 100
+    with pytest.raises(DiskFailure):
+        await store.write(7, version=1, offset=100, data=memoryview(DATA))
+    disk.refuses_at = None
+    assert await content(store, 7) == DATA[:BLOCK]
+    await store.write(7, version=1, offset=2 * BLOCK, data=memoryview(b"end"))
+    assert await content(store, 7) == DATA[:BLOCK] + bytes(BLOCK) + b"end"
+    store.check_invariants()
     await store.close()
 
 

@@ -13,6 +13,7 @@ from runtime.errors import (
     DiskFailure,
     InvalidRequest,
     MutationFailed,
+    NoSpace,
     NotFound,
     NotPrimary,
     StaleVersion,
@@ -207,6 +208,57 @@ async def test_a_repeated_write_gets_the_first_answer_and_does_not_undo_a_later_
         assert desk.stored("cs1", 7) == desk.stored("cs2", 7) == b"new"
 
 
+def numbered(number: int, data: bytes, *, oldest: int):
+    mutation = wire.Mutation(offset=0, length=len(data), inline=data, crc32c=digest_of(checksums_of(data)))
+    return wire.WriteRequest(handle=7, version=1, mutation=mutation, client=9, number=number, oldest=oldest)
+
+
+async def test_a_repeated_write_that_was_refused_is_refused_again_though_it_could_be_done_now(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        stub = desk.stub("cs1")
+        refused = numbered(5, b"first", oldest=5)
+        store = desk.servers["cs1"]._store
+        store._reserve_bytes = 1 << 60
+        with pytest.raises(NoSpace) as first:
+            await stub.Write(refused, timeout=5)
+        store._reserve_bytes = 0
+        await desk.write("cs1", 7, 0, b"other")
+        with pytest.raises(NoSpace) as again:
+            await stub.Write(refused, timeout=5)
+        assert again.value.definite and again.value.message == first.value.message
+        # Under a number of its own the same write is done.
+        await stub.Write(numbered(6, b"first", oldest=6), timeout=5)
+        assert desk.stored("cs1", 7) == b"first"
+
+
+async def test_a_write_that_its_client_has_given_up_is_refused_and_one_of_another_client_is_not(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        stub = desk.stub("cs1")
+        await stub.Write(numbered(8, b"new", oldest=8), timeout=5)
+        for number in (7, 3):
+            with pytest.raises(Conflict, match=f"try {number} to write was under way for too long"):
+                await stub.Write(numbered(number, b"old", oldest=3), timeout=5)
+        assert desk.stored("cs1", 7) == b"new"
+        other = numbered(3, b"theirs", oldest=3)
+        other.client = 10
+        await stub.Write(other, timeout=5)
+        assert desk.stored("cs1", 7) == b"theirs"
+
+
+async def test_two_copies_of_a_write_at_once_are_one_write(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2")
+        request = numbered(1, b"once", oldest=1)
+        replies = await asyncio.gather(*(desk.stub("cs1").Write(request, timeout=5) for _ in range(2)))
+        assert [reply.serial for reply in replies] == [1, 1]
+        assert (await desk.write("cs1", 7, 4, b"!")).serial == 2
+
+
 async def test_pushed_data_leaves_the_buffer_once_it_is_written(tmp_path):
     async with Desk(tmp_path) as desk:
         await desk.start(*NAMES)
@@ -285,12 +337,24 @@ async def test_a_revocation_ends_only_the_version_that_it_names_and_waits_for_wh
     async with Desk(tmp_path, turn_seconds=300.0) as desk:
         await desk.start("cs1", "cs2")
         await desk.grant(7, "cs1", "cs2", after=2)
-        reply = await desk.revoke("cs1", (7, 1))
-        assert [state.version for state in reply.states] == [2]
+        assert not (await desk.revoke("cs1", (7, 1))).states, "this server never had that lease"
         await desk.write("cs1", 7, 0, b"abc", version=2)
         assert (await desk.revoke("cs1", (7, 3))).states[0].length == 3
         with pytest.raises(NotPrimary):
             await desk.write("cs1", 7, 3, b"def", version=2)
+        assert (await desk.revoke("cs1", (7, 2))).states[0].length == 3, "the first answer may have been lost"
+
+
+async def test_a_server_that_was_restarted_has_no_last_word_on_a_lease_of_its_former_life(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", "cs2")
+        await desk.grant(7, "cs1", "cs2")
+        await desk.write("cs1", 7, 0, b"abc")
+        address = desk.servers["cs1"].control_address
+        await desk.stop("cs1")
+        await desk.start("cs1", control_address=address)
+        assert not (await desk.revoke("cs1", (7, 1))).states
+        assert not (await desk.revoke("cs2", (7, 1))).states, "and a secondary has none at all"
 
 
 async def test_a_data_sync_that_fails_makes_the_replica_damaged_and_is_told(tmp_path):

@@ -139,9 +139,9 @@ async def test_a_disk_that_fills_up_in_the_middle_of_a_write_leaves_the_chunk_as
     original = SlowFile.write_at
 
     async def fails(self: SlowFile, at: int, data: Any) -> None:
-        if len(data) == 2 * BLOCK:
-            if at >= BLOCK:  # Only what is new needs space.
-                await original(self, at, data[:1000])
+        grows_by = at + len(data) - (BLOCK + 10)
+        if self.path.endswith(".data") and grows_by > 0:  # Only what is new needs space, and 1000 bytes are left.
+            await original(self, at, data[: len(data) - grows_by + 1000])
             raise NoSpace("no space left")
         await original(self, at, data)
 

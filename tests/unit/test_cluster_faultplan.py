@@ -42,6 +42,7 @@ from cluster.faultplan import (
     TornBlock,
     TornHeader,
     WallOffset,
+    WrongFolder,
 )
 from cluster.interface import NodeState
 from cluster.settings import ClusterSettings
@@ -138,6 +139,22 @@ def test_a_node_is_down_for_as_long_as_the_fault_lasts(what, state, node):
         (began,) = scene.events(FaultBegan)
         assert sentence(began) == f"fault 0 begins: {what!r} at {node} ({node} at 1 s)"
         assert len(scene.events(FaultEnded)) == 1
+
+    told(story)
+
+
+def test_a_master_on_a_wrong_folder_is_a_stranger_to_every_server_and_no_client_reaches_it():
+    async def story(scene: Scene) -> None:
+        client = scene.cluster.client()
+        scene.begin(Fault(At(0.0), WrongFolder(), TheMaster(), seconds=6.0))
+        await asyncio.sleep(3)
+        core = scene.cluster.server("master").core
+        assert not core.servers.alive() and core.state.namespace.find("/a") is None
+        reading = asyncio.ensure_future(client.read_file("/a"))
+        await asyncio.sleep(2)
+        assert not reading.done()
+        assert await reading == DATA
+        assert len(scene.cluster.server("master").core.servers.alive()) == 4
 
     told(story)
 

@@ -8,4 +8,5 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 
 
 def test_the_page_of_all_commands_is_what_the_program_makes_it():
-    assert PAGE.read_text(encoding="utf-8") == page(), "make it again: python -m tabletop.cheat_sheet > docs/commands.md"
+    found = PAGE.read_text(encoding="utf-8")
+    assert found == page(), "make it again: python -m tabletop.cheat_sheet > docs/commands.md"

@@ -22,8 +22,10 @@ from master.records import (
     KINDS,
     ChunkAllocated,
     DirectoriesMade,
+    EpochBegun,
     FileCreated,
     HandlesReserved,
+    NamespaceFounded,
     ServerJoined,
     VersionAttempted,
 )
@@ -31,7 +33,8 @@ from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
 from tablet.engine.log.commit_log import CommitLog
-from tablet.engine.log.records import LogHeader
+from tablet.engine.log.records import LogHeader, Segment
+from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.fragments import encode_fragment, encode_put
 from tablet.engine.model.mutations import fragment_of
@@ -86,12 +89,14 @@ def test_the_record_log_page_shows_the_frames_that_are_written():
 def master_files() -> dict[str, bytes]:
     """What a master of a small cluster writes before and after its first checkpoint."""
     changes = (
+        NamespaceFounded(0x7AB1E),
+        EpochBegun(1),
         ServerJoined("cs1"),
-        DirectoriesMade(("/home",), created_microseconds=7),
-        FileCreated("/home/a", goal=3, created_microseconds=8),
-        HandlesReserved(1001),
-        ChunkAllocated("/home/a", index=0, handle=1, version=1),
-        VersionAttempted(handle=1, version=2),
+        DirectoriesMade(("/home",), created_microseconds=7, client=0xC1, number=1, oldest=1),
+        HandlesReserved(1025),
+        FileCreated("/home/a", goal=1, created_microseconds=8, file_id=1, client=0xC1, number=2, oldest=2),
+        ChunkAllocated("/home/a", index=0, handle=2, version=1, members=("cs1",)),
+        VersionAttempted(handle=2, version=2),
     )
     with Simulation(quiet=True) as simulation:
         world = simulation.add_node("master")
@@ -109,7 +114,7 @@ def master_files() -> dict[str, bytes]:
         return {path: bytes(disk.content(path).cached) for path in disk.paths()}
 
 
-MASTER_PAGES = {"operation-log.md": log_path(1), "checkpoint.md": checkpoint_path(8)}
+MASTER_PAGES = {"operation-log.md": log_path(1), "checkpoint.md": checkpoint_path(10)}
 
 
 @pytest.mark.parametrize("page", MASTER_PAGES)
@@ -120,8 +125,8 @@ def test_each_page_of_the_master_shows_the_file_that_is_written(page: str):
 async def small_log(storage: DiskStorage) -> None:
     header = LogHeader("", 1, 0, 0)
     log = await CommitLog.create(storage, header, next_sequence=1, sync="fsync", inline=True)
-    await log.write_one(b"r1", encode_put(b"f:q", 7, b"v"))
-    await log.write_one(b"r2", encode_fragment(fragment_of([DeleteRow()])))
+    await log.write(b"", [(b"r1", encode_put(b"f:q", 7, b"v"))])
+    await log.write(b"", [(b"r2", encode_fragment(fragment_of([DeleteRow()])))])
     await log.close()
 
 
@@ -136,9 +141,15 @@ async def small_manifest(storage: DiskStorage) -> None:
     await write_manifest(storage, manifest, manifest_name(2))
 
 
+async def small_list(storage: DiskStorage) -> None:
+    segments = await SegmentList.load(storage)
+    await segments.add(Segment(segments.new_number(), 1))
+
+
 TABLET_PAGES: dict[str, tuple[str, Callable[[DiskStorage], Coroutine[Any, Any, None]]]] = {
     "commit-log.md": ("000001.log", small_log),
     "sstable.md": ("000002.sst", small_table),
+    "log-segments.md": ("segments-000001", small_list),
     "manifest.md": ("manifest-000002", small_manifest),
 }
 

@@ -34,7 +34,7 @@ def test_no_version_is_sent_out_twice() -> None:
     with pytest.raises(AssertionError):
         table.attempt(1, 2)
     table.attempt(1, 3)
-    table.confirm(1, 3)
+    table.confirm(1, 3, ("cs1",))
     assert (table.version(1), table.attempted(1)) == (3, 3)
     table.check_invariants()
 
@@ -50,11 +50,43 @@ def test_losing_a_server_names_every_chunk_it_held() -> None:
     table.check_invariants()
 
 
-def test_a_length_only_grows() -> None:
+def test_an_open_length_only_grows_and_a_settled_one_stays() -> None:
     table = filled(1)
     table.note_length(1, 500)
     table.note_length(1, 400)
-    assert table.length(1) == 500
+    assert table.length(1) == 500 and not table.length_is_settled(1)
+    table.settle_length(1, 300)
+    table.note_length(1, 900)
+    assert table.length(1) == 300 and table.length_is_settled(1)
+    table.unsettle_length(1)
+    table.note_length(1, 310)
+    assert table.length(1) == 310 and not table.length_is_settled(1)
+
+
+def test_members_are_a_fact_of_the_version_and_equal_groups_are_one() -> None:
+    table = filled(3)
+    table.attempt(1, 2)
+    table.confirm(1, 2, ("cs2", "cs1"))
+    table.attempt(2, 2)
+    table.confirm(2, 2, ("cs1", "cs2"))
+    assert table.members(1) is table.members(2)
+    table.add_member(1, "cs3")
+    table.add_member(1, "cs3")
+    assert table.members(1) == ("cs1", "cs2", "cs3") and table.members(2) == ("cs1", "cs2")
+    table.attempt(1, 3)
+    table.confirm(1, 3, ("cs3",))
+    assert table.members(1) == ("cs3",), "earlier members are forgotten"
+    table.forget(1)
+    table.create(1, goal=1)
+    assert table.members(1) == ()
+
+
+def test_a_segment_that_names_an_unknown_group_is_refused() -> None:
+    table = filled(1)
+    table.add_member(1, "cs1")
+    packed, _, _ = table.snapshot()
+    with pytest.raises(Corrupted, match="group 1 of servers, 1 are known"):
+        ChunkTable().load_segment(packed[0])
 
 
 def test_a_forgotten_chunk_leaves_no_trace_and_its_handle_is_not_given_again() -> None:
@@ -71,18 +103,21 @@ def test_a_snapshot_carries_what_is_persistent_and_nothing_else() -> None:
     table.set_deleted(7, True)
     table.set_replicas(7, ("cs1",))
     table.attempt(8, 5)
-    table.confirm(9, 4)
+    table.confirm(9, 4, ("cs2", "cs1"))
+    table.add_member(10, "cs3")
     table.forget(1200)
-    packed, attempted = table.snapshot()
+    packed, attempted, groups = table.snapshot()
     table.forget(7)
     copy = ChunkTable()
     copy.next_handle = 2501
+    copy.load_groups(groups)
     for segment in packed:
         copy.load_segment(segment)
     copy.load_attempted(attempted)
     copy.check_invariants()
     assert len(copy) == 2499 and 1200 not in copy
     assert copy.chunk(7).is_deleted and copy.replicas(7) == ()
+    assert copy.members(9) == ("cs1", "cs2") and copy.members(10) == ("cs3",) and copy.members(11) == ()
     assert copy.attempted(8) == 5 and copy.version(8) == 1 and copy.version(9) == 4
     with pytest.raises(Corrupted):
         copy.load_segment(b"short")

@@ -1,25 +1,16 @@
-"""What a reported replica is."""
+"""What is due to be forgotten."""
 
-from master.garbage import GARBAGE, Verdict, judge_replica
-
-
-def judged(reported: int, *, version: int | None = 5, attempted: int | None = 5, forming: bool = False,
-           unwanted: bool = False) -> Verdict:  # fmt: skip
-    return judge_replica(
-        reported=reported, version=version, attempted=attempted, is_forming=forming, is_unwanted=unwanted
-    )
+from master.garbage import is_due, is_temporary
+from master.paths import hidden_name
 
 
-def test_every_combination_has_its_verdict() -> None:
-    assert judged(5) is Verdict.CURRENT
-    assert judged(4) is Verdict.STALE
-    assert judged(6) is Verdict.NEWER
-    assert judged(6, attempted=7) is Verdict.NEWER
-    assert judged(5, version=None, attempted=None) is Verdict.ORPHAN
-    assert judged(5, unwanted=True) is Verdict.UNWANTED
+def test_a_hidden_name_is_due_when_its_grace_period_is_over() -> None:
+    hidden = hidden_name("/home/a", 5_000_000)
+    assert not is_due(hidden, now_microseconds=5_000_000, grace_seconds=1.0)
+    assert is_due(hidden, now_microseconds=6_000_000, grace_seconds=1.0)
+    assert is_due(hidden, now_microseconds=5_000_000, grace_seconds=0.0)
 
 
-def test_nothing_is_garbage_while_it_is_being_made() -> None:
-    for reported in (1, 5, 9):
-        assert judged(reported, forming=True) not in GARBAGE
-        assert judged(reported, version=None, attempted=None, forming=True) not in GARBAGE
+def test_only_the_last_part_of_a_path_makes_it_temporary() -> None:
+    assert is_temporary("/.writing-1") and is_temporary("/a/b/.writing-1")
+    assert not is_temporary("/.writing-1/a") and not is_temporary("/a.writing-1") and not is_temporary("/")

@@ -25,7 +25,7 @@ def names() -> Namespace:
     for directory in ("/home", "/home/ann", "/home/bob", "/empty"):
         names.make_directory(directory, created_microseconds=1)
     for file in ("/home/ann/thesis", "/home/ann/notes", "/home-made"):
-        names.create(file, goal=3, created_microseconds=2)
+        names.create(file, goal=3, created_microseconds=2, file_id=len(file))
     names.append_chunk("/home/ann/thesis", 0x2A)
     names.append_chunk("/home/ann/thesis", 0x2B)
     return names
@@ -36,7 +36,7 @@ def listed(names: Namespace, path: str) -> list[str]:
 
 
 def test_facts_come_back_as_they_were_put(names: Namespace) -> None:
-    assert names.file("/home/ann/thesis") == FileEntry(3, 2, (0x2A, 0x2B))
+    assert names.file("/home/ann/thesis") == FileEntry(3, 2, (0x2A, 0x2B), len("/home/ann/thesis"))
     assert names.get("/home") == DirectoryEntry(1, 2)
     assert names.get("/") == DirectoryEntry(0, 3)
     names.check_invariants()
@@ -175,7 +175,7 @@ def test_counts_and_structure_hold_under_random_work() -> None:
         try:
             if action < 2:
                 names.check_create(path)
-                names.create(path, goal=1, created_microseconds=step)
+                names.create(path, goal=1, created_microseconds=step, file_id=step)
                 names.append_chunk(path, step)
             elif action < 4:
                 for directory in names.plan_directories(path, parents=True):

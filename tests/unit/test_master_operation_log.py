@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from master.operation_log import OperationLog
-from master.records import FileCreated
+from master.records import FileCreated, encode
 from master.recovery import recover
 from runtime.errors import Conflict, NoSpace, TabletopError
 from runtime.events import MemorySink
+from runtime.record_log import HEADER as FRAME_HEADER
 from tests.unit.master_fakes import MemoryDisk, MemoryFile, MiniWorld, Switchboard, VirtualLoop
 
 
@@ -87,7 +88,7 @@ def test_a_power_cut_at_any_step_keeps_what_was_acknowledged_and_starts_again(st
         log = log_on(disk)
         await log.recover()
         for number in range(12):
-            await log.commit(FileCreated(f"/{number:02d}", 1, 1))
+            await log.commit(FileCreated(f"/{number:02d}", 1, 1, 0))
             acknowledged.append(f"/{number:02d}")
             if number in (3, 6, 9):
                 await log.checkpoint()
@@ -102,11 +103,11 @@ def test_a_power_cut_at_any_step_keeps_what_was_acknowledged_and_starts_again(st
         found = names_in(log)
         assert found[: len(acknowledged)] == acknowledged
         assert len(found) <= len(acknowledged) + 1, "at most the record that was under way"
-        await log.commit(FileCreated("/zz", 1, 1))
+        await log.commit(FileCreated("/zz", 1, 1, 0))
         again = log_on(left.after_power_cut())
         await again.recover()
         assert names_in(again) == [*found, "/zz"]
-        again.state.check_invariants()
+        again.state.namespace.check_invariants()
 
     run(afterwards())
 
@@ -117,7 +118,7 @@ def test_sequences_go_on_across_files_and_restarts() -> None:
         log = log_on(disk)
         await log.recover()
         for number in range(5):
-            await log.commit(FileCreated(f"/{number}", 1, 1))
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
         await log.checkpoint()
         assert log.next_sequence == 8, "two openings and five records"
         again = log_on(disk)
@@ -133,7 +134,7 @@ def test_recovering_twice_changes_nothing() -> None:
         log = log_on(disk)
         await log.recover()
         for number in range(50):
-            await log.commit(FileCreated(f"/{number}", 1, 1))
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
         before = {name: bytes(data) for name, data in disk.files.items()}
         for _ in range(3):
             again = log_on(disk)
@@ -148,12 +149,12 @@ def test_a_switch_that_fails_leaves_the_old_file_in_use() -> None:
         disk = MemoryDisk()
         log = log_on(disk)
         await log.recover()
-        await log.commit(FileCreated("/a", 1, 1))
+        await log.commit(FileCreated("/a", 1, 1, 0))
         disk.fail_writes = NoSpace("full")
         with pytest.raises(NoSpace):
             await log.checkpoint()
         disk.fail_writes = None
-        await log.commit(FileCreated("/b", 1, 1))
+        await log.commit(FileCreated("/b", 1, 1, 0))
         again = log_on(disk.after_power_cut())
         await again.recover()
         assert names_in(again) == ["/a", "/b"]
@@ -166,14 +167,14 @@ def test_no_checkpoint_is_begun_behind_a_record_that_failed() -> None:
         disk = MemoryDisk()
         log = log_on(disk)
         await log.recover()
-        await log.commit(FileCreated("/a", 1, 1))
+        await log.commit(FileCreated("/a", 1, 1, 0))
         disk.fail_writes = NoSpace("full")
         with pytest.raises(NoSpace):
-            await log.commit(FileCreated("/b", 1, 1))
+            await log.commit(FileCreated("/b", 1, 1, 0))
         disk.fail_writes = None
         with pytest.raises(Conflict):
             await log.checkpoint()
-        await log.commit(FileCreated("/c", 1, 1))
+        await log.commit(FileCreated("/c", 1, 1, 0))
         await log.checkpoint()
         again = log_on(disk.after_power_cut())
         await again.recover()
@@ -189,11 +190,13 @@ def test_flipping_any_byte_of_a_log_never_passes_unnoticed() -> None:
         disk = MemoryDisk()
         log = log_on(disk)
         await log.recover()
-        for number in range(8):
-            await log.commit(FileCreated(f"/{number}", 1, 1))
+        records = [FileCreated(f"/{number}", 1, 1, 0) for number in range(8)]
+        for record in records:
+            await log.commit(record)
         (name,) = disk.files
         whole = bytes(disk.files[name])
-        last = len(whole) - 49  # the last frame: nothing behind it says that it was durable
+        # Nothing behind the last frame says that it was durable.
+        last = len(whole) - FRAME_HEADER.size - len(encode(records[-1]))
         refused = 0
         for place in random.Random(1).sample(range(last), 150):
             damaged = disk.after_power_cut()

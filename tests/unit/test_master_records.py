@@ -11,10 +11,15 @@ from master.records import (
     ChunkAllocated,
     DirectoriesMade,
     EntryMoved,
+    EntryRemoved,
+    EpochBegun,
     FileCreated,
     HandlesReserved,
     LogOpened,
+    NamespaceFounded,
     Record,
+    ReplicaAdded,
+    VersionConfirmed,
     decode,
     encode,
 )
@@ -53,14 +58,23 @@ def test_foreign_bytes_are_refused_with_one_of_our_errors(payload: bytes) -> Non
 
 def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(LogOpened(1, "t")).hex() == "010100000000000000010074"
-    assert encode(FileCreated("/a", 3, 5)).hex() == "0202002f6103000000000000000500000000000000"
-    assert encode(DirectoriesMade(("/a",), 5)).hex() == "03010002002f610500000000000000"
-    assert encode(EntryMoved("/a", "/b", "")).hex() == "0402002f6102002f620000"
+    request = "0700000000000000" + "0900000000000000" + "0800000000000000"
+    assert (
+        encode(FileCreated("/a", 3, 5, 4, 7, 9, 8)).hex()
+        == "0202002f61" + "0300000000000000" + "0500000000000000" + "0400000000000000" + request
+    )
+    assert encode(DirectoriesMade(("/a",), 5, 7, 9, 8)).hex() == "03010002002f610500000000000000" + request
+    assert encode(EntryMoved("/a", "/b", "", 1, 7, 9, 8)).hex() == "0402002f6102002f6200000100000000000000" + request
+    assert encode(EntryRemoved("/a", 1, 7, 9, 8)).hex() == "0502002f610100000000000000" + request
     assert encode(HandlesReserved(9)).hex() == "060900000000000000"
     assert (
-        encode(ChunkAllocated("/a", 0, 9, 1)).hex()
-        == "0702002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000"
+        encode(ChunkAllocated("/a", 0, 9, 1, ("c",))).hex()
+        == "0702002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000" + "0100010063"
     )
+    assert encode(VersionConfirmed(9, 1, ("c",))).hex() == "0909000000000000000100000000000000" + "0100010063"
+    assert encode(NamespaceFounded(9)).hex() == "0b0900000000000000"
+    assert encode(EpochBegun(9)).hex() == "0c0900000000000000"
+    assert encode(ReplicaAdded(9, "c")).hex() == "0d0900000000000000010063"
 
 
 def test_a_kind_from_the_future_is_named() -> None:

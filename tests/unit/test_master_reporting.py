@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from master.chunkservers import Held
 from runtime.errors import Conflict, ForeignNamespace, InvalidRequest, NotFound, Superseded, TabletopError
 from runtime.wire import common_pb2, master_pb2
 from tests.unit.fake_chunkserver import FakeChunkserver, Replica
@@ -343,3 +344,55 @@ async def test_comparisons_wait_until_a_registration_is_judged_to_its_end(scene:
     scene.world.breathe = breathe
     await scene.until(lambda: len(scene.replicas(handle)) == 2, 20)
     assert sure.chunks[handle].length == unsure.chunks[handle].length == 200
+
+
+@played(chunkservers=4, lease_seconds=5.0)
+async def test_a_replica_that_cannot_be_read_is_replaced_elsewhere_and_no_copy_is_made_over_it(scene: Scene) -> None:
+    await scene.create("/a")
+    handle = (await scene.lease("/a")).handle
+    await scene.pass_time(7)
+    server = scene.chunkservers[scene.replicas(handle)[0]]
+    await server.kill()
+    server.unreadable = [handle]
+    await server.start()
+    await scene.until(lambda: scene.other_states(handle) == {server.name: "unreadable"}, 10)
+    await scene.until(lambda: len(scene.replicas(handle)) == 3, 30)
+    assert server.name not in scene.replicas(handle) and not server.clones
+    await scene.pass_time(30)
+    assert handle in server.chunks, "nobody knows what it holds: it is not removed"
+    server.unreadable = []
+    server.changed.append(handle)  # It can be read now: of an older version, and one more than the goal.
+    await scene.until(lambda: handle not in server.chunks, 30)
+    scene.server.core.check_invariants()
+
+
+@played(chunkservers=3)
+async def test_what_cannot_be_read_of_a_chunk_that_nobody_knows_is_left_alone(scene: Scene) -> None:
+    server = scene.chunkservers["cs1"]
+    await server.kill()
+    server.unreadable = [0x999]
+    await server.start()
+    await scene.pass_time(5)
+    assert not scene.server.core.replicas.others(0x999)
+    scene.server.core.check_invariants()
+
+
+@played(chunkservers=3, lease_seconds=5.0)
+async def test_a_final_length_is_believed_only_of_a_sure_replica_of_the_version_of_the_lease(scene: Scene) -> None:
+    await scene.create("/a")
+    lease = await scene.lease("/a")
+    core, handle, version = scene.server.core, lease.handle, lease.version
+    core.leases.end(handle)
+    for held in (
+        None,  # The process that had the lease is gone.
+        Held(version, 10, is_unsure=True),
+        Held(version - 1, 10),
+        Held(version + 1, 10),
+    ):
+        core.note_final_length(handle, version, held)
+        assert not core.state.chunks.length_is_settled(handle)
+    core.note_final_length(handle, version + 1, Held(version + 1, 10))  # of a lease that is no longer the last
+    core.note_final_length(0x999, version, Held(version, 10))
+    assert not core.state.chunks.length_is_settled(handle)
+    core.note_final_length(handle, version, Held(version, 10))
+    assert core.state.chunks.length_is_settled(handle) and core.state.chunks.length(handle) == 10

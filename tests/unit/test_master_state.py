@@ -1,5 +1,6 @@
 """The persistent state: one way to change it."""
 
+import dataclasses
 import random
 
 import pytest
@@ -11,9 +12,12 @@ from master.records import (
     DirectoriesMade,
     EntryMoved,
     EntryRemoved,
+    EpochBegun,
     FileCreated,
     HandlesReserved,
+    NamespaceFounded,
     Record,
+    ReplicaAdded,
     ServerJoined,
     VersionAttempted,
     VersionConfirmed,
@@ -33,6 +37,14 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
         history.append(record)
         state.apply(record)
 
+    def request(step: int) -> tuple[int, int, int]:
+        return chance.randrange(4), step, max(0, step - 50)
+
+    def servers(step: int) -> tuple[str, ...]:
+        return tuple(f"cs{(step + more) % 7}" for more in range(chance.randrange(1, 4)))
+
+    do(NamespaceFounded(1 + seed))
+    do(EpochBegun(1))
     do(HandlesReserved(10_000))
     for step in range(steps):
         files = [path for path, _ in state.namespace.files_in("/") if not paths.is_hidden(path)]
@@ -43,17 +55,17 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
             match chance.randrange(9):
                 case 0:
                     state.namespace.check_create(path)
-                    do(FileCreated(path, chance.randrange(1, 4), step))
+                    do(FileCreated(path, chance.randrange(1, 4), step, state.chunks.reserve_handle(), *request(step)))
                 case 1:
                     if missing := state.namespace.plan_directories(path, parents=True):
-                        do(DirectoriesMade(tuple(missing), step))
+                        do(DirectoriesMade(tuple(missing), step, *request(step)))
                 case 2 | 3 if files:
                     name = chance.choice(files)
                     count = len(state.namespace.file(name).handles)
-                    do(ChunkAllocated(name, count, state.chunks.reserve_handle(), 1))
+                    do(ChunkAllocated(name, count, state.chunks.reserve_handle(), 1, servers(step)))
                 case 4:
                     state.namespace.check_delete(path, recursive=True)
-                    do(EntryMoved(path, paths.hidden_name(path, state.unused_stamp(step)), ""))
+                    do(EntryMoved(path, paths.hidden_name(path, state.unused_stamp(step)), "", 3, *request(step)))
                 case 5:
                     state.namespace.check_rename(path, other, replace=True)
                     replaced = ""
@@ -70,11 +82,17 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
                     handle = chance.choice(list(state.chunks.handles()))
                     do(VersionAttempted(handle, state.chunks.attempted(handle) + 1))
                     if chance.random() < 0.7:
-                        do(VersionConfirmed(handle, state.chunks.attempted(handle)))
+                        do(VersionConfirmed(handle, state.chunks.attempted(handle), servers(step)))
+                    do(ReplicaAdded(handle, f"cs{chance.randrange(7)}"))
                     do(ServerJoined(f"cs{step % 7}"))
         except TabletopError:
             pass
     return state, history
+
+
+def small_facts(state: MasterState) -> tuple[object, ...]:
+    requests = list(state.requests.rows())
+    return state.servers, state.handle_limit, state.last_stamp, state.identity, state.epoch, requests
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -90,26 +108,22 @@ def test_replaying_the_records_gives_the_same_state(seed: int) -> None:
         state.namespace.table.items(b"", None, limit=10**6)
     )
     assert again.chunks.snapshot() == state.chunks.snapshot()
-    assert (again.servers, again.handle_limit, again.last_stamp) == (
-        state.servers,
-        state.handle_limit,
-        state.last_stamp,
-    )
+    assert small_facts(again) == small_facts(state)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_snapshot_restores_the_same_state_and_is_not_touched_by_what_follows(seed: int) -> None:
     state, _ = random_history(seed, 200)
     snapshot = state.snapshot()
-    parts = (snapshot.totals, snapshot.servers, snapshot.leaves, snapshot.segments, snapshot.attempted)
-    before = MasterState.restored(*parts)
+    before, facts = MasterState.restored(snapshot), small_facts(state)
     expected = list(state.namespace.table.items(b"", None, limit=10**6))
     for path in [path for path, _ in state.namespace.children("/", after="", limit=9)]:
         state.apply(EntryRemoved(path))
-    restored = MasterState.restored(*parts)
+    restored = MasterState.restored(snapshot)
     restored.check_invariants()
     assert list(restored.namespace.table.items(b"", None, limit=10**6)) == expected
     assert before.chunks.snapshot() == restored.chunks.snapshot()
+    assert small_facts(restored) == facts
 
 
 def test_stamps_of_hidden_names_never_repeat_even_if_the_clock_stands_still() -> None:
@@ -120,12 +134,24 @@ def test_stamps_of_hidden_names_never_repeat_even_if_the_clock_stands_still() ->
 def test_a_snapshot_without_a_root_is_refused() -> None:
     snapshot = MasterState().snapshot()
     with pytest.raises(Corrupted, match="no root"):
-        MasterState.restored(snapshot.totals, (), [], [], {})
+        MasterState.restored(dataclasses.replace(snapshot, leaves=[]))
 
 
 def test_forgotten_chunks_are_named() -> None:
     state = MasterState()
-    for record in (HandlesReserved(9), FileCreated("/a", 1, 1), ChunkAllocated("/a", 0, 4, 1)):
+    for record in (HandlesReserved(9), FileCreated("/a", 1, 1, 2), ChunkAllocated("/a", 0, 4, 1, ())):
         state.apply(record)
     assert state.apply(EntryRemoved("/a")) == [4]
-    assert state.apply(VersionConfirmed(4, 2)) == [], "a grant may end after its chunk was deleted"
+    assert state.apply(VersionConfirmed(4, 2, ("cs1",))) == [], "a grant may end after its chunk was deleted"
+
+
+def test_a_forgotten_chunk_can_still_be_named_by_records_of_a_raise_that_was_under_way() -> None:
+    state = MasterState()
+    assert state.apply(VersionAttempted(4, 2)) == [] and state.apply(ReplicaAdded(4, "cs1")) == []
+
+
+def test_epochs_never_fall() -> None:
+    state = MasterState()
+    for epoch in (1, 2, 1):
+        state.apply(EpochBegun(epoch))
+    assert state.epoch == 2

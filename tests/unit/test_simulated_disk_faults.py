@@ -168,6 +168,31 @@ def test_a_dropped_write_lands_nowhere_and_only_the_chosen_ones_are_dropped():
     told(story)
 
 
+def test_only_writes_to_files_with_the_suffix_are_dropped():
+    async def story(simulation):
+        world, disk = simulation.world("a"), disk_of(simulation)
+        data, other = await write(world, "one.data", b"...."), await write(world, "one.meta", b"....")
+        disk.impose(DroppedWrites("one", suffix=".data", times=None))
+        await data.write_at(0, b"x")
+        await other.write_at(0, b"x")
+        assert await read(world, "one.data") == b"...." and await read(world, "one.meta") == b"x..."
+
+    told(story)
+
+
+def test_a_folder_that_was_exchanged_comes_back_as_it_was():
+    async def story(simulation):
+        world, disk = simulation.world("a"), disk_of(simulation)
+        await write(world, "file", b"old")
+        give_back = disk.exchange()
+        assert disk.paths() == []
+        await write(world, "other", b"new")
+        give_back()
+        assert disk.paths() == ["file"] and await read(world, "file") == b"old"
+
+    told(story)
+
+
 def test_a_misdirected_write_lands_elsewhere_in_the_same_file():
     async def story(simulation):
         world, disk = simulation.world("a"), disk_of(simulation)

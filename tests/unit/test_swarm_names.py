@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.swarm import names
-from cluster.swarm.history import Answer, Kind
+from cluster.swarm.history import Answer, Kind, Operation
 from cluster.swarm.linearizability import Step, explain
 from cluster.swarm.names import EMPTY
 from cluster.swarm.steps import LATE_SECONDS
@@ -186,3 +186,38 @@ def test_the_model_knows_why_a_call_is_refused(action: names.Action, reason: str
     state = EMPTY | {("/d", 0), ("/d/x", 1), ("/a", 2)}
     outcome = action(state)
     assert outcome.state is None and reason in outcome.reasons
+
+
+def opened(past: Past, file: Operation, times: tuple[float, float]) -> Operation:
+    operation = past.add(Kind.OPEN, times, path=file.path, mode="r+b")
+    operation.file = file.number
+    return operation
+
+
+@pytest.mark.parametrize("error", ["NotFound", "Conflict"])
+def test_an_open_file_is_refused_only_if_its_path_names_another_one(error: str):
+    past = Past()
+    file = past.create("/a", (0, 1))
+    handle = opened(past, file, (2, 3))
+    past.refused(Kind.WRITE, (4, 5), error, path="/a", handle=handle.number, file=file.number)
+    assert judged(past) == ["namespace"]
+
+
+def test_an_open_file_may_be_refused_once_it_was_renamed():
+    past = Past()
+    file = past.create("/a", (0, 1))
+    handle = opened(past, file, (2, 3))
+    past.add(Kind.RENAME, (4, 5), path="/a", target="/b")
+    past.refused(Kind.WRITE, (6, 7), "NotFound", path="/a", handle=handle.number, file=file.number)
+    assert judged(past) == []
+
+
+def test_an_open_file_repeats_the_error_of_a_write_that_failed():
+    past = Past()
+    file = past.create("/a", (0, 1))
+    handle = opened(past, file, (2, 3))
+    past.add(Kind.RENAME, (4, 5), path="/a", target="/b")
+    past.refused(Kind.WRITE, (6, 7), "NotFound", path="/a", handle=handle.number, file=file.number)
+    past.add(Kind.RENAME, (8, 9), path="/b", target="/a")
+    past.refused(Kind.READ, (10, 11), "NotFound", path="/a", handle=handle.number, file=file.number)
+    assert judged(past) == []

@@ -27,12 +27,12 @@ async def write_log(
     header = LogHeader("t", number, durable, first - 1)
     log = await CommitLog.create(storage, header, next_sequence=first, sync=sync, inline=False)
     for row in range(rows):
-        await log.queue([(b"row%d" % (first + 1 + row), b"fragment")], lambda sequence: None)
+        await log.queue(b"t", [(b"row%d" % (first + 1 + row), b"fragment")], lambda sequence: None)
     return log
 
 
 async def replayed(storage: DiskStorage, *numbers: int, flushed: int = 0) -> tuple[list[tuple[int, bytes]], Replay]:
-    replay = Replay(storage, {number: f"{number:06}.log" for number in numbers}, 1, flushed)
+    replay = Replay(storage, {number: f"{number:06}.log" for number in numbers}, flushed, flushed)
     return [(sequence, row) async for sequence, rows in replay for row, _ in rows], replay
 
 
@@ -161,7 +161,7 @@ async def test_concurrent_commits_share_syncs(storage):
 
     log = await CommitLog.create(storage, LogHeader("", 1, 0, 0), next_sequence=1, sync="fsync", inline=False)
     sequences = await asyncio.gather(
-        *(log.queue([(b"r%d" % number, b"f")], lambda sequence: None) for number in range(50))
+        *(log.queue(b"t", [(b"r%d" % number, b"f")], lambda sequence: None) for number in range(50))
     )
     assert sorted(sequences) == list(range(2, 52))
     assert log.syncs < 10
@@ -173,7 +173,7 @@ async def test_a_log_knows_how_far_it_is_durable(storage):
     assert (log.last_sequence, log.durable_sequence) == (7, 4)
     await log.sync()
     assert log.durable_sequence == 7
-    await log.write([(b"a", b"1"), (b"b", b"2")])
+    await log.write(b"t", [(b"a", b"1"), (b"b", b"2")])
     assert (log.last_sequence, log.durable_sequence) == (8, 7)
 
 
@@ -233,7 +233,7 @@ async def test_a_log_counts_although_records_before_it_are_lost_that_were_never_
     await write_log(storage, 1, 1, 3)
     header = LogHeader("t", 2, 2, 3)
     log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
-    await log.write_one(b"answered", b"fragment")
+    await log.write(b"t", [(b"answered", b"fragment")])
     path = tmp_path / "000001.log"
     last = path.read_bytes().rindex(FRAME_START)
     path.write_bytes(path.read_bytes()[:last])
@@ -255,7 +255,7 @@ async def test_a_log_whose_sync_failed_says_how_far_it_is_durable(storage):
 
     log._file.sync = failing  # type: ignore[method-assign]
     with pytest.raises(DiskFailure):
-        await log.queue([(b"never answered", b"fragment")], lambda sequence: None)
+        await log.queue(b"t", [(b"never answered", b"fragment")], lambda sequence: None)
     assert (log.last_sequence, log.durable_sequence) == (4, 3)
 
 
@@ -265,7 +265,7 @@ async def test_what_was_never_answered_counts_for_nothing_once_a_later_log_has_b
     assert [sequence for sequence, _ in found] == [2, 3, 4]
     header = LogHeader("t", 2, 2, acknowledged_sequence=3)
     log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
-    await log.write_one(b"row6", b"fragment")
+    await log.write(b"t", [(b"row6", b"fragment")])
     found, replay = await replayed(storage, 1, 2)
     assert found == [(2, b"row2"), (3, b"row3"), (6, b"row6")]
     assert replay.dropped == ()

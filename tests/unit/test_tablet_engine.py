@@ -462,8 +462,8 @@ async def test_a_flipped_bit_in_an_older_log_never_costs_a_newer_one_that_was_sy
     world = RealWorld(node="test", root=tmp_path, token="", sink=MemorySink())
     engine = await Engine.open(DiskStorage(world.disk), world, Options(sync="os", memtable_bytes=4000))
     await engine.create_family("f")
-    while len(engine.state.logs) < 2:
-        await engine.put(b"row%d" % engine.state.last_sequence, b"f:q", b"x" * 500)
+    while len(engine.state.log.begun) < 2:
+        await engine.put(b"row%d" % engine.state.log.last_sequence, b"f:q", b"x" * 500)
     await engine.put(b"newer", b"f:q", b"whole and durable")
     await engine.sync()
     await engine.state.close()  # As if it had been killed.

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
+from runtime.errors import Conflict, Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
 from tablet.embedded.inline import InlineWorld, RecentEvents
-from tablet.engine.log.records import decode_header
+from tablet.engine.log.records import Segment, decode_header
 from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.engine.tree.manifest import (
     Manifest,
@@ -44,8 +44,7 @@ async def test_a_manifest_survives_writing_and_reading(storage):
         tablet="users",
         schema=Schema().with_group(LocalityGroup("hot")).with_family(Family("f", MaxVersions(2), "hot")),
         tables={"default": (TableReference("000004.sst", 4, table.file_bytes, table.properties),)},
-        log_number=9,
-        logs=(9, 10),
+        logs=(Segment(9, 12346), Segment(10, 12400)),
         flushed_sequence=12345,
         next_file_number=11,
         start_row=b"a",
@@ -191,9 +190,9 @@ async def folder_with_a_log_that_the_manifest_names(folder: Path) -> Path:
         await engine.put(b"r", b"f:q", b"v")
         await engine.flush()
         await engine.put(b"s", b"f:q", b"v")
-        log = engine.state.log
+        log = engine.state.log.current
         assert log is not None
-        assert engine.state.manifest.logs == (log.number,)
+        assert engine.state.manifest.log_numbers == (log.number,)
         return folder / log_name(log.number)
 
 
@@ -223,27 +222,27 @@ async def test_logs_that_were_replayed_are_named_on_and_removed_ones_are_not(tmp
     log = await folder_with_a_log_that_the_manifest_names(tmp_path)
     async with open_engine(tmp_path, Options(flush_on_close_bytes=1 << 40)) as engine:
         await engine.create_family("g")
-        assert engine.state.manifest.logs == (int(log.stem),)
+        assert engine.state.manifest.log_numbers == (int(log.stem),)
         await engine.put(b"t", b"g:q", b"v")
         await engine.create_family("h")
-        assert engine.state.log is not None
-        assert engine.state.manifest.logs == (int(log.stem), engine.state.log.number)
+        assert engine.state.log.current is not None
+        assert engine.state.manifest.log_numbers == (int(log.stem), engine.state.log.current.number)
         await engine.flush()
-        assert engine.state.manifest.logs == (engine.state.log.number,)
+        assert engine.state.manifest.log_numbers == (engine.state.log.current.number,)
         await engine.save_snapshot("s")
         assert (await load_snapshot(engine.state.storage, "s")).logs is None
     assert not log.exists()
 
 
-async def test_a_manifest_that_says_nothing_of_logs_misses_none(tmp_path):
-    log = await folder_with_a_log_that_the_manifest_names(tmp_path)
-    log.unlink()
+async def test_a_manifest_that_says_nothing_of_logs_is_that_of_a_servers_tablet(tmp_path):
+    await folder_with_a_log_that_the_manifest_names(tmp_path)
     (path,) = tmp_path.glob("manifest-*")
-    older = replace(await load_manifest(DiskStorage(RealDisk(tmp_path)), path.name), logs=None)
-    assert b'"logs"' not in older.encode()
-    path.write_bytes(older.encode())
-    async with open_engine(tmp_path) as engine:
-        assert await engine.get(b"r", b"f:q") == b"v"
+    served = replace(await load_manifest(DiskStorage(RealDisk(tmp_path)), path.name), logs=None)
+    assert b'"logs"' not in served.encode()
+    path.write_bytes(served.encode())
+    with pytest.raises(Conflict, match="is a server's; open it with that log"):
+        async with open_engine(tmp_path):
+            pass
 
 
 @pytest.mark.parametrize("change", [{"number": 99}, {"tablet": "users"}])
@@ -280,7 +279,7 @@ async def manifest_with(folder: Path, change: Callable[[Any], None]) -> Path:
     [
         *(
             (name, wrong)
-            for name in ("log_number", "flushed_sequence", "next_file_number")
+            for name in ("flushed_sequence", "next_file_number", "last_timestamp")
             for wrong in (None, "1", -1)
         ),
         ("number", None),
@@ -323,7 +322,10 @@ async def test_a_reference_with_a_field_of_another_type_is_corrupted(tmp_path, n
 
 @pytest.mark.parametrize(
     ("name", "wrong", "found"),
-    [("log_number", 99, "redo point is log 99"), ("flushed_sequence", 10**9, "would pass over its rows")],
+    [
+        ("next_file_number", 1, "is needed, and has a number that is still to be given"),
+        ("flushed_sequence", 10**9, "would pass over its rows"),
+    ],
 )
 async def test_numbers_that_no_manifest_can_say_are_problems(tmp_path, name, wrong, found):
     await manifest_with(tmp_path, lambda fields: fields.update({name: wrong}))
@@ -337,8 +339,8 @@ async def test_a_log_that_is_missing_is_noticed_though_no_manifest_was_written_s
 ):
     async with open_engine(tmp_path, Options(memtable_bytes=4000)) as engine:
         await engine.create_family("f")
-        while len(engine.state.logs) < 2 and not reopened:
-            await engine.put(b"row%d" % engine.state.last_sequence, b"f:q", b"x" * 500)
+        while len(engine.state.log.begun) < 2 and not reopened:
+            await engine.put(b"row%d" % engine.state.log.last_sequence, b"f:q", b"x" * 500)
         await engine.put(b"a", b"f:q", b"1")
         engine._closed = True  # As if it had been killed.
         await engine.state.close()

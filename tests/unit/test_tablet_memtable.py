@@ -19,7 +19,7 @@ mutation = st.lists(
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), mutation)))
 def test_a_memtable_holds_the_merge_of_its_mutations(mutations):
-    memtable = Memtable(1)
+    memtable = Memtable()
     expected: dict[bytes, list] = {}
     for sequence, (row, entries) in enumerate(mutations, 1):
         memtable.apply(row, encode_fragment(entries), sequence)
@@ -32,7 +32,7 @@ def test_a_memtable_holds_the_merge_of_its_mutations(mutations):
 
 
 def test_a_reader_keeps_the_row_it_holds_while_a_writer_replaces_it():
-    memtable = Memtable(1)
+    memtable = Memtable()
     memtable.apply(b"r", encode_put(b"f:q", 1, b"old"), 1)
     memtable.apply(b"r", encode_put(b"f:q", 2, b"mid"), 2)
     held = memtable.entries(b"r")
@@ -42,7 +42,7 @@ def test_a_reader_keeps_the_row_it_holds_while_a_writer_replaces_it():
 
 
 def test_rows_come_in_pieces():
-    memtable = Memtable(1)
+    memtable = Memtable()
     for number in range(10):
         memtable.apply(b"%d" % number, encode_put(b"f:q", 1, b""), number + 1)
     assert memtable.chunk(b"3", 4).rows == [b"3", b"4", b"5", b"6"]
@@ -55,7 +55,7 @@ def test_rows_come_in_pieces():
 
 
 def test_many_versions_of_one_row_are_charged_one_by_one():
-    memtable = Memtable(1)
+    memtable = Memtable()
     for version in range(200):
         memtable.apply(b"r", encode_put(b"f:q", version, b"v" * 10), version + 1)
     memtable.check_invariants()

@@ -214,7 +214,7 @@ def test_what_is_asked_of_a_closed_tablet_is_refused(tmp_path):
 
 def interrupt_the_next(opened: EmbeddedTablet, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Let Ctrl-C come in the middle of the next call of one of the log's file."""
-    log = opened.engine.state.log
+    log = opened.engine.state.log.current
     assert log is not None
 
     async def interrupted(*arguments: Any) -> Any:

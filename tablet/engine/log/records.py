@@ -34,6 +34,14 @@ ONLY_ROW_HEAD = struct.Struct("<qII")
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of a log, as it is named: its number, and the sequence of its header."""
+
+    number: int
+    first_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogHeader:
     """The first record of a log. Every acknowledged record up to `durable_sequence` was durable when the log was begun.
     `acknowledged_sequence`: the records of earlier logs up to this one count, and those beyond it do not."""
@@ -83,6 +91,11 @@ def encode_rows(tablet: bytes, rows: Sequence[RowFragment], last_timestamp: int 
     for row, fragment in rows:
         parts += (ROW_HEAD.pack(len(row), len(fragment)), row, fragment)
     return b"".join(parts)
+
+
+def one_row_head(tablet: bytes) -> bytes:
+    """What the payload of a single mutation of this tablet begins with."""
+    return ROWS_HEAD.pack(ROWS_KIND, len(tablet), 1) + tablet
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ out, so that what is lost is a suffix. Records that were never acknowledged are 
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.record_log import MAGIC as FRAME_MAGIC
@@ -58,20 +58,25 @@ def zeros_at_end(reader: LogReader) -> str:
 
 @dataclass(slots=True)
 class Replay:
-    """Reads back the logs from `first_number` on: iterate, then look at what was found. Raises Corrupted and
-    IncompatibleFormat with the log, the offset and the record."""
+    """Reads back the segments of a log: iterate, then look at what was found. Every record up to `start_sequence` is in
+    earlier segments; those up to `flushed_sequence` are passed over. Raises Corrupted and IncompatibleFormat with the
+    log, the offset and the record."""
 
     storage: Storage
     logs: Mapping[int, str]
-    first_number: int
+    start_sequence: int
     flushed_sequence: int
-    tablet: str | None = None
+    owner: str | None = None
     """Whose logs they must be; None: anybody's."""
+    tablet: bytes | None = None
+    """Whose rows are wanted; None: everybody's."""
     last_sequence: int = 0
     last_timestamp: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
     left_out: tuple[int, ...] = ()
     replayed: tuple[CommitLogReplayed, ...] = ()
+    first_sequences: dict[bytes, int] = field(default_factory=dict)
+    """For each tablet, the first of its records that was read."""
     _before: tuple[str, str] = ("", "")
     """The log before the present one, and how it ended."""
 
@@ -83,10 +88,10 @@ class Replay:
     @property
     def numbers(self) -> tuple[int, ...]:
         """Those of the logs that are read, or left out, in their order."""
-        return tuple(sorted(number for number in self.logs if number >= self.first_number))
+        return tuple(sorted(self.logs))
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
-        self.last_sequence = self.flushed_sequence
+        self.last_sequence = self.start_sequence
         numbers = self.numbers
         headers = [await self._header(number) for number in numbers]
         for place, number in enumerate(numbers):
@@ -135,15 +140,18 @@ class Replay:
                     continue  # It was never acknowledged, and the tablet continued without it.
                 elif record.sequence > self.flushed_sequence:
                     mutations = decode_rows(record.payload)
-                    rows = mutations.rows
-                    self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
+                    if mutations.rows:
+                        self.first_sequences.setdefault(mutations.tablet, record.sequence)
+                    if self.tablet is None or mutations.tablet == self.tablet:
+                        rows = mutations.rows
+                        self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
             except (Corrupted, IncompatibleFormat) as error:
                 raise type(error)(
                     f"{name} cannot be used, for its record {record.sequence} at offset {record.offset}: "
                     f"{error.message}; {_ADVICE[type(error)]}"
                 ) from error
             if first:
-                refuse_foreign(header, name, number, self.tablet)
+                refuse_foreign(header, name, number, self.owner)
                 self._check_order(header, record.sequence, name, await file.size())
                 first = False
             if rows:

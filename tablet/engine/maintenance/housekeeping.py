@@ -139,8 +139,8 @@ class Housekeeping:
         self.work.flushes += 1
         self.work.flushed_bytes += written
         names = tuple(reference.name for reference in made.values())
-        number = state.manifest.log_number
-        state.world.events.emit(FlushFinished(tablet, names, written, number, clock.now() - started))
+        flushed = state.manifest.flushed_sequence
+        state.world.events.emit(FlushFinished(tablet, names, written, flushed, clock.now() - started))
         await state.sweep()
 
     async def compact_if_due(self) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from runtime.errors import Conflict, NotFound
 from tablet.engine.log.replay import Replay
+from tablet.engine.log.server_log import ServerLog
 from tablet.engine.tree.manifest import Manifest, load_current, refuse_missing_logs, table_missing, write_manifest
-from tablet.engine.tree.state import TabletState
+from tablet.engine.tree.state import TabletState, needed_after
 from tablet.engine.world.events import LogLeftOut, TabletFound, TabletOpened
 from tablet.engine.world.names import FolderListing, manifest_name, sorted_out
 from tablet.engine.world.options import EngineWorld, Options
@@ -17,49 +18,62 @@ from tablet.engine.world.storage import Storage
 
 
 async def open_state(
-    storage: Storage, world: EngineWorld, options: Options, *, tablet: str
-) -> tuple[TabletState, bool]:
-    """(the state, whether there must be a flush before anything else).
-
-    The latter is so if a log was left out because the one before it lost its tail: its records must not come back.
-    Nothing on the disk is changed before everything was found to be readable.
-    """
+    storage: Storage,
+    world: EngineWorld,
+    options: Options,
+    *,
+    tablet: str,
+    inline: bool = False,
+    log: ServerLog | None = None,
+) -> TabletState:
+    """The state of the tablet in a folder. Nothing on the disk is changed before everything was found readable."""
     started = world.clock.now()
-    manifest, listing = await _manifest(storage, options, tablet)
-    state = TabletState(storage, world, options, manifest)
+    manifest, listing = await _manifest(storage, options, tablet, own_log=log is None)
+    _refuse_other_log(manifest, log)
+    state = TabletState(storage, world, options, manifest, inline=inline, log=log)
     try:
         refuse_missing_logs(manifest, listing)
         name, tables = manifest_name(manifest.number), len(manifest.references())
-        world.events.emit(TabletFound(manifest.tablet, name, tables, manifest.flushed_sequence, manifest.log_number))
+        world.events.emit(TabletFound(manifest.tablet, name, tables, manifest.flushed_sequence))
         state.reserve_file_numbers([*listing.logs, *listing.tables, manifest.next_file_number - 1])
         try:
             await state.open_tables()
         except NotFound as error:
             raise table_missing(manifest, error) from error
-        replay = Replay(storage, listing.logs, manifest.log_number, manifest.flushed_sequence, manifest.tablet)
+        if log is None:
+            logs = {number: listing.logs[number] for number in manifest.log_numbers}
+            replay = Replay(storage, logs, state.log.start_sequence, manifest.flushed_sequence, manifest.tablet)
+        else:
+            replay = log.read(manifest.tablet, manifest.flushed_sequence)
         async for sequence, rows in replay:
             for row, fragment in rows:
                 state.memtable.apply(row, fragment, sequence)
         left_out = [LogLeftOut(listing.logs[number]) for number in replay.left_out]
         for event in (*replay.replayed, *replay.dropped, *left_out):
             world.events.emit(event)
-        state.replayed_sequence, state.replayed_logs = replay.last_sequence, replay.numbers
+        if log is None:
+            state.log.recovered(replay.last_sequence)
+        else:
+            log.attach(manifest.tablet, lambda: needed_after(state.view.memtables))
+        state.log.pass_over(manifest.flushed_sequence)
         state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
         await state.sweep()
     except BaseException:
         await state.close()
         raise
     world.events.emit(TabletOpened(manifest.tablet, tables, replay.records, world.clock.now() - started))
-    return state, bool(replay.left_out)
+    return state
 
 
-async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Manifest, FolderListing]:
+async def _manifest(
+    storage: Storage, options: Options, tablet: str, *, own_log: bool
+) -> tuple[Manifest, FolderListing]:
     names = await storage.list()
     manifest = await load_current(storage, names)
     if manifest is None:
         if not options.create:
             raise NotFound("the folder holds no tablet, and Options.create is off")
-        manifest = replace(Manifest(), number=1, tablet=tablet, logs=())
+        manifest = replace(Manifest(), number=1, tablet=tablet, logs=() if own_log else None)
         for name in sorted_out(names).temporary:
             await storage.remove(name)
         await write_manifest(storage, manifest, manifest_name(1))
@@ -67,3 +81,11 @@ async def _manifest(storage: Storage, options: Options, tablet: str) -> tuple[Ma
     elif tablet and manifest.tablet != tablet:
         raise Conflict(f"the folder holds tablet {manifest.tablet!r}, not {tablet!r}")
     return manifest, sorted_out(names)
+
+
+def _refuse_other_log(manifest: Manifest, log: ServerLog | None) -> None:
+    """Raise Conflict if the rows that are not in SSTables are in another log than this."""
+    if log is None and manifest.logs is None:
+        raise Conflict(f"the log of tablet {manifest.tablet!r} is a server's; open it with that log")
+    if log is not None and manifest.logs:
+        raise Conflict(f"tablet {manifest.tablet!r} has a log of its own; open it without another, or clone it")

@@ -11,17 +11,16 @@ writes that are under way.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from runtime.errors import Conflict, TabletopError
 from tablet.engine.log.commit_log import CommitLog
-from tablet.engine.log.records import LogHeader, RowFragment
+from tablet.engine.log.records import RowFragment, one_row_head
 from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import MemtableFrozen
-from tablet.engine.world.names import log_name
 
 
 class Overtaken(Exception):
@@ -38,21 +37,20 @@ class Writer:
         self,
         state: TabletState,
         *,
-        inline: bool,
         wait_for_room: Callable[[str], Awaitable[None]],
         frozen: Callable[[], None],
         crowd: Callable[[], int],
     ) -> None:
         self.locks = RowLocks()
-        self.log = state.log
+        self._log = state.log
+        self._tablet = state.manifest.tablet.encode()
+        self._head = one_row_head(self._tablet)
         self.refusal = ""
         self.epoch = 0
         self.user_bytes = 0
-        self.old_log_bytes = 0
         self._state = state
         self._limit_bytes = state.options.memtable_bytes
         self._cached = state.scan_cache.knows
-        self._inline = inline
         self._wait_for_room = wait_for_room
         self._frozen = frozen
         self._crowd = crowd
@@ -64,7 +62,7 @@ class Writer:
         """Log and apply one row's mutation, which the present schema allows; the row's lock is held. `single_put`: it
         is known to be one cell. `epoch`: what the mutation was made of was read in it; raises Overtaken if it is over.
         """
-        memtable, log = self._state.view.memtables[0], self.log
+        memtable, log = self._state.view.memtables[0], self._log.current
         if log is None or memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
             schema = self._state.view.schema
             memtable, log = await self._room()
@@ -77,7 +75,7 @@ class Writer:
             return
         self._under_way += 1
         try:
-            sequence = await log.write_one(row, fragment, self._state.last_timestamp)
+            sequence = await log.write_one(self._head, row, fragment, self._state.last_timestamp)
             memtable.apply(row, fragment, sequence, single_put=single_put)
             if self._cached(row):
                 self._state.scan_cache.overtaken(row)
@@ -103,7 +101,7 @@ class Writer:
                 return
             self._under_way += 1
             try:
-                self._apply(memtable, batch, await log.write(batch, self._state.last_timestamp))
+                self._apply(memtable, batch, await log.write(self._tablet, batch, self._state.last_timestamp))
             finally:
                 self._one_ended()
         finally:
@@ -130,7 +128,7 @@ class Writer:
 
         self._under_way += 1
         try:
-            await log.queue(batch, ended, self._state.last_timestamp)
+            await log.queue(self._tablet, batch, ended, self._state.last_timestamp)
         except asyncio.CancelledError:
             if not has_ended:
                 left = True
@@ -166,10 +164,12 @@ class Writer:
                 await self._wait_for_room(reason)
             elif self._state.memtable.charged_bytes >= self._limit_bytes:
                 await self.roll()
-            elif self.log is None:
-                await self._begin_first_log()
+            elif self._log.is_shared and self._log.current is None:
+                await self._log.make_room()
+            elif self._log.current is None:
+                await self._begin_first_segment()
             else:
-                return self._state.memtable, self.log
+                return self._state.memtable, self._log.current
 
     async def empty(self) -> None:
         """Freeze the memtable if there is, or will be, anything in it."""
@@ -184,7 +184,12 @@ class Writer:
         if not always and full.charged_bytes < self._limit_bytes:
             return
         async with self.stopped():
-            await self.begin_log()
+            last_sequence = self._log.last_sequence
+            if not self._log.is_shared:
+                await self._log.begin_segment()
+            self._state.freeze(last_sequence)
+        if self._log.is_shared:
+            await self._log.make_room()
         self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
         self._frozen()
 
@@ -195,43 +200,11 @@ class Writer:
             if kind != DELETE_ROW and family_of(column) not in families:
                 self._state.view.schema.family(family_of(column).decode("utf-8", "replace"))
 
-    async def begin_log(self) -> None:
-        """Begin a log and a memtable. Writers must be stopped. Raises NoSpace, DiskFailure."""
-        log = await self._new_log()
-        if self.log is not None:
-            self.old_log_bytes += self.log.file_bytes
-        self._state.memtable.seal(self._state.last_sequence)
-        self._state.freeze(log)
-        self.log = log
-
-    async def _begin_first_log(self) -> None:
-        """The log that follows what was replayed: for the memtable that there is."""
+    async def _begin_first_segment(self) -> None:
+        """The segment that follows what was replayed: for the memtable that there is."""
         async with self.stopped():
-            if self.log is None:
-                log = await self._new_log()
-                self.log = self._state.logs[log.number] = log
-
-    async def _new_log(self) -> CommitLog:
-        state = self._state
-        header = LogHeader(
-            state.manifest.tablet, state.new_file_number(), state.durable_sequence, state.acknowledged_sequence
-        )
-        log = await CommitLog.create(
-            state.storage,
-            header,
-            next_sequence=state.last_sequence + 1,
-            sync=state.options.sync,
-            inline=self._inline,
-        )
-        try:
-            await state.name_log(log.number)
-        except BaseException:
-            await log.close()
-            if not state.in_doubt and log.number not in (state.manifest.logs or ()):
-                with suppress(TabletopError):
-                    await state.storage.remove(log_name(log.number))
-            raise
-        return log
+            if self._log.current is None:
+                await self._log.begin_segment()
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
@@ -244,8 +217,8 @@ class Writer:
             if self._under_way:
                 self._idle = asyncio.Event()
                 await self._idle.wait()
-            if self.log is not None:
-                await self.log.settled()
+            if self._log.latest is not None and not self._log.is_shared:
+                await self._log.latest.settled()
             yield
         finally:
             self._idle = None

@@ -21,6 +21,7 @@ from typing import Any
 
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
 from runtime.record_log import LogReader, encode_frame
+from tablet.engine.log.records import Segment
 from tablet.engine.model.schema import Schema
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.world.names import TEMPORARY, FolderListing, log_name, manifest_name, snapshot_file_name, sorted_out
@@ -44,9 +45,9 @@ class TableReference:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The tablet's persistent state. `tables` are by locality group, the newest first. Logs from `log_number` on hold
-    what the SSTables do not (the redo point); all records up to `flushed_sequence` are in SSTables. `logs` are those
-    from `log_number` on in which anything was acknowledged; None in a snapshot, which needs none. `last_timestamp`: the
+    """The tablet's persistent state. `tables` are by locality group, the newest first. All log records up to
+    `flushed_sequence`, the redo point, are in SSTables. `logs` are the segments of the tablet's own log that are still
+    needed; None in a snapshot, and if the log is a server's. `last_timestamp`: the
     tablet has given its cells none above it, but for those that the logs tell of. `start_row` <= row < `end_row`
     (empty: no bound) is the tablet's row range."""
 
@@ -54,8 +55,7 @@ class Manifest:
     tablet: str = ""
     schema: Schema = field(default_factory=Schema)
     tables: Mapping[str, tuple[TableReference, ...]] = field(default_factory=dict)
-    log_number: int = 1
-    logs: tuple[int, ...] | None = None
+    logs: tuple[Segment, ...] | None = None
     flushed_sequence: int = 0
     next_file_number: int = 1
     last_timestamp: int = 0
@@ -65,6 +65,11 @@ class Manifest:
     def references(self) -> list[TableReference]:
         """All SSTables of all groups."""
         return [reference for group in self.tables.values() for reference in group]
+
+    @property
+    def log_numbers(self) -> tuple[int, ...]:
+        """Those of the segments that are still needed."""
+        return tuple(segment.number for segment in self.logs or ())
 
     def check_holds(self, row: bytes) -> None:
         """Raise InvalidRequest for a row of another tablet."""
@@ -83,8 +88,7 @@ class Manifest:
             "tablet": self.tablet,
             "start_row": self.start_row.decode("latin-1"),
             "end_row": self.end_row.decode("latin-1"),
-            "log_number": self.log_number,
-            **({} if self.logs is None else {"logs": self.logs}),
+            **({} if self.logs is None else {"logs": [[log.number, log.first_sequence] for log in self.logs]}),
             "flushed_sequence": self.flushed_sequence,
             "next_file_number": self.next_file_number,
             "last_timestamp": self.last_timestamp,
@@ -170,7 +174,7 @@ def table_missing(manifest: Manifest, error: NotFound) -> Corrupted:
 def refuse_missing_logs(manifest: Manifest, listing: FolderListing) -> None:
     """Raise Corrupted if a log is gone that there was when the manifest was written: whoever removes one that is not
     needed any more has made a newer manifest durable before."""
-    missing = [log_name(number) for number in manifest.logs or () if number not in listing.logs]
+    missing = [log_name(number) for number in manifest.log_numbers if number not in listing.logs]
     if missing:
         there = ", ".join(name for _, name in sorted(listing.logs.items())) or "none"
         raise Corrupted(
@@ -214,14 +218,18 @@ def _from_json(fields: Mapping[str, Any]) -> Manifest:
         tablet=_text(fields, "tablet"),
         schema=Schema.from_json(fields["schema"]),
         tables={group: tuple(map(_reference, entries)) for group, entries in fields["tables"].items()},
-        log_number=_count(fields, "log_number"),
-        logs=None if logs is None else tuple(_count({"logs": log}, "logs") for log in logs),
+        logs=None if logs is None else tuple(_segment(*log) for log in logs),
         flushed_sequence=_count(fields, "flushed_sequence"),
         next_file_number=_count(fields, "next_file_number"),
         last_timestamp=_count(fields, "last_timestamp"),
         start_row=_text(fields, "start_row").encode("latin-1"),
         end_row=_text(fields, "end_row").encode("latin-1"),
     )
+
+
+def _segment(number: Any, first_sequence: Any) -> Segment:
+    fields = {"number": number, "first_sequence": first_sequence}
+    return Segment(_count(fields, "number"), _count(fields, "first_sequence"))
 
 
 def _reference(fields: Mapping[str, Any]) -> TableReference:

@@ -10,7 +10,7 @@ decodes it. Rows are put in order when somebody asks for their order, a scan or 
 of what each costs by itself.
 
 >>> from tablet.engine.model.fragments import encode_put
->>> memtable = Memtable(log_number=1)
+>>> memtable = Memtable()
 >>> memtable.apply(b"r", encode_put(b"f:q", 1, b"old"), sequence=1)
 >>> memtable.apply(b"r", encode_put(b"f:q", 2, b"new"), sequence=2)
 >>> memtable.entries(b"r")
@@ -39,10 +39,9 @@ ENTRY_OVERHEAD_BYTES = 200
 
 
 class Memtable:
-    """Fragments by row. `log_number` is the oldest log with records that are only here."""
+    """Fragments by row, of the log records from `first_sequence` to `last_sequence`."""
 
-    def __init__(self, log_number: int) -> None:
-        self.log_number = log_number
+    def __init__(self) -> None:
         self.first_sequence = 0
         self.last_sequence = 0
         self.charged_bytes = 0

@@ -18,7 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, TabletopError
-from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import Segment
+from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.schema import Schema
 from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
 from tablet.engine.sstable.reader import SSTable
@@ -30,6 +31,7 @@ from tablet.engine.world.events import FileNotRemoved, ObsoleteFilesRemoved, Sna
 from tablet.engine.world.names import (
     TEMPORARY,
     FolderListing,
+    log_name,
     manifest_name,
     snapshot_file_name,
     sorted_out,
@@ -65,7 +67,16 @@ class GrowingFiles:
 class TabletState:
     """One open tablet's files and memory."""
 
-    def __init__(self, storage: Storage, world: EngineWorld, options: Options, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        world: EngineWorld,
+        options: Options,
+        manifest: Manifest,
+        *,
+        inline: bool,
+        log: ServerLog | None = None,
+    ) -> None:
         self.storage = storage
         self.world = world
         self.options = options
@@ -73,13 +84,19 @@ class TabletState:
         self.block_cache = BlockCache(options.block_cache_bytes, whole_blocks=options.whole_blocks)
         self.pinned_blocks = PinnedBlocks(options.pinned_bytes)
         self.scan_cache = ScanCache(options.scan_cache_bytes)
-        self.logs: dict[int, CommitLog] = {}
-        self.replayed_sequence = 0
+        self.log = log or ServerLog(
+            storage,
+            owner=manifest.tablet,
+            sync=options.sync,
+            inline=inline,
+            segments=manifest.logs or (),
+            new_number=self.new_file_number,
+            name=self._name_segment,
+        )
         self.last_timestamp = manifest.last_timestamp
-        self.replayed_logs: tuple[int, ...] = ()
         self.is_closed = False
         self.growing = GrowingFiles()
-        self.view = View(0, manifest.schema, (Memtable(manifest.log_number),), {})
+        self.view = View(0, manifest.schema, (Memtable(),), {})
         self._next_file_number = manifest.next_file_number
         self._last_manifest_number = manifest.number
         self.in_doubt = False
@@ -98,26 +115,6 @@ class TabletState:
         """Full memtables that wait to be flushed, the newest first."""
         return self.view.memtables[1:]
 
-    @property
-    def log(self) -> CommitLog | None:
-        """The log that takes writes; None until there is one."""
-        return self.logs[max(self.logs)] if self.logs else None
-
-    @property
-    def last_sequence(self) -> int:
-        """That of the last log record, written or replayed."""
-        return self.log.last_sequence if self.log is not None else self.replayed_sequence
-
-    @property
-    def durable_sequence(self) -> int:
-        """Every acknowledged log record up to this one is known to be durable."""
-        return self.log.durable_sequence if self.log is not None else self.replayed_sequence
-
-    @property
-    def acknowledged_sequence(self) -> int:
-        """The last log record that counts."""
-        return self.log.acknowledged_sequence if self.log is not None else self.replayed_sequence
-
     def new_file_number(self) -> int:
         """A number that no file of this tablet has had."""
         number = self._next_file_number
@@ -133,17 +130,16 @@ class TabletState:
         async with self._opened(self.manifest.tables, self.manifest.schema) as opened:
             self._show(tables=opened)
 
-    def freeze(self, log: CommitLog) -> None:
-        """Let writes go to `log` and a new memtable from here on."""
-        self.logs[log.number] = log
-        self._show(memtables=(Memtable(log.number), *self.view.memtables))
+    def freeze(self, last_sequence: int) -> None:
+        """Let writes go to a new memtable from here on. No later record than this one is in the present one."""
+        self.memtable.seal(last_sequence)
+        self._show(memtables=(Memtable(), *self.view.memtables))
 
-    async def name_log(self, number: int) -> None:
-        """Have the manifest name a log before anything in it is acknowledged, so that it can never be missed unnoticed.
-        Raises NoSpace, DiskFailure."""
+    async def _name_segment(self, segment: Segment) -> None:
+        """Have the manifest name a segment of the log. Raises NoSpace, DiskFailure."""
         async with self._switching:
             before = manifest_name(self.manifest.number)
-            await self._switch(begun=(number,))
+            await self._switch(begun=segment)
             if self.options.sweeps:
                 try:
                     await self.storage.remove(before)
@@ -160,7 +156,7 @@ class TabletState:
             rest = tuple(other for other in self.view.memtables if other is not memtable)
             await self._switch(
                 tables=tables,
-                log_number=min(other.log_number for other in rest),
+                memtables=rest,
                 flushed_sequence=max(self.manifest.flushed_sequence, memtable.last_sequence),
             )
             self.scan_cache.forget(memtable.rows())
@@ -189,14 +185,13 @@ class TabletState:
             self.scan_cache.clear()
             self._show(schema=schema)
 
-    async def install_snapshot(self, held: Manifest, *, log_number: int, flushed_sequence: int) -> None:
-        """The SSTables and the schema of a snapshot; everything in memory is forgotten."""
+    async def install_snapshot(self, held: Manifest, flushed: int) -> None:
+        """The SSTables and the schema of a snapshot; everything in memory is forgotten, and so are log records up to
+        `flushed`. Nobody may be writing."""
         async with self._switching, self._opened(held.tables, held.schema) as opened:
-            await self._switch(
-                tables=held.tables, schema=held.schema, log_number=log_number, flushed_sequence=flushed_sequence
-            )
+            await self._switch(tables=held.tables, schema=held.schema, memtables=(), flushed_sequence=flushed)
             self.scan_cache.clear()
-            self._show(schema=held.schema, memtables=self.view.memtables[:1], tables=opened)
+            self._show(schema=held.schema, memtables=(Memtable(),), tables=opened)
 
     async def sweep(self) -> None:
         """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6).
@@ -218,10 +213,13 @@ class TabletState:
         needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
         needed |= await self._held_by_snapshots(listing)
         ours = [*listing.manifests.values(), *listing.tables.values(), *listing.temporary]
-        ours += [name for number, name in listing.logs.items() if number < self.manifest.log_number]
+        needed |= {log_name(number) for number in (*self.manifest.log_numbers, self.log.unnamed) if number is not None}
+        ours += listing.logs.values()
         obsolete = tuple(sorted(name for name in ours if name not in needed))
-        for number in [number for number in self.logs if number < self.manifest.log_number]:
-            await self.logs.pop(number).close()
+        if self.log.is_shared:
+            await self.log.drop_unneeded()
+        else:
+            await self.log.close_dropped()
         for name in obsolete:
             with suppress(NotFound):
                 await self.storage.remove(name)
@@ -254,10 +252,10 @@ class TabletState:
 
     async def close(self) -> None:
         """Let go of all files."""
-        for log in self.logs.values():
-            await log.close()
+        if not self.log.is_shared:
+            await self.log.close()
         await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
-        self.logs, self._retired, self.is_closed = {}, [], True
+        self._retired, self.is_closed = [], True
         self.scan_cache.clear()
 
     def check_invariants(self) -> None:
@@ -268,8 +266,10 @@ class TabletState:
             spans = [(table.properties.first_sequence, table.properties.last_sequence) for table in shown]
             for newer, older in pairwise(spans):
                 assert older[1] < newer[0], f"group {group}: {spans} are not in order"
-        numbers = [memtable.log_number for memtable in self.view.memtables]
-        assert numbers == sorted(numbers, reverse=True)
+        full = [memtable for memtable in self.view.memtables if memtable.first_sequence]
+        for newer_memtable, older_memtable in pairwise(full):
+            assert older_memtable.last_sequence < newer_memtable.first_sequence
+        assert self.manifest.logs is None or set(self.log.segments) <= set(self.manifest.logs)
         for memtable in self.view.memtables:
             memtable.check_invariants()
         self.block_cache.check_invariants()
@@ -277,17 +277,24 @@ class TabletState:
         settled = self.scan_cache.settled_rows()
         assert not any(row in memtable for memtable in self.view.memtables for row in settled)
 
-    async def _switch(self, *, begun: tuple[int, ...] = (), **changes: Any) -> None:
-        """Make another manifest the truth. After an error it may be, or may not. `begun`: logs to be named already."""
+    async def _switch(
+        self, *, begun: Segment | None = None, memtables: Sequence[Memtable] | None = None, **changes: Any
+    ) -> None:
+        """Make another manifest the truth. After an error it may be, or may not. `begun`: a segment to be named from
+        here on. `memtables`: those whose log records are still needed, if they are not all."""
         number = self._last_manifest_number + 1
         manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
-        there = sorted({*self.replayed_logs, *self.logs, *begun})
-        logs = tuple(log for log in there if log >= manifest.log_number)
+        logs = None
+        if not self.log.is_shared:
+            logs = self.log.remaining(needed_after(self.view.memtables if memtables is None else memtables))
+            logs += (begun,) if begun is not None else ()
         manifest = replace(manifest, logs=logs, last_timestamp=self.last_timestamp)
         await stage_manifest(self.storage, manifest, manifest_name(number))
         self._last_manifest_number, self.in_doubt = number, True
         await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
         self.manifest, self.in_doubt = manifest, False
+        if logs is not None:
+            self.log.keep(logs)
 
     @asynccontextmanager
     async def _opened(
@@ -321,3 +328,8 @@ class TabletState:
 async def _close_all(tables: Iterable[SSTable]) -> None:
     for table in tables:
         await table.close()
+
+
+def needed_after(memtables: Iterable[Memtable]) -> int | None:
+    """These memtables need no log record up to this one; None: no record at all."""
+    return min((memtable.first_sequence - 1 for memtable in memtables if memtable.first_sequence), default=None)

@@ -8,17 +8,15 @@ from runtime.events import Event
 
 @dataclass(frozen=True, slots=True)
 class TabletFound(Event):
-    """An opening has read which files make up the tablet. `log_number` is the redo point."""
+    """An opening has read which files make up the tablet. `flushed_sequence` is the redo point."""
 
     sentence: ClassVar[str] = (
-        "found tablet {tablet!r} in {manifest}: {tables} SSTables, records up to {flushed_sequence} are in them, "
-        "logs from number {log_number} on are to be replayed"
+        "found tablet {tablet!r} in {manifest}: {tables} SSTables, in which all records up to {flushed_sequence} are"
     )
     tablet: str
     manifest: str
     tables: int
     flushed_sequence: int
-    log_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +88,13 @@ class FlushStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class FlushFinished(Event):
-    """A minor compaction is installed; the log before `log_number` is no longer needed."""
+    """A minor compaction is installed; log records up to `flushed_sequence` are no longer needed."""
 
     sentence: ClassVar[str] = "minor compaction in tablet {tablet!r} wrote {names}, {written_bytes} bytes"
     tablet: str
     names: tuple[str, ...]
     written_bytes: int
-    log_number: int
+    flushed_sequence: int
     seconds: float
 
 

@@ -1,0 +1,275 @@
+"""The log of a server: one line of records for all its tablets, cut into segments (BT 5.3, 6).
+
+The problem. A log for each tablet would mean as many files as tablets, and a sync for each. One log for all of them has
+one end to write to; but then no tablet can say alone which part of it is still needed.
+
+The idea. A record is known by its sequence, which rises without end over all segments; a tablet's *redo point* is a
+sequence too. The log is cut into segments, each a file with a header (`records.py`). A segment is dropped when no
+tablet needs a record in it: each tablet says which records it has only in memory. A segment is *named*, in a place that
+the owner of the log keeps, before anything in it is acknowledged, and it is named with its first sequence: so one that
+is missing is noticed, and one that is left over from an attempt that failed is told from one that counts.
+
+An embedded tablet is a server with one tablet: its manifest names the segments, and each memtable has one of its own.
+The log that tablets share (`open`) has a folder, where a list names the segments (`segment_list.py`); a segment is full
+at a certain size. After a restart, a tablet that is not open yet needs all of its records that were read.
+
+What we simplify. A tablet that is opened reads the whole log for its records; the paper sorts the log first (BT 6). Who
+flushes the tablet that pins the oldest segment (`pinned_by`) is the server's affair.
+
+Invariants: (1) segments follow one another without a gap in what was acknowledged; (2) only the last one is written to;
+(3) a named segment is dropped only by another list of names, and its file is removed after that.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from runtime.errors import TabletopError
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import LogHeader, Segment
+from tablet.engine.log.replay import Replay
+from tablet.engine.log.segment_list import SegmentList
+from tablet.engine.world.names import log_name
+from tablet.engine.world.options import SyncMode
+from tablet.engine.world.storage import Storage
+
+
+class ServerLog:
+    """A log being written. `owner`: whose it is, as its headers say. `new_number` gives each segment a number that no
+    other has had. `name` makes it durable that there is one more segment: afterwards, and not before, it counts.
+    `segment_bytes`: at this size a segment is full; 0: each memtable of the only tablet has one of its own."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        owner: str,
+        sync: SyncMode,
+        inline: bool,
+        segments: Sequence[Segment],
+        new_number: Callable[[], int],
+        name: Callable[[Segment], Awaitable[None]],
+        segment_bytes: int = 0,
+    ) -> None:
+        self.owner = owner
+        self.storage = storage
+        self.segments = tuple(segments)
+        self.latest: CommitLog | None = None
+        """The newest segment of this life."""
+        self.current: CommitLog | None = None
+        """The one that takes records: the same, but while the next one is begun."""
+        self.is_closed = False
+        self.begun: dict[int, CommitLog] = {}
+        self.unnamed: int | None = None
+        self.closed_bytes = 0
+        self._sync = sync
+        self._inline = inline
+        self._new_number = new_number
+        self._name = name
+        self._segment_bytes = segment_bytes
+        self._recovered_sequence = self.start_sequence
+        self._passed_sequence = 0
+        self._list: SegmentList | None = None
+        self._needs: dict[str, Callable[[], int | None]] = {}
+        self._rolling: asyncio.Event | None = None
+
+    @classmethod
+    async def open(cls, storage: Storage, *, owner: str, sync: SyncMode, segment_bytes: int) -> "ServerLog":
+        """The log of a server, to be shared by its tablets, from the folder of its own. Raises Corrupted,
+        IncompatibleFormat, NoSpace, DiskFailure."""
+        named = await SegmentList.load(storage)
+        log = cls(
+            storage,
+            owner=owner,
+            sync=sync,
+            inline=False,
+            segments=named.segments,
+            new_number=named.new_number,
+            name=named.add,
+            segment_bytes=segment_bytes,
+        )
+        log._list = named
+        replay = Replay(storage, log._files(), log.start_sequence, 0, owner)
+        async for _ in replay:
+            pass
+        log.recovered(replay.last_sequence)
+        for tablet, first in replay.first_sequences.items():  # Until it is opened, nobody knows what it has flushed.
+            log.attach(tablet.decode(), partial(int, first - 1))
+        await named.keep(lambda _: log.segments)
+        return log
+
+    def read(self, tablet: str, flushed_sequence: int) -> Replay:
+        """The records of one tablet after its redo point."""
+        return Replay(
+            self.storage, self._files(), self.start_sequence, flushed_sequence, self.owner, tablet=tablet.encode()
+        )
+
+    def _files(self) -> dict[int, str]:
+        return {segment.number: log_name(segment.number) for segment in self.segments}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it may be the log of several tablets."""
+        return self._segment_bytes > 0
+
+    @property
+    def start_sequence(self) -> int:
+        """The sequence before that of the first segment; 0 if there is none."""
+        return self.segments[0].first_sequence - 1 if self.segments else 0
+
+    @property
+    def last_sequence(self) -> int:
+        """That of the last record, written or recovered."""
+        written = self.latest.last_sequence if self.latest is not None else self._recovered_sequence
+        return max(written, self._passed_sequence)
+
+    @property
+    def durable_sequence(self) -> int:
+        """Every acknowledged record up to this one is known to be durable."""
+        return self.latest.durable_sequence if self.latest is not None else self._recovered_sequence
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """The last record that counts."""
+        return self.latest.acknowledged_sequence if self.latest is not None else self._recovered_sequence
+
+    @property
+    def file_bytes(self) -> int:
+        """What was written so far."""
+        return self.closed_bytes + (self.latest.file_bytes if self.latest is not None else 0)
+
+    @property
+    def syncs(self) -> int:
+        """How often the segments that are open were synced."""
+        return sum(log.syncs for log in self.begun.values())
+
+    def recovered(self, last_sequence: int) -> None:
+        """The segments were read, up to this record. Those that begin after it hold nothing that counts: they were left
+        out, or lost their beginning."""
+        self._recovered_sequence = last_sequence
+        self.segments = tuple(segment for segment in self.segments if segment.first_sequence <= last_sequence)
+
+    def pass_over(self, sequence: int) -> None:
+        """Give no record a sequence up to this one: a tablet has rows of such records from elsewhere."""
+        if sequence > self.last_sequence:
+            self._passed_sequence = sequence
+            self.current = None  # The records of a segment follow one another.
+
+    async def begin_segment(self) -> None:
+        """Write to a new segment from here on. Nobody may be writing. Raises NoSpace, DiskFailure, and then everything
+        is as before, but for a file that does not count."""
+        if self.latest is not None:
+            await self.latest.settled()
+        segment = Segment(self._new_number(), self.last_sequence + 1)
+        header = LogHeader(self.owner, segment.number, self.durable_sequence, self.acknowledged_sequence)
+        self.unnamed = segment.number
+        try:
+            log = await CommitLog.create(
+                self.storage, header, next_sequence=segment.first_sequence, sync=self._sync, inline=self._inline
+            )
+            try:
+                await self._name(segment)
+            except BaseException:
+                await log.close()
+                self.keep([other for other in self.segments if other != segment])  # If it was named, it is not used.
+                raise
+        finally:
+            self.unnamed = None
+        if self.latest is not None:
+            self.closed_bytes += self.latest.file_bytes
+        self.latest = self.current = self.begun[segment.number] = log
+        if segment not in self.segments:
+            self.segments = (*self.segments, segment)
+
+    async def make_room(self) -> None:
+        """Begin a segment if the present one is full, or if there is none; records that come meanwhile wait. Raises
+        NoSpace, DiskFailure."""
+        if self._rolling is not None:
+            await self._rolling.wait()
+            return
+        if self.current is not None and self.current.file_bytes < self._segment_bytes:
+            return
+        self._rolling, self.current = asyncio.Event(), None
+        try:
+            await self.begin_segment()
+        except BaseException:
+            follows = self.latest is not None and self.latest.last_sequence == self.last_sequence
+            self.current = self.latest if follows else None
+            raise
+        finally:
+            self._rolling.set()
+            self._rolling = None
+
+    def attach(self, tablet: str, needed_after: Callable[[], int | None]) -> None:
+        """A tablet writes here from now on. `needed_after`: it needs no record up to this one; None: none at all."""
+        self._needs[tablet] = needed_after
+
+    def detach(self, tablet: str) -> None:
+        """A tablet that was flushed and moved away needs nothing any more."""
+        del self._needs[tablet]
+
+    def pinned_by(self) -> str | None:
+        """The tablet that needs the oldest record, and so keeps the oldest segment: it should be flushed."""
+        needs = {tablet: after for tablet, needed in self._needs.items() if (after := needed()) is not None}
+        return min(needs, key=needs.__getitem__, default=None)
+
+    def needed_after(self) -> int | None:
+        """No attached tablet needs a record up to this one; None: nobody needs any."""
+        return min((after for needed in self._needs.values() if (after := needed()) is not None), default=None)
+
+    async def drop_unneeded(self) -> None:
+        """Drop the segments that no attached tablet needs. Raises NoSpace, DiskFailure."""
+        assert self._list is not None, "the owner of a tablet's own log drops its segments"
+        await self._list.keep(lambda segments: still_needed(segments, self.needed_after()))
+        self.keep(self._list.segments)
+        await self.close_dropped()
+
+    def remaining(self, needed_after: int | None) -> tuple[Segment, ...]:
+        """The segments that stay if no record up to this one is needed; None: no record at all."""
+        return still_needed(self.segments, needed_after)
+
+    def keep(self, segments: Sequence[Segment]) -> None:
+        """Only these are named any more."""
+        self.segments = tuple(segments)
+
+    async def close_dropped(self) -> None:
+        """Let go of the files of segments that are named no more."""
+        named = {segment.number for segment in self.segments}
+        for number in [number for number in self.begun if number not in named]:
+            await self.begun.pop(number).close()
+
+    async def sync(self) -> None:
+        """Make everything that was written durable, in its order, and say so behind the last record. Raises
+        DiskFailure."""
+        for number, log in sorted(self.begun.items()):
+            if number in self.begun:
+                try:
+                    await log.sync()
+                except TabletopError:
+                    if number in self.begun:
+                        raise
+                    # Its rows were flushed meanwhile, and it is gone.
+        with suppress(TabletopError):  # Everything is durable; only its mark is missing.
+            if self.latest is not None:
+                await self.latest.write_mark()
+
+    async def close(self) -> None:
+        """Let go of all files."""
+        for log in self.begun.values():
+            await log.close()
+        self.begun, self.latest, self.current, self.is_closed = {}, None, None, True
+
+
+def still_needed(segments: Sequence[Segment], needed_after: int | None) -> tuple[Segment, ...]:
+    """The segments that stay if no record up to this one is needed; None: no record at all. The last one stays.
+
+    >>> segments = (Segment(1, 1), Segment(2, 50), Segment(3, 90))
+    >>> [segment.number for segment in still_needed(segments, 48)], [s.number for s in still_needed(segments, None)]
+    ([1, 2, 3], [3])
+    """
+    ends = [following.first_sequence - 1 for following in segments[1:]]
+    kept = [
+        segment for segment, end in zip(segments, ends, strict=False) if needed_after is not None and end > needed_after
+    ]
+    return (*kept, *segments[-1:])

@@ -1,0 +1,223 @@
+"""Several tablets on the log of one server: replayed after a crash, dropped when nobody needs it (BT 5.3, 6)."""
+
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from runtime.errors import Conflict
+from runtime.simulated.world import SimulatedWorld, Simulation
+from tablet.engine.engine import Engine
+from tablet.engine.log.server_log import ServerLog
+from tablet.engine.world.options import Options
+from tablet.engine.world.storage import DiskStorage
+
+SEGMENT_BYTES = 2000
+OPTIONS = Options(sync="fsync", memtable_bytes=3000, flush_on_close_bytes=1 << 30)
+Story = Callable[[SimulatedWorld], Awaitable[None]]
+
+
+async def opened_log(world: SimulatedWorld) -> ServerLog:
+    await world.disk.make_directory("log")
+    return await ServerLog.open(
+        DiskStorage(world.disk, "log"), owner="server", sync="fsync", segment_bytes=SEGMENT_BYTES
+    )
+
+
+async def opened(world: SimulatedWorld, log: ServerLog | None, name: str, folder: str = "") -> Engine:
+    await world.disk.make_directory(folder or name)
+    storage = DiskStorage(world.disk, folder or name)
+    engine = await Engine.open(storage, world, OPTIONS, tablet=name, log=log)
+    if not engine.schema.families:
+        await engine.create_family("f")
+    return engine
+
+
+def segments(world: SimulatedWorld) -> list[str]:
+    return [path for path in world.simulated_disk.paths() if path.startswith("log/") and path.endswith(".log")]
+
+
+def run(*lives: Story) -> None:
+    """Tell stories, and kill the node after each."""
+    with Simulation(0, quiet=True) as simulation:
+        simulation.add_node("desk")
+
+        async def main() -> None:
+            for life in lives:
+                world = simulation.world("desk")
+                await world.spawn(life(world), "life")
+                simulation.kill("desk")
+                simulation.restart("desk")
+
+        simulation.run(main())
+
+
+async def values(engine: Engine) -> dict[bytes, bytes | None]:
+    return {row.key: row.value("f:x") async for row in engine.scan()}
+
+
+def test_each_tablet_gets_its_own_rows_back_from_the_log_of_all():
+    async def before(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        first, second = await opened(world, log, "first"), await opened(world, log, "second")
+        for number in range(5):
+            await first.put(b"%d" % number, b"f:x", b"of the first")
+            await second.put(b"%d" % number, b"f:x", b"of the second")
+        assert log.current is not None and log.current.last_sequence == 11
+        await second.flush()
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        first, second = await opened(world, log, "first"), await opened(world, log, "second")
+        assert await values(first) == {b"%d" % number: b"of the first" for number in range(5)}
+        assert await values(second) == {b"%d" % number: b"of the second" for number in range(5)}
+        assert len(second.state.memtable) == 0, "its rows are in an SSTable"
+        await first.put(b"9", b"f:x", b"later")
+
+    async def at_last(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        assert (await values(await opened(world, log, "first")))[b"9"] == b"later"
+
+    run(before, after, at_last)
+
+
+def test_a_segment_is_dropped_when_the_tablet_that_pins_it_is_flushed():
+    async def story(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        idle, busy = await opened(world, log, "idle"), await opened(world, log, "busy")
+        await idle.put(b"a", b"f:x", b"1")
+        for number in range(60):
+            await busy.put(b"%d" % number, b"f:x", b"v" * 200)
+            while await busy.do_some_housework():
+                pass
+        assert len(segments(world)) > 4
+        assert log.pinned_by() == "idle"
+        await idle.flush()
+        assert log.pinned_by() in ("busy", None)
+        assert len(segments(world)) <= 3
+        await busy.flush()
+        assert len(segments(world)) == 1
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        assert await (await opened(world, log, "idle")).get(b"a", b"f:x") == b"1"
+        assert len(await values(await opened(world, log, "busy"))) == 60
+
+    run(story, after)
+
+
+def test_what_a_tablet_that_is_not_open_yet_needs_stays():
+    async def before(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        await (await opened(world, log, "late")).put(b"a", b"f:x", b"1")
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        early = await opened(world, log, "early")
+        for number in range(60):
+            await early.put(b"%d" % number, b"f:x", b"v" * 200)
+        await early.flush()
+        assert log.pinned_by() == "late"
+        assert await (await opened(world, log, "late")).get(b"a", b"f:x") == b"1"
+
+    run(before, after)
+
+
+def test_a_tablet_moves_between_servers_and_never_passes_over_a_row():
+    """Each server has sequences of its own: what the tablet has flushed must not hide what it writes elsewhere."""
+
+    async def story(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        moved = await opened(world, log, "moved")
+        for number in range(50):
+            await moved.put(b"%d" % number, b"f:x", b"there")
+        await moved.prepare_move()
+        await moved.close()
+        log.detach("moved")
+        await world.disk.make_directory("other")
+        storage = DiskStorage(world.disk, "other")
+        other = await ServerLog.open(storage, owner="other", sync="fsync", segment_bytes=SEGMENT_BYTES)
+        here = await opened(world, other, "here")
+        await here.put(b"a", b"f:x", b"1")
+        moved = await opened(world, other, "moved")
+        await moved.put(b"new", b"f:x", b"here")
+        await here.put(b"b", b"f:x", b"2")
+
+    async def after(world: SimulatedWorld) -> None:
+        storage = DiskStorage(world.disk, "other")
+        other = await ServerLog.open(storage, owner="other", sync="fsync", segment_bytes=SEGMENT_BYTES)
+        found = await values(await opened(world, other, "moved"))
+        assert found[b"new"] == b"here" and len(found) == 51
+        assert await values(await opened(world, other, "here")) == {b"a": b"1", b"b": b"2"}
+
+    run(story, after)
+
+
+def test_a_tablet_is_not_opened_with_another_log_than_its_rows_are_in():
+    async def story(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        await opened(world, log, "shared")
+        own = await opened(world, None, "own")
+        await own.put(b"a", b"f:x", b"1")
+        await own.close()
+        with pytest.raises(Conflict, match="has a log of its own"):
+            await opened(world, log, "own")
+
+    async def after(world: SimulatedWorld) -> None:
+        with pytest.raises(Conflict, match="is a server's; open it with that log"):
+            await opened(world, None, "shared")
+
+    run(story, after)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_acknowledged_row_of_any_tablet_is_lost(seed: int):
+    choice = random.Random(seed)
+    names = ("one", "two", "three")
+    acknowledged: dict[tuple[str, bytes], int] = {}
+    tried = 0
+
+    async def check(engine: Engine, name: str) -> None:
+        found = await values(engine)
+        for (tablet, row), number in acknowledged.items():
+            if tablet == name:
+                assert number <= int(found.get(row) or b"0") <= tried, (tablet, row)
+
+    async def write(world: SimulatedWorld, engine: Engine, name: str) -> None:
+        nonlocal tried
+        while True:
+            await world.clock.sleep(choice.random() * 0.01)
+            tried += 1
+            row, number = b"row%d" % choice.randrange(20), tried
+            await engine.put(row, b"f:x", b"%d" % number)
+            acknowledged[name, row] = max(number, acknowledged.get((name, row), 0))
+            if choice.random() < 0.05:
+                await engine.flush()
+
+    async def life(world: SimulatedWorld) -> None:
+        speed = world.simulated_disk.speed
+        log = await opened_log(world)
+        engines = {}
+        for name in choice.sample(names, len(names)):
+            engines[name] = await opened(world, log, name)
+            await check(engines[name], name)
+        for name, engine in engines.items():
+            engine.start()
+            world.spawn(write(world, engine, name), f"writer of {name}")
+        speed.seconds_per_sync = choice.choice((0, 0.002))
+        speed.seconds_per_operation = choice.choice((0, 0.0005))
+        await world.clock.sleep(choice.random())
+
+    with Simulation(seed, quiet=True) as simulation:
+        simulation.add_node("desk")
+
+        async def main() -> None:
+            for _ in range(4):
+                world = simulation.world("desk")
+                await world.spawn(life(world), "life")
+                (simulation.power_cut if choice.random() < 0.5 else simulation.kill)("desk")
+                speed = world.simulated_disk.speed
+                speed.seconds_per_sync = speed.seconds_per_operation = 0
+                simulation.restart("desk")
+
+        simulation.run(main())
