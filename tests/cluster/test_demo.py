@@ -25,4 +25,4 @@ def test_every_claim_of_the_demonstration_holds_and_nothing_is_left(tmp_path: Pa
 def test_a_source_that_is_missing_or_too_small_starts_nothing(tmp_path: Path):
     desk = Desk(tmp_path)
     assert "no local file or folder" in desk.run("demo", "--from", str(tmp_path / "nowhere"), expect=1)
-    assert "expected at least 65536" in desk.run("demo", "--from", str(tmp_path), expect=1)
+    assert "expected at least 65536" in desk.run("demo", "--from", str(tmp_path), expect=2)
