@@ -294,7 +294,7 @@ class Granting:
             if isinstance(problem, NoSpace) or (able and problem is None):
                 raise NoSpace(
                     f"no chunkserver has {reserve} bytes free for a new chunk of {shown(path)}; delete something "
-                    "(and wait until it is reclaimed) or add a chunkserver"
+                    "with `tabletop fs rm --skip-trash`, or add a chunkserver"
                 )
             raise Unavailable(
                 f"no chunkserver can take a new chunk of {shown(path)} ({problem or 'none is alive'}); "

@@ -54,8 +54,10 @@ def put(
     """Store local files and folders.
 
     The last argument is where: in it, if it is a directory; as it, otherwise. Until a file or folder is stored
-    completely it has a temporary name; Ctrl-C removes it, and the master removes what a killed command left, after an
-    hour. Exit code 1 if something was left out: a pipe, a link to a folder, a file that vanished meanwhile.
+    completely it has a temporary name; Ctrl-C removes it. What a killed command left of a file (.writing-…) the master
+    removes after an hour; what it left of a folder (._COPYING_…) is to be deleted by hand.
+
+    Exit code 1 if something was left out: a pipe, a link to a folder, a file that vanished meanwhile.
     """
     *locals_, target = _with_target(sources, "tabletop fs put LOCAL... PATH")
     perform(with_cluster(cluster, lambda real: copying.put(real, locals_, target, force, replicas)), changes=True)

@@ -6,6 +6,7 @@ command that goes on trying can say so, and say which node is not well, every fe
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,9 @@ LOOK_SECONDS = 0.5
 RECENT_SECONDS = 4.0
 """The longest pause between two tries is half of this."""
 
+_TEMPORARY_NAME = re.compile(r"'?/[^' ]*\.writing-[0-9a-f]{16}'?")
+"""What a file is called until it is complete means nothing to who writes it."""
+
 Trying = MasterAskedAgain | WriteRetried | ReplicaSkipped
 
 
@@ -43,7 +47,7 @@ class LastTry:
         """Why the last try failed, if that was a moment ago; `now` is in seconds since the epoch."""
         if self._last is None or now - self._last[0] > RECENT_SECONDS:
             return ""
-        return self._last[1]
+        return _TEMPORARY_NAME.sub("the file", self._last[1])
 
 
 @asynccontextmanager

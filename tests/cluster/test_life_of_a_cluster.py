@@ -1,6 +1,7 @@
 """A cluster of processes from the outside: started, broken, mended, ended."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -27,7 +28,7 @@ def test_a_file_survives_the_loss_of_two_servers_one_after_the_other(desk: Desk,
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(os.urandom(3_000_000))
     assert "serves" in desk.run("up", "--chunkservers", "5", *QUICK)
-    assert "was up already" in desk.run("up")
+    assert "nothing was changed" in desk.run("up")
     desk.run("fs", "put", str(source), "/file")
     for victim in ("cs1", "cs2"):
         desk.run("fault", "kill", victim)
@@ -100,3 +101,30 @@ def test_damage_in_the_middle_of_the_log_is_refused_and_at_its_tail_dropped_and_
     assert "master did not start" in printed
     assert log.name in printed
     assert desk.programs() == []
+
+
+def test_nodes_whose_folder_was_removed_end_themselves(desk: Desk):
+    desk.run("up", "--chunkservers", "1", "--replicas", "1", *QUICK)
+    programs = desk.programs()
+    assert len(programs) == 2
+    shutil.rmtree(desk.home)
+    eventually(
+        lambda: all(processes.state_of(program) is processes.ProcessState.GONE for program in programs),
+        "the nodes have ended",
+    )
+
+
+def test_a_cluster_grows_and_a_hang_of_the_master_is_told_while_it_lasts(desk: Desk, tmp_path: Path):
+    desk.run("up", "--chunkservers", "1", "--replicas", "1", *QUICK)
+    assert desk.run("add", "chunkserver", "--count", "2") == "added cs2, cs3 to cluster desk\n"
+    assert len(desk.status()["master"]["servers"]) == 3
+    desk.run("down")
+    assert "3 chunkservers" in desk.run("up")
+    desk.run("fault", "kill", "master")
+    listing = desk.start("fs", "ls", "/")
+    assert listing.stdout is not None
+    assert "still trying after" in listing.stdout.readline()
+    assert "master is dead; mend it with `tabletop fault restart master`" in listing.stdout.readline()
+    desk.run("fault", "restart", "master")
+    assert listing.wait(60) == 0
+    desk.run("down", "--purge")
