@@ -8,14 +8,14 @@ descendants follow the directory's own key at once, before any sibling, whatever
 
 >>> sorted(["/a-b", "/a/c", "/a"]), sorted(["/a-b", "/a/c", "/a"], key=key_of)
 (['/a', '/a-b', '/a/c'], ['/a', '/a/c', '/a-b'])
->>> ancestors("/home/ann/thesis")
-['/', '/home', '/home/ann']
+>>> ancestors("/users/ann/thesis")
+['/', '/users', '/users/ann']
 
 Deleted entries live below `/.deleted` under a *hidden name* that carries the moment of deletion (GFS 4.4):
 
->>> hidden_name("/home/ann/thesis", 1_700_000_000_000_000)
-'/.deleted/1700000000000000-home|ann|thesis'
->>> deleted_at("/.deleted/1700000000000000-home|ann|thesis")
+>>> hidden_name("/users/ann/thesis", 1_700_000_000_000_000)
+'/.deleted/1700000000000000-users|ann|thesis'
+>>> deleted_at("/.deleted/1700000000000000-users|ann|thesis")
 1700000000000000
 """
 

@@ -12,14 +12,14 @@ from tests.unit.master_fakes import MemoryDisk, Scene, fingerprint, played
 
 async def busy_hour(scene: Scene) -> None:
     """A bit of everything."""
-    await scene.make_directory("/home/ann", parents=True)
+    await scene.make_directory("/users/ann", parents=True)
     for number in range(6):
-        await scene.create(f"/home/ann/{number}", goal=2)
-        await scene.lease(f"/home/ann/{number}")
-    await scene.rename("/home/ann/0", "/zero")
-    await scene.rename("/home/ann/1", "/home/ann/2", replace=True)
-    await scene.delete("/home/ann/3")
-    await scene.delete("/home/ann/4", immediately=True)
+        await scene.create(f"/users/ann/{number}", goal=2)
+        await scene.lease(f"/users/ann/{number}")
+    await scene.rename("/users/ann/0", "/zero")
+    await scene.rename("/users/ann/1", "/users/ann/2", replace=True)
+    await scene.delete("/users/ann/3")
+    await scene.delete("/users/ann/4", immediately=True)
     await scene.make_directory("/gone")
     await scene.create("/gone/file")
     await scene.delete("/gone", recursive=True)

@@ -17,6 +17,7 @@ from runtime.errors import (
     AlreadyExists,
     Corrupted,
     ForeignNamespace,
+    InvalidRequest,
     NotFound,
     StaleVersion,
     Superseded,
@@ -416,10 +417,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         )
 
     async def Write(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+        raise InvalidRequest("a pretended chunkserver takes no writes")
 
     async def GetChunkStates(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+        raise InvalidRequest("a pretended chunkserver reports no chunk states to clients")
 
     async def Apply(self, request: Any, context: Any) -> Any:
         raise Corrupted("a pretended chunkserver applies nothing")
