@@ -30,6 +30,7 @@ from gfs.replicas import Replicas
 from gfs.settings import ClientSettings
 from gfs.write_behind import Source, WriteBehind
 from gfs.writing import ChunkWriter
+from runtime.bulk import CHECKSUM_BYTES
 from runtime.errors import (
     AlreadyExists,
     Conflict,
@@ -89,6 +90,7 @@ class Client:
         )
         self._open_files: dict[int, File] = {}
         self._files_opened = 0
+        self._chunk_bytes = CHECKSUM_BYTES  # Until the master has told: chunks have one block at least.
 
     async def close(self) -> None:
         """Abandon the files that are still open, and drop all connections."""
@@ -269,12 +271,12 @@ class Client:
     async def write_file(self, path: Path, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
         """Write a whole file. Raises AlreadyExists, NotFound (the directory), NoSpace, MutationFailed, TimedOut.
 
-        A small file takes three calls: create, ask for the lease, write. It is empty or whole at any moment, and gone
-        if the write fails; that failure is indefinite, as others may have seen the file. A large one is written as by
-        `open(path, "wb")`.
+        A file that fits in one mutation takes three calls: create, ask for the lease, write. It is empty or whole at
+        any moment, and gone if the write fails; that failure is indefinite, as others may have seen the file. A larger
+        one is written as by `open(path, "wb")`: a reader could find its first chunk without the next.
         """
         path, size = checked_path(path), checked_bytes(data).nbytes
-        if overwrite or size > self.settings.write_piece_bytes:
+        if overwrite or size > min(self.settings.write_piece_bytes, self._chunk_bytes):
             async with await self.open(path, "wb", overwrite=overwrite, replication_goal=replication_goal) as file:
                 await file.write(data)
             return
@@ -375,6 +377,7 @@ class Client:
         position: int = 0,
     ) -> File:
         stored = identity_of(info)
+        self._chunk_bytes = info.chunk_bytes
         number = self._files_opened = self._files_opened + 1
 
         def let_go() -> None:

@@ -36,6 +36,17 @@ async def test_a_small_file_is_written_with_three_calls_to_all_replicas(tmp_path
         assert await client.read_file("/a") == b"hello"
 
 
+async def test_a_file_of_several_chunks_has_its_name_only_when_it_is_whole(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client(replace(QUICK, write_piece_bytes=4 * CHUNK_BYTES))
+        await client.write_file("/first", LARGE)
+        await client.write_file("/second", LARGE)
+        created = [request.path for name, request in cluster.master.calls if name == "Create"]
+        assert len(created) == 2
+        assert all(path.startswith("/.writing-") for path in created)
+        assert cluster.stored("/second") == [LARGE] * 3
+
+
 async def test_a_large_file_is_the_same_after_writing_and_reading(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
