@@ -64,7 +64,7 @@ def make_directory(path: str, *, parents: bool) -> Action:
 
     def act(state: State) -> Outcome:
         names, missing = names_of(state), []
-        for name in (*_ancestors(path), path):
+        for name in (*ancestors(path), path):
             found = names.get(name)
             if found:
                 return _refused("AlreadyExists" if name == path else "NotADirectory")
@@ -234,13 +234,14 @@ def _why_no_parent(names: Names, path: str) -> frozenset[str]:
 def _why_not_found(names: Names, path: str) -> frozenset[str]:
     if path in names:
         return frozenset()
-    if any(names.get(ancestor) for ancestor in _ancestors(path)):
+    if any(names.get(ancestor) for ancestor in ancestors(path)):
         return frozenset({"NotADirectory", "NotFound"})
     return frozenset({"NotFound"})
 
 
 @lru_cache(maxsize=1024)
-def _ancestors(path: str) -> tuple[str, ...]:
+def ancestors(path: str) -> tuple[str, ...]:
+    """The directories above a path, from the root on."""
     parts = path.split("/")[1:-1]
     return ("/", *("/" + "/".join(parts[: count + 1]) for count in range(len(parts))))
 

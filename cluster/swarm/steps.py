@@ -152,7 +152,9 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                     maker.change(names.delete(operation.path, recursive=operation.recursive), operation.path)
             case Kind.MAKE_DIRECTORY:
                 act = names.make_directory(operation.path, parents=operation.parents)
-                maker.change(act, operation.path)
+                # What is missing above it appears too, so that it touches what others do beside it.
+                above = names.ancestors(operation.path)[1:] if operation.parents else ()
+                maker.change(act, *above, operation.path)
         found.extend(maker.steps)
     return found
 

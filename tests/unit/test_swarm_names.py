@@ -57,6 +57,14 @@ def test_a_change_in_doubt_may_happen_late_or_never():
         assert judged(past) == []
 
 
+def test_a_directory_that_a_change_in_doubt_has_made_on_its_way_may_be_there_for_others():
+    past = Past()
+    past.doubtful(Kind.MAKE_DIRECTORY, (1, 2), path="/d/f", parents=True)
+    file = past.create("/d/x", (3, 4))
+    past.stat("/d/x", (5, 6), file)
+    assert judged(past) == []
+
+
 def test_a_change_in_doubt_happens_only_once():
     past = Past()
     past.create("/a", (1, 2))
