@@ -35,6 +35,7 @@ class Held:
     is_unsure: bool = False
     doubtful_blocks: int = 0
     damaged_blocks: int = 0
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class Chunkservers:
                 result.digest,
                 is_unsure=result.state.unsure,
                 doubtful_blocks=result.doubtful_blocks,
+                is_damaged=result.state.damaged,
             )
             problem = None
             if not result.done:

@@ -81,19 +81,24 @@ class Answer:
     digest: int
     is_unsure: bool = False
     doubtful_blocks: int = 0
+    is_damaged: bool = False
 
 
 def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
     """The replicas that go on together: all that hold the same bytes as the reference, in the given order.
 
     A sure replica of the confirmed version has every acknowledged byte, so any sure one may be the reference: the
-    largest group of equal ones is, and of equal groups the longest. If none is sure, every replica has lost power, and
-    the last seconds of bytes may be gone: the one with the fewest doubtful blocks is the reference, then the longest.
+    largest group of equal ones is, and of equal groups the longest. A damaged one is not, as long as a sound one is
+    there: what it has more was never acknowledged, and perhaps nobody has it whole. If none is sure, every replica has
+    lost power, and the last seconds of bytes may be gone: the one with the fewest doubtful blocks is the reference,
+    then the longest.
 
     >>> plan_members([Answer("cs1", 10, 77), Answer("cs2", 10, 77), Answer("cs3", 20, 99)])
     ('cs1', 'cs2')
     >>> plan_members([Answer("cs1", 10, 77), Answer("cs2", 20, 99, True), Answer("cs3", 20, 99, True)])
     ('cs1',)
+    >>> plan_members([Answer("cs1", 10, 77, is_damaged=True), Answer("cs2", 0, 0)])
+    ('cs2',)
     >>> plan_members([Answer("cs1", 10, 77, True, 1), Answer("cs2", 8, 55, True)])
     ('cs2',)
     """
@@ -105,7 +110,8 @@ def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
     for answer in voters:
         counts[answer.length, answer.digest] = counts.get((answer.length, answer.digest), 0) + 1
     if sure:
-        reference = max(voters, key=lambda answer: (counts[answer.length, answer.digest], answer.length))
+        sound = [answer for answer in sure if not answer.is_damaged] or sure
+        reference = max(sound, key=lambda answer: (counts[answer.length, answer.digest], answer.length))
     else:
         reference = min(
             voters,

@@ -93,7 +93,7 @@ class Raising:
                 chunks.unsettle_length(handle)
             outcomes = await self._advance_all(handle, before, version, left, is_grant=is_grant)
             answered = core.now
-            answers = [_answer(server, outcome) for server, outcome in zip(left, outcomes, strict=True)]
+            answers = [self._answer(handle, server, outcome) for server, outcome in zip(left, outcomes, strict=True)]
             given = [answer for answer in answers if answer is not None]
             problems = [outcome.error.message for outcome in outcomes if outcome.error is not None]
             if problems and needs_all:
@@ -119,6 +119,13 @@ class Raising:
                 break  # Damaged replicas alone are worse than a moment's wait for a sound one.
             left = going_on
         raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+
+    def _answer(self, handle: int, server: Server, outcome: Outcome) -> Answer | None:
+        if outcome.error is not None:
+            return None
+        held = outcome.held
+        is_damaged = held.is_damaged or self._core.replicas.state(handle, server.name) is ReplicaState.CORRUPT
+        return Answer(server.name, held.length, held.digest, held.is_unsure, held.doubtful_blocks, is_damaged)
 
     def _has_current(self, handle: int, servers: Sequence[Server]) -> bool:
         current = self._core.state.chunks.replicas(handle) if handle in self._core.state.chunks else ()
@@ -203,13 +210,6 @@ def in_order(handle: int, servers: Sequence[Server]) -> list[Server]:
         return []
     turn = handle % len(servers)
     return sorted([*servers[turn:], *servers[:turn]], key=lambda server: server.state is not ServerState.LIVE)
-
-
-def _answer(server: Server, outcome: Outcome) -> Answer | None:
-    if outcome.error is not None:
-        return None
-    held = outcome.held
-    return Answer(server.name, held.length, held.digest, held.is_unsure, held.doubtful_blocks)
 
 
 def _deleted(handle: int) -> NotFound:

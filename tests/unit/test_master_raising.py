@@ -49,6 +49,18 @@ async def test_a_replica_that_differs_is_left_out_and_stale(scene: Scene) -> Non
 
 
 @played(chunkservers=3, lease_seconds=5.0)
+async def test_a_damaged_replica_that_is_longer_does_not_keep_a_sound_one_from_going_on(scene: Scene) -> None:
+    """The last write reached one replica only, and rotted there: nobody was told that it had happened."""
+    handle = await chunk(scene, goal=2)
+    odd, sound = scene.replicas(handle)
+    scene.chunkservers[odd].write(handle, 120)
+    await scene.chunkservers[odd].report_corruption(handle)
+    result = await raised(scene, handle)
+    assert result.members == (sound,) and result.length == 100
+    await scene.until(lambda: len(scene.replicas(handle)) == 2, 60)
+
+
+@played(chunkservers=3, lease_seconds=5.0)
 async def test_a_number_that_failed_is_used_up_even_if_nobody_got_it(scene: Scene) -> None:
     handle = await chunk(scene)
     for name in scene.replicas(handle):
