@@ -121,6 +121,7 @@ class ChunkStore:
         self._chunks: SortedDict[int, Chunk] = SortedDict()
         self._dirty: dict[int, None] = {}
         self._half_removed: dict[int, None] = {}
+        self._half_installed: dict[int, Header] = {}
         self._open = OpenChunks(disk, open_chunks)
         self._changing = KeyedLocks()
         self.placing = Placing(disk)
@@ -192,6 +193,7 @@ class ChunkStore:
         Raises AlreadyExists, NoSpace, DiskFailure.
         """
         async with self._changing.hold(handle):
+            await self._end_installation(handle)
             present = self._chunks.get(handle)
             if present is not None:
                 if present.version == version and present.length == 0:
@@ -238,6 +240,7 @@ class ChunkStore:
         It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure:
         then it is to be tried again."""
         async with self._changing.hold(handle):
+            await self._end_installation(handle)
             chunk = self._chunks.get(handle)
             if chunk is not None:
                 async with chunk.lock.exclusive():
@@ -255,7 +258,8 @@ class ChunkStore:
     async def install(self, header: Header) -> None:
         """Put a complete and synced copy in the place of whatever is here of that chunk (`placing.py`); durable.
 
-        Raises StaleVersion if a newer replica has come meanwhile, DiskFailure.
+        Raises StaleVersion if a newer replica has come meanwhile, DiskFailure: then the copy may be in its place in
+        part. It is no replica yet, the one before is none any more, and `end_installations` tries again.
         """
         handle = header.handle
         async with self._changing.hold(handle), AsyncExitStack() as stack:
@@ -266,17 +270,33 @@ class ChunkStore:
                     raise StaleVersion(
                         f"chunk {handle:#x} is here at version {old.version}, newer than the copy at {header.version}"
                     )
-            try:
-                await self.placing.install(handle)
-            except TabletopError as error:
-                if old is not None:
-                    self._note_damage(old, 0, f"a copy that was to replace it is half installed: {error.message}")
-                raise
+            await self.placing.commit_copy(handle)
+            self._half_installed[handle] = header
             if old is not None:
                 self._forget(old)
                 await self._open.forget(old)
+            await self._end_installation(handle)
+
+    def half_installed(self) -> list[int]:
+        """The chunks whose copies count, and could not be moved into their places yet."""
+        return list(self._half_installed)
+
+    async def end_installation(self, handle: int) -> None:
+        """Move a copy into its place if it counts and is not there yet. Raises DiskFailure."""
+        if handle in self._half_installed:
+            async with self._changing.hold(handle):
+                await self._end_installation(handle)
+
+    async def _end_installation(self, handle: int) -> None:
+        """As above, if the caller keeps the chunk from being changed."""
+        if (header := self._half_installed.get(handle)) is None:
+            return
+        try:
+            await self.placing.end_installation(handle)
+            del self._half_installed[handle]
             self._chunks[handle] = Chunk.of_new_file(header)
-        self.on_change(handle)
+        finally:
+            self.on_change(handle)
 
     # Comparison after a loss of power
 

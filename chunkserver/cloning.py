@@ -96,6 +96,7 @@ class Cloning:
         Unavailable, TimedOut, DiskFailure.
         """
         handle = request.handle
+        await self._store.end_installation(handle)
         present = self._store.state(handle)
         if present is not None and present.version > request.version:
             raise StaleVersion(f"chunk {handle:#x} is here at version {present.version}, not {request.version}")
@@ -138,7 +139,7 @@ class Cloning:
         handle, version, placing = copy.request.handle, copy.request.version, self._store.placing
         copy.length = await self._length_at(copy)
         await self._store.check_space(copy.length)
-        await placing.begin_copy(handle)
+        await placing.begin_copy()
         try:
             file = await self._world.disk.open(incoming_path(handle, "data"), "replace")
             try:

@@ -80,7 +80,7 @@ class Heartbeats:
         self._identity = identity
         self._obedience = obedience
         self._unreadable = unreadable
-        self._is_reading_again = False
+        self._is_trying_again = False
         self._incarnation = world.random.getrandbits(64)
         self._sequence = 0
         self._location = Location(server=world.node)
@@ -124,7 +124,7 @@ class Heartbeats:
                 self._report_again()
             self._report_damage()
             self._remove_what_is_left()
-            self._read_again()
+            self._try_again()
             for lease in self._leases.drop_expired(self._world.clock.now(), _LEASE_MEMORY_SECONDS):
                 if not lease.is_revoked:
                     self._world.events.emit(LeaseEnded(lease.handle, lease.version, "it was not extended"))
@@ -267,21 +267,24 @@ class Heartbeats:
             self._leases.forget(handle)
         self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
 
-    # What could not be read
+    # What the disk refused
 
-    def _read_again(self) -> None:
-        if self._unreadable.handles() and not self._is_reading_again:
-            self._is_reading_again = True
-            self._world.spawn(self._read_all_again(), "read chunks again")
+    def _try_again(self) -> None:
+        """Copies that are half in their places, and chunks that could not be read."""
+        if (self._store.half_installed() or self._unreadable.handles()) and not self._is_trying_again:
+            self._is_trying_again = True
+            self._world.spawn(self._try_all_again(), "try again what the disk refused")
 
-    async def _read_all_again(self) -> None:
+    async def _try_all_again(self) -> None:
         try:
+            for handle in self._store.half_installed():
+                await self._store.end_installation(handle)
             for handle in await self._unreadable.try_again():
                 self._removed[handle] = 0
         except TabletopError:
-            pass  # The disk refuses even to put one aside: the next heartbeat tries again.
+            pass  # The disk refuses still: the next heartbeat tries again.
         finally:
-            self._is_reading_again = False
+            self._is_trying_again = False
 
     # Damage
 

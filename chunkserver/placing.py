@@ -9,7 +9,7 @@ can be read from the names.
 
     create     incoming/H.new is written and synced        -> renamed to the chunk's metadata: the chunk exists
     install    incoming/H.data and H.draft, both synced    -> H.draft renamed to H.meta: the copy will be what is there,
-               and both files are renamed into their places, the data first
+               and both files are renamed into their places, the data first; what fails of that is done again later
     remove     the metadata is renamed to removing/H.meta  -> the chunk is gone; then its data, and that name
     set aside  both files are renamed to aside/             (by `opening.py`, for files that nobody can make sense of)
 
@@ -62,32 +62,27 @@ class Placing:
                     await disk.remove(path)
             raise
 
-    async def begin_copy(self, handle: int) -> None:
+    async def begin_copy(self) -> None:
         """Make room for a copy. Raises DiskFailure."""
         await self.make_folder(INCOMING)
-        await self.give_up_copy(handle)
 
-    async def give_up_copy(self, handle: int) -> None:
-        """Give up a copy that was complete, but whose installation failed. Raises DiskFailure."""
-        if await self._disk.exists(incoming_path(handle, "meta")):
-            await self._disk.remove(incoming_path(handle, "meta"))
-            await self._disk.sync_directory(INCOMING)
-
-    async def install(self, handle: int) -> None:
-        """Put a copy in its place whose data and draft are complete and synced. Raises DiskFailure: after that, a
-        restart ends what was begun."""
+    async def commit_copy(self, handle: int) -> None:
+        """From here on a copy whose data and draft are complete and synced counts; `end_installation` comes next.
+        Raises DiskFailure: then it does not count."""
         await self._disk.rename(incoming_path(handle, "draft"), incoming_path(handle, "meta"))
-        await self._disk.sync_directory(INCOMING)
-        await self.end_installation(handle)
 
     async def end_installation(self, handle: int) -> None:
-        """Move a complete copy into its place, as far as that was not done yet. Raises DiskFailure."""
+        """Move a copy that counts into its place, as far as that was not done yet. Raises DiskFailure: then it is to be
+        tried again."""
         disk, folder = self._disk, folder_of(handle)
         await self.make_folder(folder)
+        # Before the data is moved: otherwise a power cut could leave the data of the copy with the metadata of another.
+        await disk.sync_directory(INCOMING)
         if await disk.exists(incoming_path(handle, "data")):
             await disk.rename(incoming_path(handle, "data"), data_path(handle))
             await disk.sync_directory(folder)
-        await disk.rename(incoming_path(handle, "meta"), metadata_path(handle))
+        if await disk.exists(incoming_path(handle, "meta")):
+            await disk.rename(incoming_path(handle, "meta"), metadata_path(handle))
         await disk.sync_directory(folder)
 
     async def discard(self, handle: int) -> None:
@@ -108,7 +103,6 @@ class Placing:
         DiskFailure."""
         disk = self._disk
         if not is_here_again:
-            await self.give_up_copy(handle)
             with suppress(NotFound):
                 await disk.remove(data_path(handle))
             await disk.sync_directory(folder_of(handle))

@@ -242,7 +242,7 @@ class Server:
         assert len(encode_slots(header)) == TABLE_OFFSET
         after = Replica(version, content).all_durable()
         self.possible[handle] = [now, after]
-        await store.placing.begin_copy(handle)
+        await store.placing.begin_copy()
         for kind, part in (("data", content), ("draft", metadata)):
             file = await disk.open(incoming_path(handle, kind), "replace")
             await file.write_at(0, part)

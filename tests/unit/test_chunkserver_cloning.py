@@ -202,6 +202,62 @@ async def test_a_copy_that_cannot_be_installed_is_not_lost_and_is_in_its_place_a
         assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=3))[1] == DATA
 
 
+@pytest.mark.parametrize("has_older", [False, True])
+@pytest.mark.parametrize("refused", ["data", "meta", "sync"])
+async def test_a_copy_that_is_half_in_its_place_is_moved_there_by_the_next_heartbeat(tmp_path, refused, has_older):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        if has_older:
+            await desk.grant(7, "cs2", after=1)
+        disk = desk.worlds["cs2"].disk
+        rename, sync_directory = disk.rename, disk.sync_directory
+
+        async def refuse_rename(source: str, target: str) -> None:
+            if target.startswith("chunks/") and target.endswith(refused):
+                raise DiskFailure("cannot rename: Input/output error")
+            await rename(source, target)
+
+        async def refuse_sync(path: str = "") -> None:
+            if refused == "sync" and path.startswith("chunks/"):
+                raise DiskFailure("cannot sync: Input/output error")
+            await sync_directory(path)
+
+        disk.rename, disk.sync_directory = refuse_rename, refuse_sync
+        with pytest.raises(DiskFailure):
+            await clone(desk)
+        store = desk.servers["cs2"]._store
+        assert store.state(7) is None, "what was there before is not served beside half a copy"
+        await asyncio.sleep(0)
+        disk.rename, disk.sync_directory = rename, sync_directory
+        await until(lambda: store.state(7) is not None)
+        assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=3))[1] == DATA
+        assert list((tmp_path / "cs2" / "incoming").iterdir()) == [] and not store.half_installed()
+        desk.servers["cs2"].check_invariants()
+
+
+async def test_a_removal_finds_a_copy_that_is_half_in_its_place_and_leaves_nothing_of_it(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        disk = desk.worlds["cs2"].disk
+        rename = disk.rename
+
+        async def refuse(source: str, target: str) -> None:
+            if target == metadata_path(7):
+                raise DiskFailure("cannot rename: Input/output error")
+            await rename(source, target)
+
+        disk.rename = refuse
+        with pytest.raises(DiskFailure):
+            await clone(desk)
+        store = desk.servers["cs2"]._store
+        with pytest.raises(DiskFailure):
+            await store.remove(7, version=3)
+        disk.rename = rename
+        assert await store.remove(7, version=3) == 3
+        left = [path for path in (tmp_path / "cs2").rglob("*") if path.is_file() and "00007." in path.name]
+        assert left == [] and store.state(7) is None
+
+
 async def test_verification_reads_every_block_and_counts_the_damaged_ones(tmp_path):
     async with Desk(tmp_path) as desk:
         await source_and_destination(desk)
