@@ -13,12 +13,13 @@ import crc32c
 from chunkserver import chunk_files
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_format import decode_metadata
+from chunkserver.events import LeaseReceived
 from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
 from gfs.events import MasterAskedAgain
-from master.events import ChunkCreated, FileCreated, LeaseGranted
+from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
@@ -60,6 +61,7 @@ class Insight:
         self.chunks: dict[int, ChunkPlace] = {}
         self._asked_again: dict[int, None] = {}  # operations that had to
         self.grants: list[tuple[float, LeaseGranted]] = []
+        self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
 
     # Listening.
 
@@ -80,6 +82,16 @@ class Insight:
             self._asked_again[int(record.cause.removeprefix(CAUSE))] = None
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
+        elif isinstance(event, LeaseReceived):
+            granted = LeaseGranted(event.handle, event.version, record.node, event.secondaries)
+            self._received.setdefault((event.handle, event.version, record.node), (time, granted))
+        elif isinstance(event, LeaseAdopted):
+            # The master that granted it may have died before it said so.
+            received = self._received.get((event.handle, event.version, event.primary))
+            if received is not None:
+                self.grants.append(received)
+                self.grants.sort(key=lambda grant: grant[0])
+                self._place(event.handle, received[0])
 
     def file_of(self, facts: Any) -> int:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
@@ -91,6 +103,15 @@ class Insight:
         if number in self._asked_again and not self.file_of(facts):
             self.files[identity_of(facts)] = number
             self.created[number] = facts.path
+
+    def _place(self, handle: int, time: float) -> None:
+        """A chunk whose creation nobody told of: which file has it?"""
+        core = self.core()
+        if handle in self.chunks or core is None:
+            return
+        for _, file in core.state.namespace.files_in("/"):
+            if handle in file.handles:
+                self.chunks[handle] = ChunkPlace(self.file_of(file), list(file.handles).index(handle), time)
 
     def _entry(self, path: str) -> Any:
         core = self.core()

@@ -27,7 +27,8 @@ DEFAULT_BUDGET = 200_000
 @dataclass(frozen=True, slots=True)
 class Step:
     """One change or one look at the namespace. `error`: the refusal that was answered, "" for success. A step without
-    `is_required` may take effect at any time from its invocation to `responded`, or never."""
+    `is_required` may take effect at any time from its invocation to `responded`, or never. `may_have_been_done`: what
+    it asks for may be there already, and then it changes nothing."""
 
     operation: int
     action: Action
@@ -37,6 +38,7 @@ class Step:
     is_required: bool = True
     error: str = ""
     text: str = ""
+    may_have_been_done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,9 @@ class _Search:
         while stack:
             here, required, optional = stack.pop()
             if _after(asked, here) == here:
-                # It changes nothing, so whatever else is pending can as well take effect after it.
                 after.add(here, required & ~(1 << place), optional)
-                continue
+                if not asked.may_have_been_done:
+                    continue  # It never changes anything, so whatever else is pending can as well come after it.
             for other in _bits((required | optional) & tryable):
                 self.tried += 1
                 if self.tried > self.budget:

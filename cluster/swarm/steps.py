@@ -302,5 +302,6 @@ class _Maker:
                 is_required,
                 error,
                 operation.told(),
+                may_have_been_done=operation.kind is Kind.MAKE_DIRECTORY and operation.parents and not error,
             )
         )

@@ -150,6 +150,16 @@ def test_a_change_in_doubt_does_not_happen_after_all_messages_have_arrived():
     assert judged(past) == ["namespace"]
 
 
+def test_a_change_in_doubt_may_have_happened_before_a_directory_was_made_anew():
+    past = Past()
+    past.add(Kind.MAKE_DIRECTORY, (1, 2), path="/d", parents=True)
+    past.doubtful(Kind.DELETE, (3, 4), path="/d")
+    past.add(Kind.MAKE_DIRECTORY, (5, 6), path="/d", parents=True)
+    past.create("/d/x", (7, 8))
+    past.refused(Kind.MAKE_DIRECTORY, (9, 10), "AlreadyExists", path="/d")
+    assert judged(past) == []
+
+
 def test_a_repeated_deletion_that_hits_a_new_file_is_a_violation():
     past = Past()
     past.create("/a", (1, 2))
