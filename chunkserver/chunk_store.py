@@ -121,6 +121,7 @@ class ChunkStore:
         self._chunks: SortedDict[int, Chunk] = SortedDict()
         self._dirty: dict[int, None] = {}
         self._half_removed: dict[int, None] = {}
+        self._half_created: dict[int, None] = {}
         self._half_installed: dict[int, Header] = {}
         self._open = OpenChunks(disk, open_chunks)
         self._changing = KeyedLocks()
@@ -193,7 +194,7 @@ class ChunkStore:
         Raises AlreadyExists, NoSpace, DiskFailure.
         """
         async with self._changing.hold(handle):
-            await self._end_installation(handle)
+            await self._finish(handle)
             present = self._chunks.get(handle)
             if present is not None:
                 if present.version == version and present.length == 0:
@@ -212,7 +213,14 @@ class ChunkStore:
                 capacity=capacity,
                 is_synced=self.writer.syncs,
             )
-            await self.placing.create(header)
+            self._half_created[handle] = None
+            try:
+                await self.placing.create(header)
+            except BaseException:
+                with suppress(TabletopError):  # What the disk refuses now is tried again.
+                    await self._finish(handle)
+                raise
+            del self._half_created[handle]
             chunk = Chunk.of_new_file(header)
             with suppress(TabletopError):  # Whoever needs the file opens it again.
                 metadata = await self._disk.open(metadata_path(handle), "update")
@@ -240,7 +248,7 @@ class ChunkStore:
         It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure:
         then it is to be tried again."""
         async with self._changing.hold(handle):
-            await self._end_installation(handle)
+            await self._finish(handle)
             chunk = self._chunks.get(handle)
             if chunk is not None:
                 async with chunk.lock.exclusive():
@@ -259,7 +267,7 @@ class ChunkStore:
         """Put a complete and synced copy in the place of whatever is here of that chunk (`placing.py`); durable.
 
         Raises StaleVersion if a newer replica has come meanwhile, DiskFailure: then the copy may be in its place in
-        part. It is no replica yet, the one before is none any more, and `end_installations` tries again.
+        part. It is no replica yet, the one before is none any more, and `finish` tries again.
         """
         handle = header.handle
         async with self._changing.hold(handle), AsyncExitStack() as stack:
@@ -275,20 +283,24 @@ class ChunkStore:
             if old is not None:
                 self._forget(old)
                 await self._open.forget(old)
-            await self._end_installation(handle)
+            await self._finish(handle)
 
-    def half_installed(self) -> list[int]:
-        """The chunks whose copies count, and could not be moved into their places yet."""
-        return list(self._half_installed)
+    def unfinished(self) -> list[int]:
+        """The chunks of which something is left to do that the disk refused: copies that count and are not in their
+        places yet, and remains of creations that failed."""
+        return [*self._half_created, *self._half_installed]
 
-    async def end_installation(self, handle: int) -> None:
-        """Move a copy into its place if it counts and is not there yet. Raises DiskFailure."""
-        if handle in self._half_installed:
+    async def finish(self, handle: int) -> None:
+        """Do what is left to do of a chunk. Raises DiskFailure: then it is to be tried again."""
+        if handle in self._half_created or handle in self._half_installed:
             async with self._changing.hold(handle):
-                await self._end_installation(handle)
+                await self._finish(handle)
 
-    async def _end_installation(self, handle: int) -> None:
+    async def _finish(self, handle: int) -> None:
         """As above, if the caller keeps the chunk from being changed."""
+        if handle in self._half_created:
+            await self.placing.undo_creation(handle)
+            del self._half_created[handle]
         if (header := self._half_installed.get(handle)) is None:
             return
         try:
@@ -428,12 +440,15 @@ class ChunkStore:
             return verified.length
 
     async def verify_all(self, handle: int, *, version: int) -> Comparison:
-        """Compare every block with its checksum; what is damaged is noted, and `state` tells. The digest is that of the
-        checksums. Raises NotFound, StaleVersion, Unavailable (the replica is unsure), DiskFailure."""
+        """Compare every block of a replica of at least this version with its checksum; what is damaged is noted, and
+        `state` tells. The digest is that of the checksums.
+
+        Raises NotFound, StaleVersion (older, or raised meanwhile), Unavailable (it is unsure), DiskFailure."""
         chunk = self._chunk(handle)
         _require_sure(chunk)
-        if chunk.version != version:
+        if chunk.version < version:
             raise stale(handle, chunk.version, version, version)
+        version = chunk.version
         damaged = 0
         for offset in range(0, max(1, self._chunk(handle).length), BLOCK_BYTES):
             try:

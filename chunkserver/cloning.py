@@ -96,7 +96,7 @@ class Cloning:
         Unavailable, TimedOut, DiskFailure.
         """
         handle = request.handle
-        await self._store.end_installation(handle)
+        await self._store.finish(handle)
         present = self._store.state(handle)
         if present is not None and present.version > request.version:
             raise StaleVersion(f"chunk {handle:#x} is here at version {present.version}, not {request.version}")

@@ -270,15 +270,15 @@ class Heartbeats:
     # What the disk refused
 
     def _try_again(self) -> None:
-        """Copies that are half in their places, and chunks that could not be read."""
-        if (self._store.half_installed() or self._unreadable.handles()) and not self._is_trying_again:
+        """Creations and copies that are half done, and chunks that could not be read."""
+        if (self._store.unfinished() or self._unreadable.handles()) and not self._is_trying_again:
             self._is_trying_again = True
             self._world.spawn(self._try_all_again(), "try again what the disk refused")
 
     async def _try_all_again(self) -> None:
         try:
-            for handle in self._store.half_installed():
-                await self._store.end_installation(handle)
+            for handle in self._store.unfinished():
+                await self._store.finish(handle)
             for handle in await self._unreadable.try_again():
                 self._removed[handle] = 0
         except TabletopError:

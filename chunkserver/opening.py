@@ -174,7 +174,7 @@ class _Opening:
     async def find_again(self, handle: int) -> bool:
         """Try a chunk again that could not be read; True if it was put aside now."""
         async with self._store.changing(handle):
-            if handle in self._store.half_installed():
+            if handle in self._store.unfinished():
                 return False
             if self._store.state(handle) is None:  # Otherwise a copy has taken its place.
                 before = self._aside

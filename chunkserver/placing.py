@@ -29,6 +29,10 @@ def incoming_path(handle: int, kind: str) -> str:
     return f"{INCOMING}/{handle:016x}.{kind}"
 
 
+def _draft_path(handle: int) -> str:
+    return f"{INCOMING}/{handle:016x}.new"
+
+
 def removing_path(handle: int) -> str:
     """The metadata of a chunk that is being removed."""
     return f"{REMOVING}/{handle:016x}.meta"
@@ -42,25 +46,26 @@ class Placing:
         self._folders: dict[str, None] = {}
 
     async def create(self, header: Header) -> None:
-        """Make the metadata file of an empty chunk. Raises NoSpace, DiskFailure; then nothing is left of it."""
+        """Make the metadata file of an empty chunk. Raises NoSpace, DiskFailure; then `undo_creation` is to follow."""
         handle, disk = header.handle, self._disk
         await self.make_folder(INCOMING)
         await self.make_folder(folder_of(handle))
-        draft = f"{INCOMING}/{handle:016x}.new"
+        file = await disk.open(_draft_path(handle), "replace")
         try:
-            file = await disk.open(draft, "replace")
-            try:
-                await file.write_at(0, encode_slots(header))
-                await file.sync()
-            finally:
-                await file.close()
-            await disk.rename(draft, metadata_path(handle))
-            await disk.sync_directory(folder_of(handle))
-        except BaseException:
-            for path in (draft, metadata_path(handle)):
-                with suppress(TabletopError):
-                    await disk.remove(path)
-            raise
+            await file.write_at(0, encode_slots(header))
+            await file.sync()
+        finally:
+            await file.close()
+        await disk.rename(_draft_path(handle), metadata_path(handle))
+        await disk.sync_directory(folder_of(handle))
+
+    async def undo_creation(self, handle: int) -> None:
+        """Remove what there is of a chunk whose creation failed. Raises DiskFailure: then it is to be tried again."""
+        for path in (_draft_path(handle), metadata_path(handle)):
+            with suppress(NotFound):
+                await self._disk.remove(path)
+        with suppress(NotFound):  # It may have failed before there was a folder.
+            await self._disk.sync_directory(folder_of(handle))
 
     async def begin_copy(self) -> None:
         """Make room for a copy. Raises DiskFailure."""

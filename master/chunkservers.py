@@ -146,7 +146,8 @@ class Chunkservers:
             raise
 
     async def verify(self, server: str, *, handle: int, version: int, seconds: float) -> Held:
-        """Have a server compare every block of a replica with its checksum. Raises what it raises."""
+        """Have a server compare every block of a replica of at least this version with its checksum. Raises what it
+        raises."""
         request = chunkserver_pb2.VerifyRequest(handle=handle, version=version, authority=self._authority())
         try:
             reply = await self._stub(server).VerifyReplica(request, timeout=seconds)

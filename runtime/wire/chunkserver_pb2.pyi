@@ -295,7 +295,7 @@ class VerifyRequest(_message.Message):
     AUTHORITY_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
-    """the replica must be at this version"""
+    """the replica must have at least this version"""
     @_builtins.property
     def authority(self) -> _common_pb2.Authority: ...
     def __init__(

@@ -66,7 +66,11 @@ class FailingServer(Server):
         self.is_changing = False
 
     async def look_after_failure(self, world: SimulatedWorld, store: ChunkStore, handle: int) -> None:
-        """Compare a replica with what it may be after a change that failed, and go on with what it is."""
+        """Compare a replica with what it may be after a change that failed, and go on with what it is.
+
+        What is half done is ended first, as a server does with its next heartbeat."""
+        await store.finish(handle)
+        assert handle not in store.unfinished()
         state = store.state(handle)
         if state is None:
             assert None in self.possible[handle], f"chunk {handle} is gone"

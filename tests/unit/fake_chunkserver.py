@@ -376,7 +376,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self._obey(request.authority)
         self.verified.append(request.handle)
         held = self.chunks.get(request.handle)
-        if held is None or held.version != request.version:
+        if held is None or held.version < request.version:
             raise StaleVersion(f"{self.name} does not have version {request.version} of chunk {request.handle:#x}")
         if held.unsure:
             raise Unavailable(f"{self.name} has lost power and awaits comparison", definite=True)

@@ -231,7 +231,7 @@ async def test_a_copy_that_is_half_in_its_place_is_moved_there_by_the_next_heart
         disk.rename, disk.sync_directory = rename, sync_directory
         await until(lambda: store.state(7) is not None)
         assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=3))[1] == DATA
-        assert list((tmp_path / "cs2" / "incoming").iterdir()) == [] and not store.half_installed()
+        assert list((tmp_path / "cs2" / "incoming").iterdir()) == [] and not store.unfinished()
         desk.servers["cs2"].check_invariants()
 
 
@@ -271,7 +271,7 @@ async def test_verification_reads_every_block_and_counts_the_damaged_ones(tmp_pa
         await until(lambda: len(desk.master.reports) == 2)
         await until(lambda: any(state.damaged for beat in desk.master.heartbeats for state in beat.changed))
         with pytest.raises(StaleVersion):
-            await desk.verify("cs1", 7, 2)
+            await desk.verify("cs1", 7, 4)
         # What heals is whole again.
         for block in (0, 3):
             desk.flip("cs1", 7, block * BLOCK + 1)

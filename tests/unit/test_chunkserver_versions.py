@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import MutationFailed, NotPrimary, Unavailable
+from runtime.errors import DiskFailure, MutationFailed, NotPrimary, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
 from tests.unit.chunkserver_support import Desk, until
 
@@ -94,6 +94,30 @@ async def test_no_replica_is_created_on_a_disk_without_space(tmp_path):
         assert (result.done, result.error_kind) == (False, "NoSpace")
         states = await desk.stub("cs1").GetChunkStates(wire.ChunkStatesRequest(handles=[7]), timeout=5)
         assert not states.states
+
+
+@pytest.mark.parametrize("refused", ["sync", "rename"])
+async def test_a_creation_that_fails_leaves_nothing_though_the_disk_refuses_to_remove_it_at_first(tmp_path, refused):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.advance("cs1", 6, 0, 1)
+        disk = desk.worlds["cs1"].disk
+        real = disk.rename, disk.sync_directory, disk.remove
+
+        async def refuse(*_: str) -> None:
+            raise DiskFailure("Input/output error")
+
+        if refused == "sync":
+            disk.sync_directory = refuse
+        else:
+            disk.rename = refuse
+        disk.remove = refuse
+        result = await desk.advance("cs1", 7, 0, 1)
+        assert (result.done, result.error_kind) == (False, "DiskFailure")
+        disk.rename, disk.sync_directory, disk.remove = real
+        await until(lambda: not desk.servers["cs1"]._store.unfinished())
+        assert [path for path in (tmp_path / "cs1").rglob("*00007.*") if path.is_file()] == []
+        assert (await desk.advance("cs1", 7, 0, 1)).done
 
 
 async def test_a_version_is_raised_from_any_that_the_order_allows_and_from_no_other(tmp_path):

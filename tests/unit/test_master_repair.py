@@ -170,6 +170,25 @@ async def test_stale_replicas_stay_until_the_chunk_has_its_goal_of_verified_ones
 
 
 @played(chunkservers=5, lease_seconds=5.0)
+async def test_a_replica_with_the_number_of_a_raise_that_failed_does_not_keep_stale_ones_for_ever(scene: Scene) -> None:
+    handle = await chunk(scene)
+    first = scene.replicas(handle)[0]
+    scene.chunkservers[first].silence()
+    await scene.until(lambda: len(scene.replicas(handle)) == 3 and first not in scene.replicas(handle), 60)
+    for name in scene.replicas(handle)[1:]:
+        scene.chunkservers[name].mishaps.append(Unavailable("no"))
+    async with scene.server.core.guard(handle):
+        with pytest.raises(Unavailable):
+            await scene.server.granting._raising.raise_version(
+                handle, scene.server.core.participants(handle), reason="a test", needs_all=True
+            )
+    held = {scene.chunkservers[name].version(handle) for name in scene.replicas(handle)}
+    assert held == {scene.version(handle), scene.version(handle) + 1}
+    scene.chunkservers[first].speak()
+    await scene.until(lambda: set(scene.holders(handle)) == set(scene.replicas(handle)), 60)
+
+
+@played(chunkservers=5, lease_seconds=5.0)
 async def test_nothing_is_removed_while_a_good_replica_has_rotted_unnoticed(scene: Scene) -> None:
     handle = await chunk(scene)
     away = scene.chunkservers[scene.replicas(handle)[0]]
