@@ -5,10 +5,10 @@ of the namespace then forgets it, and from that moment its replicas are orphans:
 replicas with each heartbeat, and the master answers which of them belong to no chunk. One rule serves for every way in
 which rubbish can arise.
 
-A client that is killed while it writes a file under a temporary name leaves that name behind. The same scan deletes it,
-as a user would, when nobody has written it for a long while."""
+A client that is killed while it writes a file, or a folder of files, under a temporary name leaves that name behind.
+The same scan deletes it, as a user would, when nothing about it has changed for a long while (`abandoned.py`)."""
 
-from master.paths import WRITING_PREFIX, deleted_at
+from master.paths import deleted_at
 
 
 def is_due(hidden: str, *, now_microseconds: int, grace_seconds: float) -> bool:
@@ -20,12 +20,3 @@ def is_due(hidden: str, *, now_microseconds: int, grace_seconds: float) -> bool:
     False
     """
     return now_microseconds - deleted_at(hidden) >= grace_seconds * 1_000_000
-
-
-def is_temporary(path: str) -> bool:
-    """Whether the path is one under which a client writes a file that has not got its name yet.
-
-    >>> is_temporary("/home/.writing-0123456789abcdef"), is_temporary("/home/ann")
-    (True, False)
-    """
-    return path.rpartition("/")[2].startswith(WRITING_PREFIX)

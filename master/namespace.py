@@ -182,6 +182,22 @@ class Namespace:
                     yield paths.path_of(key), _unpacked_file(packed)
             low = batch[-1][0] + b"\0"
 
+    def temporary(self) -> list[str]:
+        """The outermost entries that have a temporary name, hidden ones left out, in order."""
+        found: list[str] = []
+        low = b""
+        while batch := self.table.items(low, None, limit=_BATCH):
+            low = batch[-1][0] + b"\0"
+            for key, _ in batch:
+                if key == _HIDDEN_KEY:
+                    low = _behind_subtree(_HIDDEN_KEY)
+                    break
+                if (temporary := paths.temporary_part(key)) is not None:
+                    found.append(paths.path_of(temporary))
+                    low = _behind_subtree(temporary)
+                    break
+        return found
+
     # Checking requests
 
     def check_create(self, path: str) -> None:

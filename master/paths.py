@@ -19,13 +19,17 @@ Deleted entries live below `/.deleted` under a *hidden name* that carries the mo
 1700000000000000
 """
 
+import re
+
 from runtime.errors import InvalidRequest, shown
 
 PATH_LIMIT_BYTES = 4096
 PART_LIMIT_BYTES = 255
 HIDDEN_ROOT = "/.deleted"
-WRITING_PREFIX = ".writing-"  # Clients write a new file under such a name, and rename it when it is whole (GFS 2.7.2).
 _STAMP_DIGITS = 16
+# Clients write a new file or folder under such a name, and rename it when it is whole (GFS 2.7.2). They draw the
+# digits: a name that a person has chosen is most unlikely to look like this.
+_TEMPORARY_PART = re.compile(rb"\0\.writing-[0-9a-f]{16}(?=\0|\Z)")
 
 
 def check_path(path: str) -> str:
@@ -96,6 +100,18 @@ def key_of(path: str) -> bytes:
 def path_of(key: bytes) -> str:
     """The path of a key."""
     return key.replace(b"\0", b"/").decode() or "/"
+
+
+def temporary_part(key: bytes) -> bytes | None:
+    """The key of the outermost temporary name at or above a key; None if there is none.
+
+    >>> temporary_part(key_of("/home/.writing-0123456789abcdef/notes/a"))
+    b'\\x00home\\x00.writing-0123456789abcdef'
+    >>> temporary_part(key_of("/home/.writing-a-thesis")) is None
+    True
+    """
+    found = _TEMPORARY_PART.search(key)
+    return key[: found.end()] if found else None
 
 
 def hidden_name(path: str, now_microseconds: int) -> str:

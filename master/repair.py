@@ -24,6 +24,7 @@ import asyncio
 from collections.abc import Hashable
 
 from master import paths
+from master.abandoned import Abandoned
 from master.core import Core
 from master.events import (
     ChunkserverDied,
@@ -31,19 +32,17 @@ from master.events import (
     CloneFailed,
     CloneFinished,
     CloneStarted,
-    FileDeleted,
     FileReclaimed,
     MasterPaused,
     RemovalDecided,
 )
-from master.garbage import is_due, is_temporary
+from master.garbage import is_due
 from master.mending import Mending
-from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
 from master.pauses import Pauses
 from master.placement import Candidate, plan_removal
 from master.raising import Raising, in_order
-from master.records import EntryMoved, EntryRemoved, ReplicaAdded
+from master.records import EntryRemoved, ReplicaAdded
 from master.replicas import KEPT, ReplicaState
 from master.replication import CloneOrder, Limits, Need, plan_replication
 from master.servers import ServerState
@@ -70,7 +69,7 @@ class Repair:
         self._busy: dict[int, None] = {}  # chunks whose replicas are compared, mended or verified now
         self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
         self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
-        self._last_seen_temporary: dict[int, float] = {}  # file id -> when somebody was last known to write it
+        self._abandoned = Abandoned(core)
         self._look_from = 0
         self._ticked = core.now
 
@@ -103,7 +102,7 @@ class Repair:
                 continue  # The log refused, and has said so.
 
     async def scan_names(self) -> None:
-        """Loop: reclaim deleted files whose grace period is over, and delete abandoned temporary ones."""
+        """Loop: reclaim deleted files whose grace period is over, and delete what killed clients have left."""
         core = self._core
         while True:
             await core.world.clock.sleep(core.settings.namespace_scan_seconds)
@@ -456,30 +455,8 @@ class Repair:
         core.emit(FileReclaimed(path=record.path, chunks=len(forgotten)))
 
     async def delete_abandoned(self) -> int:
-        """Delete temporary files that nobody has written for a long while; returns how many. Raises what the log
-        raises."""
-        core = self._core
-        now = core.now
-        seen: dict[int, float] = {}
-        abandoned: list[tuple[str, int]] = []
-        for path, file in core.state.namespace.files_in("/"):
-            if not is_temporary(path) or paths.is_hidden(path):
-                continue
-            is_written = any(core.leases.holder(handle, now) is not None for handle in file.handles)
-            last = now if is_written else self._last_seen_temporary.get(file.file_id, now)
-            seen[file.file_id] = last
-            if now - last >= core.settings.abandoned_seconds:
-                abandoned.append((path, file.file_id))
-        self._last_seen_temporary = seen
-        for path, file_id in abandoned:
-            async with core.locks.hold(plan_locks(write=[path])):
-                entry = core.state.namespace.find(path)
-                if isinstance(entry, FileEntry) and entry.file_id == file_id:
-                    stamp = core.state.unused_stamp(core.world.clock.wall_microseconds())
-                    hidden = paths.hidden_name(path, stamp)
-                    await core.commit(EntryMoved(path, hidden, "", 1))
-                    core.emit(FileDeleted(path=path, hidden=hidden, files=1))
-        return len(abandoned)
+        """Delete what killed clients have left under temporary names; returns how many. Raises what the log raises."""
+        return await self._abandoned.delete()
 
     # Patience
 

@@ -57,7 +57,7 @@ class MasterSettings:
     clone_seconds: float = 600.0  # how long one clone may take while it makes progress
     clone_stall_seconds: float = 5.0  # how long a clone may make no progress
     verify_seconds: float = 60.0  # how long a server may take to read one chunk and compare it with its checksums
-    abandoned_seconds: float = 3600.0  # a temporary file that nobody has written for so long is deleted
+    abandoned_seconds: float = 3600.0  # a temporary file or folder in which nothing has happened for so long is deleted
     repair_seconds: float = 0.5  # between looks for chunks that need a clone
     lease_wait_seconds: float = 10.0  # how long FindLeaseHolder waits for a lease to run out before it says: try again
     read_ahead_chunks: int = 4  # further chunks told to a reader (GFS 2.7.1)

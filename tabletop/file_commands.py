@@ -54,8 +54,8 @@ def put(
     """Store local files and folders.
 
     The last argument is where: in it, if it is a directory; as it, otherwise. Until a file or folder is stored
-    completely it has a temporary name; Ctrl-C removes it. What a killed command left of a file (.writing-…) the master
-    removes after an hour; what it left of a folder (._COPYING_…) is to be deleted by hand.
+    completely it has a temporary name (.writing-…); Ctrl-C removes it. What a killed command left under such a name the
+    master deletes after an hour.
 
     Exit code 1 if something was left out: a pipe, a link to a folder, a file that vanished meanwhile.
     """

@@ -4,9 +4,9 @@ The problem. A tree has thousands of small files, each of which costs a few roun
 which fills a window of buffers. The idea: files go side by side, small ones many at a time because they wait for
 answers, large ones few at a time because they move bytes. So memory is bounded by the two numbers below.
 
-A tree is first written under a temporary name beside the target (as `hdfs dfs` does with its `._COPYING_`), and the
-whole gets its final name in one step at the end. Interrupted before that, what was written is removed. So a name that
-exists is complete.
+A tree is first written under a temporary name beside the target, as the client does with a single file, and the whole
+gets its final name in one step at the end. Interrupted before that, what was written is removed; what a killed command
+leaves, the master removes after a while (`master/abandoned.py`). So a name that exists is complete.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from cluster.interface import Cluster
-from gfs.client import Client
+from gfs.client import WRITING_PREFIX, Client
 from runtime.errors import AlreadyExists, NotADirectory, NotFound, TabletopError, shown
 from tabletop.progress import Meter
 from tabletop.sources import SourceFile, Tree
@@ -24,7 +24,6 @@ FILES_AT_ONCE = 32
 LARGE_BYTES = 1024 * 1024
 LARGE_FILES_AT_ONCE = 3
 CLEAN_UP_SECONDS = 15.0
-TEMPORARY_PREFIX = "._COPYING_"
 
 
 async def put_tree(cluster: Cluster, tree: Tree, target: str, meter: Meter, *, replicas: int = 0) -> list[str]:
@@ -156,7 +155,7 @@ async def temporary_directory(cluster: Cluster, target: str) -> AsyncIterator[st
     or is cancelled: then nothing has happened, whatever the error said of a part of it."""
     client = cluster.client()
     parent = target.rpartition("/")[0]
-    temporary = f"{parent}/{TEMPORARY_PREFIX}{cluster.client_world.random.getrandbits(48):012x}"
+    temporary = f"{parent}/{WRITING_PREFIX}{cluster.client_world.random.getrandbits(64):016x}"
     await client.make_directory(temporary)
     takes_its_name = False
     try:
@@ -169,8 +168,11 @@ async def temporary_directory(cluster: Cluster, target: str) -> AsyncIterator[st
         while not clean_up.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(clean_up)
-        if isinstance(error, TabletopError) and not takes_its_name:
-            error.definite = clean_up.result()
+        if isinstance(error, TabletopError):
+            error.message = error.message.replace(temporary, target)
+            error.args = (error.message,)
+            if not takes_its_name:
+                error.definite = clean_up.result()
         raise
 
 

@@ -26,8 +26,8 @@ LOOK_SECONDS = 0.5
 RECENT_SECONDS = 4.0
 """The longest pause between two tries is half of this."""
 
-_TEMPORARY_NAME = re.compile(r"'?/[^' ]*\.writing-[0-9a-f]{16}'?")
-"""What a file is called until it is complete means nothing to who writes it."""
+_TEMPORARY_NAME = re.compile(r"'?/[^' ]*?\.writing-[0-9a-f]{16}(?:/[^' ]*)?'?")
+"""What a file or folder is called until it is complete means nothing to who writes it."""
 
 Trying = MasterAskedAgain | WriteRetried | ReplicaSkipped
 

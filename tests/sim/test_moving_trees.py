@@ -8,6 +8,7 @@ import pytest
 from cluster.interface import NodeState, wait_until
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
+from gfs.client import Client
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NoSpace, NotFound
 from runtime.simulated.world import Simulation
 from tabletop import transfer
@@ -55,6 +56,28 @@ def test_a_cancelled_transfer_leaves_nothing_under_any_name():
         storing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await storing
+        assert await cluster.client().list("/", recursive=True) == []
+
+    cluster.simulation.run(story())
+
+
+def test_what_a_killed_command_leaves_of_a_folder_the_master_deletes(monkeypatch: pytest.MonkeyPatch):
+    async def never(client: Client, path: str) -> bool:
+        return False
+
+    monkeypatch.setattr(transfer, "_remove", never)
+    overrides = {"master": {"abandoned_seconds": 60.0, "namespace_scan_seconds": 5.0}}
+    cluster = SimulatedCluster(Simulation(2), SETTINGS, overrides=overrides)
+
+    async def story() -> None:
+        await cluster.start()
+        meter = SilentMeter()
+        storing = asyncio.ensure_future(transfer.put_tree(cluster, TREE, "/tree", meter))
+        await wait_until(partial(enough, meter), what="20 files are stored", timeout_seconds=60.0, poll_seconds=0.001)
+        storing.cancel()
+        await asyncio.gather(storing, return_exceptions=True)
+        assert len(await cluster.client().list("/", recursive=True)) > 20
+        await asyncio.sleep(90)
         assert await cluster.client().list("/", recursive=True) == []
 
     cluster.simulation.run(story())

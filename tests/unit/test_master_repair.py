@@ -344,19 +344,47 @@ async def test_a_deletion_answers_within_the_patience_of_its_caller(scene: Scene
     assert scene.server.core.now - began < 16 and not isinstance(caught.value, NotFound)
 
 
+ABANDONED, WRITTEN = "/.writing-0000000000000001", "/.writing-0000000000000002"
+
+
 @played(chunkservers=3, abandoned_seconds=100.0, namespace_scan_seconds=5.0, lease_seconds=10.0)
 async def test_a_temporary_file_that_nobody_writes_is_deleted_and_one_that_is_written_is_kept(scene: Scene) -> None:
-    await scene.create("/.writing-1")
-    await scene.create("/.writing-2")
-    lease = await scene.lease("/.writing-2")
+    await scene.create(ABANDONED)
+    await scene.create(WRITTEN)
+    lease = await scene.lease(WRITTEN)
     scene.chunkservers[lease.primary.server].extend.append(lease.handle)
     await scene.pass_time(90)
-    assert await scene.listed("/") == ["/.writing-1", "/.writing-2"]
+    assert await scene.listed("/") == [ABANDONED, WRITTEN]
     await scene.pass_time(30)
-    assert await scene.listed("/") == ["/.writing-2"]
+    assert await scene.listed("/") == [WRITTEN]
     scene.chunkservers[lease.primary.server].extend.clear()
     await scene.pass_time(130)
     assert await scene.listed("/") == []
+
+
+@played(chunkservers=3, abandoned_seconds=100.0, namespace_scan_seconds=5.0)
+async def test_a_temporary_folder_is_deleted_whole_once_nothing_is_added_to_it_any_more(scene: Scene) -> None:
+    for folder in (ABANDONED, WRITTEN):
+        await scene.make_directory(folder)
+        await scene.create(f"{folder}/notes")
+    await scene.pass_time(90)
+    await scene.create(f"{WRITTEN}/more notes")
+    await scene.pass_time(30)
+    assert await scene.listed("/") == [WRITTEN]
+    [hidden] = await scene.listed("/.deleted")
+    assert await scene.listed(hidden) == [f"{hidden}/notes"], "it can be had back, as what a user deletes"
+    await scene.pass_time(90)
+    assert await scene.listed("/") == []
+
+
+@played(chunkservers=3, abandoned_seconds=100.0, namespace_scan_seconds=5.0)
+async def test_an_empty_temporary_folder_is_deleted_and_a_name_that_a_person_chose_is_kept(scene: Scene) -> None:
+    await scene.make_directory("/home")
+    await scene.make_directory(f"/home{ABANDONED}")
+    await scene.make_directory("/.writing-a-thesis")
+    await scene.create("/.writing-a-thesis/chapter")
+    await scene.pass_time(120)
+    assert await scene.listed("/", recursive=True) == ["/.writing-a-thesis", "/.writing-a-thesis/chapter", "/home"]
 
 
 # The length of a file

@@ -25,3 +25,6 @@ def test_a_temporary_name_is_not_shown():
     reason = "no space for a chunk of '/d/.writing-424f6ff4b50736a5'; delete something"
     tries.write(record(MasterAskedAgain(reason), 1.0))
     assert tries.reason(now=1.0) == "no space for a chunk of the file; delete something"
+    reason = "no space for a chunk of '/.writing-424f6ff4b50736a5/sub/.writing-0123456789abcdef'; delete something"
+    tries.write(record(MasterAskedAgain(reason), 1.0))
+    assert tries.reason(now=1.0) == "no space for a chunk of the file; delete something"
