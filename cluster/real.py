@@ -131,6 +131,22 @@ class RealCluster:
         """What to say to who needs the cluster while it is down."""
         return f"cluster {self.name!r} is down; start it with `tabletop up`"
 
+    def require_master(self) -> None:
+        """Raise Unavailable if the master's process is gone: to ask it would be in vain until somebody starts it.
+
+        The processes say so at once; a client that asked would try for half a minute.
+        """
+        self.folder.require()
+        if self._processes_of(self.folder.node(MASTER)):
+            return
+        if self.is_down():
+            raise Unavailable(self.down_message(), definite=True)
+        raise Unavailable(
+            f"the master of cluster {self.name!r} is not running; start it again with "
+            f"`tabletop fault restart {MASTER}`",
+            definite=True,
+        )
+
     def disks(self) -> dict[str, int]:
         """On which disk each node keeps its data, by a number that the operating system gives to disks."""
         found = {}

@@ -35,6 +35,7 @@ DEFAULT_CLUSTER = "desk"
 CONTACT_FILE = "cluster.json"
 TOKEN_FILE = "token"
 NODES_FOLDER = "nodes"
+MASTER_NODE = "master"
 READY_FILE = "ready.json"  # of a node that serves, or was killed: its process_id
 
 
@@ -66,8 +67,9 @@ def cluster_name(name: str | None = None, environment: Mapping[str, str] = os.en
 def find_contact(cluster: str | None = None, *, home: str | Path | None = None) -> Contact:
     """Read how the cluster is reached.
 
-    Raises NotFound if there is no such cluster, Unavailable if it has never served or is down, Unauthenticated if its
-    token is missing or not yours to read, and IncompatibleFormat if another version wrote the folder.
+    Raises NotFound if there is no such cluster, Unavailable if it has never served, or it or its master is down,
+    Unauthenticated if its token is missing or not yours to read, and IncompatibleFormat if another version wrote the
+    folder.
     """
     name = cluster_name(cluster)
     # The name becomes a part of a path, so that it must be no path itself.
@@ -78,6 +80,13 @@ def find_contact(cluster: str | None = None, *, home: str | Path | None = None) 
     contact = Contact(name, master, read_token(folder, name))
     if not _may_run(folder):
         raise Unavailable(f"cluster {name!r} is down; start it with `tabletop up{_option(name)}`", definite=True)
+    ready = folder / NODES_FOLDER / MASTER_NODE / READY_FILE
+    if ready.exists() and not _may_live(ready):
+        raise Unavailable(
+            f"the master of cluster {name!r} is not running; start it again with "
+            f"`tabletop fault restart {MASTER_NODE}{_option(name)}`",
+            definite=True,
+        )
     return contact
 
 

@@ -151,6 +151,7 @@ def admit(
 
 async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) -> int:
     try:
+        cluster.require_master()
         return await cluster.client().admit_replica(handle, server, force=force)
     finally:
         await cluster.close()

@@ -101,6 +101,7 @@ async def _restart(cluster: RealCluster, node: str) -> None:
 
 async def _corrupt(cluster: RealCluster, path: str, chunk: int, block: int, server: str) -> Corruption:
     try:
+        cluster.require_master()
         return await cluster.corrupt(path, chunk, block, server)
     finally:
         await cluster.close()

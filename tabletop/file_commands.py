@@ -175,7 +175,7 @@ async def with_cluster(name: str, work: Callable[[RealCluster], Awaitable[T]]) -
     tries = LastTry()
     cluster = RealCluster(name, sink=tries)
     try:
-        cluster.client()  # Raises if there is no such cluster, or it is down.
+        cluster.require_master()
         async with told_while_waiting(cluster, tries):
             return await work(cluster)
     finally:

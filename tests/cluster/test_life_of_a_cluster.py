@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -114,17 +115,37 @@ def test_nodes_whose_folder_was_removed_end_themselves(desk: Desk):
     )
 
 
+def test_without_its_master_every_command_ends_at_once_and_says_what_starts_it(desk: Desk, tmp_path: Path):
+    (tmp_path / "file").write_text("some bytes")
+    desk.run("up", "--chunkservers", "1", "--replicas", "1", *QUICK)
+    desk.run("fault", "kill", "master")
+    began = time.monotonic()
+    words = "the master of cluster 'desk' is not running; start it again with `tabletop fault restart master`"
+    for command in (
+        ("fs", "ls", "/"),
+        ("fs", "put", str(tmp_path / "file"), "/f"),
+        ("fs", "get", "/f", "f"),
+        ("admit", "1", "cs1"),
+    ):
+        assert words in desk.run(*command, expect=3), command
+    assert words in desk.run("fault", "corrupt", "/f", expect=3)
+    assert time.monotonic() - began < 10.0, "none of them waited for an answer"
+    desk.run("fault", "restart", "master")
+    desk.run("fs", "put", str(tmp_path / "file"), "/f")
+    desk.run("down", "--purge")
+
+
 def test_a_cluster_grows_and_a_hang_of_the_master_is_told_while_it_lasts(desk: Desk, tmp_path: Path):
     desk.run("up", "--chunkservers", "1", "--replicas", "1", *QUICK)
     assert desk.run("add", "chunkserver", "--count", "2") == "added cs2, cs3 to cluster desk\n"
     assert len(desk.status()["master"]["servers"]) == 3
     desk.run("down")
     assert "3 chunkservers" in desk.run("up")
-    desk.run("fault", "kill", "master")
+    desk.run("fault", "pause", "master")
     listing = desk.start("fs", "ls", "/")
     assert listing.stdout is not None
     assert "still trying after" in listing.stdout.readline()
-    assert "master is dead; mend it with `tabletop fault restart master`" in listing.stdout.readline()
-    desk.run("fault", "restart", "master")
+    assert "master is paused; mend it with `tabletop fault resume master`" in listing.stdout.readline()
+    desk.run("fault", "resume", "master")
     assert listing.wait(60) == 0
     desk.run("down", "--purge")

@@ -87,3 +87,8 @@ def test_a_cluster_that_is_down_is_known_by_its_folder_at_once(tmp_path: Path):
         find_contact("desk", home=tmp_path)
     ready.write_text(json.dumps({"process_id": os.getpid()}))
     assert find_contact("desk", home=tmp_path).cluster == "desk"
+    master = tmp_path / "desk" / "nodes" / "master" / "ready.json"
+    master.parent.mkdir()
+    master.write_text(json.dumps({"process_id": ended.pid}))
+    with pytest.raises(Unavailable, match="start it again with `tabletop fault restart master`"):
+        find_contact("desk", home=tmp_path)
