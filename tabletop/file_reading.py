@@ -1,22 +1,27 @@
 """`tabletop fs cat`, `head`, `tail`, `checksum`, `count`, `test`: looking into files, as `hdfs dfs` has it."""
 
+import asyncio
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 
+from cluster.real import RealCluster
 from gfs.client import Client
+from gfs.file import File
 from gfs.lengths import FileStatus
-from runtime.errors import IsADirectory, NotFound
+from runtime.errors import Conflict, IsADirectory, NotFound, TimedOut, Unavailable, shown
 from tabletop import copying, transfer, wording
 from tabletop.console import ExitCode, output, perform
-from tabletop.file_commands import PathArgument, PathsArgument, require_file, with_client
+from tabletop.file_commands import PathArgument, PathsArgument, require_file, with_client, with_cluster
 from tabletop.globs import expanded
 from tabletop.options import DESK, ClusterOption, HumanOption
 from tabletop.progress import SilentMeter
 
 KILOBYTE = 1024
 PIECE_BYTES = 1024 * 1024
+FOLLOW_SECONDS = 0.5
 
 CountOption = Annotated[int, typer.Option("-c", min=0, metavar="BYTES", help="How many bytes.")]
 
@@ -31,9 +36,21 @@ def head(path: PathArgument, count: CountOption = KILOBYTE, cluster: ClusterOpti
     perform(with_client(cluster, lambda client: _part(client, path, count, from_end=False)))
 
 
-def tail(path: PathArgument, count: CountOption = KILOBYTE, cluster: ClusterOption = DESK) -> None:
-    """Write the end of a file to standard output."""
-    perform(with_client(cluster, lambda client: _part(client, path, count, from_end=True)))
+def tail(
+    path: PathArgument,
+    count: CountOption = KILOBYTE,
+    follow: Annotated[bool, typer.Option("-f", help="Go on with what is appended, until Ctrl-C.")] = False,
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Write the end of a file to standard output.
+
+    With -f, what is appended follows within a second, until Ctrl-C (exit code 130). A master that is away is waited
+    for. The command ends with exit code 1 when the file is replaced, renamed or deleted.
+    """
+    if follow:
+        perform(with_cluster(cluster, lambda real: _follow(real, path, count)))
+    else:
+        perform(with_client(cluster, lambda client: _part(client, path, count, from_end=True)))
 
 
 def checksum(paths: PathsArgument, cluster: ClusterOption = DESK) -> None:
@@ -80,13 +97,42 @@ async def _part(client: Client, path: str, count: int, *, from_end: bool) -> Non
         length = await file.length()
         position = max(length - count, 0) if from_end else 0
         end = length if from_end else min(count, length)
-        while position < end:
-            piece = await file.pread(position, min(PIECE_BYTES, end - position))
-            if not piece:
-                break
-            sys.stdout.buffer.write(piece)
-            position += len(piece)
+        while position < end and (printed := await _print_piece(file, position, end)):
+            position += printed
     sys.stdout.buffer.flush()
+
+
+async def _print_piece(file: File, position: int, end: int) -> int:
+    """Print bytes from a position, up to an end at most; returns how many."""
+    piece = await file.pread(position, min(PIECE_BYTES, end - position))
+    sys.stdout.buffer.write(piece)
+    return len(piece)
+
+
+async def _follow(cluster: RealCluster, path: str, count: int) -> None:
+    """Print the end of a file and what is appended to it. An open file stays the file that was opened, so that the
+    master says when the path names another one."""
+    async with await cluster.client().open(path) as file:
+        position = max(await file.length() - count, 0)
+        while True:
+            try:
+                end = await file.length()
+                while position < end and (printed := await _print_piece(file, position, end)):
+                    position += printed
+                sys.stdout.buffer.flush()
+            except NotFound:
+                raise NotFound(
+                    f"{shown(path)} is there no more: it was deleted or renamed while it was followed"
+                ) from None
+            except Conflict:
+                raise Conflict(
+                    f"{shown(path)} is another file now: it was replaced while it was followed; "
+                    f"`{shlex.join(['tabletop', 'fs', 'tail', '-f', path])}` follows the new one"
+                ) from None
+            except (Unavailable, TimedOut):
+                if cluster.is_down():
+                    raise Unavailable(cluster.down_message(), definite=True) from None
+            await asyncio.sleep(FOLLOW_SECONDS)
 
 
 async def _checksum(client: Client, paths: list[str]) -> None:
