@@ -200,9 +200,10 @@ class Client:
             if not new or len(chunks) >= reply.file.chunk_count:
                 return chunks
 
-    async def cluster_status(self, *, chunks: bool = False) -> ClusterStatus:
-        """The master's view of the whole cluster; with `chunks`, of every chunk."""
-        request = ClusterStatusRequest(chunks=chunks)
+    async def cluster_status(self, *, chunks: bool = False, path: Path = "/") -> ClusterStatus:
+        """The master's view of the whole cluster; with `chunks`, of every chunk of the file at `path`, or of all files
+        below it. Raises InvalidRequest."""
+        request = ClusterStatusRequest(chunks=chunks, path=checked_path(path))
         return await self._master.ask(self._master.stub.GetClusterStatus, request)
 
     async def admit_replica(self, handle: int, server: str, *, force: bool = False) -> int:

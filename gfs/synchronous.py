@@ -262,9 +262,9 @@ class FileSystem:
         """All chunks of a file with their replicas. Raises as `Client.locations`."""
         return self._background.call(self._client.locations(path))
 
-    def cluster_status(self, *, chunks: bool = False) -> ClusterStatus:
-        """The master's view of the whole cluster."""
-        return self._background.call(self._client.cluster_status(chunks=chunks))
+    def cluster_status(self, *, chunks: bool = False, path: Path = "/") -> ClusterStatus:
+        """The master's view of the whole cluster. As `Client.cluster_status`."""
+        return self._background.call(self._client.cluster_status(chunks=chunks, path=path))
 
     async def _start(self) -> tuple[RealWorld, Client]:
         # A client keeps nothing on disk; its world has a folder like any other.

@@ -249,8 +249,9 @@ class MasterService(master_pb2_grpc.MasterServicer):
     async def GetClusterStatus(
         self, request: master_pb2.ClusterStatusRequest, context: Any
     ) -> master_pb2.ClusterStatus:
-        """What is, now."""
-        return await cluster_status(self._core, self._repair, with_chunks=request.chunks)
+        """What is, now. Raises InvalidRequest."""
+        path = paths.check_path(request.path or "/")
+        return await cluster_status(self._core, self._repair, with_chunks=request.chunks, path=path)
 
     async def AdmitReplica(self, request: master_pb2.AdmitReplicaRequest, context: Any) -> master_pb2.AdmitReplicaReply:
         """Let a chunk without a current replica go on with one that was put aside. Raises NotFound, Conflict."""

@@ -9,8 +9,8 @@ from runtime.wire import common_pb2, master_pb2
 _BREATHE_EVERY = 1000
 
 
-async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool) -> master_pb2.ClusterStatus:
-    """The answer to GetClusterStatus; with one entry a chunk if asked for."""
+async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path: str = "/") -> master_pb2.ClusterStatus:
+    """The answer to GetClusterStatus; if asked for, with one entry for each chunk of the files at and below a path."""
     namespace, chunks = core.state.namespace, core.state.chunks
     lacking = [chunks.chunk(handle) for handle in chunks.needing_attention()]
     missing = sum(1 for chunk in lacking if not chunk.replicas)
@@ -63,7 +63,7 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool) -> ma
             )
         )
     if with_chunks:
-        await _add_chunks(core, repair, status)
+        await _add_chunks(core, repair, status, path)
     return status
 
 
@@ -82,9 +82,9 @@ async def _held_by_server(core: Core) -> dict[str, tuple[int, int]]:
     return held
 
 
-async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStatus) -> None:
+async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStatus, below: str) -> None:
     now = core.now
-    for number, (path, file) in enumerate(list(core.state.namespace.files_in("/")), start=1):
+    for number, (path, file) in enumerate(list(core.state.namespace.files_in(below)), start=1):
         if number % _BREATHE_EVERY == 0:
             await core.world.breathe()
         for index, handle in enumerate(file.handles):

@@ -236,18 +236,17 @@ async def _stat(client: Client, paths: list[str], as_json: bool) -> None:
 async def _chunks_of(client: Client, found: FileStatus) -> list[dict[str, Any]]:
     if not found.chunk_count:
         return []
-    status = await client.cluster_status(chunks=True)
-    primaries = {chunk.chunk.handle: chunk.primary for chunk in status.chunks if chunk.path == found.path}
+    status = await client.cluster_status(chunks=True, path=found.path)
     return [
         {
-            "index": chunk.index,
-            "handle": f"{chunk.handle:#x}",
-            "version": chunk.version,
-            "length": chunk.length,
-            "primary": primaries.get(chunk.handle, ""),
-            "replicas": [replica.server for replica in chunk.replicas],
+            "index": known.chunk.index,
+            "handle": f"{known.chunk.handle:#x}",
+            "version": known.chunk.version,
+            "length": known.chunk.length,
+            "primary": known.primary,
+            "replicas": [replica.server for replica in known.chunk.replicas],
         }
-        for chunk in await client.locations(found.path)
+        for known in status.chunks
     ]
 
 

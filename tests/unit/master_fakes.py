@@ -408,8 +408,9 @@ class Scene:
             if reply.is_last:
                 return found
 
-    async def status(self, *, chunks: bool = False) -> Any:
-        return await self.master.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=30)
+    async def status(self, *, chunks: bool = False, path: str = "") -> Any:
+        request = master_pb2.ClusterStatusRequest(chunks=chunks, path=path)
+        return await self.master.GetClusterStatus(request, timeout=30)
 
     def replicas(self, handle: int) -> tuple[str, ...]:
         return self.server.core.state.chunks.replicas(handle)

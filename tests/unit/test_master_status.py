@@ -1,5 +1,8 @@
 """GetClusterStatus reports what is."""
 
+import pytest
+
+from runtime.errors import InvalidRequest
 from tests.unit.master_fakes import Scene, played
 
 
@@ -52,3 +55,21 @@ async def test_a_chunk_of_which_only_damaged_replicas_are_left_is_counted_as_suc
     status = await scene.status()
     assert (status.missing_chunks, status.corrupt_chunks, status.corrupt_replicas) == (1, 1, 3)
     assert (status.dead_after_seconds, status.trash_grace_seconds) == (5.0, 3 * 24 * 3600.0)
+
+
+@played(chunkservers=3)
+async def test_the_chunks_of_one_file_or_of_all_files_below_a_directory_can_be_asked_for(scene: Scene) -> None:
+    await scene.make_directory("/d")
+    for path in ("/a", "/d/b", "/d/c", "/dd"):
+        await scene.create(path)
+        await scene.lease(path)
+    for path, expected in (
+        ("", ["/a", "/d/b", "/d/c", "/dd"]),
+        ("/", ["/a", "/d/b", "/d/c", "/dd"]),
+        ("/d", ["/d/b", "/d/c"]),
+        ("/d/c", ["/d/c"]),
+        ("/none", []),
+    ):
+        assert [chunk.path for chunk in (await scene.status(chunks=True, path=path)).chunks] == expected, path
+    with pytest.raises(InvalidRequest):
+        await scene.status(chunks=True, path="d")
