@@ -15,6 +15,7 @@ from gfs.identity import FileIdentity
 from gfs.location_cache import FileFacts
 from gfs.pieces import Piece, piece_at
 from gfs.settings import ClientSettings
+from runtime.errors import TabletopError
 from runtime.settings import KIBIBYTE
 
 _PROBE_BYTES = 64 * KIBIBYTE
@@ -58,7 +59,9 @@ class PieceStream:
         self._piece_bytes = settings.read_piece_bytes
         self._window = settings.read_window
         self._target, self._target_begin = target, position
-        self._under_way: deque[tuple[Piece, memoryview, asyncio.Task[int]]] = deque()
+        # A piece's task returns its failure and does not raise it: nobody asks for the pieces behind one that failed,
+        # and asyncio would complain of an exception that was never retrieved.
+        self._under_way: deque[tuple[Piece, memoryview, asyncio.Task[int | TabletopError]]] = deque()
         self._spare: list[memoryview] = []
         self._handed_out: memoryview | None = None
 
@@ -73,6 +76,8 @@ class PieceStream:
             return memoryview(b"")
         piece, buffer, task = self._under_way[0]
         got = await task
+        if isinstance(got, TabletopError):
+            raise got
         self._under_way.popleft()
         self._is_probing = False
         if self._target is None:
@@ -97,11 +102,17 @@ class PieceStream:
         piece_bytes = min(_PROBE_BYTES, self._piece_bytes) if self._is_probing else self._piece_bytes
         piece = piece_at(self._asked, left, chunk_bytes=self._chunk_bytes, piece_bytes=piece_bytes)
         buffer = self._buffer_for(piece, left)
-        work = self._reader.read_piece(self._file, piece, buffer[: piece.length], self._since)
+        work = self._read(piece, buffer[: piece.length])
         self._under_way.append(
             (piece, buffer, asyncio.create_task(work, name=f"read {self._file.path} {piece.position}"))
         )
         self._asked = piece.end
+
+    async def _read(self, piece: Piece, target: memoryview) -> int | TabletopError:
+        try:
+            return await self._reader.read_piece(self._file, piece, target, self._since)
+        except TabletopError as error:
+            return error
 
     def _buffer_for(self, piece: Piece, left: int) -> memoryview:
         if self._target is not None:

@@ -12,6 +12,7 @@ from gfs.identity import FileIdentity
 from gfs.piece_stream import PieceStream
 from gfs.reading import ChunkReader
 from gfs.settings import ClientSettings
+from runtime.errors import TabletopError
 from runtime.settings import KIBIBYTE
 
 _TAIL_BYTES = 64 * KIBIBYTE
@@ -36,7 +37,11 @@ class ReadAhead:
             self._writes = self._reader.locations.writes(self._file)
         elif self._stream is None and len(target) < self._settings.read_piece_bytes * self._settings.read_window:
             await self._begin(position)
-        done = await self._from_stream(target)
+        try:
+            done = await self._from_stream(target)
+        except TabletopError:
+            await self.drop()  # Its answer is of the past: the next call asks again.
+            raise
         if done < len(target):
             # No stream, or the stream has come to the end that was known when it began: the file may have grown.
             await self.drop()

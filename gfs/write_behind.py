@@ -40,13 +40,15 @@ class WriteBehind:
         self._chunks_allocated = chunk_count
         self._piece_bytes = min(settings.write_piece_bytes, chunk_bytes)
         self._window = settings.write_window
-        self._under_way: deque[asyncio.Task[None]] = deque()
+        # A piece's task returns its failure and does not raise it: nobody asks for it any more once a file that failed
+        # is dropped, and asyncio would complain of an exception that was never retrieved.
+        self._under_way: deque[asyncio.Task[TabletopError | None]] = deque()
         self._spare: list[memoryview] = []  # Whole buffers that nobody uses now.
         self._failure: TabletopError | None = None
         self._buffer: memoryview | None = None
         self._begin = 0  # Position of the buffer's first byte.
         self._filled = 0
-        self._last: asyncio.Task[None] | None = None  # The piece that the next one comes after.
+        self._last: asyncio.Task[TabletopError | None] | None = None  # The piece that the next one comes after.
         self._may_have_written = False  # Since the last successful flush.
 
     async def write(self, position: int, data: Buffer) -> None:
@@ -140,25 +142,36 @@ class WriteBehind:
         self._under_way.append(self._last)
 
     async def _write(
-        self, piece: Piece, data: memoryview, before: "asyncio.Task[None] | None", *, is_buffer: bool
-    ) -> None:
+        self,
+        piece: Piece,
+        data: memoryview,
+        before: "asyncio.Task[TabletopError | None] | None",
+        *,
+        is_buffer: bool,
+    ) -> TabletopError | None:
+        """Write one piece after the one before it. Returns the failure, or None."""
+
         async def turn() -> None:
             if before is not None:
                 await asyncio.wait([before])
-            if before is not None and (before.cancelled() or before.exception() is not None):
+            if before is not None and (before.cancelled() or before.result() is not None):
                 raise MutationFailed(
                     f"bytes {piece.position} to {piece.end} of {self._file.path} were not sent, because the bytes "
                     "before them could not be written",
                     definite=True,
                 )
 
-        if before is None or before.done():
-            await turn()
-            await self._writer.write_piece(self._file, piece, data)
-        else:
-            await self._writer.write_piece(self._file, piece, data, after=turn)
+        try:
+            if before is None or before.done():
+                await turn()
+                await self._writer.write_piece(self._file, piece, data)
+            else:
+                await self._writer.write_piece(self._file, piece, data, after=turn)
+        except TabletopError as error:
+            return error
         if is_buffer:
             self._spare.append(memoryview(data.obj))
+        return None
 
     async def _settle_all(self) -> None:
         while self._under_way:
@@ -166,12 +179,9 @@ class WriteBehind:
 
     async def _settle_oldest(self) -> None:
         task = self._under_way[0]
-        try:
-            await task
-            self._may_have_written = True
-        except TabletopError as error:
-            self._failure = self._failure or error
-            self._may_have_written = self._may_have_written or not error.definite
+        error = await task
+        self._failure = self._failure or error
+        self._may_have_written = self._may_have_written or error is None or not error.definite
         if self._under_way and self._under_way[0] is task:
             self._under_way.popleft()
 

@@ -542,3 +542,17 @@ async def test_a_file_that_could_not_take_its_name_may_have_it(tmp_path: Path):
         with pytest.raises(TimedOut) as caught:
             await client.write_file("/a", b"text", overwrite=True)
         assert not caught.value.definite
+
+
+async def test_a_read_in_order_that_failed_asks_again_when_it_is_tried_again(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client(replace(QUICK, patience_seconds=0.2))
+        content = bytes(3 * PIECE_BYTES)
+        await client.write_file("/a", content)
+        async with await client.open("/a", "rb") as file:
+            await file.read(10)
+            cluster.to_happen("mishaps", "read", [Unavailable("the link is cut")] * 10_000)
+            with pytest.raises(Unavailable):
+                await file.read(10)
+            cluster.to_happen("mishaps", "read", [])
+            assert await file.read(10) == content[10:20]

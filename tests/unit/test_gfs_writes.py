@@ -1,6 +1,7 @@
 """How the pieces of a write follow one another, what a failure says of them, and how long the client goes on trying."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.wire.master_pb2 import StatRequest
-from tests.unit.gfs_fakes import CHUNK_BYTES, PIECE_BYTES, QUICK, FakeCluster
+from tests.unit.gfs_fakes import CHUNK_BYTES, PIECE_BYTES, QUICK, FakeChunkserver, FakeCluster
 
 DATA = random.Random(11).randbytes(2 * CHUNK_BYTES)
 IMPATIENT = replace(QUICK, patience_seconds=0.2, write_patience_seconds=0.2)
@@ -45,6 +46,18 @@ def order_of_calls(
 
         server.begin = noting  # type: ignore[method-assign]
     return calls
+
+
+def refuse_reads_from(server: FakeChunkserver, offset: int) -> None:
+    """Have a chunkserver refuse to read from this offset of its chunks on."""
+    begin = server.begin
+
+    def refusing(method: str, request: Any) -> None:
+        begin(method, request)
+        if method == "read" and request.offset >= offset:
+            raise Unavailable("the link is cut")
+
+    server.begin = refusing  # type: ignore[method-assign]
 
 
 async def test_pieces_are_written_one_after_the_other_while_pushes_run_ahead(tmp_path: Path):
@@ -88,6 +101,34 @@ async def test_what_comes_after_a_piece_that_failed_is_not_sent(tmp_path: Path):
         assert max(request.mutation.offset for _, request in calls) == PIECE_BYTES
         assert {request.handle for _, request in calls} == {cluster.master.files["/a"][0]}
         await file.abandon()
+
+
+@pytest.mark.parametrize("mode", ["rb", "r+b"])
+async def test_an_open_file_that_is_dropped_leaves_no_exception_that_nobody_saw(tmp_path: Path, mode: Any):
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(str(context)))
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client(IMPATIENT)
+        async with await client.open("/a", "xb") as file:
+            await file.write(DATA)
+        file = await client.open("/a", mode)
+        if mode == "rb":
+            target = memoryview(bytearray(PIECE_BYTES))
+            for server in cluster.servers.values():
+                refuse_reads_from(server, 3 * PIECE_BYTES)
+            for _ in range(3):  # The second read begins to read ahead, the third has the whole window under way.
+                assert await file.readinto(target) == PIECE_BYTES
+        else:
+            cluster.to_happen("mishaps", "Write", [NoSpace("the disk is full")] * 10_000)
+            with pytest.raises(TabletopError):
+                await file.write(DATA)
+        pieces = [task for task in asyncio.all_tasks() if task.get_name().startswith(("read /a", "write /a"))]
+        assert pieces
+        await asyncio.wait(pieces)
+        client._open_files.clear()
+        del file, pieces
+        gc.collect()
+    assert complaints == []
 
 
 @pytest.mark.parametrize("method", ["Write", "FindLeaseHolder"])
