@@ -13,6 +13,12 @@ Equal configurations are kept once (Lowe's memo of bit set and state). Of two wi
 required steps pending and more of the optional ones can do whatever the other can, so that the other is dropped:
 without this, every lost answer would double the work for the rest of the history. Only steps whose paths touch,
 directly or by way of others, are tried before a step; and before a step that changes nothing, only as many as it needs.
+
+An optional step whose time is over took effect before everything that is invoked later, or never. To try both at that
+moment would double the work for each. It stays pending until something that is invoked later ends it: a change of the
+same paths, or a look that would have seen its effect and did not.
+
+What we simplify. A look whose answer it would not change, or before which it was not possible, does not end it.
 """
 
 import math
@@ -78,20 +84,19 @@ class _Search:
         self._touching = [
             sum(1 << other for other, step in enumerate(steps) if _touch(one.paths, step.paths)) for one in steps
         ]
+        self._too_late = [0] * len(steps)  # By step: the optional ones that do not take effect after it.
 
     def explain(self, initial: State) -> Explained:
         now = _Configurations()
         now.add(initial, 0, 0)
+        overdue = 0
         for place, is_response in _events(self.steps):
             bit = 1 << place
             if is_response and not self.required_mask & bit:
-                # What has not taken effect by now never will.
-                over = _Configurations()
-                for state, required, optional in now.each():
-                    over.add(state, required, optional & ~bit)
-                now = over
+                overdue |= bit
                 continue
             if not is_response:
+                self._too_late[place] = overdue & self._touching[place]
                 begun = _Configurations()
                 for state, required, optional in now.each():
                     if self.required_mask & bit:
@@ -121,7 +126,7 @@ class _Search:
         while stack:
             here, required, optional = stack.pop()
             if _after(asked, here) == here:
-                after.add(here, required & ~(1 << place), optional)
+                after.add(here, required & ~(1 << place), optional & ~self._not_seen(place, here, optional))
                 if not asked.may_have_been_done:
                     continue  # It never changes anything, so whatever else is pending can as well come after it.
             for other in _bits((required | optional) & tryable):
@@ -133,13 +138,22 @@ class _Search:
                 if reached is None or (not step.is_required and reached == here):
                     continue
                 if other == place:
-                    after.add(reached, required & ~bit, optional)
+                    after.add(reached, required & ~bit, optional & ~self._too_late[place])
                     continue
                 found = (reached, required & ~bit, optional & ~bit)
                 if found not in seen:
                     seen.add(found)
                     stack.append(found)
         return True
+
+    def _not_seen(self, place: int, state: State, optional: int) -> int:
+        """The optional steps that would have changed the answer of this look, were they not too late for it."""
+        look, not_seen = self.steps[place], 0
+        for other in _bits(optional & self._too_late[place]):
+            reached = _after(self.steps[other], state)
+            if reached is not None and _after(look, reached) is None:
+                not_seen |= 1 << other
+        return not_seen
 
     def _connected(self, place: int, pending: int) -> int:
         found, new = 0, 1 << place

@@ -150,6 +150,26 @@ def test_a_change_in_doubt_does_not_happen_after_all_messages_have_arrived():
     assert judged(past) == ["namespace"]
 
 
+def test_a_change_in_doubt_may_be_seen_long_after_it_was_over():
+    past = Past()
+    past.create("/b", (1, 2))
+    file = past.create("/a", (1, 2))
+    past.doubtful(Kind.RENAME, (3, 4), path="/a", target="/b", replace=True)
+    past.create("/d", (5 + LATE_SECONDS, 6 + LATE_SECONDS))
+    past.stat("/b", (7 + LATE_SECONDS, 8 + LATE_SECONDS), file)
+    past.refused(Kind.STAT, (9 + LATE_SECONDS, 10 + LATE_SECONDS), "NotFound", path="/a")
+    assert judged(past) == []
+
+
+def test_a_change_in_doubt_does_not_happen_after_a_later_change_of_its_paths():
+    past = Past()
+    past.doubtful(Kind.CREATE, (1, 2), path="/a")
+    past.create("/a", (3 + LATE_SECONDS, 4 + LATE_SECONDS))
+    past.add(Kind.DELETE, (5 + LATE_SECONDS, 6 + LATE_SECONDS), path="/a")
+    past.refused(Kind.CREATE, (7 + LATE_SECONDS, 8 + LATE_SECONDS), "AlreadyExists", path="/a")
+    assert judged(past) == ["namespace"]
+
+
 def test_a_change_in_doubt_may_have_happened_before_a_directory_was_made_anew():
     past = Past()
     past.add(Kind.MAKE_DIRECTORY, (1, 2), path="/d", parents=True)
