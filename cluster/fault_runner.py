@@ -31,6 +31,7 @@ from cluster.faultplan import (
     Fault,
     Kill,
     MessageDelayed,
+    MessageDoubled,
     MessageLost,
     OfTrigger,
     OnDisk,
@@ -47,7 +48,7 @@ from cluster.simulated import SimulatedCluster
 from runtime.errors import DiskFailure, TabletopError
 from runtime.events import Event, EventLog
 from runtime.simulated.disk_faults import Operation
-from runtime.simulated.messages import DROP, Delay, Message, Verdict
+from runtime.simulated.messages import DROP, Delay, Double, Message, Verdict
 from runtime.simulated.undo import Undo, all_of
 
 FAULTS = "faults"
@@ -160,7 +161,8 @@ class FaultRunner:
 
     def _arm(self, running: _Running) -> None:
         when, what = running.fault.when, running.fault.what
-        fits = {MessageLost: OnMessage, MessageDelayed: OnMessage, OperationFails: OnDisk}
+        of_messages = (MessageLost, MessageDelayed, MessageDoubled)
+        fits = {OperationFails: OnDisk} | dict.fromkeys(of_messages, OnMessage)
         assert isinstance(when, fits.get(type(what), object)), f"{what} {when} would never do anything"
         if isinstance(when, At):
             timer = self.simulation.loop.call_later(when.seconds, self._strike, running, None, context=Context())
@@ -188,6 +190,8 @@ class FaultRunner:
         what = running.fault.what
         if isinstance(what, MessageLost):
             return DROP
+        if isinstance(what, MessageDoubled):
+            return Double(what.seconds)
         return Delay(what.seconds) if isinstance(what, MessageDelayed) else None
 
     def _on_operation(self, running: _Running, when: OnDisk, node: str, operation: Operation) -> TabletopError | None:

@@ -17,6 +17,7 @@ virtual seconds since `begin`. `seconds` of None lasts until `heal_all`. Damage 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from runtime.simulated.disk_faults import DiskFault
 from runtime.simulated.fabric import LinkFaults
@@ -252,6 +253,13 @@ class MessageDelayed:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class MessageDoubled:
+    """The same, but each message arrives, and once more so many seconds later: a request that is not streamed."""
+
+    seconds: float
+
+
 # Disks.
 
 
@@ -278,11 +286,12 @@ class RottenBlock:
 
 @dataclass(frozen=True, slots=True)
 class RottenHeader:
-    """Bits flip in one header slot of the target's replica (None: in all of them)."""
+    """Bits flip in one header slot of the target's replica: in the one of this number, in the one that was written last
+    ("newest"), or in all of them (None)."""
 
     path: str
     chunk: int
-    slot: int | None = None
+    slot: int | Literal["newest"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +323,7 @@ class TornBlock:
 
 Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
 Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
-OfTrigger = MessageLost | MessageDelayed | OperationFails
+OfTrigger = MessageLost | MessageDelayed | MessageDoubled | OperationFails
 Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble
 What = Ending | Damage | OfTrigger | Lasting
 

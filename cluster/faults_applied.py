@@ -6,7 +6,7 @@ the platter, behind the back of a server that may be running.
 
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET
+from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET, decode_slots
 from cluster.faultplan import (
     BadLink,
     ClockDrift,
@@ -95,6 +95,10 @@ def _damage_one(what: Damage, disk: SimulatedDisk, handle: int) -> None:
         case RottenHeader(slot=None):
             for slot in _written_slots(disk, metadata):
                 disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
+        case RottenHeader(slot="newest"):
+            headers = decode_slots(bytes(disk.content(metadata).cached), handle)
+            newest = max(headers, key=lambda slot: headers[slot].sequence, default=0)
+            disk.rot(metadata, newest * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
         case RottenHeader(slot=int(slot)):
             disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
         case RottenTable(block=block):

@@ -1,6 +1,7 @@
 """Bugs in names, requests, clients, the master's log, and in time itself (GFS 2.6.3, 2.7.1, 4.1)."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from runtime.wire.master_pb2 import ListRequest
 
 _final = ChunkWriter._final
 _ask = MasterLink.ask
+_move_leaves = PrefixTable._move_leaves
 
 
 @bug
@@ -31,10 +33,31 @@ def leaf_bound_after_merge() -> Planted:
     Without the rule, after a merge a leaf's lower bound may be a key that is not in it any more; names that are moved
     there get the same bound, and are listed but not found (GFS 4.1)."""
 
+    def cut(self: PrefixTable, key: bytes) -> int:
+        place = self._place(key)
+        keys, _ = self._read(place)
+        at = bisect_left(keys, key)
+        if self._lows[place] == key:
+            return place  # Is the key in this leaf at all?
+        if at == len(keys):
+            return place + 1
+        if at == 0:
+            return self._tighten(place)
+        self._split(place, at)
+        return place + 1
+
     def move(self: PrefixTable, low: bytes, high: bytes, old: bytes, new: bytes) -> int:
         return self._move_leaves(low, high, old, new)
 
-    return together(replaced(PrefixTable, "move", move), replaced(PrefixTable, "_tighten", lambda self, place: place))
+    def move_leaves(self: PrefixTable, *arguments: bytes) -> int:
+        with replaced(PrefixTable, "_merge", PrefixTable._drop_if_empty):
+            return _move_leaves(self, *arguments)
+
+    return together(
+        replaced(PrefixTable, "_cut", cut),
+        replaced(PrefixTable, "move", move),
+        replaced(PrefixTable, "_move_leaves", move_leaves),
+    )
 
 
 @bug
@@ -44,6 +67,10 @@ def path_instead_of_file_id() -> Planted:
     Without the rule, after a rename and a new file of the same name, an open handle reads from and writes into the
     other file (GFS 2.7.1)."""
 
+    return _asked_by_path()
+
+
+def _asked_by_path() -> Planted:
     def any_file(entry: FileEntry, path: str, file_id: int) -> FileEntry:
         return entry
 
@@ -52,6 +79,15 @@ def path_instead_of_file_id() -> Planted:
         replaced(service, "opened_file", any_file),
         replaced(client, "identity_of", lambda info: FileIdentity(info.path, 0)),
     )
+
+
+@bug
+def lease_survives_rename() -> Planted:
+    """Renaming and deleting a file end the leases on its chunks first.
+
+    Without the rule, and without the file's id in each question, whoever had the file open writes on, though the bytes
+    are another file's by now (GFS 3.1: revoking leases "to disable mutations on a file that is being renamed")."""
+    return together(replaced(granting.Granting, "fence", nothing), _asked_by_path())
 
 
 @bug

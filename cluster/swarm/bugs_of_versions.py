@@ -204,12 +204,3 @@ def late_try_applied() -> Planted:
 
     Without the rule, a message that was late, or came twice, puts old bytes over what was written since (GFS 2.7.1)."""
     return replaced(Tries, "find", lambda self, number, oldest: None)
-
-
-@bug
-def lease_survives_rename() -> Planted:
-    """Renaming and deleting a file end the leases on its chunks first.
-
-    Without the rule, and without the file's id in each question, whoever had the file open writes on, though the bytes
-    are another file's by now (GFS 3.1: revoking leases "to disable mutations on a file that is being renamed")."""
-    return replaced(Granting, "fence", nothing)

@@ -6,6 +6,7 @@ disk operation of a kind comes by: a protocol is rarely wrong at a random moment
 
 import random
 from collections.abc import Callable
+from typing import Literal
 
 from cluster.faultplan import (
     At,
@@ -18,6 +19,7 @@ from cluster.faultplan import (
     Isolate,
     Kill,
     MessageDelayed,
+    MessageDoubled,
     MessageLost,
     Node,
     OnDisk,
@@ -246,15 +248,18 @@ class _Draw:
         return Fault(when, MessageDelayed(self.chance.choice([2.5, 4.0, 5.0])), TheSender())
 
     def late_writes(self) -> Fault:
-        """Writes are on their way for so long that their client has given them up."""
+        """Writes are on their way for so long that their client has given them up, or come again after other ones."""
         method = self.chance.choice(["Chunkserver/Write", "Chunkserver/Write", "Chunkserver/Apply"])
         when = OnMessage(method, Kind.REQUEST, nth=self.chance.randint(1, 40))
-        return Fault(when, MessageDelayed(self.chance.choice([2.5, 4.0, 5.0])), TheSender())
+        seconds = self.chance.choice([0.3, 2.5, 4.0, 5.0])
+        what: What = self.what(MessageDelayed(seconds), MessageDoubled(seconds), MessageDoubled(seconds))
+        return Fault(when, what, TheSender(), self.chance.choice([None, 5.0, 20.0]))
 
     def message_lost(self) -> Fault:
         chance = self.chance
         seconds = chance.choice([None, None, 2.0])
-        what: What = MessageLost() if chance.random() < 0.4 else MessageDelayed(chance.choice([0.05, 1.0, 3.0, 5.0]))
+        late = chance.choice([0.05, 1.0, 3.0, 5.0])
+        what = self.what(MessageLost(), MessageLost(), MessageDelayed(late), MessageDoubled(late))
         return Fault(self.message(), what, TheSender(), seconds)
 
     def partition(self) -> Fault:
@@ -336,7 +341,7 @@ class _Draw:
     def header_and_kill(self) -> tuple[Fault, ...]:
         """A header rots, and the server starts anew before it has noticed."""
         target, when = self.replica(), self.at()
-        slot = self.chance.choice([None, 0, 1, 2, 3])
+        slot: int | Literal["newest"] | None = self.chance.choice([None, 0, 2, "newest", "newest", "newest"])
         rot = Fault(when, RottenHeader(target.path, target.chunk, slot), target)
         return rot, Fault(At(when.seconds + 0.01), Kill(), target, self.seconds())
 

@@ -56,12 +56,19 @@ class Player:
     async def play(self, operations: list[PlannedOperation]) -> None:
         """Do all of it, then close what is still open."""
         for planned in operations:
-            await asyncio.sleep(planned.pause)
+            await self._wait(planned.pause)
             await self._begin_again_if_dead()
             await self.perform(planned)
         await self._begin_again_if_dead()
         for slot in sorted(self._open):
             await self.perform(PlannedOperation(self.name, 0.0, Kind.CLOSE, slot=slot))
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until that much time is over by the clock, which is what a program does that has an appointment."""
+        until, left = self._stage.now + seconds, seconds
+        while left > 0:
+            await asyncio.sleep(left)
+            left = until - self._stage.now
 
     async def _begin_again_if_dead(self) -> None:
         """A client that was killed has lost its open files; another one takes its place after a while."""

@@ -4,6 +4,7 @@ Few paths and much work, so that clients collide; sizes that lie at the edges of
 chance would have it. Each seed has some kinds of operations only, with weights of its own.
 """
 
+import dataclasses
 import random
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedO
     paths = _draw_paths(chance, _MODES_BY_BYTES if is_by_bytes else _MODES_BY_NAMES)
     total = chance.randint(80, 200)
     is_in_bursts = chance.random() < 0.5
+    habit = _Habit(chance.choice([0.0, 0.1, 0.5]), chance.choice([0.0, 0.1, 0.5]))
     found = _beginning(chance, paths, setup)
     for client in CLIENTS:
         count = total // len(CLIENTS)
@@ -93,7 +95,8 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedO
             wait = chance.uniform(0.0, 2.0 * pause) * 0.9
             if is_in_bursts:
                 wait = chance.uniform(0.0, 0.3) if chance.random() < 0.7 else 3.3 * wait
-            found.append(_draw_operation(chance, client, kind, paths, setup, wait))
+            drawn = _draw_operation(chance, client, kind, paths, setup, wait)
+            found += [drawn, *_what_follows(chance, drawn, habit, setup)]
             if number % 12 == 11:
                 found.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=chance.randrange(_SLOTS)))
     return tuple(found), paths.files
@@ -111,6 +114,29 @@ def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[Pla
         for path in paths.files
         if chance.random() < 0.7
     ]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Habit:
+    """How often a write is followed by another one to the same place, and how often its client looks at it again."""
+
+    corrects: float
+    looks_again: float
+
+
+def _what_follows(
+    chance: random.Random, drawn: PlannedOperation, habit: _Habit, setup: Setup
+) -> list[PlannedOperation]:
+    """What the client does soon after a write: nothing that was decided about it before holds with certainty then."""
+    found: list[PlannedOperation] = []
+    if drawn.kind is not Kind.WRITE:
+        return found
+    pause = chance.choice([0.0, 0.3, 2.0])
+    if chance.random() < habit.corrects:
+        found.append(dataclasses.replace(drawn, pause=pause, count=_draw_size(chance, setup)))
+    if chance.random() < habit.looks_again:
+        found += [dataclasses.replace(drawn, pause=pause, kind=Kind.READ)] * chance.choice([1, 1, 3])
     return found
 
 

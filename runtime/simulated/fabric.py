@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.simulated.loop import LIFE, NANOSECONDS, Life, SimulatedLoop
-from runtime.simulated.messages import Delay, Drop, Kind, Message, MessageHook
+from runtime.simulated.messages import AS_SENT, Delay, Double, Drop, Fate, Kind, Message, MessageHook
 from runtime.simulated.tape import Tape
 from runtime.simulated.undo import Imposed, Undo
 from runtime.world import Buffer
@@ -177,19 +177,21 @@ class Fabric:
         self.loop.call_at_nanoseconds(due, self._arrived, source.node, target, arrive, arguments, context=EMPTY)
         return due
 
-    def judge(self, source: str, target: str, kind: Kind, method: str, body: Buffer, status: str = "") -> int | None:
-        """What the hooks say about a message that is being sent: None if it is lost, else the nanoseconds by which it
-        is late."""
+    def judge(self, source: str, target: str, kind: Kind, method: str, body: Buffer, status: str = "") -> Fate | None:
+        """What the hooks say about a message that is being sent: None if it is lost."""
         self._messages += 1
         if not self._hooks:
-            return 0
+            return AS_SENT
         message = Message(self._messages, method, kind, source, target, body, status)
-        late, lost = 0.0, False
+        late, lost, again = 0.0, False, None
         for hook in self._hooks.values():
             verdict = hook(message)
             lost = lost or isinstance(verdict, Drop)
             late += verdict.seconds if isinstance(verdict, Delay) else 0.0
-        return None if lost else int(late * NANOSECONDS)
+            again = verdict.seconds if isinstance(verdict, Double) else again
+        if lost:
+            return None
+        return Fate(int(late * NANOSECONDS), None if again is None else int((late + again) * NANOSECONDS))
 
     def loses(self, source: str, target: str) -> bool:
         """Whether the tape lets this message be lost."""

@@ -5,7 +5,7 @@ A hook is given to `Fabric.on_message` and asked about each message when it is s
     def hook(message: Message) -> Verdict | None:
         if message.method == "Chunkserver/Apply" and message.kind is Kind.REPLY and message.target == "cs1":
             simulation.kill("cs2")      # the hook may kill, pause or cut the power of any node
-            return Delay(2.0)           # or DROP, or None: let it go on
+            return Delay(2.0)           # or DROP, or Double(2.0), or None: let it go on
         return None
 
 A sender that the hook kills dies before the message of a call has left; a segment of a bulk stream still leaves, since
@@ -68,8 +68,27 @@ class Delay:
     seconds: float
 
 
-Verdict = Drop | Delay
+@dataclass(frozen=True, slots=True)
+class Double:
+    """The message arrives, and once more so many seconds later. Only a request that is not streamed can do so."""
+
+    seconds: float
+
+
+Verdict = Drop | Delay | Double
 MessageHook = Callable[[Message], Verdict | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What all hooks together do to a message that is not lost: nanoseconds by which it is late, and after which it
+    arrives once more (None: it does not)."""
+
+    late: int = 0
+    again: int | None = None
+
+
+AS_SENT = Fate()
 
 
 @cache

@@ -127,11 +127,15 @@ class ClientCall:
         self._start(data)
         door = self._fabric.doors.get(self._address)
         if door is not None and self._fabric.duplicates(self._life.node, door.life.node):
-            self._doubled = True
+            fate = self._fabric.judge(self._life.node, door.life.node, Kind.REQUEST, method_of(self._path), data)
+            self._send_ghost(door, data, None if fate is None else fate.late)
+
+    def _send_ghost(self, door: Any, data: bytes, late: int | None) -> None:
+        """The request once more, whose answer nobody takes. `late`: None if it is lost."""
+        self._doubled = True
+        if late is not None:
             ghost = ServerCall(door, self._path, self._metadata, None, self._life, self._timeout)
-            late = self._fabric.judge(self._life.node, door.life.node, Kind.REQUEST, method_of(self._path), data)
-            if late is not None:
-                self._fabric.hop(self._life, door.life, ghost.begin, data, late=late)
+            self._fabric.hop(self._life, door.life, ghost.begin, data, late=late)
 
     def send_stream(self, requests: Any, serialize: Any) -> None:
         """Start the call, and send the messages of an iterator as there is room."""
@@ -171,11 +175,15 @@ class ClientCall:
         assert self._peer is not None
         if not self._life.alive:
             return
-        late = self._fabric.judge(self._life.node, self._peer.node, kind, method_of(self._path), body)
-        if late is None or not self._life.alive:
+        fate = self._fabric.judge(self._life.node, self._peer.node, kind, method_of(self._path), body)
+        if fate is None or not self._life.alive:
             self._sent += 1  # The other side waits for this number, and takes nothing that comes after it.
-        else:
-            self._hop(arrive, *arguments, late=late)
+            return
+        self._hop(arrive, *arguments, late=fate.late)
+        door = self._fabric.doors.get(self._address)
+        is_unary_request = kind is Kind.REQUEST and arguments == (body,)
+        if is_unary_request and fate.again is not None and door is not None:
+            self._send_ghost(door, body, fate.again)
 
     def _hop(self, arrive: Callable[..., None], *arguments: Any, late: int = 0) -> None:
         assert self._peer is not None and self._server is not None

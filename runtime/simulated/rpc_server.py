@@ -221,11 +221,11 @@ class ServerCall:
         if self._client is None or not self._server.life.alive:
             return
         here, there = self._server.life.node, self._caller.node
-        late = self._fabric.judge(here, there, kind, method_of(self._path), body, status)
-        if late is None or not self._server.life.alive:
+        fate = self._fabric.judge(here, there, kind, method_of(self._path), body, status)
+        if fate is None or not self._server.life.alive:
             self._answered += 1  # The caller waits for this number, and takes nothing that comes after it.
         else:
-            self._hop(method, *arguments, late=late)
+            self._hop(method, *arguments, late=fate.late)
 
     def _hop(self, method: str, *arguments: Any, late: int = 0) -> None:
         if self._client is not None:

@@ -29,7 +29,7 @@ from typing import Any
 from runtime.errors import Unavailable
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
-from runtime.simulated.messages import BULK_METHOD, Kind
+from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate, Kind
 from runtime.world import Buffer, ByteStream, File
 
 SEGMENT_BYTES = 64 * 1024
@@ -92,12 +92,14 @@ class Pipe:
         self._attempt(self._due, parcel)
 
     def _attempt(self, due: int, parcel: "_Parcel") -> None:
-        late: int | None = 0
+        fate: Fate | None = AS_SENT
         if parcel.segment is not None:
             source, target = self._source.node, self._target.node
-            late = self._fabric.judge(source, target, Kind.BULK, BULK_METHOD, parcel.segment)
-        arrive = self._again if late is None else self._try
-        self._loop.call_at_nanoseconds(due + (late or 0), arrive, parcel, context=EMPTY)
+            fate = self._fabric.judge(source, target, Kind.BULK, BULK_METHOD, parcel.segment)
+        if fate is None:
+            self._loop.call_at_nanoseconds(due, self._again, parcel, context=EMPTY)
+        else:
+            self._loop.call_at_nanoseconds(due + fate.late, self._try, parcel, context=EMPTY)
 
     def _try(self, parcel: "_Parcel") -> None:
         source, target = self._source.node, self._target.node

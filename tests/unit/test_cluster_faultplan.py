@@ -6,7 +6,7 @@ import pytest
 
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET
+from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET, Header, decode_slots
 from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner, FaultSkipped, NodeStartFailed
 from cluster.faultplan import (
     AllServers,
@@ -20,6 +20,7 @@ from cluster.faultplan import (
     Isolate,
     Kill,
     MessageDelayed,
+    MessageDoubled,
     MessageLost,
     Node,
     OnDisk,
@@ -372,6 +373,41 @@ def test_messages_are_lost_or_late_one_at_a_time_or_for_a_while():
         assert await scene.reaches("client", "cs3", timeout=2.5)
         await asyncio.sleep(6)
         assert await scene.reaches("client", "cs2") and await scene.reaches("client", "cs3")
+
+    told(story)
+
+
+def test_a_write_that_comes_again_does_not_undo_what_was_written_since():
+    async def story(scene: Scene) -> None:
+        again = Fault(OnMessage("Chunkserver/Write", Kind.REQUEST), MessageDoubled(2.0))
+        scene.begin(again)
+        client = scene.cluster.client()
+        async with await client.open("/a", "r+b") as file:
+            await file.pwrite(0, b"first")
+            await file.pwrite(0, b"since")
+            await asyncio.sleep(3)
+        assert scene.events(FaultBegan)[0].what.startswith("MessageDoubled")
+        assert (await client.read_file("/a"))[:5] == b"since"
+
+    told(story)
+
+
+def test_damage_of_the_newest_header_finds_it():
+    async def story(scene: Scene) -> None:
+        placement = FaultRunner(scene.cluster, []).placement
+        handle, victim = placement.chunk("/a", 0).handle, placement.holders("/a", 0)[1]
+        await scene.cluster.stop()
+        disk = scene.simulation.world(victim).simulated_disk
+
+        def headers() -> dict[int, Header]:
+            return decode_slots(bytes(disk.content(metadata_path(handle)).cached), handle)
+
+        before = headers()
+        newest = max(before, key=lambda slot: before[slot].sequence)
+        scene.begin(Fault(At(0.0), RottenHeader("/a", 0, "newest"), Node(victim)))
+        scene.runner.placement = placement
+        await asyncio.sleep(1)
+        assert headers() == {slot: header for slot, header in before.items() if slot != newest}
 
     told(story)
 

@@ -7,7 +7,7 @@ import pytest
 
 from runtime.errors import TimedOut, Unavailable
 from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import DROP, Delay, Kind, Message
+from runtime.simulated.messages import DROP, Delay, Double, Kind, Message
 from runtime.simulated.world import NodeEnded, Simulation
 from tests.conformance.both_worlds import gathered, text
 from tests.unit.test_simulated_rpc import Scene, told
@@ -167,6 +167,20 @@ def test_a_delayed_message_is_overtaken_and_several_delays_add_up():
         await slow_call
         assert asyncio.get_running_loop().time() - began == pytest.approx(2.0, abs=0.01)
         assert scene.seen == ["fast", "slow"]
+
+    told(story)
+
+
+def test_a_request_that_is_doubled_is_served_again_later_and_answered_once():
+    async def story(scene):
+        await scene.serve()
+        forget = scene.simulation.on_message(lambda message: Double(2.0))
+        await scene.ask("doubled")
+        forget()
+        await scene.ask("after")
+        assert scene.seen == ["doubled", "after"]
+        await asyncio.sleep(2.1)
+        assert scene.seen == ["doubled", "after", "doubled"]
 
     told(story)
 
