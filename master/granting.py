@@ -217,9 +217,10 @@ class Granting:
 
         A primary that answers gives its lease up. One that does not is fenced off by a higher version on those replicas
         that can be reached. `thoroughly`: chunks without a lease that the master knows of as well, unless it is sure
-        that nobody can be writing them. Raises Unavailable if neither is possible."""
+        that nobody can be writing them; after a start this is done in any case, for as long as leases may live that
+        the run before has given. Raises Unavailable if neither is possible."""
         held = [handle for handle in handles if self._core.leases.state(handle) is not LeaseState.ABSENT]
-        if thoroughly:
+        if thoroughly or not self._knows_all_leases():
             chunks = self._core.state.chunks
             held = [handle for handle in handles if handle in chunks and not chunks.length_is_settled(handle)]
         done = await asyncio.gather(*(self._fence_one(handle, deadline) for handle in held), return_exceptions=True)
@@ -248,8 +249,11 @@ class Granting:
         """Whether no lease on the chunk lives by the clock, not even one from an earlier run of the master. What safety
         rests on are versions, but there may be no replica left to give one to."""
         core = self._core
-        is_known = core.now >= core.started + core.settings.lease_seconds
-        return is_known and core.leases.blocked_until(handle, core.now) <= core.now
+        return self._knows_all_leases() and core.leases.blocked_until(handle, core.now) <= core.now
+
+    def _knows_all_leases(self) -> bool:
+        """Whether the leases that an earlier run of the master gave have ended by the clock."""
+        return self._core.now >= self._core.started + self._core.settings.lease_seconds
 
     # Chunks that do not exist yet
 

@@ -306,16 +306,20 @@ async def test_a_writer_whose_primary_the_master_cannot_reach_is_fenced_off_by_a
     assert scene.server.core.leases.lease(lease.handle) is None
 
 
-@played(chunkservers=3, lease_seconds=60.0)
-async def test_after_a_restart_a_writer_that_the_master_does_not_know_of_is_fenced_off_too(scene: Scene) -> None:
-    await scene.create("/a")
-    lease = await scene.lease("/a")
-    primary = scene.chunkservers[lease.primary.server]
-    primary.silence()
-    await scene.restart_master()
-    await scene.until(lambda: len(scene.server.core.servers.alive()) == 2)
-    await scene.rename("/a", "/b")
-    assert all(scene.chunkservers[peer.server].version(lease.handle) > lease.version for peer in lease.secondaries)
+@pytest.mark.parametrize("renamed", ["/d/a", "/d"])
+def test_after_a_restart_a_writer_that_the_master_does_not_know_of_is_fenced_off_too(renamed: str) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.make_directory("/d")
+        await scene.create("/d/a")
+        lease = await scene.lease("/d/a")
+        primary = scene.chunkservers[lease.primary.server]
+        primary.silence()
+        await scene.restart_master()
+        await scene.until(lambda: len(scene.server.core.servers.alive()) == 2)
+        await scene.rename(renamed, "/b")
+        assert all(scene.chunkservers[peer.server].version(lease.handle) > lease.version for peer in lease.secondaries)
+
+    Scene(chunkservers=3, lease_seconds=60.0).play(story)
 
 
 @played(chunkservers=3, lease_seconds=5.0)
