@@ -1,7 +1,12 @@
 """Copies from another server (GFS 4.3), and idle verification (GFS 5.2)."""
 
 import asyncio
+import contextlib
 import random
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -181,22 +186,40 @@ async def test_a_copy_replaces_a_replica_that_is_not_what_was_asked_for_in_one_s
         assert desk.servers["cs2"].counters()["bytes_cloned"] == before
 
 
+@contextlib.contextmanager
+def moves_refused(disk: Any, pattern: str) -> Iterator[None]:
+    """A disk that moves nothing to names of this pattern."""
+    rename = disk.rename
+
+    async def refuse(source: str, target: str) -> None:
+        if fnmatchcase(target, pattern):
+            raise DiskFailure("cannot rename: Input/output error")
+        await rename(source, target)
+
+    with patch.object(disk, "rename", refuse):
+        yield
+
+
+@contextlib.contextmanager
+def syncs_refused(disk: Any) -> Iterator[None]:
+    """A disk that syncs no directory of chunks."""
+    sync_directory = disk.sync_directory
+
+    async def refuse(path: str = "") -> None:
+        if path.startswith("chunks/"):
+            raise DiskFailure("cannot sync: Input/output error")
+        await sync_directory(path)
+
+    with patch.object(disk, "sync_directory", refuse):
+        yield
+
+
 async def test_a_copy_that_cannot_be_installed_is_not_lost_and_is_in_its_place_after_a_restart(tmp_path):
     async with Desk(tmp_path) as desk:
         await source_and_destination(desk)
-        disk = desk.worlds["cs2"].disk
-        rename = disk.rename
-
-        async def refuse(source: str, target: str) -> None:
-            if target == metadata_path(7):
-                raise DiskFailure("cannot rename: Input/output error")
-            await rename(source, target)
-
-        disk.rename = refuse
-        with pytest.raises(DiskFailure):
+        with moves_refused(desk.worlds["cs2"].disk, "chunks/*meta"), pytest.raises(DiskFailure):
             await clone(desk)
         assert desk.servers["cs2"]._store.state(7) is None
-        disk.rename = rename
         await desk.stop("cs2")
         await desk.start("cs2")
         assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=3))[1] == DATA
@@ -209,26 +232,13 @@ async def test_a_copy_that_is_half_in_its_place_is_moved_there_by_the_next_heart
         await source_and_destination(desk)
         if has_older:
             await desk.grant(7, "cs2", after=1)
-        disk = desk.worlds["cs2"].disk
-        rename, sync_directory = disk.rename, disk.sync_directory
-
-        async def refuse_rename(source: str, target: str) -> None:
-            if target.startswith("chunks/") and target.endswith(refused):
-                raise DiskFailure("cannot rename: Input/output error")
-            await rename(source, target)
-
-        async def refuse_sync(path: str = "") -> None:
-            if refused == "sync" and path.startswith("chunks/"):
-                raise DiskFailure("cannot sync: Input/output error")
-            await sync_directory(path)
-
-        disk.rename, disk.sync_directory = refuse_rename, refuse_sync
-        with pytest.raises(DiskFailure):
-            await clone(desk)
-        store = desk.servers["cs2"]._store
-        assert store.state(7) is None, "what was there before is not served beside half a copy"
-        await asyncio.sleep(0)
-        disk.rename, disk.sync_directory = rename, sync_directory
+        store, disk = desk.servers["cs2"]._store, desk.worlds["cs2"].disk
+        refusing = syncs_refused(disk) if refused == "sync" else moves_refused(disk, f"chunks/*{refused}")
+        with refusing:
+            with pytest.raises(DiskFailure):
+                await clone(desk)
+            assert store.state(7) is None, "what was there before is not served beside half a copy"
+            await asyncio.sleep(0)
         await until(lambda: store.state(7) is not None)
         assert (await desk.read("cs2", 7, 0, 4 * BLOCK, version=3))[1] == DATA
         assert list((tmp_path / "cs2" / "incoming").iterdir()) == [] and not store.unfinished()
@@ -238,21 +248,12 @@ async def test_a_copy_that_is_half_in_its_place_is_moved_there_by_the_next_heart
 async def test_a_removal_finds_a_copy_that_is_half_in_its_place_and_leaves_nothing_of_it(tmp_path):
     async with Desk(tmp_path) as desk:
         await source_and_destination(desk)
-        disk = desk.worlds["cs2"].disk
-        rename = disk.rename
-
-        async def refuse(source: str, target: str) -> None:
-            if target == metadata_path(7):
-                raise DiskFailure("cannot rename: Input/output error")
-            await rename(source, target)
-
-        disk.rename = refuse
-        with pytest.raises(DiskFailure):
-            await clone(desk)
         store = desk.servers["cs2"]._store
-        with pytest.raises(DiskFailure):
-            await store.remove(7, version=3)
-        disk.rename = rename
+        with moves_refused(desk.worlds["cs2"].disk, "chunks/*meta"):
+            with pytest.raises(DiskFailure):
+                await clone(desk)
+            with pytest.raises(DiskFailure):
+                await store.remove(7, version=3)
         assert await store.remove(7, version=3) == 3
         left = [path for path in (tmp_path / "cs2").rglob("*") if path.is_file() and "00007." in path.name]
         assert left == [] and store.state(7) is None
