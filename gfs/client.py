@@ -52,6 +52,8 @@ from runtime.wire.master_pb2 import (
     ListRequest,
     MakeDirectoryRequest,
     RenameRequest,
+    VerifiedReplica,
+    VerifyChunkRequest,
 )
 from runtime.world import Buffer, World
 
@@ -62,6 +64,7 @@ DISCARD_SECONDS = 5.0
 Sink = Callable[[memoryview], Awaitable[None]]
 Statuses = list[FileStatus]
 Chunks = list[ChunkLocations]
+Verified = list[VerifiedReplica]
 
 
 class Client:
@@ -214,6 +217,19 @@ class Client:
         """
         request = AdmitReplicaRequest(handle=handle, server=server, force=force)
         return (await self._master.ask(self._master.stub.AdmitReplica, request)).version
+
+    async def verify_chunk(self, handle: int, server: str = "") -> Verified:
+        """Have the replicas of a chunk read now, or the one on a server: compared with their checksums, and described
+        by a digest each. The lease of a chunk whose replicas differ is taken back, to look again without a writer.
+
+        For operators. Raises NotFound (no such chunk, or no replica of it there), Unavailable, TimedOut.
+        """
+        request = VerifyChunkRequest(handle=handle, server=server)
+        patience = Patience(self._world, self.settings, self.settings.verify_seconds)
+        ask = self._master.ask(
+            self._master.stub.VerifyChunk, request, patience=patience, call_seconds=self.settings.verify_seconds
+        )
+        return list((await ask).replicas)
 
     # Whole files.
 

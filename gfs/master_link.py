@@ -141,11 +141,16 @@ class MasterLink:
             await patience.pause()
 
     async def ask(
-        self, call: Callable[..., Awaitable[Reply]], request: Request, *, patience: Patience | None = None
+        self,
+        call: Callable[..., Awaitable[Reply]],
+        request: Request,
+        *,
+        patience: Patience | None = None,
+        call_seconds: float = 0.0,
     ) -> Reply:
-        """Ask until there is an answer. Raises what the master answered, and after the patience TimedOut (definite: a
-        question changes nothing)."""
-        return await self._until_answered(call, request, patience, is_change=False)
+        """Ask until there is an answer, for which the master may take `call_seconds` (0: as the settings say). Raises
+        what the master answered, and after the patience TimedOut (definite: a question changes nothing)."""
+        return await self._until_answered(call, request, patience, is_change=False, call_seconds=call_seconds)
 
     async def change(
         self, call: Callable[..., Awaitable[Reply]], request: Change, *, patience: Patience | None = None
@@ -162,14 +167,20 @@ class MasterLink:
             self._ids.end(name)
 
     async def _until_answered(
-        self, call: Callable[..., Awaitable[Reply]], request: Request, patience: Patience | None, *, is_change: bool
+        self,
+        call: Callable[..., Awaitable[Reply]],
+        request: Request,
+        patience: Patience | None,
+        *,
+        is_change: bool,
+        call_seconds: float = 0.0,
     ) -> Reply:
         patience = patience or Patience(self._world, self._settings, self._settings.patience_seconds)
         may_have_arrived = False
         with because(self._causes.next()):
             while True:
                 try:
-                    return await call(request, timeout=patience.limit(self._settings.call_seconds))
+                    return await call(request, timeout=patience.limit(call_seconds or self._settings.call_seconds))
                 except (Unavailable, TimedOut) as error:
                     # What the master answers "not now" may be under way a second time, and be done later.
                     may_have_arrived = may_have_arrived or (is_change and (error.is_answer or not error.definite))

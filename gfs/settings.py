@@ -44,6 +44,9 @@ class ClientSettings:
     # The whole of one write. More than a lease of 60 seconds, because a dead primary's lease has to run out before the
     # master may grant another (GFS 3.1).
     write_patience_seconds: float = 120.0
+    # The whole of one request that has a chunk's replicas read from disk: twice if they differ, and a large chunk on a
+    # slow disk takes long.
+    verify_seconds: float = 150.0
     # For how long "too few servers" and "no space" are taken for a passing state: a server may be about to register.
     shortage_seconds: float = 5.0
     # Pauses between tries: the first at most this long, then twice as long each time, with jitter.

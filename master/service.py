@@ -13,6 +13,7 @@ from typing import Any
 
 from master import paths
 from master.admission import Admission
+from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
 from master.events import EntryRenamed, FileCreated, FileDeleted
@@ -42,6 +43,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
         self._granting = granting
         self._repair = repair
         self._admission = admission
+        self._checking = Checking(core)
         self._once = Once(core)
 
     # Mutations of the namespace
@@ -259,6 +261,29 @@ class MasterService(master_pb2_grpc.MasterServicer):
             self._admission.admit(request.handle, request.server, force=request.force, deadline=self._deadline(context))
         )
         return master_pb2.AdmitReplicaReply(version=version)
+
+    async def VerifyChunk(self, request: master_pb2.VerifyChunkRequest, context: Any) -> master_pb2.VerifyChunkReply:
+        """Have a chunk's replicas read now. Raises NotFound, Unavailable."""
+        remaining = context.time_remaining()
+        most = 2 * self._core.settings.verify_seconds
+        answer_by = self._core.now + (most if remaining is None else min(most, max(0.0, remaining - _ANSWER_SECONDS)))
+        found = await self._core.uninterrupted(
+            self._checking.verify(request.handle, request.server, deadline=self._deadline(context), answer_by=answer_by)
+        )
+        return master_pb2.VerifyChunkReply(
+            replicas=[
+                master_pb2.VerifiedReplica(
+                    server=replica.server,
+                    state=replica.state.value,
+                    version=replica.version,
+                    length=replica.length,
+                    digest=replica.digest,
+                    damaged_blocks=replica.damaged_blocks,
+                    problem=replica.problem,
+                )
+                for replica in found
+            ]
+        )
 
     def _check_known(self, path: str, handle: int) -> None:
         """Right after a start no location is known: say so, instead of calling the chunk lost."""

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tabletop import (
+    admin_commands,
     cluster_commands,
     demo,
     fault_commands,
@@ -73,6 +74,7 @@ for command in (file_reading.cat, file_reading.head, file_reading.tail, file_rea
 file_commands.app.command("test")(file_reading.test)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
+app.add_typer(admin_commands.app, name="admin")
 tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 app.add_typer(tablet_commands.app, name="tablet")

@@ -48,9 +48,10 @@ class SilentMeter:
 class LineMeter(SilentMeter):
     """Prints a line every few seconds."""
 
-    def __init__(self, verb: str, total_bytes: int, total_files: int) -> None:
+    def __init__(self, verb: str, total_bytes: int, total_files: int, noun: str = "file") -> None:
         super().__init__()
         self._verb = verb
+        self._noun = noun
         self._total_bytes = total_bytes
         self._total_files = total_files
         self._started = self._shown = asyncio.get_running_loop().time()
@@ -67,7 +68,7 @@ class LineMeter(SilentMeter):
         """Where the work stands after so many seconds."""
         rate = self.bytes_done / seconds if seconds > 0 else 0.0
         left = max(self._total_bytes - self.bytes_done, 0) / rate if rate else 0.0
-        of_files = f"{self.files_done:,} of {wording.count(self._total_files, 'file')}, "
+        of_files = f"{self.files_done:,} of {wording.count(self._total_files, self._noun)}, "
         return (
             f"{self._verb} {of_files if self._total_files > 1 else ''}{wording.size(self.bytes_done)} of "
             f"{wording.size(self._total_bytes)}, {wording.size(rate)}/s, {wording.duration(left)} left"
@@ -77,8 +78,9 @@ class LineMeter(SilentMeter):
 class BarMeter(SilentMeter):
     """Moves a bar."""
 
-    def __init__(self, progress: Progress, verb: str, total_bytes: int, total_files: int) -> None:
+    def __init__(self, progress: Progress, verb: str, total_bytes: int, total_files: int, noun: str = "file") -> None:
         super().__init__()
+        self._noun = noun
         self._progress = progress
         self._total_files = total_files
         self._verb = verb
@@ -90,14 +92,15 @@ class BarMeter(SilentMeter):
         self._progress.update(self._task, advance=bytes_done, description=self._words())
 
     def _words(self) -> str:
-        return f"{self._verb} {self.files_done:,}/{wording.count(self._total_files, 'file')}"
+        return f"{self._verb} {self.files_done:,}/{wording.count(self._total_files, self._noun)}"
 
 
 @contextmanager
-def shown_progress(verb: str, total_bytes: int, total_files: int) -> Iterator[Meter]:
-    """A meter for work of this size, shown as fits where standard error goes. `verb` as in "stored"."""
+def shown_progress(verb: str, total_bytes: int, total_files: int, noun: str = "file") -> Iterator[Meter]:
+    """A meter for work of this size, shown as fits where standard error goes. `verb` as in "stored"; `noun` is what is
+    counted beside bytes."""
     if not notes.is_terminal:
-        yield LineMeter(verb, total_bytes, total_files)
+        yield LineMeter(verb, total_bytes, total_files, noun)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -108,4 +111,4 @@ def shown_progress(verb: str, total_bytes: int, total_files: int) -> Iterator[Me
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=notes, transient=True) as progress:
-        yield BarMeter(progress, verb, total_bytes, total_files)
+        yield BarMeter(progress, verb, total_bytes, total_files, noun)

@@ -750,6 +750,89 @@ class AdmitReplicaReply(_message.Message):
 Global___AdmitReplicaReply: _TypeAlias = AdmitReplicaReply  # noqa: Y015
 
 @_typing.final
+class VerifyChunkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    server: _builtins.str
+    """only the replica here; empty: all that count"""
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChunkRequest: _TypeAlias = VerifyChunkRequest  # noqa: Y015
+
+@_typing.final
+class VerifiedReplica(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DAMAGED_BLOCKS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    state: _builtins.str
+    """of the master's table of replicas, before it was read"""
+    version: _builtins.int
+    length: _builtins.int
+    digest: _builtins.int
+    """equal digests, equal bytes, but for the damaged blocks"""
+    damaged_blocks: _builtins.int
+    problem: _builtins.str
+    """why it could not be read, in words; empty: it was read"""
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+        state: _builtins.str = ...,
+        version: _builtins.int = ...,
+        length: _builtins.int = ...,
+        digest: _builtins.int = ...,
+        damaged_blocks: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_blocks", b"damaged_blocks", "digest", b"digest", "length", b"length", "problem", b"problem", "server", b"server", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifiedReplica: _TypeAlias = VerifiedReplica  # noqa: Y015
+
+@_typing.final
+class VerifyChunkReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifiedReplica]: ...
+    def __init__(
+        self,
+        *,
+        replicas: _abc.Iterable[Global___VerifiedReplica] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChunkReply: _TypeAlias = VerifyChunkReply  # noqa: Y015
+
+@_typing.final
 class RegisterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

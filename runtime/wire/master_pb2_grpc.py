@@ -84,6 +84,11 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaReply.FromString,
                 _registered_method=True)
+        self.VerifyChunk = channel.unary_unary(
+                '/tabletop.Master/VerifyChunk',
+                request_serializer=runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.VerifyChunkReply.FromString,
+                _registered_method=True)
 
 
 class MasterServicer:
@@ -152,6 +157,13 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyChunk(self, request, context):
+        """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,6 +216,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.AdmitReplica,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.AdmitReplicaReply.SerializeToString,
+            ),
+            'VerifyChunk': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyChunk,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.VerifyChunkReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -476,6 +493,33 @@ class Master:
             '/tabletop.Master/AdmitReplica',
             runtime_dot_wire_dot_master__pb2.AdmitReplicaRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.AdmitReplicaReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChunk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/VerifyChunk',
+            runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.VerifyChunkReply.FromString,
             options,
             channel_credentials,
             insecure,

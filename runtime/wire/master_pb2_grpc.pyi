@@ -44,6 +44,8 @@ class MasterStub:
     GetClusterStatus: _grpc.UnaryUnaryMultiCallable[_master_pb2.ClusterStatusRequest, _master_pb2.ClusterStatus]
     AdmitReplica: _grpc.UnaryUnaryMultiCallable[_master_pb2.AdmitReplicaRequest, _master_pb2.AdmitReplicaReply]
     """For operators: a chunk without a current replica goes on with one that was put aside."""
+    VerifyChunk: _grpc.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]
+    """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
 
 @_typing.type_check_only
 class MasterAsyncStub(MasterStub):
@@ -61,6 +63,8 @@ class MasterAsyncStub(MasterStub):
     GetClusterStatus: _aio.UnaryUnaryMultiCallable[_master_pb2.ClusterStatusRequest, _master_pb2.ClusterStatus]  # type: ignore[assignment]
     AdmitReplica: _aio.UnaryUnaryMultiCallable[_master_pb2.AdmitReplicaRequest, _master_pb2.AdmitReplicaReply]  # type: ignore[assignment]
     """For operators: a chunk without a current replica goes on with one that was put aside."""
+    VerifyChunk: _aio.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]  # type: ignore[assignment]
+    """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -135,6 +139,14 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.AdmitReplicaReply, _abc.Awaitable[_master_pb2.AdmitReplicaReply]]:
         """For operators: a chunk without a current replica goes on with one that was put aside."""
+
+    @_abc_1.abstractmethod
+    def VerifyChunk(
+        self,
+        request: _master_pb2.VerifyChunkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.VerifyChunkReply, _abc.Awaitable[_master_pb2.VerifyChunkReply]]:
+        """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -9,7 +9,7 @@ their version, doubt after a loss of power, copies that report progress, removal
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.report_delays: list[float] = []  # how long the next reports are under way
         self.reply_losses = 0  # how many of the next answers to heartbeats are lost
         self.unreadable: list[int] = []  # chunks that it has, and cannot read since its start
+        self.on_revoke: Callable[[], None] = lambda: None  # what happens before a lease ends; it may raise
         self.beating = True
         self.obeys_removals = True
 
@@ -334,6 +335,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     async def RevokeLeases(self, request: Any, context: Any) -> Any:
         self._obey(request.authority)
+        self.on_revoke()
         for name in request.leases:
             lease = self.leases.get(name.handle)
             if lease is not None and lease.version <= name.version:
