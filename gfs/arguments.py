@@ -22,6 +22,8 @@ from runtime.errors import InvalidRequest, shown
 from runtime.world import Buffer
 
 SHOWN_CHARACTERS = 100
+MOST_REPLICAS = 1000
+"""The master allows fewer; this keeps what it is asked within the message's field."""
 
 
 @runtime_checkable
@@ -81,4 +83,18 @@ def checked_number(value: int, name: str) -> int:
         raise InvalidRequest(f"{name} {repr(value)[:SHOWN_CHARACTERS]}: expected a whole number")
     if value < 0:
         raise InvalidRequest(f"{name} {value}: expected 0 or more")
+    return value
+
+
+def checked_goal(value: int, *, least: int) -> int:
+    """A number of replicas. Raises InvalidRequest.
+
+    >>> checked_goal(0, least=1)
+    Traceback (most recent call last):
+    ...
+    runtime.errors.InvalidRequest: replication goal 0: expected 1 or more
+    """
+    if not least <= checked_number(value, "replication goal") <= MOST_REPLICAS:
+        expected = f"{least} or more" if value < least else "no more than there are chunkservers"
+        raise InvalidRequest(f"replication goal {value}: expected {expected}")
     return value

@@ -15,7 +15,7 @@ and no data (2.3).
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
-from gfs.arguments import Path, checked_bytes, checked_number, checked_path
+from gfs.arguments import Path, checked_bytes, checked_goal, checked_path
 from gfs.bulk_links import BulkLinks
 from gfs.events import LeftBehind, ReadBegunAgain
 from gfs.file import Ending, File, FileMode
@@ -52,6 +52,7 @@ from runtime.wire.master_pb2 import (
     ListRequest,
     MakeDirectoryRequest,
     RenameRequest,
+    SetReplicationRequest,
     VerifiedReplica,
     VerifyChunkRequest,
 )
@@ -139,6 +140,18 @@ class Client:
         self._forget_tree(source)
         self._forget_tree(target)
         await self._master.change(self._master.stub.Rename, request)
+
+    async def set_replication(self, path: Path, replication_goal: int, *, file_id: int = 0) -> int:
+        """Give a file another number of replicas; returns the one before.
+
+        It is answered when the goal is durable. The master makes or removes copies after that, and removes none before
+        the others have been verified and nobody writes the chunk: `cluster_status` tells how far it is. With a
+        `file_id`, only that file is meant. Raises NotFound, IsADirectory, Conflict (another file), TooFewServers,
+        InvalidRequest.
+        """
+        goal = checked_goal(replication_goal, least=1)
+        request = SetReplicationRequest(path=checked_path(path), replication_goal=goal, file_id=file_id)
+        return (await self._master.change(self._master.stub.SetReplication, request)).previous_goal
 
     async def stat(self, path: Path) -> FileStatus:
         """What there is under a name, with its exact length. Raises NotFound, NotADirectory, InvalidRequest."""
@@ -452,7 +465,7 @@ class Client:
                 )
 
     async def _create(self, path: str, replication_goal: int) -> FileInfo:
-        checked_number(replication_goal, "replication goal")
+        checked_goal(replication_goal, least=0)
         self._forget_tree(path)
         request = CreateRequest(path=path, replication_goal=replication_goal)
         return await self._master.change(self._master.stub.Create, request)

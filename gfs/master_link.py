@@ -34,6 +34,7 @@ from runtime.wire.master_pb2 import (
     MakeDirectoryRequest,
     RenameRequest,
     RequestId,
+    SetReplicationRequest,
     StatRequest,
 )
 from runtime.wire.master_pb2_grpc import MasterStub
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-Change = TypeVar("Change", CreateRequest, MakeDirectoryRequest, DeleteRequest, RenameRequest)
+Change = TypeVar("Change", CreateRequest, MakeDirectoryRequest, DeleteRequest, RenameRequest, SetReplicationRequest)
 
 
 class Causes:

@@ -23,7 +23,7 @@ valid by a rename, after everything in it is on stable storage.
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from master.records import FORMAT
+from master.records import FORMAT, READABLE_FORMATS
 from master.state import MasterState, Snapshot, Totals
 from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.record_log import LogReader, encode_frame
@@ -114,7 +114,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
 
 def _header(path: str, body: bytes) -> tuple[int, ...]:
     (found,) = _LENGTH.unpack_from(body)
-    if found != FORMAT:
+    if found not in READABLE_FORMATS:
         raise IncompatibleFormat(f"{path} is in format {found}, this program reads format {FORMAT}; use a newer one")
     fields: tuple[int, ...] = _HEADER.unpack(body)
     return fields

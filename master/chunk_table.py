@@ -117,6 +117,13 @@ class ChunkTable:
         segment.attention = None
         self._count += 1
 
+    def set_goal(self, handle: int, goal: int) -> None:
+        """Say how many replicas the chunk should have from now on."""
+        assert 0 < goal < 256
+        segment, place = self._at(handle)
+        segment.goals[place] = goal
+        segment.attention = None
+
     def forget(self, handle: int) -> None:
         """Drop a chunk: from here on its replicas are orphans."""
         segment, place = self._at(handle)

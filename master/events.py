@@ -70,6 +70,16 @@ class FileDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicationSet(Event):
+    """A client gave a file another replication goal; its chunks follow in the background."""
+
+    sentence: ClassVar[str] = "set the replication goal of {path} to {goal}, it was {before}"
+    path: str
+    goal: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileReclaimed(Event):
     """An entry is gone for good, and its chunks are orphans."""
 

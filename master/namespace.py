@@ -33,6 +33,7 @@ direct children, `/.deleted` not counted in the root's; (3) the counts of files,
 What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks.
 """
 
+import dataclasses
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -282,6 +283,10 @@ class Namespace:
         packed = self.table.get(key)
         assert packed is not None and packed[0] == _KIND_FILE, f"no file {path}"
         self.table.set(key, packed + handle.to_bytes(8, "little"))
+
+    def set_goal(self, path: str, goal: int) -> None:
+        """Give a file another replication goal."""
+        self._put(path, dataclasses.replace(self.file(path), goal=goal))
 
     def move(self, source: str, target: str) -> None:
         """Give an entry, and all below it, another path. Also hides and brings back, for hidden names are paths."""

@@ -23,7 +23,9 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 2
+FORMAT = 3
+# Format 2 lacks the kinds from 14 on, and is read as it is.
+READABLE_FORMATS = (2, 3)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -103,6 +105,18 @@ class EntryRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class GoalChanged:
+    """A file, and each of its chunks, shall have another number of replicas. `answer` is the number before."""
+
+    path: str
+    goal: int
+    answer: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HandlesReserved:
     """Handles below `limit` may have been sent to chunkservers: after a restart, begin there."""
 
@@ -167,6 +181,7 @@ Record = (
     | NamespaceFounded
     | EpochBegun
     | ReplicaAdded
+    | GoalChanged
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -183,6 +198,7 @@ KINDS: dict[int, type[Record]] = {
     11: NamespaceFounded,
     12: EpochBegun,
     13: ReplicaAdded,
+    14: GoalChanged,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from master import log_files
 from master.checkpoint import read_checkpoint
-from master.records import FORMAT, LogOpened, decode
+from master.records import FORMAT, READABLE_FORMATS, LogOpened, decode
 from master.state import MasterState
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import LogEnd, LogReader
@@ -141,7 +141,7 @@ class _Replay:
                 f"{path}: record {sequence} at offset {offset} is {type(record).__name__}, expected "
                 f"{'LogOpened' if is_first else 'a change'}; the file is not a master's log"
             )
-        if isinstance(record, LogOpened) and record.format != FORMAT:
+        if isinstance(record, LogOpened) and record.format not in READABLE_FORMATS:
             raise IncompatibleFormat(
                 f"{path} is in format {record.format}, this program reads format {FORMAT}; use the program's newer "
                 "version, or another state folder"

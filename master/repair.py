@@ -461,9 +461,13 @@ class Repair:
     # Patience
 
     def why_waiting(self, handle: int) -> str:
-        """Why nothing is done about a chunk's missing replica at this moment, in words; empty if nothing is in the
-        way."""
+        """Why nothing is done at this moment about a replica that a chunk lacks, or has too many, in words; empty if
+        nothing is in the way."""
         core = self._core
+        chunk = core.state.chunks.chunk(handle)
+        if len(chunk.replicas) > chunk.goal:
+            left = core.leases.blocked_until(handle, core.now) - core.now
+            return f"a copy too many is removed when its lease has ended, in {left:.0f} s" if left > 0 else ""
         if handle in self._running:
             return "a copy is being made"
         if not core.is_settled():
@@ -480,6 +484,8 @@ class Repair:
             return "its damaged blocks are looked for on other servers"
         if self._need(handle) is None:
             return "no replica is left to copy from"
+        if (alive := len(core.servers.alive())) < chunk.goal:
+            return f"{alive} live chunkservers cannot hold {chunk.goal} copies"
         return ""
 
     def _pause(self, handle: int, *, grows: bool = False) -> None:

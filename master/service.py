@@ -16,12 +16,12 @@ from master.admission import Admission
 from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
-from master.events import EntryRenamed, FileCreated, FileDeleted
+from master.events import EntryRenamed, FileCreated, FileDeleted, ReplicationSet
 from master.granting import Granting, opened_file
 from master.namespace import DirectoryEntry, Entry, FileEntry
 from master.namespace_locks import plan_locks
 from master.once import Once
-from master.records import DirectoriesMade, EntryMoved, EntryRemoved
+from master.records import DirectoriesMade, EntryMoved, EntryRemoved, GoalChanged
 from master.records import FileCreated as FileCreatedRecord
 from master.repair import Repair
 from master.reporting import Reporting
@@ -80,6 +80,16 @@ class MasterService(master_pb2_grpc.MasterServicer):
         """
         await self._do_once(request.request, self._rename, request, self._deadline(context))
         return master_pb2.RenameReply()
+
+    async def SetReplication(
+        self, request: master_pb2.SetReplicationRequest, context: Any
+    ) -> master_pb2.SetReplicationReply:
+        """Give a file another replication goal; its chunks follow in the background.
+
+        Raises NotFound, IsADirectory, NotADirectory, InvalidRequest, TooFewServers, Conflict (another file than the
+        one that was meant)."""
+        before = await self._do_once(request.request, self._set_replication, request)
+        return master_pb2.SetReplicationReply(previous_goal=before)
 
     async def _do_once(self, named: master_pb2.RequestId, work: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         return await self._core.uninterrupted(self._once.do(named, lambda: work(*arguments)))
@@ -149,6 +159,19 @@ class MasterService(master_pb2_grpc.MasterServicer):
             await core.commit(EntryMoved(source, target, replaced, 0, named.client, named.number, named.oldest))
         core.emit(EntryRenamed(source=source, target=target))
         return 0
+
+    async def _set_replication(self, request: master_pb2.SetReplicationRequest) -> int:
+        core, path, goal, named = self._core, request.path, request.replication_goal, request.request
+        paths.check_path(path)
+        async with core.locks.hold(plan_locks(write=[path])):
+            entry = opened_file(core.state.namespace.file(path), path, request.file_id)
+            if not goal:
+                raise InvalidRequest(f"a replication goal of 0 for {shown(path)}; expected at least 1")
+            if self._goal(path, goal) != entry.goal:
+                await core.commit(GoalChanged(path, goal, entry.goal, named.client, named.number, named.oldest))
+        if goal != entry.goal:
+            core.emit(ReplicationSet(path=path, goal=goal, before=entry.goal))
+        return entry.goal
 
     async def _end_leases(self, path: str, file_id: int, deadline: float) -> None:
         """End the leases on all chunks at and below a path, whose write lock the caller holds, so that no others come.

@@ -25,6 +25,7 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    GoalChanged,
     HandlesReserved,
     LogOpened,
     NamespaceFounded,
@@ -106,6 +107,11 @@ class MasterState:
                 forgotten = self.namespace.remove(record.path)
                 for handle in forgotten:
                     self.chunks.forget(handle)
+                self._note_request(record, record.answer)
+            case GoalChanged():
+                self.namespace.set_goal(record.path, record.goal)
+                for handle in self.namespace.file(record.path).handles:
+                    self.chunks.set_goal(handle, record.goal)
                 self._note_request(record, record.answer)
             case HandlesReserved():
                 self.handle_limit = max(self.handle_limit, record.limit)
@@ -195,7 +201,9 @@ class MasterState:
             assert not paths.is_hidden(path) or paths.deleted_at(path.split("/", 3)[2]) <= self.last_stamp
         assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
 
-    def _note_request(self, record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved, answer: int) -> None:
+    def _note_request(
+        self, record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved | GoalChanged, answer: int
+    ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
 
     def _move(self, source: str, target: str) -> None:

@@ -101,7 +101,7 @@ async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStat
                         master_pb2.OtherReplica(server=other.server, state=other.state.value, version=other.version)
                         for other in core.replicas.others(handle)
                     ],
-                    waits_for=repair.why_waiting(handle) if len(chunk.replicas) < chunk.goal else "",
+                    waits_for=repair.why_waiting(handle) if len(chunk.replicas) != chunk.goal else "",
                     chunk=common_pb2.ChunkLocations(
                         index=index,
                         handle=handle,

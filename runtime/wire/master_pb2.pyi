@@ -265,6 +265,57 @@ class RenameReply(_message.Message):
 Global___RenameReply: _TypeAlias = RenameReply  # noqa: Y015
 
 @_typing.final
+class SetReplicationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    REPLICATION_GOAL_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """a file"""
+    replication_goal: _builtins.int
+    """from 1"""
+    file_id: _builtins.int
+    """only this file; 0: whatever stands there"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        replication_goal: _builtins.int = ...,
+        request: Global___RequestId | None = ...,
+        file_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "path", b"path", "replication_goal", b"replication_goal", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetReplicationRequest: _TypeAlias = SetReplicationRequest  # noqa: Y015
+
+@_typing.final
+class SetReplicationReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_GOAL_FIELD_NUMBER: _builtins.int
+    previous_goal: _builtins.int
+    def __init__(
+        self,
+        *,
+        previous_goal: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_goal", b"previous_goal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetReplicationReply: _TypeAlias = SetReplicationReply  # noqa: Y015
+
+@_typing.final
 class StatRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -579,7 +630,7 @@ class ChunkStatus(_message.Message):
     primary: _builtins.str
     """empty without a live lease"""
     waits_for: _builtins.str
-    """why nothing is done about a missing replica yet, in words; empty: nothing is in the way"""
+    """Why nothing is done yet about a replica that it lacks, or has too many, in words; empty: nothing is in the way."""
     @_builtins.property
     def chunk(self) -> _common_pb2.ChunkLocations: ...
     @_builtins.property

@@ -54,6 +54,11 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.RenameRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.RenameReply.FromString,
                 _registered_method=True)
+        self.SetReplication = channel.unary_unary(
+                '/tabletop.Master/SetReplication',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SetReplicationRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SetReplicationReply.FromString,
+                _registered_method=True)
         self.Stat = channel.unary_unary(
                 '/tabletop.Master/Stat',
                 request_serializer=runtime_dot_wire_dot_master__pb2.StatRequest.SerializeToString,
@@ -114,6 +119,12 @@ class MasterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Rename(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetReplication(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +197,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.Rename,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.RenameRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.RenameReply.SerializeToString,
+            ),
+            'SetReplication': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetReplication,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SetReplicationRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SetReplicationReply.SerializeToString,
             ),
             'Stat': grpc.unary_unary_rpc_method_handler(
                     servicer.Stat,
@@ -331,6 +347,33 @@ class Master:
             '/tabletop.Master/Rename',
             runtime_dot_wire_dot_master__pb2.RenameRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.RenameReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetReplication(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/SetReplication',
+            runtime_dot_wire_dot_master__pb2.SetReplicationRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SetReplicationReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,7 @@ class MasterStub:
     MakeDirectory: _grpc.UnaryUnaryMultiCallable[_master_pb2.MakeDirectoryRequest, _master_pb2.FileInfo]
     Delete: _grpc.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]
     Rename: _grpc.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]
+    SetReplication: _grpc.UnaryUnaryMultiCallable[_master_pb2.SetReplicationRequest, _master_pb2.SetReplicationReply]
     Stat: _grpc.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]
     List: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]
     FindLocations: _grpc.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]
@@ -55,6 +56,7 @@ class MasterAsyncStub(MasterStub):
     MakeDirectory: _aio.UnaryUnaryMultiCallable[_master_pb2.MakeDirectoryRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
     Delete: _aio.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]  # type: ignore[assignment]
     Rename: _aio.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]  # type: ignore[assignment]
+    SetReplication: _aio.UnaryUnaryMultiCallable[_master_pb2.SetReplicationRequest, _master_pb2.SetReplicationReply]  # type: ignore[assignment]
     Stat: _aio.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]  # type: ignore[assignment]
     FindLocations: _aio.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]  # type: ignore[assignment]
@@ -95,6 +97,13 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         request: _master_pb2.RenameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.RenameReply, _abc.Awaitable[_master_pb2.RenameReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SetReplication(
+        self,
+        request: _master_pb2.SetReplicationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SetReplicationReply, _abc.Awaitable[_master_pb2.SetReplicationReply]]: ...
 
     @_abc_1.abstractmethod
     def Stat(

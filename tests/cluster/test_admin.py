@@ -1,4 +1,4 @@
-"""`tabletop admin scrub` and `compare` on a cluster of real processes."""
+"""`tabletop admin scrub` and `compare`, and `tabletop fs setrep`, on a cluster of real processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +72,26 @@ def test_a_server_that_is_down_or_unknown_is_refused_or_left_out(desk: Desk):
     printed = desk.run("admin", "scrub", expect=1)
     assert "left out cs3, which the master counts as dead" in printed and list(rows(printed)) == ["cs1", "cs2"]
     desk.run("up")
+
+
+def test_files_get_more_and_fewer_replicas(desk: Desk):
+    printed = desk.run("fs", "setrep", "3", "/file", "-w")
+    assert "/file: 3 replicas, it had 2" in printed and "every chunk has as many replicas as it should" in printed
+    assert "compared 4 chunks, 12 replicas" in desk.run("admin", "compare", "/file")
+    assert "/file: 3 replicas, as before" in desk.run("fs", "setrep", "3", "/file")
+    desk.run("fault", "restart", "master")
+    desk.run("fs", "touch", "/empty-file")
+    printed = desk.run("fs", "setrep", "-R", "-w", "2", "/")
+    assert "/: 2 files, 2 replicas each, 1 changed" in printed
+    assert "compared 4 chunks, 8 replicas" in desk.run("admin", "compare", "/file")
+    printed = desk.run("fs", "setrep", "4", "/file", expect=1)
+    assert "should have 4 replicas, but only 3 chunkservers ever registered" in printed
+    desk.run("fault", "kill", "cs1")
+    desk.run("wait", "healed")
+    printed = desk.run("fs", "setrep", "3", "/file", "-w", "--timeout", "2", expect=1)
+    assert "4 chunks to go: 2 live chunkservers cannot hold 3 copies; it goes on without this command" in printed
+    desk.run("up")
+    desk.run("fs", "setrep", "3", "/file", "-w")
 
 
 def test_an_empty_directory_and_a_missing_path(desk: Desk):

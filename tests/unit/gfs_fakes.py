@@ -230,6 +230,7 @@ class FakeMaster(Misbehaving, MasterServicer):
         self.world = cluster.new_world("master")
         self.files: dict[str, list[int]] = {}
         self.file_ids: dict[str, int] = {}
+        self.goals: dict[str, int] = {}  # where it is not 3
         self.ids_given = 0
         self.answers: dict[tuple[int, int], Any] = {}  # By client and number of the request.
         self.directories = {"/"}
@@ -251,7 +252,7 @@ class FakeMaster(Misbehaving, MasterServicer):
         handles = self.files[path]
         info = master_pb2.FileInfo(
             path=path,
-            replication_goal=3,
+            replication_goal=self.goals.get(path, 3),
             chunk_count=len(handles),
             chunk_bytes=CHUNK_BYTES,
             length_is_settled=not handles or self.lengths_are_settled,
@@ -342,6 +343,14 @@ class FakeMaster(Misbehaving, MasterServicer):
             return master_pb2.RenameReply()
 
         return await self.once("Rename", request, work)
+
+    async def SetReplication(self, request: Any, context: Any) -> Any:
+        def work() -> Any:
+            self.check_file(request.path, request.file_id)
+            before, self.goals[request.path] = self.goals.get(request.path, 3), request.replication_goal
+            return master_pb2.SetReplicationReply(previous_goal=before)
+
+        return await self.once("SetReplication", request, work)
 
     async def Stat(self, request: Any, context: Any) -> Any:
         self.begin("Stat", request)

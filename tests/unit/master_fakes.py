@@ -395,6 +395,11 @@ class Scene:
     async def rename(self, source: str, target: str, **options: Any) -> Any:
         return await self.master.Rename(master_pb2.RenameRequest(source=source, target=target, **options), timeout=30)
 
+    async def set_replication(self, path: str, goal: int, **options: Any) -> int:
+        request = master_pb2.SetReplicationRequest(path=path, replication_goal=goal, **options)
+        before: int = (await self.master.SetReplication(request, timeout=30)).previous_goal
+        return before
+
     async def make_directory(self, path: str, **options: Any) -> Any:
         return await self.master.MakeDirectory(master_pb2.MakeDirectoryRequest(path=path, **options), timeout=30)
 

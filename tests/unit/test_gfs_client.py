@@ -276,6 +276,9 @@ WRONG_USES: list[tuple[str, Callable[[Any], Awaitable[Any]]]] = [
     ("data of type int: expected bytes", lambda client: client.write_file("/new", 5)),
     ("replication goal '2': expected a whole number", lambda client: client.create("/new", replication_goal="2")),
     ("replication goal -1: expected 0 or more", lambda client: client.create("/new", replication_goal=-1)),
+    ("replication goal 0: expected 1 or more", lambda client: client.set_replication("/a", 0)),
+    (r"no more than there are chunkservers", lambda client: client.set_replication("/a", 2**40)),
+    (r"path b'/a' \(bytes\)", lambda client: client.set_replication(b"/a", 2)),
 ]
 
 
@@ -428,10 +431,12 @@ async def test_a_master_that_is_away_for_a_moment_is_asked_again(tmp_path: Path)
 async def test_a_change_whose_answer_was_lost_gets_that_answer_when_it_is_asked_for_again(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
-        for method in ("Create", "MakeDirectory", "Rename", "Delete"):
+        for method in ("Create", "MakeDirectory", "SetReplication", "Rename", "Delete"):
             cluster.master.afterwards[method] = [Unavailable("lost"), TimedOut("lost")]
         assert (await client.create("/a")).path == "/a"
         await client.make_directory("/d")
+        assert await client.set_replication("/a", 2) == 3
+        assert (await client.stat("/a")).replication_goal == 2
         await client.rename("/a", "/b")
         assert await client.delete("/b") == 1
         with pytest.raises(AlreadyExists) as caught:

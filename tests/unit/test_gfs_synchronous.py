@@ -78,6 +78,7 @@ def test_names_are_managed_as_by_the_asynchronous_client(fs: gfs.FileSystem):
     fs.write_file("/d/a", b"text")
     assert [status.path for status in fs.list("/d")] == ["/d/a"]
     assert [here for here, _, _ in fs.walk("/")] == ["/", "/d"]
+    assert (fs.set_replication("/d/a", 2), fs.stat("/d/a").replication_goal) == (3, 2)
     fs.rename("/d/a", "/d/b")
     assert (fs.exists("/d/a"), fs.exists("/d/b"), fs.stat("/d/b").length) == (False, True, 4)
     assert len(fs.locations("/d/b")) == 1

@@ -127,12 +127,13 @@ def test_the_table_agrees_with_dictionaries_under_random_work() -> None:
     chance = random.Random(5)
     table = ChunkTable()
     model: dict[int, tuple[str, ...]] = {}
+    goals: dict[int, int] = {}
     for step in range(5000):
-        action = chance.randrange(10)
+        action = chance.randrange(11)
         if action < 4 or not model:
             handle = table.reserve_handle()
             table.create(handle, goal=2)
-            model[handle] = ()
+            model[handle], goals[handle] = (), 2
             continue
         handle = chance.choice(list(model))
         server = f"cs{chance.randrange(6)}"
@@ -145,10 +146,13 @@ def test_the_table_agrees_with_dictionaries_under_random_work() -> None:
         elif action < 9:
             table.forget(handle)
             del model[handle]
+        elif action < 10:
+            goals[handle] = chance.randrange(1, 4)
+            table.set_goal(handle, goals[handle])
         elif step % 50 == 0:
             assert table.drop_server(server) == sorted(key for key, names in model.items() if server in names)
             model = {key: tuple(name for name in names if name != server) for key, names in model.items()}
         if step % 200 == 0:
-            assert table.needing_attention() == sorted(key for key, names in model.items() if len(names) != 2)
+            assert table.needing_attention() == sorted(key for key, names in model.items() if len(names) != goals[key])
             table.check_invariants()
     assert {handle: table.replicas(handle) for handle in table.handles()} == model

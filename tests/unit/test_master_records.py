@@ -14,6 +14,7 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    GoalChanged,
     HandlesReserved,
     LogOpened,
     NamespaceFounded,
@@ -75,6 +76,8 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(NamespaceFounded(9)).hex() == "0b0900000000000000"
     assert encode(EpochBegun(9)).hex() == "0c0900000000000000"
     assert encode(ReplicaAdded(9, "c")).hex() == "0d0900000000000000010063"
+    goals = "02000000000000000300000000000000"
+    assert encode(GoalChanged("/a", 2, 3, 7, 9, 8)).hex() == "0e02002f61" + goals + request
 
 
 def test_a_kind_from_the_future_is_named() -> None:

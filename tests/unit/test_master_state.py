@@ -14,6 +14,7 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    GoalChanged,
     HandlesReserved,
     NamespaceFounded,
     Record,
@@ -52,7 +53,7 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
         path = "/" + "/".join(str(chance.randrange(4)) for _ in range(chance.randrange(1, 4)))
         other = "/" + "/".join(str(chance.randrange(4)) for _ in range(chance.randrange(1, 4)))
         try:
-            match chance.randrange(9):
+            match chance.randrange(10):
                 case 0:
                     state.namespace.check_create(path)
                     do(FileCreated(path, chance.randrange(1, 4), step, state.chunks.reserve_handle(), *request(step)))
@@ -78,6 +79,9 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
                     name = chance.choice(hidden)
                     state.namespace.check_rename(name, path, replace=False)
                     do(EntryMoved(name, path, ""))
+                case 9 if files:
+                    name = chance.choice(files)
+                    do(GoalChanged(name, chance.randrange(1, 4), state.namespace.file(name).goal, *request(step)))
                 case 8 if len(state.chunks):
                     handle = chance.choice(list(state.chunks.handles()))
                     do(VersionAttempted(handle, state.chunks.attempted(handle) + 1))
