@@ -16,7 +16,9 @@ from master.core import Core
 from master.namespace import FileEntry
 from master.once import Once
 from master.prefix_table import PrefixTable
+from master.records import GoalChanged
 from master.repair import Repair
+from master.service import MasterService
 from runtime.errors import TabletopError
 from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
 from runtime.wire.master_pb2 import ListRequest
@@ -139,12 +141,28 @@ def lost_message_hangs_the_list() -> Planted:
 
     Without the rule, one lost message keeps a listing waiting for five minutes (GFS leaves it open)."""
 
-    async def ask(self: MasterLink, call: Any, request: Any, *, patience: Any = None) -> Any:
+    async def ask(self: MasterLink, call: Any, request: Any, **named: Any) -> Any:
         if isinstance(request, ListRequest):
             return await call(request, timeout=300.0)
-        return await _ask(self, call, request, patience=patience)
+        return await _ask(self, call, request, **named)
 
     return replaced(master_link.MasterLink, "ask", ask)
+
+
+@bug
+def goal_not_logged() -> Planted:
+    """A file's replication goal changes by a record of the log, like everything that survives a restart.
+
+    Without the rule, the file has its old goal again after the master's next start, though its client was told of the
+    new one (GFS 2.6.3, 4.3)."""
+
+    async def set_replication(self: MasterService, request: Any) -> int:
+        state = self._core.state
+        before = granting.opened_file(state.namespace.file(request.path), request.path, request.file_id).goal
+        state.apply(GoalChanged(request.path, self._goal(request.path, request.replication_goal), before))
+        return before
+
+    return replaced(MasterService, "_set_replication", set_replication)
 
 
 @bug

@@ -52,6 +52,8 @@ class Kind(enum.Enum):
     RENAME = "rename"
     DELETE = "delete"
     MAKE_DIRECTORY = "make_directory"
+    SET_REPLICATION = "set_replication"
+    COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
 
 
 class Answer(enum.Enum):
@@ -72,6 +74,7 @@ class Seen:
     file: int = 0
     length: int = 0
     is_exact: bool = True
+    goal: int = 0
 
 
 @dataclass(slots=True)
@@ -89,7 +92,8 @@ class Operation:
     replace: bool = False  # rename with replace, write with overwrite
     parents: bool = False
     offset: int = 0
-    count: int = 0  # bytes to write, or to read
+    count: int = 0  # bytes to write, or to read; replicas that a file is to have
+    goal_before: int = 0  # what SET_REPLICATION was answered
     handle: int = 0  # the number of the operation that opened the file
     invoked: float = 0.0
     responded: float = math.inf
@@ -140,6 +144,8 @@ class Operation:
                 return f"delete {self.path}{''.join(f', {word}' for word in how)}"
             case Kind.MAKE_DIRECTORY:
                 return f"make directory {self.path}{' with its parents' if self.parents else ''}"
+            case Kind.SET_REPLICATION:
+                return f"set {self.path} to {self.count} replicas"
             case Kind.LIST:
                 return f"list {self.path}{' and all below' if self.recursive else ''}"
             case _:
@@ -153,6 +159,8 @@ class Operation:
             return f"-> {self.error} ({'definite' if self.answer is Answer.REFUSED else 'in doubt'}): {self.message}"
         if self.kind in (Kind.READ, Kind.READ_FILE):
             return f"-> {len(self.data)} bytes"
+        if self.kind is Kind.SET_REPLICATION:
+            return f"-> it had {self.goal_before}"
         if self.kind is Kind.STAT and self.seen:
             return "-> a directory" if self.seen[0].is_directory else f"-> {self.seen[0].length} bytes"
         if self.kind is Kind.LIST:

@@ -25,7 +25,15 @@ from runtime.events import because
 from runtime.simulated.world import NodeEnded
 
 # A client asks a master for 30 s at most, and writes for 120 s; an operation of several steps may take a few of them.
-LONGEST_SECONDS = {Kind.LIST: 100.0, Kind.STAT: 75.0, Kind.READ_FILE: 150.0, Kind.READ: 150.0}
+LONGEST_SECONDS = {
+    Kind.LIST: 100.0,
+    Kind.STAT: 75.0,
+    Kind.READ_FILE: 150.0,
+    Kind.READ: 150.0,
+    Kind.SET_REPLICATION: 135.0,
+    Kind.COMPARE: 400.0,
+}
+COMPARED_CHUNKS = 2
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
@@ -178,6 +186,19 @@ class Player:
                 )
             case Kind.MAKE_DIRECTORY:
                 await client.make_directory(path, parents=operation.parents)
+            case Kind.SET_REPLICATION:
+                await self._set_replication(operation)
+            case Kind.COMPARE:
+                for chunk in (await client.locations(path))[:COMPARED_CHUNKS]:
+                    await client.verify_chunk(chunk.handle)
+
+    async def _set_replication(self, operation: Operation) -> None:
+        """Of the file that is found first, or else of whatever stands there then."""
+        client, path = self._client, operation.path
+        found = await _identity(client, path)
+        operation.file = 0 if found is None or found.is_directory else self._stage.insight.file_of(found)
+        file_id = found.file_id if found is not None and operation.file else 0
+        operation.goal_before = await client.set_replication(path, operation.count, file_id=file_id)
 
     async def _do_open(self, operation: Operation, slot: int) -> None:
         client, path, mode = self._client, operation.path, operation.mode
@@ -229,6 +250,7 @@ class Player:
             0 if status.is_directory else self._stage.insight.file_of(status),
             status.length,
             status.length_is_exact,
+            status.replication_goal,
         )
 
 

@@ -23,7 +23,7 @@ from cluster.swarm.player import Player
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import Verdict, judge_history
-from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup
+from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_goals
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
@@ -68,6 +68,7 @@ def draw_plan(seed: int) -> Plan:
     chance = random.Random(f"swarm {seed}")
     setup = draw_setup(chance)
     operations, paths = draw_operations(chance, setup)
+    operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
 
 
@@ -234,6 +235,7 @@ class _Run:
             location_seconds=setup.location_seconds,
             handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
             losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
+            replicas=setup.replicas,
         )
 
 

@@ -28,6 +28,7 @@ from cluster.faultplan import (
 from cluster.roles import MASTER
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
+from cluster.swarm.history import Kind
 from cluster.swarm.insight import Insight
 from cluster.swarm.losses import Hindrance
 from cluster.swarm.losses import PowerCut as Cut
@@ -91,6 +92,8 @@ class Stage:
         self._troubled: dict[str, float] = {}  # disks, and until when nobody counts on their copies
         self._misled: dict[int, None] = {}  # faults that have a server on a wrong folder
         self._started = 0.0
+        goals = [planned.count for planned in plan.operations if planned.kind is Kind.SET_REPLICATION]
+        self._fewest_replicas = min([setup.replicas, *goals])
         self.cluster = SimulatedCluster(
             self.simulation,
             ClusterSettings(
@@ -246,7 +249,7 @@ class Stage:
         troubled = [node for node, until in self._troubled.items() if until > self.now]
         silent = {*nodes, *(name for name in self.chunkserver_names() if not self.insight.is_well(name))}
         others = [node for node in silent if node != MASTER and node not in troubled]
-        if troubled and len(others) >= self.setup.replicas - 1:
+        if troubled and len(others) >= self._fewest_replicas - 1:
             return f"the replicas on {', '.join(troubled)} may be damaged, and could be left alone"
         return ""
 

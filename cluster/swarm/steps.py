@@ -27,13 +27,15 @@ _OF_HANDLES = REASONS - {"InvalidRequest"} | {"Conflict"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a run knows beside its history. `handles`: which chunk is which part of which file."""
+    """What a run knows beside its history. `handles`: which chunk is which part of which file; `replicas`: the goal of
+    a new file."""
 
     chunk_bytes: int
     write_piece_bytes: int
     location_seconds: float
     handles: dict[tuple[int, int], int]
     losses: Losses
+    replicas: int = 3
 
 
 # The contents of files.
@@ -144,6 +146,10 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 maker.stat()
             case Kind.LIST:
                 maker.list()
+            case Kind.SET_REPLICATION:
+                maker.look(
+                    names.still(operation.path, operation.file) if operation.file else names.look(operation.path)
+                )
             case Kind.RENAME:
                 act = names.rename(operation.path, operation.target, replace=operation.replace)
                 maker.change(act, operation.path, operation.target)

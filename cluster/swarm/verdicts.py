@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cluster.swarm import linearizability
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
+from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.names import PASSING, State
 from cluster.swarm.steps import Facts, file_histories, length_read, possible_files, read_of, steps_of
@@ -34,6 +35,7 @@ def judge_history(history: History, facts: Facts) -> Judgement:
     verdicts = list(_judge_definite_failures(history))
     verdicts += _judge_handles(history, files, facts)
     verdicts += _judge_lengths(history, files)
+    verdicts += [Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas)]
     possible: dict[int, frozenset[int]] = {}
     for operation in history.operations:
         if operation.kind is Kind.READ_FILE and operation.answer is Answer.VALUE:

@@ -45,6 +45,10 @@ _BY_BYTES = _BY_NAMES | {
 }
 _MODES_BY_NAMES = (3.0, 1.0, 3.0, 3.0, 1.0)
 _MODES_BY_BYTES = (0.3, 0.1, 5.0, 5.0, 1.5)
+WITH_GOALS = 0.4
+"""The share of seeds in which the goals of files change."""
+
+FEWEST_REPLICAS = 2
 # Without these a seed would show nothing.
 _ALWAYS = (Kind.READ_FILE, Kind.OPEN, Kind.WRITE)
 
@@ -100,6 +104,23 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedO
             if number % 12 == 11:
                 found.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=chance.randrange(_SLOTS)))
     return tuple(found), paths.files
+
+
+def with_goals(
+    chance: random.Random, setup: Setup, operations: tuple[PlannedOperation, ...], paths: list[str]
+) -> tuple[PlannedOperation, ...]:
+    """In some seeds files get more or fewer replicas too, and an operator has some compared. Drawn apart from all else,
+    so that the other seeds are what they would be without."""
+    if chance.random() >= WITH_GOALS:
+        return operations
+    found = list(operations)
+    for _ in range(chance.randint(2, 14)):
+        place = chance.randrange(1, len(found))
+        client, path, pause = found[place].client, chance.choice(paths), chance.choice([0.0, 0.1, 1.0, 4.0])
+        kind = Kind.SET_REPLICATION if chance.random() < 0.8 else Kind.COMPARE
+        count = chance.randint(FEWEST_REPLICAS, setup.chunkservers)
+        found.insert(place, PlannedOperation(client, pause, kind, path, count=count))
+    return tuple(found)
 
 
 def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:
