@@ -36,6 +36,7 @@ import gfs.locate
 from cluster.processes import ProcessIdentity
 from cluster.settings import ClusterSettings, check_cluster_name
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
+from runtime.real.disk import translated
 
 LOCK_PATIENCE_SECONDS = 60.0
 FAILURE_BYTES = 2048
@@ -99,11 +100,12 @@ class NodeFolder:
         self._failure = path / "failure.json"
 
     def prepare(self, config: NodeConfig) -> None:
-        """Get the folder ready for another start of the program."""
+        """Get the folder ready for another start of the program. Raises NoSpace, DiskFailure."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data.mkdir(mode=0o700, exist_ok=True)
         write_json(self.config, config.to_json())
-        self._failure.write_bytes(_failure_record("", "it ended before it served"))
+        with translated("write", str(self._failure)):
+            self._failure.write_bytes(_failure_record("", "it ended before it served"))
         self.forget_ready()
 
     def read_ready(self) -> ReadyRecord | None:
@@ -297,8 +299,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON object so that a reader finds either the old file or the whole new one."""
-    _replace(path, (json.dumps(values, indent=2) + "\n").encode())
+    """Write a JSON object so that a reader finds either the old file or the whole new one.
+
+    Raises NoSpace, DiskFailure."""
+    with translated("write", str(path)):
+        _replace(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

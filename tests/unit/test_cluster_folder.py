@@ -12,7 +12,7 @@ import gfs.locate
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, ReadyRecord, UnknownCluster, cluster_names
 from cluster.processes import ProcessIdentity
 from cluster.settings import ClusterSettings
-from runtime.errors import Conflict, IncompatibleFormat
+from runtime.errors import Conflict, IncompatibleFormat, NoSpace
 
 CONFIG = NodeConfig("desk", "cs1", "chunkserver", {"durability": "fsync"}, ProcessIdentity(1, 2.5))
 
@@ -96,6 +96,20 @@ def test_another_start_forgets_why_the_last_one_failed(tmp_path: Path):
     assert node.read_failure() == ("", "it ended before it served")
     node.forget_failure()
     assert node.read_failure() is None
+
+
+def test_a_full_disk_is_told_with_the_file_that_found_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    node = made(tmp_path).node("cs1")
+    node.prepare(CONFIG)
+    before = node.config.read_bytes()
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")  # As a write to a descriptor does: without a name.
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(NoSpace, match=r"nodes/cs1/config.json.*No space left on device; free some space"):
+        node.prepare(CONFIG)
+    assert node.config.read_bytes() == before and list(node.path.glob("*.new")) == []
 
 
 def test_a_reason_finds_a_place_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
