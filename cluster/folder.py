@@ -97,7 +97,7 @@ class NodeFolder:
         self.events = path / "events.jsonl"
         self.data = path / "data"
         self._ready = path / gfs.locate.READY_FILE
-        self._failure = path / "failure.json"
+        self._failure = path / gfs.locate.FAILURE_FILE
 
     def prepare(self, config: NodeConfig) -> None:
         """Get the folder ready for another start of the program. Raises NoSpace, DiskFailure."""

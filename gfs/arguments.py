@@ -78,11 +78,16 @@ def checked_number(value: int, name: str) -> int:
     ...
     runtime.errors.InvalidRequest: offset -1: expected 0 or more
     """
+    if checked_whole(value, name) < 0:
+        raise InvalidRequest(f"{name} {value}: expected 0 or more")
+    return value
+
+
+def checked_whole(value: int, name: str) -> int:
+    """A whole number, which may be negative. Raises InvalidRequest for anything else."""
     given: Any = value
     if isinstance(given, bool) or not isinstance(given, int):
         raise InvalidRequest(f"{name} {repr(value)[:SHOWN_CHARACTERS]}: expected a whole number")
-    if value < 0:
-        raise InvalidRequest(f"{name} {value}: expected 0 or more")
     return value
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-from gfs.arguments import checked_bytes, checked_number
+from gfs.arguments import checked_bytes, checked_number, checked_whole
 from gfs.identity import FileIdentity
 from gfs.read_ahead import ReadAhead
 from gfs.reading import ChunkReader
@@ -127,6 +127,7 @@ class File:
         self._check_open()
         if whence not in (0, 1, 2):
             raise InvalidRequest(f"seek in {self.path} from {whence!r}: expected 0 (begin), 1 (position) or 2 (end)")
+        checked_whole(offset, f"{self.path}: offset")
         base = await self.length() if whence == 2 else self._position * whence
         self._position = self._checked(base + offset)
         return self._position
@@ -139,7 +140,7 @@ class File:
 
     async def read(self, count: int = -1) -> bytes:
         """The next bytes: `count`, fewer only at the end of the file; all that are left if `count` is negative."""
-        if count >= 0:
+        if checked_whole(count, f"{self.path}: count") >= 0:
             target = memoryview(bytearray(await self._useful(self._position, count)))
             return bytes(target[: await self.readinto(target)])
         await self._before_reading()
@@ -156,6 +157,7 @@ class File:
 
     async def pread(self, offset: int, count: int) -> bytes:
         """Bytes from `offset`, without moving the position; fewer than `count` only at the end of the file."""
+        count = checked_number(count, f"{self.path}: count")
         target = memoryview(bytearray(await self._useful(self._checked(offset), count)))
         return bytes(target[: await self.pread_into(offset, target)])
 

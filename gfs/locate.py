@@ -27,6 +27,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import IncompatibleFormat, InvalidRequest, NotFound, Unauthenticated, Unavailable, shown
 
@@ -36,6 +37,7 @@ CONTACT_FILE = "cluster.json"
 TOKEN_FILE = "token"
 NODES_FOLDER = "nodes"
 MASTER_NODE = "master"
+FAILURE_FILE = "failure.json"  # of a node that does not serve, and was not asked to end: its kind and message
 READY_FILE = "ready.json"  # of a node that serves, or was killed: its process_id
 
 
@@ -71,7 +73,12 @@ def find_contact(cluster: str | None = None, *, home: str | Path | None = None) 
     Unauthenticated if its token is missing or not yours to read, and IncompatibleFormat if another version wrote the
     folder.
     """
+    given: Any = cluster
+    if given is not None and not isinstance(given, str):
+        raise InvalidRequest(f"cluster {given!r} ({type(given).__name__}): expected its name, a text such as 'desk'")
     name = cluster_name(cluster)
+    if ":" in name:
+        raise InvalidRequest(f"cluster name {shown(name)}: an address is given as gfs.connect(master=…, token=…)")
     # The name becomes a part of a path, so that it must be no path itself.
     if name in (".", "..") or "/" in name or "\0" in name:
         raise InvalidRequest(f"cluster name {shown(name)}: expected letters, digits, '-' or '_'")
@@ -80,10 +87,9 @@ def find_contact(cluster: str | None = None, *, home: str | Path | None = None) 
     contact = Contact(name, master, read_token(folder, name))
     if not _may_run(folder):
         raise Unavailable(f"cluster {name!r} is down; start it with `tabletop up{_option(name)}`", definite=True)
-    ready = folder / NODES_FOLDER / MASTER_NODE / READY_FILE
-    if ready.exists() and not _may_live(ready):
+    if (why := _why_no_master(folder / NODES_FOLDER / MASTER_NODE)) is not None:
         raise Unavailable(
-            f"the master of cluster {name!r} is not running; start it again with "
+            f"the master of cluster {name!r} is not running{why}; start it again with "
             f"`tabletop fault restart {MASTER_NODE}{_option(name)}`",
             definite=True,
         )
@@ -99,6 +105,23 @@ def _may_run(folder: Path) -> bool:
     if not (folder / NODES_FOLDER).is_dir():
         return True  # It may run on another machine.
     return any(_may_live(path) for path in (folder / NODES_FOLDER).glob(f"*/{READY_FILE}"))
+
+
+def _why_no_master(folder: Path) -> str | None:
+    """Why no master can be running, as the end of a sentence; None if one may be, or is about to be."""
+    ready, failure = folder / READY_FILE, folder / FAILURE_FILE
+    if ready.exists():
+        return None if _may_live(ready) else ""
+    if not folder.is_dir():
+        return None  # It may run on another machine.
+    try:
+        found = json.loads(failure.read_text(encoding="utf-8"))
+        # Without a kind, nobody has said why it does not serve: it may be starting now.
+        return f": {found['message']}" if found["kind"] else None
+    except FileNotFoundError:
+        return None if ready.exists() else ""  # It has ended as it was asked to.
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _may_live(ready: Path) -> bool:

@@ -247,6 +247,8 @@ class FileSystem:
     def download(self, path: Path, target: BinaryIO) -> int:
         """Write a whole file of the cluster to an open local file; returns the bytes. Memory is bounded."""
 
+        _require_local_file(target, method="write")
+
         async def sink(piece: memoryview) -> None:
             await self._world.in_background(lambda: target.write(piece))
 
@@ -255,6 +257,8 @@ class FileSystem:
     def upload(self, source: BinaryIO, path: Path, *, overwrite: bool = False, replication_goal: int = 0) -> int:
         """Write an open local file to the cluster; returns the bytes. Memory is bounded, and nothing is left behind if
         it fails. Raises as `Client.write_file`."""
+
+        _require_local_file(source, method="read")
 
         async def fill(buffer: memoryview) -> int:
             return await self._world.in_background(lambda: _read_into(source, buffer))
@@ -386,3 +390,13 @@ def _read_into(source: BinaryIO, buffer: memoryview) -> int:
     data = source.read(len(buffer))
     buffer[: len(data)] = data
     return len(data)
+
+
+def _require_local_file(file: Any, *, method: str) -> None:
+    """An open local file of bytes, which has this method. Raises InvalidRequest for a path, or a file of text."""
+    if isinstance(file, io.TextIOBase) or not callable(getattr(file, method, None)):
+        mode = "rb" if method == "read" else "wb"
+        raise InvalidRequest(
+            f"a local file of type {type(file).__name__}: expected one that is open for bytes, as open(path, {mode!r}) "
+            "returns it"
+        )

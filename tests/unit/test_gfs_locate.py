@@ -68,6 +68,11 @@ def test_a_folder_that_does_not_serve_is_refused_with_what_to_do(
 def test_a_missing_cluster_and_a_name_that_is_a_path_are_refused(tmp_path: Path):
     with pytest.raises(NotFound, match="tabletop up --cluster none"):
         gfs.connect("none", state=str(tmp_path))
+    with pytest.raises(InvalidRequest, match="an address is given as "):
+        find_contact("127.0.0.1:8000", home=tmp_path)
+    for thing in (b"desk", tmp_path, 5):
+        with pytest.raises(InvalidRequest, match="expected its name, a text such as 'desk'"):
+            find_contact(thing, home=tmp_path)  # type: ignore[arg-type]
     for name in ("..", "a/b", "a\0b"):
         with pytest.raises(InvalidRequest, match="cluster name"):
             find_contact(name, home=tmp_path)
@@ -91,4 +96,14 @@ def test_a_cluster_that_is_down_is_known_by_its_folder_at_once(tmp_path: Path):
     master.parent.mkdir()
     master.write_text(json.dumps({"process_id": ended.pid}))
     with pytest.raises(Unavailable, match="start it again with `tabletop fault restart master`"):
+        find_contact("desk", home=tmp_path)
+    # It was stopped in good order; it is starting; it has refused to start.
+    master.unlink()
+    with pytest.raises(Unavailable, match="the master of cluster 'desk' is not running; start it again"):
+        find_contact("desk", home=tmp_path)
+    failure = master.with_name("failure.json")
+    failure.write_text(json.dumps({"kind": "", "message": "it ended before it served"}))
+    assert find_contact("desk", home=tmp_path).cluster == "desk"
+    failure.write_text(json.dumps({"kind": "NoSpace", "message": "the disk is full"}))
+    with pytest.raises(Unavailable, match="is not running: the disk is full; start it again"):
         find_contact("desk", home=tmp_path)

@@ -73,6 +73,21 @@ def test_upload_and_download_move_whole_local_files(fs: gfs.FileSystem, tmp_path
     assert (tmp_path / "target").read_bytes() == DATA
 
 
+def test_wrong_arguments_of_files_are_refused_in_words(fs: gfs.FileSystem, tmp_path: Path):
+    fs.write_file("/a", DATA)
+    for text in (str(tmp_path / "x"), io.StringIO("text"), None):
+        with pytest.raises(InvalidRequest, match=r"expected one that is open for bytes, as open\(path, 'rb'\)"):
+            fs.upload(text, "/b")  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match=r"expected one that is open for bytes, as open\(path, 'wb'\)"):
+            fs.download("/a", text)  # type: ignore[arg-type]
+    with fs.open("/a") as file:
+        uses = [lambda: file.read("3"), lambda: file.pread(0, -1), lambda: file.pread(0, "1"), lambda: file.seek("0")]
+        for use in uses:
+            with pytest.raises(InvalidRequest, match=r"/a: (count|offset) .*: expected"):
+                use()
+        assert file.read(3) == DATA[:3]
+
+
 def test_names_are_managed_as_by_the_asynchronous_client(fs: gfs.FileSystem):
     fs.make_directory("/d")
     fs.write_file("/d/a", b"text")
