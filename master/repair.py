@@ -478,10 +478,12 @@ class Repair:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
         if unreadable := core.replicas.servers_in(handle, ReplicaState.UNREADABLE):
             return f"{', '.join(unreadable)} cannot read its files now, and tries again"
-        if (seconds := self._pauses.left(handle, self._situation(handle), core.now)) > 0:
-            return f"the last try failed; the next is in {seconds:.0f} s"
+        seconds = self._pauses.left(handle, self._situation(handle), core.now)
         if self._is_to_be_mended(handle):
-            return "its damaged blocks are looked for on other servers"
+            again = f", and were not found; the next look is in {seconds:.0f} s" if seconds > 0 else ""
+            return f"no undamaged copy is left: the damaged blocks are looked for on other servers{again}"
+        if seconds > 0:
+            return f"the last try failed; the next is in {seconds:.0f} s"
         if self._need(handle) is None:
             return "no replica is left to copy from"
         if (alive := len(core.servers.alive())) < chunk.goal:

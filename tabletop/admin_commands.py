@@ -110,7 +110,11 @@ async def _scrub(cluster: RealCluster, wanted: str) -> None:
     unread = sum(len(tally.unread) for tally in tallies)
     if damaged:
         replicas = wording.count(damaged, "replica is", "replicas are")
-        fail(f"{replicas} damaged; `tabletop wait healed` returns when the master has replaced them", ExitCode.FAILED)
+        fail(
+            f"{replicas} damaged; the master replaces each that has a good copy elsewhere, and `tabletop wait healed` "
+            "returns when that is done",
+            ExitCode.FAILED,
+        )
     if unread or left_out:
         fail("not everything could be read", ExitCode.FAILED)
 
@@ -210,10 +214,11 @@ def what_differs(replicas: Sequence[VerifiedReplica]) -> list[str]:
             groups.setdefault((replica.length, replica.digest), []).append(replica.server)
     if len(groups) > 1:
         sentences.append(", ".join(_group_words(groups)))
+    has_sound = any(not replica.problem and not replica.damaged_blocks for replica in replicas)
     for replica in replicas:
         if replica.damaged_blocks:
             blocks = wording.count(replica.damaged_blocks, "damaged block")
-            sentences.append(f"{replica.server} has {blocks}, and will be replaced")
+            sentences.append(f"{replica.server} has {blocks}{', and will be replaced' if has_sound else ''}")
         if replica.problem:
             sentences.append(f"{replica.server} could not be read: {replica.problem}")
     return sentences

@@ -245,6 +245,7 @@ async def _chunks_of(client: Client, found: FileStatus) -> list[dict[str, Any]]:
             "length": known.chunk.length,
             "primary": known.primary,
             "replicas": [replica.server for replica in known.chunk.replicas],
+            "others": {other.server: other.state for other in known.others},
         }
         for known in status.chunks
     ]
@@ -272,9 +273,14 @@ def _print_status(found: FileStatus, chunks: list[dict[str, Any]]) -> None:
                 str(chunk["version"]),
                 wording.size(chunk["length"]),
                 chunk["primary"] or "-",
-                " ".join(chunk["replicas"]) or "[red]none[/]",
+                (" ".join(chunk["replicas"]) or "[red]none[/]") + _others(chunk["others"]),
             )
         print_table(table)
+
+
+def _others(states: dict[str, str]) -> str:
+    """Replicas that do not count, and why, behind those that do."""
+    return f" ({', '.join(f'{server}: {state}' for server, state in states.items())})" if states else ""
 
 
 async def _du(client: Client, paths: list[str], summary: bool, human: bool) -> None:

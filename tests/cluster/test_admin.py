@@ -48,7 +48,7 @@ def test_what_a_scrub_finds_is_told_and_replaced(desk: Desk):
     desk.run("fault", "corrupt", "/file", "--chunk", "2")
     printed = desk.run("admin", "scrub", expect=1)
     assert "chunk 2 (0x" in printed and "of /file has 1 damaged block" in printed
-    assert "1 replica is damaged; `tabletop wait healed` returns" in printed
+    assert "1 replica is damaged; the master replaces each that has a good copy elsewhere" in printed
     desk.run("wait", "healed")
     assert "all alike" in desk.run("admin", "compare")
     desk.run("admin", "scrub")

@@ -64,7 +64,8 @@ async def test_a_block_that_is_whole_nowhere_costs_no_versions_and_is_looked_for
     assert scene.version(handle) == version and not scene.events("CloneStarted")
     assert 8 <= len(rotten.mends) - began <= 20
     assert scene.other_states(handle)[rotten.name] == "corrupt"
-    assert "the last try failed" in (await scene.status(chunks=True)).chunks[0].waits_for
+    told = (await scene.status(chunks=True)).chunks[0].waits_for
+    assert "no undamaged copy is left: the damaged blocks are looked for on other servers, and were not found" in told
     others[0].chunks[handle].content = rotten.chunks[handle].content
     await scene.until(lambda: len(scene.replicas(handle)) == 3, 60)
 
