@@ -20,6 +20,7 @@ without that server; GFS does not say what it does.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from master import paths
 from master.core import Core
@@ -42,6 +43,14 @@ _COMPLAINTS_BEFORE_ACTING = 2
 _LOOK_SECONDS = 0.1
 
 
+@dataclass(slots=True)
+class _Complaint:
+    """What clients say of one server of one lease. `of_primary`: it held the lease then."""
+
+    count: int = 0
+    of_primary: bool = False
+
+
 class Granting:
     """Finds or makes the lease that a writer needs."""
 
@@ -50,7 +59,7 @@ class Granting:
         self._raising = raising
         self._settling = settling
         self._reserving = asyncio.Lock()
-        self._complaints: dict[int, dict[str, int]] = {}
+        self._complaints: dict[int, dict[str, _Complaint]] = {}
 
     async def find_lease_holder(self, request: master_pb2.FindLeaseHolderRequest, patience_seconds: float) -> Lease:
         """The live lease on a file's chunk, granted now if there is none; the chunk is created if `allocate`.
@@ -143,9 +152,10 @@ class Granting:
             return True
         if request.suspect not in (lease.primary, *lease.secondaries):
             return False
-        complaints = self._complaints.setdefault(lease.handle, {})
-        complaints[request.suspect] = complaints.get(request.suspect, 0) + 1
-        if complaints[request.suspect] >= _COMPLAINTS_BEFORE_ACTING:
+        complaint = self._complaints.setdefault(lease.handle, {}).setdefault(request.suspect, _Complaint())
+        complaint.count += 1
+        complaint.of_primary = request.suspect == lease.primary
+        if complaint.count >= _COMPLAINTS_BEFORE_ACTING:
             return True
         server = self._core.servers.find(request.suspect)
         return server is None or not server.is_alive or not await self._core.calls.answers(request.suspect)
@@ -177,19 +187,26 @@ class Granting:
                 raise Unavailable(f"chunk {handle:#x} is changing hands; ask again", definite=True)
             if not core.participants(handle):
                 await self._settling.settle(handle)
-            insisted = self._complaints.get(handle, {}).get(request.suspect, 0) >= _COMPLAINTS_BEFORE_ACTING
-            return await self._grant(handle, (request.suspect,) if insisted else ())
+            return await self._grant(handle, request.suspect)
 
-    async def _grant(self, handle: int, without: Sequence[str]) -> Lease:
-        """Give the lease to one of the chunk's replicas; the caller holds the guard, and no lease lives."""
+    async def _grant(self, handle: int, suspect: str) -> Lease:
+        """Give the lease to one of the chunk's replicas; the caller holds the guard, and no lease lives.
+
+        A secondary that clients insist on is left out. A primary is not: it may have failed its clients only because
+        one of its secondaries failed it, and then its replica is one of the good ones. It is the last to be primary
+        again. Whoever it was, the comparison of the replicas tells which of them missed something.
+        """
         core = self._core
+        complaint = self._complaints.get(handle, {}).get(suspect, _Complaint())
+        is_insisted = complaint.count >= _COMPLAINTS_BEFORE_ACTING
         alive = core.participants(handle)
-        targets = [server for server in alive if server.name not in without] or alive
+        without = suspect if is_insisted and not complaint.of_primary else ""
+        targets = self._in_order(handle, [server for server in alive if server.name != without] or alive)
+        if is_insisted:
+            targets.sort(key=lambda server: server.name == suspect)
         core.leases.begin(handle)
         try:
-            raised = await self._raising.raise_version(
-                handle, self._in_order(handle, targets), reason="a lease is granted", is_grant=True
-            )
+            raised = await self._raising.raise_version(handle, targets, reason="a lease is granted", is_grant=True)
             self._complaints.pop(handle, None)
             return self._begin_lease(handle, raised.version, raised.members, raised.answered)
         finally:

@@ -155,6 +155,25 @@ async def test_a_primary_that_has_disowned_its_lease_is_not_named_again(scene: S
     assert (await scene.lease("/a", refused=first.version)).version == second.version, "the old complaint is settled"
 
 
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_primary_that_clients_insist_on_stays_a_replica_and_who_missed_a_mutation_does_not(missing: int) -> None:
+    """Its clients hear nothing from the primary in time, because it hears nothing from one of its secondaries."""
+
+    async def story(scene: Scene) -> None:
+        await scene.create("/a")
+        first = await scene.lease("/a")
+        primary, bad = first.primary.server, first.secondaries[missing].server
+        for name in scene.replicas(first.handle):
+            scene.chunkservers[name].write(first.handle, 100, content="old" if name == bad else "new")
+        await scene.lease("/a", suspect=primary)
+        second = await scene.lease("/a", suspect=primary)
+        assert second.primary.server == first.secondaries[1 - missing].server
+        assert [peer.server for peer in second.secondaries] == [primary]
+        assert bad not in scene.replicas(first.handle)
+
+    Scene().play(story)
+
+
 @played(lease_seconds=25.0, lease_wait_seconds=10.0)
 async def test_a_lease_whose_end_somebody_waits_for_is_not_extended(scene: Scene) -> None:
     """The primary sends heartbeats, and answers no call."""
