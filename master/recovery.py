@@ -17,12 +17,12 @@ from master.checkpoint import read_checkpoint
 from master.records import FORMAT, READABLE_FORMATS, LogOpened, decode
 from master.state import MasterState
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
-from runtime.record_log import LogEnd, LogReader
+from runtime.record_log import HEADER_BYTES, LogEnd, LogReader
 from runtime.world import World
 
 _BREATHE_EVERY = 256
 # A LogOpened record in its frame has at most this many bytes (for a cluster name of up to 64).
-_OPENING_LIMIT_BYTES = 28 + 11 + 64
+_OPENING_LIMIT_BYTES = HEADER_BYTES + 11 + 64
 
 
 @dataclass(frozen=True, slots=True)

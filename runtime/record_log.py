@@ -10,28 +10,35 @@ cannot be read and a readable frame after it says "durable up to d" with d >= s,
 damage, and the reader refuses. Otherwise nobody was told that it is safe, so it is the tail. A record's number, unlike
 an offset, means the same in every file: where one log continues another, a frame of the later testifies for the former.
 
-A frame (little-endian, 28 bytes and the payload):
+A frame (little-endian, 32 bytes and the payload):
 
-    u32 magic | u32 payload length | u32 CRC32C | u64 sequence | u64 durable sequence | payload
+    u32 magic | u32 payload length | u32 CRC32C | u32 identity | u64 sequence | u64 durable sequence | payload
 
-The CRC32C covers everything after itself and the length. Sequences rise by one from frame to frame. Zero bytes
-between frames are padding (GFS 3.3), a frame with a sequence already seen is a duplicate of an append that was
-retried; both are skipped.
+The CRC32C covers everything after itself and the length. Sequences rise by one from frame to frame.
+
+Record append (GFS 3.3) writes at least once: an attempt that failed leaves zeros, torn frames or whole ones in the
+middle of the file, and the record stands after them again; the file system pads. So a reader looks for the next frame
+after bytes that are none. A frame with a sequence already seen is a duplicate. The one with the next sequence proves
+that nothing between held a record that counts. If it never comes, the rule above tells tail from damage. The
+*identity* is the file's own: a record may hold bytes that look like a frame, of another log for instance, and a reader
+that searches must not take them for one.
 
 >>> frame = encode_frame(b"hello", sequence=1, durable_sequence=0)
->>> len(frame), frame[28:]
-(33, b'hello')
+>>> len(frame), frame[32:]
+(37, b'hello')
 
-Invariants: (1) frames stand in the file in sequence order; (2) `durable sequence` is below the frame's own sequence;
-(3) after a failed write the file is cut back to the last whole frame, at once, or the writer refuses further work;
-(4) what a record brings about is brought about in the log's order, by whoever completes the record: it does not depend
-on whether its writer still waits.
+Invariants: (1) if repetitions are left out, frames stand in the file in sequence order; (2) `durable sequence` is below
+the frame's own sequence; (3) in one file, a sequence stands for one payload: after a failed write the file is cut back
+to the last whole frame, at once, or the writer refuses further work, and another file continues the log; (4) what a
+record brings about is brought about in the log's order, by whoever completes the record: it does not depend on whether
+its writer still waits.
 
 What we simplify. Damage to the very last durable frames, with no frame after them, looks like a torn tail. A master
 that replicates its log (GFS 5.1.1) would compare copies.
 """
 
 import asyncio
+import re
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -51,17 +58,22 @@ from runtime.errors import (
 )
 from runtime.world import Buffer
 
-MAGIC = 0x4C_54_54_02
-"""Its first byte is the version of the frames: 2."""
+MAGIC = 0x4C_54_54_03
+"""Its first byte is the version of the frames: 3."""
 
-HEADER = struct.Struct("<IIIQQ")
+HEADER = struct.Struct("<IIIIQQ")
 HEADER_BYTES = HEADER.size
 PAYLOAD_LIMIT_BYTES = 64 * 1024 * 1024
 
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
-_OLD_MAGIC = 0x4C_54_54_01
-_CHECKED = struct.Struct("<IQQ")
+_CHECKED = struct.Struct("<IIQQ")
+_OLD_HEADER = struct.Struct("<IIIQQ")
+_OLD_CHECKED = struct.Struct("<IQQ")
+_NOT_ZERO = re.compile(rb"[^\0]")
 _READ_BYTES = 1024 * 1024
+_GROUP_BYTES = 4 * 1024 * 1024
+"""No group of records that are written together is larger, unless it is one record: GFS appends a quarter of a chunk at
+most (GFS 3.3), and nobody should wait for very much of others."""
 
 
 class AppendFile(Protocol):
@@ -99,23 +111,25 @@ class LogRecord:
 @dataclass(frozen=True, slots=True)
 class LogEnd:
     """How a log ended. `offset` is the end of the last whole frame; what lies after it (`dropped_bytes`) was never
-    acknowledged as durable."""
+    acknowledged as durable. `later_records`: how many whole frames lie there, of records after one that is missing."""
 
     kind: Literal["clean", "torn"]
     offset: int
     dropped_bytes: int
     reason: str
+    later_records: int = 0
 
 
 Ended = Callable[[int | None], None]
 """Told how a record ended: its sequence once it is as safe as was asked for, or None if it failed."""
 
 
-def encode_frame(payload: Buffer, sequence: int, durable_sequence: int) -> bytes:
-    """One frame. `durable_sequence`: every record up to this one is known to be durable."""
+def encode_frame(payload: Buffer, sequence: int, durable_sequence: int, identity: int = 0) -> bytes:
+    """One frame. `durable_sequence`: every record up to this one is known to be durable. `identity`: the file's own, of
+    32 bits."""
     length = len(payload)
-    checksum = crc32c.crc32c(payload, crc32c.crc32c(_CHECKED.pack(length, sequence, durable_sequence)))
-    return HEADER.pack(MAGIC, length, checksum, sequence, durable_sequence) + payload
+    checksum = crc32c.crc32c(payload, crc32c.crc32c(_CHECKED.pack(length, identity, sequence, durable_sequence)))
+    return HEADER.pack(MAGIC, length, checksum, identity, sequence, durable_sequence) + payload
 
 
 class _Queued:
@@ -157,6 +171,7 @@ class LogWriter:
     `durable_sequence`: every record up to this one is durable, those of earlier files too; without it, all before
     `next_sequence` are. `acknowledged_sequence`: the last promised record whose writer was told that it is written,
     or would have been if it had waited; `claimed_sequence`: the highest durable sequence in a frame of this writer.
+    `identity`: what the file's frames are told by. A file may take what is appended more than once, and padding.
     """
 
     def __init__(
@@ -167,6 +182,7 @@ class LogWriter:
         offset: int = 0,
         durable_sequence: int | None = None,
         acknowledged_sequence: int | None = None,
+        identity: int = 0,
     ) -> None:
         self.next_sequence = next_sequence
         self.offset = offset
@@ -174,8 +190,11 @@ class LogWriter:
         self.acknowledged_sequence = next_sequence - 1 if acknowledged_sequence is None else acknowledged_sequence
         self.claimed_sequence = 0
         self.is_busy = False
+        self.is_over = False
+        """Nobody knows how the file ends: it takes no more records, but another file may continue the log."""
         self.syncs = 0
         self._file = file
+        self._identity = identity
         self._broken: TabletopError | None = None
         self._must_cut = False
         self._free: asyncio.Event | None = None
@@ -263,8 +282,7 @@ class LogWriter:
         group: list[_Queued] = []
         try:
             while self._waiting:
-                group = list(self._waiting)
-                self._waiting.clear()
+                group = self._next_group()
                 try:
                     first = await self._write([queued.payload for queued in group])
                     if any(queued.durable for queued in group):
@@ -288,21 +306,31 @@ class LogWriter:
         finally:
             self.is_busy = False
 
+    def _next_group(self) -> list[_Queued]:
+        group = [self._waiting.popleft()]
+        size = len(group[0].payload)
+        while self._waiting and size + len(self._waiting[0].payload) <= _GROUP_BYTES:
+            group.append(self._waiting.popleft())
+            size += len(group[-1].payload)
+        return group
+
     async def _write(self, payloads: Sequence[Buffer]) -> int:
         """Write a group of records; returns the sequence of the first, the others follow it."""
         if self._broken is not None:
             raise self._broken
         if self._must_cut:
             await self._cut_back()
-        first, count, durable = self.next_sequence, len(payloads), self.durable_sequence
+        first, count, durable, identity = self.next_sequence, len(payloads), self.durable_sequence, self._identity
         if count == 1:
-            data = encode_frame(payloads[0], first, durable)
+            data = encode_frame(payloads[0], first, durable, identity)
         else:
-            data = b"".join([encode_frame(payload, first + place, durable) for place, payload in enumerate(payloads)])
-        following, end = first + count, self.offset + len(data)
+            data = b"".join(
+                [encode_frame(each, place, durable, identity) for place, each in enumerate(payloads, first)]
+            )
+        following, size = first + count, len(data)
         self._must_cut = True
         try:
-            await self._file.append(data)
+            end = await self._file.append(data) + size
         except TabletopError:
             # At once: a crash now must not leave whole frames behind whose writers are told that nothing happened.
             await self._cut_back()
@@ -312,10 +340,14 @@ class LogWriter:
         return first
 
     async def _cut_back(self) -> None:
-        """The last write failed or was cancelled, and may have left half a record."""
+        """The last write failed or was cancelled, and may have left half a record, or whole ones of a group. Their
+        writers are told that nothing happened only after a sync: the kernel may have written the records already, and
+        a cut that is not durable would give them back after a power cut."""
         try:
             await self._file.truncate(self.offset)
+            await self._file.sync()
         except TabletopError as error:
+            self.is_over = True
             self._broken = DiskFailure(
                 f"the log took half a record and cannot be cut back: {error}; restart this node on a sound disk"
             )
@@ -342,10 +374,11 @@ class LogReader:
     """Iterates over the records of one log, then `end` says how it ended.
 
     `first_sequence`: that of the first record, if it is known. `presumed_sequence`: what it should be, by which an
-    unreadable first record is judged. `from_start`: the first record stands at offset 0, so zeros there are what is
-    left of it and no padding. `durable_sequence`: the highest that a frame has claimed so far. Raises Corrupted for
-    damage to a record that was durable, naming `name`, the offset and the record's sequence; IncompatibleFormat for
-    older frames.
+    unreadable first record is judged. `begins`: whether a payload may be that of the first record; such a log has no
+    padding at its start, and its first record is also found after the remains of an append that failed. `identity`:
+    that of the log's frames, as its first record has it. `durable_sequence`: the highest that a frame has claimed so
+    far. `duplicates` and `skipped_bytes`: what was passed over between the records. Raises Corrupted for damage to a
+    record that was durable, naming `name`, the offset and the record's sequence; IncompatibleFormat for older frames.
     """
 
     def __init__(
@@ -355,21 +388,26 @@ class LogReader:
         *,
         first_sequence: int | None = None,
         presumed_sequence: int | None = None,
-        from_start: bool = False,
+        begins: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.end = LogEnd("clean", 0, 0, "")
         self.duplicates = 0
+        self.skipped_bytes = 0
         self.durable_sequence = 0
+        self.identity: int | None = None
         self._file = file
         self._name = name
         self._expected = first_sequence
         self._presumed = presumed_sequence
-        self._from_start = from_start
+        self._begins = begins
+        self._gap: _Gap | None = None
+        self._whole_until = 0
 
     async def __aiter__(self) -> AsyncIterator[LogRecord]:
         size = await self._file.size()
         offset = 0
         window, window_start = b"", 0
+        searching = False
         while True:
             position = offset - window_start
             if len(window) - position < HEADER_BYTES and window_start + len(window) < size:
@@ -377,83 +415,141 @@ class LogReader:
                 window, window_start, position = await self._file.read_at(offset, count), offset, 0
             if position >= len(window):
                 break
+            if searching:
+                found = window.find(_MAGIC_BYTES, position)
+                if found < 0:
+                    offset = window_start + len(window)
+                    if offset < size:  # A magic number may lie across the border of two windows.
+                        offset -= len(_MAGIC_BYTES) - 1
+                    continue
+                offset, searching = window_start + found, False
+                continue  # The header may lie across the border of two windows.
             if window[position] == 0:
-                stripped = len(window) - position - len(window[position:].lstrip(b"\0"))
-                offset += stripped
+                found_byte = _NOT_ZERO.search(window, position)
+                offset = window_start + (found_byte.start() if found_byte is not None else len(window))
                 continue
-            needed = HEADER_BYTES + _payload_length(window, position)
+            needed = HEADER_BYTES + _payload_length(window, position, self.identity)
             if needed > len(window) - position and offset + needed <= size:
                 count = min(max(needed, _READ_BYTES), size - offset)
                 window, window_start = await self._file.read_at(offset, count), offset
                 position = 0
-            problem, sequence, durable, payload = _parse(window, position, size - offset)
-            if not problem and self._expected is not None and sequence > self._expected:
-                problem, offset = f"record {self._expected} is missing before record {sequence}", self.end.offset
-            elif self._from_start and offset and not self.end.offset:
-                problem, offset = f"{offset} zeros stand where it begins", 0
+            problem, sequence, durable, identity, payload = _parse(window, position, size - offset, self.identity)
             if problem:
-                self._refuse_old_frames(window, position)
-                await self._judge(offset, size, problem)
-                return
+                if self._gap is None:
+                    await self._refuse_old_frame(offset, size)
+                    self._gap = _Gap(offset, problem)
+                offset, searching = offset + 1, True
+                continue
             self.durable_sequence = max(self.durable_sequence, durable)
-            if self._expected is None or sequence == self._expected:
-                yield LogRecord(offset, sequence, payload)
+            if (sequence == self._expected and self._gap is None) or self._takes(offset, sequence, durable, payload):
+                self.identity = identity
                 self._expected = sequence + 1
-            else:
-                self.duplicates += 1
+                yield LogRecord(offset, sequence, payload)
             offset += needed
-            self.end = LogEnd("clean", offset, size - offset, "")
-        self.end = LogEnd("clean", self.end.offset, size - self.end.offset, "padding" if size > self.end.offset else "")
+            if self._gap is None:
+                self._whole_until = offset
+        self._finish(size)
 
-    async def _judge(self, offset: int, size: int, problem: str) -> None:
-        """Tail or damage? Look for a later frame that says that the unreadable record had been durable."""
+    def _takes(self, offset: int, sequence: int, durable: int, payload: bytes) -> bool:
+        """Whether a whole frame is the record that comes next. It proves that the bytes passed over held no record
+        that counts, for there is no room for one between two sequences."""
+        gap, expected = self._gap, self._expected
+        if expected is None:
+            is_next = gap is None and (not offset or self._begins is None)
+            is_next = is_next or (self._begins is not None and self._begins(payload))
+            if not is_next and gap is None:
+                gap = self._gap = _Gap(0, f"{offset} zeros stand where it begins")
+        else:
+            is_next = sequence == expected
+            if sequence < expected:
+                self.duplicates += 1
+            elif not is_next and gap is None:
+                missing = f"record {expected} is missing before record {sequence}"
+                gap = self._gap = _Gap(self._whole_until, missing)
+        if is_next or (expected is not None and sequence < expected and gap is not None and not gap.later_records):
+            if gap is not None:
+                self.skipped_bytes += offset - gap.offset
+            self._gap = None
+        elif gap is not None and (expected is None or sequence > expected):
+            gap.later_records += 1
+            needed = expected if expected is not None else self._presumed
+            if gap.witness is None and durable >= (sequence - 1 if needed is None else needed):
+                gap.witness = (sequence, offset)
+            if needed is None:
+                self._presumed = sequence - 1
+        return is_next
+
+    def _finish(self, size: int) -> None:
+        """The record that should come next is not there. Tail or damage? A later frame that says that it had been
+        durable decides."""
+        gap = self._gap
+        if gap is None:
+            dropped = size - self._whole_until
+            self.end = LogEnd("clean", self._whole_until, dropped, "padding" if dropped else "")
+            return
         record = f"record {self._expected}" if self._expected is not None else "the first record"
-        needed = self._expected if self._expected is not None else self._presumed
-        rest = await self._file.read_at(offset, size - offset)
-        found = rest.find(_MAGIC_BYTES)
-        while found >= 0:
-            bad, sequence, durable, _ = _parse(rest, found, len(rest) - found)
-            if not bad:
-                needed = sequence - 1 if needed is None else needed
-                self.durable_sequence = max(self.durable_sequence, durable)
-            if not bad and needed is not None and durable >= needed:
-                raise Corrupted(
-                    f"{self._name}: {record} at offset {offset} is damaged ({problem}), and record {sequence} "
-                    f"at offset {offset + found} shows that it had been durable; restore the file from a copy"
-                )
-            found = rest.find(_MAGIC_BYTES, found + 1)
-        reason = f"{record} at offset {offset} is not as it was written, or not wholly written ({problem})"
-        self.end = LogEnd("torn", offset, size - offset, reason)
+        if gap.witness is not None:
+            sequence, offset = gap.witness
+            raise Corrupted(
+                f"{self._name}: {record} at offset {gap.offset} is damaged ({gap.problem}), and record {sequence} "
+                f"at offset {offset} shows that it had been durable; restore the file from a copy"
+            )
+        reason = f"{record} at offset {gap.offset} is not as it was written, or not wholly written ({gap.problem})"
+        self.end = LogEnd("torn", gap.offset, size - gap.offset, reason, gap.later_records)
 
-    def _refuse_old_frames(self, window: bytes, position: int) -> None:
-        if window[position : position + 4] == _OLD_MAGIC.to_bytes(4, "little"):
+    async def _refuse_old_frame(self, offset: int, size: int) -> None:
+        """Raise IncompatibleFormat if a whole frame of an older format stands here. One flipped bit in a frame of today
+        makes its version an older one, too: that is damage like any other."""
+        header = await self._file.read_at(offset, _OLD_HEADER.size)
+        if len(header) < _OLD_HEADER.size or header[1:4] != _MAGIC_BYTES[1:] or not 0 < header[0] < _MAGIC_BYTES[0]:
+            return
+        _, length, checksum, *numbers = _OLD_HEADER.unpack(header)
+        if length > min(PAYLOAD_LIMIT_BYTES, size - offset - _OLD_HEADER.size):
+            return
+        payload = await self._file.read_at(offset + _OLD_HEADER.size, length)
+        if crc32c.crc32c(payload, crc32c.crc32c(_OLD_CHECKED.pack(length, *numbers))) == checksum:
             raise IncompatibleFormat(
-                f"{self._name} has frames of format 1, this program reads format 2; use the version that wrote it"
+                f"{self._name} has frames of format {header[0]}, this program reads format {_MAGIC_BYTES[0]}; use the "
+                f"version that wrote it"
             )
 
 
-def _payload_length(window: bytes, position: int) -> int:
-    """The length a header claims, or 0 where it cannot be one."""
+@dataclass(slots=True)
+class _Gap:
+    """Bytes where a record should be: where they begin, what is wrong with them, how many records follow that come
+    later in the log, and the first of those that says that the missing one had been durable."""
+
+    offset: int
+    problem: str
+    later_records: int = 0
+    witness: tuple[int, int] | None = None
+
+
+def _payload_length(window: bytes, position: int, identity: int | None) -> int:
+    """The length a header claims, or 0 where it cannot be one of this log."""
     if len(window) - position < HEADER_BYTES:
         return 0
-    magic, length, _, _, _ = HEADER.unpack_from(window, position)
-    return length if magic == MAGIC and length <= PAYLOAD_LIMIT_BYTES else 0
+    magic, length, _, found, _, _ = HEADER.unpack_from(window, position)
+    ours = magic == MAGIC and length <= PAYLOAD_LIMIT_BYTES and (identity is None or found == identity)
+    return length if ours else 0
 
 
-def _parse(window: bytes, position: int, remaining: int) -> tuple[str, int, int, bytes]:
-    """(what is wrong or "", sequence, durable sequence, payload) of the frame at `position`."""
+def _parse(window: bytes, position: int, remaining: int, expected: int | None) -> tuple[str, int, int, int, bytes]:
+    """(what is wrong or "", sequence, durable sequence, identity, payload) of the frame at `position`."""
     if remaining < HEADER_BYTES:
-        return f"{remaining} bytes left, a header has {HEADER_BYTES}", 0, 0, b""
-    magic, length, checksum, sequence, durable = HEADER.unpack_from(window, position)
+        return f"{remaining} bytes left, a header has {HEADER_BYTES}", 0, 0, 0, b""
+    magic, length, checksum, identity, sequence, durable = HEADER.unpack_from(window, position)
     if magic != MAGIC:
-        return f"found {magic:#010x} where a frame begins with {MAGIC:#010x}", 0, 0, b""
+        return f"found {magic:#010x} where a frame begins with {MAGIC:#010x}", 0, 0, 0, b""
+    if expected is not None and identity != expected:
+        return f"its identity is {identity:#010x}, that of this log is {expected:#010x}", 0, 0, 0, b""
     if length > PAYLOAD_LIMIT_BYTES or HEADER_BYTES + length > remaining:
-        return f"its length says {length} bytes, {remaining - HEADER_BYTES} are left", 0, 0, b""
+        return f"its length says {length} bytes, {remaining - HEADER_BYTES} are left", 0, 0, 0, b""
     payload = window[position + HEADER_BYTES : position + HEADER_BYTES + length]
-    actual = crc32c.crc32c(payload, crc32c.crc32c(_CHECKED.pack(length, sequence, durable)))
+    actual = crc32c.crc32c(payload, crc32c.crc32c(_CHECKED.pack(length, identity, sequence, durable)))
     if actual != checksum:
-        return f"CRC32C is {actual:#010x}, its header says {checksum:#010x}", 0, 0, b""
-    return "", sequence, durable, payload
+        return f"CRC32C is {actual:#010x}, its header says {checksum:#010x}", 0, 0, 0, b""
+    return "", sequence, durable, identity, payload
 
 
 def _too_large(payload: Buffer) -> InvalidRequest:

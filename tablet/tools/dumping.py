@@ -85,7 +85,7 @@ async def _dump_log(storage: Storage, name: str, cells: bool) -> AsyncIterator[P
     reader = log_reader(file, name)
     try:
         async for record in reader:
-            durable = HEADER.unpack(await file.read_at(record.offset, HEADER_BYTES))[4]
+            durable = HEADER.unpack(await file.read_at(record.offset, HEADER_BYTES))[5]
             size = HEADER_BYTES + len(record.payload)
             where = f"record {record.sequence}, durable up to record {durable}"
             if record.payload[:1] == bytes((HEADER_KIND,)):

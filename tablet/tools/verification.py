@@ -20,7 +20,7 @@ from itertools import pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
 from tablet.engine.log.records import decode_header, decode_rows
-from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, whole_records_after, zeros_at_end
+from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, zeros_at_end
 from tablet.engine.model.fragments import DELETE_CELLS, PUT, decode_fragment
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom import HashedKey, column_key
@@ -121,7 +121,7 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
     """Every frame of a commit log, and every row in it. With `manifest`, it must be a log of this tablet, and hold what
     is not flushed yet if it is needed."""
     size = await file_bytes(storage, name)
-    records = rows = behind = 0
+    records = rows = 0
     file = await storage.open(name)
     reader = log_reader(file, name)
     problems: list[str] = []
@@ -142,8 +142,6 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
                 entries = decode_fragment(fragment)
                 if list(entries) != sorted(entries):
                     problems.append(f"{name}: record {record.sequence} holds cells that are not in order")
-        if reader.end.kind == "torn":
-            behind = await whole_records_after(file, reader.end.offset)
     except TabletopError as error:
         problems.append(error.message)
     finally:
@@ -155,7 +153,7 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
         )
     if zeros := zeros_at_end(reader):
         remarks.append(f"an opening drops its last {reader.end.dropped_bytes} bytes: {zeros}")
-    if behind:
+    if behind := reader.end.later_records:
         problems.append(
             f"{name}: {counted(behind, 'whole record')} after the unreadable one at offset {reader.end.offset:,} "
             f"would be dropped with it; after a power cut that is right (they were never synced), else it is damage: "
@@ -163,6 +161,8 @@ async def verify_log(storage: Storage, name: str, manifest: Manifest | None = No
         )
     if reader.duplicates:
         remarks.append(f"{reader.duplicates} records are duplicates, which are skipped")
+    if reader.skipped_bytes:
+        remarks.append(f"{reader.skipped_bytes:,} bytes are the remains of appends that failed, which are skipped")
     return Verdict(
         name, "log", size, f"{counted(records, 'record')}, {counted(rows, 'row')}", tuple(problems), tuple(remarks)
     )

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from runtime.errors import Conflict
+from runtime.errors import Conflict, DiskFailure
+from runtime.simulated.disk_faults import ShortWrites, WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog
@@ -17,10 +18,14 @@ OPTIONS = Options(sync="fsync", memtable_bytes=3000, flush_on_close_bytes=1 << 3
 Story = Callable[[SimulatedWorld], Awaitable[None]]
 
 
-async def opened_log(world: SimulatedWorld) -> ServerLog:
+async def opened_log(world: SimulatedWorld, segment_limit: int = 0) -> ServerLog:
     await world.disk.make_directory("log")
     return await ServerLog.open(
-        DiskStorage(world.disk, "log"), owner="server", sync="fsync", segment_bytes=SEGMENT_BYTES
+        DiskStorage(world.disk, "log"),
+        owner="server",
+        sync="fsync",
+        segment_bytes=SEGMENT_BYTES,
+        segment_limit=segment_limit,
     )
 
 
@@ -104,6 +109,58 @@ def test_a_segment_is_dropped_when_the_tablet_that_pins_it_is_flushed():
         assert len(await values(await opened(world, log, "busy"))) == 60
 
     run(story, after)
+
+
+def test_the_tablet_that_keeps_the_oldest_of_too_many_segments_is_flushed_without_being_told():
+    async def story(world: SimulatedWorld) -> None:
+        log = await opened_log(world, segment_limit=4)
+        idle, busy = await opened(world, log, "idle"), await opened(world, log, "busy")
+        idle.start()
+        busy.start()
+        await idle.put(b"a", b"f:x", b"1")
+        most = 0
+        for number in range(100):
+            await busy.put(b"%d" % number, b"f:x", b"v" * 200)
+            await world.clock.sleep(0.01)
+            most = max(most, len(segments(world)))
+        assert 3 < most < 6, "else they would be more than ten"
+        assert len(idle.state.memtable) == 0, "its rows are in an SSTable"
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        assert await (await opened(world, log, "idle")).get(b"a", b"f:x") == b"1"
+
+    run(story, after)
+
+
+def test_writes_go_on_in_another_segment_when_a_record_cannot_be_cut_off():
+    """As on storage that only appends: nobody knows how the segment ends, so nothing is written after it."""
+
+    async def story(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        first, second = await opened(world, log, "first"), await opened(world, log, "second")
+        await first.put(b"a", b"f:x", b"kept")
+        (path,) = segments(world)
+        world.simulated_disk.impose(WriteError(path))
+        world.simulated_disk.impose(ShortWrites())
+        with pytest.raises(DiskFailure):
+            await second.put(b"a", b"f:x", b"in doubt")
+        await second.put(b"b", b"f:x", b"after it")
+        await first.put(b"b", b"f:x", b"also after it")
+        assert len(segments(world)) == 2
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        assert await values(await opened(world, log, "first")) == {b"a": b"kept", b"b": b"also after it"}
+        second = await opened(world, log, "second")
+        assert await values(second) == {b"b": b"after it"}
+        await second.put(b"c", b"f:x", b"later")
+
+    async def at_last(world: SimulatedWorld) -> None:
+        second = await opened(world, await opened_log(world), "second")
+        assert await values(second) == {b"b": b"after it", b"c": b"later"}
+
+    run(story, after, at_last)
 
 
 def test_what_a_tablet_that_is_not_open_yet_needs_stays():

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from master.log_files import log_path
 from master.operation_log import OperationLog
-from master.records import FileCreated, encode
+from master.records import FORMAT, FileCreated, LogOpened, encode
 from master.recovery import recover
 from runtime.errors import Conflict, NoSpace, TabletopError
 from runtime.events import MemorySink
 from runtime.record_log import HEADER as FRAME_HEADER
+from runtime.record_log import encode_frame
 from tests.unit.master_fakes import MemoryDisk, MemoryFile, MiniWorld, Switchboard, VirtualLoop
 
 
@@ -124,6 +126,20 @@ def test_sequences_go_on_across_files_and_restarts() -> None:
         again = log_on(disk)
         await again.recover()
         assert again.next_sequence == 8 and again.log_bytes == log.log_bytes
+
+    run(story())
+
+
+def test_an_opening_that_was_torn_is_no_damage_however_long_the_clusters_name() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        opening = bytearray(encode_frame(encode(LogOpened(FORMAT, "x" * 64)), 1, 0))
+        opening[-1] ^= 1
+        disk.files[log_path(1)], disk.synced[log_path(1)] = opening, b""
+        log = log_on(disk)
+        await log.recover()
+        await log.commit(FileCreated("/a", 1, 1, 0))
+        assert "begun but never used" in log.recovery_note
 
     run(story())
 

@@ -1,11 +1,15 @@
 """The record log: group commit, torn tails, damage, padding, duplicates."""
 
 import asyncio
+import struct
 
 import pytest
+from crc32c import crc32c
 
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InternalError, InvalidRequest, NoSpace
 from runtime.record_log import HEADER_BYTES, LogReader, LogRecord, LogWriter, encode_frame
+from runtime.simulated.disk_faults import Operation, ShortWrites
+from runtime.simulated.world import Simulation
 
 
 class MemoryFile:
@@ -45,6 +49,10 @@ class MemoryFile:
 async def read_all(data: bytes, **options) -> tuple[list[LogRecord], LogReader]:
     reader = LogReader(MemoryFile(data), "log", **options)
     return [record async for record in reader], reader
+
+
+def is_header(payload: bytes) -> bool:
+    return payload == b"header"
 
 
 def log_of(*payloads: bytes, durable: bool = True) -> bytes:
@@ -93,11 +101,11 @@ async def test_torn_log_tail_keeps_the_durable_prefix(cut: int):
     assert reader.end.dropped_bytes == HEADER_BYTES + 5 - cut
 
 
-@pytest.mark.parametrize("place", [0, 4, 8, 12, 20, HEADER_BYTES, HEADER_BYTES + 4])
+@pytest.mark.parametrize("place", [0, 4, 8, 12, 16, 24, HEADER_BYTES, HEADER_BYTES + 4])
 async def test_damage_to_a_durable_record_is_refused_with_offset_and_number(place: int):
     data = bytearray(log_of(b"first", b"hello", b"third"))
     data[HEADER_BYTES + 5 + place] ^= 0x10
-    with pytest.raises(Corrupted, match=r"record 2 at offset 33 is damaged.*record 3 at offset 66"):
+    with pytest.raises(Corrupted, match=r"record 2 at offset 37 is damaged.*record 3 at offset 74"):
         await read_all(data)
 
 
@@ -125,7 +133,7 @@ async def test_duplicates_of_retried_appends_are_skipped():
 
 async def test_a_durable_record_overwritten_with_zeros_is_damage():
     data = bytearray(log_of(b"first", b"hello", b"third"))
-    data[33:66] = bytes(33)
+    data[37:74] = bytes(37)
     with pytest.raises(Corrupted, match="record 2 is missing"):
         await read_all(data)
 
@@ -168,12 +176,11 @@ async def test_zeros_before_the_first_record_are_what_is_left_of_it_where_none_m
     rest = encode_frame(b"second", 2, 0)
     records, _ = await read_all(bytes(100) + rest)
     assert [record.sequence for record in records] == [2]
-    for behind in (rest, b"half a frame"):
-        records, reader = await read_all(bytes(100) + behind, from_start=True)
-        assert (records, reader.end.kind, reader.end.offset) == ([], "torn", 0)
-        assert "100 zeros stand where it begins" in reader.end.reason
+    records, reader = await read_all(bytes(100) + rest, begins=is_header)
+    assert (records, reader.end.kind, reader.end.offset) == ([], "torn", 0)
+    assert "100 zeros stand where it begins" in reader.end.reason
     with pytest.raises(Corrupted, match="record 2 at offset 100 shows that it had been durable"):
-        await read_all(bytes(100) + encode_frame(b"second", 2, 1), from_start=True)
+        await read_all(bytes(100) + encode_frame(b"second", 2, 1), begins=is_header)
 
 
 async def test_a_record_whose_writer_was_interrupted_is_cut_off_before_the_next_one():
@@ -234,10 +241,25 @@ async def test_a_damaged_first_record_is_judged_by_the_number_that_it_should_hav
 
 
 async def test_frames_of_an_older_format_are_refused_and_said_so():
-    old = bytearray(encode_frame(b"old", 1, 0))
-    old[0] = 1
-    with pytest.raises(IncompatibleFormat, match="log has frames of format 1, this program reads format 2"):
-        await read_all(old)
+    for version in (1, 2):
+        checksum = crc32c(b"old", crc32c(struct.pack("<IQQ", 3, 1, 0)))
+        old = struct.pack("<B3sIIQQ", version, b"TTL", 3, checksum, 1, 0) + b"old"
+        with pytest.raises(
+            IncompatibleFormat, match=f"log has frames of format {version}, this program reads format 3"
+        ):
+            await read_all(old + old)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_frame_whose_version_was_damaged_is_damage_and_no_older_format(version: int):
+    data = bytearray(log_of(b"first", b"hello"))
+    data[0] = version
+    with pytest.raises(Corrupted, match="the first record at offset 0 is damaged"):
+        await read_all(data, presumed_sequence=1)
+    data = bytearray(log_of(b"first", b"hello"))
+    data[37] = version
+    records, reader = await read_all(data)
+    assert [record.payload for record in records] == [b"first"] and reader.end.kind == "torn"
 
 
 async def test_what_a_record_brings_about_comes_in_the_logs_order_also_if_its_writer_was_cancelled():
@@ -278,3 +300,31 @@ async def test_a_bug_in_the_writing_task_reaches_everybody_who_waits():
     assert ended == [None] * 4
     with pytest.raises(InternalError, match="restart this node"):
         await writer.append(b"later")
+
+
+def test_what_was_refused_for_good_does_not_come_back_with_a_power_cut():
+    """The disk is full in the middle of a group, and the kernel writes back what the group left before it is cut."""
+    with Simulation(0, quiet=True) as simulation:
+        disk = simulation.add_node("desk").simulated_disk
+
+        def write_back(operation: Operation) -> None:
+            if operation.verb == "truncate":
+                disk.content("log").sync()
+
+        async def story() -> None:
+            world = simulation.world("desk")
+            file = await world.disk.open("log", "create")
+            await world.disk.sync_directory()
+            writer = LogWriter(file)
+            await writer.commit(b"kept")
+            disk.capacity_bytes = 200
+            disk.impose(ShortWrites())
+            disk.on_operation(write_back)
+            group = (writer.commit(b"refused"), writer.commit(bytes(200)))
+            answers = await asyncio.gather(*group, return_exceptions=True)
+            assert all(isinstance(answer, NoSpace) for answer in answers)
+            simulation.power_cut("desk")
+            file = await simulation.restart("desk").disk.open("log", "read")
+            assert [record.payload async for record in LogReader(file, "log")] == [b"kept"]
+
+        simulation.run(story())

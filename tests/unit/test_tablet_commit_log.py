@@ -180,8 +180,8 @@ async def test_a_log_knows_how_far_it_is_durable(storage):
 def test_a_foreign_or_future_log_is_refused():
     with pytest.raises(IncompatibleFormat, match="no header"):
         decode_header(encode_rows(b"", []), "x.log")
-    future = LogHeader("", 1, 0, 0).encode().replace(b'"format": 2', b'"format": 3')
-    with pytest.raises(IncompatibleFormat, match="format 3"):
+    future = LogHeader("", 1, 0, 0).encode().replace(b'"format": 3', b'"format": 4')
+    with pytest.raises(IncompatibleFormat, match="format 4"):
         decode_header(future, "x.log")
     with pytest.raises(Corrupted):
         decode_header(b"\0{", "x.log")
@@ -299,8 +299,8 @@ def test_a_header_with_a_field_of_another_type_is_corrupted(wrong: bytes):
 
 async def test_a_log_of_a_later_version_and_a_manifest_under_a_logs_name_are_told_what_to_do(storage, tmp_path: Path):
     path = tmp_path / "000001.log"
-    future = LogHeader("", 1, 0, 0).encode().replace(b'"format": 2', b'"format": 3')
-    for payload, found in ((future, "format 3"), (b'{"kind": "tabletop tablet"}', "a manifest under a log's name")):
+    future = LogHeader("", 1, 0, 0).encode().replace(b'"format": 3', b'"format": 4')
+    for payload, found in ((future, "format 4"), (b'{"kind": "tabletop tablet"}', "a manifest under a log's name")):
         path.write_bytes(encode_frame(payload, 1, 0))
         with pytest.raises(IncompatibleFormat, match=rf"{found}.*use the version that wrote it"):
             await replayed(storage, 1)

@@ -79,7 +79,7 @@ async def test_a_damaged_manifest_is_refused_at_every_byte(storage, tmp_path):
 
 
 async def test_a_manifest_of_a_later_version_or_of_something_else_is_refused(storage, tmp_path):
-    good = Manifest(number=1).encode()[28:]
+    good = Manifest(number=1).encode()[HEADER_BYTES:]
     for old, new, message in (
         (b'"format": 2', b'"format": 9', "format 9"),
         (b"tabletop tablet", b"tabletop cellar", "expected a 'tabletop tablet'"),

@@ -27,10 +27,18 @@ from tablet.engine.world.storage import Storage, StoredFile
 
 
 class CommitLog:
-    """One log being written. `inline`: there is no event loop, so a commit is an append and a sync of its own."""
+    """One log being written. `inline`: there is no event loop, so a commit is an append and a sync of its own.
+    `identity`: what its frames are told by from those of all other logs."""
 
     def __init__(
-        self, file: StoredFile, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool
+        self,
+        file: StoredFile,
+        header: LogHeader,
+        *,
+        next_sequence: int,
+        sync: SyncMode,
+        inline: bool,
+        identity: int = 0,
     ) -> None:
         self.number = header.number
         self._file = file
@@ -42,20 +50,28 @@ class CommitLog:
             next_sequence=next_sequence,
             durable_sequence=header.durable_sequence,
             acknowledged_sequence=header.acknowledged_sequence,
+            identity=identity,
         )
         self._first_sequence = next_sequence
         self._mark_sequence = 0
 
     @classmethod
     async def create(
-        cls, storage: Storage, header: LogHeader, *, next_sequence: int, sync: SyncMode, inline: bool
+        cls,
+        storage: Storage,
+        header: LogHeader,
+        *,
+        next_sequence: int,
+        sync: SyncMode,
+        inline: bool,
+        identity: int = 0,
     ) -> "CommitLog":
         """Begin a log; its header takes one sequence. Raises NoSpace, DiskFailure, and then leaves no file behind if
         the disk lets it be removed: a writer without room for a log tries again, each time under a new number."""
         name = log_name(header.number)
         try:
             file = await storage.create(name)
-            log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline)
+            log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline, identity=identity)
             try:
                 await log._writer.append(header.encode(), promised=False)
             except BaseException:
@@ -86,6 +102,11 @@ class CommitLog:
     def is_free(self) -> bool:
         """Whether `write` may be called: nobody else is writing, and no sync is shared."""
         return self._inline or (self._sync_mode == "os" and not self._writer.is_busy)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more records, because it may end with one that failed: another segment is to follow."""
+        return self._writer.is_over
 
     @property
     def file_bytes(self) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 2
+FORMAT = 3
 KIND = "tabletop commit log"
 HEADER_KIND = 0
 ROWS_KIND = 1
@@ -64,11 +64,16 @@ class LogHeader:
         return bytes((HEADER_KIND,)) + json.dumps(fields).encode()
 
 
+def may_be_header(payload: bytes) -> bool:
+    """Whether this is the payload of a first record."""
+    return payload[:1] == bytes((HEADER_KIND,))
+
+
 def decode_header(payload: bytes, name: str) -> LogHeader:
     """The reverse. Raises IncompatibleFormat for a log that is not a tablet's or of a future version, Corrupted."""
     if payload[:1] == b"{":
         raise IncompatibleFormat(f"{name} is not a tablet's commit log: it holds a manifest under a log's name")
-    if payload[:1] != bytes((HEADER_KIND,)):
+    if not may_be_header(payload):
         raise IncompatibleFormat(f"{name} is not a tablet's commit log: its first record is no header")
     try:
         fields = json.loads(payload[1:])

@@ -16,9 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runtime.errors import Corrupted, IncompatibleFormat
-from runtime.record_log import MAGIC as FRAME_MAGIC
 from runtime.record_log import LogReader, ReadFile
-from tablet.engine.log.records import LogHeader, RowFragment, decode_header, decode_rows
+from tablet.engine.log.records import LogHeader, RowFragment, decode_header, decode_rows, may_be_header
 from tablet.engine.world.events import CommitLogReplayed, LogTailDropped
 from tablet.engine.world.storage import Storage, StoredFile
 
@@ -26,9 +25,6 @@ _ADVICE = {
     Corrupted: "restore the file from a copy",
     IncompatibleFormat: "use the version that wrote it, or put the right file in its place",
 }
-
-
-_FRAME_START = FRAME_MAGIC.to_bytes(4, "little")
 
 
 def refuse_foreign(header: LogHeader, name: str, number: int | None, tablet: str | None) -> None:
@@ -45,8 +41,8 @@ def refuse_foreign(header: LogHeader, name: str, number: int | None, tablet: str
 
 
 def log_reader(file: ReadFile, name: str, presumed_sequence: int | None = None) -> LogReader:
-    """Reads a commit log, whose header stands at offset 0, and should have this sequence."""
-    return LogReader(file, name, presumed_sequence=presumed_sequence, from_start=True)
+    """Reads a commit log, which begins with its header, and that should have this sequence."""
+    return LogReader(file, name, presumed_sequence=presumed_sequence, begins=may_be_header)
 
 
 def zeros_at_end(reader: LogReader) -> str:
@@ -165,8 +161,8 @@ class Replay:
         if reader.end.kind == "torn":
             reason = reader.end.reason
             self._before = (name, reason)
-            if behind := await whole_records_after(file, reader.end.offset):
-                reason += f", and {behind} whole ones after it count for nothing: right after a power cut, else damage"
+            if later := reader.end.later_records:
+                reason += f", and {later} whole ones after it count for nothing: right after a power cut, else damage"
             self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
 
     def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
@@ -200,36 +196,6 @@ class Replay:
             f"{culprit} that all up to record {durable} had been durable; restore {before or 'the log before it'} "
             f"from a copy"
         )
-
-
-class _Rest:
-    """A log from some offset on, for a `LogReader`."""
-
-    def __init__(self, data: bytes, start: int) -> None:
-        self._data = data
-        self._start = start
-
-    async def read_at(self, offset: int, count: int) -> bytes:
-        return self._data[self._start + offset : self._start + offset + count]
-
-    async def size(self) -> int:
-        return len(self._data) - self._start
-
-
-async def whole_records_after(file: StoredFile, offset: int) -> int:
-    """How many whole records follow an unreadable one at `offset`, up to the next unreadable one."""
-    rest = await file.read_at(offset, await file.size() - offset)
-    start = rest.find(_FRAME_START, 1)
-    while start >= 0:
-        reader = LogReader(_Rest(rest, start), "the rest")
-        found = 0
-        with suppress(Corrupted):  # A second damage further on: the first one is reported anyway.
-            async for _ in reader:
-                found += 1
-        if found:
-            return found
-        start = rest.find(_FRAME_START, start + 1)
-    return 0
 
 
 class _Gap(Exception):

@@ -13,8 +13,7 @@ An embedded tablet is a server with one tablet: its manifest names the segments,
 The log that tablets share (`open`) has a folder, where a list names the segments (`segment_list.py`); a segment is full
 at a certain size. After a restart, a tablet that is not open yet needs all of its records that were read.
 
-What we simplify. A tablet that is opened reads the whole log for its records; the paper sorts the log first (BT 6). Who
-flushes the tablet that pins the oldest segment (`pinned_by`) is the server's affair.
+What we simplify. A tablet that is opened reads the whole log for its records; the paper sorts the log first (BT 6).
 
 Invariants: (1) segments follow one another without a gap in what was acknowledged; (2) only the last one is written to;
 (3) a named segment is dropped only by another list of names, and its file is removed after that.
@@ -24,6 +23,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from hashlib import blake2b
 
 from runtime.errors import TabletopError
 from tablet.engine.log.commit_log import CommitLog
@@ -38,7 +38,9 @@ from tablet.engine.world.storage import Storage
 class ServerLog:
     """A log being written. `owner`: whose it is, as its headers say. `new_number` gives each segment a number that no
     other has had. `name` makes it durable that there is one more segment: afterwards, and not before, it counts.
-    `segment_bytes`: at this size a segment is full; 0: each memtable of the only tablet has one of its own."""
+    `segment_bytes`: at this size a segment is full; 0: each memtable of the only tablet has one of its own.
+    `segment_limit`: if there are more, the tablet that pins the oldest is asked to flush; 0: nobody is. `salt`: makes
+    the identities of this log's frames differ from those of other logs."""
 
     def __init__(
         self,
@@ -51,14 +53,15 @@ class ServerLog:
         new_number: Callable[[], int],
         name: Callable[[Segment], Awaitable[None]],
         segment_bytes: int = 0,
+        segment_limit: int = 0,
+        salt: int = 0,
     ) -> None:
         self.owner = owner
         self.storage = storage
         self.segments = tuple(segments)
         self.latest: CommitLog | None = None
         """The newest segment of this life."""
-        self.current: CommitLog | None = None
-        """The one that takes records: the same, but while the next one is begun."""
+        self._current: CommitLog | None = None
         self.is_closed = False
         self.begun: dict[int, CommitLog] = {}
         self.unnamed: int | None = None
@@ -68,14 +71,26 @@ class ServerLog:
         self._new_number = new_number
         self._name = name
         self._segment_bytes = segment_bytes
+        self._segment_limit = segment_limit
+        self._salt = salt
         self._recovered_sequence = self.start_sequence
         self._passed_sequence = 0
         self._list: SegmentList | None = None
         self._needs: dict[str, Callable[[], int | None]] = {}
+        self._flushers: dict[str, Callable[[], None]] = {}
         self._rolling: asyncio.Event | None = None
 
     @classmethod
-    async def open(cls, storage: Storage, *, owner: str, sync: SyncMode, segment_bytes: int) -> "ServerLog":
+    async def open(
+        cls,
+        storage: Storage,
+        *,
+        owner: str,
+        sync: SyncMode,
+        segment_bytes: int,
+        segment_limit: int = 0,
+        salt: int = 0,
+    ) -> "ServerLog":
         """The log of a server, to be shared by its tablets, from the folder of its own. Raises Corrupted,
         IncompatibleFormat, NoSpace, DiskFailure."""
         named = await SegmentList.load(storage)
@@ -88,6 +103,8 @@ class ServerLog:
             new_number=named.new_number,
             name=named.add,
             segment_bytes=segment_bytes,
+            segment_limit=segment_limit,
+            salt=salt,
         )
         log._list = named
         replay = Replay(storage, log._files(), log.start_sequence, 0, owner)
@@ -107,6 +124,12 @@ class ServerLog:
 
     def _files(self) -> dict[int, str]:
         return {segment.number: log_name(segment.number) for segment in self.segments}
+
+    @property
+    def current(self) -> CommitLog | None:
+        """The segment that takes records; None while the next one is begun, or is yet to be."""
+        current = self._current
+        return None if current is None or current.is_over else current
 
     @property
     def is_shared(self) -> bool:
@@ -154,7 +177,7 @@ class ServerLog:
         """Give no record a sequence up to this one: a tablet has rows of such records from elsewhere."""
         if sequence > self.last_sequence:
             self._passed_sequence = sequence
-            self.current = None  # The records of a segment follow one another.
+            self._current = None  # The records of a segment follow one another.
 
     async def begin_segment(self) -> None:
         """Write to a new segment from here on. Nobody may be writing. Raises NoSpace, DiskFailure, and then everything
@@ -166,7 +189,12 @@ class ServerLog:
         self.unnamed = segment.number
         try:
             log = await CommitLog.create(
-                self.storage, header, next_sequence=segment.first_sequence, sync=self._sync, inline=self._inline
+                self.storage,
+                header,
+                next_sequence=segment.first_sequence,
+                sync=self._sync,
+                inline=self._inline,
+                identity=self._identity(segment),
             )
             try:
                 await self._name(segment)
@@ -178,7 +206,7 @@ class ServerLog:
             self.unnamed = None
         if self.latest is not None:
             self.closed_bytes += self.latest.file_bytes
-        self.latest = self.current = self.begun[segment.number] = log
+        self.latest = self._current = self.begun[segment.number] = log
         if segment not in self.segments:
             self.segments = (*self.segments, segment)
 
@@ -188,18 +216,20 @@ class ServerLog:
         if self._rolling is not None:
             await self._rolling.wait()
             return
-        if self.current is not None and self.current.file_bytes < self._segment_bytes:
+        current = self.current
+        if current is not None and current.file_bytes < self._segment_bytes:
             return
-        self._rolling, self.current = asyncio.Event(), None
+        self._rolling, self._current = asyncio.Event(), None
         try:
             await self.begin_segment()
         except BaseException:
             follows = self.latest is not None and self.latest.last_sequence == self.last_sequence
-            self.current = self.latest if follows else None
+            self._current = self.latest if follows else None
             raise
         finally:
             self._rolling.set()
             self._rolling = None
+        self._ask_who_pins()
 
     def attach(self, tablet: str, needed_after: Callable[[], int | None]) -> None:
         """A tablet writes here from now on. `needed_after`: it needs no record up to this one; None: none at all."""
@@ -208,6 +238,20 @@ class ServerLog:
     def detach(self, tablet: str) -> None:
         """A tablet that was flushed and moved away needs nothing any more."""
         del self._needs[tablet]
+
+    def flushed_by(self, tablet: str, ask: Callable[[], None] | None) -> None:
+        """Call `ask` when this tablet should flush its memtable, because it keeps the oldest of too many segments;
+        None: it is not to be asked any more."""
+        if ask is None:
+            self._flushers.pop(tablet, None)
+        else:
+            self._flushers[tablet] = ask
+
+    def _ask_who_pins(self) -> None:
+        pinning = self.pinned_by() if 0 < self._segment_limit < len(self.segments) else None
+        ask = self._flushers.get(pinning) if pinning is not None else None
+        if ask is not None:
+            ask()
 
     def pinned_by(self) -> str | None:
         """The tablet that needs the oldest record, and so keeps the oldest segment: it should be flushed."""
@@ -224,6 +268,11 @@ class ServerLog:
         await self._list.keep(lambda segments: still_needed(segments, self.needed_after()))
         self.keep(self._list.segments)
         await self.close_dropped()
+
+    def _identity(self, segment: Segment) -> int:
+        """What the frames of a segment are told by: as good as different for each segment of each log."""
+        name = f"{self.owner}\0{segment.number}\0{segment.first_sequence}\0{self._salt}"
+        return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little")
 
     def remaining(self, needed_after: int | None) -> tuple[Segment, ...]:
         """The segments that stay if no record up to this one is needed; None: no record at all."""
@@ -258,7 +307,7 @@ class ServerLog:
         """Let go of all files."""
         for log in self.begun.values():
             await log.close()
-        self.begun, self.latest, self.current, self.is_closed = {}, None, None, True
+        self.begun, self.latest, self._current, self.is_closed = {}, None, None, True
 
 
 def still_needed(segments: Sequence[Segment], needed_after: int | None) -> tuple[Segment, ...]:

@@ -32,6 +32,7 @@ class Background:
         self._tasks: list[Any] = []
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
+        self._asked = asyncio.Event()
         self._trouble: dict[str, TabletopError] = {}
 
     @property
@@ -48,6 +49,9 @@ class Background:
             spawn(self._keep(FLUSH, self.flush_one, _RETRY_SECONDS), f"{name}: minor compactions"),
             spawn(self._keep(COMPACTION, self.compact_one, _LONGEST_RETRY_SECONDS), f"{name}: merging compactions"),
         ]
+        if self._state.log.is_shared:
+            self._tasks.append(spawn(self._flush_when_asked(roll), f"{name}: flushing for the log"))
+            self._state.log.flushed_by(self._state.manifest.tablet, self._asked.set)
         if self._state.options.garbage_seconds:
             self._tasks.append(spawn(self._look_for_garbage(roll), f"{name}: looking for garbage"))
 
@@ -56,6 +60,7 @@ class Background:
         if not self._tasks:
             return
         self._housekeeping.stopping = True
+        self._state.log.flushed_by(self._state.manifest.tablet, None)
         async with self.flushing, self.compacting:
             for task in self._tasks:
                 task.cancel()
@@ -122,6 +127,16 @@ class Background:
                 self._progress.set()
                 await self._state.world.clock.sleep(delay)
                 delay = min(2 * delay, longest)
+
+    async def _flush_when_asked(self, roll: Callable[[], Awaitable[None]]) -> None:
+        """The log grows too long, and this tablet keeps its oldest segment by what it has only in memory (BT 5.3)."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            if not self._state.frozen:  # Else what is oldest is about to be flushed already.
+                with suppress(TabletopError):  # The log asks again.
+                    await roll()
+            self._wake.set()
 
     async def _look_for_garbage(self, roll: Callable[[], Awaitable[None]]) -> None:
         """Where nothing is written, nothing else wakes the compactions; and a memtable that stays small is flushed by

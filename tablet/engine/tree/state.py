@@ -92,6 +92,7 @@ class TabletState:
             segments=manifest.logs or (),
             new_number=self.new_file_number,
             name=self._name_segment,
+            salt=world.clock.wall_microseconds(),
         )
         self.last_timestamp = manifest.last_timestamp
         self.is_closed = False
