@@ -413,6 +413,8 @@ class LogReader:
             if len(window) - position < HEADER_BYTES and window_start + len(window) < size:
                 count = min(_READ_BYTES, size - offset)
                 window, window_start, position = await self._file.read_at(offset, count), offset, 0
+                if len(window) < count:  # The file is shorter than it said.
+                    size = offset + len(window)
             if position >= len(window):
                 break
             if searching:
@@ -431,8 +433,9 @@ class LogReader:
             needed = HEADER_BYTES + _payload_length(window, position, self.identity)
             if needed > len(window) - position and offset + needed <= size:
                 count = min(max(needed, _READ_BYTES), size - offset)
-                window, window_start = await self._file.read_at(offset, count), offset
-                position = 0
+                window, window_start, position = await self._file.read_at(offset, count), offset, 0
+                if len(window) < count:
+                    size = offset + len(window)
             problem, sequence, durable, identity, payload = _parse(window, position, size - offset, self.identity)
             if problem:
                 if self._gap is None:

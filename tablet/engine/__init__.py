@@ -16,7 +16,8 @@ know one another. A test sees to that.
     tree/          memtable, merging, manifest, scan cache; an open tablet's state, and all that changes it (5.3)
     serving/       opening, reading, writing (5.3)
     maintenance/   which files to merge, the merging, and what to do about files that cannot be read (5.4)
-    engine.py      the asynchronous face, with figures.py; cloning.py copies a tablet
+    engine.py      the asynchronous face, with figures.py; cloning.py copies a tablet, taking_over.py brings along what
+                   the log of its former server holds (6)
 
 The core path is world, model, sstable, log, tree, serving: read them in this order, each `__init__.py` first.
 

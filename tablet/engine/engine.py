@@ -26,6 +26,7 @@ from runtime.errors import (
 from tablet.engine.figures import EngineFigures, figures_of
 from tablet.engine.log.records import RowFragment
 from tablet.engine.log.server_log import ServerLog
+from tablet.engine.log.sorted_log import SortedLog
 from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.checks import as_bytes, check_timestamp
@@ -39,6 +40,7 @@ from tablet.engine.serving.atomic_changes import AtomicChanges
 from tablet.engine.serving.opening import open_state
 from tablet.engine.serving.reading import Reader, Scan
 from tablet.engine.serving.writing import Writer
+from tablet.engine.taking_over import take_over
 from tablet.engine.tree.manifest import load_snapshot
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import TabletClosed, WritesStalled
@@ -85,12 +87,14 @@ class Engine:
         tablet: str = "",
         inline: bool = False,
         log: ServerLog | None = None,
+        former: SortedLog | None = None,
     ) -> "Engine":
         """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop. `log`: that of
-        the server, which the tablet shares; without it, it has its own.
+        the server, which the tablet shares; without it, it has its own. `former`: the sorted log of the server that had
+        the tablet before and died; what it holds of the tablet is in SSTables afterwards.
 
         Raises Conflict if it is open elsewhere, NotFound if there is none and `options.create` is off, Corrupted,
-        IncompatibleFormat, DiskFailure.
+        IncompatibleFormat, DiskFailure; with `former` also NoSpace.
         """
         chosen = options or Options()
         chosen.check()
@@ -100,7 +104,15 @@ class Engine:
         except BaseException:
             await storage.unlock()
             raise
-        return cls(state)
+        engine = cls(state)
+        if former is not None:
+            try:
+                await take_over(state, engine.housekeeping, former)
+            except BaseException:
+                await state.close()
+                await storage.unlock()
+                raise
+        return engine
 
     def start(self) -> None:
         """Flush and compact in the background from here on."""

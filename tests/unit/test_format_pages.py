@@ -8,6 +8,7 @@ import math
 import re
 import struct
 import tempfile
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
 from pathlib import Path
@@ -32,9 +33,12 @@ from master.records import (
 from runtime.real.disk import RealDisk
 from runtime.record_log import encode_frame
 from runtime.simulated.world import Simulation
+from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import LogHeader, Segment
 from tablet.engine.log.segment_list import SegmentList
+from tablet.engine.log.server_log import ServerLog
+from tablet.engine.log.sorted_log import sort_log
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.fragments import encode_fragment, encode_put
 from tablet.engine.model.mutations import fragment_of
@@ -146,10 +150,21 @@ async def small_list(storage: DiskStorage) -> None:
     await segments.add(Segment(segments.new_number(), 1))
 
 
+async def small_piece(storage: DiskStorage) -> None:
+    log = await ServerLog.open(storage, owner="server", sync="fsync", segment_bytes=1000)
+    await log.make_room()
+    assert log.current is not None
+    for tablet, row in ((b"b", b"r2"), (b"a", b"r1"), (b"b", b"r1")):
+        await log.current.write(tablet, [(row, encode_put(b"f:q", 7, b"v"))], last_timestamp=7)
+    await log.close()
+    await sort_log(storage, storage, InlineWorld(RecentEvents(deque())), owner="server")
+
+
 TABLET_PAGES: dict[str, tuple[str, Callable[[DiskStorage], Coroutine[Any, Any, None]]]] = {
     "commit-log.md": ("000001.log", small_log),
     "sstable.md": ("000002.sst", small_table),
     "log-segments.md": ("segments-000001", small_list),
+    "sorted-log.md": ("000001.piece", small_piece),
     "manifest.md": ("manifest-000002", small_manifest),
 }
 
@@ -197,8 +212,8 @@ def main() -> None:
     found |= {page: master_files()[path] for page, path in MASTER_PAGES.items()}
     with tempfile.TemporaryDirectory() as folder:
         for page, (name, write) in TABLET_PAGES.items():
-            asyncio.run(write(DiskStorage(RealDisk(Path(folder)))))
-            found[page] = (Path(folder) / name).read_bytes()
+            asyncio.run(write(DiskStorage(RealDisk(Path(folder, page)))))
+            found[page] = Path(folder, page, name).read_bytes()
     for page, data in found.items():
         text = (PAGES / page).read_text(encoding="utf-8")
         before, _, rest = text.partition("```hex\n")

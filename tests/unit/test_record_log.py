@@ -328,3 +328,16 @@ def test_what_was_refused_for_good_does_not_come_back_with_a_power_cut():
             assert [record.payload async for record in LogReader(file, "log")] == [b"kept"]
 
         simulation.run(story())
+
+
+async def test_a_file_that_is_shorter_than_it_says_ends_where_it_ends():
+    class Shorter(MemoryFile):
+        async def size(self) -> int:
+            return await super().size() + 1000
+
+    whole = log_of(b"first", b"hello")
+    for cut in range(37, len(whole) + 1):
+        reader = LogReader(Shorter(whole[:cut]), "log")
+        records = [record.payload async for record in reader]
+        assert records == ([b"first", b"hello"] if cut == len(whole) else [b"first"])
+        assert reader.end.offset + reader.end.dropped_bytes == cut

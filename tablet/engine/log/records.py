@@ -23,12 +23,14 @@ FORMAT = 3
 KIND = "tabletop commit log"
 HEADER_KIND = 0
 ROWS_KIND = 1
+SORTED_KIND = 2
 
 RowFragment = tuple[bytes, bytes]
 """(row, encoded fragment)"""
 
 ROWS_HEAD = struct.Struct("<BHI")
 ROW_HEAD = struct.Struct("<II")
+_SORTED_HEAD = struct.Struct("<QII")
 _TIMESTAMP = struct.Struct("<q")
 ONLY_ROW_HEAD = struct.Struct("<qII")
 
@@ -136,3 +138,38 @@ def decode_rows(payload: bytes) -> Mutations:
     if kind != ROWS_KIND or position != len(payload):
         raise Corrupted(f"a log record of {len(payload)} bytes and kind {kind} has rows of {position} bytes")
     return Mutations(tablet, rows, last_timestamp)
+
+
+SortedMutation = tuple[int, bytes, bytes]
+"""(sequence, row, encoded fragment)"""
+
+
+def encode_sorted(tablet: bytes, mutations: Sequence[tuple[bytes, int, bytes]]) -> bytes:
+    """The payload of (row, sequence, fragment) of one tablet, in a log that was sorted."""
+    parts = [ROWS_HEAD.pack(SORTED_KIND, len(tablet), len(mutations)), tablet]
+    for row, sequence, fragment in mutations:
+        parts += (_SORTED_HEAD.pack(sequence, len(row), len(fragment)), row, fragment)
+    return b"".join(parts)
+
+
+def decode_sorted(payload: bytes) -> tuple[bytes, list[SortedMutation]]:
+    """The reverse: the tablet, and (sequence, row, fragment). Raises Corrupted if the lengths do not add up.
+
+    >>> decode_sorted(encode_sorted(b"users", [(b"r1", 7, b"fragment"), (b"r2", 3, b"")]))
+    (b'users', [(7, b'r1', b'fragment'), (3, b'r2', b'')])
+    """
+    mutations: list[SortedMutation] = []
+    try:
+        kind, tablet_length, count = ROWS_HEAD.unpack_from(payload)
+        position = ROWS_HEAD.size + tablet_length
+        for _ in range(count if kind == SORTED_KIND else 0):
+            sequence, row_length, fragment_length = _SORTED_HEAD.unpack_from(payload, position)
+            row_begin = position + _SORTED_HEAD.size
+            row_end = row_begin + row_length
+            position = row_end + fragment_length
+            mutations.append((sequence, payload[row_begin:row_end], payload[row_end:position]))
+    except struct.error as error:
+        raise Corrupted(f"sorted mutations of {len(payload)} bytes end early ({error})") from error
+    if kind != SORTED_KIND or position != len(payload):
+        raise Corrupted(f"sorted mutations of {len(payload)} bytes and kind {kind} have {position} bytes")
+    return payload[ROWS_HEAD.size : ROWS_HEAD.size + tablet_length], mutations

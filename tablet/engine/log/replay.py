@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.record_log import LogReader, ReadFile
-from tablet.engine.log.records import LogHeader, RowFragment, decode_header, decode_rows, may_be_header
+from tablet.engine.log.records import LogHeader, Mutations, RowFragment, decode_header, decode_rows, may_be_header
 from tablet.engine.world.events import CommitLogReplayed, LogTailDropped
 from tablet.engine.world.storage import Storage, StoredFile
 
@@ -87,6 +87,11 @@ class Replay:
         return tuple(sorted(self.logs))
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+        async for sequence, mutations in self.mutations():
+            yield sequence, mutations.rows
+
+    async def mutations(self) -> AsyncIterator[tuple[int, Mutations]]:
+        """As the iteration, with the tablet of each record."""
         self.last_sequence = self.start_sequence
         numbers = self.numbers
         headers = [await self._header(number) for number in numbers]
@@ -94,8 +99,8 @@ class Replay:
             following = next((header for header in headers[place + 1 :] if header is not None), None)
             file = await self.storage.open(self.logs[number])
             try:
-                async for sequence, rows in self._one(file, number, self.logs[number], following):
-                    yield sequence, rows
+                async for sequence, mutations in self._one(file, number, self.logs[number], following):
+                    yield sequence, mutations
                 await file.sync()
             except _Gap as gap:
                 await self._refuse_if_durable(numbers[place:], gap.sequence)
@@ -124,11 +129,11 @@ class Replay:
 
     async def _one(
         self, file: StoredFile, number: int, name: str, following: LogHeader | None
-    ) -> AsyncIterator[tuple[int, list[RowFragment]]]:
+    ) -> AsyncIterator[tuple[int, Mutations]]:
         reader = log_reader(file, name, self.last_sequence + 1)
         first, records, row_count = True, 0, 0
         async for record in reader:
-            rows: list[RowFragment] = []
+            found: Mutations | None = None
             try:
                 if first:
                     header = decode_header(record.payload, "it")
@@ -139,7 +144,7 @@ class Replay:
                     if mutations.rows:
                         self.first_sequences.setdefault(mutations.tablet, record.sequence)
                     if self.tablet is None or mutations.tablet == self.tablet:
-                        rows = mutations.rows
+                        found = mutations
                         self.last_timestamp = max(self.last_timestamp, mutations.last_timestamp)
             except (Corrupted, IncompatibleFormat) as error:
                 raise type(error)(
@@ -150,9 +155,9 @@ class Replay:
                 refuse_foreign(header, name, number, self.owner)
                 self._check_order(header, record.sequence, name, await file.size())
                 first = False
-            if rows:
-                records, row_count = records + 1, row_count + len(rows)
-                yield record.sequence, rows
+            if found is not None and found.rows:
+                records, row_count = records + 1, row_count + len(found.rows)
+                yield record.sequence, found
             self.last_sequence = max(self.last_sequence, record.sequence)
         self.replayed += (CommitLogReplayed(name, records, row_count),)
         self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")

@@ -13,7 +13,8 @@ An embedded tablet is a server with one tablet: its manifest names the segments,
 The log that tablets share (`open`) has a folder, where a list names the segments (`segment_list.py`); a segment is full
 at a certain size. After a restart, a tablet that is not open yet needs all of its records that were read.
 
-What we simplify. A tablet that is opened reads the whole log for its records; the paper sorts the log first (BT 6).
+What we simplify. A tablet that is opened with the log of its own server reads the whole of it for its records. The log
+of a server that died is sorted first (`sorted_log.py`, BT 6).
 
 Invariants: (1) segments follow one another without a gap in what was acknowledged; (2) only the last one is written to;
 (3) a named segment is dropped only by another list of names, and its file is removed after that.

@@ -17,8 +17,8 @@ of what each costs by itself.
 ((b'f:q', -2, 0, b'new'), (b'f:q', -1, 0, b'old'))
 
 Invariants: (1) each row is either in the sorted list or waits to be; (2) `charged_bytes` is the sum of what the rows
-are charged; (3) sequences rise; (4) if `_puts_only`, each row that is still as it went into the log is exactly one
-cell.
+are charged; (3) the sequences of a row rise; (4) if `_puts_only`, each row that is still as it went into the log is
+exactly one cell.
 
 What we simplify. What a row is charged for Python's objects is an estimate, made once for CPython on 64 bits.
 """
@@ -75,6 +75,11 @@ class Memtable:
             self.charged_bytes += _charge(new)
         else:
             self.charged_bytes += _charge(entries) - _charge(before)
+
+    def begin(self, first_sequence: int) -> None:
+        """The first of the records whose mutations come now, if they do not come in the order of their sequences; those
+        of a row do."""
+        self.first_sequence = self.first_sequence or first_sequence
 
     def seal(self, log_end: int) -> None:
         """No more mutations come; the log ended with this sequence, which may be that of a record without rows."""

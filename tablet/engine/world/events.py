@@ -38,6 +38,29 @@ class LogLeftOut(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LogSorted(Event):
+    """What a server's log holds now lies in pieces, sorted by tablet and row (BT 6)."""
+
+    sentence: ClassVar[str] = "sorted the log of {owner!r}: {records} records of {tablets} tablets, in {pieces} pieces"
+    owner: str
+    records: int
+    tablets: int
+    pieces: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TabletTakenOver(Event):
+    """A tablet has its rows that were in the log of the server that had it before, and they are in SSTables now."""
+
+    sentence: ClassVar[str] = "took over tablet {tablet!r} with {rows} rows from the sorted log of {owner!r}"
+    tablet: str
+    owner: str
+    rows: int
+    flushed_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class TabletOpened(Event):
     """The engine serves. `replayed` log records were read again, `seconds` is the time that opening took."""
 
