@@ -12,7 +12,7 @@ from dataclasses import replace
 from runtime.errors import AlreadyExists, TabletopError
 from tablet.engine.engine import Engine
 from tablet.engine.tree.manifest import load_snapshot, write_manifest
-from tablet.engine.world.names import TEMPORARY, manifest_name
+from tablet.engine.world.names import TEMPORARY, manifest_name, table_name
 from tablet.engine.world.storage import Storage
 
 _COPY_BYTES = 1024 * 1024
@@ -31,11 +31,13 @@ async def copy_tablet(engine: Engine, target: Storage, snapshot: str | None = No
         present = await target.list()
         if present:
             raise AlreadyExists(f"the target of the clone is not empty: it holds {present[0]!r}")
-        names = [reference.name for reference in manifest.references()]
-        fresh = replace(manifest, number=1, logs=())
+        own = {reference: replace(reference, name=table_name(reference.number)) for reference in manifest.references()}
+        names = [reference.name for reference in own.values()]
+        tables = {group: tuple(own[other] for other in found) for group, found in manifest.tables.items()}
+        fresh = replace(manifest, number=1, logs=(), tables=tables, token=0)
         try:
-            for name in names:
-                await _copy(state.storage, target, name)
+            for reference, copied in own.items():
+                await _copy(state.storage, target, reference.name, copied.name)
                 await state.world.breathe()
             await write_manifest(target, fresh, manifest_name(1))
         except BaseException:
@@ -52,10 +54,10 @@ async def _remove(target: Storage, names: Iterable[str]) -> None:
             await target.remove(name)
 
 
-async def _copy(source: Storage, target: Storage, name: str) -> None:
+async def _copy(source: Storage, target: Storage, name: str, new_name: str) -> None:
     reader = await source.open(name)
     try:
-        writer = await target.create(name)
+        writer = await target.create(new_name)
         try:
             offset = 0
             while data := await reader.read_at(offset, _COPY_BYTES):

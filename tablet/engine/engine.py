@@ -20,7 +20,9 @@ from functools import partial
 from runtime.errors import (
     Conflict,
     DiskFailure,
+    InvalidRequest,
     NoSpace,
+    Superseded,
     TabletopError,
 )
 from tablet.engine.figures import EngineFigures, figures_of
@@ -74,8 +76,9 @@ class Engine:
         self._admission = Admission(state)
         self._known_columns = self._admission.known_columns
         self._changes = AtomicChanges(self.reader, self._writer, self._admission)
-        self._closed = False
+        self._closed = self._is_out_of_service = False
         self.make_room: Callable[[str], Awaitable[None]] | None = None
+        state.when_superseded = self._stop_serving
 
     @classmethod
     async def open(
@@ -87,20 +90,23 @@ class Engine:
         tablet: str = "",
         inline: bool = False,
         log: ServerLog | None = None,
+        token: int = 0,
         former: SortedLog | None = None,
     ) -> "Engine":
         """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop. `log`: that of
-        the server, which the tablet shares; without it, it has its own. `former`: the sorted log of the server that had
+        the server, which the tablet shares; without it, it has its own. `token`: rises from owner to owner, as the
+        sequencer of a lock does; an earlier owner who is still at work is kept from changing anything, and learns of it
+        by Superseded. 0: only the lock of the storage keeps others out. `former`: the sorted log of the server that had
         the tablet before and died; what it holds of the tablet is in SSTables afterwards.
 
-        Raises Conflict if it is open elsewhere, NotFound if there is none and `options.create` is off, Corrupted,
-        IncompatibleFormat, DiskFailure; with `former` also NoSpace.
+        Raises Conflict if it is open elsewhere, Superseded if it belongs to a later owner, NotFound if there is none
+        and `options.create` is off, Corrupted, IncompatibleFormat, DiskFailure; with `former` also NoSpace.
         """
         chosen = options or Options()
         chosen.check()
         await storage.lock()
         try:
-            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline, log=log)
+            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline, log=log, token=token)
         except BaseException:
             await storage.unlock()
             raise
@@ -124,17 +130,19 @@ class Engine:
         Raises DiskFailure if the log cannot be made durable."""
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._is_out_of_service = True
         self._writer.refusal = _CLOSED
         self._background.dismiss()
         await self._background.stop()
         try:
+            if self.state.superseded:
+                return  # Whatever is in memory and in the log is for the new owner to judge.
             if self.state.frozen or self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
                 with suppress(NoSpace, DiskFailure):  # What is not in an SSTable is in the log.
                     await self._flush_all()
             await self.sync()
         finally:
-            async with self._background.flushing, self._background.compacting:
+            async with self._background.stopped():
                 await self.state.close()
             await self.state.storage.unlock()
             self.state.world.events.emit(TabletClosed(self.state.manifest.tablet))
@@ -314,6 +322,30 @@ class Engine:
                 await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
         self._background.note_progress(COMPACTION)
 
+    async def delete_rows(self, start: bytes = b"", end: bytes = b"") -> None:
+        """Delete all rows with start <= row < end (empty: no bound) by one switch of the manifest, unread. What is
+        written later is seen. The bytes go with later compactions. Raises InvalidRequest, NoSpace, DiskFailure.
+        """
+        self._check_writable()
+        if end and start >= end:
+            raise InvalidRequest(f"there are no rows from {start[:80]!r} up to {end[:80]!r}; give a smaller start")
+        if self._has_in_memory(start, end):
+            await self._flush_all()
+        async with self._background.stopped(), self._writer.stopped():
+            if self._has_in_memory(start, end):
+                await self._writer.freeze()
+                while self.state.frozen:
+                    await self.housekeeping.flush_oldest()
+            await self.state.install_deletion(start, end)
+            self._writer.epoch += 1
+            await self.state.sweep()
+        self._background.note_progress(FLUSH)
+        self._background.note_progress(COMPACTION)
+
+    def _has_in_memory(self, start: bytes, end: bytes) -> bool:
+        first = [memtable.chunk(start, 1).rows for memtable in self.state.view.memtables]
+        return any(rows and (not end or rows[0] < end) for rows in first)
+
     async def prepare_move(self) -> None:
         """Make the tablet ready to be loaded elsewhere without reading a log (BT 6): a minor compaction while writes go
         on, then refuse writes, then a second, short one for what came in meanwhile. Reads are served until `close`."""
@@ -323,9 +355,13 @@ class Engine:
         try:
             await self.flush()
         except TabletopError:
-            if not self._closed:
-                self._writer.refusal = ""
+            self.stay()
             raise
+
+    def stay(self) -> None:
+        """The move came to nothing: take writes again."""
+        if not self._closed and self._writer.refusal == _MOVING:
+            self._writer.refusal = ""
 
     async def save_snapshot(self, name: str) -> None:
         """Keep the tablet's present content under a name: a list of SSTables, no copy. Raises AlreadyExists."""
@@ -341,7 +377,7 @@ class Engine:
         """Go back to a snapshot; what was written since is gone. Raises NotFound."""
         held = await load_snapshot(self.state.storage, name)
         self._check_writable()
-        async with self._background.flushing, self._background.compacting, self._writer.stopped():
+        async with self._background.stopped(), self._writer.stopped():
             flushed = self.state.log.last_sequence
             if self.state.log.current is not None and not self.state.log.is_shared:
                 await self.state.log.begin_segment()  # So that the segments before it are needed no more.
@@ -420,11 +456,17 @@ class Engine:
         await self.state.install_schema(change)
         self._known_columns.clear()
 
+    def _stop_serving(self, reason: str) -> None:
+        self._is_out_of_service, self._writer.refusal = True, reason
+        self._background.dismiss()
+
     def _check_open(self) -> None:
-        if self._closed:
-            raise Conflict(f"this tablet is {_CLOSED}")
+        if self._is_out_of_service:
+            raise Conflict(f"this tablet is {_CLOSED}") if self._closed else Superseded(self.state.superseded)
 
     def _check_writable(self) -> None:
+        if self.state.superseded:
+            raise Superseded(self.state.superseded)
         if self._writer.refusal:
             raise Conflict(f"this tablet is {self._writer.refusal}")
 

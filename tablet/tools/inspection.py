@@ -199,7 +199,7 @@ def amplification_of(tables: Sequence[TableReport]) -> Amplification:
 
 def next_compaction(references: Sequence[TableReference]) -> str:
     """What the default policy would merge now, in words."""
-    sizes = [TableSize(reference.name, reference.number, reference.file_bytes) for reference in references]
+    sizes = [TableSize(reference.name, reference.number, reference.charged_bytes) for reference in references]
     options = Options()
     plan = policy_named(options.policy)(sizes, options.policy_settings)
     return "none is due" if plan is None else f"merge {', '.join(plan.names)}: {plan.reason}"

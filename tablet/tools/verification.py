@@ -16,7 +16,7 @@ will drop, a file that the next sweep removes.
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
 from tablet.engine.log.records import decode_header, decode_rows
@@ -27,7 +27,7 @@ from tablet.engine.sstable.bloom import HashedKey, column_key
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, refuse_missing_logs
-from tablet.engine.world.names import FolderListing, log_number_of, manifest_name
+from tablet.engine.world.names import FolderListing, is_neighbour, log_number_of, manifest_name
 from tablet.engine.world.storage import Storage
 from tablet.tools.inspection import counted, file_bytes
 from tablet.tools.read_only import ReadOnlyStorage, held, load_folder
@@ -112,6 +112,7 @@ async def verify_manifest(
     if listing is not None:
         there = dict.fromkeys(listing.tables.values())
         lost = [reference.name for reference in manifest.references() if reference.name not in there]
+        lost = [missing for missing in lost if not (is_neighbour(missing) and await _is_there(storage, missing))]
         problems += [f"{name} refers to {missing}, which is not there" for missing in lost]
     remarks = ("is obsolete: the next sweep removes it",) if obsolete else ()
     return Verdict(name, kind, size, counted(len(manifest.references()), "reference"), tuple(problems), remarks)
@@ -318,8 +319,8 @@ def _manifest_problems(manifest: Manifest) -> list[str]:
     for group, references in manifest.tables.items():
         if group not in manifest.schema.groups:
             problems.append(f"there are SSTables of a locality group {group!r}, which the schema does not have")
-        for newer, older in pairwise(references):
-            if older.properties.last_sequence >= newer.properties.first_sequence:
+        for newer, older in combinations(references, 2):
+            if not older.is_older_than(newer):
                 problems.append(f"{older.name} and the newer {newer.name} overlap in sequence")
         for reference in references:
             last = reference.properties.last_sequence
@@ -346,6 +347,14 @@ async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderLis
     remarks += [f"an opening leaves {listing.logs[number]} out" for number in replay.left_out]
     checked = f"{counted(replayed, 'row')} to replay"
     return Verdict("(together)", "tablet", 0, checked, tuple(problems), tuple(remarks))
+
+
+async def _is_there(storage: Storage, name: str) -> bool:
+    try:
+        await (await storage.open(name)).close()
+    except NotFound:
+        return False
+    return True
 
 
 def _with_remark(verdict: Verdict, remark: str) -> Verdict:

@@ -4,15 +4,16 @@ Each kind of work has a task of its own. It does one job after the other, sleeps
 trouble tries again, later and later. Writers who wait for room wait for `progress`: a job is done, or came to nothing;
 in the latter case `trouble_of` says why, and they are told. A third task looks for garbage in a tablet that is quiet.
 
-At most one flush and one compaction run at a time, whoever asks for them: `flushing` and `compacting` see to that.
+At most one flush and one compaction run at a time, whoever asks for them: `flushing` and `compacting` see to that. Who
+needs both takes `compacting` first: a major compaction flushes what is in memory.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from runtime.errors import InternalError, TabletopError
+from runtime.errors import InternalError, Superseded, TabletopError
 from tablet.engine.maintenance.housekeeping import Housekeeping, Interrupted
 from tablet.engine.tree.state import TabletState
 
@@ -61,12 +62,18 @@ class Background:
             return
         self._housekeeping.stopping = True
         self._state.log.flushed_by(self._state.manifest.tablet, None)
-        async with self.flushing, self.compacting:
+        async with self.stopped():
             for task in self._tasks:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._housekeeping.stopping = False
         self._tasks = []
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """No flush and no compaction runs meanwhile, whoever asks for it."""
+        async with self.compacting, self.flushing:
+            yield
 
     async def flush_one(self) -> bool:
         """One minor compaction, if a memtable waits; whether there was. Raises NoSpace, DiskFailure."""
@@ -121,6 +128,10 @@ class Background:
                 await self._wake.wait()
                 self._wake.clear()
             except Interrupted:
+                return
+            except Superseded as error:  # For good: this tablet is another owner's.
+                self._trouble[kind] = error
+                self._progress.set()
                 return
             except Exception as error:  # Also a bug of ours: writers that wait for this job must not wait for ever.
                 self._trouble[kind] = as_trouble(kind, error)

@@ -13,7 +13,7 @@ from tablet.engine.model.schema import Schema
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.merge import collect_chunk, merge_chunks
-from tablet.engine.tree.sources import MergeCursor, TableSource
+from tablet.engine.tree.sources import MergeCursor, clipped_source
 
 
 class UnreadableInput(Exception):
@@ -30,7 +30,7 @@ class _Input:
 
     def __init__(self, table: SSTable, start: bytes, end: bytes) -> None:
         self._table = table
-        self._source = TableSource(table, start=start, end=end, cached=False)
+        self._source = clipped_source(table, start=start, end=end, cached=False)
 
     async def next(self) -> Chunk:
         try:

@@ -80,8 +80,8 @@ class Housekeeping:
         options = self._state.options
         policy = policy_named(options.policy)
         left_out = self.quarantine.left_out(self._state.world.clock.now())
-        for group, tables in self._state.view.tables.items():
-            plan = plan_around(table_sizes(tables), left_out, policy, options.policy_settings)
+        for group, references in self._state.manifest.tables.items():
+            plan = plan_around(table_sizes(references), left_out, policy, options.policy_settings)
             if plan is not None:
                 return group, plan
         if options.garbage_seconds:
@@ -103,7 +103,7 @@ class Housekeeping:
             elif shortest is not None and properties.cells:
                 garbage = now - max(reference.written_at, properties.oldest_timestamp + shortest)
             seconds = garbage / 1e6 / self._patience.get(reference.number, 1)
-            sizes.append(TableSize(reference.name, reference.number, reference.file_bytes, seconds))
+            sizes.append(TableSize(reference.name, reference.number, reference.charged_bytes, seconds))
         return sizes
 
     def _note_fruit(self, tables: Sequence[SSTable], made: TableReference | None) -> None:
@@ -190,8 +190,8 @@ class Housekeeping:
     async def compact_all(self) -> None:
         """Major compaction: exactly one SSTable for each locality group, without deletions (BT 5.4). Leaves none out:
         raises Corrupted if one is damaged, NoSpace, DiskFailure."""
-        for group in list(self._state.view.tables):
-            plan = plan_major(table_sizes(self._state.view.tables[group]))
+        for group in list(self._state.manifest.tables):
+            plan = plan_major(table_sizes(self._state.manifest.tables[group]))
             if plan is None:
                 continue
             try:
@@ -278,9 +278,9 @@ class Housekeeping:
         return TableReference(writer.name, number, writer.file_bytes, properties, now)
 
 
-def table_sizes(tables: Sequence[SSTable]) -> list[TableSize]:
-    """What a compaction policy is told."""
-    return [TableSize(table.name, table.number, table.file_bytes) for table in tables]
+def table_sizes(references: Sequence[TableReference]) -> list[TableSize]:
+    """What a compaction policy is told. A shared file counts for the share of its bytes that is this tablet's."""
+    return [TableSize(reference.name, reference.number, reference.charged_bytes) for reference in references]
 
 
 def _told(error: Exception) -> str:

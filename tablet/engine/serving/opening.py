@@ -6,15 +6,27 @@ What is only opened and read is not written to: the log that takes new writes is
 
 from dataclasses import replace
 
-from runtime.errors import Conflict, NotFound
+from runtime.errors import AlreadyExists, Conflict, NotFound, Superseded
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.server_log import ServerLog
-from tablet.engine.tree.manifest import Manifest, load_current, refuse_missing_logs, table_missing, write_manifest
+from tablet.engine.tree.manifest import (
+    Manifest,
+    load_current,
+    refuse_missing_logs,
+    stage_manifest,
+    table_missing,
+    write_manifest,
+)
 from tablet.engine.tree.state import TabletState, needed_after
 from tablet.engine.world.events import LogLeftOut, TabletFound, TabletOpened
-from tablet.engine.world.names import FolderListing, manifest_name, sorted_out
+from tablet.engine.world.names import FolderListing, manifest_name, sorted_out, staged_name
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage
+
+_ATTEMPTS = 20
+_NUMBERS_APART = 1000
+"""An owner leaves so many file numbers to the earlier one, who may still begin files before he learns of it. If they
+meet all the same, the creation of a file fails, and is tried again under the next number."""
 
 
 async def open_state(
@@ -25,12 +37,16 @@ async def open_state(
     tablet: str,
     inline: bool = False,
     log: ServerLog | None = None,
+    token: int = 0,
 ) -> TabletState:
-    """The state of the tablet in a folder. Nothing on the disk is changed before everything was found readable."""
+    """The state of the tablet in a folder. Nothing on the disk is changed before everything was found readable, but for
+    the claim of an owner with a token, which comes first: what he reads afterwards is not changed by another one."""
     started = world.clock.now()
     manifest, listing = await _manifest(storage, options, tablet, own_log=log is None)
     _refuse_other_log(manifest, log)
-    state = TabletState(storage, world, options, manifest, inline=inline, log=log)
+    if token:
+        manifest, listing = await _claim(storage, token)
+    state = TabletState(storage, world, options, manifest, inline=inline, log=log, is_fenced=token > 0)
     try:
         refuse_missing_logs(manifest, listing)
         name, tables = manifest_name(manifest.number), len(manifest.references())
@@ -81,6 +97,29 @@ async def _manifest(
     elif tablet and manifest.tablet != tablet:
         raise Conflict(f"the folder holds tablet {manifest.tablet!r}, not {tablet!r}")
     return manifest, sorted_out(names)
+
+
+async def _claim(storage: Storage, token: int) -> tuple[Manifest, FolderListing]:
+    """Take the next manifest's number for the owner with this token: an earlier one, who may still be at work, finds it
+    taken and stops. Raises Superseded if there was a later one."""
+    for _ in range(_ATTEMPTS):
+        manifest = await load_current(storage, await storage.list())
+        assert manifest is not None, "there was one a moment ago, and nobody removes the last"
+        if token < manifest.token:
+            raise Superseded(
+                f"tablet {manifest.tablet!r} has an owner with the token {manifest.token}, and yours is {token}: "
+                f"ask who serves it"
+            )
+        apart = manifest.next_file_number + _NUMBERS_APART
+        manifest = replace(manifest, number=manifest.number + 1, token=token, next_file_number=apart)
+        staged = staged_name(manifest.number, token)
+        await stage_manifest(storage, manifest, staged)
+        try:
+            await storage.rename(staged, manifest_name(manifest.number))
+        except (AlreadyExists, NotFound):  # The earlier owner was quicker, or has swept: look again.
+            continue
+        return manifest, sorted_out(await storage.list())
+    raise Conflict("another owner changes this tablet faster than it can be claimed; try again")
 
 
 def _refuse_other_log(manifest: Manifest, log: ServerLog | None) -> None:

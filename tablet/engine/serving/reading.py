@@ -14,7 +14,7 @@ from tablet.engine.model.fragments import PUT, Entries, decode_fragment, family_
 from tablet.engine.model.rows import Row
 from tablet.engine.sstable.reader import Lookup
 from tablet.engine.tree.merge import merge_chunks, merge_entries
-from tablet.engine.tree.sources import MemtableSource, MergeCursor, Source, TableSource, unite_chunks
+from tablet.engine.tree.sources import MemtableSource, MergeCursor, Source, clipped_source, unite_chunks
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import Tables, View
 
@@ -206,7 +206,7 @@ class Scan:
             if len(memtable)
         ]
         stored = [
-            [TableSource(table, start=self._start, end=self._end) for table in view.tables.get(group, ())]
+            [clipped_source(table, start=self._start, end=self._end) for table in view.tables.get(group, ())]
             for group in groups
         ]
         if len(stored) == 1:

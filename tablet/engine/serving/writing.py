@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from runtime.errors import Conflict, TabletopError
+from runtime.errors import Conflict, Superseded, TabletopError
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import RowFragment, one_row_head
 from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
@@ -156,6 +156,8 @@ class Writer:
     async def _room(self) -> tuple[Memtable, CommitLog]:
         """The memtable to write to, once it has room, and its log. Raises what keeps housekeeping from making some."""
         while True:
+            if self._state.superseded:
+                raise Superseded(self._state.superseded)
             if self.refusal:
                 raise Conflict(f"this tablet is {self.refusal}")
             if self._gate is not None:
@@ -184,14 +186,18 @@ class Writer:
         if not always and full.charged_bytes < self._limit_bytes:
             return
         async with self.stopped():
-            last_sequence = self._log.last_sequence
-            if not self._log.is_shared:
-                await self._log.begin_segment()
-            self._state.freeze(last_sequence)
+            await self.freeze()
         if self._log.is_shared:
             await self._log.make_room()
-        self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
         self._frozen()
+
+    async def freeze(self) -> None:
+        """Freeze the memtable, while the writers are `stopped`."""
+        full, last_sequence = self._state.memtable, self._log.last_sequence
+        if not self._log.is_shared:
+            await self._log.begin_segment()
+        self._state.freeze(last_sequence)
+        self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
 
     def _check_fragment(self, fragment: bytes) -> None:
         """Raise NotFound if the schema has lost a family that the mutation needs, while it waited."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tablet.engine.sstable.format import Block
 
 BlockKey = tuple[int, int]
-"""(file number, place of the block in the file)"""
+"""(the cache's number for the file, place of the block in the file)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,29 @@ class BlockCache:
         self.limit_bytes = limit_bytes
         self.whole_blocks = whole_blocks
         self._blocks: OrderedDict[BlockKey, Block] = OrderedDict()
+        self._files: dict[str, tuple[int, int]] = {}
+        self._last_file = 0
         self._bytes = 0
         self._hits = 0
         self._misses = 0
+
+    def enter(self, path: str) -> int:
+        """A file is opened; returns the number that its blocks have here. Whoever opens it too, perhaps another tablet
+        that shares it, gets the same."""
+        number, users = self._files.get(path, (0, 0))
+        if not users:
+            self._last_file = number = self._last_file + 1
+        self._files[path] = number, users + 1
+        return number
+
+    def leave(self, path: str, blocks: int) -> None:
+        """A file is closed; if nobody else has it open, its blocks go."""
+        number, users = self._files[path]
+        if users > 1:
+            self._files[path] = number, users - 1
+            return
+        del self._files[path]
+        self.forget_file(number, blocks)
 
     def get(self, key: BlockKey) -> Block | None:
         """The block, or None; counts either way."""

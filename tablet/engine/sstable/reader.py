@@ -19,6 +19,7 @@ from itertools import pairwise
 from runtime.errors import Corrupted, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.spans import EVERYWHERE, Spans, contains
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom import Filter, HashedKey, column_key, decode_filter
 from tablet.engine.sstable.format import (
@@ -70,10 +71,13 @@ class SSTable:
 
     `max_relevant_timestamp`: it has nothing to say about versions newer than this. That is the timestamp of its newest
     cell, unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these
-    claim.
+    claim. `spans`: only these rows of it count for the tablet that has opened it; the other ones are another tablet's,
+    or deleted. Point reads (`locate`) see no others; who reads chunks asks for the spans (`clipped_source`).
     """
 
-    def __init__(self, name: str, number: int, file: StoredFile, file_bytes: int, cache: BlockCache) -> None:
+    def __init__(
+        self, name: str, number: int, file: StoredFile, file_bytes: int, cache: BlockCache, spans: Spans = EVERYWHERE
+    ) -> None:
         self.name = name
         self.number = number
         self.file_bytes = file_bytes
@@ -81,8 +85,12 @@ class SSTable:
         self.bloom_checks = 0
         self.bloom_rejections = 0
         self.bloom_mistakes = 0
+        self.spans = spans
+        self._is_closed = False
+        self._is_clipped = spans != EVERYWHERE
         self._file = file
         self._cache = cache
+        self._cache_number = cache.enter(file.path)
         self._properties: TableProperties | None = None
         self.damaged_parts: dict[str, str] | None = None
         self._block_ends: Sequence[int] = ()
@@ -100,18 +108,29 @@ class SSTable:
 
     @classmethod
     async def open(
-        cls, storage: Storage, name: str, number: int, cache: BlockCache, *, only_blocks: bool = False
+        cls,
+        storage: Storage,
+        name: str,
+        number: int,
+        cache: BlockCache,
+        *,
+        spans: Spans = EVERYWHERE,
+        only_blocks: bool = False,
     ) -> "SSTable":
         """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `only_blocks`:
         filters and properties may be damaged; they are not there then, and `damaged_parts` says how."""
         file = await storage.open(name)
         try:
             size = await file.size()
-            table = cls(name, number, file, size, cache)
+        except BaseException:
+            await file.close()
+            raise
+        table = cls(name, number, file, size, cache, spans)
+        try:
             table.damaged_parts = {} if only_blocks else None
             await table._load()
         except BaseException:
-            await file.close()
+            await table.close()
             raise
         return table
 
@@ -137,6 +156,8 @@ class SSTable:
         place = bisect_left(self._last_rows, row)
         if place == len(self._last_rows) or row < self._first_row:
             return -1
+        if self._is_clipped and not contains(self.spans, row):
+            return -1
         if not self._filters:
             return place
         self.bloom_checks += 1
@@ -153,7 +174,7 @@ class SSTable:
     async def fragment(self, place: int, row: bytes, column: bytes | None = None) -> bytes | None:
         """The row's fragment, or None; `place` is from `locate`. With `column`, pieces of a giant row that cannot hold
         it are left out."""
-        block = self._cache.get((self.number, place))
+        block = self._cache.get((self._cache_number, place))
         if block is None:
             in_parts = self._head_bytes[place] and not self._cache.whole_blocks
             block = await (self._load_head(place) if in_parts else self._load_block(place))
@@ -193,7 +214,7 @@ class SSTable:
     async def block(self, place: int, *, cached: bool = True) -> Block:
         """One whole data block, checked; from the cache if it is there, and into it if `cached`, unless the cache keeps
         its head: a scan does not drive heads out with what the page cache has as well."""
-        found = self._cache.get((self.number, place)) if cached else None
+        found = self._cache.get((self._cache_number, place)) if cached else None
         return found if found is not None and found.whole else await self._load_block(place, keep=cached)
 
     def index_entry(self, place: int) -> tuple[bytes, bytes]:
@@ -213,6 +234,15 @@ class SSTable:
         """Where a stored block begins, and its length with its trailer."""
         start = self._block_ends[place - 1] if place else 0
         return start, self._block_ends[place] - start
+
+    def share_of(self, spans: Spans) -> int:
+        """About how many bytes of the file belong to these rows: whole blocks, and as much of what comes after them."""
+        data, total = 0, self._block_ends[-1]
+        for start, end in spans:
+            first, last = self.place_of(start), min(self.place_of(end), self.blocks - 1) if end else self.blocks - 1
+            if first <= last and (not end or end > self._first_row):
+                data += self._block_ends[last] - (self._block_ends[first - 1] if first else 0)
+        return min(self.file_bytes, max(1, self.file_bytes * data // max(1, total)))
 
     async def verify(self) -> int:
         """Read every block and compare with the index and the properties; returns the blocks read. Raises Corrupted."""
@@ -244,7 +274,9 @@ class SSTable:
 
     async def close(self) -> None:
         """Let go of the file and of its blocks in the cache."""
-        self._cache.forget_file(self.number, self.blocks)
+        if not self._is_closed:
+            self._is_closed = True
+            self._cache.leave(self._file.path, self.blocks)
         await self._file.close()
 
     async def _load_block(self, place: int, *, keep: bool = True) -> Block:
@@ -252,7 +284,7 @@ class SSTable:
         data, body_bytes = unseal(await self._read(start, length), self.name, start)
         block = Block(data, body_bytes, self.name, start)
         if keep and (self._cache.whole_blocks or not block.in_parts):
-            self._cache.put((self.number, place), block)
+            self._cache.put((self._cache_number, place), block)
         return block
 
     async def _load_head(self, place: int) -> Block:
@@ -261,7 +293,7 @@ class SSTable:
         data = await self._read(start, self._head_bytes[place])
         check_part(data, self._head_checksums[place], _HEAD, self.name, start)
         block = Block(data, length - TRAILER_BYTES, self.name, start)
-        self._cache.put((self.number, place), block)
+        self._cache.put((self._cache_number, place), block)
         return block
 
     async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:

@@ -8,9 +8,15 @@ The idea. The state is small, so each change writes all of it: as JSON in one lo
 `manifest-000007.new`, synced, then renamed to `manifest-000007`. The highest number is the truth. Nothing is ever
 overwritten, so storage needs no atomic replacement, and an older manifest is removed only after the newer one is there.
 
+An SSTable is referred to, not owned: a reference says where the file is, perhaps in the folder of another tablet, and
+which rows of it count (`spans`). So a split, a merge and the deletion of a range of rows change references, and no file
+(BT 6).
+
 Invariants: (1) a manifest names only files that were synced and renamed before it was; (2) a file that the newest
 manifest, a snapshot, or an open reader names is never removed (mark and sweep); (3) a manifest under its final name is
-whole: one that is not is damage, never a torn write.
+whole: one that is not is damage, never a torn write; (4) of two references of a group that speak of the same rows, the
+one that comes first has the newer sequences. Where no row is in both, sequences need not be comparable: after a merge
+they are those of two tablets.
 """
 
 import json
@@ -23,24 +29,67 @@ from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, Invalid
 from runtime.record_log import LogReader, encode_frame
 from tablet.engine.log.records import Segment
 from tablet.engine.model.schema import Schema
+from tablet.engine.model.spans import EVERYWHERE, Spans, overlap, refuse_disorder, within
 from tablet.engine.sstable.properties import TableProperties
-from tablet.engine.world.names import TEMPORARY, FolderListing, log_name, manifest_name, snapshot_file_name, sorted_out
+from tablet.engine.world.names import (
+    TEMPORARY,
+    FolderListing,
+    is_neighbour,
+    log_name,
+    manifest_name,
+    snapshot_file_name,
+    sorted_out,
+)
 from tablet.engine.world.storage import Storage
 
-FORMAT = 2
+FORMAT = 3
 KIND = "tabletop tablet"
 
 
 @dataclass(frozen=True, slots=True)
 class TableReference:
-    """One SSTable of the tablet. `name` is what the storage calls it; `number` is unique within the tablet;
-    `written_at` is when it was made, in microseconds."""
+    """One SSTable, as the tablet sees it. `name` says where the file is: `000003.sst` in the tablet's own folder, or
+    `../NAME/000003.sst` in that of another tablet, with which it is shared. `number` is the file's id, unique within
+    the tablet. `written_at` is when it was made, in microseconds. `spans`: only these rows of it count. `share_bytes`:
+    about how many of its bytes these are; 0: all."""
 
     name: str
     number: int
     file_bytes: int
     properties: TableProperties
     written_at: int = 0
+    spans: Spans = EVERYWHERE
+    share_bytes: int = 0
+
+    @property
+    def charged_bytes(self) -> int:
+        """What the file counts for when sizes are compared."""
+        return self.share_bytes or self.file_bytes
+
+    @property
+    def shown(self) -> Spans:
+        """The spans between the file's first and its last row."""
+        return within(self.spans, self.properties.first_row, self.properties.last_row + b"\0")
+
+    def is_older_than(self, newer: "TableReference") -> bool:
+        """Whether `newer` may come before it: all its sequences are higher, or the two have no row in common."""
+        if self.properties.last_sequence < newer.properties.first_sequence:
+            return True
+        return not overlap(self.shown, newer.shown)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest; what is as usual is left out."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "number": self.number,
+            "file_bytes": self.file_bytes,
+            "written_at": self.written_at,
+        }
+        if self.spans != EVERYWHERE:
+            fields["spans"] = [[start.decode("latin-1"), end.decode("latin-1")] for start, end in self.spans]
+        if self.share_bytes:
+            fields["share_bytes"] = self.share_bytes
+        return {**fields, "properties": self.properties.to_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +98,8 @@ class Manifest:
     `flushed_sequence`, the redo point, are in SSTables. `logs` are the segments of the tablet's own log that are still
     needed; None in a snapshot, and if the log is a server's. `last_timestamp`: the
     tablet has given its cells none above it, but for those that the logs tell of. `start_row` <= row < `end_row`
-    (empty: no bound) is the tablet's row range."""
+    (empty: no bound) is the tablet's row range. `token`: that of the owner who wrote it; 0: only the lock of the folder
+    keeps others out."""
 
     number: int = 0
     tablet: str = ""
@@ -61,6 +111,7 @@ class Manifest:
     last_timestamp: int = 0
     start_row: bytes = b""
     end_row: bytes = b""
+    token: int = 0
 
     def references(self) -> list[TableReference]:
         """All SSTables of all groups."""
@@ -88,23 +139,14 @@ class Manifest:
             "tablet": self.tablet,
             "start_row": self.start_row.decode("latin-1"),
             "end_row": self.end_row.decode("latin-1"),
+            **({"token": self.token} if self.token else {}),
             **({} if self.logs is None else {"logs": [[log.number, log.first_sequence] for log in self.logs]}),
             "flushed_sequence": self.flushed_sequence,
             "next_file_number": self.next_file_number,
             "last_timestamp": self.last_timestamp,
             "schema": self.schema.to_json(),
             "tables": {
-                group: [
-                    {
-                        "name": reference.name,
-                        "number": reference.number,
-                        "file_bytes": reference.file_bytes,
-                        "written_at": reference.written_at,
-                        "properties": reference.properties.to_json(),
-                    }
-                    for reference in references
-                ]
-                for group, references in self.tables.items()
+                group: [reference.to_json() for reference in references] for group, references in self.tables.items()
             },
         }
         return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_sequence=0)
@@ -112,17 +154,18 @@ class Manifest:
 
 async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
     """Write, sync, and rename into place: afterwards the state is as `manifest` says, before as it was."""
-    await stage_manifest(storage, manifest, name)
+    await stage_manifest(storage, manifest, name + TEMPORARY)
     await storage.rename(name + TEMPORARY, name)
 
 
 async def stage_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
-    """The first half: everything but the renaming. If this fails, the state certainly is as it was."""
+    """The first half: everything but the renaming. If this fails, the state certainly is as it was. `name`: a temporary
+    one, which no other owner uses."""
     try:
-        file = await storage.create(name + TEMPORARY)
+        file = await storage.create(name)
     except AlreadyExists:  # An earlier attempt came to nothing.
-        await storage.remove(name + TEMPORARY)
-        file = await storage.create(name + TEMPORARY)
+        await storage.remove(name)
+        file = await storage.create(name)
     try:
         try:
             await file.append(manifest.encode())
@@ -131,7 +174,7 @@ async def stage_manifest(storage: Storage, manifest: Manifest, name: str) -> Non
             await file.close()
     except TabletopError:
         with suppress(TabletopError):
-            await storage.remove(name + TEMPORARY)
+            await storage.remove(name)
         raise
 
 
@@ -224,6 +267,7 @@ def _from_json(fields: Mapping[str, Any]) -> Manifest:
         last_timestamp=_count(fields, "last_timestamp"),
         start_row=_text(fields, "start_row").encode("latin-1"),
         end_row=_text(fields, "end_row").encode("latin-1"),
+        token=_count(fields, "token") if "token" in fields else 0,
     )
 
 
@@ -234,10 +278,23 @@ def _segment(number: Any, first_sequence: Any) -> Segment:
 
 def _reference(fields: Mapping[str, Any]) -> TableReference:
     name, number = _text(fields, "name"), _count(fields, "number")
-    if sorted_out([name]).tables.get(number) != name:
+    where, _, file_name = name.rpartition("/")
+    if not sorted_out([file_name]).tables or (where and not is_neighbour(name)):
+        raise ValueError(f"{name!r} is not the name of an SSTable")
+    if not where and sorted_out([name]).tables.get(number) != name:
         raise ValueError(f"{name!r} is not the name of SSTable {number}")
-    properties = TableProperties.from_json(fields["properties"])
-    return TableReference(name, number, _count(fields, "file_bytes"), properties, _count(fields, "written_at"))
+    spans = EVERYWHERE
+    if "spans" in fields:
+        spans = refuse_disorder((start.encode("latin-1"), end.encode("latin-1")) for start, end in fields["spans"])
+    return TableReference(
+        name,
+        number,
+        _count(fields, "file_bytes"),
+        TableProperties.from_json(fields["properties"]),
+        _count(fields, "written_at"),
+        spans,
+        _count(fields, "share_bytes") if "share_bytes" in fields else 0,
+    )
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:

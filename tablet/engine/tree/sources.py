@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.fragments import PUT, decode_fragment, encode_fragment, family_of
+from tablet.engine.model.spans import within
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
 
@@ -44,6 +45,31 @@ class TableSource:
             if chunk.rows:
                 return chunk
         return EMPTY
+
+
+class ChainedSource:
+    """Sources one after the other, each with rows after those of the one before."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._left = list(reversed(sources))
+
+    async def next(self) -> Chunk:
+        """The next rows of the first source that has any."""
+        while self._left:
+            chunk = await self._left[-1].next()
+            if chunk.rows:
+                return chunk
+            self._left.pop()
+        return EMPTY
+
+
+def clipped_source(table: SSTable, *, start: bytes = b"", end: bytes = b"", cached: bool = True) -> Source:
+    """The rows of an SSTable with start <= row < end that count: those of its spans."""
+    spans = within(table.spans, start, end)
+    if len(spans) == 1:
+        (low, high), *_ = spans
+        return TableSource(table, start=low, end=high, cached=cached)
+    return ChainedSource([TableSource(table, start=low, end=high, cached=cached) for low, high in spans])
 
 
 class MemtableSource:

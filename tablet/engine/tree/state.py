@@ -5,24 +5,27 @@ schema) makes a new view in one step, after the manifest that says the same is d
 it, and its files stay until they are done (BT 6: immutability makes concurrency simple).
 
 Invariants: (1) in a view, the memtables and each group's SSTables are ordered from new to old, without overlap in
-sequence; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch` writes manifests, one at a
-time, and no file is swept meanwhile; (4) if the renaming of a manifest fails, nobody knows which of the two is the
-truth on the disk, so no file is swept until a third one is, under a number of its own.
+sequence where they have rows in common; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch`
+writes manifests, one at a time, and no file is swept meanwhile; (4) if the renaming of a manifest fails, nobody knows
+which of the two is the truth on the disk, so no file is swept until a third one is; (5) a manifest's number is taken by
+one owner: whoever finds the next one taken has been superseded, and changes nothing any more.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
-from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, TabletopError
+from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, Superseded, TabletopError
 from tablet.engine.log.records import Segment
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.schema import Schema
+from tablet.engine.model.spans import without
 from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
 from tablet.engine.sstable.reader import SSTable
+from tablet.engine.tree.clipping import clipped
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, stage_manifest, write_manifest
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.scan_cache import ScanCache
@@ -35,6 +38,7 @@ from tablet.engine.world.names import (
     manifest_name,
     snapshot_file_name,
     sorted_out,
+    staged_name,
 )
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage
@@ -76,6 +80,7 @@ class TabletState:
         *,
         inline: bool,
         log: ServerLog | None = None,
+        is_fenced: bool = False,
     ) -> None:
         self.storage = storage
         self.world = world
@@ -101,6 +106,10 @@ class TabletState:
         self._next_file_number = manifest.next_file_number
         self._last_manifest_number = manifest.number
         self.in_doubt = False
+        self.superseded = ""
+        """Why this is not the owner of the tablet any more; empty while it is."""
+        self.when_superseded: Callable[[str], None] = _nobody
+        self._is_fenced = is_fenced
         self._unreadable: set[str] = set()
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
@@ -186,6 +195,25 @@ class TabletState:
             self.scan_cache.clear()
             self._show(schema=schema)
 
+    async def install_deletion(self, start: bytes, end: bytes) -> None:
+        """No row of this range that is in an SSTable counts from here on (empty: no bound). Nothing of it may be in
+        memory, and nobody may be writing or compacting."""
+        async with self._switching:
+            opened = {table.number: table for table in self.view.all_tables()}
+            tables = clipped(
+                self.manifest.tables,
+                lambda spans: without(spans, start, end),
+                lambda reference, spans: opened[reference.number].share_of(spans),
+            )
+            before = set(self.manifest.references())
+            changed = {group: [other for other in found if other not in before] for group, found in tables.items()}
+            async with self._opened(changed, self.manifest.schema) as fresh:
+                await self._switch(tables=tables)
+                opened.update((table.number, table) for group in fresh.values() for table in group)
+                self.scan_cache.clear()
+                shown = {group: tuple(opened[other.number] for other in found) for group, found in tables.items()}
+                self._show(tables=shown)
+
     async def install_snapshot(self, held: Manifest, flushed: int) -> None:
         """The SSTables and the schema of a snapshot; everything in memory is forgotten, and so are log records up to
         `flushed`. Nobody may be writing."""
@@ -207,9 +235,12 @@ class TabletState:
         for table in [table for table in self._retired if table not in used]:
             self._retired.remove(table)
             await table.close()
-        if self.in_doubt or self.is_closed or not self.options.sweeps:
+        if self.in_doubt or self.is_closed or self.superseded or not self.options.sweeps:
             return
         listing = sorted_out(await self.storage.list())
+        if max(listing.manifests, default=0) > self._last_manifest_number:
+            # What another owner has made since is not ours to judge. What is in a listing without his manifest is.
+            raise self._now_superseded(max(listing.manifests))
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
         needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
         needed |= await self._held_by_snapshots(listing)
@@ -264,9 +295,8 @@ class TabletState:
         for group, references in self.manifest.tables.items():
             shown = self.view.tables.get(group, ())
             assert [reference.name for reference in references] == [table.name for table in shown]
-            spans = [(table.properties.first_sequence, table.properties.last_sequence) for table in shown]
-            for newer, older in pairwise(spans):
-                assert older[1] < newer[0], f"group {group}: {spans} are not in order"
+            for newer, older in combinations(references, 2):
+                assert older.is_older_than(newer), f"group {group}: {newer.name} and {older.name} are not in order"
         full = [memtable for memtable in self.view.memtables if memtable.first_sequence]
         for newer_memtable, older_memtable in pairwise(full):
             assert older_memtable.last_sequence < newer_memtable.first_sequence
@@ -283,6 +313,10 @@ class TabletState:
     ) -> None:
         """Make another manifest the truth. After an error it may be, or may not. `begun`: a segment to be named from
         here on. `memtables`: those whose log records are still needed, if they are not all."""
+        if self.superseded:
+            raise Superseded(self.superseded)
+        if self.in_doubt and self._is_fenced:
+            await self._resolve_doubt()
         number = self._last_manifest_number + 1
         manifest = replace(self.manifest, number=number, next_file_number=self._next_file_number, **changes)
         logs = None
@@ -290,12 +324,34 @@ class TabletState:
             logs = self.log.remaining(needed_after(self.view.memtables if memtables is None else memtables))
             logs += (begun,) if begun is not None else ()
         manifest = replace(manifest, logs=logs, last_timestamp=self.last_timestamp)
-        await stage_manifest(self.storage, manifest, manifest_name(number))
+        staged = staged_name(number, manifest.token)
+        await stage_manifest(self.storage, manifest, staged)
         self._last_manifest_number, self.in_doubt = number, True
-        await self.storage.rename(manifest_name(number) + TEMPORARY, manifest_name(number))
+        try:
+            await self.storage.rename(staged, manifest_name(number))
+        except AlreadyExists as error:
+            raise self._now_superseded(number) from error
         self.manifest, self.in_doubt = manifest, False
         if logs is not None:
             self.log.keep(logs)
+
+    async def _resolve_doubt(self) -> None:
+        """The last renaming failed, or did it? Another owner may have taken that number meanwhile. We may pass over it
+        only if it is there and ours; if it is not there, we try it once more, so that no number is left to him."""
+        name = manifest_name(self._last_manifest_number)
+        if name not in await self.storage.list():
+            self._last_manifest_number = self.manifest.number
+        elif (await load_manifest(self.storage, name)).token != self.manifest.token:
+            raise self._now_superseded(self._last_manifest_number)
+
+    def _now_superseded(self, number: int) -> Superseded:
+        """The error for this and every later attempt: somebody else has written the manifest of this number."""
+        self.superseded = (
+            f"{manifest_name(number)} of tablet {self.manifest.tablet!r} was written by another owner, and this one, "
+            f"with the token {self.manifest.token}, stops: close it, and ask who serves the tablet"
+        )
+        self.when_superseded(self.superseded)
+        return Superseded(self.superseded)
 
     @asynccontextmanager
     async def _opened(
@@ -310,7 +366,8 @@ class TabletState:
                 cache = self.pinned_blocks if settings is not None and settings.in_memory else self.block_cache
                 first = len(opened)
                 for reference in wanted:
-                    opened.append(await SSTable.open(self.storage, reference.name, reference.number, cache))
+                    name, number, spans = reference.name, reference.number, reference.spans
+                    opened.append(await SSTable.open(self.storage, name, number, cache, spans=spans))
                 found[group] = tuple(opened[first:])
             yield found
         except BaseException:
@@ -324,6 +381,10 @@ class TabletState:
         kept = set(self.view.all_tables())
         self._retired += [table for table in old.all_tables() if table not in kept]
         self._old_views.append(old)
+
+
+def _nobody(reason: str) -> None:
+    """Nobody wants to know."""
 
 
 async def _close_all(tables: Iterable[SSTable]) -> None:

@@ -14,7 +14,9 @@ TEMPORARY = ".new"
 """The suffix of a file that is not yet what its name says."""
 
 _MANIFEST = re.compile(r"manifest-(\d{6,})$")
+_STAGED = re.compile(r"manifest-\d{6,}\.\d+$")
 _NUMBERED = re.compile(r"(\d{6,})\.(sst|log)$")
+_NEIGHBOUR = re.compile(r"\.\./([A-Za-z0-9_-][A-Za-z0-9_.-]*)/([^/]+)$")
 _SNAPSHOT = re.compile(r"snapshot-([A-Za-z0-9_.-]{1,64})$")
 LOCK_NAME = "LOCK"
 
@@ -63,6 +65,15 @@ def manifest_name(number: int) -> str:
     return f"manifest-{number:06}"
 
 
+def staged_name(number: int, token: int) -> str:
+    """The temporary name of a manifest, one for each owner of the tablet, so that two never write to one file.
+
+    >>> staged_name(7, 0), staged_name(7, 12)
+    ('manifest-000007.new', 'manifest-000007.12.new')
+    """
+    return f"{manifest_name(number)}.{token}{TEMPORARY}" if token else manifest_name(number) + TEMPORARY
+
+
 def table_name(number: int) -> str:
     """The file name of an SSTable."""
     return f"{number:06}.sst"
@@ -82,6 +93,34 @@ def log_number_of(name: str) -> int | None:
     return next(iter(sorted_out([name]).logs), None)
 
 
+def is_neighbour(name: str) -> bool:
+    """Whether a name is that of a file in the folder of another tablet.
+
+    >>> is_neighbour("../users-2/000003.sst"), is_neighbour("000003.sst"), is_neighbour("../../000003.sst")
+    (True, False, False)
+    """
+    return _NEIGHBOUR.match(name) is not None
+
+
+def in_folder(folder: str, name: str) -> str:
+    """The same file as seen from another tablet's folder, if this one is called `folder`.
+
+    >>> in_folder("a", "000003.sst"), in_folder("a", "../b/000003.sst")
+    ('../a/000003.sst', '../b/000003.sst')
+    """
+    return name if is_neighbour(name) else f"../{folder}/{name}"
+
+
+def home_of(name: str, folder: str) -> tuple[str, str]:
+    """The folder in which a file is, and its name there; `folder` is the one that refers to it.
+
+    >>> home_of("../b/000003.sst", "a"), home_of("000003.sst", "a")
+    (('b', '000003.sst'), ('a', '000003.sst'))
+    """
+    found = _NEIGHBOUR.match(name)
+    return (found[1], found[2]) if found else (folder, name)
+
+
 def snapshot_file_name(name: str) -> str:
     """The file name of a snapshot. Raises InvalidRequest for a name that no file should have."""
     if not isinstance(name, str):
@@ -92,4 +131,4 @@ def snapshot_file_name(name: str) -> str:
 
 
 def _ours(name: str) -> bool:
-    return bool(_MANIFEST.match(name) or _NUMBERED.match(name) or _SNAPSHOT.match(name))
+    return any(pattern.match(name) for pattern in (_MANIFEST, _STAGED, _NUMBERED, _SNAPSHOT))

@@ -11,7 +11,9 @@ a name that the next one sees and a power cut takes away again; so what is liste
 
 from typing import Protocol
 
+from runtime.errors import AlreadyExists, NotFound
 from runtime.world import Buffer, Disk, File
+from tablet.engine.world.names import home_of, is_neighbour
 
 
 class StoredFile(Protocol):
@@ -45,10 +47,11 @@ class Storage(Protocol):
         """A new, empty file, its name durable. AlreadyExists."""
 
     async def open(self, name: str) -> StoredFile:
-        """An existing file, for reading. NotFound."""
+        """An existing file, for reading; `../NAME/FILE` is one in the folder of another tablet. NotFound."""
 
     async def rename(self, source: str, target: str) -> None:
-        """Rename, durably; `target` must not exist (the engine sees to that). NotFound."""
+        """Rename, durably, unless `target` is there: AlreadyExists. Of two who rename to one name at the same moment,
+        one succeeds: that is what keeps two owners of a tablet apart. NotFound."""
 
     async def remove(self, name: str) -> None:
         """Remove a file. NotFound."""
@@ -87,11 +90,20 @@ class DiskStorage:
         return file
 
     async def open(self, name: str) -> File:
-        """An existing file."""
-        return await self._disk.open(self._prefix + name, "read")
+        """An existing file, perhaps in a folder beside this one. NotFound, also where there is nothing beside it."""
+        if not is_neighbour(name):
+            return await self._disk.open(self._prefix + name, "read")
+        if not self._folder:
+            raise NotFound(f"{name} is beside a folder that stands alone; open the folder in which both are")
+        above, _, _ = self._folder.rpartition("/")
+        folder, file_name = home_of(name, "")
+        return await self._disk.open("/".join(filter(None, (above, folder, file_name))), "read")
 
     async def rename(self, source: str, target: str) -> None:
-        """Rename, durably."""
+        """Rename, durably. A disk would replace the target, so we look first. Whoever is here holds the lock, so that
+        nobody comes in between."""
+        if await self._disk.exists(self._prefix + target):
+            raise AlreadyExists(f"cannot rename {source} to {target} in {self._folder or 'the folder'}: that is taken")
         await self._disk.rename(self._prefix + source, self._prefix + target)
         await self._disk.sync_directory(self._folder)
 
