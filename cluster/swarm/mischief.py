@@ -268,6 +268,12 @@ class _Draw:
         others = Group(tuple(Node(name) for name in everyone if name not in some))
         return Fault(self.at(), Partition(others), Group(tuple(Node(name) for name in some)), self.seconds())
 
+    def fellows(self) -> Fault:
+        """A server that its fellows cannot reach, though its clients and the master can: who copies of whom?"""
+        one = self.chance.choice(self.servers)
+        others = Group(tuple(Node(name) for name in self.servers if name != one))
+        return Fault(self.at(), Partition(others), Node(one), 2.0 * self.seconds())
+
     def one_way(self) -> Fault:
         other = self.target(TheMaster(), Node(self.chance.choice(self.servers)))
         return Fault(self.at(), Partition(other, one_way=True), self.node(), self.seconds())
@@ -374,6 +380,7 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.late_orders,
     _Draw.late_writes,
     _Draw.partition,
+    _Draw.fellows,
     _Draw.one_way,
     _Draw.isolate,
     _Draw.bad_link,

@@ -38,6 +38,7 @@ class Setup:
     patience_seconds: float = 30.0
     write_seconds: float = 10.0
     write_patience_seconds: float = 120.0
+    client_host: str = ""  # where all clients are: beside a chunkserver, or ("") near none
     trouble_seconds: float = 60.0
 
 

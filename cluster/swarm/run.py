@@ -23,7 +23,7 @@ from cluster.swarm.player import Player
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import Verdict, judge_history
-from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_goals
+from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_goals, with_host
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
@@ -69,7 +69,8 @@ def draw_plan(seed: int) -> Plan:
     setup = draw_setup(chance)
     operations, paths = draw_operations(chance, setup)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
-    return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
+    faults = draw_faults(chance, setup, paths)
+    return Plan(seed, with_host(random.Random(f"host {seed}"), setup), operations, faults)
 
 
 def run_plan(plan: Plan) -> Result:

@@ -106,6 +106,7 @@ class Stage:
             ),
             name="swarm",
             client_settings=ClientSettings(
+                own_host=setup.client_host,
                 location_seconds=setup.location_seconds,
                 inline_bytes=setup.inline_bytes,
                 write_piece_bytes=setup.write_piece_bytes,

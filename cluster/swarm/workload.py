@@ -78,6 +78,13 @@ def draw_setup(chance: random.Random) -> Setup:
     )
 
 
+def with_host(chance: random.Random, setup: Setup) -> Setup:
+    """In half of the seeds the clients are beside a chunkserver, whose replicas they read first: otherwise they would
+    nearly always read the primary's. Drawn apart from all else."""
+    host = f"cs{chance.randint(1, setup.chunkservers)}" if chance.random() < 0.5 else ""
+    return dataclasses.replace(setup, client_host=host)
+
+
 def draw_operations(chance: random.Random, setup: Setup) -> tuple[tuple[PlannedOperation, ...], list[str]]:
     """What each client does, and to which files."""
     is_by_bytes = chance.random() < 0.5
