@@ -221,17 +221,17 @@ class File:
     async def _end_in(self, error: BaseException | None, takes_its_name: bool) -> None:
         """Abandon the file because of an error, and let the error say whether anything may have happened.
 
-        Under "wb" nobody has seen anything before the file takes its name: once its parts are removed, nothing has
-        happened, though some of them may have been written.
+        Under "wb" nobody has seen anything before the file takes its name: nothing has happened, though some parts may
+        have been written. What cannot be removed of them now stays under a temporary name, until the master deletes it.
         """
         was_open = not self.closed
         is_gone = await self._abandon()
         if not isinstance(error, TabletopError):
             return
-        if not is_gone:
-            error.definite = False
-        elif was_open and self.mode == "wb" and error is self._failure and not takes_its_name:
+        if was_open and self.mode == "wb" and error is self._failure and not takes_its_name:
             error.definite = True
+        elif not is_gone:
+            error.definite = False
 
     @contextmanager
     def _under_its_name(self) -> Iterator[None]:

@@ -188,17 +188,22 @@ class MasterLink:
                     await patience.pause()
                     if patience.over():
                         raise self._gave_up(request, error, patience, definite=not may_have_arrived) from error
-                    self._world.events.emit(MasterAskedAgain(reason=error.message))
+                    reason = error.message if error.is_answer else f"the master does not answer ({self._short(error)})"
+                    self._world.events.emit(MasterAskedAgain(reason=reason))
+
+    def _short(self, error: TabletopError) -> str:
+        """What the transport says, without the call that it was about."""
+        before, _, problem = error.message.partition(f" at {self.address}: ")
+        return problem if problem and before.isidentifier() else error.message
 
     def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
-        question = type(request).__name__.removesuffix("Request")
         path = getattr(request, "path", "") or getattr(request, "source", "")
-        question = f"{question} {path}".rstrip()
+        about = f"{path}: " if path else ""
         if error.is_answer:
-            what = f"{question}: after {patience.seconds:g} seconds the master still says: {error.message}"
+            what = f"{about}after {patience.seconds:g} seconds the master still says: {error.message}"
         else:
             what = (
-                f"{question}: the master at {self.address} gave no answer within {patience.seconds:g} seconds "
-                f"({error.message})"
+                f"{about}the master at {self.address} gave no answer within {patience.seconds:g} seconds "
+                f"({self._short(error)})"
             )
         return TimedOut(advised(what, "see `tabletop status`"), definite=definite)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,7 +18,7 @@ from tabletop.console import output, perform, remark
 from tabletop.globs import expanded
 from tabletop.options import DESK, ClusterOption, HumanOption, JsonOption
 from tabletop.tables import plain_table, print_table
-from tabletop.waiting import LastTry, told_while_waiting
+from tabletop.waiting import LastTry, attended
 
 app = typer.Typer(
     help="""Files and directories in the cluster, as with `hdfs dfs`. Paths begin with /.
@@ -170,19 +170,18 @@ def mkdir(
     perform(with_client(cluster, lambda client: _mkdir(client, paths, parents)), changes=True)
 
 
-async def with_cluster(name: str, work: Callable[[RealCluster], Awaitable[T]]) -> T:
+async def with_cluster(name: str, work: Callable[[RealCluster], Coroutine[Any, Any, T]]) -> T:
     """Do the work with a cluster, and let go of it; say what is waited for if it takes long."""
     tries = LastTry()
     cluster = RealCluster(name, sink=tries)
     try:
         cluster.require_master()
-        async with told_while_waiting(cluster, tries):
-            return await work(cluster)
+        return await attended(cluster, tries, work(cluster))
     finally:
         await cluster.close()
 
 
-async def with_client(name: str, work: Callable[[Client], Awaitable[T]]) -> T:
+async def with_client(name: str, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
     """Do the work with the file system of a cluster."""
     return await with_cluster(name, lambda cluster: work(cluster.client()))
 

@@ -46,6 +46,8 @@ def node_values(report: NodeReport) -> dict[str, Any]:
 
 def advice(report: NodeReport) -> str:
     """What is wrong with a node, and the command that mends it."""
+    if report.state is NodeState.STARTING:  # Or ending.
+        return f"{report.node} is starting"
     return f"{report.node} is {report.state.value}; mend it with `{remedy(report)}`"
 
 

@@ -2,18 +2,20 @@
 
 The problem. A client that gets no answer tries again for half a minute, or for two when it writes: enough for a master
 to restart, and for a person to think that the command hangs. The idea: the client records each of its tries, so that a
-command that goes on trying can say so, and say which node is not well, every few seconds.
+command that goes on trying can say so, and say which node is not well, every few seconds. What no client can see, the
+cluster's folder tells: that the process of the master is gone. Then the command ends after a moment.
 """
 
 import asyncio
+import math
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from cluster.interface import NodeState
 from cluster.real import RealCluster
 from gfs.events import MasterAskedAgain, ReplicaSkipped, WriteRetried
-from runtime.errors import TabletopError
+from runtime.errors import TabletopError, Unavailable
 from runtime.events import Record
 from tabletop.console import remark
 from tabletop.node_table import advice
@@ -23,12 +25,19 @@ QUIET_SECONDS = 3.0
 
 REPEAT_SECONDS = 10.0
 LOOK_SECONDS = 0.5
+GONE_SECONDS = 10.0
+"""For so long a master whose process is gone is waited for: somebody may be starting it again."""
+
+DOWN_SECONDS = 3.0
+"""So long a cluster of which no process is left."""
+
 RECENT_SECONDS = 4.0
 """The longest pause between two tries is half of this."""
 
 _TEMPORARY_NAME = re.compile(r"'?/[^' ]*?\.writing-[0-9a-f]{16}(?:/[^' ]*)?'?")
 """What a file or folder is called until it is complete means nothing to who writes it."""
 
+T = TypeVar("T")
 Trying = MasterAskedAgain | WriteRetried | ReplicaSkipped
 
 
@@ -50,28 +59,58 @@ class LastTry:
         return _TEMPORARY_NAME.sub("the file", self._last[1])
 
 
-@asynccontextmanager
-async def told_while_waiting(cluster: RealCluster, tries: LastTry) -> AsyncIterator[None]:
-    """Say what the block waits for, for as long as it does."""
-    telling = asyncio.get_running_loop().create_task(_tell(cluster, tries), name="tell what is waited for")
+async def attended(cluster: RealCluster, tries: LastTry, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work, and say what it waits for as long as it does.
+
+    Raises Unavailable, and gives the work up, once the master has been gone for so long that nobody seems to be
+    starting it again.
+    """
+    loop = asyncio.get_running_loop()
+    working = loop.create_task(work)
+    telling = loop.create_task(_tell(cluster, tries), name="tell what is waited for")
     try:
-        yield
+        await asyncio.wait([working, telling], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.wait([working])
+            raise await telling
+        return working.result()
     finally:
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        for task in (working, telling):
+            task.cancel()
+        await asyncio.gather(working, telling, return_exceptions=True)
 
 
-async def _tell(cluster: RealCluster, tries: LastTry) -> None:
+async def _tell(cluster: RealCluster, tries: LastTry) -> Unavailable:
+    """Returns what to end the command with."""
     loop = asyncio.get_running_loop()
     began, due = loop.time(), loop.time() + QUIET_SECONDS
+    gone_since, told = math.inf, [""]
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         reason = tries.reason(cluster.client_world.clock.wall_microseconds() / 1e6)
+        gone = _gone(cluster) if reason else None
+        gone_since = math.inf if gone is None else min(gone_since, loop.time())
+        if gone is not None and loop.time() - gone_since >= (DOWN_SECONDS if cluster.is_down() else GONE_SECONDS):
+            return Unavailable(gone.message, definite=False)
         if loop.time() >= due and reason:
             remark(f"still trying after {loop.time() - began:.0f} s: {reason}")
-            for sentence in await _not_well(cluster):
-                remark(sentence)
+            sentences = [gone.message] if gone is not None else await _not_well(cluster)
+            if sentences != told:
+                told = sentences
+                for sentence in sentences:
+                    remark(sentence)
             due = loop.time() + REPEAT_SECONDS
+
+
+def _gone(cluster: RealCluster) -> Unavailable | None:
+    try:
+        cluster.require_master()
+    except Unavailable as error:
+        return error
+    except TabletopError:
+        return None  # The folder was removed, or cannot be read; the work itself will fail.
+    return None
 
 
 async def _not_well(cluster: RealCluster) -> list[str]:
