@@ -314,7 +314,11 @@ def _unreadable(path: str, chunk: ChunkLocations, failures: Sequence[tuple[str, 
     kind: type[TabletopError] = Corrupted if is_damage else Unavailable
     tried = "; ".join(f"{server}: {error.message}" for server, error in failures) or "the master knows of none"
     if is_damage:
-        advice = f"if no other copy comes back, `tabletop admit {chunk.handle:#x} NODE --force` accepts one as it is"
+        # To admit a damaged copy would bring nothing: what is whole of it is read as it is.
+        advice = (
+            f"an older copy that it shows can be accepted with `tabletop admit {chunk.handle:#x} NODE --force`; if none "
+            "is left and no server comes back with another one, the damaged part is lost"
+        )
     else:
         advice = "start the servers that are down"
     return kind(

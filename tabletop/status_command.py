@@ -205,7 +205,9 @@ def what_is_waited_for(found: master_pb2.ClusterStatus, reports: Reports) -> lis
         else:
             sentences.append("`tabletop status --chunks` says what each chunk waits for")
     if found.corrupt_chunks:
-        sentences.append("`tabletop status --chunks` shows the damaged chunks; `tabletop admit` accepts a damaged copy")
+        sentences.append(
+            "`tabletop status --chunks` shows the damaged chunks; where an older copy is left, `tabletop admit` accepts it"
+        )
     return sentences
 
 
