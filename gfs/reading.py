@@ -316,8 +316,8 @@ def _unreadable(path: str, chunk: ChunkLocations, failures: Sequence[tuple[str, 
     if is_damage:
         # To admit a damaged copy would bring nothing: what is whole of it is read as it is.
         advice = (
-            f"an older copy that it shows can be accepted with `tabletop admit {chunk.handle:#x} NODE --force`; if none "
-            "is left and no server comes back with another one, the damaged part is lost"
+            f"`tabletop admit {chunk.handle:#x} NODE --force` accepts an older copy that it shows; if none is left and "
+            "no server comes back with another one, the damaged part is lost"
         )
     else:
         advice = "start the servers that are down"

@@ -206,7 +206,7 @@ def what_is_waited_for(found: master_pb2.ClusterStatus, reports: Reports) -> lis
             sentences.append("`tabletop status --chunks` says what each chunk waits for")
     if found.corrupt_chunks:
         sentences.append(
-            "`tabletop status --chunks` shows the damaged chunks; where an older copy is left, `tabletop admit` accepts it"
+            "`tabletop status --chunks` shows the damaged chunks, and older copies that `tabletop admit` accepts"
         )
     return sentences
 
