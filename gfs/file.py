@@ -10,8 +10,9 @@ An open file is the file that was opened: if its path names another one by now, 
 every call that needs the master raises Conflict, which is definite.
 
 A file that is abandoned, by an exception in its `async with` or by a failed `close`, leaves nothing behind under `wb`
-and `xb`; if its remains cannot be removed, the error that is raised is indefinite. Reads in order are read ahead;
-writes are gathered into pieces and written behind, so that only `flush` and `close` say that every replica has them.
+and `xb`. If its remains cannot be removed, those of `wb` stay under a passing name until the master deletes them; under
+`xb` the error that is raised is indefinite. Reads in order are read ahead; writes are gathered into pieces and written
+behind, so that only `flush` and `close` say that every replica has them.
 
 An open file serves one task at a time.
 """
