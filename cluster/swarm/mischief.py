@@ -269,9 +269,12 @@ class _Draw:
         return Fault(self.at(), Partition(others), Group(tuple(Node(name) for name in some)), self.seconds())
 
     def fellows(self) -> Fault:
-        """A server that its fellows cannot reach, though its clients and the master can: who copies of whom?"""
-        one = self.chance.choice(self.servers)
-        others = Group(tuple(Node(name) for name in self.servers if name != one))
+        """A server that its fellows cannot reach, or not the master either, though clients can."""
+        one = self.setup.client_host if self.setup.client_host and self.chance.random() < 0.5 else ""
+        one = one or self.chance.choice(self.servers)
+        others = Group(
+            tuple(Node(name) for name in (*self.servers, *self.chance.choice([(), (MASTER,)])) if name != one)
+        )
         return Fault(self.at(), Partition(others), Node(one), 2.0 * self.seconds())
 
     def one_way(self) -> Fault:

@@ -66,11 +66,10 @@ class Result:
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"swarm {seed}")
-    setup = draw_setup(chance)
+    setup = with_host(random.Random(f"host {seed}"), draw_setup(chance))
     operations, paths = draw_operations(chance, setup)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
-    faults = draw_faults(chance, setup, paths)
-    return Plan(seed, with_host(random.Random(f"host {seed}"), setup), operations, faults)
+    return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
 
 
 def run_plan(plan: Plan) -> Result:
