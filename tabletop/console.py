@@ -35,6 +35,7 @@ from rich.console import Console
 from cluster.folder import UnknownCluster
 from gfs.locate import cluster_name
 from runtime.errors import InvalidRequest, TabletopError, TimedOut, Unavailable
+from runtime.world import Buffer
 
 T = TypeVar("T")
 
@@ -182,6 +183,18 @@ class Commands(typer.core.TyperGroup):
             with _writing():
                 sys.stdout.flush()
             return answer
+
+
+def print_bytes(data: Buffer) -> None:
+    """Write bytes to standard output. Raises OSError that says what could not be written to."""
+    with _writing():
+        sys.stdout.buffer.write(data)
+
+
+def flush_bytes() -> None:
+    """Have all bytes written out that were given to `print_bytes`. Raises as it does."""
+    with _writing():
+        sys.stdout.buffer.flush()
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:

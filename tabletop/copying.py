@@ -27,7 +27,7 @@ from runtime.errors import (
 )
 from runtime.real.disk import LARGEST_WRITE_BYTES
 from tabletop import transfer, wording
-from tabletop.console import ExitCode, fail, output, remark
+from tabletop.console import ExitCode, fail, flush_bytes, output, print_bytes, remark
 from tabletop.globs import expanded
 from tabletop.progress import Meter, SilentMeter, shown_progress
 from tabletop.sources import PIECE_BYTES, ClusterTree, SourceFile, Tree, local_source, named
@@ -115,11 +115,11 @@ async def get_to_output(client: Client, sources: list[str]) -> None:
             raise IsADirectory(f"{shown(source)} is a directory, and standard output takes files only")
     for source in sources:
         await client.read_file_into(source, _print_bytes)
-    sys.stdout.buffer.flush()
+    flush_bytes()
 
 
 async def _print_bytes(piece: memoryview) -> None:
-    sys.stdout.buffer.write(piece)
+    print_bytes(piece)
 
 
 async def get(cluster: Cluster, sources: list[str], target: Path, force: bool) -> None:
@@ -251,7 +251,9 @@ def _local_temporary(place: Path) -> Iterator[Path]:
     temporary = place.absolute().parent / f"._COPYING_{secrets.token_hex(6)}"
     try:
         yield temporary
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and str(temporary) in str(error.filename):
+            error.filename = str(error.filename).replace(str(temporary), str(place))
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shlex
-import sys
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from gfs.file import File
 from gfs.lengths import FileStatus
 from runtime.errors import Conflict, IsADirectory, NotFound, TimedOut, Unavailable, shown
 from tabletop import copying, transfer, wording
-from tabletop.console import ExitCode, output, perform
+from tabletop.console import ExitCode, flush_bytes, output, perform, print_bytes
 from tabletop.file_commands import PathArgument, PathsArgument, require_file, with_client, with_cluster
 from tabletop.globs import expanded
 from tabletop.options import DESK, ClusterOption, HumanOption
@@ -99,13 +98,13 @@ async def _part(client: Client, path: str, count: int, *, from_end: bool) -> Non
         end = length if from_end else min(count, length)
         while position < end and (printed := await _print_piece(file, position, end)):
             position += printed
-    sys.stdout.buffer.flush()
+    flush_bytes()
 
 
 async def _print_piece(file: File, position: int, end: int) -> int:
     """Print bytes from a position, up to an end at most; returns how many."""
     piece = await file.pread(position, min(PIECE_BYTES, end - position))
-    sys.stdout.buffer.write(piece)
+    print_bytes(piece)
     return len(piece)
 
 
@@ -119,7 +118,7 @@ async def _follow(cluster: RealCluster, path: str, count: int) -> None:
                 end = await file.length()
                 while position < end and (printed := await _print_piece(file, position, end)):
                     position += printed
-                sys.stdout.buffer.flush()
+                flush_bytes()
             except NotFound:
                 raise NotFound(
                     f"{shown(path)} is there no more: it was deleted or renamed while it was followed"

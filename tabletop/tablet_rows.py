@@ -27,7 +27,7 @@ from tablet.engine.tree.state import TabletState
 from tablet.tools.dumping import readable
 from tablet.tools.read_only import opened_for_reading
 from tabletop import wording
-from tabletop.console import output, perform
+from tabletop.console import flush_bytes, output, perform, print_bytes
 from tabletop.tablet_commands import FolderArgument, naming, storage_of
 
 
@@ -66,8 +66,8 @@ async def _get(path: Path, row: bytes, column: bytes) -> None:
         value = await Reader(state).newest_value(row, column)
     if value is None:
         raise NotFound(f"{path} has no {readable(column)} in row {shown(readable(row))}")
-    sys.stdout.buffer.write(value + b"\n" if sys.stdout.isatty() else value)
-    sys.stdout.buffer.flush()
+    print_bytes(value + b"\n" if sys.stdout.isatty() else value)
+    flush_bytes()
 
 
 async def _scan(path: Path, prefix: bytes, column: bytes, limit: int) -> None:

@@ -31,6 +31,7 @@ MISTAKES = [
     ("fs get /nothing .", 1, "there is no '/nothing'"),
     ("fs get /f local", 1, "there is already a local 'local'"),
     ("fs get /f nowhere/x", 1, "no local folder"),
+    ("fs get /f /dev/fd/x", 1, "tabletop: /dev/fd/x: "),
     ("fs put local", 2, "expected at least two"),
     ("fs put nothing /x", 1, "no local file or folder 'nothing'"),
     ("fs put local local", 2, "begin it with /"),

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tablet.engine
-from tabletop import compaction_simulator, tablet_commands
+from tabletop import compaction_simulator, console, tablet_commands
 from tabletop.application import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +47,16 @@ def test_a_full_disk_under_the_output_is_one_message(folder: Path, option: tuple
     with open("/dev/full", "wb") as full:
         done = command(("tablet", "inspect", folder, *option), full)
     assert (done.returncode, done.stderr) == (1, b"tabletop: standard output: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_bytes_is_named_too(monkeypatch: pytest.MonkeyPatch):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        console.print_bytes(b"some bytes")
+        with pytest.raises(OSError, match="No space left on device: 'standard output'"):
+            console.flush_bytes()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # So that it can be closed.
 
 
 def test_output_that_nobody_reads_any_more_ends_a_command_in_silence(folder: Path):
