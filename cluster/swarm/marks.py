@@ -79,9 +79,8 @@ def _all_unsure(records: Records) -> bool:
     """Replicas were compared none of which was sure."""
     for record, states in _states(records):
         event: Any = record.event
-        if _kind(record) != "ReplicasCompared" or not event.compared:
-            continue
-        if all(states.get((event.handle, name)) == "unsure" for name in event.compared):
+        is_raised = _kind(record) == "VersionRaised" and event.members
+        if is_raised and all(states.get((event.handle, name)) == "unsure" for name in event.members):
             return True
     return False
 
@@ -99,7 +98,7 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "replicas differed, and some were left out": _text("ReplicaLost", "reason", "left out of version"),
     "a replica that had missed a mutation refused the next": _text("MutationMissed", "reason", "has missed a mutation"),
     "a try was refused that its client had given up": _any("TryRefused"),
-    "a writer was fenced off by a higher version": _text("LeaseRevoked", "reason", "a higher version fences it off"),
+    "a writer was fenced off by a higher version": _text("VersionRaised", "reason", "a writer is fenced off"),
     "a lease ended that its primary had disowned": _text("LeaseRevoked", "reason", "has disowned it"),
     "a lease ended because a client insisted": _text("LeaseRevoked", "reason", "failed a writer"),
     "a master that had restarted adopted a lease": _any("LeaseAdopted"),
