@@ -277,7 +277,7 @@ class FaultRunner:
         for node in nodes:
             self._held[node] = self._held.get(node, 0) + 1
             if isinstance(what, PowerCut):
-                self.simulation.power_cut(node)
+                self.simulation.power_cut(node, loses_all=what.loses_all)
             elif isinstance(what, Stop):
                 self._spawn(self._stop(node))
             else:

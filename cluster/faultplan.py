@@ -167,7 +167,9 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class PowerCut:
-    """The machine loses power, and with it what was not synced."""
+    """The machine loses power, and with it what was not synced: some of it, as chance has it, or all (`loses_all`)."""
+
+    loses_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,12 +167,17 @@ class _Draw:
         return Fault(self.at(), Kill(), self.node(), self.seconds())
 
     def power(self) -> Fault:
-        return Fault(self.at(), PowerCut(), self.node(), self.seconds())
+        return Fault(self.at(), PowerCut(loses_all=self.chance.random() < 0.5), self.node(), self.seconds())
 
     def power_all(self) -> Fault:
+        """All servers lose power at once: at some moment, or as soon as versions have been raised for a writer."""
+        chance = self.chance
         nodes = tuple(Node(name) for name in self.servers)
-        with_master = not self.spares_master and self.chance.random() < 0.5
-        return Fault(self.at(), PowerCut(), Group((*nodes, *([TheMaster()] if with_master else []))), self.seconds())
+        with_master = not self.spares_master and chance.random() < 0.5
+        method, kind = chance.choice([("Master/FindLeaseHolder", Kind.REPLY), ("Chunkserver/Write", Kind.REQUEST)])
+        when = self.at() if chance.random() < 0.4 else OnMessage(method, kind, nth=chance.randint(3, 25))
+        target = Group((*nodes, *([TheMaster()] if with_master else [])))
+        return Fault(when, PowerCut(loses_all=chance.random() < 0.7), target, self.seconds())
 
     def stop(self) -> Fault:
         return Fault(self.at(), Stop(), self.node(), self.seconds())

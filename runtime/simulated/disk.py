@@ -224,11 +224,12 @@ class SimulatedDisk:
 
     # What faults do.
 
-    def lose_power(self) -> None:
-        """The machine loses power: what was not synced is lost, kept or torn, as the tape decides."""
+    def lose_power(self, *, loses_all: bool = False) -> None:
+        """The machine loses power: what was not synced is lost, kept or torn, as the tape decides, or all of it is lost
+        but for what was written back."""
         before = self._now() - self._lag()
         written = sum(change.time <= before for change in self._journal)  # They are in order of time.
-        survivors_count = written + self._tape.below(len(self._journal) - written + 1)
+        survivors_count = written + (0 if loses_all else self._tape.below(len(self._journal) - written + 1))
         for change in self._journal[:survivors_count]:
             _apply(change.names, self._stable_files)
         self._journal.clear()
@@ -238,7 +239,7 @@ class SimulatedDisk:
             if id(content) not in settled:
                 settled[id(content)] = None
                 self._write_back(content)
-                content.lose_power(self._tape)
+                content.lose_power(None if loses_all else self._tape)
         self._files = dict(survivors)
         self._stable_files = dict(survivors)
         for path in survivors:

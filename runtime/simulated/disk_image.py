@@ -77,9 +77,17 @@ class Content:
         """Make the cached image the stable one."""
         self.end_sync(self.begin_sync())
 
-    def lose_power(self, tape: Stream) -> None:
-        """Keep what is stable; each unsynced sector is lost, kept or torn, and so is a change of length."""
+    def lose_power(self, tape: Stream | None) -> None:
+        """Keep what is stable; each unsynced sector is lost, kept or torn, and so is a change of length. Without a tape
+        all of it is lost."""
         survived = bytearray(self.stable)
+        if tape is not None:
+            self._keep_some(survived, tape)
+        self.cached = survived
+        self.stable = bytearray(survived)
+        self.dirty.clear()
+
+    def _keep_some(self, survived: bytearray, tape: Stream) -> None:
         for sector in self.dirty:
             begin = sector * SECTOR_BYTES
             piece = bytes(self.cached[begin : begin + SECTOR_BYTES])
@@ -92,9 +100,6 @@ class Content:
             survived[begin : begin + len(kept)] = kept
         if len(self.cached) < len(survived) and tape.below(2) == 1:
             del survived[len(self.cached) :]
-        self.cached = survived
-        self.stable = bytearray(survived)
-        self.dirty.clear()
 
     def _mark(self, begin: int, end: int, now: float) -> None:
         self._writes += 1

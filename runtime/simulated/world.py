@@ -258,13 +258,13 @@ class Simulation:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
             self.fabric.ended(life)
 
-    def power_cut(self, name: str) -> None:
-        """Kill the node and take from its disk what was not synced, as the tape decides. Until it is started again its
-        machine answers nothing, so that others learn of its end only by their patience."""
+    def power_cut(self, name: str, *, loses_all: bool = False) -> None:
+        """Kill the node and take from its disk what was not synced, as the tape decides, or (`loses_all`) all of it.
+        Until it is started again its machine answers nothing: others learn of its end only by their patience."""
         self._power_cuts[name] = self._power_cuts.get(name, 0) + 1
         self.fabric.set_dark(name, True)
         self.kill(name)
-        self.world(name).simulated_disk.lose_power()
+        self.world(name).simulated_disk.lose_power(loses_all=loses_all)
 
     def restart(self, name: str) -> SimulatedWorld:
         """Begin another life of the node, on the same disk; a life that still goes on is killed."""

@@ -35,9 +35,9 @@ async def read(world, path):
     return await (await world.disk.open(path, "read")).read_at(0, 1 << 30)
 
 
-def after_power_cut(simulation):
+def after_power_cut(simulation, **how):
     """The node's next life after a power cut."""
-    simulation.power_cut("a")
+    simulation.power_cut("a", **how)
     return simulation.restart("a")
 
 
@@ -60,16 +60,17 @@ def test_a_kill_keeps_what_was_not_synced():
     told(story)
 
 
-def test_a_quiet_power_cut_loses_all_that_was_not_synced():
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_power_cut_on_a_quiet_tape_or_on_request_loses_all_that_was_not_synced(quiet):
     async def story(simulation):
         file = await write(simulation.world("a"), "file", b"1" * BLOCK)
         await file.write_at(0, b"2" * BLOCK * 2)
         await write(simulation.world("a"), "unnamed", b"x", names=False)
-        world = after_power_cut(simulation)
+        world = after_power_cut(simulation, loses_all=not quiet)
         assert await world.disk.list() == ["file"]
         assert await read(world, "file") == b"1" * BLOCK
 
-    told(story, quiet=True)
+    told(story, quiet=quiet)
 
 
 def test_unsynced_sectors_are_lost_or_kept_or_torn_each_by_itself():
