@@ -117,6 +117,7 @@ FLOORS = {
     "tablet/engine": 6,
     "tablet/tools": 7,
     "tablet/embedded": 7,
+    "tablet/server": 7,
 }
 POINTS_UP = {"tablet/engine/__init__.py"}
 """`tablet.engine.open` is the name that programs know, for what stands above the engine."""

@@ -14,7 +14,7 @@ What we simplify. No checksum guards the memtable.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from runtime.errors import (
@@ -44,7 +44,7 @@ from tablet.engine.serving.reading import Reader, Scan
 from tablet.engine.serving.writing import Writer
 from tablet.engine.taking_over import take_over
 from tablet.engine.tree.manifest import load_snapshot
-from tablet.engine.tree.state import TabletState
+from tablet.engine.tree.state import HeldElsewhere, TabletState
 from tablet.engine.world.events import TabletClosed, WritesStalled
 from tablet.engine.world.names import snapshot_file_name, sorted_out
 from tablet.engine.world.options import EngineWorld, Options
@@ -92,12 +92,14 @@ class Engine:
         log: ServerLog | None = None,
         token: int = 0,
         former: SortedLog | None = None,
+        held_elsewhere: HeldElsewhere | None = None,
     ) -> "Engine":
         """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop. `log`: that of
         the server, which the tablet shares; without it, it has its own. `token`: rises from owner to owner, as the
         sequencer of a lock does; an earlier owner who is still at work is kept from changing anything, and learns of it
         by Superseded. 0: only the lock of the storage keeps others out. `former`: the sorted log of the server that had
-        the tablet before and died; what it holds of the tablet is in SSTables afterwards.
+        the tablet before and died; what it holds of the tablet is in SSTables afterwards. `held_elsewhere`: the files
+        of this folder to which other tablets refer, so that they are not removed.
 
         Raises Conflict if it is open elsewhere, Superseded if it belongs to a later owner, NotFound if there is none
         and `options.create` is off, Corrupted, IncompatibleFormat, DiskFailure; with `former` also NoSpace.
@@ -106,7 +108,16 @@ class Engine:
         chosen.check()
         await storage.lock()
         try:
-            state = await open_state(storage, world, chosen, tablet=tablet, inline=inline, log=log, token=token)
+            state = await open_state(
+                storage,
+                world,
+                chosen,
+                tablet=tablet,
+                inline=inline,
+                log=log,
+                token=token,
+                held_elsewhere=held_elsewhere,
+            )
         except BaseException:
             await storage.unlock()
             raise
@@ -140,7 +151,8 @@ class Engine:
             if self.state.frozen or self.state.memtable.charged_bytes > self._options.flush_on_close_bytes:
                 with suppress(NoSpace, DiskFailure):  # What is not in an SSTable is in the log.
                     await self._flush_all()
-            await self.sync()
+            if not self.state.log.is_shared or any(map(len, self.state.view.memtables)):
+                await self.sync()
         finally:
             async with self._background.stopped():
                 await self.state.close()
@@ -357,6 +369,14 @@ class Engine:
         except TabletopError:
             self.stay()
             raise
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """All that was written is in SSTables, and these do not change meanwhile; reads are served, writes refused.
+        They stay refused, until the tablet is closed or told to `stay`."""
+        await self.prepare_move()
+        async with self._background.stopped():
+            yield
 
     def stay(self) -> None:
         """The move came to nothing: take writes again."""

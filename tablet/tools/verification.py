@@ -320,7 +320,7 @@ def _manifest_problems(manifest: Manifest) -> list[str]:
         if group not in manifest.schema.groups:
             problems.append(f"there are SSTables of a locality group {group!r}, which the schema does not have")
         for newer, older in combinations(references, 2):
-            if not older.is_older_than(newer):
+            if not older.is_older_than(newer, manifest.merged_sequence):
                 problems.append(f"{older.name} and the newer {newer.name} overlap in sequence")
         for reference in references:
             last = reference.properties.last_sequence

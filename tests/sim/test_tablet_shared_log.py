@@ -180,6 +180,23 @@ def test_what_a_tablet_that_is_not_open_yet_needs_stays():
     run(before, after)
 
 
+def test_a_segment_that_was_begun_and_never_named_hinders_nobody_and_goes():
+    async def before(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        await (await opened(world, log, "only")).put(b"a", b"f:x", b"1")
+        left_behind = await DiskStorage(world.disk, "log").create("000002.log")
+        await left_behind.close()
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        assert segments(world) == ["log/000001.log"]
+        engine = await opened(world, log, "only")
+        await engine.put(b"b", b"f:x", b"2")
+        assert await values(engine) == {b"a": b"1", b"b": b"2"}
+
+    run(before, after)
+
+
 def test_a_tablet_moves_between_servers_and_never_passes_over_a_row():
     """Each server has sequences of its own: what the tablet has flushed must not hide what it writes elsewhere."""
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, TabletopError
 from runtime.record_log import LogReader, encode_frame
 from tablet.engine.log.records import Segment
-from tablet.engine.world.names import TEMPORARY, log_name
+from tablet.engine.world.names import TEMPORARY, log_name, sorted_out
 from tablet.engine.world.storage import Storage
 
 FORMAT = 1
@@ -30,6 +30,7 @@ class SegmentList:
         self._storage = storage
         self._number = number
         self._next_segment = next_segment
+        self._unnamed: list[str] = []
         self._changing = asyncio.Lock()
 
     @classmethod
@@ -37,8 +38,9 @@ class SegmentList:
         """The list in a folder, or an empty one. Raises Corrupted, IncompatibleFormat, DiskFailure."""
         names = await storage.list()
         numbers = [int(match[1]) for name in names if (match := _NAME.match(name))]
+        logs = sorted_out(names).logs
         if not numbers:
-            return cls(storage, 0, (), 1)
+            return cls(storage, 0, (), max(logs, default=0) + 1)
         name = _list_name(max(numbers))
         file = await storage.open(name)
         try:
@@ -51,12 +53,15 @@ class SegmentList:
             if (fields["kind"], fields["format"]) != (KIND, FORMAT):
                 raise IncompatibleFormat(f"{name} is a {fields['kind']!r} of format {fields['format']}")
             segments = [Segment(int(number), int(first)) for number, first in fields["segments"]]
-            found = cls(storage, max(numbers), segments, int(fields["next_segment"]))
+            next_segment = max(int(fields["next_segment"]), max(logs, default=0) + 1)
+            found = cls(storage, max(numbers), segments, next_segment)
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupted(f"{name} does not hold a list of log segments ({error}); restore it from a copy") from error
         for segment in segments:
             if log_name(segment.number) not in names:
                 raise Corrupted(f"{name} names the log {log_name(segment.number)}, which is missing; restore it")
+        named = {segment.number for segment in segments}
+        found._unnamed = [file_name for number, file_name in logs.items() if number not in named]
         return found
 
     def new_number(self) -> int:
@@ -72,6 +77,10 @@ class SegmentList:
     async def keep(self, choose: Callable[[Sequence[Segment]], Sequence[Segment]]) -> None:
         """Only those that are chosen count from here on, if that makes a difference. Raises NoSpace, DiskFailure."""
         async with self._changing:
+            while self._unnamed:  # Begun by a server that died before it had named it.
+                with suppress(TabletopError):
+                    await self._storage.remove(self._unnamed[-1])
+                self._unnamed.pop()
             kept = tuple(choose(self.segments))
             if kept != self.segments:
                 await self._replace(kept)

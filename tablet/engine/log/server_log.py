@@ -118,10 +118,12 @@ class ServerLog:
         return log
 
     def read(self, tablet: str, flushed_sequence: int) -> Replay:
-        """The records of one tablet after its redo point."""
-        return Replay(
-            self.storage, self._files(), self.start_sequence, flushed_sequence, self.owner, tablet=tablet.encode()
-        )
+        """The records of one tablet after its redo point. Only segments are read that are kept for it: others may be
+        dropped at any time. Of a tablet that has never written here, there are none."""
+        segments = self.remaining(flushed_sequence) if tablet in self._needs else ()
+        files = {segment.number: log_name(segment.number) for segment in segments}
+        start = segments[0].first_sequence - 1 if segments else 0
+        return Replay(self.storage, files, start, flushed_sequence, self.owner, tablet=tablet.encode())
 
     def _files(self) -> dict[int, str]:
         return {segment.number: log_name(segment.number) for segment in self.segments}
@@ -235,6 +237,11 @@ class ServerLog:
     def attach(self, tablet: str, needed_after: Callable[[], int | None]) -> None:
         """A tablet writes here from now on. `needed_after`: it needs no record up to this one; None: none at all."""
         self._needs[tablet] = needed_after
+
+    @property
+    def tablets(self) -> list[str]:
+        """Those that write here, or have records here and are not open yet."""
+        return sorted(self._needs)
 
     def detach(self, tablet: str) -> None:
         """A tablet that was flushed and moved away needs nothing any more."""

@@ -17,7 +17,7 @@ from tablet.engine.tree.manifest import (
     table_missing,
     write_manifest,
 )
-from tablet.engine.tree.state import TabletState, needed_after
+from tablet.engine.tree.state import HeldElsewhere, TabletState, needed_after
 from tablet.engine.world.events import LogLeftOut, TabletFound, TabletOpened
 from tablet.engine.world.names import FolderListing, manifest_name, sorted_out, staged_name
 from tablet.engine.world.options import EngineWorld, Options
@@ -38,6 +38,7 @@ async def open_state(
     inline: bool = False,
     log: ServerLog | None = None,
     token: int = 0,
+    held_elsewhere: HeldElsewhere | None = None,
 ) -> TabletState:
     """The state of the tablet in a folder. Nothing on the disk is changed before everything was found readable, but for
     the claim of an owner with a token, which comes first: what he reads afterwards is not changed by another one."""
@@ -46,7 +47,16 @@ async def open_state(
     _refuse_other_log(manifest, log)
     if token:
         manifest, listing = await _claim(storage, token)
-    state = TabletState(storage, world, options, manifest, inline=inline, log=log, is_fenced=token > 0)
+    state = TabletState(
+        storage,
+        world,
+        options,
+        manifest,
+        inline=inline,
+        log=log,
+        is_fenced=token > 0,
+        held_elsewhere=held_elsewhere,
+    )
     try:
         refuse_missing_logs(manifest, listing)
         name, tables = manifest_name(manifest.number), len(manifest.references())

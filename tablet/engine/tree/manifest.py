@@ -15,8 +15,8 @@ which rows of it count (`spans`). So a split, a merge and the deletion of a rang
 Invariants: (1) a manifest names only files that were synced and renamed before it was; (2) a file that the newest
 manifest, a snapshot, or an open reader names is never removed (mark and sweep); (3) a manifest under its final name is
 whole: one that is not is damage, never a torn write; (4) of two references of a group that speak of the same rows, the
-one that comes first has the newer sequences. Where no row is in both, sequences need not be comparable: after a merge
-they are those of two tablets.
+one that comes first has the newer sequences. Sequences up to that of a merge are those of two tablets and cannot be
+compared; where a row is in both, the order alone counts.
 """
 
 import json
@@ -71,9 +71,11 @@ class TableReference:
         """The spans between the file's first and its last row."""
         return within(self.spans, self.properties.first_row, self.properties.last_row + b"\0")
 
-    def is_older_than(self, newer: "TableReference") -> bool:
-        """Whether `newer` may come before it: all its sequences are higher, or the two have no row in common."""
-        if self.properties.last_sequence < newer.properties.first_sequence:
+    def is_older_than(self, newer: "TableReference", merged_sequence: int = 0) -> bool:
+        """Whether `newer` may come before it: all its sequences are higher, or the two have no row in common, or both
+        hold what is older than a merge of tablets (`Manifest.merged_sequence`)."""
+        older_last, newer_first = self.properties.last_sequence, newer.properties.first_sequence
+        if older_last < newer_first or max(older_last, newer_first) <= merged_sequence:
             return True
         return not overlap(self.shown, newer.shown)
 
@@ -99,7 +101,8 @@ class Manifest:
     needed; None in a snapshot, and if the log is a server's. `last_timestamp`: the
     tablet has given its cells none above it, but for those that the logs tell of. `start_row` <= row < `end_row`
     (empty: no bound) is the tablet's row range. `token`: that of the owner who wrote it; 0: only the lock of the folder
-    keeps others out."""
+    keeps others out. `merged_sequence`: sequences up to this one are those of several tablets, which were merged into
+    this one, and cannot be compared."""
 
     number: int = 0
     tablet: str = ""
@@ -112,6 +115,7 @@ class Manifest:
     start_row: bytes = b""
     end_row: bytes = b""
     token: int = 0
+    merged_sequence: int = 0
 
     def references(self) -> list[TableReference]:
         """All SSTables of all groups."""
@@ -140,6 +144,7 @@ class Manifest:
             "start_row": self.start_row.decode("latin-1"),
             "end_row": self.end_row.decode("latin-1"),
             **({"token": self.token} if self.token else {}),
+            **({"merged_sequence": self.merged_sequence} if self.merged_sequence else {}),
             **({} if self.logs is None else {"logs": [[log.number, log.first_sequence] for log in self.logs]}),
             "flushed_sequence": self.flushed_sequence,
             "next_file_number": self.next_file_number,
@@ -268,6 +273,7 @@ def _from_json(fields: Mapping[str, Any]) -> Manifest:
         start_row=_text(fields, "start_row").encode("latin-1"),
         end_row=_text(fields, "end_row").encode("latin-1"),
         token=_count(fields, "token") if "token" in fields else 0,
+        merged_sequence=_count(fields, "merged_sequence") if "merged_sequence" in fields else 0,
     )
 
 

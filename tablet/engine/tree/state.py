@@ -12,7 +12,7 @@ one owner: whoever finds the next one taken has been superseded, and changes not
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import combinations, pairwise
@@ -42,6 +42,9 @@ from tablet.engine.world.names import (
 )
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage
+
+HeldElsewhere = Callable[[], Collection[str] | None]
+"""The files of this folder to which other tablets refer; None: nobody knows yet, so that all must stay."""
 
 
 class GrowingFiles:
@@ -81,6 +84,7 @@ class TabletState:
         inline: bool,
         log: ServerLog | None = None,
         is_fenced: bool = False,
+        held_elsewhere: HeldElsewhere | None = None,
     ) -> None:
         self.storage = storage
         self.world = world
@@ -110,6 +114,8 @@ class TabletState:
         """Why this is not the owner of the tablet any more; empty while it is."""
         self.when_superseded: Callable[[str], None] = _nobody
         self._is_fenced = is_fenced
+        self._held_elsewhere = held_elsewhere or _nothing
+        self._held_by_snapshots: set[str] = set()
         self._unreadable: set[str] = set()
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
@@ -243,7 +249,9 @@ class TabletState:
             raise self._now_superseded(max(listing.manifests))
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
         needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
-        needed |= await self._held_by_snapshots(listing)
+        needed |= await self._read_snapshots(listing)
+        held = self._held_elsewhere()
+        needed.update(listing.tables.values() if held is None else held)
         ours = [*listing.manifests.values(), *listing.tables.values(), *listing.temporary]
         needed |= {log_name(number) for number in (*self.manifest.log_numbers, self.log.unnamed) if number is not None}
         ours += listing.logs.values()
@@ -258,7 +266,13 @@ class TabletState:
         if obsolete:
             self.world.events.emit(ObsoleteFilesRemoved(self.manifest.tablet, obsolete))
 
-    async def _held_by_snapshots(self, listing: FolderListing) -> set[str]:
+    def names_in_use(self) -> set[str]:
+        """The SSTables that the manifest, a snapshot or a reader refers to, as seen from the tablet's folder."""
+        tables = [table for view in (self.view, *self._old_views) for table in view.all_tables()]
+        references = {reference.name for reference in self.manifest.references()}
+        return references | {table.name for table in tables} | self._held_by_snapshots
+
+    async def _read_snapshots(self, listing: FolderListing) -> set[str]:
         """The SSTables that snapshots refer to. One that cannot be read may refer to any: they all stay, and the tablet
         serves on."""
         held: set[str] = set()
@@ -272,6 +286,7 @@ class TabletState:
                     self.world.events.emit(SnapshotUnreadable(self.manifest.tablet, name, error.message))
             else:
                 held.update(reference.name for reference in manifest.references())
+        self._held_by_snapshots = held
         return held
 
     async def save_snapshot(self, name: str) -> None:
@@ -280,14 +295,18 @@ class TabletState:
             file_name = snapshot_file_name(name)
             if file_name in await self.storage.list():
                 raise AlreadyExists(f"there is a snapshot {name!r}; delete it first, or choose another name")
+            self._held_by_snapshots = self._held_by_snapshots | {other.name for other in self.manifest.references()}
             await write_manifest(self.storage, replace(self.manifest, logs=None), file_name)
 
     async def close(self) -> None:
-        """Let go of all files."""
+        """Let go of all files, when the reads that are under way have ended."""
+        self.is_closed = True
+        while any(view.pins for view in (self.view, *self._old_views)):
+            await self.world.breathe()
         if not self.log.is_shared:
             await self.log.close()
         await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
-        self._retired, self.is_closed = [], True
+        self._retired = []
         self.scan_cache.clear()
 
     def check_invariants(self) -> None:
@@ -296,7 +315,9 @@ class TabletState:
             shown = self.view.tables.get(group, ())
             assert [reference.name for reference in references] == [table.name for table in shown]
             for newer, older in combinations(references, 2):
-                assert older.is_older_than(newer), f"group {group}: {newer.name} and {older.name} are not in order"
+                assert older.is_older_than(newer, self.manifest.merged_sequence), (
+                    f"group {group}: {newer.name} and {older.name} are not in order"
+                )
         full = [memtable for memtable in self.view.memtables if memtable.first_sequence]
         for newer_memtable, older_memtable in pairwise(full):
             assert older_memtable.last_sequence < newer_memtable.first_sequence
@@ -381,6 +402,11 @@ class TabletState:
         kept = set(self.view.all_tables())
         self._retired += [table for table in old.all_tables() if table not in kept]
         self._old_views.append(old)
+
+
+def _nothing() -> Collection[str]:
+    """No other tablet shares files with this one."""
+    return ()
 
 
 def _nobody(reason: str) -> None:
