@@ -48,6 +48,7 @@ from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.manifest import Manifest, write_manifest
 from tablet.engine.world.names import LOCK_NAME, TEMPORARY, log_name, manifest_name, snapshot_file_name, table_name
 from tablet.engine.world.storage import DiskStorage
+from tablet.server.catalogue import CatalogueFile, TabletEntry
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "formats"
 
@@ -160,12 +161,19 @@ async def small_piece(storage: DiskStorage) -> None:
     await sort_log(storage, storage, InlineWorld(RecentEvents(deque())), owner="server")
 
 
+async def small_catalogue(storage: DiskStorage) -> None:
+    found = await CatalogueFile.load(storage)
+    halves = TabletEntry("users-000001", "users", b"", b"m"), TabletEntry("users-000002", "users", b"m", b"")
+    await found.switch(found.current.with_changed((), halves))
+
+
 TABLET_PAGES: dict[str, tuple[str, Callable[[DiskStorage], Coroutine[Any, Any, None]]]] = {
     "commit-log.md": ("000001.log", small_log),
     "sstable.md": ("000002.sst", small_table),
     "log-segments.md": ("segments-000001", small_list),
     "sorted-log.md": ("000001.piece", small_piece),
     "manifest.md": ("manifest-000002", small_manifest),
+    "tablet-catalogue.md": ("catalogue-000002", small_catalogue),
 }
 
 
