@@ -21,8 +21,10 @@ from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.model.checks import check_column, check_row
 from tablet.engine.model.filters import LATEST, ReadFilter
 from tablet.engine.model.fragments import family_of
+from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
-from tablet.engine.serving.reading import Reader, Scan
+from tablet.engine.serving.reading import Reader
+from tablet.engine.serving.scanning import Scan
 from tablet.engine.tree.state import TabletState
 from tablet.tools.dumping import readable
 from tablet.tools.read_only import opened_for_reading
@@ -50,13 +52,15 @@ def scan(
     prefix: Annotated[str, typer.Option("--prefix", help="Only rows that begin with it.")] = "",
     column: Annotated[str, typer.Option("--column", help="Only this one, written family:qualifier.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after so many rows; 0: show all.")] = 0,
+    reverse: Annotated[bool, typer.Option("--reverse", help="From the last row to the first.")] = False,
 ) -> None:
     """Print rows in order, a line for each column: its newest value and the timestamp, in microseconds.
 
     \b
         tabletop tablet scan data/ --prefix com.example/ --column page:title --limit 20
+        tabletop tablet scan data/ --limit 1 --reverse
     """
-    perform(_scan(path, os.fsencode(prefix), os.fsencode(column), limit))
+    perform(_scan(path, os.fsencode(prefix), os.fsencode(column), limit, reverse=reverse))
 
 
 async def _get(path: Path, row: bytes, column: bytes) -> None:
@@ -70,17 +74,17 @@ async def _get(path: Path, row: bytes, column: bytes) -> None:
     flush_bytes()
 
 
-async def _scan(path: Path, prefix: bytes, column: bytes, limit: int) -> None:
+async def _scan(path: Path, prefix: bytes, column: bytes, limit: int, *, reverse: bool) -> None:
     printed = 0
     async with _opened(path) as state:
         if column:
             _check_column(state, column)
         wanted = ReadFilter(columns=frozenset({column}), versions=1) if column else LATEST
-        bounds = state.manifest.start_row, state.manifest.end_row
-        rows = Scan(state, max(prefix, bounds[0]), bounds[1], wanted)
+        bounds = RowRange(state.manifest.start_row, state.manifest.end_row)
+        rows = Scan(state, [RowRange.with_prefix(prefix).within(bounds)], wanted, reverse=reverse)
         while batch := await rows.next_batch():
             for row in batch:
-                if not row.key.startswith(prefix) or (limit and printed == limit):
+                if limit and printed == limit:
                     return
                 _print_row(row)
                 printed += 1

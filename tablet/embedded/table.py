@@ -25,9 +25,11 @@ from tablet.engine.cloning import copy_tablet
 from tablet.engine.engine import Engine
 from tablet.engine.figures import EngineFigures
 from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, check_limit
+from tablet.engine.model.filter_tree import families_named
+from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit
 from tablet.engine.model.fragments import family_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation
+from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Schema
 from tablet.engine.tree.manifest import load_snapshot
@@ -172,7 +174,7 @@ class EmbeddedTablet(OpenTablet):
             self._check_column(column)
         return found
 
-    def read(self, row: Text, wanted: ReadFilter | None = None) -> Row | None:
+    def read(self, row: Text, wanted: RowFilter | None = None) -> Row | None:
         """The row's cells that the filter wants, all by default; None if there are none."""
         row, wanted = as_bytes("the row", row), self._checked(wanted)
         if self._busy:
@@ -189,19 +191,36 @@ class EmbeddedTablet(OpenTablet):
         end: Text = b"",
         *,
         prefix: Text = b"",
-        wanted: ReadFilter | None = None,
+        rows: Iterable[RowRange | Text] | None = None,
+        wanted: RowFilter | None = None,
         limit: int | None = None,
+        reverse: bool = False,
     ) -> Iterator[Row]:
-        """The rows with start <= row < end (empty: no bound) and this prefix, in order, at most `limit`."""
+        """The rows with start <= row < end (empty: no bound) and this prefix, in order, at most `limit`. `rows`: only
+        these single keys and `RowRange`s, given in any order; `reverse`: from the last row to the first."""
         if self._busy:
             self._refuse()
         check_limit(limit)
         bounds = as_bytes("start", start), as_bytes("end", end)
-        batches = self._engine.scan_batches(*bounds, prefix=as_bytes("prefix", prefix), wanted=self._checked(wanted))
+        batches = self._engine.scan_batches(
+            *bounds,
+            prefix=as_bytes("prefix", prefix),
+            rows=rows,
+            wanted=self._checked(wanted),
+            reverse=reverse,
+        )
         return self._one_by_one(batches.next_batch, limit)
 
     def items(
-        self, column: Text, start: Text = b"", end: Text = b"", *, prefix: Text = b"", limit: int | None = None
+        self,
+        column: Text,
+        start: Text = b"",
+        end: Text = b"",
+        *,
+        prefix: Text = b"",
+        rows: Iterable[RowRange | Text] | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[bytes, bytes]]:
         """(row, newest value) of one column, for the rows that have it; rows as in `scan`, and quicker than that."""
         if self._busy:
@@ -210,7 +229,9 @@ class EmbeddedTablet(OpenTablet):
         column = as_bytes("the column", column)
         self._check_column(column)
         bounds = as_bytes("start", start), as_bytes("end", end)
-        batches = self._engine.item_batches(column, *bounds, prefix=as_bytes("prefix", prefix))
+        batches = self._engine.item_batches(
+            column, *bounds, prefix=as_bytes("prefix", prefix), rows=rows, reverse=reverse
+        )
         return self._one_by_one(batches.next_items, limit)
 
     def increment(self, row: Text, column: Text, delta: int = 1) -> int:
@@ -237,7 +258,7 @@ class EmbeddedTablet(OpenTablet):
     def check_and_mutate(
         self,
         row: Text,
-        wanted: ReadFilter,
+        wanted: RowFilter,
         if_found: Sequence[Operation] = (),
         otherwise: Sequence[Operation] = (),
         *,
@@ -251,7 +272,7 @@ class EmbeddedTablet(OpenTablet):
     async def _check_and_mutate(
         self,
         row: bytes,
-        wanted: ReadFilter,
+        wanted: RowFilter,
         if_found: Sequence[Operation],
         otherwise: Sequence[Operation],
         value: bytes | None,
@@ -301,13 +322,14 @@ class EmbeddedTablet(OpenTablet):
         if family not in schema.families:
             schema.family(family.decode("utf-8", "replace"))
 
-    def _checked(self, wanted: ReadFilter | None) -> ReadFilter:
+    def _checked(self, wanted: RowFilter | None) -> RowFilter:
         """The filter. Raises InvalidRequest for what is none, NotFound for families that there are not."""
         if wanted is None or wanted is EVERYTHING:
             return EVERYTHING
-        if not isinstance(wanted, ReadFilter):
-            raise InvalidRequest(f"{wanted!r} is no filter; write ReadFilter(columns=[...]), for example")
-        for named in (wanted.families, wanted.wanted_families):
-            for family in sorted(named or ()):
-                self._check_family(family)
+        if not isinstance(wanted, RowFilter):
+            raise InvalidRequest(
+                f"{wanted!r} is no filter; write ReadFilter(columns=[...]) or FamilyRegex('page'), for example"
+            )
+        for family in sorted(families_named(wanted)):
+            self._check_family(family)
         return wanted

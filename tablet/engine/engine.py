@@ -13,7 +13,7 @@ what a crash could take back.
 What we simplify. No checksum guards the memtable.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -31,16 +31,19 @@ from tablet.engine.log.server_log import ServerLog
 from tablet.engine.log.sorted_log import SortedLog
 from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
-from tablet.engine.model.checks import as_bytes, check_timestamp
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, check_limit
+from tablet.engine.model.checks import Text, as_bytes, check_timestamp
+from tablet.engine.model.filter_program import prepared
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, check_limit
 from tablet.engine.model.fragments import CELL_BYTES, encode_put
 from tablet.engine.model.operations import Operation
+from tablet.engine.model.ranges import RowRange, united
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Family, GarbageRule, LocalityGroup, Schema
 from tablet.engine.serving.admission import Admission
 from tablet.engine.serving.atomic_changes import AtomicChanges
 from tablet.engine.serving.opening import open_state
-from tablet.engine.serving.reading import Reader, Scan
+from tablet.engine.serving.reading import Reader
+from tablet.engine.serving.scanning import Scan
 from tablet.engine.serving.writing import Writer
 from tablet.engine.taking_over import take_over
 from tablet.engine.tree.manifest import load_snapshot
@@ -245,25 +248,31 @@ class Engine:
         known = self.state.scan_cache.newest(row, column)
         return known if known is not None else await self.reader.newest_value(row, column)
 
-    async def read(self, row: bytes, wanted: ReadFilter = EVERYTHING) -> Row | None:
+    async def read(self, row: bytes, wanted: RowFilter = EVERYTHING) -> Row | None:
         """The row's cells that the filter wants, or None if there are none. Raises Corrupted, DiskFailure."""
         self._check_open()
-        entries = await self.reader.row(row, wanted)
+        entries = await self.reader.row(row, prepared(wanted))
         return Row(row, entries) if entries else None
 
     def scan_batches(
-        self, start: bytes = b"", end: bytes = b"", *, prefix: bytes = b"", wanted: ReadFilter = EVERYTHING
+        self,
+        start: bytes = b"",
+        end: bytes = b"",
+        *,
+        prefix: bytes = b"",
+        rows: Iterable[RowRange | Text] | None = None,
+        wanted: RowFilter = EVERYTHING,
+        reverse: bool = False,
     ) -> Scan:
-        """A scan over start <= row < end (empty: no bound) and the rows with `prefix`; ask it for `next_batch`."""
+        """A scan over the rows with start <= row < end (empty: no bound), with `prefix`, and among `rows` (single keys
+        and ranges, in any order); `reverse`: from the last one to the first. Ask it for `next_batch`."""
         self._check_open()
-        if prefix:
-            start = max(start, prefix)
-            after = _successor(prefix)
-            end = min(end, after) if end and after else end or after
         manifest = self.state.manifest
-        start = max(start, manifest.start_row)
-        end = min(end, manifest.end_row) if end and manifest.end_row else end or manifest.end_row
-        return Scan(self.state, start, end, wanted)
+        bounds = RowRange(start, end).within(RowRange(manifest.start_row, manifest.end_row))
+        if prefix:
+            bounds = bounds.within(RowRange.with_prefix(prefix))
+        ranges = [bounds] if rows is None else [part.within(bounds) for part in united(rows)]
+        return Scan(self.state, ranges, prepared(wanted), reverse=reverse)
 
     async def scan(
         self,
@@ -271,22 +280,33 @@ class Engine:
         end: bytes = b"",
         *,
         prefix: bytes = b"",
-        wanted: ReadFilter = EVERYTHING,
+        rows: Iterable[RowRange | Text] | None = None,
+        wanted: RowFilter = EVERYTHING,
         limit: int | None = None,
+        reverse: bool = False,
     ) -> AsyncIterator[Row]:
         """The rows of `scan_batches`, one by one, at most `limit`."""
         check_limit(limit)
-        batches = self.scan_batches(start, end, prefix=prefix, wanted=wanted)
+        batches = self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=wanted, reverse=reverse)
         left = limit
-        while left != 0 and (rows := await batches.next_batch()):
-            for row in rows[:left]:
+        while left != 0 and (found := await batches.next_batch()):
+            for row in found[:left]:
                 yield row
-            left = None if left is None else left - min(left, len(rows))
+            left = None if left is None else left - min(left, len(found))
 
-    def item_batches(self, column: bytes, start: bytes = b"", end: bytes = b"", *, prefix: bytes = b"") -> Scan:
+    def item_batches(
+        self,
+        column: bytes,
+        start: bytes = b"",
+        end: bytes = b"",
+        *,
+        prefix: bytes = b"",
+        rows: Iterable[RowRange | Text] | None = None,
+        reverse: bool = False,
+    ) -> Scan:
         """As `scan_batches`, over the newest values of one column; ask it for `next_items`."""
         wanted = ReadFilter(columns=frozenset((column,)), versions=1)
-        return self.scan_batches(start, end, prefix=prefix, wanted=wanted)
+        return self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=wanted, reverse=reverse)
 
     async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
         """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware
@@ -303,7 +323,7 @@ class Engine:
     async def check_and_mutate(
         self,
         row: bytes,
-        wanted: ReadFilter,
+        wanted: RowFilter,
         if_found: Sequence[Operation] = (),
         otherwise: Sequence[Operation] = (),
         *,
@@ -312,7 +332,7 @@ class Engine:
         """Apply `if_found` if the filter finds a cell in the row (with this value, if one is given), else `otherwise`;
         returns which, True for found. One atomic step."""
         self._check_writable()
-        return await self._changes.check_and_mutate(row, wanted, if_found, otherwise, value)
+        return await self._changes.check_and_mutate(row, prepared(wanted), if_found, otherwise, value)
 
     async def sync(self) -> None:
         """Make everything that was written durable. Raises DiskFailure."""
@@ -489,9 +509,3 @@ class Engine:
             raise Superseded(self.state.superseded)
         if self._writer.refusal:
             raise Conflict(f"this tablet is {self._writer.refusal}")
-
-
-def _successor(prefix: bytes) -> bytes:
-    """The smallest row after all rows with this prefix; empty if there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b""

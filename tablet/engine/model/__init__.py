@@ -7,7 +7,12 @@
     rows.py         what a read gives
     chunks.py       sorted runs of encoded rows, for bulk work
     schema.py       column families, version policies, locality groups
-    filters.py      what a read wants to see
+    filters.py      what a read wants to see: the usual conditions
+    filter_tree.py  filters that are put together from parts, as Cloud Bigtable's
+    filter_steps.py such a tree as a function
+    filter_program.py   what of a tree can be pushed down into the reading
+    expressions.py  RE2 byte expressions
+    ranges.py       sets of rows
 
 Invariant: a fragment laid over an older one gives a fragment (`tree/merge.py`); nobody needs a sequence number per
 cell.

@@ -1,22 +1,31 @@
-"""What a read wants to see of a row, and which cells that leaves (BT 2, 3)."""
+"""The usual conditions of a read, in one filter, and which cells a row has under them (BT 2, 3).
 
-import re
+`filter_tree.py` has the filters that are put together from parts; this one can be such a part.
+"""
+
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runtime.errors import InvalidRequest
 from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column, check_timestamp
+from tablet.engine.model.expressions import Expression
 from tablet.engine.model.fragments import PUT, Entries, Entry, family_of
 from tablet.engine.model.schema import Family
 
 _set = object.__setattr__
 
 
+class RowFilter:
+    """What every filter is: it takes the cells of one row and gives some of them, or makes others of them."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class ReadFilter:
-    """Every condition that is given must hold. Columns are "family:qualifier"; `column_pattern` is a regular expression
-    over the whole column; `versions` is how many of each column, newest first; start <= timestamp < end, microseconds.
-    Names may be texts, in any collection. Raises InvalidRequest for what nothing could ever match.
+class ReadFilter(RowFilter):
+    """Every condition that is given must hold. Columns are "family:qualifier"; `column_pattern` is an RE2 expression
+    for the whole column (`expressions.py`); `versions` is how many of each column, newest first; start <= timestamp <
+    end, microseconds. Names may be texts, in any collection. Raises InvalidRequest for what nothing could ever match.
 
     >>> ReadFilter(columns=["page:title"], versions=1).columns
     frozenset({b'page:title'})
@@ -28,6 +37,7 @@ class ReadFilter:
     versions: int | None = None
     start_timestamp: int | None = None
     end_timestamp: int | None = None
+    _expression: Expression | None = field(default=None, repr=False, compare=False)
 
     def __init__(
         self,
@@ -40,7 +50,9 @@ class ReadFilter:
     ) -> None:
         _set(self, "families", families if families is None else _families(families))
         _set(self, "columns", columns if columns is None else _columns(columns))
-        _set(self, "column_pattern", column_pattern if column_pattern is None else _pattern(column_pattern))
+        expression = None if column_pattern is None else Expression("column_pattern", column_pattern)
+        _set(self, "column_pattern", expression and expression.source)
+        _set(self, "_expression", expression)
         if versions is not None and (type(versions) is not int or versions < 1):
             raise InvalidRequest(
                 f"versions is {versions!r}; give how many of each column you want, at least 1, or None"
@@ -60,12 +72,44 @@ class ReadFilter:
         return self.versions == 1 and self.start_timestamp is None and self.end_timestamp is None
 
     @property
+    def times(self) -> tuple[int | None, int | None]:
+        """Only timestamps from here to there (not included) are shown; None for no bound."""
+        return self.start_timestamp, self.end_timestamp
+
+    @property
     def wanted_families(self) -> frozenset[bytes] | None:
         """The families that can hold anything of interest; None for all."""
         if self.columns is None:
             return self.families
         named = frozenset(map(family_of, self.columns))
         return named if self.families is None else named & self.families
+
+    def families_among(self, names: Iterable[bytes]) -> frozenset[bytes] | None:
+        """Those of the families that can hold anything of interest; None for all."""
+        return self.wanted_families
+
+    @property
+    def chooses_columns(self) -> bool:
+        """Whether there is any condition on families or columns."""
+        return not (self.families is None and self.columns is None and self._expression is None)
+
+    @property
+    def columns_between(self) -> tuple[bytes, bytes | None]:
+        """All columns of interest lie between these two, both included; None for no bound."""
+        if self.columns:
+            return min(self.columns), max(self.columns)
+        families = self.families
+        if families:
+            return min(families) + b":", max(families) + b";"
+        return b"", None
+
+    def allows(self, column: bytes) -> bool:
+        """Whether the conditions on families and columns hold."""
+        return (
+            (self.families is None or family_of(column) in self.families)
+            and (self.columns is None or column in self.columns)
+            and (self._expression is None or self._expression.matches_name(column))
+        )
 
 
 def check_limit(limit: int | None) -> None:
@@ -99,15 +143,6 @@ def _names(what: str, given: Iterable[Text]) -> frozenset[bytes]:
     return frozenset([name if type(name) is bytes else as_bytes(f"one of the {what}", name) for name in given])
 
 
-def _pattern(given: Text) -> bytes:
-    pattern = as_bytes("column_pattern", given)
-    try:
-        re.compile(pattern, re.DOTALL)
-    except re.error as error:
-        raise InvalidRequest(f"column_pattern {pattern[:80]!r} is not a regular expression: {error}") from error
-    return pattern
-
-
 def _timestamp(given: int) -> int:
     timestamp = as_timestamp(given)
     check_timestamp(timestamp)
@@ -118,17 +153,17 @@ EVERYTHING = ReadFilter()
 LATEST = ReadFilter(versions=1)
 
 
-def visible(entries: Entries, families: Mapping[bytes, Family], now: int, wanted: ReadFilter) -> Entries:
-    """The cells of one row that a reader sees: no markers, no garbage, and only what the filter wants.
+def visible_cells(entries: Entries, families: Mapping[bytes, Family], now: int, wanted: ReadFilter) -> Entries:
+    """The cells of one row that a reader sees: no markers, no garbage, and only what the conditions want.
 
     `now` is in microseconds.
     """
     kept: list[Entry] = []
-    pattern = re.compile(wanted.column_pattern, re.DOTALL) if wanted.column_pattern is not None else None
     newest = None if wanted.end_timestamp is None else wanted.end_timestamp - 1
     column_before: bytes | None = None
     rank = taken = 0
     family: Family | None = None
+    chooses = wanted.chooses_columns
     interesting = False
     for entry in entries:
         column, minus, kind, _ = entry
@@ -136,14 +171,8 @@ def visible(entries: Entries, families: Mapping[bytes, Family], now: int, wanted
             continue
         if column != column_before:
             column_before, rank, taken = column, 0, 0
-            name = family_of(column)
-            family = families.get(name)
-            interesting = (
-                family is not None
-                and (wanted.families is None or name in wanted.families)
-                and (wanted.columns is None or column in wanted.columns)
-                and (pattern is None or pattern.fullmatch(column) is not None)
-            )
+            family = families.get(family_of(column))
+            interesting = family is not None and (not chooses or wanted.allows(column))
         else:
             rank += 1
         if not interesting or family is None or (family.rule is not None and family.is_garbage(rank, now + minus)):

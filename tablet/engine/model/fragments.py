@@ -41,6 +41,20 @@ Entry = tuple[bytes, int, int, bytes]
 
 Entries = tuple[Entry, ...]
 
+
+class Labelled(tuple[bytes, int, int, bytes]):
+    """An entry to which a filter has given a label. It is never stored."""
+
+    label: str
+
+    @classmethod
+    def of(cls, entry: Entry, label: str) -> "Labelled":
+        """A copy of the entry, with the label."""
+        made = cls(entry)
+        made.label = label
+        return made
+
+
 CELL = struct.Struct("<BHHqI")
 CELL_BYTES = CELL.size
 _TIMESTAMP_OFFSET = 5
@@ -97,6 +111,24 @@ def decode_fragment(fragment: bytes) -> Entries:
         raise Corrupted(f"a row fragment of {end} bytes ends within the cell header at byte {position}") from error
     if position != end:
         raise Corrupted(f"a row fragment of {end} bytes has cells of {position} bytes")
+    return tuple(entries)
+
+
+def decode_without_values(fragment: bytes) -> Entries:
+    """As `decode_fragment`, with the values of cells left empty and not copied."""
+    entries: list[Entry] = []
+    position, end, column = 0, len(fragment), b""
+    unpack = CELL.unpack_from
+    while position < end - CELL_BYTES:
+        kind, shared, suffix, timestamp, length = unpack(fragment, position)
+        if shared > len(column) or kind > DELETE_ROW:
+            break
+        column_end = position + CELL_BYTES + suffix
+        column = column[:shared] + fragment[column_end - suffix : column_end]
+        position = column_end + length
+        entries.append((column, -timestamp, kind, fragment[column_end:position] if kind else b""))
+    if position != end:
+        return decode_fragment(fragment)  # Which says what is wrong.
     return tuple(entries)
 
 

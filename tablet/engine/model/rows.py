@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tablet.engine.model.checks import Text, as_bytes
-from tablet.engine.model.fragments import Entries, decode_fragment
+from tablet.engine.model.fragments import Entries, Labelled, decode_fragment
 
 
 class Cell(NamedTuple):
@@ -42,6 +42,11 @@ class Row:
     def cells(self) -> tuple[Cell, ...]:
         """All cells."""
         return tuple(Cell(column, -minus, value) for column, minus, _, value in self._entries)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """For each cell the label that an `ApplyLabel` gave it, or an empty text."""
+        return tuple(entry.label if isinstance(entry, Labelled) else "" for entry in self._entries)
 
     def value(self, column: Text) -> bytes | None:
         """The newest value of a column, or None."""

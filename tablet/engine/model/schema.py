@@ -248,6 +248,16 @@ def ages_in(rule: GarbageRule | None) -> list[int]:
     return []
 
 
+def counts_versions(rule: GarbageRule | None) -> bool:
+    """Whether newer versions of a column, wherever they are, can make older ones garbage."""
+    match rule:
+        case MaxVersions():
+            return True
+        case Union(rules) | Intersection(rules):
+            return any(map(counts_versions, rules))
+    return False
+
+
 def rule_to_json(rule: GarbageRule | None) -> Any:
     """A garbage rule as JSON: {"max_versions": 3}, {"max_age": microseconds}, {"union": […]}, {"intersection": […]}.
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from runtime.errors import InvalidRequest
+from tablet.engine.model.filter_program import Wanted
 from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.operations import Operation, SetCell
 from tablet.engine.serving.admission import Admission
@@ -48,7 +49,7 @@ class AtomicChanges:
     async def check_and_mutate(
         self,
         row: bytes,
-        wanted: ReadFilter,
+        wanted: Wanted,
         if_found: Sequence[Operation],
         otherwise: Sequence[Operation],
         value: bytes | None,

@@ -6,15 +6,15 @@ not newer than what was found need not be asked at all. Of a hot value the scan 
 say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
 """
 
-from runtime.errors import Conflict
+from dataclasses import dataclass
+
 from tablet.engine.model.checks import EARLIEST_TIMESTAMP
-from tablet.engine.model.chunks import Chunk
-from tablet.engine.model.filters import EVERYTHING, LATEST, ReadFilter, visible
-from tablet.engine.model.fragments import PUT, Entries, decode_fragment, family_of, values_of_puts
-from tablet.engine.model.rows import Row
+from tablet.engine.model.filter_program import Program, Wanted, visible
+from tablet.engine.model.filters import ReadFilter, visible_cells
+from tablet.engine.model.fragments import PUT, Entries, decode_fragment, decode_without_values, family_of
+from tablet.engine.model.schema import counts_versions
 from tablet.engine.sstable.reader import Lookup
-from tablet.engine.tree.merge import merge_chunks, merge_entries
-from tablet.engine.tree.sources import MemtableSource, MergeCursor, Source, clipped_source, unite_chunks
+from tablet.engine.tree.merge import merge_entries
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import Tables, View
 
@@ -22,33 +22,49 @@ NEVER = EARLIEST_TIMESTAMP - 1
 """Before any timestamp there can be."""
 
 
+@dataclass(slots=True)
+class Part:
+    """What of a row is enough for a filter: columns from `low` to `high` (both included; None: no bound), timestamps,
+    and whether values are looked at. More may be given than is asked for; `complete`: the whole row was."""
+
+    low: bytes
+    high: bytes | None
+    times: tuple[int | None, int | None]
+    values: bool
+    complete: bool
+
+
 class Reader:
-    """Point reads and scans over a tablet's state."""
+    """Point reads over a tablet's state."""
 
     def __init__(self, state: TabletState) -> None:
         self._state = state
         self._start, self._end = state.manifest.start_row, state.manifest.end_row
 
-    async def row(self, row: bytes, wanted: ReadFilter) -> Entries:
+    async def row(self, row: bytes, wanted: Wanted) -> Entries:
         """The visible entries of one row, perhaps none. Raises InvalidRequest for a row of another tablet."""
         if row < self._start or (self._end and row >= self._end):
             self._state.manifest.check_holds(row)
         view = self._state.view
         view.pins += 1
         try:
-            groups = _groups(view, wanted)
+            groups = groups_of(view, wanted)
             column = wanted.only_column
+            part = _part(wanted)
             recent = _recent(view, row)
             if len(groups) == 1:
-                entries = await self._group(view, groups[0], row, column, recent, latest=wanted.wants_latest)
+                latest = wanted.wants_latest
+                entries = await self._group(view, groups[0], row, column, recent, latest=latest, part=part)
             else:
-                parts = [await self._group(view, group, row, column, recent, latest=False) for group in groups]
+                parts = [
+                    await self._group(view, group, row, column, recent, latest=False, part=part) for group in groups
+                ]
                 entries = tuple(sorted(entry for part in parts for entry in part if entry[2] == PUT))
         finally:
             view.pins -= 1
         if not entries:
             return ()
-        return visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
+        return visible(row, entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
 
     async def newest_value(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column: the most common read, and what `row` says with the filter for it."""
@@ -65,14 +81,23 @@ class Reader:
             view.pins -= 1
         if family.rule is not None and entries:
             wanted = ReadFilter(columns=frozenset((column,)), versions=1)
-            entries = visible(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
+            entries = visible_cells(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
         return value_of(entries, column)
 
     async def _group(
-        self, view: View, group: str, row: bytes, column: bytes | None, recent: list[Entries], *, latest: bool
+        self,
+        view: View,
+        group: str,
+        row: bytes,
+        column: bytes | None,
+        recent: list[Entries],
+        *,
+        latest: bool,
+        part: Part | None = None,
     ) -> Entries:
         """The merged entries of one locality group; with `column`, other columns may be missing; if only the `latest`
-        version of it matters, older ones may be missing too. `recent`: what the memtables say of the row."""
+        version of it matters, older ones may be missing too. `recent`: what the memtables say of the row. `part`: what
+        else may be missing."""
         fragments: list[Entries] = []
         for entries in recent:
             if len(view.schema.groups) > 1:
@@ -89,9 +114,19 @@ class Reader:
         # The cache speaks of the newest SSTables: after a flush, of some that came later than the memtables were asked.
         stored = cache.get(row, key) if view.generation == self._state.view.generation else None
         if stored is None:
-            stored = await _search(tables, row, column, newest, latest=latest)
-            # An answer that leans on what the memtable knew, or that a flush has overtaken, is not for others.
-            if newest == NEVER and view.generation == self._state.view.generation and cache.wants(row):
+            if part is not None:
+                asked = tables_within(tables, view, part.times)
+                part.complete = part.complete and len(asked) == len(tables)
+                tables = asked
+            stored = await _search(tables, row, column, newest, latest=latest, part=part)
+            # An answer that leans on what the memtable knew, or that a flush has overtaken, or that is a part of the
+            # row, is not for others.
+            if (
+                newest == NEVER
+                and (part is None or part.complete)
+                and view.generation == self._state.view.generation
+                and cache.wants(row)
+            ):
                 cache.put(row, key, stored, _final(view, row, column, stored) if latest and not fragments else None)
         if not fragments:
             return stored
@@ -108,7 +143,9 @@ def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> byt
     return value_of(stored, column) if family is not None and family.rule is None else None
 
 
-async def _search(tables: Tables, row: bytes, column: bytes | None, newest: int, *, latest: bool) -> Entries:
+async def _search(
+    tables: Tables, row: bytes, column: bytes | None, newest: int, *, latest: bool, part: Part | None
+) -> Entries:
     """What SSTables say of a row together, asking no more of them than must be asked.
 
     They are asked from the newest to the oldest, but writers may choose the timestamps, so the newest SSTable does not
@@ -127,7 +164,7 @@ async def _search(tables: Tables, row: bytes, column: bytes | None, newest: int,
         fragment = await table.fragment(place, row, column)
         if fragment is None:
             continue
-        entries = decode_fragment(fragment)
+        entries = decode_fragment(fragment) if part is None or part.values else decode_without_values(fragment)
         found.append(entries)
         if latest and column is not None and table is not tables[-1]:
             latest = not _has_marker(entries)
@@ -136,107 +173,45 @@ async def _search(tables: Tables, row: bytes, column: bytes | None, newest: int,
     return merge_entries(found)
 
 
-class Scan:
-    """Rows with start <= row < end (empty: no bound), in order, in batches.
-
-    Between two batches nothing is held: if the tablet's files have changed meanwhile, the scan takes its place in the
-    new ones. Each row is seen as of one moment; there is no moment that all rows are seen as of, as in the paper.
-    """
-
-    def __init__(self, state: TabletState, start: bytes, end: bytes, wanted: ReadFilter) -> None:
-        self._state = state
-        self._start = start
-        self._end = end
-        self._wanted = wanted
-        self._view: View | None = None
-        self._cursor: Source | None = None
-        self._done = False
-
-    async def next_batch(self) -> list[Row]:
-        """The next rows that have anything to show; an empty list at the end."""
-        while (taken := await self._next_chunk()) is not None:
-            if rows := self._shown(*taken):
-                return rows
-        return []
-
-    async def next_items(self) -> list[tuple[bytes, bytes]]:
-        """The next rows with their newest values, where one column is wanted; an empty list at the end."""
-        column = self._wanted.only_column
-        assert column is not None and self._wanted.wants_latest
-        while (taken := await self._next_chunk()) is not None:
-            chunk, view = taken
-            if chunk.single_puts and not view.schema.judges_single_cells:
-                items = values_of_puts(chunk.rows, chunk.fragments, column)
-            else:
-                items = [(row.key, value) for row in self._shown(*taken) if (value := row.value(column)) is not None]
-            if items:
-                return items
-        return []
-
-    async def _next_chunk(self) -> tuple[Chunk, View] | None:
-        """The next rows, merged, and the view they are from; None at the end. Raises Conflict if it is closed."""
-        if self._state.is_closed:
-            raise Conflict("this tablet is closed; open it again")
-        if not self._done:
-            view = self._state.view
-            if self._cursor is None or self._view is not view:
-                self._view, self._cursor = view, self._open(view)
-            view.pins += 1
-            try:
-                chunk = await self._cursor.next()
-            finally:
-                view.pins -= 1
-            if chunk.rows:
-                self._start = chunk.rows[-1] + b"\0"
-                return chunk, view
-            self._done = True
-            self._cursor = self._view = None
-        return None
-
-    def _open(self, view: View) -> Source:
-        """The memtables over the SSTables. Those of several locality groups are put side by side first, so that a
-        memtable is asked for a row once, for all groups: a mutation that comes meanwhile is seen whole, or not yet."""
-        groups = _groups(view, self._wanted)
-        families = None
-        if len(groups) < len(view.schema.groups):
-            families = frozenset[bytes]().union(*(view.families[group] for group in groups))
-        sources: list[Source] = [
-            MemtableSource(memtable, start=self._start, end=self._end, families=families)
-            for memtable in view.memtables
-            if len(memtable)
-        ]
-        stored = [
-            [clipped_source(table, start=self._start, end=self._end) for table in view.tables.get(group, ())]
-            for group in groups
-        ]
-        if len(stored) == 1:
-            sources += stored[0]
-        else:
-            sources.append(MergeCursor([MergeCursor(tables, merge_chunks) for tables in stored], unite_chunks))
-        return MergeCursor(sources, merge_chunks)
-
-    def _shown(self, chunk: Chunk, view: View) -> list[Row]:
-        families = view.schema.families
-        if chunk.single_puts and not view.schema.judges_single_cells and self._wanted in (EVERYTHING, LATEST):
-            return list(map(Row, chunk.rows, chunk.fragments))
-        now = self._state.world.clock.wall_microseconds()
-        rows: list[Row] = []
-        for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
-            entries = visible(decode_fragment(fragment), families, now, self._wanted)
-            if entries:
-                rows.append(Row(row, entries))
-        return rows
-
-
-def _groups(view: View, wanted: ReadFilter) -> list[str]:
+def groups_of(view: View, wanted: Wanted) -> list[str]:
     """The locality groups that a read must ask."""
     groups = view.schema.groups
     if len(groups) == 1:
         return list(groups)
-    families = wanted.wanted_families
+    families = wanted.families_among(view.schema.families)
     if families is None:
         return list(groups)
     return [group for group in groups if view.families[group] & families]
+
+
+def tables_within(tables: Tables, view: View, times: tuple[int | None, int | None]) -> Tables:
+    """Those SSTables that have anything to say about cells with start <= timestamp < end.
+
+    One with deletions always has. Cells that are too new must be counted where a version policy counts versions.
+    """
+    start, end = times
+    if end is not None and any(counts_versions(family.rule) for family in view.schema.families.values()):
+        end = None
+    if start is None and end is None:
+        return tables
+    return tuple(
+        table
+        for table in tables
+        if table.properties.markers
+        or (
+            (start is None or table.properties.newest_timestamp >= start)
+            and (end is None or table.properties.oldest_timestamp < end)
+        )
+    )
+
+
+def _part(wanted: Wanted) -> Part | None:
+    """The part of the row that is enough for the filter; None if it is all of it, or of the one column."""
+    low, high = (b"", None) if wanted.only_column is not None else wanted.columns_between
+    values = not isinstance(wanted, Program) or wanted.values
+    if not low and high is None and values and wanted.times == (None, None):
+        return None
+    return Part(low, high, wanted.times, values, values)
 
 
 def value_of(entries: Entries, column: bytes) -> bytes | None:

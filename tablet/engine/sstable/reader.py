@@ -207,6 +207,21 @@ class SSTable:
                 break
         return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
 
+    async def chunk_before(self, place: int) -> tuple[Chunk, int]:
+        """All rows of the block before `place`, and of those before it if it is small or its first row begins there;
+        and the place of the first block of these."""
+        blocks: list[Block] = []
+        taken = 0
+        while place > 0:
+            place -= 1
+            block = await self.block(place)
+            blocks.append(block)
+            taken += block.charged_bytes
+            if taken >= _RUN_BYTES and not (place and self._next_columns[place - 1]):
+                break
+        chunks = [block.chunk() for block in reversed(blocks)]
+        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+
     def place_of(self, row: bytes) -> int:
         """The first block that may hold `row` or a later one."""
         return bisect_left(self._last_rows, row)

@@ -3,6 +3,7 @@
     merge.py        fragments laid over one another; chunks of rows merged in bulk
     memtable.py     recent writes, sorted, copied on write
     sources.py      anything that gives sorted rows, and the cursor that merges them
+    backwards.py    the same, from the last row to the first
     scan_cache.py   what all SSTables together say about a row
     manifest.py     which files make up the tablet: one truth at each moment
     view.py         what a reader sees

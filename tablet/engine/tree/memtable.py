@@ -102,6 +102,12 @@ class Memtable:
         """The first `limit` rows after `row`, encoded."""
         return self._encoded(list(islice(self._order().irange(row, inclusive=(False, True)), limit)))
 
+    def rows_before(self, row: bytes, limit: int) -> Chunk:
+        """The last `limit` rows before `row` (empty: of all rows), in rising order, encoded."""
+        order = self._order()
+        falling = order.irange(None, row, inclusive=(True, False), reverse=True) if row else reversed(order)
+        return self._encoded(list(islice(falling, limit))[::-1])
+
     def rows(self) -> list[bytes]:
         """All rows, sorted."""
         return list(self._order())

@@ -48,7 +48,7 @@ class TableSource:
 
 
 class ChainedSource:
-    """Sources one after the other, each with rows after those of the one before."""
+    """Sources one after the other, each with rows behind those of the one before, in the direction of the read."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._left = list(reversed(sources))

@@ -1,0 +1,287 @@
+"""Programs: a tree of filters, ready to run, and what of it can be pushed down into the reading (BT 3).
+
+The problem. A tree that is walked for every row costs more than the row; and a filter that is only asked once the row
+is there has already paid for every block, family and value that it throws away.
+
+The idea. Two things are made of a tree, once. The *step* is a function over a row's cells (`filter_steps.py`). The
+*needs* say which cells have a say in the result at all: families, columns, timestamps and rows, each as an interval or
+a test, and whether values are looked at. A reader may leave out whatever has no say, and need not leave out anything.
+
+>>> from tablet.engine.model.filter_tree import CellsPerRow, Chain, FamilyRegex, QualifierRegex, TimestampRange
+>>> program = program_of(Chain(TimestampRange(5, 9), FamilyRegex("page"), QualifierRegex("lang")))
+>>> program.only_column, program.times
+(b'page:lang', (5, 9))
+>>> program_of(Chain(CellsPerRow(1), FamilyRegex("page"))).only_column is None  # Other families are counted, too.
+True
+
+Invariant: cells outside the needs, left out or not, make no difference to what the step gives.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import lru_cache, reduce
+from itertools import count
+
+from tablet.engine.model.filter_steps import Cells, place_of, step_of
+from tablet.engine.model.filter_tree import (
+    ApplyLabel,
+    BlockAll,
+    CellsPerColumn,
+    CellsPerRow,
+    CellsPerRowOffset,
+    Chain,
+    Condition,
+    FamilyRegex,
+    Interleave,
+    PassAll,
+    QualifierRange,
+    QualifierRegex,
+    RowRegex,
+    RowSample,
+    Sink,
+    StripValue,
+    TimestampRange,
+    ValueRange,
+    ValueRegex,
+    bounds_of,
+    parts_of,
+    walk,
+)
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, visible_cells
+from tablet.engine.model.fragments import Entries, Entry
+from tablet.engine.model.schema import Family
+
+FamilyTest = Callable[[bytes], bool]
+Bytes = tuple[bytes, bytes | None]
+"""low <= x < high; None: no bound."""
+Times = tuple[int | None, int | None]
+"""start <= timestamp < end; None: no bound."""
+ALL_BYTES: Bytes = (b"", None)
+NO_BYTES: Bytes = (b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Which cells have a say. `family`: the one family, where there is but one."""
+
+    test: FamilyTest | None = None
+    family: bytes | None = None
+    qualifiers: Bytes = ALL_BYTES
+    columns: Bytes = ALL_BYTES
+    times: Times = (None, None)
+    rows: Bytes = ALL_BYTES
+
+    def both(self, other: "Needs") -> "Needs":
+        """Only cells that both say have one."""
+        mine, theirs = self.test, other.test
+        test = mine or theirs if mine is None or theirs is None else lambda name: mine(name) and theirs(name)
+        family = other.family if self.family is None else self.family
+        qualifiers, columns = _common(self.qualifiers, other.qualifiers), _common(self.columns, other.columns)
+        starts = [start for start, _ in (self.times, other.times) if start is not None]
+        ends = [end for _, end in (self.times, other.times) if end is not None]
+        times = (max(starts, default=None), min(ends, default=None))
+        return Needs(test, family, qualifiers, columns, times, _common(self.rows, other.rows))
+
+    def either(self, other: "Needs") -> "Needs":
+        """Cells that one of them says have one."""
+        mine, theirs = self.test, other.test
+        test = None if mine is None or theirs is None else lambda name: mine(name) or theirs(name)
+        family = self.family if self.family == other.family else None
+        starts, ends = zip(self.times, other.times, strict=True)
+        times = (
+            None if None in starts else min(start for start in starts if start is not None),
+            None if None in ends else max(end for end in ends if end is not None),
+        )
+        qualifiers = _hull(self.qualifiers, other.qualifiers)
+        return Needs(test, family, qualifiers, _hull(self.columns, other.columns), times, _hull(self.rows, other.rows))
+
+    def narrowed(self) -> "Needs":
+        """With the columns that follow from the family and the qualifiers, where those are known."""
+        if self.family is None:
+            return self
+        low, high = self.qualifiers
+        head = self.family + b":"
+        return replace(
+            self, columns=_common(self.columns, (head + low, self.family + b";" if high is None else head + high))
+        )
+
+
+class Program:
+    """A tree, ready to run. Has what a reader asks of a `ReadFilter`: `only_column`, `wants_latest`, `families_among`,
+    `columns_between`, `times`; and `rows`, outside of which nothing is shown, and whether `values` are looked at."""
+
+    __slots__ = ("_step", "_test", "columns_between", "only_column", "rows", "times", "tree", "values", "wants_latest")
+
+    def __init__(self, tree: RowFilter) -> None:
+        needs = _needs(tree).narrowed()
+        self.tree = tree
+        self._step = step_of(tree, count())
+        self._test = needs.test
+        low, high = self.columns_between = needs.columns
+        self.only_column = low if high == low + b"\0" and b":" in low else None
+        self.wants_latest = _latest(tree)
+        self.times = needs.times
+        self.rows = needs.rows
+        self.values = _looks_at_values(tree, True)
+
+    def families_among(self, names: Iterable[bytes]) -> frozenset[bytes] | None:
+        """Those of the families that have a say; None for all."""
+        return None if self._test is None else frozenset(filter(self._test, names))
+
+    def cells(self, row: bytes, entries: Cells) -> Entries:
+        """What the tree gives of a row's cells, which are sorted; entries with a label are `Labelled`."""
+        sunk: list[Entry] = []
+        found = self._step(row, entries, sunk)
+        return tuple(sorted([*found, *sunk], key=place_of) if sunk else found)
+
+
+Wanted = ReadFilter | Program
+"""What a reader works with."""
+
+
+@lru_cache(maxsize=512)
+def program_of(tree: RowFilter) -> Program:
+    """The program of a tree. Those of the trees used last are kept."""
+    return Program(tree)
+
+
+def prepared(wanted: RowFilter) -> Wanted:
+    """A filter as a reader wants it: a `ReadFilter` by itself has a quick way of its own."""
+    return wanted if isinstance(wanted, ReadFilter) else program_of(wanted)
+
+
+def visible(row: bytes, entries: Entries, families: Mapping[bytes, Family], now: int, wanted: Wanted) -> Entries:
+    """The cells of one row that a reader sees: no markers, no garbage, and what the filter makes of the others.
+
+    `now` is in microseconds.
+    """
+    if isinstance(wanted, ReadFilter):
+        return visible_cells(entries, families, now, wanted)
+    return wanted.cells(row, visible_cells(entries, families, now, EVERYTHING))
+
+
+class Grain(IntEnum):
+    """What a filter judges by: the cell alone; other cells of its column; of its row; or it has a sink, and what
+    follows does not judge all of the result."""
+
+    CELL = 0
+    COLUMN = 1
+    ROW = 2
+    SINK = 3
+
+
+def _grain(tree: RowFilter) -> Grain:
+    match tree:
+        case Sink():
+            return Grain.SINK
+        case Condition() | CellsPerRow() | CellsPerRowOffset():
+            return Grain.ROW
+        case CellsPerColumn():
+            return Grain.COLUMN
+        case ReadFilter():
+            return Grain.CELL if tree.versions is None else Grain.COLUMN
+    return max(map(_grain, parts_of(tree)), default=Grain.CELL)
+
+
+def _needs(tree: RowFilter) -> Needs:
+    """Which cells have a say in what the filter gives."""
+    match tree:
+        case Chain(filters):
+            return _needs_of_chain(filters)
+        case Interleave(()) | BlockAll():
+            return Needs(lambda name: False, None, NO_BYTES, NO_BYTES, (None, None), NO_BYTES)
+        case Interleave() | Condition():
+            return reduce(Needs.either, map(_needs, parts_of(tree)))
+        case FamilyRegex():
+            return Needs(tree.expression.matches_name, tree.expression.literal)
+        case QualifierRegex():
+            return Needs(qualifiers=(tree.expression.low, tree.expression.high))
+        case QualifierRange(family):
+            return Needs(family.__eq__, family, bounds_of(tree))
+        case RowRegex():
+            return Needs(rows=(tree.expression.low, tree.expression.high))
+        case TimestampRange(start, end):
+            return Needs(times=(start, end))
+        case ReadFilter():
+            return _needs_of_conditions(tree)
+    return Needs()
+
+
+def _needs_of_chain(filters: Sequence[RowFilter]) -> Needs:
+    """What filters say together, as far as those before them let it be said of the cells that come in."""
+    needs, grain = Needs(), Grain.CELL
+    for part in filters:
+        found = _needs(part).narrowed()
+        if grain == Grain.COLUMN:
+            found = replace(found, times=(None, None))
+        elif grain == Grain.ROW:
+            found = Needs(rows=found.rows)
+        elif grain == Grain.SINK:
+            break
+        needs = needs.both(found)
+        grain = max(grain, _grain(part))
+    return needs.narrowed()
+
+
+def _needs_of_conditions(wanted: ReadFilter) -> Needs:
+    families = wanted.wanted_families
+    columns = ALL_BYTES
+    if wanted.columns is not None:
+        columns = (min(wanted.columns), max(wanted.columns) + b"\0") if wanted.columns else NO_BYTES
+    family = next(iter(families)) if families is not None and len(families) == 1 else None
+    return Needs(families.__contains__ if families is not None else None, family, columns=columns, times=wanted.times)
+
+
+_BY_COLUMN = (
+    ApplyLabel, Chain, FamilyRegex, Interleave, PassAll, QualifierRange, QualifierRegex, RowRegex, RowSample, StripValue
+)  # fmt: skip
+
+
+def _latest(tree: RowFilter) -> bool:
+    """Whether the newest version of each column is enough."""
+    match tree:
+        case CellsPerColumn(1):
+            return True
+        case ReadFilter():
+            return tree.wants_latest
+        case Interleave(filters):
+            return bool(filters) and all(map(_latest, filters))
+        case Chain(filters):
+            for part in filters:
+                if _latest(part):
+                    return True
+                if not all(isinstance(inner, _BY_COLUMN) for inner in walk(part)):
+                    return False
+    return False
+
+
+def _looks_at_values(tree: RowFilter, shown: bool) -> bool:
+    """Whether values of the cells that come in are looked at. `shown`: those that come out are."""
+    match tree:
+        case ValueRegex() | ValueRange() | Sink():
+            return True
+        case StripValue() | BlockAll():
+            return False
+        case Chain(filters):
+            for part in reversed(filters):
+                shown = _looks_at_values(part, shown)
+            return shown
+        case Interleave(filters):
+            return any(_looks_at_values(part, shown) for part in filters)
+        case Condition(predicate):
+            branches = parts_of(tree)[1:]
+            return _looks_at_values(predicate, False) or any(_looks_at_values(part, shown) for part in branches)
+    return shown
+
+
+def _common(one: Bytes, other: Bytes) -> Bytes:
+    low = max(one[0], other[0])
+    high = one[1] if other[1] is None else other[1] if one[1] is None else min(one[1], other[1])
+    return (low, high) if high is None or low < high else NO_BYTES
+
+
+def _hull(one: Bytes, other: Bytes) -> Bytes:
+    if NO_BYTES in (one, other):
+        return other if one == NO_BYTES else one
+    return min(one[0], other[0]), None if one[1] is None or other[1] is None else max(one[1], other[1])

@@ -1,0 +1,181 @@
+"""Scans: many rows in order, from the first to the last or the other way (BT 3, 5.3).
+
+A scan merges memtables and SSTables in bulk, a chunk of rows at a time. It takes several ranges in one go, one after
+the other; a range that is a single key is looked up with the Bloom filters, as a point read is. What a filter cannot
+show is not read: locality groups without a family of interest, SSTables that are too old or too new for it, rows that
+its expressions for row keys cannot match.
+"""
+
+from collections.abc import Sequence
+
+from runtime.errors import Conflict
+from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.filter_program import Program, Wanted, visible
+from tablet.engine.model.filters import EVERYTHING, LATEST
+from tablet.engine.model.fragments import decode_fragment, decode_without_values, values_of_puts
+from tablet.engine.model.ranges import RowRange
+from tablet.engine.model.rows import Row
+from tablet.engine.serving.reading import Reader, groups_of, tables_within
+from tablet.engine.tree.backwards import MemtableBackwards, MergeBackwards, clipped_backwards
+from tablet.engine.tree.merge import merge_chunks
+from tablet.engine.tree.sources import MemtableSource, MergeCursor, Source, clipped_source, unite_chunks
+from tablet.engine.tree.state import TabletState
+from tablet.engine.tree.view import View
+
+_LOOKUPS = 64
+"""How many single keys are looked up for one batch."""
+
+
+class Scan:
+    """The rows of ranges that are in order and do not overlap, in batches; `reverse`: from the last row to the first.
+
+    Between two batches nothing is held: if the tablet's files have changed meanwhile, the scan takes its place in the
+    new ones. Each row is seen as of one moment; there is no moment that all rows are seen as of, as in the paper.
+    """
+
+    def __init__(
+        self, state: TabletState, ranges: Sequence[RowRange], wanted: Wanted = EVERYTHING, *, reverse: bool = False
+    ) -> None:
+        self._state = state
+        self._reader = Reader(state)
+        self._wanted = wanted
+        self._reverse = reverse
+        if isinstance(wanted, Program):
+            low, high = wanted.rows
+            ranges = [part.within(RowRange(low, high or b"")) for part in ranges] if high != b"" else []
+        self._ranges = [part for part in ranges if not part.is_empty]
+        if not reverse:
+            self._ranges.reverse()  # They are taken from the end.
+        self._start = self._end = b""
+        self._view: View | None = None
+        self._cursor: Source | None = None
+        self._within = False
+
+    async def next_batch(self) -> list[Row]:
+        """The next rows that have anything to show; an empty list at the end. Raises Conflict if it is closed."""
+        while True:
+            if self._next_is_single():
+                rows = await self._looked_up()
+            else:
+                taken = await self._next_chunk()
+                if taken is None:
+                    return []
+                rows = self._shown(*taken)
+            if rows:
+                return rows
+
+    async def next_items(self) -> list[tuple[bytes, bytes]]:
+        """The next rows with their newest values, where one column is wanted; an empty list at the end."""
+        column = self._wanted.only_column
+        assert column is not None and self._wanted.wants_latest
+        while True:
+            if self._next_is_single():
+                items = _values(await self._looked_up(), column)
+            else:
+                taken = await self._next_chunk()
+                if taken is None:
+                    return []
+                chunk, view = taken
+                if chunk.single_puts and not view.schema.judges_single_cells:
+                    items = values_of_puts(chunk.rows, chunk.fragments, column)
+                    if self._reverse:
+                        items.reverse()
+                else:
+                    items = _values(self._shown(*taken), column)
+            if items:
+                return items
+
+    def _next_is_single(self) -> bool:
+        return not self._within and bool(self._ranges) and self._ranges[-1].only_row is not None
+
+    async def _looked_up(self) -> list[Row]:
+        """The rows of the ranges that come next and are single keys."""
+        self._check_open()
+        rows: list[Row] = []
+        for _ in range(_LOOKUPS):
+            row = self._ranges[-1].only_row if self._ranges else None
+            if row is None:
+                break
+            self._ranges.pop()
+            if entries := await self._reader.row(row, self._wanted):
+                rows.append(Row(row, entries))
+        return rows
+
+    async def _next_chunk(self) -> tuple[Chunk, View] | None:
+        """The next rows of a range, merged, and the view they are from; None at the end, or before a single key."""
+        self._check_open()
+        while self._within or self._ranges:
+            if not self._within:
+                part = self._ranges.pop()
+                self._start, self._end, self._within = part.start, part.end, True
+            view = self._state.view
+            if self._cursor is None or self._view is not view:
+                self._view, self._cursor = view, self._open(view)
+            view.pins += 1
+            try:
+                chunk = await self._cursor.next()
+            finally:
+                view.pins -= 1
+            if chunk.rows:
+                if self._reverse:
+                    self._end = chunk.rows[0]
+                else:
+                    self._start = chunk.rows[-1] + b"\0"
+                return chunk, view
+            self._within = False
+            self._cursor = self._view = None
+        return None
+
+    def _check_open(self) -> None:
+        if self._state.is_closed:
+            raise Conflict("this tablet is closed; open it again")
+
+    def _open(self, view: View) -> Source:
+        """The memtables over the SSTables. Those of several locality groups are put side by side first, so that a
+        memtable is asked for a row once, for all groups: a mutation that comes meanwhile is seen whole, or not yet."""
+        memtable_source, table_source, cursor = (
+            (MemtableBackwards, clipped_backwards, MergeBackwards)
+            if self._reverse
+            else (MemtableSource, clipped_source, MergeCursor)
+        )
+        groups = groups_of(view, self._wanted)
+        families = None
+        if len(groups) < len(view.schema.groups):
+            families = frozenset[bytes]().union(*(view.families[group] for group in groups))
+        sources: list[Source] = [
+            memtable_source(memtable, start=self._start, end=self._end, families=families)
+            for memtable in view.memtables
+            if len(memtable)
+        ]
+        stored: list[list[Source]] = [
+            [
+                table_source(table, start=self._start, end=self._end)
+                for table in tables_within(view.tables.get(group, ()), view, self._wanted.times)
+            ]
+            for group in groups
+        ]
+        if len(stored) == 1:
+            sources += stored[0]
+        else:
+            sources.append(cursor([cursor(tables, merge_chunks) for tables in stored], unite_chunks))
+        return cursor(sources, merge_chunks)
+
+    def _shown(self, chunk: Chunk, view: View) -> list[Row]:
+        families, wanted = view.schema.families, self._wanted
+        if chunk.single_puts and not view.schema.judges_single_cells and wanted in (EVERYTHING, LATEST):
+            rows = list(map(Row, chunk.rows, chunk.fragments))
+        else:
+            now = self._state.world.clock.wall_microseconds()
+            decode = decode_without_values if isinstance(wanted, Program) and not wanted.values else decode_fragment
+            rows = []
+            for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
+                entries = visible(row, decode(fragment), families, now, wanted)
+                if entries:
+                    rows.append(Row(row, entries))
+        if self._reverse:
+            rows.reverse()
+        return rows
+
+
+def _values(rows: Sequence[Row], column: bytes) -> list[tuple[bytes, bytes]]:
+    return [(row.key, value) for row in rows if (value := row.value(column)) is not None]
