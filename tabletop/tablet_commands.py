@@ -52,7 +52,7 @@ app = typer.Typer(
     tabletop tablet verify data/                every byte of every file
     tabletop tablet replay data/                what opening it would find, log by log
     tabletop tablet get data/ ROW COLUMN        one value
-    tabletop tablet scan data/ --prefix KEY     rows, in order
+    tabletop tablet scan data/ --prefix KEY     rows, in order, or from the last with --reverse
     tabletop tablet simulate --plot out.svg     compaction policies, side by side
     """,
     no_args_is_help=True,

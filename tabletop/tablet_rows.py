@@ -19,9 +19,11 @@ import typer
 from runtime.errors import NotFound, shown
 from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.model.checks import check_column, check_row
-from tablet.engine.model.filters import LATEST, ReadFilter
+from tablet.engine.model.filter_program import prepared
+from tablet.engine.model.filter_tree import Chain, RowRegex
+from tablet.engine.model.filters import LATEST, ReadFilter, RowFilter
 from tablet.engine.model.fragments import family_of
-from tablet.engine.model.ranges import RowRange
+from tablet.engine.model.ranges import RowRange, united
 from tablet.engine.model.rows import Row
 from tablet.engine.serving.reading import Reader
 from tablet.engine.serving.scanning import Scan
@@ -49,18 +51,26 @@ def get(
 
 def scan(
     path: FolderArgument,
-    prefix: Annotated[str, typer.Option("--prefix", help="Only rows that begin with it.")] = "",
+    prefix: Annotated[
+        list[str] | None, typer.Option("--prefix", help="Only rows that begin with it, or with one of several.")
+    ] = None,
+    regex: Annotated[str, typer.Option("--regex", help="Only rows whose whole key matches this RE2 expression.")] = "",
     column: Annotated[str, typer.Option("--column", help="Only this one, written family:qualifier.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after so many rows; 0: show all.")] = 0,
     reverse: Annotated[bool, typer.Option("--reverse", help="From the last row to the first.")] = False,
 ) -> None:
     """Print rows in order, a line for each column: its newest value and the timestamp, in microseconds.
 
+    Only what the options ask for is read: several prefixes are several ranges in one scan, an expression narrows the
+    scan to the keys that it can match, and --reverse with --limit reads the end of the tablet.
+
     \b
         tabletop tablet scan data/ --prefix com.example/ --column page:title --limit 20
+        tabletop tablet scan data/ --prefix com.a/ --prefix com.b/ --regex '.*/index'
         tabletop tablet scan data/ --limit 1 --reverse
     """
-    perform(_scan(path, os.fsencode(prefix), os.fsencode(column), limit, reverse=reverse))
+    prefixes = [os.fsencode(one) for one in prefix or ()]
+    perform(_scan(path, prefixes, os.fsencode(regex), os.fsencode(column), limit, reverse=reverse))
 
 
 async def _get(path: Path, row: bytes, column: bytes) -> None:
@@ -74,14 +84,17 @@ async def _get(path: Path, row: bytes, column: bytes) -> None:
     flush_bytes()
 
 
-async def _scan(path: Path, prefix: bytes, column: bytes, limit: int, *, reverse: bool) -> None:
+async def _scan(path: Path, prefixes: list[bytes], regex: bytes, column: bytes, limit: int, *, reverse: bool) -> None:
     printed = 0
+    wanted: RowFilter = ReadFilter(columns=frozenset({column}), versions=1) if column else LATEST
+    if regex:
+        wanted = Chain(RowRegex(regex), wanted)
     async with _opened(path) as state:
         if column:
             _check_column(state, column)
-        wanted = ReadFilter(columns=frozenset({column}), versions=1) if column else LATEST
         bounds = RowRange(state.manifest.start_row, state.manifest.end_row)
-        rows = Scan(state, [RowRange.with_prefix(prefix).within(bounds)], wanted, reverse=reverse)
+        ranges = [part.within(bounds) for part in united(map(RowRange.with_prefix, prefixes or [b""]))]
+        rows = Scan(state, ranges, prepared(wanted), reverse=reverse)
         while batch := await rows.next_batch():
             for row in batch:
                 if limit and printed == limit:

@@ -26,7 +26,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.figures import EngineFigures
 from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column
 from tablet.engine.model.filter_tree import families_named
-from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit
+from tablet.engine.model.filters import EVERYTHING, RowFilter, check_filter, check_limit
 from tablet.engine.model.fragments import family_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation
 from tablet.engine.model.ranges import RowRange
@@ -326,10 +326,7 @@ class EmbeddedTablet(OpenTablet):
         """The filter. Raises InvalidRequest for what is none, NotFound for families that there are not."""
         if wanted is None or wanted is EVERYTHING:
             return EVERYTHING
-        if not isinstance(wanted, RowFilter):
-            raise InvalidRequest(
-                f"{wanted!r} is no filter; write ReadFilter(columns=[...]) or FamilyRegex('page'), for example"
-            )
+        check_filter(wanted)
         for family in sorted(families_named(wanted)):
             self._check_family(family)
         return wanted

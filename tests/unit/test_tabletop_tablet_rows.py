@@ -58,6 +58,12 @@ def test_scan_prints_rows_in_order_without_what_was_deleted(folder: Path):
     assert lines[-1] == "\\xff\\x00  page:title @8 = odd (3 bytes)"
 
 
+def test_scan_refuses_an_expression_that_re2_does_not_take(folder: Path):
+    result = run("scan", folder, "--regex", "a(")
+    assert result.exit_code == 2
+    assert "RE2" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "rows"),
     [
@@ -66,6 +72,11 @@ def test_scan_prints_rows_in_order_without_what_was_deleted(folder: Path):
         (("--column", "raw:picture"), ["b[1]"]),
         (("--prefix", "a/", "--column", "raw:picture"), []),
         (("--prefix", "zzz"), []),
+        (("--prefix", "b", "--prefix", "a/18", "--prefix", "a/1"), [*(f"a/1{digit}" for digit in range(10)), "b[1]"]),
+        (("--prefix", "a/1", "--limit", "2", "--reverse"), ["a/19", "a/18"]),
+        (("--regex", "a/.[27]"), ["a/02", "a/07", "a/12", "a/17"]),
+        (("--regex", "a/.[27]", "--column", "page:title", "--reverse"), ["a/17", "a/12", "a/07", "a/02"]),
+        (("--regex", "/"), []),
     ],
 )
 def test_scan_shows_what_it_is_asked_for(options: tuple[str, ...], rows: list[str], folder: Path):

@@ -1,7 +1,7 @@
 r"""Byte expressions: regular expressions in the syntax of RE2, matched in full (BT 3, and Cloud Bigtable's filters).
 
-The problem. A filter runs inside a server for a stranger. The backtracking of Python's `re` can be made to run for
-years by twenty bytes, with the event loop in its hands.
+The problem. A server runs expressions that its clients write. Python's `re` backtracks: an expression of twenty bytes
+can keep it, and with it the event loop, busy for years.
 
 The idea. RE2 matches in time linear in the text, and refuses what cannot be matched so (look-ahead, back-references).
 The bytes of a key or a value are taken as Latin-1, one character each, and an expression must match *all* of them.
@@ -12,7 +12,7 @@ As in RE2, `.` matches any byte but a newline; `\C` matches every byte.
 (True, False, b'page/', b'page0\x00')
 
 Whatever an expression matches is at least `low` and below `high` (None: no bound), so a scan need not look elsewhere.
-An expression that is one text has that as `literal`.
+An expression that matches exactly one text has that text as `literal`.
 
 >>> Expression("the expression", r"com\.example").literal
 b'com.example'
@@ -29,8 +29,10 @@ _MEMORY_BYTES = 1 << 20
 """What RE2 may use for one compiled expression; a longer one is refused."""
 _BOUND_BYTES = 32
 """How long a bound RE2 looks for."""
-_KNOWN = 4096
+_KNOWN = 1024
 """How many answers an expression remembers: columns repeat in every row."""
+_KNOWN_BYTES = 128
+"""Answers about longer texts are not remembered, so that an expression holds little memory."""
 _PLAIN = re.compile(rb"(?:[^\\.+*?()\[\]{}^$|]|\\[^0-9A-Za-z])*", re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
@@ -77,7 +79,9 @@ class Expression:
         """As `matches`, for texts that come again and again: answers are remembered."""
         answer = self._answers.get(name)
         if answer is None:
-            if len(self._answers) >= _KNOWN:
-                self._answers.clear()
-            answer = self._answers[name] = self.matches(name)
+            answer = self.matches(name)
+            if len(name) <= _KNOWN_BYTES:
+                if len(self._answers) >= _KNOWN:
+                    self._answers.clear()
+                self._answers[name] = answer
         return answer

@@ -1,11 +1,11 @@
 """Programs: a tree of filters, ready to run, and what of it can be pushed down into the reading (BT 3).
 
-The problem. A tree that is walked for every row costs more than the row; and a filter that is only asked once the row
-is there has already paid for every block, family and value that it throws away.
+The problem. Walking the tree anew for every row costs more than reading the row. And a filter that is applied to whole
+rows comes too late: every block, family and value that it throws away has been read already.
 
 The idea. Two things are made of a tree, once. The *step* is a function over a row's cells (`filter_steps.py`). The
-*needs* say which cells have a say in the result at all: families, columns, timestamps and rows, each as an interval or
-a test, and whether values are looked at. A reader may leave out whatever has no say, and need not leave out anything.
+*needs* say which cells can influence the result: their families, columns, timestamps and rows, each as an interval or a
+test, and whether values are looked at. A reader may leave out cells outside the needs, and need not.
 
 >>> from tablet.engine.model.filter_tree import CellsPerRow, Chain, FamilyRegex, QualifierRegex, TimestampRange
 >>> program = program_of(Chain(TimestampRange(5, 9), FamilyRegex("page"), QualifierRegex("lang")))
@@ -48,11 +48,11 @@ from tablet.engine.model.filter_tree import (
     parts_of,
     walk,
 )
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, visible_cells
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, check_filter, visible_cells
 from tablet.engine.model.fragments import Entries, Entry
 from tablet.engine.model.schema import Family
 
-FamilyTest = Callable[[bytes], bool]
+Test = Callable[[bytes], bool]
 Bytes = tuple[bytes, bytes | None]
 """low <= x < high; None: no bound."""
 Times = tuple[int | None, int | None]
@@ -63,9 +63,11 @@ NO_BYTES: Bytes = (b"", b"")
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Which cells have a say. `family`: the one family, where there is but one."""
+    """Which cells can influence the result: those that pass every condition here. `test` is for the family, `row_test`
+    for the row key; None lets all pass. `family`: the only family, where that is known."""
 
-    test: FamilyTest | None = None
+    test: Test | None = None
+    row_test: Test | None = None
     family: bytes | None = None
     qualifiers: Bytes = ALL_BYTES
     columns: Bytes = ALL_BYTES
@@ -73,28 +75,26 @@ class Needs:
     rows: Bytes = ALL_BYTES
 
     def both(self, other: "Needs") -> "Needs":
-        """Only cells that both say have one."""
-        mine, theirs = self.test, other.test
-        test = mine or theirs if mine is None or theirs is None else lambda name: mine(name) and theirs(name)
+        """Only cells that are in both."""
+        test, row_test = _all_of(self.test, other.test), _all_of(self.row_test, other.row_test)
         family = other.family if self.family is None else self.family
         qualifiers, columns = _common(self.qualifiers, other.qualifiers), _common(self.columns, other.columns)
         starts = [start for start, _ in (self.times, other.times) if start is not None]
         ends = [end for _, end in (self.times, other.times) if end is not None]
         times = (max(starts, default=None), min(ends, default=None))
-        return Needs(test, family, qualifiers, columns, times, _common(self.rows, other.rows))
+        return Needs(test, row_test, family, qualifiers, columns, times, _common(self.rows, other.rows))
 
     def either(self, other: "Needs") -> "Needs":
-        """Cells that one of them says have one."""
-        mine, theirs = self.test, other.test
-        test = None if mine is None or theirs is None else lambda name: mine(name) or theirs(name)
+        """Cells that are in one of them at least."""
+        test, row_test = _any_of(self.test, other.test), _any_of(self.row_test, other.row_test)
         family = self.family if self.family == other.family else None
         starts, ends = zip(self.times, other.times, strict=True)
         times = (
             None if None in starts else min(start for start in starts if start is not None),
             None if None in ends else max(end for end in ends if end is not None),
         )
-        qualifiers = _hull(self.qualifiers, other.qualifiers)
-        return Needs(test, family, qualifiers, _hull(self.columns, other.columns), times, _hull(self.rows, other.rows))
+        qualifiers, columns = _hull(self.qualifiers, other.qualifiers), _hull(self.columns, other.columns)
+        return Needs(test, row_test, family, qualifiers, columns, times, _hull(self.rows, other.rows))
 
     def narrowed(self) -> "Needs":
         """With the columns that follow from the family and the qualifiers, where those are known."""
@@ -111,13 +111,25 @@ class Program:
     """A tree, ready to run. Has what a reader asks of a `ReadFilter`: `only_column`, `wants_latest`, `families_among`,
     `columns_between`, `times`; and `rows`, outside of which nothing is shown, and whether `values` are looked at."""
 
-    __slots__ = ("_step", "_test", "columns_between", "only_column", "rows", "times", "tree", "values", "wants_latest")
+    __slots__ = (
+        "_row_test",
+        "_step",
+        "_test",
+        "columns_between",
+        "only_column",
+        "rows",
+        "times",
+        "tree",
+        "values",
+        "wants_latest",
+    )
 
     def __init__(self, tree: RowFilter) -> None:
         needs = _needs(tree).narrowed()
         self.tree = tree
         self._step = step_of(tree, count())
         self._test = needs.test
+        self._row_test = needs.row_test
         low, high = self.columns_between = needs.columns
         self.only_column = low if high == low + b"\0" and b":" in low else None
         self.wants_latest = _latest(tree)
@@ -126,8 +138,15 @@ class Program:
         self.values = _looks_at_values(tree, True)
 
     def families_among(self, names: Iterable[bytes]) -> frozenset[bytes] | None:
-        """Those of the families that have a say; None for all."""
+        """Those of the families whose cells can influence the result; None for all."""
         return None if self._test is None else frozenset(filter(self._test, names))
+
+    def may_show(self, row: bytes) -> bool:
+        """False if nothing of the row is shown, whatever its cells are."""
+        low, high = self.rows
+        if row < low or (high is not None and row >= high):
+            return False
+        return self._row_test is None or self._row_test(row)
 
     def cells(self, row: bytes, entries: Cells) -> Entries:
         """What the tree gives of a row's cells, which are sorted; entries with a label are `Labelled`."""
@@ -140,14 +159,16 @@ Wanted = ReadFilter | Program
 """What a reader works with."""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def program_of(tree: RowFilter) -> Program:
     """The program of a tree. Those of the trees used last are kept."""
     return Program(tree)
 
 
 def prepared(wanted: RowFilter) -> Wanted:
-    """A filter as a reader wants it: a `ReadFilter` by itself has a quick way of its own."""
+    """A filter as a reader wants it: a `ReadFilter` by itself has a quick way of its own. Raises InvalidRequest for
+    what is no filter."""
+    check_filter(wanted)
     return wanted if isinstance(wanted, ReadFilter) else program_of(wanted)
 
 
@@ -185,22 +206,22 @@ def _grain(tree: RowFilter) -> Grain:
 
 
 def _needs(tree: RowFilter) -> Needs:
-    """Which cells have a say in what the filter gives."""
+    """Which cells can influence what the filter gives."""
     match tree:
         case Chain(filters):
             return _needs_of_chain(filters)
         case Interleave(()) | BlockAll():
-            return Needs(lambda name: False, None, NO_BYTES, NO_BYTES, (None, None), NO_BYTES)
+            return Needs(test=_never, row_test=_never, qualifiers=NO_BYTES, columns=NO_BYTES, rows=NO_BYTES)
         case Interleave() | Condition():
             return reduce(Needs.either, map(_needs, parts_of(tree)))
         case FamilyRegex():
-            return Needs(tree.expression.matches_name, tree.expression.literal)
+            return Needs(tree.expression.matches_name, family=tree.expression.literal)
         case QualifierRegex():
             return Needs(qualifiers=(tree.expression.low, tree.expression.high))
         case QualifierRange(family):
-            return Needs(family.__eq__, family, bounds_of(tree))
+            return Needs(family.__eq__, family=family, qualifiers=bounds_of(tree))
         case RowRegex():
-            return Needs(rows=(tree.expression.low, tree.expression.high))
+            return Needs(row_test=tree.expression.matches, rows=(tree.expression.low, tree.expression.high))
         case TimestampRange(start, end):
             return Needs(times=(start, end))
         case ReadFilter():
@@ -209,14 +230,15 @@ def _needs(tree: RowFilter) -> Needs:
 
 
 def _needs_of_chain(filters: Sequence[RowFilter]) -> Needs:
-    """What filters say together, as far as those before them let it be said of the cells that come in."""
+    """What the filters of a chain need together. A filter that counts cells needs those that filters after it drop, so
+    their conditions only hold for what comes in as far as the grain of those before them allows."""
     needs, grain = Needs(), Grain.CELL
     for part in filters:
         found = _needs(part).narrowed()
         if grain == Grain.COLUMN:
             found = replace(found, times=(None, None))
         elif grain == Grain.ROW:
-            found = Needs(rows=found.rows)
+            found = Needs(row_test=found.row_test, rows=found.rows)
         elif grain == Grain.SINK:
             break
         needs = needs.both(found)
@@ -230,7 +252,8 @@ def _needs_of_conditions(wanted: ReadFilter) -> Needs:
     if wanted.columns is not None:
         columns = (min(wanted.columns), max(wanted.columns) + b"\0") if wanted.columns else NO_BYTES
     family = next(iter(families)) if families is not None and len(families) == 1 else None
-    return Needs(families.__contains__ if families is not None else None, family, columns=columns, times=wanted.times)
+    test = families.__contains__ if families is not None else None
+    return Needs(test, family=family, columns=columns, times=wanted.times)
 
 
 _BY_COLUMN = (
@@ -273,6 +296,18 @@ def _looks_at_values(tree: RowFilter, shown: bool) -> bool:
             branches = parts_of(tree)[1:]
             return _looks_at_values(predicate, False) or any(_looks_at_values(part, shown) for part in branches)
     return shown
+
+
+def _never(name: bytes) -> bool:
+    return False
+
+
+def _all_of(mine: Test | None, theirs: Test | None) -> Test | None:
+    return mine or theirs if mine is None or theirs is None else lambda name: mine(name) and theirs(name)
+
+
+def _any_of(mine: Test | None, theirs: Test | None) -> Test | None:
+    return None if mine is None or theirs is None else lambda name: mine(name) or theirs(name)
 
 
 def _common(one: Bytes, other: Bytes) -> Bytes:

@@ -1,7 +1,7 @@
 """Steps: a tree of filters as one plain Python function (BT 3).
 
-A *step* is a function (row key, cells, sunk) -> cells. The step of a chain calls the steps of its filters; a sink
-appends to `sunk`, and whoever runs the step puts that into the result.
+A *step* is a function (row key, cells, sunk) -> cells. The step of a chain calls the steps of its filters. The step of
+a sink appends its cells to `sunk`; the caller of the whole tree adds these to the result.
 
 Invariant: a step changes neither the cells that it is given nor their list.
 """
@@ -9,6 +9,7 @@ Invariant: a step changes neither the cells that it is given nor their list.
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 
+from runtime.errors import InvalidRequest
 from tablet.engine.model.filter_tree import (
     ApplyLabel,
     BlockAll,
@@ -66,8 +67,9 @@ def step_of(tree: RowFilter, numbers: Iterator[int]) -> Step:
             return _sink
         case BlockAll():
             return lambda row, cells, sunk: ()
-    assert isinstance(tree, PassAll), tree
-    return lambda row, cells, sunk: cells
+        case PassAll():
+            return lambda row, cells, sunk: cells
+    raise InvalidRequest(f"{tree!r} is no filter that can be run; use those of `tablet.engine.model.filter_tree`")
 
 
 def _by_expression(tree: FamilyRegex | QualifierRegex | ValueRegex | RowRegex) -> Step:
@@ -84,10 +86,7 @@ def _by_expression(tree: FamilyRegex | QualifierRegex | ValueRegex | RowRegex) -
 
 def _by_range(tree: QualifierRange | ValueRange | TimestampRange) -> Step:
     if isinstance(tree, TimestampRange):
-        # Timestamps are held negative, so the bounds change places.
-        most = 2**64 if tree.start is None else -tree.start
-        least = -(2**64) if tree.end is None else 1 - tree.end
-        return lambda row, cells, sunk: [cell for cell in cells if least <= cell[1] <= most]
+        return _by_time(tree.start, tree.end)
     if isinstance(tree, QualifierRange):
         first, after = tree.columns
         return lambda row, cells, sunk: [cell for cell in cells if first <= cell[0] < after]
@@ -95,6 +94,13 @@ def _by_range(tree: QualifierRange | ValueRange | TimestampRange) -> Step:
     if high is None:
         return lambda row, cells, sunk: [cell for cell in cells if low <= cell[3]]
     return lambda row, cells, sunk: [cell for cell in cells if low <= cell[3] < high]
+
+
+def _by_time(start: int | None, end: int | None) -> Step:
+    # Timestamps are held negative, so the bounds change places.
+    most = 2**64 if start is None else -start
+    least = -(2**64) if end is None else 1 - end
+    return lambda row, cells, sunk: [cell for cell in cells if least <= cell[1] <= most]
 
 
 def _by_count(tree: CellsPerRow | CellsPerRowOffset | CellsPerColumn) -> Step:
@@ -122,7 +128,7 @@ def _newest(cells: Cells, count: int) -> Cells:
 
 def _usual_conditions(wanted: ReadFilter) -> Step:
     """The step of a `ReadFilter`: what `visible_cells` does with one, less the garbage."""
-    within = _by_range(TimestampRange(wanted.start_timestamp, wanted.end_timestamp))
+    within = _by_time(wanted.start_timestamp, wanted.end_timestamp)
     count = wanted.versions
     allows: dict[bytes, bool] = {}
 

@@ -185,7 +185,8 @@ class ValueRange(RowFilter):
 
 @dataclass(frozen=True, init=False)
 class TimestampRange(RowFilter):
-    """Cells with start <= timestamp < end, in microseconds; None for no bound."""
+    """Cells with start <= timestamp < end, in microseconds; None for no bound. Raises InvalidRequest if the start is
+    after the end."""
 
     start: int | None
     end: int | None
@@ -195,6 +196,8 @@ class TimestampRange(RowFilter):
             if given is not None:
                 check_timestamp(given)
             _set(self, name, None if given is None else as_timestamp(given))
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise InvalidRequest(f"the start of TimestampRange, {self.start}, is after its end, {self.end}; swap them")
 
 
 class _ByCount(RowFilter):
@@ -348,6 +351,6 @@ def _set_bounds(
         if type(given) is not bool:
             raise InvalidRequest(f"{what} of {name} is {given!r}; choose True or False")
     if low is not None and high is not None and low > high:
-        raise InvalidRequest(f"the start of {name}, {low[:80]!r}, is after its end, {high[:80]!r}; exchange them")
+        raise InvalidRequest(f"the start of {name}, {low[:80]!r}, is after its end, {high[:80]!r}; swap them")
     for what, value in (("start", low), ("end", high), ("start_open", start_open), ("end_closed", end_closed)):
         _set(target, what, value)

@@ -112,6 +112,14 @@ class ReadFilter(RowFilter):
         )
 
 
+def check_filter(wanted: object) -> None:
+    """Raise InvalidRequest for what is no filter."""
+    if not isinstance(wanted, RowFilter):
+        raise InvalidRequest(
+            f"{wanted!r} is no filter; write ReadFilter(columns=[...]) or FamilyRegex('page'), for example"
+        )
+
+
 def check_limit(limit: int | None) -> None:
     """Raise InvalidRequest unless `limit` is None or a number of rows."""
     if limit is not None and (type(limit) is not int or limit < 0):

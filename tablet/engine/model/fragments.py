@@ -119,7 +119,7 @@ def decode_without_values(fragment: bytes) -> Entries:
     entries: list[Entry] = []
     position, end, column = 0, len(fragment), b""
     unpack = CELL.unpack_from
-    while position < end - CELL_BYTES:
+    while position <= end - CELL_BYTES:
         kind, shared, suffix, timestamp, length = unpack(fragment, position)
         if shared > len(column) or kind > DELETE_ROW:
             break

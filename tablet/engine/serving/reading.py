@@ -45,6 +45,8 @@ class Reader:
         """The visible entries of one row, perhaps none. Raises InvalidRequest for a row of another tablet."""
         if row < self._start or (self._end and row >= self._end):
             self._state.manifest.check_holds(row)
+        if isinstance(wanted, Program) and not wanted.may_show(row):
+            return ()
         view = self._state.view
         view.pins += 1
         try:

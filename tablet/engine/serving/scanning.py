@@ -167,8 +167,11 @@ class Scan:
         else:
             now = self._state.world.clock.wall_microseconds()
             decode = decode_without_values if isinstance(wanted, Program) and not wanted.values else decode_fragment
+            may_show = wanted.may_show if isinstance(wanted, Program) else None
             rows = []
             for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
+                if may_show is not None and not may_show(row):
+                    continue
                 entries = visible(row, decode(fragment), families, now, wanted)
                 if entries:
                     rows.append(Row(row, entries))

@@ -193,12 +193,12 @@ class SSTable:
             return fragment
         return await self._giant(fragment, row, place, column)
 
-    async def chunk(self, place: int, *, cached: bool = True) -> tuple[Chunk, int]:
-        """All rows of the block at `place`, and of following ones if it is small or its last row continues there; and
-        the place of the first block after them."""
+    async def chunk(self, place: int, until: int, *, cached: bool = True) -> tuple[Chunk, int]:
+        """All rows of the block at `place`, and of following ones before block `until` if it is small or its last row
+        continues there; and the place of the first block after them."""
         chunks: list[Chunk] = []
         taken = 0
-        while place < self.blocks:
+        while place < until:
             block = await self.block(place, cached=cached)
             chunks.append(block.chunk())
             taken += block.charged_bytes
@@ -207,12 +207,12 @@ class SSTable:
                 break
         return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
 
-    async def chunk_before(self, place: int) -> tuple[Chunk, int]:
-        """All rows of the block before `place`, and of those before it if it is small or its first row begins there;
-        and the place of the first block of these."""
+    async def chunk_before(self, place: int, since: int) -> tuple[Chunk, int]:
+        """All rows of the block before `place`, and of those before it, from block `since` on, if it is small or its
+        first row begins there; and the place of the first block of these."""
         blocks: list[Block] = []
         taken = 0
-        while place > 0:
+        while place > since:
             place -= 1
             block = await self.block(place)
             blocks.append(block)

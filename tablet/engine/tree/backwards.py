@@ -23,18 +23,19 @@ class TableBackwards:
         self._start = start
         self._end = end
         self._place = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
+        self._since = table.place_of(start) if start else 0
 
     async def next(self) -> Chunk:
         """The rows of the block before, or so."""
-        while self._place:
-            chunk, self._place = await self._table.chunk_before(self._place)
+        while self._place > self._since:
+            chunk, self._place = await self._table.chunk_before(self._place, self._since)
             if self._end:
                 if chunk.rows[-1] >= self._end:
                     chunk = chunk.before(self._end)
                 else:
                     self._end = b""  # All that follows lies before it.
             if self._start and chunk.rows and chunk.rows[0] < self._start:
-                chunk, self._place = chunk.since(self._start), 0
+                chunk, self._place = chunk.since(self._start), self._since
             if chunk.rows:
                 return chunk
         return EMPTY

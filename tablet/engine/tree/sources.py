@@ -33,15 +33,16 @@ class TableSource:
         self._end = end
         self._cached = cached
         self._place = table.place_of(start) if start else 0
+        self._until = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
 
     async def next(self) -> Chunk:
         """The rows of the next block or so."""
-        while self._place < self._table.blocks:
-            chunk, self._place = await self._table.chunk(self._place, cached=self._cached)
+        while self._place < self._until:
+            chunk, self._place = await self._table.chunk(self._place, self._until, cached=self._cached)
             if self._start:
                 chunk, self._start = chunk.since(self._start), b""
             if self._end and chunk.rows and chunk.rows[-1] >= self._end:
-                chunk, self._place = chunk.before(self._end), self._table.blocks
+                chunk, self._place = chunk.before(self._end), self._until
             if chunk.rows:
                 return chunk
         return EMPTY
