@@ -24,8 +24,9 @@ async def with_rows(engine: Engine, *, flushed: bool = True) -> None:
 
 
 async def found(engine: Engine) -> list[bytes]:
-    """What a scan finds, which must be what single reads find."""
+    """What a scan finds, which must be what one backwards and single reads find."""
     rows = [row.key async for row in engine.scan()]
+    assert [row.key async for row in engine.scan(reverse=True)] == rows[::-1]
     assert [row for row in ROWS if await engine.get(row, b"f:a") is not None] == rows
     return rows
 
