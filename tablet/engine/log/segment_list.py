@@ -32,6 +32,8 @@ class SegmentList:
         self._next_segment = next_segment
         self._unnamed: list[str] = []
         self._changing = asyncio.Lock()
+        self.in_doubt = False
+        """A renaming failed: nobody knows which list is the truth, until the next one is written."""
 
     @classmethod
     async def load(cls, storage: Storage) -> "SegmentList":
@@ -62,6 +64,7 @@ class SegmentList:
                 raise Corrupted(f"{name} names the log {log_name(segment.number)}, which is missing; restore it")
         named = {segment.number for segment in segments}
         found._unnamed = [file_name for number, file_name in logs.items() if number not in named]
+        found._unnamed += [_list_name(number) for number in sorted(numbers)[:-1]]
         return found
 
     def new_number(self) -> int:
@@ -77,7 +80,7 @@ class SegmentList:
     async def keep(self, choose: Callable[[Sequence[Segment]], Sequence[Segment]]) -> None:
         """Only those that are chosen count from here on, if that makes a difference. Raises NoSpace, DiskFailure."""
         async with self._changing:
-            while self._unnamed:  # Begun by a server that died before it had named it.
+            while self._unnamed:  # Begun by a server that died before it had named it, and lists from before the last.
                 with suppress(TabletopError):
                     await self._storage.remove(self._unnamed[-1])
                 self._unnamed.pop()
@@ -105,7 +108,9 @@ class SegmentList:
         finally:
             await file.close()
         self._number = number  # If the renaming fails, nobody knows which is the truth: the next one has another name.
+        self.in_doubt = True
         await self._storage.rename(name + TEMPORARY, name)
+        self.in_doubt = False
         before, self.segments = self.segments, tuple(segments)
         for needless in (_list_name(number - 1), *_dropped(before, self.segments)):
             with suppress(NotFound, TabletopError):  # The next opening of the log removes it.

@@ -227,7 +227,10 @@ class ServerLog:
             await self.begin_segment()
         except BaseException:
             follows = self.latest is not None and self.latest.last_sequence == self.last_sequence
-            self._current = self.latest if follows else None
+            # If the new segment may be named, what is written from here on must not be in the one before: that one
+            # would be dropped when its tablets have flushed what lies before the first sequence of the new one.
+            is_in_doubt = self._list is not None and self._list.in_doubt
+            self._current = self.latest if follows and not is_in_doubt else None
             raise
         finally:
             self._rolling.set()
