@@ -21,7 +21,7 @@ from gfs.events import MasterAskedAgain
 from gfs.identity import FileIdentity
 from gfs.patience import Patience
 from gfs.settings import ClientSettings
-from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised
+from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised, without_call
 from runtime.events import because, current_cause
 from runtime.wire.master_pb2 import (
     CreateRequest,
@@ -188,13 +188,8 @@ class MasterLink:
                     await patience.pause()
                     if patience.over():
                         raise self._gave_up(request, error, patience, definite=not may_have_arrived) from error
-                    reason = error.message if error.is_answer else f"the master does not answer ({self._short(error)})"
-                    self._world.events.emit(MasterAskedAgain(reason=reason))
-
-    def _short(self, error: TabletopError) -> str:
-        """What the transport says, without the call that it was about."""
-        before, _, problem = error.message.partition(f" at {self.address}: ")
-        return problem if problem and before.isidentifier() else error.message
+                    silence = f"the master does not answer ({without_call(error.message)})"
+                    self._world.events.emit(MasterAskedAgain(reason=error.message if error.is_answer else silence))
 
     def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
         path = getattr(request, "path", "") or getattr(request, "source", "")
@@ -204,6 +199,6 @@ class MasterLink:
         else:
             what = (
                 f"{about}the master at {self.address} gave no answer within {patience.seconds:g} seconds "
-                f"({self._short(error)})"
+                f"({without_call(error.message)})"
             )
         return TimedOut(advised(what, "see `tabletop status`"), definite=definite)

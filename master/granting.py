@@ -34,7 +34,7 @@ from master.records import ChunkAllocated, HandlesReserved
 from master.replicas import ReplicaState
 from master.servers import Server, ServerState
 from master.settling import Settling
-from runtime.errors import Conflict, InvalidRequest, NoSpace, NotFound, TabletopError, Unavailable, shown
+from runtime.errors import Conflict, InvalidRequest, NoSpace, NotFound, TabletopError, Unavailable, shown, without_call
 from runtime.wire import master_pb2
 
 _NUMBERS_A_RECORD = 1024
@@ -280,8 +280,9 @@ class Granting:
         goal = core.state.namespace.file(path).goal
         failed: list[str] = []
         problem: TabletopError | None = None
+        reason = "none is alive"
         for _ in range(_CREATION_ROUNDS):
-            targets = self._place(path, goal, failed, problem)
+            targets = self._place(path, goal, failed, problem, reason)
             handle = await self.new_number()
             names = tuple(server.name for server in targets)
             for name in names:
@@ -302,10 +303,13 @@ class Granting:
                     if core.replicas.state(handle, name) is ReplicaState.FORMING:
                         core.judge(handle, name, ReplicaState.ABSENT)
             failed.extend(name for name, _ in bad)
-            problem = bad[0][1]
-        raise Unavailable(f"no chunk could be created for {shown(path)}: {problem}; try again", definite=True)
+            name, problem = bad[0]
+            reason = f"{name}: {without_call(problem.message)}"
+        raise Unavailable(f"no chunk could be created for {shown(path)}: {reason}; try again", definite=True)
 
-    def _place(self, path: str, goal: int, failed: list[str], problem: TabletopError | None) -> list[Server]:
+    def _place(
+        self, path: str, goal: int, failed: list[str], problem: TabletopError | None, reason: str
+    ) -> list[Server]:
         core = self._core
         able = [server for server in core.servers.alive() if server.name not in failed]
         steady = [server for server in able if server.state is ServerState.LIVE] or able
@@ -318,8 +322,8 @@ class Granting:
                     "with `tabletop fs rm --skip-trash`, or add a chunkserver"
                 )
             raise Unavailable(
-                f"no chunkserver can take a new chunk of {shown(path)} ({problem or 'none is alive'}); "
-                "see the cluster's status, and try again",
+                f"no chunkserver can take a new chunk of {shown(path)} ({reason}); see `tabletop status`, and try "
+                "again",
                 definite=True,
             )
         chosen = [server for name in names for server in steady if server.name == name]

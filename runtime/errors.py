@@ -16,6 +16,7 @@ True
 A message names the object, what was found, what was expected, and what to do next.
 """
 
+import re
 from collections.abc import Callable
 
 import grpc
@@ -212,6 +213,20 @@ def advised(message: str, advice: str) -> str:
     'no live replica; see `tabletop status`'
     """
     return message if "`tabletop " in message else f"{message}; {advice}"
+
+
+_CALL = re.compile(r"^[A-Z][A-Za-z]+ at \S+:\d+: ")
+
+
+def without_call(message: str) -> str:
+    """What the transport says of a call that got no answer, without the call: whom it was to, the reader is told.
+
+    >>> without_call("AdvanceChunks at 127.0.0.1:8000: no answer in time")
+    'no answer in time'
+    >>> without_call("chunk 0x2 at version 3: it is damaged")
+    'chunk 0x2 at version 3: it is damaged'
+    """
+    return _CALL.sub("", message)
 
 
 def shown(value: str, limit: int = 200) -> str:

@@ -170,13 +170,14 @@ def mkdir(
     perform(with_client(cluster, lambda client: _mkdir(client, paths, parents)), changes=True)
 
 
-async def with_cluster(name: str, work: Callable[[RealCluster], Coroutine[Any, Any, T]]) -> T:
-    """Do the work with a cluster, and let go of it; say what is waited for if it takes long."""
+async def with_cluster(name: str, work: Callable[[RealCluster], Coroutine[Any, Any, T]], *, gives_up: bool = True) -> T:
+    """Do the work with a cluster, and let go of it; say what is waited for if it takes long. Ends with Unavailable if
+    that is a master that is gone, unless the work waits for one however long it takes."""
     tries = LastTry()
     cluster = RealCluster(name, sink=tries)
     try:
         cluster.require_master()
-        return await attended(cluster, tries, work(cluster))
+        return await attended(cluster, tries, work(cluster), gives_up=gives_up)
     finally:
         await cluster.close()
 

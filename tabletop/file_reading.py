@@ -47,7 +47,7 @@ def tail(
     for. The command ends with exit code 1 when the file is replaced, renamed or deleted.
     """
     if follow:
-        perform(with_cluster(cluster, lambda real: _follow(real, path, count)))
+        perform(with_cluster(cluster, lambda real: _follow(real, path, count), gives_up=False))
     else:
         perform(with_client(cluster, lambda client: _part(client, path, count, from_end=True)))
 

@@ -59,15 +59,15 @@ class LastTry:
         return _TEMPORARY_NAME.sub("the file", self._last[1])
 
 
-async def attended(cluster: RealCluster, tries: LastTry, work: Coroutine[Any, Any, T]) -> T:
+async def attended(cluster: RealCluster, tries: LastTry, work: Coroutine[Any, Any, T], *, gives_up: bool = True) -> T:
     """Do the work, and say what it waits for as long as it does.
 
-    Raises Unavailable, and gives the work up, once the master has been gone for so long that nobody seems to be
-    starting it again.
+    If it `gives_up`, raises Unavailable, and ends the work, once the master has been gone for so long that nobody seems
+    to be starting it again.
     """
     loop = asyncio.get_running_loop()
     working = loop.create_task(work)
-    telling = loop.create_task(_tell(cluster, tries), name="tell what is waited for")
+    telling = loop.create_task(_tell(cluster, tries, gives_up), name="tell what is waited for")
     try:
         await asyncio.wait([working, telling], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -81,7 +81,7 @@ async def attended(cluster: RealCluster, tries: LastTry, work: Coroutine[Any, An
         await asyncio.gather(working, telling, return_exceptions=True)
 
 
-async def _tell(cluster: RealCluster, tries: LastTry) -> Unavailable:
+async def _tell(cluster: RealCluster, tries: LastTry, gives_up: bool) -> Unavailable:
     """Returns what to end the command with."""
     loop = asyncio.get_running_loop()
     began, due = loop.time(), loop.time() + QUIET_SECONDS
@@ -91,7 +91,8 @@ async def _tell(cluster: RealCluster, tries: LastTry) -> Unavailable:
         reason = tries.reason(cluster.client_world.clock.wall_microseconds() / 1e6)
         gone = _gone(cluster) if reason else None
         gone_since = math.inf if gone is None else min(gone_since, loop.time())
-        if gone is not None and loop.time() - gone_since >= (DOWN_SECONDS if cluster.is_down() else GONE_SECONDS):
+        patience = DOWN_SECONDS if gone is not None and cluster.is_down() else GONE_SECONDS
+        if gone is not None and gives_up and loop.time() - gone_since >= patience:
             return Unavailable(gone.message, definite=False)
         if loop.time() >= due and reason:
             remark(f"still trying after {loop.time() - began:.0f} s: {reason}")

@@ -59,10 +59,10 @@ class Gone:
         return []
 
 
-def attended_on(cluster: Gone, work: Coroutine[Any, Any, Any]) -> Any:
+def attended_on(cluster: Gone, work: Coroutine[Any, Any, Any], *, gives_up: bool = True) -> Any:
     tries = LastTry()
     tries.write(record(MasterAskedAgain("the master does not answer"), 10.0))
-    return in_virtual_time(attended(cluster, tries, work))  # type: ignore[arg-type]
+    return in_virtual_time(attended(cluster, tries, work, gives_up=gives_up))  # type: ignore[arg-type]
 
 
 def in_virtual_time(work: Coroutine[Any, Any, Any]) -> Any:
@@ -91,6 +91,12 @@ def test_a_master_that_is_gone_is_waited_for_until_nobody_seems_to_start_it_agai
         attended_on(cluster, waits(100.0, cleaned))
     assert not caught.value.definite  # What was under way when it died may have been done.
     assert len(cleaned) == 1 and 10.0 < cleaned[0] < 13.5
+
+
+def test_work_that_waits_for_a_master_however_long_it_takes_is_not_given_up():
+    cluster = Gone()
+    cluster.problem, cluster.down = "the master is not running", True
+    assert attended_on(cluster, waits(100.0, []), gives_up=False) == "done"
 
 
 def test_a_cluster_that_was_taken_down_is_waited_for_a_moment_only():
