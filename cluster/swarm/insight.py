@@ -20,6 +20,7 @@ from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
 from gfs.events import MasterAskedAgain
 from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted
+from master.namespace import FileEntry
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
@@ -103,6 +104,16 @@ class Insight:
         if number in self._asked_again and not self.file_of(facts):
             self.files[identity_of(facts)] = number
             self.created[number] = facts.path
+
+    def note_written(self, path: str, number: int) -> None:
+        """The same, of a file that was written whole: it stands at this path by now."""
+        entry = self._entry(path)
+        if isinstance(entry, FileEntry) and number in self._asked_again and not self.file_of(entry):
+            self.files[identity_of(entry)] = number
+            self.created[number] = path
+            for index, handle in enumerate(entry.handles):
+                if handle in self.chunks:
+                    self.chunks[handle] = ChunkPlace(number, index, self.chunks[handle].time)
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""

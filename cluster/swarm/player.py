@@ -171,6 +171,7 @@ class Player:
             case Kind.WRITE_FILE:
                 data = stamp(operation.number, 0, operation.count)
                 await client.write_file(path, data, overwrite=operation.replace)
+                self._stage.insight.note_written(path, operation.number)
             case Kind.READ_FILE:
                 operation.data = await client.read_file(path)
             case Kind.STAT:
@@ -204,7 +205,7 @@ class Player:
         client, path, mode = self._client, operation.path, operation.mode
         before = await _identity(client, path) if mode in ("rb", "r+b", "ab") else None
         file = await client.open(path, mode, overwrite=operation.replace)  # type: ignore[arg-type]
-        if mode == "ab" and not file.tell():
+        if mode in ("wb", "xb") or (mode == "ab" and not file.tell()):
             self._stage.insight.note_creator(file, operation.number)
         operation.file = self._stage.insight.file_of(file) or self._opened(
             operation, before, await _after(client, path, mode)

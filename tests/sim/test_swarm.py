@@ -2,8 +2,9 @@
 
 import pytest
 
+from cluster.faultplan import Fault, Kill, OnDisk, TheSender
 from cluster.swarm.history import Kind
-from cluster.swarm.plan import Plan
+from cluster.swarm.plan import Plan, PlannedOperation, Setup
 from cluster.swarm.run import Result, draw_plan, run_plan
 from cluster.swarm.shrink import Shrinker
 from cluster.swarm.story import tell
@@ -70,3 +71,18 @@ def test_a_failing_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("cluster.swarm.shrink.run_plan", run)
     smaller = Shrinker(plan, "contents", say=lambda text: None).shrink()
     assert smaller.operations == (needed,) and smaller.faults == ()
+
+
+@pytest.mark.parametrize("nth", range(2, 10))
+def test_a_file_whose_creation_the_master_did_not_live_to_tell_is_known_by_its_creator(nth: int):
+    work = [
+        PlannedOperation("client1", 0.0, Kind.WRITE_FILE, "/a", count=100),
+        PlannedOperation("client1", 0.1, Kind.OPEN, "/b", mode="wb"),
+        PlannedOperation("client1", 0.1, Kind.APPEND, count=100),
+        PlannedOperation("client1", 0.1, Kind.CLOSE),
+        *(PlannedOperation("client2", 20.0, Kind.READ_FILE, path) for path in ("/a", "/b")),
+    ]
+    dies = Fault(OnDisk("sync", "log/*", "master", nth=nth), Kill(), TheSender(), 2.0)
+    result = run_plan(Plan(1, Setup(chunkservers=3, trouble_seconds=50.0), tuple(work), (dies,)))
+    assert not result.verdicts
+    assert [operation.file for operation in result.history.operations if operation.kind is Kind.OPEN][0]
