@@ -49,8 +49,10 @@ class ChunkserverService(ChunkserverServicer):
             yield progress
 
     async def VerifyReplica(self, request: wire.VerifyRequest, context: Any) -> wire.VerifyReply:
-        """Compare every block with its checksum, now (GFS 5.2)."""
+        """Compare every block with its checksum, now (GFS 5.2), after making durable what is here: the master removes
+        copies that it needs no more when the others were verified, and these must not lose their last bytes then."""
         await self._obedience.check(request.authority)
+        await self._store.write_back(request.handle)
         try:
             await self._store.check_metadata(request.handle)
         except NotFound:

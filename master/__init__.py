@@ -31,6 +31,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     granting.py         new chunks, leases, and fences against old writers               3.1
     reporting.py        registrations, heartbeats, corruption reports                    2.6.2, 4.4, 5.2
     repair.py           background work: deaths, clones, removals, reclamation           4.3, 4.4
+    checking.py         an operator has replicas read and compared                       5.2
     admission.py        an operator lets a chunk go on with a replica that was put aside
     once.py             doing each named request once
     service.py          the gRPC servicers          server.py  wiring                    (top)

@@ -11,8 +11,9 @@ in GFS 3.1, unless a clone comes before); after it, the copy's server is logged 
 of a stale or damaged replica of the same server: that is replaced in one step when the copy is complete, and never
 removed before.
 
-A replica that is not needed any more is removed only while the chunk has its goal of others that have just compared
-every block with its checksum. Until then it is the best hope of a chunk whose other replicas may have rotted unnoticed.
+A replica that is not needed any more is removed only while the chunk has its goal of others that have just made durable
+what they hold, and compared every block with its checksum. Until then it is the best hope of a chunk whose other
+replicas may have rotted unnoticed.
 
 A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
 again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).

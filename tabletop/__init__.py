@@ -3,6 +3,8 @@
     main.py, __main__.py  where the command begins             application.py    all commands, put together
     cluster_commands.py   up, down, ps, status, log
     file_commands.py      fs …                                 copying.py        what goes where in put and get
+    file_reading.py       fs cat, head, tail, count, …         setrep_command.py    fs setrep
+    admin_commands.py     admin scrub, admin compare           waiting.py        what a command waits for, and how long
     fault_commands.py     fault …                              transfer.py       moving trees, many files at once
     tablet_commands.py    tablet …                             tablet_rows.py       tablet get, tablet scan
     compaction_simulator.py   what tablet simulate compares

@@ -259,6 +259,17 @@ async def test_a_removal_finds_a_copy_that_is_half_in_its_place_and_leaves_nothi
         assert left == [] and store.state(7) is None
 
 
+async def test_what_was_verified_is_durable(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1", writeback_seconds=600.0)
+        await desk.grant(7, "cs1")
+        await desk.write("cs1", 7, 0, b"acknowledged")
+        store = desk.servers["cs1"]._store
+        assert store.dirty() == [7]
+        await desk.verify("cs1", 7, 1)
+        assert store.dirty() == []
+
+
 async def test_verification_reads_every_block_and_counts_the_damaged_ones(tmp_path):
     async with Desk(tmp_path) as desk:
         await source_and_destination(desk)
