@@ -18,9 +18,7 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
-from gfs.events import MasterAskedAgain
-from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted
-from master.namespace import FileEntry
+from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted, RequestRepeated
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
@@ -58,9 +56,9 @@ class Insight:
         self._cluster = cluster
         self._placement = Placement(cluster)
         self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
-        self.created: dict[int, str] = {}  # operations that created a file, and where
+        self.created: dict[int, None] = {}  # operations that created a file
+        self.creating: dict[int, None] = {}  # operations that may create one
         self.chunks: dict[int, ChunkPlace] = {}
-        self._asked_again: dict[int, None] = {}  # operations that had to
         self.grants: list[tuple[float, LeaseGranted]] = []
         self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
 
@@ -71,7 +69,7 @@ class Insight:
         event = record.event
         if isinstance(event, FileCreated) and record.cause.startswith(CAUSE):
             number = int(record.cause.removeprefix(CAUSE))
-            self.created[number] = event.path
+            self.created[number] = None
             entry = self._entry(event.path)
             if entry is not None:
                 self.files[identity_of(entry)] = number
@@ -79,8 +77,8 @@ class Insight:
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
-        elif isinstance(event, MasterAskedAgain) and record.cause.startswith(CAUSE):
-            self._asked_again[int(record.cause.removeprefix(CAUSE))] = None
+        elif isinstance(event, RequestRepeated) and record.cause.startswith(CAUSE):
+            self._note_repetition(int(record.cause.removeprefix(CAUSE)), event)
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
         elif isinstance(event, LeaseReceived):
@@ -98,22 +96,14 @@ class Insight:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
 
-    def note_creator(self, facts: Any, number: int) -> None:
-        """A file was opened that no operation is known to have created, and the master was asked more than once: its
-        first answer was lost with a master that died, and the record of the creation was found in the log."""
-        if number in self._asked_again and not self.file_of(facts):
-            self.files[identity_of(facts)] = number
-            self.created[number] = facts.path
-
-    def note_written(self, path: str, number: int) -> None:
-        """The same, of a file that was written whole: it stands at this path by now."""
-        entry = self._entry(path)
-        if isinstance(entry, FileEntry) and number in self._asked_again and not self.file_of(entry):
-            self.files[identity_of(entry)] = number
-            self.created[number] = path
-            for index, handle in enumerate(entry.handles):
-                if handle in self.chunks:
-                    self.chunks[handle] = ChunkPlace(number, index, self.chunks[handle].time)
+    def _note_repetition(self, number: int, event: RequestRepeated) -> None:
+        """A creation was found in the log, and its client has the file's number now; the master that wrote it down died
+        before it told of it."""
+        core = self.core()
+        answer = None if core is None else core.state.requests.answer(event.client, event.number)
+        if answer and number in self.creating and answer not in self.files:
+            self.files[answer] = number
+            self.created[number] = None
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""

@@ -37,6 +37,7 @@ COMPARED_CHUNKS = 2
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
+_CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
 _CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
 
 
@@ -97,6 +98,8 @@ class Player:
             return None
         operation, todo = work
         operation.is_final = is_final
+        if operation.kind in _CREATING:
+            self._stage.insight.creating[operation.number] = None
         world = self._stage.simulation.world(self.name)
         try:
             with because(f"{CAUSE}{operation.number}"):
@@ -171,7 +174,6 @@ class Player:
             case Kind.WRITE_FILE:
                 data = stamp(operation.number, 0, operation.count)
                 await client.write_file(path, data, overwrite=operation.replace)
-                self._stage.insight.note_written(path, operation.number)
             case Kind.READ_FILE:
                 operation.data = await client.read_file(path)
             case Kind.STAT:
@@ -205,8 +207,6 @@ class Player:
         client, path, mode = self._client, operation.path, operation.mode
         before = await _identity(client, path) if mode in ("rb", "r+b", "ab") else None
         file = await client.open(path, mode, overwrite=operation.replace)  # type: ignore[arg-type]
-        if mode in ("wb", "xb") or (mode == "ab" and not file.tell()):
-            self._stage.insight.note_creator(file, operation.number)
         operation.file = self._stage.insight.file_of(file) or self._opened(
             operation, before, await _after(client, path, mode)
         )
