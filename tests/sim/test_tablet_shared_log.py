@@ -163,6 +163,32 @@ def test_writes_go_on_in_another_segment_when_a_record_cannot_be_cut_off():
     run(story, after, at_last)
 
 
+def test_a_segment_that_was_begun_and_never_named_is_in_nobodys_way_and_goes():
+    async def before(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        first = await opened(world, log, "first")
+        await first.put(b"a", b"f:x", b"1")
+
+    async def never_named(world: SimulatedWorld) -> None:
+        first = await opened(world, await opened_log(world), "first")
+        world.simulated_disk.impose(WriteError("log/segments"))
+        world.simulated_disk.impose(WriteError("log/000002.log", offset=1 << 30))
+        with pytest.raises(DiskFailure):
+            await first.put(b"b", b"f:x", b"2")
+        await (await world.disk.open("log/000009.log", "create")).close()
+        world.simulated_disk.heal()
+
+    async def after(world: SimulatedWorld) -> None:
+        log = await opened_log(world)
+        assert segments(world) == ["log/000001.log"]
+        first = await opened(world, log, "first")
+        await first.put(b"b", b"f:x", b"3")
+        assert await values(first) == {b"a": b"1", b"b": b"3"}
+        assert segments(world) == ["log/000001.log", "log/000010.log"]
+
+    run(before, never_named, after)
+
+
 def test_what_a_tablet_that_is_not_open_yet_needs_stays():
     async def before(world: SimulatedWorld) -> None:
         log = await opened_log(world)

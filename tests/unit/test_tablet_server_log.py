@@ -1,5 +1,6 @@
 """The log of a server: segments are named before they count, and dropped when no tablet needs a record in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ class Names:
         self.segments: list[Segment] = []
         self.works = True
         self.number = 0
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def new_number(self) -> int:
         self.number += 1
@@ -27,6 +29,7 @@ class Names:
     async def name(self, segment: Segment) -> None:
         if not self.works:
             raise DiskFailure("EIO")
+        self.meanwhile()
         self.segments.append(segment)
 
 
@@ -104,5 +107,17 @@ async def test_no_record_gets_a_sequence_that_a_tablet_has_flushed_elsewhere(tmp
     log.pass_over(1000)
     await log.begin_segment()
     assert names.segments == [Segment(1, 1001)]
+    assert await write(log, b"a") == 1002
+    await log.close()
+
+
+async def test_a_segment_that_is_begun_while_sequences_are_passed_over_takes_no_record(tmp_path: Path, names: Names):
+    log = log_in(tmp_path, names)
+    log.recovered(0)
+    names.meanwhile = lambda: log.pass_over(1000)
+    await log.begin_segment()
+    assert log.current is None, "its next record would have a sequence below the tablet's redo point"
+    await log.begin_segment()
+    assert names.segments == [Segment(1, 1), Segment(2, 1001)]
     assert await write(log, b"a") == 1002
     await log.close()

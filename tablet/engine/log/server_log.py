@@ -209,7 +209,9 @@ class ServerLog:
             self.unnamed = None
         if self.latest is not None:
             self.closed_bytes += self.latest.file_bytes
-        self.latest = self._current = self.begun[segment.number] = log
+        self.latest = self.begun[segment.number] = log
+        # A tablet may have come meanwhile whose sequences are to be passed over: then another segment follows.
+        self._current = log if log.last_sequence >= self._passed_sequence else None
         if segment not in self.segments:
             self.segments = (*self.segments, segment)
 
