@@ -1,4 +1,4 @@
-"""Applies a plan of faults to a simulated cluster, and ends them.
+"""Applies a plan of faults to the nodes of a simulation, and ends them.
 
 Everything that a fault does at its beginning happens in the same instant as what set it off: a hook that sees the third
 reply has killed its sender before that reply leaves. Only a stop in good order takes its time. Each fault ends by
@@ -42,6 +42,7 @@ from cluster.faultplan import (
     WrongFolder,
 )
 from cluster.faults_applied import damage, impose
+from cluster.faulty import FaultyNodes
 from cluster.interface import NodeState
 from cluster.placement import Placement
 from cluster.simulated import SimulatedCluster
@@ -114,7 +115,7 @@ class FaultRunner:
 
     def __init__(
         self,
-        cluster: SimulatedCluster,
+        cluster: FaultyNodes,
         plan: list[Fault] | tuple[Fault, ...],
         *,
         revive_seconds: float | None = None,
@@ -122,7 +123,7 @@ class FaultRunner:
     ) -> None:
         self.cluster = cluster
         self.simulation = cluster.simulation
-        self.placement = Placement(cluster)
+        self.placement = Placement(cluster) if isinstance(cluster, SimulatedCluster) else None
         self._running = [_Running(number, fault) for number, fault in enumerate(plan)]
         self._held: dict[str, int] = {}  # by how many faults a node is held down
         self._revive_seconds = revive_seconds

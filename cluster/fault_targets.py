@@ -14,9 +14,9 @@ from cluster.faultplan import (
     TheReceiver,
     TheSender,
 )
+from cluster.faulty import FaultyNodes
 from cluster.placement import Placement
 from cluster.roles import MASTER
-from cluster.simulated import SimulatedCluster
 from runtime.simulated.tape import Stream
 
 
@@ -29,7 +29,7 @@ class Trigger:
 
 
 def resolved(
-    target: Target, cluster: SimulatedCluster, placement: Placement, choices: Stream, trigger: Trigger | None
+    target: Target, cluster: FaultyNodes, placement: Placement | None, choices: Stream, trigger: Trigger | None
 ) -> list[str]:
     """The nodes that a target means now, in a fixed order, none twice; empty if there is none."""
     match target:
@@ -44,9 +44,9 @@ def resolved(
             servers = [name for name in servers if cluster.is_running(name)] if running else servers
             return [servers[choices.below(len(servers))]] if servers else []
         case Replica(path, chunk, number):
-            return placement.holders(path, chunk)[number - 1 : number]
+            return placement.holders(path, chunk)[number - 1 : number] if placement is not None else []
         case ThePrimary(path, chunk):
-            found = placement.chunk(path, chunk)
+            found = placement.chunk(path, chunk) if placement is not None else None
             return [found.primary] if found is not None and found.primary else []
         case TheSender():
             return [trigger.sender] if trigger is not None else []

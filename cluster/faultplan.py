@@ -278,6 +278,19 @@ class OperationFails:
 
 
 @dataclass(frozen=True, slots=True)
+class RottenFile:
+    """Bits flip in a file of the target, and flip back when the fault ends, as if a sound copy took its place. Of the
+    files whose paths fit the pattern, in their order, the `number`-th, counted from 0, or the last; the last `spares`
+    of them are left alone. `place` is the part of the file before the `count` bytes."""
+
+    pattern: str
+    number: int = 0
+    place: float = 0.5
+    count: int = 1
+    spares: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RottenBlock:
     """Bits flip in one block of the target's replica. Both count from 0."""
 
@@ -326,7 +339,7 @@ class TornBlock:
 Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
 Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
 OfTrigger = MessageLost | MessageDelayed | MessageDoubled | OperationFails
-Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble
+Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble | RottenFile
 What = Ending | Damage | OfTrigger | Lasting
 
 

@@ -4,6 +4,8 @@ Faults that last give back what ends them. Damage is done once: to the stored by
 the platter, behind the back of a server that may be running.
 """
 
+from fnmatch import fnmatchcase
+
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import data_path, metadata_path
 from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET, decode_slots
@@ -17,6 +19,7 @@ from cluster.faultplan import (
     Partition,
     Pause,
     RottenBlock,
+    RottenFile,
     RottenHeader,
     RottenTable,
     SlowNode,
@@ -24,8 +27,8 @@ from cluster.faultplan import (
     TornHeader,
     WallOffset,
 )
+from cluster.faulty import FaultyNodes
 from cluster.placement import Placement
-from cluster.simulated import SimulatedCluster
 from runtime.errors import TabletopError
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.fabric import ANY
@@ -36,12 +39,12 @@ _ROTTEN_AT, _ROTTEN_BYTES = 16, 4
 _CHECKSUM_BYTES = 4
 
 
-def impose(what: Lasting, cluster: SimulatedCluster, nodes: list[str], others: list[str]) -> Undo:
+def impose(what: Lasting, cluster: FaultyNodes, nodes: list[str], others: list[str]) -> Undo:
     """Begin a fault that lasts at each of the nodes; returns what ends it."""
     return all_of([undo for node in nodes for undo in _imposed(what, cluster, node, others)])
 
 
-def _imposed(what: Lasting, cluster: SimulatedCluster, node: str, others: list[str]) -> list[Undo]:
+def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) -> list[Undo]:
     simulation = cluster.simulation
     world = simulation.world(node)
     match what:
@@ -66,11 +69,38 @@ def _imposed(what: Lasting, cluster: SimulatedCluster, node: str, others: list[s
             return [world.simulated_clock.offset_wall(seconds)]
         case DiskTrouble(fault):
             return [world.simulated_disk.impose(fault)]
+        case RottenFile():
+            return [rot_for_a_while(what, world.simulated_disk)]
 
 
-def damage(what: Damage, cluster: SimulatedCluster, placement: Placement, nodes: list[str]) -> str:
+def rot_for_a_while(what: RottenFile, disk: SimulatedDisk) -> Undo:
+    """Flip bits of the file that fits. Returns what flips them back, if the same file is still there."""
+    names = [path for path in disk.paths() if fnmatchcase(path, what.pattern) and len(disk.content(path).cached)]
+    names = names[: len(names) - what.spares]
+    if not names:
+        return _nothing
+    path = names[min(what.number, len(names) - 1)]
+    content = disk.content(path)
+    offset = min(int(what.place * len(content.cached)), len(content.cached) - 1)
+    count = min(what.count, len(content.cached) - offset)
+    disk.rot(path, offset, count=count)
+
+    def undo() -> None:
+        # It may have been renamed meanwhile.
+        now = next((name for name in disk.paths() if disk.content(name) is content), None)
+        if now is not None and len(content.cached) >= offset + count:
+            disk.rot(now, offset, count=count)
+
+    return undo
+
+
+def _nothing() -> None:
+    """No file was there that could rot."""
+
+
+def damage(what: Damage, cluster: FaultyNodes, placement: Placement | None, nodes: list[str]) -> str:
     """Damage the replica at each of the nodes. Returns why nothing could be damaged, empty if something was."""
-    chunk = placement.chunk(what.path, what.chunk)
+    chunk = placement.chunk(what.path, what.chunk) if placement is not None else None
     if chunk is None:
         return f"nobody knows a chunk {what.chunk} of {what.path}"
     problem = ""

@@ -20,6 +20,8 @@ shrunk to the few operations and faults that matter, and told as a story.
     verdicts.py          the judges' findings                 marks.py             rare states that were reached
     shrink.py            fewer operations, fewer faults       story.py             the rest in words
     sweep.py, worker.py  many seeds, several processes        command.py           ./scripts/swarm
+    written.py           plans as text                        swarms.py            this swarm and its sibling
+    engine/              the sibling: tablets on one log
 
 The judges are pure functions over histories and images of disks; each has a test with a bad history that it must
 refuse.

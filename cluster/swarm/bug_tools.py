@@ -15,10 +15,18 @@ Bug = Callable[[], Planted]
 BUGS: dict[str, Bug] = {}
 
 
-def bug(plant: Bug) -> Bug:
-    """Note a bug under its name."""
-    BUGS[plant.__name__.replace("_", "-")] = plant
-    return plant
+def noted_in(bugs: dict[str, Bug]) -> Callable[[Bug], Bug]:
+    """A decorator that notes a bug of one swarm under its name."""
+
+    def note(plant: Bug) -> Bug:
+        bugs[plant.__name__.replace("_", "-")] = plant
+        return plant
+
+    return note
+
+
+bug = noted_in(BUGS)
+"""Note a bug of the file system under its name."""
 
 
 def replaced(owner: Any, name: str, new: Any) -> Planted:

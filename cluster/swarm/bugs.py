@@ -11,24 +11,25 @@ of them. Where two rules guard the same thing, both go: one alone would be misse
 
 import contextlib
 import inspect
+from collections.abc import Mapping
 
 from cluster.swarm import bugs_of_disks, bugs_of_names, bugs_of_versions
-from cluster.swarm.bug_tools import BUGS, Planted
+from cluster.swarm.bug_tools import BUGS, Bug, Planted
 from runtime.errors import NotFound
 
 __all__ = ["BUGS", "described", "planted"]
 _MODULES = (bugs_of_versions, bugs_of_disks, bugs_of_names)
 
 
-def planted(name: str) -> Planted:
-    """The bug of this name; none for "". Raises NotFound."""
+def planted(name: str, bugs: Mapping[str, Bug] = BUGS) -> Planted:
+    """The bug of this name, of those of one swarm; none for "". Raises NotFound."""
     if not name:
         return contextlib.nullcontext()
-    if name not in BUGS:
-        raise NotFound(f"no planted bug {name!r}; there are: {', '.join(BUGS)}")
-    return BUGS[name]()
+    if name not in bugs:
+        raise NotFound(f"no planted bug {name!r}; there are: {', '.join(bugs)}")
+    return bugs[name]()
 
 
-def described(name: str) -> str:
+def described(name: str, bugs: Mapping[str, Bug] = BUGS) -> str:
     """What the bug of this name breaks, in words."""
-    return inspect.cleandoc(BUGS[name].__doc__ or "")
+    return inspect.cleandoc(bugs[name].__doc__ or "")

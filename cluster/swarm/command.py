@@ -4,13 +4,12 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from cluster.swarm.bugs import BUGS, planted
-from cluster.swarm.plan import Plan
-from cluster.swarm.run import Result, draw_plan, run_plan
-from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker, worst
-from cluster.swarm.story import tell
+from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker
+from cluster.swarm.swarms import ENGINE, FILES, RunResult, Swarm
 from cluster.swarm.sweep import Report, Sweep
 
 FOLDER = Path(".swarm")
@@ -25,18 +24,22 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "cluster.swarm.command", *(arguments or sys.argv[1:])])
     options = _parser().parse_args(arguments)
+    swarm = ENGINE if options.engine else FILES
     if options.bugs is not None:
-        names = options.bugs.split(",") if options.bugs else list(BUGS)
-        return _measure_bugs(names, options.jobs, options.first_seed, options.seeds or BUG_SEEDS)
+        names = options.bugs.split(",") if options.bugs else list(swarm.bugs)
+        return _measure_bugs(swarm, names, options.jobs, options.first_seed, options.seeds or BUG_SEEDS)
     if options.replay is not None:
-        with planted(options.bug):
-            return _replay(options)
-    return _sweep(options)
+        with swarm.planted(options.bug):
+            return _replay(swarm, options)
+    return _sweep(swarm, options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./scripts/swarm", description="Random work under random faults over a simulated cluster, judged."
+    )
+    parser.add_argument(
+        "--engine", action="store_true", help="several tablets on one log, in place of the file system's cluster"
     )
     parser.add_argument("--seeds", type=int, help="how many seeds to run (default: 200)")
     parser.add_argument("--seconds", type=float, help="run for so long instead")
@@ -45,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replay", metavar="SEED", help="run one seed, or a plan in a file, and tell its story")
     parser.add_argument("--shrink", action="store_true", help="make the failing run smaller first")
     parser.add_argument("--shrink-seconds", type=float, default=SHRINK_SECONDS, help="for so long at most")
-    parser.add_argument("--bug", default="", metavar="NAME", help=f"plant a bug: {', '.join(BUGS)}")
+    names = ", ".join((*FILES.bugs, *ENGINE.bugs))
+    parser.add_argument("--bug", default="", metavar="NAME", help=f"plant a bug: {names}")
     parser.add_argument(
         "--bugs",
         nargs="?",
@@ -56,10 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sweep(options: argparse.Namespace) -> int:
+def _sweep(swarm: Swarm, options: argparse.Namespace) -> int:
     seeds = options.seeds if options.seeds is not None or options.seconds is not None else 200
     begun = time.monotonic()
     sweep = Sweep(
+        swarm.name,
         first=options.first_seed,
         seeds=seeds,
         seconds=options.seconds,
@@ -70,16 +75,16 @@ def _sweep(options: argparse.Namespace) -> int:
     report = sweep.run()
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    _print_report(report, time.monotonic() - begun)
+    _print_report(report, swarm.marks, time.monotonic() - begun)
     if not report.failures:
         return 0
     seed = min(report.failures)
     bug = f" --bug {options.bug}" if options.bug else ""
     if options.shrink:
-        with planted(options.bug):
-            _shrink_and_tell(draw_plan(seed), options)
+        with swarm.planted(options.bug):
+            _shrink_and_tell(swarm, swarm.draw(seed), options)
     print(f"Failed: seed {seed}: {report.failures[seed][0][0]}: {report.failures[seed][0][1][:200]}")
-    print(f"Again: ./scripts/swarm --replay {seed}{bug}    (with --shrink: made smaller first)")
+    print(f"Again: ./scripts/swarm{swarm.option} --replay {seed}{bug}    (with --shrink: made smaller first)")
     return 1
 
 
@@ -89,7 +94,7 @@ def _show_progress(report: Report) -> None:
         print(text, end="", file=sys.stderr, flush=True)
 
 
-def _print_report(report: Report, seconds: float) -> None:
+def _print_report(report: Report, marks: Sequence[str], seconds: float) -> None:
     for seed in sorted(report.failures)[:SHOWN_FAILURES]:
         for judge, text in report.failures[seed][:2]:
             print(f"seed {seed}: {judge}: {text[:300]}")
@@ -104,64 +109,65 @@ def _print_report(report: Report, seconds: float) -> None:
     print(f"Faults: {faults or 'none'}")
     if report.undecided:
         seeds = ", ".join(str(seed) for seed in sorted(report.undecided))
-        print(f"Undecided order of the namespace: {len(report.undecided)} seeds: {seeds}")
-    never = report.never_reached()
+        print(f"Undecided order of operations: {len(report.undecided)} seeds: {seeds}")
+    never = report.never_reached(marks)
     print(f"Rare states never reached: {'; '.join(never) if never else 'none, all were reached'}")
     print(f"{len(report.failures)} of {report.seeds} seeds failed")
 
 
-def _replay(options: argparse.Namespace) -> int:
+def _replay(swarm: Swarm, options: argparse.Namespace) -> int:
     path = Path(options.replay)
-    plan = draw_plan(int(options.replay)) if options.replay.isdigit() else Plan.from_json(path.read_text())
+    plan = swarm.draw(int(options.replay)) if options.replay.isdigit() else swarm.from_json(path.read_text())
     if options.shrink:
-        return _shrink_and_tell(plan, options)
-    result = run_plan(plan)
-    _print_story(result, f"./scripts/swarm --replay {options.replay}")
-    return int(result.failed)
+        return _shrink_and_tell(swarm, plan, options)
+    result = swarm.run(plan)
+    _print_story(swarm, result, options.replay, options.bug)
+    return int(bool(result.verdicts))
 
 
-def _shrink_and_tell(plan: Plan, options: argparse.Namespace) -> int:
-    result = run_plan(plan)
-    if not result.failed:
-        _print_story(result, f"./scripts/swarm --replay {plan.seed}")
+def _shrink_and_tell(swarm: Swarm, plan: Any, options: argparse.Namespace) -> int:
+    result = swarm.run(plan)
+    if not result.verdicts:
+        _print_story(swarm, result, plan.seed, options.bug)
         return 0
-    smaller = Shrinker(plan, worst(result), seconds=options.shrink_seconds).shrink()
+    smaller = Shrinker(plan, swarm.worst(result), swarm.run, seconds=options.shrink_seconds).shrink()
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"seed-{plan.seed}.json"
+    path = FOLDER / f"{swarm.name}-{plan.seed}.json"
     path.write_text(smaller.to_json())
-    bug = f" --bug {options.bug}" if options.bug else ""
-    _print_story(run_plan(smaller), f"./scripts/swarm --replay {path}{bug}")
+    _print_story(swarm, swarm.run(smaller), path, options.bug)
     return 1
 
 
-def _print_story(result: Result, replay: str) -> None:
-    for line in tell(result, replay):
+def _print_story(swarm: Swarm, result: RunResult, replayed: object, bug: str) -> None:
+    planted = f" --bug {bug}" if bug else ""
+    for line in swarm.tell(result, f"./scripts/swarm{swarm.option} --replay {replayed}{planted}"):
         print(line)
 
 
-def _measure_bugs(names: list[str], jobs: int, first: int, seeds: int) -> int:
+def _measure_bugs(swarm: Swarm, names: list[str], jobs: int, first: int, seeds: int) -> int:
     """Within how many seeds each planted bug is found."""
     missed = 0
     for name in names:
-        planted(name)  # Raises NotFound before anything runs.
-        verdict = _hunt(name, jobs, first, seeds)
+        swarm.planted(name)  # Raises NotFound before anything runs.
+        verdict = _hunt(swarm, name, jobs, first, seeds)
         missed += verdict is None
         print(f"{name}: {verdict or f'not found in {seeds} seeds'}", flush=True)
     print(f"{len(names) - missed} of {len(names)} planted bugs were found")
     return int(missed > 0)
 
 
-def _hunt(name: str, jobs: int, first: int, seeds: int) -> str | None:
+def _hunt(swarm: Swarm, name: str, jobs: int, first: int, seeds: int) -> str | None:
     """How a bug was found; None if it was not. A seed that fails without the bug as well has not found it."""
     at = first
     while at < first + seeds:
-        report = Sweep(first=at, seeds=first + seeds - at, jobs=jobs, bug=name, stop_at_first=True).run()
+        sweep = Sweep(swarm.name, first=at, seeds=first + seeds - at, jobs=jobs, bug=name, stop_at_first=True)
+        report = sweep.run()
         if report.is_interrupted:
             raise SystemExit(1)
         if not report.failures:
             return None
         seed = min(report.failures)
-        if not run_plan(draw_plan(seed)).failed:
+        if not swarm.run(swarm.draw(seed)).verdicts:
             judge, text = report.failures[seed][0]
             return f"found by seed {seed}, after {seed - first + 1}: {judge}: {text[:160]}"
         at = seed + 1

@@ -17,7 +17,7 @@ def _kind(record: Record) -> str:
     return type(record.event).__name__
 
 
-def _any(kind: str, **facts: object) -> Callable[[Records], bool]:
+def any_record(kind: str, **facts: object) -> Callable[[Records], bool]:
     def predicate(records: Records) -> bool:
         return any(
             _kind(record) == kind and all(getattr(record.event, name, None) == value for name, value in facts.items())
@@ -27,7 +27,7 @@ def _any(kind: str, **facts: object) -> Callable[[Records], bool]:
     return predicate
 
 
-def _text(kind: str, field: str, word: str) -> Callable[[Records], bool]:
+def says(kind: str, field: str, word: str) -> Callable[[Records], bool]:
     return lambda records: any(
         _kind(record) == kind and word in str(getattr(record.event, field, "")) for _, record in records
     )
@@ -86,55 +86,55 @@ def _all_unsure(records: Records) -> bool:
 
 
 FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
-    "a chunk was cloned": _any("CloneFinished"),
-    "a clone failed": _any("CloneFailed"),
+    "a chunk was cloned": any_record("CloneFinished"),
+    "a clone failed": any_record("CloneFailed"),
     "a clone took the place of a stale or damaged replica": _replaced_in_place,
-    "a grant had to wait for a clone or a comparison": _text("MasterAskedAgain", "reason", "being copied or compared"),
-    "a report crossed the raise of a version": _any("ReplicaReportOutdated"),
-    "a whole report came after a later one": _any("ReportOutdated"),
-    "a repeated request was answered from memory": _any("RequestRepeated"),
-    "an unsure replica was admitted": _any("UnsureReplicaAdmitted"),
+    "a grant had to wait for a clone or a comparison": says("MasterAskedAgain", "reason", "being copied or compared"),
+    "a report crossed the raise of a version": any_record("ReplicaReportOutdated"),
+    "a whole report came after a later one": any_record("ReportOutdated"),
+    "a repeated request was answered from memory": any_record("RequestRepeated"),
+    "an unsure replica was admitted": any_record("UnsureReplicaAdmitted"),
     "replicas were compared none of which was sure": _all_unsure,
-    "replicas differed, and some were left out": _text("ReplicaLost", "reason", "left out of version"),
-    "a replica that had missed a mutation refused the next": _text("MutationMissed", "reason", "has missed a mutation"),
-    "a try was refused that its client had given up": _any("TryRefused"),
-    "a writer was fenced off by a higher version": _text("VersionRaised", "reason", "a writer is fenced off"),
-    "a lease ended that its primary had disowned": _text("LeaseRevoked", "reason", "has disowned it"),
-    "a lease ended because a client insisted": _text("LeaseRevoked", "reason", "failed a writer"),
-    "a master that had restarted adopted a lease": _any("LeaseAdopted"),
-    "a stranger was refused": _any("StrangerRefused"),
-    "a server refused a master": _any("MasterRefused"),
-    "a replica was put aside": _any("ChunkPutAside"),
-    "a removal was refused": _any("RemovalRefused"),
-    "a removal failed and was tried again": _any("RemovalFailed"),
-    "a removal waited until the others had been verified": _any("RemovalDecided"),
+    "replicas differed, and some were left out": says("ReplicaLost", "reason", "left out of version"),
+    "a replica that had missed a mutation refused the next": says("MutationMissed", "reason", "has missed a mutation"),
+    "a try was refused that its client had given up": any_record("TryRefused"),
+    "a writer was fenced off by a higher version": says("VersionRaised", "reason", "a writer is fenced off"),
+    "a lease ended that its primary had disowned": says("LeaseRevoked", "reason", "has disowned it"),
+    "a lease ended because a client insisted": says("LeaseRevoked", "reason", "failed a writer"),
+    "a master that had restarted adopted a lease": any_record("LeaseAdopted"),
+    "a stranger was refused": any_record("StrangerRefused"),
+    "a server refused a master": any_record("MasterRefused"),
+    "a replica was put aside": any_record("ChunkPutAside"),
+    "a removal was refused": any_record("RemovalRefused"),
+    "a removal failed and was tried again": any_record("RemovalFailed"),
+    "a removal waited until the others had been verified": any_record("RemovalDecided"),
     "a damaged block was mended from another replica": lambda records: any(
         _kind(record) == "BlocksMended" and getattr(record.event, "mended", 0) > 0 for _, record in records
     ),
-    "a header was written anew": _any("MetadataRepaired"),
-    "a background sync failed": _any("WriteBackFailed"),
-    "a master ended because its log had failed": _any("MasterFailed"),
-    "a master noticed a pause of its own": _any("MasterPaused"),
-    "a file was read again from its beginning": _any("ReadBegunAgain"),
-    "a lease was revoked": _any("LeaseRevoked"),
+    "a header was written anew": any_record("MetadataRepaired"),
+    "a background sync failed": any_record("WriteBackFailed"),
+    "a master ended because its log had failed": any_record("MasterFailed"),
+    "a master noticed a pause of its own": any_record("MasterPaused"),
+    "a file was read again from its beginning": any_record("ReadBegunAgain"),
+    "a lease was revoked": any_record("LeaseRevoked"),
     "a chunk's lease was granted again": _after("LeaseGranted", "LeaseGranted", "handle"),
-    "a mutation missed a replica": _any("MutationMissed"),
+    "a mutation missed a replica": any_record("MutationMissed"),
     "a server was given up, and came back": _after("ChunkserverDied", "ChunkserverRegistered", "server"),
     "a lost replica was found again": _after("ReplicaLost", "ReplicaFound", "handle"),
-    "damage was found and reported": _any("CorruptionReported"),
-    "an interrupted write was resolved": _any("WriteResolved"),
+    "damage was found and reported": any_record("CorruptionReported"),
+    "an interrupted write was resolved": any_record("WriteResolved"),
     "a torn write was found": lambda records: any(
         _kind(record) == "WriteResolved" and not str(getattr(record.event, "verdict", "")).endswith(" 0 torn")
         for _, record in records
     ),
-    "a checkpoint was finished": _any("CheckpointFinished"),
-    "a checkpoint was given up": _any("CheckpointFailed"),
-    "the log refused a record": _any("LogFailed"),
-    "the end of the log was torn": _text("LogReplayed", "note", "dropped"),
-    "garbage was collected": _any("ChunksDeleted"),
-    "a client tried a write again": _any("WriteRetried"),
-    "a reader passed over a replica": _any("ReplicaSkipped"),
-    "a failed write left something behind": _any("LeftBehind"),
+    "a checkpoint was finished": any_record("CheckpointFinished"),
+    "a checkpoint was given up": any_record("CheckpointFailed"),
+    "the log refused a record": any_record("LogFailed"),
+    "the end of the log was torn": says("LogReplayed", "note", "dropped"),
+    "garbage was collected": any_record("ChunksDeleted"),
+    "a client tried a write again": any_record("WriteRetried"),
+    "a reader passed over a replica": any_record("ReplicaSkipped"),
+    "a failed write left something behind": any_record("LeftBehind"),
 }
 
 

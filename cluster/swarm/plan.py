@@ -5,16 +5,13 @@ may be taken out of a plan and the rest still has a meaning: an operation on a h
 fault whose target does not exist does nothing.
 """
 
-import dataclasses
-import enum
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from cluster import faultplan
 from cluster.faultplan import Fault
 from cluster.swarm import history
 from cluster.swarm.history import Kind
+from cluster.swarm.written import Codec, types_in
 from runtime.simulated import disk_faults, fabric, messages
 
 
@@ -77,50 +74,23 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as text."""
-        return json.dumps(_encoded(self), indent=1)
+        return _CODEC.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
         """The plan that `to_json` wrote."""
-        found = _decoded(json.loads(text))
+        found = _CODEC.from_json(text)
         assert isinstance(found, cls), f"no plan but {type(found).__name__}"
         return found
 
 
-_TYPES: dict[str, Any] = {
-    name: kind
-    for module in (messages, history, disk_faults, fabric, faultplan)
-    for name, kind in vars(module).items()
-    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))
-    # Two modules have a Kind: that of operations is written under the name of its module.
-    if name != "Kind"
-} | {
-    "operation": history.Kind,
-    "message": messages.Kind,
-    "Setup": Setup,
-    "PlannedOperation": PlannedOperation,
-    "Plan": Plan,
-}
-
-
-def _encoded(value: Any) -> Any:
-    """Frozen values as JSON: an object names its type."""
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: _encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"is": type(value).__name__, **fields}
-    if isinstance(value, enum.Enum):
-        return {"is": "operation" if isinstance(value, Kind) else "message", "value": value.value}
-    if isinstance(value, tuple | list):
-        return [_encoded(one) for one in value]
-    return value
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_decoded(one) for one in value)
-    if not isinstance(value, dict):
-        return value
-    kind = _TYPES[value["is"]]
-    if issubclass(kind, enum.Enum):
-        return kind(value["value"])
-    return kind(**{name: _decoded(one) for name, one in value.items() if name != "is"})
+_CODEC = Codec(
+    types_in((messages, history, disk_faults, fabric, faultplan))
+    | {
+        "operation": history.Kind,
+        "message": messages.Kind,
+        "Setup": Setup,
+        "PlannedOperation": PlannedOperation,
+        "Plan": Plan,
+    }
+)

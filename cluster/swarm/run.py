@@ -22,6 +22,7 @@ from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
+from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
 from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_goals, with_host
 from gfs.events import MasterAskedAgain, WriteRetried
@@ -29,7 +30,6 @@ from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 
-WALL_SECONDS = 60.0
 # When everything is healed, clients may need this long to come to the end of what they are doing.
 FINISH_SECONDS = 900.0
 # The share of seeds in which no server is restarted before the end is judged.

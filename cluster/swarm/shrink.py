@@ -9,10 +9,7 @@ reached by then is the answer.
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-from cluster.swarm.plan import Plan
-from cluster.swarm.run import Result, run_plan
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,20 +18,27 @@ _STREAMS = ("loop order", "network latency", "network faults")
 
 
 class Shrinker:
-    """Shrinks one plan that `judge` has found something wrong with."""
+    """Shrinks one plan that `judge` has found something wrong with. `run` runs a plan of this kind and judges it."""
 
     def __init__(
-        self, plan: Plan, judge: str, *, seconds: float = SHRINK_SECONDS, say: Callable[[str], None] = print
+        self,
+        plan: Any,
+        judge: str,
+        run: Callable[[Any], Any],
+        *,
+        seconds: float = SHRINK_SECONDS,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.plan = plan
+        self._run = run
         self.judge = judge
         self.tries = 0
         self._deadline = time.monotonic() + seconds
         self._say = say
 
-    def shrink(self) -> Plan:
+    def shrink(self) -> Any:
         """The smallest plan that was found in time."""
-        before: Plan | None = None
+        before: Any = None
         while before != self.plan and not self._is_over():
             before = self.plan
             self._minimise_faults()
@@ -47,17 +51,17 @@ class Shrinker:
         self._end_earlier()
         return self.plan
 
-    def _fails(self, plan: Plan) -> bool:
+    def _fails(self, plan: Any) -> bool:
         if self._is_over():
             return False
         self.tries += 1
-        return any(verdict.judge == self.judge for verdict in run_plan(plan).verdicts)
+        return any(verdict.judge == self.judge for verdict in self._run(plan).verdicts)
 
     def _is_over(self) -> bool:
         return time.monotonic() > self._deadline
 
     def _keep_if_fails(self, **changes: object) -> bool:
-        plan = dataclasses.replace(self.plan, **changes)  # type: ignore[arg-type]
+        plan = dataclasses.replace(self.plan, **changes)
         if plan != self.plan and self._fails(plan):
             self.plan = plan
             return True
@@ -106,10 +110,3 @@ def minimise(items: Sequence[T], still_fails: Callable[[Sequence[T]], bool]) -> 
                 break
             parts = min(len(items), parts * 2)
     return items
-
-
-def worst(result: Result) -> str:
-    """The judge whose finding is worth shrinking for: lost bytes before leftovers."""
-    order = ("contents", "lengths", "namespace", "definite failure", "final reads", "replay", "invariants")
-    judges = [verdict.judge for verdict in result.verdicts]
-    return next((judge for judge in order if judge in judges), judges[0] if judges else "")

@@ -1,10 +1,9 @@
 """A run in words: numbered lines of what was asked, what struck, and what the nodes recorded, then the verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
+from typing import Any
 
 from cluster.fault_runner import FAULTS, FaultBegan
-from cluster.swarm.history import Operation
-from cluster.swarm.plan import Plan
 from cluster.swarm.run import Result
 from cluster.swarm.stage import described
 from runtime.events import Record, sentence
@@ -64,11 +63,18 @@ LONGEST_STORY = 400
 _TOLD_AT_MOST = 2
 
 
-def tell(result: Result, replay: str) -> list[str]:
-    """The story, line by line. `replay` is the command that runs it again."""
+def tell(
+    result: Any,
+    replay: str,
+    *,
+    telling: Container[str] = TELLING,
+    chunks: Callable[[Any], frozenset[int]] | None = None,
+) -> list[str]:
+    """The story of a run of some swarm, line by line. `replay` is the command that runs it again, `telling` the kinds
+    of records that are told; `chunks` gives those in question, so that nothing is told of others."""
     concerned = {number for verdict in result.verdicts for number in verdict.operations}
     lines = [(one.invoked, 1, _operation(one, concerned)) for one in result.history.operations]
-    lines += _records(result)
+    lines += _records(result, telling, chunks(result) if chunks is not None else frozenset())
     lines.sort(key=lambda line: line[:2])
     if len(lines) > LONGEST_STORY:
         left_out = len(lines) - LONGEST_STORY
@@ -80,17 +86,22 @@ def tell(result: Result, replay: str) -> list[str]:
     return story
 
 
-def verdict_lines(result: Result) -> list[str]:
+def tell_of_files(result: Result, replay: str) -> list[str]:
+    """The story of a run of the file system."""
+    return tell(result, replay, chunks=_concerned_chunks)
+
+
+def verdict_lines(result: Any) -> list[str]:
     """What the judges say."""
     if not result.verdicts:
         return [
             "No judge found anything wrong."
-            + (" The order of the namespace is undecided." if result.is_undecided else "")
+            + (" The order of the operations is undecided." if result.is_undecided else "")
         ]
     return [f"The judge of {verdict.judge} says: {verdict.text}" for verdict in result.verdicts]
 
 
-def _summary(plan: Plan) -> str:
+def _summary(plan: Any) -> str:
     faults: dict[str, int] = {}
     for fault in plan.faults:
         kind = type(fault.what).__name__
@@ -99,15 +110,14 @@ def _summary(plan: Plan) -> str:
     return f"{len(plan.operations)} operations of {len(plan.clients())} clients; faults: {named}"
 
 
-def _operation(operation: Operation, concerned: Iterable[int]) -> str:
+def _operation(operation: Any, concerned: Iterable[int]) -> str:
     took = operation.responded - operation.invoked
     mark = "  <== " if operation.number in concerned else ""
     return f"{operation.told()} ({took:.3f} s){mark}"
 
 
-def _records(result: Result) -> list[tuple[float, int, str]]:
+def _records(result: Any, telling: Container[str], concerned: frozenset[int]) -> list[tuple[float, int, str]]:
     """The telling records, of the chunks in question if it is known which those are; repetitions are counted."""
-    concerned = _concerned_chunks(result)
     found: list[tuple[float, int, str]] = []
     counts: dict[tuple[object, ...], int] = {}
     for time, record in result.records:
@@ -115,7 +125,7 @@ def _records(result: Result) -> list[tuple[float, int, str]]:
         if record.node == FAULTS:
             found.append((time, 0, _fault(record, result.plan)))
             continue
-        if kind not in TELLING or (concerned and handle is not None and handle not in concerned):
+        if kind not in telling or (concerned and handle is not None and handle not in concerned):
             continue
         key = (record.node, kind, handle)
         counts[key] = counts.get(key, 0) + 1
@@ -131,7 +141,7 @@ def _concerned_chunks(result: Result) -> frozenset[int]:
     return frozenset(handle for (file, _), handle in result.handles.items() if file in files - {0})
 
 
-def _fault(record: Record, plan: Plan) -> str:
+def _fault(record: Record, plan: Any) -> str:
     event = record.event
     if isinstance(event, FaultBegan):
         return f"*** {plan.faults[event.number]}: strikes {event.nodes}"

@@ -11,14 +11,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.swarm.marks import all_marks
-from cluster.swarm.run import WALL_SECONDS
-
 BATCH = 20
+WALL_SECONDS = 60.0
+"""A seed that takes longer, by the clock on the wall, is a finding."""
 SILENCE_SECONDS = WALL_SECONDS + 60.0
 
 
@@ -51,9 +50,9 @@ class Report:
         for kind, count in line["struck"].items():
             self.struck[kind] = self.struck.get(kind, 0) + count
 
-    def never_reached(self) -> list[str]:
-        """Marks that no seed reached."""
-        return [mark for mark in all_marks() if mark not in self.marks]
+    def never_reached(self, marks: Iterable[str]) -> list[str]:
+        """Those of the marks that no seed reached."""
+        return [mark for mark in marks if mark not in self.marks]
 
     def seeds_an_hour(self) -> float:
         """On one core, by the processor time of the workers: whoever else is busy does not count."""
@@ -62,8 +61,10 @@ class Report:
 
 @dataclass(slots=True)
 class Sweep:
-    """What to run: `seeds` of them, or for so many `seconds`; with `stop_at_first` only to the first failure."""
+    """What to run: `kind` is the name of the swarm; `seeds` of them, or for so many `seconds`; with `stop_at_first`
+    only to the first failure."""
 
+    kind: str
     first: int = 0
     seeds: int | None = None
     seconds: float | None = None
@@ -104,7 +105,7 @@ class Sweep:
         return self._next - left, left
 
     async def _run_batch(self, first: int, count: int) -> None:
-        arguments = [str(first), str(count), *([self.bug] if self.bug else [])]
+        arguments = [self.kind, str(first), str(count), *([self.bug] if self.bug else [])]
         worker = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -1,6 +1,6 @@
 """A process that runs some seeds, one after the other, and prints one line of JSON for each.
 
-    python -m cluster.swarm.worker FIRST COUNT [BUG]
+    python -m cluster.swarm.worker SWARM FIRST COUNT [BUG]
 
 Each process runs a few dozen seeds only, so that nothing that one of them leaves in a module's globals reaches far, and
 memory cannot grow without bound. It says which seed it begins, so that one that never ends can be named.
@@ -10,11 +10,10 @@ import json
 import sys
 from typing import Any
 
-from cluster.swarm.bugs import planted
-from cluster.swarm.run import Result, draw_plan, run_plan
+from cluster.swarm.swarms import SWARMS, RunResult
 
 
-def summary(result: Result) -> dict[str, Any]:
+def summary(result: RunResult) -> dict[str, Any]:
     """What a sweep needs to know of one seed."""
     return {
         "seed": result.plan.seed,
@@ -30,11 +29,11 @@ def summary(result: Result) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Run the seeds."""
-    first, count = int(arguments[0]), int(arguments[1])
-    with planted(arguments[2] if len(arguments) > 2 else ""):
+    swarm, first, count = SWARMS[arguments[0]], int(arguments[1]), int(arguments[2])
+    with swarm.planted(arguments[3] if len(arguments) > 3 else ""):
         for seed in range(first, first + count):
             print(json.dumps({"begins": seed}), flush=True)
-            print(json.dumps(summary(run_plan(draw_plan(seed)))), flush=True)
+            print(json.dumps(summary(swarm.run(swarm.draw(seed)))), flush=True)
     return 0
 
 

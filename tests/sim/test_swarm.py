@@ -7,7 +7,7 @@ from cluster.swarm.history import Kind
 from cluster.swarm.plan import Plan, PlannedOperation, Setup
 from cluster.swarm.run import Result, draw_plan, run_plan
 from cluster.swarm.shrink import Shrinker
-from cluster.swarm.story import tell
+from cluster.swarm.story import tell_of_files
 from cluster.swarm.verdicts import Verdict
 
 SEEDS = range(9000, 9040)
@@ -52,13 +52,13 @@ def test_seeds_differ():
 
 def test_a_story_tells_what_was_asked_and_what_was_found():
     result = run_plan(draw_plan(TWICE[0]))
-    story = tell(result, "again")
+    story = tell_of_files(result, "again")
     assert story[0].startswith(f"Seed {TWICE[0]}")
     assert any(result.history.operations[0].call() in line for line in story)
     assert story[-1] == "Again: again"
 
 
-def test_a_failing_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_plan_is_shrunk_to_what_matters():
     plan = draw_plan(TWICE[0])
     needed = plan.operations[7]
 
@@ -68,8 +68,7 @@ def test_a_failing_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatc
             result.verdicts.append(Verdict("contents", "wrong"))
         return result
 
-    monkeypatch.setattr("cluster.swarm.shrink.run_plan", run)
-    smaller = Shrinker(plan, "contents", say=lambda text: None).shrink()
+    smaller = Shrinker(plan, "contents", run, say=lambda text: None).shrink()
     assert smaller.operations == (needed,) and smaller.faults == ()
 
 

@@ -1,0 +1,62 @@
+"""Planted bugs of the tablet engine: see `cluster/swarm/bugs.py`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.swarm.bug_tools import Bug, Planted, noted_in, replaced
+from runtime.record_log import LogWriter
+from tablet.engine.log import server_log
+from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.records import Segment, encode_rows
+from tablet.engine.log.server_log import ServerLog
+from tablet.engine.serving.row_locks import RowLocks
+
+BUGS: dict[str, Bug] = {}
+bug = noted_in(BUGS)
+
+
+@bug
+def log_not_synced() -> Planted:
+    """Without the sync of the log before the answer, a power cut takes rows that were acknowledged (BT 5.3: the log is
+    what makes a write durable)."""
+
+    def queue(self: CommitLog, tablet: bytes, rows: Sequence[Any], ended: Any, last_timestamp: int = 0) -> Any:
+        return self._writer.append(encode_rows(tablet, rows, last_timestamp), ended)
+
+    return replaced(CommitLog, "queue", queue)
+
+
+@bug
+def segments_dropped_too_early() -> Planted:
+    """Without the needs of all tablets, the flush of one drops log segments that hold rows of the others, and a kill
+    takes them (BT 5.3, 6: one log for all tablets)."""
+
+    def only_the_last(segments: Sequence[Segment], needed_after: int | None) -> tuple[Segment, ...]:
+        return tuple(segments[-1:])
+
+    return replaced(server_log, "still_needed", only_the_last)
+
+
+@bug
+def failed_write_not_cut_off() -> Planted:
+    """Without cutting off what a failed write has left in the log, rows that were refused for good come back when the
+    tablet is opened again (BT 5.3)."""
+
+    async def leave(self: LogWriter) -> None:
+        self._must_cut = False
+
+    return replaced(LogWriter, "_cut_back", leave)
+
+
+@bug
+def sequences_begin_anew() -> Planted:
+    """Without passing over the sequences that a tablet brings along from another server's log, what it writes to the
+    new one lies before its redo point, and is not replayed (BT 6: tablets move between servers)."""
+    return replaced(ServerLog, "pass_over", lambda self, sequence: None)
+
+
+@bug
+def cancelled_writer_lets_go_at_once() -> Planted:
+    """Without keeping the lock of a row whose writer has given up until its record has ended, a later write can be
+    decided by a read that does not see it (BT 3: a row changes in one step)."""
+    return replaced(RowLocks, "lend", lambda self, row: None)

@@ -1,0 +1,261 @@
+"""The node of one run: a tablet server without a network, and what a master would know of it.
+
+Its disk has the folder of the log and one folder for each tablet. When it starts it opens the log, then each tablet,
+looks at all rows of it, and only then lets callers in: what a power cut has left is seen before anything is written
+over it. A tablet that cannot be opened is tried again, while the others are served.
+
+As a master would, the host remembers which folder has the log that counts. If another server is to take the tablets
+over, it names a new folder, and the old log is sorted; until every tablet is taken over, each start goes on with that.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.interface import NodeReport, NodeState
+from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, RowState
+from cluster.swarm.engine.mischief import SERVER
+from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
+from cluster.swarm.engine.workload import COUNTER
+from cluster.swarm.history import Answer
+from runtime.errors import TabletopError
+from runtime.simulated.tape import Plain
+from runtime.simulated.world import NodeEnded, SimulatedWorld, Simulation
+from tablet.engine.engine import Engine
+from tablet.engine.log.server_log import ServerLog
+from tablet.engine.log.sorted_log import SortedLog, sort_log
+from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.rows import Row
+from tablet.engine.model.schema import LocalityGroup, MaxVersions
+from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.storage import DiskStorage
+
+NEWEST = ReadFilter(versions=1)
+_ROLE = "tablet server"
+_RETRY_SECONDS = 0.5
+_SORTED = "sorted"
+
+
+@dataclass(slots=True)
+class LifeSpan:
+    """One life of the node: when it began and ended, and whether the power was cut before the next one."""
+
+    began: float
+    ended: float = float("inf")
+    by_power_cut: bool = False
+
+
+class ServerNames:
+    """There is one server."""
+
+    def node_names(self) -> list[str]:
+        """Its name."""
+        return [SERVER]
+
+
+class Host:
+    """The node, its log and its tablets."""
+
+    def __init__(self, simulation: Simulation, plan: Plan, history: History) -> None:
+        self.simulation = simulation
+        self.settings = ServerNames()
+        self.history = history
+        self.tablets = [f"tablet{number}" for number in range(plan.setup.tablets)]
+        self.engines: dict[str, Engine] = {}
+        self.log: ServerLog | None = None
+        self.lives: list[LifeSpan] = []
+        self.log_number = 1
+        self.former: int | None = None
+        """The number of the log that is to be taken over."""
+        self._setup = plan.setup
+        self._starts = 0
+        self._boots = 1
+        simulation.add_node(SERVER)
+        simulation.kill(SERVER)
+
+    @staticmethod
+    def simulation_of(plan: Plan) -> Simulation:
+        """The simulation that a plan asks for."""
+        return Simulation(plan.seed, plain=[Plain(name) for name in plan.plain_streams])
+
+    # What faults need: see cluster/faulty.py.
+
+    def client_names(self) -> list[str]:
+        """Callers are within the server."""
+        return []
+
+    def is_running(self, node: str) -> bool:
+        """Whether it lives."""
+        return self.simulation.world(node).life.alive
+
+    async def nodes(self) -> Sequence[NodeReport]:
+        """Dead or serving."""
+        state = NodeState.SERVING if self.is_running(SERVER) else NodeState.DEAD
+        return [NodeReport(SERVER, _ROLE, state)]
+
+    async def start_node(self, node: str) -> None:
+        """Begin a life: open the log and all tablets that can be opened."""
+        simulation = self.simulation
+        world = simulation.restart(node)
+        self.engines, self.log = {}, None
+        self._note_power_cut()
+        span = LifeSpan(self.now)
+        self.lives.append(span)
+        self.history.life = len(self.lives) - 1
+
+        def ended() -> None:
+            span.ended = self.now
+
+        simulation.fabric.when_ended(world.life, ended)
+        self._starts += 1
+        every = self._setup.takes_over_every
+        if every and self._starts > 1 and self._starts % every == 0 and self.former is None:
+            self.former, self.log_number = self.log_number, self.log_number + 1
+        try:
+            await simulation.on(world, self._open(world))
+        except NodeEnded:
+            return
+        except TabletopError:
+            simulation.kill(node)
+            raise
+
+    async def stop_node(self, node: str) -> None:
+        """Close everything in good order, and end."""
+        simulation, world = self.simulation, self.simulation.world(node)
+        with contextlib.suppress(NodeEnded, TabletopError):
+            await simulation.on(world, self._close())
+        if simulation.world(node) is world:
+            simulation.kill(node)
+
+    # Inside.
+
+    @property
+    def now(self) -> float:
+        """True virtual seconds."""
+        return self.simulation.loop.time()
+
+    def _note_power_cut(self) -> None:
+        """Whether the power was cut since the last life began, in it or after its end, which comes to the same."""
+        boots, self._boots = self._boots, self.simulation.boots_of(SERVER)
+        if self.lives and self._boots > boots:
+            self.lives[-1].by_power_cut = True
+
+    def fail(self) -> None:
+        """The server gives up, for its log cannot be written any more: a supervisor starts it again."""
+        self.simulation.kill(SERVER)
+
+    async def _open(self, world: SimulatedWorld) -> None:
+        former = await self._sorted(world)
+        folder = await self._folder(world, f"log-{self.log_number}")
+        setup = self._setup
+        self.log = log = await ServerLog.open(
+            folder,
+            owner=f"server {self.log_number}",
+            sync=setup.sync,
+            segment_bytes=setup.segment_bytes,
+            segment_limit=setup.segment_limit,
+        )
+        left = [name for name in self.tablets if not await self._try_to_open(world, log, former, name)]
+        world.spawn(self._open_the_rest(world, log, former, left), "open the rest")
+
+    async def _sorted(self, world: SimulatedWorld) -> SortedLog | None:
+        if self.former is None:
+            return None
+        source = DiskStorage(world.disk, f"log-{self.former}")
+        target = await self._folder(world, f"{_SORTED}-{self.former}")
+        owner = f"server {self.former}"
+        return await sort_log(source, target, world, owner=owner, piece_bytes=self._setup.piece_bytes)
+
+    async def _open_the_rest(
+        self, world: SimulatedWorld, log: ServerLog, former: SortedLog | None, left: list[str]
+    ) -> None:
+        """Until every tablet is open; then nobody needs what was taken over."""
+        while left:
+            await world.clock.sleep(_RETRY_SECONDS)
+            left = [name for name in left if not await self._try_to_open(world, log, former, name)]
+        if former is not None:
+            self.former = None
+            with contextlib.suppress(TabletopError):
+                await former.remove()
+
+    async def _try_to_open(self, world: SimulatedWorld, log: ServerLog, former: SortedLog | None, name: str) -> bool:
+        engine = None
+        try:
+            storage = await self._folder(world, name)
+            engine = await Engine.open(storage, world, self._options(), tablet=name, log=log, former=former)
+            await self._complete_schema(engine)
+            await self._look_at_all(engine, name)
+        except TabletopError:
+            if engine is not None:
+                with contextlib.suppress(TabletopError):
+                    await engine.close()
+            return False
+        engine.start()
+        self.engines[name] = engine
+        return True
+
+    async def _complete_schema(self, engine: Engine) -> None:
+        if "side" not in engine.schema.groups:
+            await engine.set_locality_group(LocalityGroup("side", block_bytes=1024))
+        for family, group in (("f", "default"), ("g", "side"), ("n", "default")):
+            if family.encode() not in engine.schema.families:
+                await engine.create_family(family, MaxVersions(1), group=group)
+
+    async def _look_at_all(self, engine: Engine, tablet: str) -> None:
+        planned = PlannedOperation(HOST, 0.0, Kind.SCAN, self.tablets.index(tablet), rows=self._setup.rows)
+        operation = self.history.new(HOST, planned, self.now, tablet, tuple(range(self._setup.rows)))
+        await scan_all(engine, operation)
+        operation.answer, operation.responded = Answer.VALUE, self.now
+
+    async def _close(self) -> None:
+        planned = PlannedOperation(HOST, 0.0, Kind.SYNC)
+        operation = self.history.new(HOST, planned, self.now, "")
+        engines, self.engines = self.engines, {}
+        for engine in engines.values():
+            await engine.close()
+        if self.log is not None:
+            await self.log.sync()
+            await self.log.close()
+        operation.answer, operation.responded = Answer.VALUE, self.now
+
+    async def _folder(self, world: SimulatedWorld, name: str) -> DiskStorage:
+        storage = DiskStorage(world.disk, name)
+        await storage.prepare()
+        return storage
+
+    def _options(self) -> Options:
+        setup = self._setup
+        return Options(
+            sync=setup.sync,
+            memtable_bytes=setup.memtable_bytes,
+            frozen_memtables=setup.frozen_memtables,
+            block_cache_bytes=20_000,
+            scan_cache_bytes=5_000,
+            policy=setup.policy,
+            policy_settings=PolicySettings(fan_in=setup.fan_in, max_tables=4),
+            stall_tables=8,
+            flush_on_close_bytes=setup.flush_on_close_bytes,
+        )
+
+
+async def scan_all(engine: Engine, operation: Operation) -> None:
+    """Read the rows that an operation is about by one scan, and write down what is there."""
+    first, last = operation.rows[0], operation.rows[-1]
+    operation.found = dict.fromkeys(operation.rows, NOTHING)
+    async for row in engine.scan(key_of(first), key_of(last) + b"\0", wanted=NEWEST):
+        operation.found[int(row.key.removeprefix(b"row"))] = state_of(row)
+
+
+def key_of(row: int) -> bytes:
+    """The key of a row; keys are in the order of the numbers."""
+    return b"row%03d" % row
+
+
+def state_of(row: Row | None) -> RowState:
+    """A row as the history has it."""
+    return frozenset((cell.column.decode(), number_in(cell.column, cell.value)) for cell in row or ())
+
+
+def number_in(column: bytes, value: bytes) -> int:
+    """Which operation wrote a value; of a counter, what it counts."""
+    return int.from_bytes(value, "big") if column.decode() == COUNTER else int(value.split(b" ")[0])

@@ -1,0 +1,131 @@
+"""Is there an order of all operations on a row that explains every answer, and did nothing get lost?
+
+Each row is judged by itself, for the tablet promises nothing across rows. What was acknowledged must have happened
+between its invocation and its answer. What was not answered, or in doubt, may have happened until the life of the node
+ended in which it was asked for, or never. What was refused has not happened.
+
+With `sync="os"` a power cut may take what was acknowledged last. So the history of a row is cut there: the row as it
+was found afterwards must be one that it was at some moment since the last sync, and is what the history goes on with.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cluster.swarm.engine import rows
+from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, shown
+from cluster.swarm.engine.host import LifeSpan
+from cluster.swarm.engine.plan import Kind, Setup
+from cluster.swarm.history import Answer
+from cluster.swarm.linearizability import Step, explain
+from cluster.swarm.names import Action
+from cluster.swarm.verdicts import Verdict
+from tablet.engine.world.options import SyncMode
+
+_READS = frozenset({Kind.GET, Kind.READ, Kind.SCAN})
+_DURABLE = frozenset({Kind.FLUSH, Kind.COMPACT, Kind.SYNC})
+_PATHS = ("row",)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What came of all rows."""
+
+    verdicts: list[Verdict]
+    is_undecided: bool = False
+    tried: int = 0
+
+
+def judge_rows(history: History, lives: Sequence[LifeSpan], setup: Setup, tablets: Iterable[str]) -> Judged:
+    """Judge each row of each tablet."""
+    judged = Judged([])
+    for tablet in tablets:
+        for row in range(setup.rows):
+            _judge_row(history, lives, setup.sync, tablet, row, judged)
+    return judged
+
+
+def _judge_row(
+    history: History, lives: Sequence[LifeSpan], sync: SyncMode, tablet: str, row: int, judged: Judged
+) -> None:
+    about = [one for one in history.operations if one.tablet == tablet and row in one.rows]
+    cuts = [number for number, life in enumerate(lives) if life.by_power_cut] if sync == "os" else []
+    initial, first = NOTHING, 0
+    for cut in (*cuts, len(lives)):
+        some = [one for one in about if first <= one.life <= cut]
+        steps = [step for one in some if (step := _step(one, row, lives)) is not None]
+        after = next((one for one in about if one.life > cut and one.client == HOST and _was_found(one)), None)
+        if after is not None:
+            synced, ended = _last_sync(history, tablet, first, cut), lives[cut].ended
+            text = f"{shown(after.found[row])} is what a power cut left"
+            steps.append(Step(after.number, rows.read(after.found[row]), _PATHS, synced, ended, text=text))
+        explained = explain(steps, initial=initial)
+        judged.tried += explained.tried
+        judged.is_undecided = judged.is_undecided or explained.is_undecided
+        if explained.failed is not None:
+            failed = explained.failed
+            states = "; or ".join(shown(state) for state in explained.states)
+            text = f"{tablet}/row{row}: no order explains: {failed.text}. Before it the row could be {states}"
+            judged.verdicts.append(Verdict("rows", text, (failed.operation,)))
+            return
+        if after is not None:
+            initial, first = after.found[row], cut + 1
+
+
+def _was_found(one: Operation) -> bool:
+    return one.kind is Kind.SCAN and one.answer is Answer.VALUE
+
+
+def _last_sync(history: History, tablet: str, first: int, last: int) -> float:
+    """A moment in these lives of which all that was acknowledged before it is durable; minus infinity if none is known.
+    What had been acknowledged when the first of them began was."""
+    found = [
+        one.invoked
+        for one in history.operations
+        if one.kind in _DURABLE
+        and one.answer is Answer.VALUE
+        and first <= one.life <= last
+        and (one.kind is Kind.SYNC or one.tablet == tablet)
+    ]
+    return max(found, default=-math.inf)
+
+
+def _step(one: Operation, row: int, lives: Sequence[LifeSpan]) -> Step | None:
+    """One operation as a step of a row; None if it says nothing."""
+    if one.answer is Answer.REFUSED or (one.kind in _READS and one.is_open_ended):
+        return None
+    return Step(
+        one.number,
+        _action(one, row),
+        _PATHS,
+        one.invoked,
+        lives[one.life].ended if one.is_open_ended else one.responded,
+        is_required=not one.is_open_ended,
+        text=one.told(),
+        may_have_been_done=one.kind not in _READS,
+    )
+
+
+def _action(one: Operation, row: int) -> Action:
+    has_answer = one.answer is Answer.VALUE
+    first, second, third = (*one.columns, "", "", "")[:3]
+    match one.kind:
+        case Kind.PUT | Kind.WRITE_ROWS:
+            return rows.put({first: one.number})
+        case Kind.WRITE:
+            return rows.put({first: one.number, second: one.number}, deleted=third)
+        case Kind.DELETE_CELL:
+            return rows.delete(first)
+        case Kind.DELETE_FAMILY:
+            return rows.delete(first[:2])
+        case Kind.DELETE_ROW | Kind.DELETE_ROWS:
+            return rows.delete("")
+        case Kind.INCREMENT:
+            return rows.increment(first, one.value if has_answer else None)
+        case Kind.CHECK:
+            found = bool(one.value) if has_answer else None
+            return rows.check(first, {second: one.number}, {third: one.number}, found)
+        case Kind.GET:
+            return rows.get(first, one.value)
+        case _:
+            return rows.read(one.found[row])

@@ -1,0 +1,145 @@
+"""Drawing the faults of one seed, as data (`cluster.faultplan`): a seed has some kinds only.
+
+Some strike at a time, some at a step: the third sync of the log, the renaming of a manifest.
+"""
+
+import random
+from collections.abc import Callable
+
+from cluster.faultplan import (
+    At,
+    ClockDrift,
+    DiskTrouble,
+    Ending,
+    Fault,
+    Kill,
+    Node,
+    OnDisk,
+    OperationFails,
+    PowerCut,
+    RottenFile,
+    Stop,
+    WallOffset,
+)
+from cluster.swarm.engine.plan import Setup
+from runtime.simulated.disk_faults import FullDisk, ReadError, ShortWrites, SlowDisk, SyncError, WriteError
+
+SERVER = "server"
+_TARGET = Node(SERVER)
+_DOWN_SECONDS = (0.1, 0.3, 1.0)
+_STEPS = (
+    ("write", "log-*/*.log"),
+    ("write", "log-*/*.log"),
+    ("sync", "log-*/*.log"),
+    ("create", "log-*/*.log"),
+    ("truncate", "log-*/*.log"),
+    ("write", "log-*/segments*"),
+    ("rename", "log-*/segments*"),
+    ("remove", "log-*"),
+    ("write", "tablet*/*.sst.new"),
+    ("sync", "tablet*/*.sst.new"),
+    ("rename", "tablet*/*.sst.new"),
+    ("write", "tablet*/manifest*"),
+    ("rename", "tablet*/manifest*"),
+    ("sync_directory", "tablet*"),
+    ("remove", "tablet*"),
+    ("read", "tablet*/*.sst"),
+    ("open", "tablet*"),
+    ("write", "sorted*"),
+    ("rename", "sorted*"),
+    ("remove", "sorted*"),
+)
+
+
+def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
+    """What will strike."""
+    share = chance.choice([0.2, 0.4, 0.7])
+    drawers = [drawer for drawer in _DRAWERS if chance.random() < share] or [chance.choice(_DRAWERS)]
+    draw = _Draw(chance, setup)
+    return tuple(drawer(draw) for drawer in (*drawers, *chance.choices(drawers, k=chance.randint(0, 8))))
+
+
+class _Draw:
+    """Draws single faults."""
+
+    def __init__(self, chance: random.Random, setup: Setup) -> None:
+        self.chance = chance
+        self.setup = setup
+
+    def at(self) -> At:
+        return At(round(self.chance.uniform(0.2, self.setup.trouble_seconds), 3))
+
+    def seconds(self) -> float:
+        return round(self.chance.choice(_DOWN_SECONDS) * self.chance.uniform(0.5, 1.5), 3)
+
+    def step(self) -> OnDisk:
+        verb, path = self.chance.choice(_STEPS)
+        return OnDisk(verb, path, SERVER, nth=self.chance.choice([1, 1, 2, 3, 5, 10, 20, 50]))
+
+    def ending(self) -> Ending:
+        return self.chance.choice((Kill(), PowerCut()))
+
+    def kill(self) -> Fault:
+        return Fault(self.at(), Kill(), _TARGET, self.seconds())
+
+    def power(self) -> Fault:
+        return Fault(self.at(), PowerCut(), _TARGET, self.seconds())
+
+    def stop(self) -> Fault:
+        return Fault(self.at(), Stop(), _TARGET, self.seconds())
+
+    def at_step(self) -> Fault:
+        return Fault(self.step(), self.ending(), _TARGET, self.seconds())
+
+    def step_fails(self) -> Fault:
+        return Fault(self.step(), OperationFails(), _TARGET, self.chance.choice([None, None, 0.5]))
+
+    def full(self) -> Fault:
+        return Fault(self.at(), DiskTrouble(FullDisk()), _TARGET, self.seconds())
+
+    def short_writes(self) -> Fault:
+        return Fault(self.at(), DiskTrouble(ShortWrites()), _TARGET, 4.0 * self.seconds())
+
+    def slow(self) -> Fault:
+        chance = self.chance
+        fault = SlowDisk(
+            seconds_per_operation=chance.choice([0.0, 0.0005, 0.005]), seconds_per_sync=chance.choice([0.002, 0.02])
+        )
+        return Fault(self.at(), DiskTrouble(fault), _TARGET, 4.0 * self.seconds())
+
+    def error(self) -> Fault:
+        path = self.chance.choice(["", "log", "tablet", "tablet0"])
+        fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path)])
+        return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
+
+    def rot(self) -> Fault:
+        pattern = self.chance.choice(["tablet*/*.sst", "tablet*/*.sst", "tablet*/manifest*", "sorted*/*"])
+        place, count = self.chance.random(), self.chance.choice([1, 1, 20])
+        what = RottenFile(pattern, self.chance.randrange(4), place, count)
+        return Fault(self.at(), what, _TARGET, 3.0 * self.seconds())
+
+    def clock(self) -> Fault:
+        seconds = self.chance.choice([-300.0, -1.0, 1.0, 300.0])
+        drift = ClockDrift(self.chance.choice([-0.05, 0.05]))
+        what: WallOffset | ClockDrift = WallOffset(seconds) if self.chance.random() < 0.5 else drift
+        return Fault(self.at(), what, _TARGET, 4.0 * self.seconds())
+
+
+_DRAWERS: tuple[Callable[[_Draw], Fault], ...] = (
+    _Draw.kill,
+    _Draw.kill,
+    _Draw.power,
+    _Draw.power,
+    _Draw.stop,
+    _Draw.at_step,
+    _Draw.at_step,
+    _Draw.at_step,
+    _Draw.step_fails,
+    _Draw.step_fails,
+    _Draw.full,
+    _Draw.short_writes,
+    _Draw.slow,
+    _Draw.error,
+    _Draw.rot,
+    _Draw.clock,
+)

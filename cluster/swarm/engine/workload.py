@@ -1,0 +1,75 @@
+"""Drawing the tablets of one seed, and what its callers do: often with the same few rows, so that they collide."""
+
+import random
+
+from cluster.swarm.engine.plan import Kind, PlannedOperation, Setup
+from tablet.engine.world.options import POLICY_NAMES
+
+CLIENTS = ("one", "two", "three", "four")
+COLUMNS = ("f:a", "f:b", "g:c")
+COUNTER = "n:count"
+
+_WEIGHTS = {
+    Kind.PUT: 30,
+    Kind.WRITE: 10,
+    Kind.WRITE_ROWS: 6,
+    Kind.DELETE_CELL: 4,
+    Kind.DELETE_FAMILY: 2,
+    Kind.DELETE_ROW: 4,
+    Kind.DELETE_ROWS: 2,
+    Kind.INCREMENT: 10,
+    Kind.CHECK: 8,
+    Kind.GET: 10,
+    Kind.READ: 10,
+    Kind.SCAN: 5,
+    Kind.FLUSH: 1,
+    Kind.COMPACT: 1,
+    Kind.SYNC: 2,
+}
+
+
+def draw_setup(chance: random.Random) -> Setup:
+    """The tablets."""
+    segment_bytes = chance.choice([1000, 4000, 20_000])
+    return Setup(
+        tablets=chance.choice([1, 2, 3, 5]),
+        rows=chance.choice([2, 5, 12]),
+        sync=chance.choice(["fsync", "fsync", "os"]),
+        segment_bytes=segment_bytes,
+        segment_limit=chance.choice([0, 3, 6]),
+        memtable_bytes=chance.choice([1500, 3000, 10_000]),
+        frozen_memtables=chance.choice([1, 3]),
+        policy=chance.choice(POLICY_NAMES),
+        fan_in=chance.choice([2, 3]),
+        flush_on_close_bytes=chance.choice([0, 1 << 30]),
+        value_bytes=chance.choice([4, 50, 300]),
+        takes_over_every=chance.choice([0, 0, 1, 2, 3]),
+        piece_bytes=chance.choice([500, 3000, 100_000]),
+        trouble_seconds=chance.choice([5.0, 20.0, 60.0]),
+    )
+
+
+def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:
+    """What the callers do, each one thing after the other."""
+    kinds = [kind for kind in Kind if chance.random() < 0.85 or kind in (Kind.PUT, Kind.READ)]
+    weights = [_WEIGHTS[kind] * chance.choice([0.5, 1.0, 3.0]) for kind in kinds]
+    count = chance.randint(60, 300)
+    pause = setup.trouble_seconds * len(CLIENTS) / count
+    gives_up = chance.choice([0.0, 0.1, 0.5])
+    found = []
+    for kind in chance.choices(kinds, weights, k=count):
+        row = chance.randrange(setup.rows)
+        many = kind in (Kind.WRITE_ROWS, Kind.DELETE_ROWS, Kind.SCAN)
+        found.append(
+            PlannedOperation(
+                client=chance.choice(CLIENTS),
+                pause=round(chance.choice([0.0, 0.0, pause, 3.0 * pause]) * chance.random(), 4),
+                kind=kind,
+                tablet=chance.randrange(setup.tablets),
+                row=row,
+                column=chance.randrange(len(COLUMNS)),
+                rows=chance.randint(1, setup.rows - row) if many else 1,
+                patience_seconds=chance.choice([0.0002, 0.001, 0.005, 0.05]) if chance.random() < gives_up else 0.0,
+            )
+        )
+    return tuple(found)

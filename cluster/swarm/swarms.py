@@ -1,0 +1,84 @@
+"""The swarms that there are, as the command and its workers see them: a swarm draws a plan from a seed, runs it, judges
+what came of it, and tells the story.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cluster.swarm import marks, story
+from cluster.swarm.bug_tools import Bug, Planted
+from cluster.swarm.bugs import BUGS, planted
+from cluster.swarm.engine import bugs as engine_bugs
+from cluster.swarm.engine import marks as engine_marks
+from cluster.swarm.engine import plan as engine_plan
+from cluster.swarm.engine import run as engine_run
+from cluster.swarm.engine import story as engine_story
+from cluster.swarm.plan import Plan
+from cluster.swarm.run import draw_plan, run_plan
+from cluster.swarm.verdicts import Verdict
+
+
+class RunResult(Protocol):
+    """What came of one run, whichever swarm it belongs to."""
+
+    plan: Any
+    verdicts: list[Verdict]
+    is_undecided: bool
+    history: Any
+    struck: dict[str, int]
+    marks: dict[str, int]
+    cpu_seconds: float
+    virtual_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swarm:
+    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `judges`: those whose findings are worth
+    shrinking for, the worst first. `marks`: the rare states that a sweep wants to have seen."""
+
+    name: str
+    option: str
+    draw: Callable[[int], Any]
+    run: Callable[[Any], Any]
+    from_json: Callable[[str], Any]
+    tell: Callable[[Any, str], list[str]]
+    bugs: dict[str, Bug]
+    judges: tuple[str, ...]
+    marks: Sequence[str]
+
+    def planted(self, name: str) -> Planted:
+        """The bug of this name; none for "". Raises NotFound."""
+        return planted(name, self.bugs)
+
+    def worst(self, result: RunResult) -> str:
+        """The judge whose finding is worth shrinking for: lost bytes before leftovers."""
+        judges = [verdict.judge for verdict in result.verdicts]
+        return next((judge for judge in self.judges if judge in judges), judges[0] if judges else "")
+
+
+FILES = Swarm(
+    name="files",
+    option="",
+    draw=draw_plan,
+    run=run_plan,
+    from_json=Plan.from_json,
+    tell=story.tell_of_files,
+    bugs=BUGS,
+    judges=("contents", "lengths", "namespace", "definite failure", "final reads", "replay", "invariants"),
+    marks=marks.all_marks(),
+)
+
+ENGINE = Swarm(
+    name="engine",
+    option=" --engine",
+    draw=engine_run.draw_plan,
+    run=engine_run.run_plan,
+    from_json=engine_plan.Plan.from_json,
+    tell=engine_story.tell,
+    bugs=engine_bugs.BUGS,
+    judges=("rows", "untyped error", "invariants", "final opening", "final writes", "leavings"),
+    marks=engine_marks.all_marks(),
+)
+
+SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE)}
