@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, replaced
-from runtime.record_log import LogWriter
 from tablet.engine.log import server_log
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
@@ -35,17 +34,6 @@ def segments_dropped_too_early() -> Planted:
         return tuple(segments[-1:])
 
     return replaced(server_log, "still_needed", only_the_last)
-
-
-@bug
-def failed_write_not_cut_off() -> Planted:
-    """Without cutting off what a failed write has left in the log, rows that were refused for good come back when the
-    tablet is opened again (BT 5.3)."""
-
-    async def leave(self: LogWriter) -> None:
-        self._must_cut = False
-
-    return replaced(LogWriter, "_cut_back", leave)
 
 
 @bug

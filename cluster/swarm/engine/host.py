@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cluster.interface import NodeReport, NodeState
 from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, RowState
-from cluster.swarm.engine.mischief import SERVER
+from cluster.swarm.engine.mischief import DISK_BYTES, SERVER
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.engine.workload import COUNTER
 from cluster.swarm.history import Answer
@@ -70,7 +70,7 @@ class Host:
         self._setup = plan.setup
         self._starts = 0
         self._boots = 1
-        simulation.add_node(SERVER)
+        simulation.add_node(SERVER, capacity_bytes=DISK_BYTES)
         simulation.kill(SERVER)
 
     @staticmethod

@@ -25,6 +25,7 @@ from cluster.swarm.engine.plan import Setup
 from runtime.simulated.disk_faults import FullDisk, ReadError, ShortWrites, SlowDisk, SyncError, WriteError
 
 SERVER = "server"
+DISK_BYTES = 10_000_000
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)
 _STEPS = (
@@ -56,7 +57,11 @@ def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
     share = chance.choice([0.2, 0.4, 0.7])
     drawers = [drawer for drawer in _DRAWERS if chance.random() < share] or [chance.choice(_DRAWERS)]
     draw = _Draw(chance, setup)
-    return tuple(drawer(draw) for drawer in (*drawers, *chance.choices(drawers, k=chance.randint(0, 8))))
+    found: list[Fault] = []
+    for drawer in (*drawers, *chance.choices(drawers, k=chance.randint(0, 8))):
+        drawn = drawer(draw)
+        found.extend(drawn if isinstance(drawn, tuple) else (drawn,))
+    return tuple(found)
 
 
 class _Draw:
@@ -100,6 +105,13 @@ class _Draw:
     def short_writes(self) -> Fault:
         return Fault(self.at(), DiskTrouble(ShortWrites()), _TARGET, 4.0 * self.seconds())
 
+    def nearly_full(self) -> tuple[Fault, ...]:
+        """What does not fit is written in part, while a slow disk makes many wait for one write."""
+        when, seconds, left = self.at(), 4.0 * self.seconds(), self.chance.randrange(10_000, 90_000)
+        slow = SlowDisk(seconds_per_operation=0.002, seconds_per_sync=0.005)
+        troubles = (FullDisk(DISK_BYTES - left), ShortWrites(), slow)
+        return tuple(Fault(when, DiskTrouble(trouble), _TARGET, seconds) for trouble in troubles)
+
     def slow(self) -> Fault:
         chance = self.chance
         fault = SlowDisk(
@@ -125,7 +137,7 @@ class _Draw:
         return Fault(self.at(), what, _TARGET, 4.0 * self.seconds())
 
 
-_DRAWERS: tuple[Callable[[_Draw], Fault], ...] = (
+_DRAWERS: tuple[Callable[[_Draw], Fault | tuple[Fault, ...]], ...] = (
     _Draw.kill,
     _Draw.kill,
     _Draw.power,
@@ -138,6 +150,7 @@ _DRAWERS: tuple[Callable[[_Draw], Fault], ...] = (
     _Draw.step_fails,
     _Draw.full,
     _Draw.short_writes,
+    _Draw.nearly_full,
     _Draw.slow,
     _Draw.error,
     _Draw.rot,
