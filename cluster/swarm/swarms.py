@@ -77,7 +77,7 @@ ENGINE = Swarm(
     from_json=engine_plan.Plan.from_json,
     tell=engine_story.tell,
     bugs=engine_bugs.BUGS,
-    judges=("rows", "untyped error", "invariants", "final opening", "final writes", "leavings"),
+    judges=("rows", "suffix", "untyped error", "invariants", "final opening", "final writes", "leavings"),
     marks=engine_marks.all_marks(),
 )
 

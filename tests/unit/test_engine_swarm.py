@@ -159,6 +159,24 @@ def test_what_was_synced_outlives_every_power_cut(durable: Kind):
         assert (again.complaints() == []) is is_possible
 
 
+def test_a_power_cut_takes_no_write_and_leaves_a_later_one():
+    def lost(first_is_left: bool, second_is_left: bool) -> list[str]:
+        past = Past("os")
+        past.setup = Setup(tablets=1, rows=2, sync="os")
+        one, other = past.add(Kind.PUT), past.add(Kind.PUT)
+        other.rows = (1,)
+        past.die(power=True)
+        look = past.read({}, HOST)
+        look.rows = (0, 1)
+        look.found = {0: frozenset({(FIRST, one.number)} if first_is_left else ()), 1: frozenset()}
+        if second_is_left:
+            look.found[1] = frozenset({(FIRST, other.number)})
+        return past.complaints()
+
+    assert lost(True, True) == lost(True, False) == lost(False, False) == []
+    assert "a power cut took one: put t/row0 f:a [1]" in lost(False, True)[0]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_plan_survives_being_written_down(seed: int):
     plan = draw_plan(seed)

@@ -6,16 +6,19 @@ ended in which it was asked for, or never. What was refused has not happened.
 
 With `sync="os"` a power cut may take what was acknowledged last. So the history of a row is cut there: the row as it
 was found afterwards must be one that it was at some moment since the last sync, and is what the history goes on with.
+What a tablet loses is a suffix: of two writes, one asked for after the other was acknowledged, the later one is not
+there alone.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.swarm.engine import rows
 from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, shown
 from cluster.swarm.engine.host import LifeSpan
 from cluster.swarm.engine.plan import Kind, Setup
+from cluster.swarm.engine.workload import COUNTER
 from cluster.swarm.history import Answer
 from cluster.swarm.linearizability import Step, explain
 from cluster.swarm.names import Action
@@ -42,6 +45,8 @@ def judge_rows(history: History, lives: Sequence[LifeSpan], setup: Setup, tablet
     for tablet in tablets:
         for row in range(setup.rows):
             _judge_row(history, lives, setup.sync, tablet, row, judged)
+        if setup.sync == "os":
+            judged.verdicts += _judge_suffixes(history, lives, tablet)
     return judged
 
 
@@ -70,6 +75,42 @@ def _judge_row(
             return
         if after is not None:
             initial, first = after.found[row], cut + 1
+
+
+def _judge_suffixes(history: History, lives: Sequence[LifeSpan], tablet: str) -> Iterator[Verdict]:
+    """Whether a power cut took a write and left one that was asked for after that was acknowledged."""
+    of_tablet = [one for one in history.operations if one.tablet == tablet]
+    first = 0
+    for cut in [number for number, life in enumerate(lives) if life.by_power_cut]:
+        after = next((one for one in of_tablet if one.life > cut and one.client == HOST and _was_found(one)), None)
+        some = [one for one in of_tablet if first <= one.life <= cut and one.answer is not Answer.REFUSED]
+        first = cut + 1
+        if after is None:
+            continue
+        left = {number for state in after.found.values() for column, number in state if column != COUNTER}
+        there = [one for one in some if one.number in left]
+        if not there:
+            continue
+        latest = max(there, key=lambda one: one.invoked)
+        lost = [one for one in some if one.responded < latest.invoked and _is_lost(one, after, some)]
+        for one in lost[:1]:
+            text = f"a power cut took {one.told()}, and left {latest.told()}"
+            yield Verdict("suffix", text, (one.number, latest.number))
+
+
+def _is_lost(one: Operation, after: Operation, some: Sequence[Operation]) -> bool:
+    """Whether an acknowledged write is not there, though nothing else can have changed its row afterwards."""
+    if one.answer is not Answer.VALUE or one.kind not in (Kind.PUT, Kind.WRITE, Kind.WRITE_ROWS):
+        return False
+    changes = [other for other in some if other is not one and other.kind not in _READS and _end(other) > one.invoked]
+    return any(
+        (one.columns[0], one.number) not in after.found[row] and not any(row in other.rows for other in changes)
+        for row in one.rows
+    )
+
+
+def _end(one: Operation) -> float:
+    return math.inf if one.is_open_ended else one.responded
 
 
 def _was_found(one: Operation) -> bool:
