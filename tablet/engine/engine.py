@@ -46,6 +46,7 @@ from tablet.engine.serving.reading import Reader
 from tablet.engine.serving.scanning import Scan
 from tablet.engine.serving.writing import Writer
 from tablet.engine.taking_over import take_over
+from tablet.engine.tree.budget import Budget, Share
 from tablet.engine.tree.manifest import load_snapshot
 from tablet.engine.tree.state import HeldElsewhere, TabletState
 from tablet.engine.world.events import TabletClosed, WritesStalled
@@ -82,6 +83,12 @@ class Engine:
         self._closed = self._is_out_of_service = False
         self.make_room: Callable[[str], Awaitable[None]] | None = None
         state.when_superseded = self._stop_serving
+        self._share: Share | None = None
+        if not state.has_own_budget:
+            memtables = state.budget.memtables
+            self._share = memtables.join(state.memory_bytes, self._writer.update_limit, self._flush_all)
+            state.memtables_gone = self._share.trim
+            self._writer.share_memory(self._share)
 
     @classmethod
     async def open(
@@ -96,13 +103,15 @@ class Engine:
         token: int = 0,
         former: SortedLog | None = None,
         held_elsewhere: HeldElsewhere | None = None,
+        budget: Budget | None = None,
     ) -> "Engine":
         """Open the tablet in `storage`, or begin one; replays the log. `inline`: there is no event loop. `log`: that of
         the server, which the tablet shares; without it, it has its own. `token`: rises from owner to owner, as the
         sequencer of a lock does; an earlier owner who is still at work is kept from changing anything, and learns of it
         by Superseded. 0: only the lock of the storage keeps others out. `former`: the sorted log of the server that had
         the tablet before and died; what it holds of the tablet is in SSTables afterwards. `held_elsewhere`: the files
-        of this folder to which other tablets refer, so that they are not removed.
+        of this folder to which other tablets refer, so that they are not removed. `budget`: the memory that it shares
+        with other tablets; without it, it has what the options say for itself.
 
         Raises Conflict if it is open elsewhere, Superseded if it belongs to a later owner, NotFound if there is none
         and `options.create` is off, Corrupted, IncompatibleFormat, DiskFailure; with `former` also NoSpace.
@@ -120,6 +129,7 @@ class Engine:
                 log=log,
                 token=token,
                 held_elsewhere=held_elsewhere,
+                budget=budget,
             )
         except BaseException:
             await storage.unlock()
@@ -159,6 +169,8 @@ class Engine:
         finally:
             async with self._background.stopped():
                 await self.state.close()
+            if self._share is not None:
+                self._share.leave()
             await self.state.storage.unlock()
             self.state.world.events.emit(TabletClosed(self.state.manifest.tablet))
 

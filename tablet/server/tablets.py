@@ -26,6 +26,7 @@ from tablet.engine.model.operations import Operation
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import GarbageRule, Schema
 from tablet.engine.model.spans import Spans
+from tablet.engine.tree.budget import Budget
 from tablet.engine.tree.manifest import Manifest, TableReference, write_manifest
 from tablet.engine.world.names import manifest_name
 from tablet.engine.world.options import EngineWorld, Options
@@ -44,8 +45,15 @@ class Tablets:
     """All tablets of a server. Make one with `open`. `unreadable` says why a live tablet is not served."""
 
     def __init__(
-        self, folders: Folders, world: EngineWorld, options: Options, catalogue: CatalogueFile, log: ServerLog
+        self,
+        folders: Folders,
+        world: EngineWorld,
+        options: Options,
+        catalogue: CatalogueFile,
+        log: ServerLog,
+        budget: Budget,
     ) -> None:
+        self.budget = budget
         self.unreadable: dict[str, TabletopError] = {}
         self.log = log
         self._folders = folders
@@ -69,9 +77,11 @@ class Tablets:
         *,
         token: int = 0,
         segment_bytes: int = _SEGMENT_BYTES,
+        budget: Budget | None = None,
     ) -> "Tablets":
         """Open every live tablet, or begin a server without any. `token`: as for `Engine.open`; whoever served the
-        folder with a lower one changes nothing any more.
+        folder with a lower one changes nothing any more. `budget`: the memory that all tablets have together; without
+        it, as much as one has by the options.
 
         Raises Conflict if it is open elsewhere, Superseded, Corrupted, IncompatibleFormat, NoSpace, DiskFailure. One
         tablet that cannot be opened is `unreadable`, and the others are served.
@@ -86,7 +96,7 @@ class Tablets:
             log = await ServerLog.open(
                 folders.storage(LOG_FOLDER), owner="server", sync=chosen.sync, segment_bytes=segment_bytes
             )
-            tablets = cls(folders, world, chosen, catalogue, log)
+            tablets = cls(folders, world, chosen, catalogue, log, budget or Budget.of(chosen))
             try:
                 await tablets._open_all()
             except BaseException:
@@ -256,6 +266,7 @@ class Tablets:
         self.catalogue.refuse_overlap()
         if self._reshaping.locked():
             return
+        self.budget.check_invariants()
         assert set(self.catalogue.names()) == self._engines.keys() | self.unreadable.keys()
         for name, engine in self._engines.items():
             entry, manifest = self.catalogue.named(name), engine.state.manifest
@@ -376,6 +387,8 @@ class Tablets:
         self._forget_in_log(set(self.log.tablets) - set(live))
         for name in live:
             await self._open_one(name)
+            with suppress(TabletopError):  # Writers try it again, and are told.
+                await self.budget.memtables.shrink()
         self._are_all_known = True
         with suppress(TabletopError):  # A disk that is full, or does not let go, hinders nobody from serving.
             for engine in self._engines.values():
@@ -392,6 +405,7 @@ class Tablets:
                 log=self.log,
                 token=self.catalogue.token,
                 held_elsewhere=partial(self._held_elsewhere, name),
+                budget=self.budget,
             )
         except Superseded:
             raise

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import tablet_engine
+from bench import hundred_tablets, tablet_engine
 from bench.tablet_contestants import contestant_named
 from bench.tablet_growth import picture
 from bench.tablet_workload import COLD, RATES, SCAN, WRITTEN, Course, Measured, Rows, measure
@@ -120,3 +120,10 @@ def test_slow_contestants_are_compared_with_ours_with_as_many_rows(
 def test_a_picture_of_one_size_has_its_points():
     found = {("tabletop", 1000): Measured(rates={SCAN: 5.0}, costs={WRITTEN: 2.0})}
     assert picture(found).count("<circle") == 2
+
+
+def test_tablets_are_written_split_and_merged_within_the_budget(capsys: pytest.CaptureFixture[str]):
+    assert hundred_tablets.main(["--tablets", "6", "--rows", "600", "--budget", "0.2"]) == 0
+    printed = capsys.readouterr().out
+    assert "| split each | 12 |" in printed and "| merge in pairs | 6 |" in printed
+    assert ": kept" in printed and "all as written" in printed

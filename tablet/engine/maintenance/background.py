@@ -78,7 +78,7 @@ class Background:
     async def flush_one(self) -> bool:
         """One minor compaction, if a memtable waits; whether there was. Raises NoSpace, DiskFailure."""
         async with self.flushing:
-            if not self._state.frozen:
+            if not self._state.frozen or self._state.is_closed:
                 return False
             await self._housekeeping.flush_oldest()
         self.note_progress(FLUSH)
@@ -87,7 +87,7 @@ class Background:
     async def compact_one(self) -> bool:
         """One merging compaction, if there is to be one; whether there was. Raises NoSpace, DiskFailure."""
         async with self.compacting:
-            if not await self._housekeeping.compact_if_due():
+            if self._state.is_closed or not await self._housekeeping.compact_if_due():
                 return False
         self.note_progress(COMPACTION)
         return True

@@ -48,11 +48,13 @@ async def apply_compaction(
     drop_markers: bool,
     bounds: tuple[bytes, bytes],
     breathe: Callable[[], Awaitable[None]],
+    slice_rows: int = 0,
 ) -> None:
-    """Merge `tables` (newest first) into `writer`, a slice of some hundred kilobytes at a time. The blocks do not go
-    through the cache, which belongs to the readers. Raises UnreadableInput; NoSpace, DiskFailure for the output."""
+    """Merge `tables` (newest first) into `writer`, at most `slice_rows` at a time, or some hundred kilobytes. The
+    blocks do not go through the cache, which belongs to the readers. Raises UnreadableInput; NoSpace, DiskFailure for
+    the output."""
     start, end = bounds
-    cursor = MergeCursor([_Input(table, start, end) for table in tables], merge_chunks)
+    cursor = MergeCursor([_Input(table, start, end) for table in tables], merge_chunks, slice_rows=slice_rows)
     while (chunk := await cursor.next()) is not EMPTY:
         await write_slice(chunk, writer, schema=schema, now=now, drop_markers=drop_markers)
         await breathe()

@@ -124,8 +124,9 @@ class Housekeeping:
         started = clock.now()
         state.world.events.emit(FlushStarted(tablet, len(memtable)))
         try:
-            made = await self._write_memtable(memtable)
-            await state.install_flush(memtable, made)
+            async with state.budget.flush_turns:
+                made = await self._write_memtable(memtable)
+                await state.install_flush(memtable, made)
         except Interrupted:
             raise
         except Exception as error:
@@ -163,8 +164,9 @@ class Housekeeping:
         event = CompactionStarted(tablet, group, kind, plan.names, plan.read_bytes, plan.reason)
         state.world.events.emit(event)
         try:
-            made = await self._write_merged(group, tables, drop_markers=plan.drops_deletions)
-            await state.install_compaction(group, plan.numbers, made)
+            async with state.budget.compaction_turns:
+                made = await self._write_merged(group, tables, drop_markers=plan.drops_deletions)
+                await state.install_compaction(group, plan.numbers, made)
         except Interrupted:
             raise
         except Exception as error:
@@ -246,6 +248,7 @@ class Housekeeping:
                 drop_markers=drop_markers,
                 bounds=(manifest.start_row, manifest.end_row),
                 breathe=self._breathe,
+                slice_rows=state.slice_rows,
             )
             first = min(table.properties.first_sequence for table in tables)
             last = max(table.properties.last_sequence for table in tables)
@@ -273,6 +276,7 @@ class Housekeeping:
     async def _finish(self, writer: SSTableWriter, number: int, first: int, last: int) -> TableReference | None:
         if not writer.rows:
             return None
+        await self._breathe()  # The last filter and the index are a slice of their own.
         properties = await writer.finish(first_sequence=first, last_sequence=last)
         now = self._state.world.clock.wall_microseconds()
         return TableReference(writer.name, number, writer.file_bytes, properties, now)

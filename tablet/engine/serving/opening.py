@@ -9,6 +9,7 @@ from dataclasses import replace
 from runtime.errors import AlreadyExists, Conflict, NotFound, Superseded
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.server_log import ServerLog
+from tablet.engine.tree.budget import Budget
 from tablet.engine.tree.manifest import (
     Manifest,
     load_current,
@@ -39,6 +40,7 @@ async def open_state(
     log: ServerLog | None = None,
     token: int = 0,
     held_elsewhere: HeldElsewhere | None = None,
+    budget: Budget | None = None,
 ) -> TabletState:
     """The state of the tablet in a folder. Nothing on the disk is changed before everything was found readable, but for
     the claim of an owner with a token, which comes first: what he reads afterwards is not changed by another one."""
@@ -56,6 +58,7 @@ async def open_state(
         log=log,
         is_fenced=token > 0,
         held_elsewhere=held_elsewhere,
+        budget=budget,
     )
     try:
         refuse_missing_logs(manifest, listing)

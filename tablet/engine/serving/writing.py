@@ -18,6 +18,7 @@ from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import RowFragment, one_row_head
 from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
 from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.tree.budget import Share
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import MemtableFrozen
@@ -49,6 +50,7 @@ class Writer:
         self.epoch = 0
         self.user_bytes = 0
         self._state = state
+        self._share: Share | None = None
         self._limit_bytes = state.options.memtable_bytes
         self._cached = state.scan_cache.knows
         self._wait_for_room = wait_for_room
@@ -162,6 +164,9 @@ class Writer:
                 raise Conflict(f"this tablet is {self.refusal}")
             if self._gate is not None:
                 await self._gate.wait()
+            elif self._share is not None and self._has_used_its_share():
+                if not self._share.extend():
+                    await self._share.make_room()
             elif reason := self.stall_reason():
                 await self._wait_for_room(reason)
             elif self._state.memtable.charged_bytes >= self._limit_bytes:
@@ -172,6 +177,22 @@ class Writer:
                 await self._begin_first_segment()
             else:
                 return self._state.memtable, self._log.current
+
+    def share_memory(self, share: Share) -> None:
+        """Use no more memory than is reserved in a share of that of several tablets."""
+        self._share = share
+        self.update_limit()
+
+    def update_limit(self) -> None:
+        """The memtable may hold so much from here on: as the options say, or less, if memory is shared."""
+        self._limit_bytes = self._state.options.memtable_bytes
+        if self._share is not None:
+            frozen = sum([memtable.charged_bytes for memtable in self._state.frozen])
+            self._limit_bytes = max(0, min(self._limit_bytes, self._share.reserved_bytes - frozen))
+
+    def _has_used_its_share(self) -> bool:
+        used = self._state.memtable.charged_bytes
+        return self._limit_bytes <= used < self._state.options.memtable_bytes
 
     async def empty(self) -> None:
         """Freeze the memtable if there is, or will be, anything in it."""
@@ -197,6 +218,7 @@ class Writer:
         if not self._log.is_shared:
             await self._log.begin_segment()
         self._state.freeze(last_sequence)
+        self.update_limit()
         self._state.world.events.emit(MemtableFrozen(self._state.manifest.tablet, len(full), full.charged_bytes))
 
     def _check_fragment(self, fragment: bytes) -> None:

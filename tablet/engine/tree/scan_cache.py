@@ -22,6 +22,42 @@ _Kept = tuple[ScanKey, Entries, int, bytes | None, bytes | None]
 """(key, entries, charge; and, if known, the key's column and its newest value)"""
 
 
+class ScanMemory:
+    """The memory of the scan caches of several tablets. Each keeps its own rows; if there are too many bytes in all of
+    them together, they give back their oldest entries in turn."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.bytes = 0
+        self._caches: list[ScanCache] = []
+        self._next = 0
+
+    def join(self, cache: "ScanCache") -> None:
+        """A tablet's cache takes part from here on."""
+        self._caches.append(cache)
+
+    def leave(self, cache: "ScanCache") -> None:
+        """A tablet's cache, which is empty, takes part no more."""
+        self._caches.remove(cache)
+
+    @property
+    def notes(self) -> int:
+        """How many rows each cache may note as missed once."""
+        return self.limit_bytes // _NOTE_BYTES // max(1, len(self._caches))
+
+    def note(self, change: int) -> None:
+        """A cache holds so many bytes more, or less."""
+        self.bytes += change
+        while self.bytes > self.limit_bytes:
+            self._next = (self._next + 1) % len(self._caches)
+            self._caches[self._next].drop_oldest()
+
+    def check_invariants(self) -> None:
+        """Assert that the books balance."""
+        assert self.bytes == sum(cache.figures.bytes for cache in self._caches)
+        assert self.bytes <= self.limit_bytes
+
+
 class ScanCache:
     """What the SSTables of a group say about a row or one of its columns. A limit of 0 switches it off.
 
@@ -32,14 +68,16 @@ class ScanCache:
     version policy. Call `overtaken` after a write to a row, and `clear` after a schema change.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int, memory: ScanMemory | None = None) -> None:
+        self.limit_bytes = limit_bytes if memory is None else min(limit_bytes, memory.limit_bytes)
+        self._memory = memory
+        if memory is not None:
+            memory.join(self)
         self._rows: OrderedDict[bytes, _Kept] = OrderedDict()
         self._find = self._rows.get
         self._touch = self._rows.move_to_end
         self.knows: Callable[[object], bool] = self._rows.__contains__
         self._missed_once: dict[bytes, None] = {}
-        self._notes = limit_bytes // _NOTE_BYTES
         self._bytes = 0
         self._hits = 0
         self._misses = 0
@@ -72,7 +110,8 @@ class ScanCache:
         if row in noted:
             del noted[row]
             return True
-        if len(noted) >= self._notes:
+        notes = self.limit_bytes // _NOTE_BYTES if self._memory is None else self._memory.notes
+        if len(noted) >= notes:
             noted.clear()
         noted[row] = None
         return False
@@ -88,11 +127,21 @@ class ScanCache:
         rows = self._rows
         before = rows.pop(row, None)
         if before is not None:
-            self._bytes -= before[2]
+            self._charge(-before[2])
         rows[row] = (key, entries, charge, None if newest is None else key[1], newest)
-        self._bytes += charge
+        self._charge(charge)
         while self._bytes > self.limit_bytes:
-            self._bytes -= rows.popitem(last=False)[1][2]
+            self.drop_oldest()
+
+    def drop_oldest(self) -> None:
+        """Give back what was used longest ago, if there is anything."""
+        if self._rows:
+            self._charge(-self._rows.popitem(last=False)[1][2])
+
+    def _charge(self, change: int) -> None:
+        self._bytes += change
+        if self._memory is not None:
+            self._memory.note(change)
 
     def overtaken(self, row: bytes) -> None:
         """A memtable speaks of the row from here on. What the SSTables say stays as it is."""
@@ -107,7 +156,7 @@ class ScanCache:
         for row in rows:
             found = self._rows.pop(row, None)
             if found is not None:
-                self._bytes -= found[2]
+                self._charge(-found[2])
 
     def settled_rows(self) -> list[bytes]:
         """The rows of which the newest value of a column is known."""
@@ -117,7 +166,14 @@ class ScanCache:
         """Drop everything."""
         self._rows.clear()
         self._missed_once.clear()
-        self._bytes = 0
+        self._charge(-self._bytes)
+
+    def close(self) -> None:
+        """Drop everything for good."""
+        self.clear()
+        if self._memory is not None:
+            self._memory.leave(self)
+            self._memory = None
 
     @property
     def figures(self) -> CacheFigures:

@@ -106,9 +106,13 @@ class MemtableSource:
 
 
 class MergeCursor:
-    """Several sources as one; `merge` says what becomes of rows that more than one of them has. Is itself a source."""
+    """Several sources as one; `merge` says what becomes of rows that more than one of them has. Is itself a source.
+    `slice_rows`: merge no more rows than this at a time, or one of each source; 0: up to the nearest end of a chunk."""
 
-    def __init__(self, sources: Sequence[Source], merge: Callable[[Sequence[Chunk]], Chunk]) -> None:
+    def __init__(
+        self, sources: Sequence[Source], merge: Callable[[Sequence[Chunk]], Chunk], *, slice_rows: int = 0
+    ) -> None:
+        self._slice_rows = slice_rows
         self._sources = list(sources)
         self._heads: list[Chunk] = [EMPTY] * len(sources)
         self._merge = merge
@@ -118,7 +122,11 @@ class MergeCursor:
         heads = self._heads
         if len(heads) == 1:
             head, heads[0] = heads[0], EMPTY
-            return head if head.rows else await self._sources[0].next()
+            if not head.rows:
+                head = await self._sources[0].next()
+            if 0 < self._slice_rows < len(head.rows):
+                head, heads[0] = head.split_after(head.rows[self._slice_rows - 1])
+            return head
         ended = False
         for place, source in enumerate(self._sources):
             if not heads[place].rows:
@@ -130,7 +138,8 @@ class MergeCursor:
             heads = self._heads = [heads[place] for place in alive]
         if not heads:
             return EMPTY
-        limit = min([head.rows[-1] for head in heads])
+        each = max(1, self._slice_rows // len(heads))
+        limit = min([head.rows[min(each, len(head.rows)) - 1 if self._slice_rows else -1] for head in heads])
         parts: list[Chunk] = []
         for place, head in enumerate(heads):
             part, heads[place] = head.split_after(limit)

@@ -23,8 +23,8 @@ from tablet.engine.log.records import Segment
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.schema import Schema
 from tablet.engine.model.spans import without
-from tablet.engine.sstable.block_cache import BlockCache, PinnedBlocks
 from tablet.engine.sstable.reader import SSTable
+from tablet.engine.tree.budget import Budget
 from tablet.engine.tree.clipping import clipped
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, stage_manifest, write_manifest
 from tablet.engine.tree.memtable import Memtable
@@ -43,6 +43,7 @@ from tablet.engine.world.names import (
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage
 
+_SLICE_ROWS = 1024
 HeldElsewhere = Callable[[], Collection[str] | None]
 """The files of this folder to which other tablets refer; None: nobody knows yet, so that all must stay."""
 
@@ -85,14 +86,18 @@ class TabletState:
         log: ServerLog | None = None,
         is_fenced: bool = False,
         held_elsewhere: HeldElsewhere | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.storage = storage
         self.world = world
         self.options = options
         self.manifest = manifest
-        self.block_cache = BlockCache(options.block_cache_bytes, whole_blocks=options.whole_blocks)
-        self.pinned_blocks = PinnedBlocks(options.pinned_bytes)
-        self.scan_cache = ScanCache(options.scan_cache_bytes)
+        self.has_own_budget = budget is None
+        self.budget = budget or Budget.of(options)
+        self.block_cache, self.pinned_blocks = self.budget.block_cache, self.budget.pinned_blocks
+        self.scan_cache = ScanCache(options.scan_cache_bytes, None if budget is None else budget.scan_memory)
+        self.slice_rows = 0 if inline else _SLICE_ROWS
+        """Background work lets others run after so many rows; 0: there are no others, and a block is enough."""
         self.log = log or ServerLog(
             storage,
             owner=manifest.tablet,
@@ -113,6 +118,8 @@ class TabletState:
         self.superseded = ""
         """Why this is not the owner of the tablet any more; empty while it is."""
         self.when_superseded: Callable[[str], None] = _nobody
+        self.memtables_gone: Callable[[], None] = _nobody_cares
+        """Called when rows in memory are in SSTables."""
         self._is_fenced = is_fenced
         self._held_elsewhere = held_elsewhere or _nothing
         self._held_by_snapshots: set[str] = set()
@@ -120,6 +127,10 @@ class TabletState:
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
         self._switching = asyncio.Lock()
+
+    def memory_bytes(self) -> int:
+        """What is in the memtables."""
+        return sum([memtable.charged_bytes for memtable in self.view.memtables])
 
     @property
     def memtable(self) -> Memtable:
@@ -180,6 +191,7 @@ class TabletState:
             # Computed without awaiting in between, so that a memtable frozen during the switch is not forgotten.
             rest = tuple(other for other in self.view.memtables if other is not memtable)
             self._show(memtables=rest, tables=shown)
+        self.memtables_gone()
 
     async def install_compaction(self, group: str, numbers: Sequence[int], made: TableReference | None) -> None:
         """One SSTable (or none, if nothing was left) takes the place of neighbours."""
@@ -227,6 +239,7 @@ class TabletState:
             await self._switch(tables=held.tables, schema=held.schema, memtables=(), flushed_sequence=flushed)
             self.scan_cache.clear()
             self._show(schema=held.schema, memtables=(Memtable(),), tables=opened)
+        self.memtables_gone()
 
     async def sweep(self) -> None:
         """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6).
@@ -307,7 +320,7 @@ class TabletState:
             await self.log.close()
         await _close_all(dict.fromkeys((*self.view.all_tables(), *self._retired)))
         self._retired = []
-        self.scan_cache.clear()
+        self.scan_cache.close()
 
     def check_invariants(self) -> None:
         """Assert what must hold between any two operations."""
@@ -411,6 +424,10 @@ def _nothing() -> Collection[str]:
 
 def _nobody(reason: str) -> None:
     """Nobody wants to know."""
+
+
+def _nobody_cares() -> None:
+    """The memory is nobody else's."""
 
 
 async def _close_all(tables: Iterable[SSTable]) -> None:
