@@ -21,6 +21,7 @@ from tabletop import (
     log_command,
     setrep_command,
     status_command,
+    tablet_catalogue,
     tablet_commands,
     tablet_rows,
     torture,
@@ -79,6 +80,7 @@ app.add_typer(fault_commands.app, name="fault")
 app.add_typer(admin_commands.app, name="admin")
 tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
+tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)

@@ -31,9 +31,11 @@ from runtime.events import Record, sentence
 from runtime.real.disk import RealDisk, translated
 from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.maintenance.policies import POLICIES
+from tablet.engine.model.spans import EVERYWHERE
 from tablet.engine.world.names import LOCK_NAME
 from tablet.engine.world.options import PolicySettings
 from tablet.engine.world.storage import DiskStorage
+from tablet.server.catalogue import tablet_number
 from tablet.tools import dumping, inspection, verification
 from tablet.tools.dumping import readable
 from tablet.tools.read_only import opened_for_reading
@@ -53,6 +55,7 @@ app = typer.Typer(
     tabletop tablet replay data/                what opening it would find, log by log
     tabletop tablet get data/ ROW COLUMN        one value
     tabletop tablet scan data/ --prefix KEY     rows, in order, or from the last with --reverse
+    tabletop tablet list tablets/               the tablets of a server, and which files they share
     tabletop tablet simulate --plot out.svg     compaction policies, side by side
     """,
     no_args_is_help=True,
@@ -177,6 +180,9 @@ def storage_of(path: Path) -> DiskStorage:
             )
         if not path.is_dir():
             raise NotADirectory(f"{shown(str(path))} is neither a file nor a folder; give a tablet's folder")
+    beside = path.resolve()
+    if tablet_number(beside.name) and any(beside.parent.glob("catalogue-*")):  # Its files may lie in other folders.
+        return DiskStorage(RealDisk(beside.parent), beside.name)
     return DiskStorage(RealDisk(path))
 
 
@@ -315,6 +321,7 @@ def _print_group(group: inspection.GroupReport) -> None:
             _cell(said.last_row),
         )
     print_table(table)
+    _print_spans(group)
     _print_filters(group)
     shape = group.amplification
     output.print("\nAmplification, from the shape of the tree")
@@ -323,6 +330,19 @@ def _print_group(group: inspection.GroupReport) -> None:
     output.print(f"  space   up to about {shape.space:.2f}: all files over the largest one")
     output.print(f"  write   each byte about {shape.rewrites:.1f} times into SSTables, once into the log")
     output.print(f"Next compaction: {group.next_compaction}", markup=False)
+
+
+def _print_spans(group: inspection.GroupReport) -> None:
+    clipped = [found for found in group.tables if found.reference.spans != EVERYWHERE]
+    if not clipped:
+        return
+    output.print("\nOf these files only some rows count", style="bold")
+    table = plain_table("FILE", "SHARE", "FROM", "UP TO", folding=("FROM", "UP TO"))
+    for found in clipped:
+        for start, end in found.reference.spans:
+            share = found.reference.charged_bytes / max(1, found.file_bytes)
+            table.add_row(found.name, f"{share:.0%}", _cell(start), _cell(end))
+    print_table(table)
 
 
 def _print_filters(group: inspection.GroupReport) -> None:
@@ -372,6 +392,8 @@ def _tree_values(report: inspection.TreeReport) -> dict[str, Any]:
                 "tables": [
                     {
                         **{field: getattr(found, field) for field in ("name", "age", "tier", "file_bytes", "problem")},
+                        "charged_bytes": found.reference.charged_bytes,
+                        "spans": [[row.decode("latin-1") for row in span] for span in found.reference.spans],
                         "properties": found.properties.to_json(),
                         "filters": dataclasses.asdict(found.filters) if found.filters is not None else None,
                     }

@@ -52,7 +52,8 @@ class FilterReport:
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """One SSTable. `age` 0 is the newest of its group. `problem`: why it cannot be opened, or nothing."""
+    """One SSTable. `age` 0 is the newest of its group. `problem`: why it cannot be opened, or nothing. `reference`:
+    what the manifest says of it, as which of its rows count."""
 
     name: str
     age: int
@@ -61,6 +62,7 @@ class TableReport:
     properties: TableProperties
     filters: FilterReport | None
     problem: str
+    reference: TableReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ async def _table(storage: Storage, reference: TableReference, age: int, smallest
         finally:
             await table.close()
     tier = tier_of(reference.file_bytes, smallest, PolicySettings().fan_in)
-    return TableReport(reference.name, age, tier, reference.file_bytes, reference.properties, filters, problem)
+    size, properties = reference.file_bytes, reference.properties
+    return TableReport(reference.name, age, tier, size, properties, filters, problem, reference)
 
 
 async def _other_files(storage: Storage, manifest: Manifest, listing: FolderListing) -> list[FileReport]:
