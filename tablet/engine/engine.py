@@ -419,7 +419,9 @@ class Engine:
         """Keep the tablet's present content under a name: a list of SSTables, no copy. Raises AlreadyExists."""
         snapshot_file_name(name)
         await self.flush()
-        await self.state.save_snapshot(name)
+        async with self._background.flushing:
+            self._check_writable()  # A tablet that moves leaves nothing behind that its next owner does not know of.
+            await self.state.save_snapshot(name)
 
     async def snapshots(self) -> list[str]:
         """The names of the snapshots, sorted."""

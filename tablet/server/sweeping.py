@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from runtime.errors import NotFound
-from tablet.engine.world.names import LOCK_NAME, home_of
+from tablet.engine.world.names import LOCK_NAME, home_of, sorted_out
 from tablet.server.catalogue import CatalogueFile, is_leftover, tablet_number
 from tablet.server.folders import Folders
 
@@ -54,12 +54,12 @@ async def sweep_folders(
         held = held_in(folder, references)
         storage = folders.storage(folder)
         present = [name for name in await storage.list() if name != LOCK_NAME]
-        for name in present:
-            if name not in held:
-                with suppress(NotFound):
-                    await storage.remove(name)
-                files += 1
-        if not held.intersection(present):
+        needless = {*present} - held - {*sorted_out(present).others}
+        for name in sorted(needless):
+            with suppress(NotFound):
+                await storage.remove(name)
+            files += 1
+        if len(needless) == len(present):
             await folders.remove(folder)
             gone += 1
     return files, gone

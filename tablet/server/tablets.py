@@ -278,9 +278,9 @@ class Tablets:
         entry = self.catalogue.named(before.tablet)
         if row is not None and (not entry.holds(row) or row == entry.start_row):
             raise InvalidRequest(f"row {row[:80]!r} does not part the rows of tablet {entry.name}; choose one within")
-        await self._refuse_snapshots(engine)
         names = await self._fresh_names(entry.table, 2)
         async with self._at_rest(engine):
+            await self._refuse_snapshots(engine)
             manifest = engine.state.manifest
             at = row or reshaping.middle_row(engine.state.view.all_tables(), entry.start_row, entry.end_row)
             if at is None:
@@ -300,11 +300,11 @@ class Tablets:
         table = entries[0].table
         if table != entries[1].table:
             raise InvalidRequest(f"the tablets {entries[0].name} and {entries[1].name} are of different tables")
-        for engine in (lower, upper):
-            await self._refuse_snapshots(engine)
         (name,) = await self._fresh_names(table, 1)
         reshaping.merged(lower.state.manifest, upper.state.manifest, name)  # Refused before writes are.
         async with self._at_rest(lower, upper):
+            for engine in (lower, upper):
+                await self._refuse_snapshots(engine)
             whole = reshaping.merged(lower.state.manifest, upper.state.manifest, name)
             await self._switch(table, entries, [whole])
         await self._exchange([lower, upper], [whole])

@@ -186,13 +186,15 @@ async def test_background_work_lets_others_run_after_a_slice(
         rows = filters = 0
         await real_breath(self)
 
-    async def begin(self, *arguments, **settings):
+    async def finish(self, *arguments, **settings):
         nonlocal filters
-        filters = 0  # The one that was made last belongs to the file before: reading and writing lies between.
-        return await real_begin(self, *arguments, **settings)
+        result = await real_finish(self, *arguments, **settings)
+        slices.append((0, filters))  # The last one, before the file is written and renamed.
+        filters = 0
+        return result
 
-    real_begin = Housekeeping._begin
-    monkeypatch.setattr(Housekeeping, "_begin", begin)
+    real_finish = Housekeeping._finish
+    monkeypatch.setattr(Housekeeping, "_finish", finish)
     real_slice, real_filter, real_breath = compaction.write_slice, sstable_writer.build_filter, Housekeeping._breathe
     monkeypatch.setattr(compaction, "write_slice", write_slice)
     monkeypatch.setattr(housekeeping, "write_slice", write_slice)

@@ -1,5 +1,8 @@
 """The memtable: sorted, copied on write, honest about its size."""
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +63,21 @@ def test_many_versions_of_one_row_are_charged_one_by_one():
         memtable.apply(b"r", encode_put(b"f:q", version, b"v" * 10), version + 1)
     memtable.check_invariants()
     assert memtable.charged_bytes > 200 * 10
+
+
+@pytest.mark.parametrize("read_after", [None, 0, 3, 9])
+def test_rows_are_put_in_order_a_step_at_a_time_though_somebody_reads_in_between(read_after: int | None):
+    memtable, choice = Memtable(), random.Random(1)
+    keys = [b"%06d" % number for number in range(20_000)]
+    for number, key in enumerate(choice.sample(keys, len(keys)), 1):
+        memtable.apply(key, encode_put(b"f:q", 1, b"v"), number)
+        if number == 5000:
+            memtable.put_in_order()
+    steps = 0
+    for _ in memtable.order_in_steps():
+        if steps == read_after:
+            assert memtable.rows() == keys
+        steps += 1
+    assert steps > 10
+    memtable.check_invariants()
+    assert not memtable._unsorted and memtable.rows() == keys

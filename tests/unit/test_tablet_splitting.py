@@ -1,12 +1,13 @@
 """Tablets are split and merged without rewriting a byte: their files are shared, clipped to their rows (BT 5.2, 6)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from runtime.errors import Conflict, InvalidRequest
+from runtime.errors import Conflict, Corrupted, InvalidRequest
 from runtime.events import MemorySink
 from runtime.real.world import RealWorld
 from tablet.engine.model.operations import SetCell
@@ -19,11 +20,11 @@ OPTIONS = Options(memtable_bytes=40_000, policy_settings=PolicySettings(fan_in=1
 
 
 @asynccontextmanager
-async def opened(folder: Path, options: Options = OPTIONS) -> AsyncIterator[Tablets]:
+async def opened(folder: Path, options: Options = OPTIONS, *, segment_bytes: int = 1 << 24) -> AsyncIterator[Tablets]:
     world = RealWorld(node="test", root=folder, token="", sink=MemorySink())
     folders = DiskFolders(world.disk, "tablets")
     await folders.prepare()
-    tablets = await Tablets.open(folders, world, options)
+    tablets = await Tablets.open(folders, world, options, segment_bytes=segment_bytes)
     try:
         yield tablets
     finally:
@@ -196,3 +197,58 @@ async def test_a_dropped_table_leaves_nothing_behind(tmp_path: Path):
         "users-000004",
         "users-000005",
     ]
+
+
+async def test_a_tablet_that_cannot_be_opened_keeps_nobody_from_serving_and_no_file_is_removed(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        lower, upper = await tablets.split(await with_rows(tablets), ROWS[500])
+        await tablets.named(upper).compact()
+    path = max((tmp_path / "tablets" / lower).glob("manifest-*"))
+    manifest = path.read_bytes()
+    path.write_bytes(manifest[:-10])
+    before = files(tmp_path)
+    async with opened(tmp_path) as tablets:
+        assert list(tablets.unreadable) == [lower]
+        assert await tablets.get("users", ROWS[900], b"f:a") == b"v" * 100
+        with pytest.raises(Corrupted):
+            await tablets.get("users", ROWS[1], b"f:a")
+        await tablets.sweep()
+        assert files(tmp_path) == before, "nobody knows to which files the other one refers"
+        path.write_bytes(manifest)
+        await tablets.mend()
+        assert await found(tablets) == ROWS
+
+
+async def test_a_split_goes_on_to_its_end_though_its_caller_is_cancelled(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        name = await with_rows(tablets)
+        splitting = asyncio.ensure_future(tablets.split(name))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        splitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await splitting
+        assert len(tablets.catalogue.names()) == 2
+        assert await found(tablets) == ROWS
+
+
+async def test_the_tablet_that_pins_the_log_is_flushed_so_that_it_stays_short(tmp_path: Path):
+    async with opened(tmp_path, segment_bytes=20_000) as tablets:
+        await tablets.create_table("users", split_rows=[b"row0500"])
+        await tablets.create_family("users", "f")
+        await tablets.write("users", ROWS[999], [SetCell(b"f:a", b"idle", 1)])
+        for row in ROWS[:500]:
+            await tablets.write("users", row, [SetCell(b"f:a", b"v" * 300, 1)])
+            await tablets.do_some_housework()
+        assert len(tablets.log.segments) > 5
+        await tablets.keep_log_short(2)
+        assert len(tablets.log.segments) <= 2
+        assert await tablets.get("users", ROWS[999], b"f:a") == b"idle"
+
+
+async def test_a_file_that_is_nobodys_stays_where_a_tablet_was(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        name = await with_rows(tablets)
+        (tmp_path / "tablets" / name / "notes.txt").write_text("mine")
+        await tablets.drop_table("users")
+    assert [path.name for path in (tmp_path / "tablets" / name).iterdir() if path.name != "LOCK"] == ["notes.txt"]

@@ -217,6 +217,9 @@ class Housekeeping:
         schema = state.manifest.schema
         families = state.view.families
         made: dict[str, TableReference] = {}
+        if state.slice_rows:
+            for _ in memtable.order_in_steps():
+                await self._breathe()
         for group, settings in schema.groups.items():
             own = families[group] if len(schema.groups) > 1 else None
             source = MemtableSource(memtable, families=own)
@@ -276,7 +279,9 @@ class Housekeeping:
     async def _finish(self, writer: SSTableWriter, number: int, first: int, last: int) -> TableReference | None:
         if not writer.rows:
             return None
-        await self._breathe()  # The last filter and the index are a slice of their own.
+        await self._breathe()
+        writer.close_last_block()
+        await self._breathe()  # Either may make a filter.
         properties = await writer.finish(first_sequence=first, last_sequence=last)
         now = self._state.world.clock.wall_microseconds()
         return TableReference(writer.name, number, writer.file_bytes, properties, now)

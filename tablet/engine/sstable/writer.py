@@ -105,11 +105,16 @@ class SSTableWriter:
             await self._file.sync()
             self._unsynced = 0
 
+    def close_last_block(self) -> None:
+        """No more rows come: put out the last block. Then `finish` has one filter less to make at once."""
+        if self._rows:
+            self._emit(self._rows, self._fragments, self._single_puts)
+            self._rows, self._fragments = [], []
+
     async def finish(self, *, first_sequence: int, last_sequence: int) -> TableProperties:
         """Write what is left, sync, and rename into place. There must be at least one row."""
         assert self._row_count, "an SSTable without rows"
-        if self._rows:
-            self._emit(self._rows, self._fragments, self._single_puts)
+        self.close_last_block()
         self._close_filter()
         properties = self._properties(first_sequence, last_sequence)
         filter_ends = [self._put(filter_block) for filter_block in self._filters]

@@ -23,6 +23,9 @@ exactly one cell.
 What we simplify. What a row is charged for Python's objects is an estimate, made once for CPython on 64 bits.
 """
 
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 
 from sortedcontainers import SortedList
@@ -36,6 +39,8 @@ ROW_OVERHEAD_BYTES = 150
 
 ENTRY_OVERHEAD_BYTES = 200
 """A decoded entry: a tuple, its column, its timestamp and its value as objects."""
+
+_RUN_ROWS = 4096
 
 
 class Memtable:
@@ -85,7 +90,7 @@ class Memtable:
         """No more mutations come; the log ended with this sequence, which may be that of a record without rows."""
         self.last_sequence = max(self.last_sequence, log_end)
 
-    def __contains__(self, row: bytes) -> bool:
+    def __contains__(self, row: object) -> bool:
         return row in self._rows
 
     def entries(self, row: bytes) -> Entries | None:
@@ -131,6 +136,23 @@ class Memtable:
         """Do now what the next scan would have to do first."""
         self._order()
 
+    def order_in_steps(self) -> Iterator[None]:
+        """Do that a step at a time; others may read in between, and nobody may write any more. Runs of rows are sorted,
+        then merged two by two."""
+        unsorted = self._unsorted
+        runs = deque([list(self._sorted)] if self._sorted else [])
+        for start in range(0, len(unsorted), _RUN_ROWS):
+            runs.append(sorted(unsorted[start : start + _RUN_ROWS]))
+            yield
+        while len(runs) > 1:
+            run: list[bytes] = []
+            for piece in _merged_pieces(runs.popleft(), runs.popleft()):
+                run += piece
+                yield
+            runs.append(run)
+        if runs and self._unsorted is unsorted:  # Else a reader has done it meanwhile.
+            self._sorted, self._unsorted = SortedList(runs[0]), []
+
     def _order(self) -> SortedList:
         if self._unsorted:
             self._sorted.update(self._unsorted)
@@ -145,6 +167,21 @@ class Memtable:
         elif self._puts_only:
             return Chunk(rows, fragments, True)
         return Chunk(rows, fragments, all(map(is_single_put, fragments)))
+
+
+def _merged_pieces(first: list[bytes], second: list[bytes]) -> Iterator[list[bytes]]:
+    """Two sorted lists as one, a piece at a time.
+
+    >>> list(_merged_pieces([b"a", b"c"], [b"b", b"d"]))
+    [[b'a', b'b', b'c'], [b'd']]
+    """
+    low, high = 0, 0
+    while low < len(first) and high < len(second):
+        limit = min(first[min(low + _RUN_ROWS, len(first)) - 1], second[min(high + _RUN_ROWS, len(second)) - 1])
+        low_end, high_end = bisect_right(first, limit, low), bisect_right(second, limit, high)
+        yield sorted(first[low:low_end] + second[high:high_end])
+        low, high = low_end, high_end
+    yield first[low:] + second[high:]
 
 
 def _charge(content: bytes | Entries) -> int:

@@ -7,7 +7,7 @@ files, not answers, and leave it alone.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 
 from tablet.engine.model.fragments import Entries
 from tablet.engine.sstable.block_cache import CacheFigures
@@ -149,11 +149,9 @@ class ScanCache:
         if found is not None and found[3] is not None:
             self._rows[row] = (*found[:3], None, None)
 
-    def forget(self, rows: Iterable[bytes]) -> None:
+    def forget(self, rows: Container[object]) -> None:
         """Drop rows that a new SSTable says something about."""
-        if not self._rows:
-            return
-        for row in rows:
+        for row in [row for row in self._rows if row in rows]:
             found = self._rows.pop(row, None)
             if found is not None:
                 self._charge(-found[2])

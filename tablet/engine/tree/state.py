@@ -186,7 +186,7 @@ class TabletState:
                 memtables=rest,
                 flushed_sequence=max(self.manifest.flushed_sequence, memtable.last_sequence),
             )
-            self.scan_cache.forget(memtable.rows())
+            self.scan_cache.forget(memtable)
             shown = {**self.view.tables, **{g: t + self.view.tables.get(g, ()) for g, t in opened.items()}}
             # Computed without awaiting in between, so that a memtable frozen during the switch is not forgotten.
             rest = tuple(other for other in self.view.memtables if other is not memtable)
