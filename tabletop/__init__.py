@@ -7,6 +7,7 @@
     admin_commands.py     admin scrub, admin compare           waiting.py        what a command waits for, and how long
     fault_commands.py     fault …                              transfer.py       moving trees, many files at once
     tablet_commands.py    tablet …                             tablet_rows.py       tablet get, tablet scan
+    tablet_catalogue.py   tablet list
     compaction_simulator.py   what tablet simulate compares
     demo.py               demo                                 story.py          what it tells, in either world
     torture.py            torture, over cluster/torture
