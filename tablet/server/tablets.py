@@ -37,6 +37,8 @@ from tablet.server.folders import LOG_FOLDER, Folders
 from tablet.server.sweeping import held_in, sweep_folders
 
 _SEGMENT_BYTES = 16 * 1024 * 1024
+_SEGMENT_LIMIT = 8
+"""If the log has more segments, the tablet that pins the oldest is flushed."""
 _HOUSE_SECONDS = 10.0
 Result = TypeVar("Result")
 
@@ -94,7 +96,11 @@ class Tablets:
             catalogue = await CatalogueFile.load(root, token)
             await folders.make(LOG_FOLDER)
             log = await ServerLog.open(
-                folders.storage(LOG_FOLDER), owner="server", sync=chosen.sync, segment_bytes=segment_bytes
+                folders.storage(LOG_FOLDER),
+                owner="server",
+                sync=chosen.sync,
+                segment_bytes=segment_bytes,
+                segment_limit=_SEGMENT_LIMIT,
             )
             tablets = cls(folders, world, chosen, catalogue, log, budget or Budget.of(chosen))
             try:
@@ -246,15 +252,6 @@ class Tablets:
         """Remove the files to which no live tablet refers. Raises Superseded, DiskFailure."""
         async with self._reshaping:
             await self._sweep()
-
-    async def keep_log_short(self, segments: int) -> None:
-        """Flush the tablets that pin the oldest segments of the log, until there are no more than so many."""
-        while len(self.log.segments) > segments and (pinning := self.log.pinned_by()) in self._engines:
-            before = self.log.segments
-            await self._engines[pinning].flush()
-            await self.log.drop_unneeded()
-            if self.log.segments == before:
-                return
 
     async def do_some_housework(self) -> bool:
         """One flush or one compaction of each tablet that has one due; whether there was any. For who drives the
@@ -449,7 +446,6 @@ class Tablets:
             await self._world.clock.sleep(_HOUSE_SECONDS)
             with suppress(TabletopError):  # Tried again the next time.
                 await self.mend()
-                await self.keep_log_short(self._options.frozen_memtables + 4)
                 await self.sweep()
 
     async def _fresh_names(self, table: str, count: int) -> list[str]:

@@ -101,6 +101,24 @@ def test_the_tablet_with_the_most_in_memory_is_flushed_for_another_that_needs_ro
     simulated(story)
 
 
+def test_the_tablet_that_pins_the_log_is_flushed_so_that_it_stays_short():
+    async def story(world: SimulatedWorld) -> None:
+        tablets = await opened(world, small_budget(), tablets=2)
+        tablets.start()
+        idle = tablets.engine("t", b"001")
+        await tablets.write("t", b"001/idle", [SetCell(b"f:x", b"1")])
+        for number in range(3000):
+            await tablets.write("t", b"000/%04d" % number, [SetCell(b"f:x", b"v" * 300)])
+        await world.clock.sleep(1)
+        assert tablets.log.file_bytes > 15 * 50_000
+        assert len(tablets.log.segments) <= 10
+        assert idle.figures().work.flushes == 1
+        assert await tablets.get("t", b"001/idle", b"f:x") == b"1"
+        await tablets.close()
+
+    simulated(story)
+
+
 def test_a_writer_is_told_why_no_room_can_be_made():
     async def story(world: SimulatedWorld) -> None:
         tablets = await opened(world, small_budget(), tablets=2)

@@ -24,7 +24,7 @@ async def opened(folder: Path, options: Options = OPTIONS, *, segment_bytes: int
     world = RealWorld(node="test", root=folder, token="", sink=MemorySink())
     folders = DiskFolders(world.disk, "tablets")
     await folders.prepare()
-    tablets = await Tablets.open(folders, world, options, segment_bytes=segment_bytes)
+    tablets = await Tablets.open(folders, world, options)
     try:
         yield tablets
     finally:
@@ -230,20 +230,6 @@ async def test_a_split_goes_on_to_its_end_though_its_caller_is_cancelled(tmp_pat
             await splitting
         assert len(tablets.catalogue.names()) == 2
         assert await found(tablets) == ROWS
-
-
-async def test_the_tablet_that_pins_the_log_is_flushed_so_that_it_stays_short(tmp_path: Path):
-    async with opened(tmp_path, segment_bytes=20_000) as tablets:
-        await tablets.create_table("users", split_rows=[b"row0500"])
-        await tablets.create_family("users", "f")
-        await tablets.write("users", ROWS[999], [SetCell(b"f:a", b"idle", 1)])
-        for row in ROWS[:500]:
-            await tablets.write("users", row, [SetCell(b"f:a", b"v" * 300, 1)])
-            await tablets.do_some_housework()
-        assert len(tablets.log.segments) > 5
-        await tablets.keep_log_short(2)
-        assert len(tablets.log.segments) <= 2
-        assert await tablets.get("users", ROWS[999], b"f:a") == b"idle"
 
 
 async def test_a_file_that_is_nobodys_stays_where_a_tablet_was(tmp_path: Path):
