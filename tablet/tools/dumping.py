@@ -21,7 +21,7 @@ from tablet.engine.log.replay import log_reader
 from tablet.engine.model.fragments import DELETE_CELLS, DELETE_FAMILY, DELETE_ROW, PUT, Entry, decode_fragment
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.format import MAGIC as TABLE_MAGIC
-from tablet.engine.sstable.format import TRAILER, TRAILER_BYTES
+from tablet.engine.sstable.format import TRAILER, TRAILER_BYTES, Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import load_manifest
 from tablet.engine.world.storage import Storage
@@ -138,7 +138,7 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
                 _, next_column = table.index_entry(place)
                 continues = f", continues at {readable(next_column)}" if next_column else ""
                 headline = (
-                    f"block {place}: {counted(block.count, 'row')}, {block.body_bytes} bytes, {_COMPRESSIONS[code]}, "
+                    f"block {place}: {_content_of(block)}, {block.body_bytes} bytes, {_COMPRESSIONS[code]}, "
                     f"CRC32C {checksum:08x}, prefix {readable(block.prefix)}, "
                     f"{readable(chunk.rows[0])} to {readable(chunk.rows[-1])}{continues}"
                 )
@@ -195,6 +195,10 @@ def readable(data: bytes) -> str:
     if not text.isprintable():
         text = repr(short)[2:-1]
     return (text or "''") + ("…" if len(data) > _SHOWN_BYTES else "")
+
+
+def _content_of(block: Block) -> str:
+    return f"{counted(block.count, 'fragment')} of a wide row" if block.wide else counted(block.count, "row")
 
 
 def _row_lines(row: bytes, fragment: bytes) -> Iterator[str]:

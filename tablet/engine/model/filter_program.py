@@ -23,7 +23,7 @@ from enum import IntEnum
 from functools import lru_cache, reduce
 from itertools import count
 
-from tablet.engine.model.filter_steps import Cells, place_of, step_of
+from tablet.engine.model.filter_steps import Cells, Step, place_of, step_of
 from tablet.engine.model.filter_tree import (
     ApplyLabel,
     BlockAll,
@@ -49,7 +49,7 @@ from tablet.engine.model.filter_tree import (
     walk,
 )
 from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, check_filter, visible_cells
-from tablet.engine.model.fragments import Entries, Entry
+from tablet.engine.model.fragments import ALL_COLUMNS, Entries, Entry, Span
 from tablet.engine.model.schema import Family
 
 Test = Callable[[bytes], bool]
@@ -109,19 +109,23 @@ class Needs:
 
 class Program:
     """A tree, ready to run. Has what a reader asks of a `ReadFilter`: `only_column`, `wants_latest`, `families_among`,
-    `columns_between`, `times`; and `rows`, outside of which nothing is shown, and whether `values` are looked at."""
+    `spans`, `times`, `whole_rows`; and `rows`, outside of which nothing is shown, and whether `values` are looked at.
+    `first`: once this program gives so many cells of a row's first columns, its other columns need not be read."""
 
     __slots__ = (
         "_row_test",
         "_step",
         "_test",
         "columns_between",
+        "first",
         "only_column",
         "rows",
+        "spans",
         "times",
         "tree",
         "values",
         "wants_latest",
+        "whole_rows",
     )
 
     def __init__(self, tree: RowFilter) -> None:
@@ -136,6 +140,9 @@ class Program:
         self.times = needs.times
         self.rows = needs.rows
         self.values = _looks_at_values(tree, True)
+        self.spans: tuple[Span, ...] = ALL_COLUMNS if (low, high) == ALL_BYTES else ((low, high),)
+        self.whole_rows = self.spans is ALL_COLUMNS and self.values and self.times == (None, None)
+        self.first = _first(tree)
 
     def families_among(self, names: Iterable[bytes]) -> frozenset[bytes] | None:
         """Those of the families whose cells can influence the result; None for all."""
@@ -147,6 +154,10 @@ class Program:
         if row < low or (high is not None and row >= high):
             return False
         return self._row_test is None or self._row_test(row)
+
+    def has_enough(self, row: bytes, entries: Cells) -> bool:
+        """Whether a row's first columns, whole columns, are enough, because a limit cuts off what follows."""
+        return self.first is not None and len(self.first[0](row, entries, [])) >= self.first[1]
 
     def cells(self, row: bytes, entries: Cells) -> Entries:
         """What the tree gives of a row's cells, which are sorted; entries with a label are `Labelled`."""
@@ -277,6 +288,18 @@ def _latest(tree: RowFilter) -> bool:
                 if not all(isinstance(inner, _BY_COLUMN) for inner in walk(part)):
                     return False
     return False
+
+
+def _first(tree: RowFilter) -> tuple[Step, int] | None:
+    """The filters of a chain up to the first `CellsPerRow`, as a step, and its count. None if there is none, or if one
+    of them may change what it gives of a row's first columns when it sees the others."""
+    filters = tree.filters if isinstance(tree, Chain) else (tree,)
+    for place, part in enumerate(filters):
+        if isinstance(part, CellsPerRow):
+            return step_of(Chain(*filters[: place + 1]), count()), part.count
+        if any(isinstance(inner, Condition | Sink) for inner in walk(part)):
+            break
+    return None
 
 
 def _looks_at_values(tree: RowFilter, shown: bool) -> bool:

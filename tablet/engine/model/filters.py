@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from runtime.errors import InvalidRequest
 from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column, check_timestamp
 from tablet.engine.model.expressions import Expression
-from tablet.engine.model.fragments import PUT, Entries, Entry, family_of
+from tablet.engine.model.fragments import ALL_COLUMNS, PUT, Entries, Entry, Span, family_of
 from tablet.engine.model.schema import Family
 
 _set = object.__setattr__
+_SPANS_LIMIT = 64
 
 
 class RowFilter:
@@ -29,6 +30,9 @@ class ReadFilter(RowFilter):
 
     >>> ReadFilter(columns=["page:title"], versions=1).columns
     frozenset({b'page:title'})
+
+    What readers want to know is worked out once: `only_column`, if one is asked for; `spans`, where columns of interest
+    lie; and whether it takes `whole_rows`, but for versions and what `column_pattern` leaves out.
     """
 
     families: frozenset[bytes] | None = None
@@ -38,6 +42,9 @@ class ReadFilter(RowFilter):
     start_timestamp: int | None = None
     end_timestamp: int | None = None
     _expression: Expression | None = field(default=None, repr=False, compare=False)
+    only_column: bytes | None = field(default=None, repr=False, compare=False)
+    spans: tuple[Span, ...] = field(default=ALL_COLUMNS, repr=False, compare=False)
+    whole_rows: bool = field(default=True, repr=False, compare=False)
 
     def __init__(
         self,
@@ -60,11 +67,10 @@ class ReadFilter(RowFilter):
         _set(self, "versions", versions)
         _set(self, "start_timestamp", start_timestamp if start_timestamp is None else _timestamp(start_timestamp))
         _set(self, "end_timestamp", end_timestamp if end_timestamp is None else _timestamp(end_timestamp))
-
-    @property
-    def only_column(self) -> bytes | None:
-        """The one column that is asked for, if it is one."""
-        return next(iter(self.columns)) if self.columns is not None and len(self.columns) == 1 else None
+        only = self.columns is not None and len(self.columns) == 1
+        _set(self, "only_column", next(iter(self.columns or ())) if only else None)
+        _set(self, "spans", _spans(self.families, self.columns))
+        _set(self, "whole_rows", self.spans is ALL_COLUMNS and start_timestamp is None and end_timestamp is None)
 
     @property
     def wants_latest(self) -> bool:
@@ -92,16 +98,6 @@ class ReadFilter(RowFilter):
     def chooses_columns(self) -> bool:
         """Whether there is any condition on families or columns."""
         return not (self.families is None and self.columns is None and self._expression is None)
-
-    @property
-    def columns_between(self) -> tuple[bytes, bytes | None]:
-        """All columns of interest lie between these two, both included; None for no bound."""
-        if self.columns:
-            return min(self.columns), max(self.columns)
-        families = self.families
-        if families:
-            return min(families) + b":", max(families) + b";"
-        return b"", None
 
     def allows(self, column: bytes) -> bool:
         """Whether the conditions on families and columns hold."""
@@ -149,6 +145,18 @@ def _names(what: str, given: Iterable[Text]) -> frozenset[bytes]:
             f"{what} is {str(given)[:80]!r}; give a collection of names, for example {{name}} or [name]"
         )
     return frozenset([name if type(name) is bytes else as_bytes(f"one of the {what}", name) for name in given])
+
+
+def _spans(families: frozenset[bytes] | None, columns: frozenset[bytes] | None) -> tuple[Span, ...]:
+    """Where all columns of interest lie: in a span each, or, where they are many, in one."""
+    found: list[tuple[bytes, bytes]] = []
+    if columns:
+        found = sorted([(column, column) for column in columns])
+    elif families:
+        found = sorted([(family + b":", family + b";") for family in families])
+    if not found:
+        return ALL_COLUMNS
+    return tuple(found) if len(found) <= _SPANS_LIMIT else ((found[0][0], found[-1][1]),)
 
 
 def _timestamp(given: int) -> int:

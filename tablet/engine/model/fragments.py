@@ -60,6 +60,12 @@ CELL_BYTES = CELL.size
 _TIMESTAMP_OFFSET = 5
 TIMESTAMP = struct.Struct("<q")
 FAMILY_MARK = b"\0"
+AFTER_MARKERS = b"\1"
+"""Markers of the row and of families stand before this column, all cells after it."""
+
+Span = tuple[bytes, bytes | None]
+"""Columns from the first to the last, both included; None: to the end."""
+ALL_COLUMNS: tuple[Span, ...] = ((b"", None),)
 
 
 def encode_put(column: bytes, timestamp: int, value: bytes) -> bytes:
@@ -144,6 +150,11 @@ def is_single_put(fragment: bytes) -> bool:
         return False
     kind, _, suffix, _, length = CELL.unpack_from(fragment)
     return bool(kind == PUT and CELL_BYTES + suffix + length == len(fragment))
+
+
+def column_of(entry: Entry) -> bytes:
+    """The column of an entry."""
+    return entry[0]
 
 
 def family_of(column: bytes) -> bytes:

@@ -36,7 +36,7 @@ class RowRange:
     def with_prefix(cls, prefix: Text) -> "RowRange":
         """The rows that begin with it."""
         start = as_bytes("the prefix", prefix)
-        return cls(start, after_prefix(start))
+        return _made(start, after_prefix(start))
 
     @property
     def only_row(self) -> bytes | None:
@@ -46,7 +46,7 @@ class RowRange:
     def within(self, other: "RowRange") -> "RowRange":
         """The rows that are in both."""
         end = min(self.end, other.end) if self.end and other.end else self.end or other.end
-        return RowRange(max(self.start, other.start), end)
+        return _made(max(self.start, other.start), end)
 
     @property
     def is_empty(self) -> bool:
@@ -76,6 +76,14 @@ def after_prefix(prefix: bytes) -> bytes:
     """The first key after all that begin with the prefix; empty if there is none."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b""
+
+
+def _made(start: bytes, end: bytes) -> RowRange:
+    """A range of bounds that have been checked."""
+    made = object.__new__(RowRange)
+    _set(made, "start", start)
+    _set(made, "end", end)
+    return made
 
 
 def _range(given: object) -> RowRange:

@@ -4,31 +4,45 @@ A point read asks the memtables, then the scan cache, then those SSTables whose 
 (or the row and column, if one column is wanted). If only the newest version counts, SSTables whose newest timestamp is
 not newer than what was found need not be asked at all. Of a hot value the scan cache may know that no memtable has a
 say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
+
+Of a wide row only the columns are read that the filter can show. If the filter ends with a limit, the row's columns are
+read a few at a time until there are enough.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tablet.engine.model.checks import EARLIEST_TIMESTAMP
 from tablet.engine.model.filter_program import Program, Wanted, visible
-from tablet.engine.model.filters import ReadFilter, visible_cells
-from tablet.engine.model.fragments import PUT, Entries, decode_fragment, decode_without_values, family_of
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, visible_cells
+from tablet.engine.model.fragments import (
+    ALL_COLUMNS,
+    PUT,
+    Entries,
+    Entry,
+    Span,
+    decode_fragment,
+    decode_without_values,
+    family_of,
+)
 from tablet.engine.model.schema import counts_versions
 from tablet.engine.sstable.reader import Lookup
 from tablet.engine.tree.merge import merge_entries
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import Tables, View
 
+_FIRST_CELLS = 32
+"""So many cells of a wide row are read first for a filter with a limit; then twice as many, and so on."""
 NEVER = EARLIEST_TIMESTAMP - 1
 """Before any timestamp there can be."""
 
 
 @dataclass(slots=True)
 class Part:
-    """What of a row is enough for a filter: columns from `low` to `high` (both included; None: no bound), timestamps,
-    and whether values are looked at. More may be given than is asked for; `complete`: the whole row was."""
+    """What of a row is enough for a filter: columns within the `spans`, timestamps, and whether values are looked at.
+    More may be given than is asked for; `complete`: the whole row was."""
 
-    low: bytes
-    high: bytes | None
+    spans: Sequence[Span]
     times: tuple[int | None, int | None]
     values: bool
     complete: bool
@@ -51,22 +65,48 @@ class Reader:
         view.pins += 1
         try:
             groups = groups_of(view, wanted)
-            column = wanted.only_column
-            part = _part(wanted)
-            recent = _recent(view, row)
-            if len(groups) == 1:
-                latest = wanted.wants_latest
-                entries = await self._group(view, groups[0], row, column, recent, latest=latest, part=part)
+            if isinstance(wanted, Program) and wanted.first is not None and wanted.only_column is None:
+                entries = await self._first_columns(view, groups, row, wanted)
             else:
-                parts = [
-                    await self._group(view, group, row, column, recent, latest=False, part=part) for group in groups
-                ]
-                entries = tuple(sorted(entry for part in parts for entry in part if entry[2] == PUT))
+                entries = await self._entries(view, groups, row, wanted, None if wanted.whole_rows else _part(wanted))
         finally:
             view.pins -= 1
         if not entries:
             return ()
         return visible(row, entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
+
+    async def _entries(self, view: View, groups: list[str], row: bytes, wanted: Wanted, part: Part | None) -> Entries:
+        """What the groups say of a row, as of one moment."""
+        column = wanted.only_column
+        recent = _recent(view, row, ALL_COLUMNS if part is None else part.spans)
+        if len(groups) == 1:
+            return await self._group(view, groups[0], row, column, recent, latest=wanted.wants_latest, part=part)
+        parts = [await self._group(view, group, row, column, recent, latest=False, part=part) for group in groups]
+        return tuple(sorted(entry for part in parts for entry in part if entry[2] == PUT))
+
+    async def _first_columns(self, view: View, groups: list[str], row: bytes, wanted: Program) -> Entries:
+        """As many of a wide row's first columns as a filter with a limit needs; of a small row, all.
+
+        They are read a few at a time, always more. If the row is written to meanwhile, it is read once more at once,
+        so that it is seen as of one moment.
+        """
+        low, high = wanted.spans[0]
+        before = [memtable.state_of(row) for memtable in view.memtables]
+        found: list[Entry] = []
+        cells = _FIRST_CELLS
+        while True:
+            bound = await _column_after(view, groups, row, low, cells)
+            last = bound is None or (high is not None and bound > high)
+            entries = await self._entries(view, groups, row, wanted, _part(wanted, (low, high if last else bound)))
+            found += [entry for entry in entries if low <= entry[0] and (last or bound is None or entry[0] < bound)]
+            if before != [memtable.state_of(row) for memtable in view.memtables]:
+                return await self._entries(view, groups, row, wanted, _part(wanted))
+            if last or bound is None:
+                return tuple(found)
+            families, now = view.schema.families, self._state.world.clock.wall_microseconds()
+            if wanted.has_enough(row, visible_cells(tuple(found), families, now, EVERYTHING)):
+                return tuple(found)
+            low, cells = bound, 2 * cells
 
     async def newest_value(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column: the most common read, and what `row` says with the filter for it."""
@@ -78,7 +118,8 @@ class Reader:
             return None
         view.pins += 1
         try:
-            entries = await self._group(view, family.group, row, column, _recent(view, row), latest=True)
+            recent = _recent(view, row, ((column, column),))
+            entries = await self._group(view, family.group, row, column, recent, latest=True)
         finally:
             view.pins -= 1
         if family.rule is not None and entries:
@@ -120,7 +161,10 @@ class Reader:
                 asked = tables_within(tables, view, part.times)
                 part.complete = part.complete and len(asked) == len(tables)
                 tables = asked
-            stored = await _search(tables, row, column, newest, latest=latest, part=part)
+            lookup = Lookup(row, column, ALL_COLUMNS if part is None else part.spans)
+            stored = await _search(tables, lookup, newest, latest=latest, values=part is None or part.values)
+            if part is not None and lookup.cut and column is None:
+                part.complete = False
             # An answer that leans on what the memtable knew, or that a flush has overtaken, or that is a part of the
             # row, is not for others.
             if (
@@ -145,9 +189,7 @@ def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> byt
     return value_of(stored, column) if family is not None and family.rule is None else None
 
 
-async def _search(
-    tables: Tables, row: bytes, column: bytes | None, newest: int, *, latest: bool, part: Part | None
-) -> Entries:
+async def _search(tables: Tables, lookup: Lookup, newest: int, *, latest: bool, values: bool) -> Entries:
     """What SSTables say of a row together, asking no more of them than must be asked.
 
     They are asked from the newest to the oldest, but writers may choose the timestamps, so the newest SSTable does not
@@ -155,7 +197,7 @@ async def _search(
     known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.max_relevant_timestamp`).
     What is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
     """
-    lookup = Lookup(row, column)
+    column = lookup.column
     found: list[Entries] = []
     for table in tables:
         if table.max_relevant_timestamp <= newest:
@@ -163,10 +205,10 @@ async def _search(
         place = table.locate(lookup)
         if place < 0:
             continue
-        fragment = await table.fragment(place, row, column)
+        fragment = await table.fragment(place, lookup)
         if fragment is None:
             continue
-        entries = decode_fragment(fragment) if part is None or part.values else decode_without_values(fragment)
+        entries = decode_fragment(fragment) if values else decode_without_values(fragment)
         found.append(entries)
         if latest and column is not None and table is not tables[-1]:
             latest = not _has_marker(entries)
@@ -207,13 +249,23 @@ def tables_within(tables: Tables, view: View, times: tuple[int | None, int | Non
     )
 
 
-def _part(wanted: Wanted) -> Part | None:
-    """The part of the row that is enough for the filter; None if it is all of it, or of the one column."""
-    low, high = (b"", None) if wanted.only_column is not None else wanted.columns_between
+def _part(wanted: Wanted, span: Span | None = None) -> Part | None:
+    """The part of the row that is enough for the filter; None if it is all of it, or of the one column. `span`: not
+    more than this is wanted now."""
     values = not isinstance(wanted, Program) or wanted.values
-    if not low and high is None and values and wanted.times == (None, None):
+    if wanted.only_column is not None and values and wanted.times == (None, None):
         return None
-    return Part(low, high, wanted.times, values, values)
+    return Part(wanted.spans if span is None else (span,), wanted.times, values, values)
+
+
+async def _column_after(view: View, groups: list[str], row: bytes, low: bytes, cells: int) -> bytes | None:
+    """The nearest column for which any source of a wide row has about so many cells after `low`; None if all of them
+    end before, or the row is small."""
+    found = [memtable.column_after(row, low, cells) for memtable in view.memtables]
+    for group in groups:
+        for table in view.tables.get(group, ()):
+            found.append(await table.column_after(row, low, cells))
+    return min((column for column in found if column is not None), default=None)
 
 
 def value_of(entries: Entries, column: bytes) -> bytes | None:
@@ -224,9 +276,9 @@ def value_of(entries: Entries, column: bytes) -> bytes | None:
     return None
 
 
-def _recent(view: View, row: bytes) -> list[Entries]:
-    """What the memtables say of a row, the newest first, all at one moment."""
-    return [entries for memtable in view.memtables if (entries := memtable.entries(row)) is not None]
+def _recent(view: View, row: bytes, spans: Sequence[Span]) -> list[Entries]:
+    """What the memtables say of a row, the newest first, all at one moment; of a wide row, of these columns."""
+    return [entries for memtable in view.memtables if (entries := memtable.part(row, spans)) is not None]
 
 
 def _has_marker(entries: Entries) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from runtime.errors import Conflict
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.filter_program import Program, Wanted, visible
-from tablet.engine.model.filters import EVERYTHING, LATEST
+from tablet.engine.model.filters import EVERYTHING, LATEST, visible_cells
 from tablet.engine.model.fragments import decode_fragment, decode_without_values, values_of_puts
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
@@ -166,15 +166,18 @@ class Scan:
             rows = list(map(Row, chunk.rows, chunk.fragments))
         else:
             now = self._state.world.clock.wall_microseconds()
-            decode = decode_without_values if isinstance(wanted, Program) and not wanted.values else decode_fragment
-            may_show = wanted.may_show if isinstance(wanted, Program) else None
+            found = zip(chunk.rows, chunk.fragments, strict=True)
             rows = []
-            for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
-                if may_show is not None and not may_show(row):
-                    continue
-                entries = visible(row, decode(fragment), families, now, wanted)
-                if entries:
-                    rows.append(Row(row, entries))
+            if isinstance(wanted, Program):
+                decode = decode_fragment if wanted.values else decode_without_values
+                for row, fragment in found:
+                    if wanted.may_show(row) and (entries := visible(row, decode(fragment), families, now, wanted)):
+                        rows.append(Row(row, entries))
+            else:
+                for row, fragment in found:
+                    entries = visible_cells(decode_fragment(fragment), families, now, wanted)
+                    if entries:
+                        rows.append(Row(row, entries))
         if self._reverse:
             rows.reverse()
         return rows

@@ -12,8 +12,11 @@ keys alone, and a merge moves fragments without parsing them:
     u32 rows | u32 prefix length | u32 keys length | u8 flags | prefix | u32 key end … (rows) |
     u32 fragment end … (rows) | u32 fragment CRC32C … (rows, with flag 2) | keys without the prefix | fragments
 
-The prefix is what all its row keys begin with. Flag 1: every fragment is exactly one cell. A row whose fragment is
-larger than a block continues in the next blocks, a whole number of cells in each.
+The prefix is what all its row keys begin with. Flag 1: every fragment is exactly one cell.
+
+A *wide row* has blocks of its own, with flag 4: it is cut between cells into fragments of about half a kilobyte, the
+prefix is its key, and in place of row keys stands the first column of each fragment. So a column of a wide row is found
+as a row is: by a binary search in the index for the block, and by another within the block for the fragment.
 
 A block that compression does not make smaller is stored as it is; then flag 2 makes it *readable in parts*, as GFS
 reads a part of a chunk with the checksums of that part (GFS 5.2). Its *head*, all that is before the fragments, has a
@@ -46,7 +49,7 @@ from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.schema import Compression
 
 MAGIC = b"TTsstab1"
-VERSION = 2
+VERSION = 3
 
 FOOTER = struct.Struct("<QIQIII8s")
 """index offset and length, properties offset and length, version, CRC32C of what is before it, magic."""
@@ -58,6 +61,7 @@ TRAILER_BYTES = TRAILER.size
 BLOCK_HEADER = struct.Struct("<IIIB")
 SINGLE_PUTS = 1
 IN_PARTS = 2
+WIDE_ROW = 4
 
 INDEX_HEADER = struct.Struct("<II")
 """data blocks, filters."""
@@ -68,6 +72,12 @@ WORTH_COMPRESSING = 7 / 8
 
 WORTH_READING_IN_PARTS = 1 / 8
 """A block whose head is a larger share of it than this is always read whole."""
+
+WIDE_SHARE = 1 / 4
+"""A row with several cells that is larger than this share of a block is a wide row."""
+
+PIECE_BYTES = 512
+"""A wide row is cut into fragments of about so many bytes: what is decoded to read one of its cells."""
 
 _FIND_ROWS = 64
 """A search within a block halves the rows until so many are left; about as many of a kilobyte fill a block."""
@@ -179,35 +189,46 @@ class SealedBlock:
 
 
 def seal_block(
-    rows: Sequence[bytes], fragments: Sequence[bytes], compression: Compression, *, single_puts: bool
+    rows: Sequence[bytes],
+    fragments: Sequence[bytes],
+    compression: Compression,
+    *,
+    single_puts: bool,
+    wide_row: bytes = b"",
 ) -> SealedBlock:
-    """Make a data block of sorted rows: compressed or, where that is not worth while, readable in parts."""
-    body = encode_block(rows, fragments, single_puts=single_puts)
+    """Make a data block of sorted rows: compressed or, where that is not worth while, readable in parts. `wide_row`:
+    it holds fragments of this row alone, and their first columns take the place of row keys."""
+    body = encode_block(rows, fragments, single_puts=single_puts, wide_row=wide_row)
     stored = seal(body, compression)
     head_bytes = len(body) - sum(map(len, fragments)) + 4 * len(rows)
     is_compressed = stored[-TRAILER_BYTES] != 0
     if is_compressed or head_bytes > len(body) * WORTH_READING_IN_PARTS:
         return SealedBlock(stored, len(body))
-    body = encode_block(rows, fragments, single_puts=single_puts, in_parts=True)
+    body = encode_block(rows, fragments, single_puts=single_puts, in_parts=True, wide_row=wide_row)
     return SealedBlock(seal(body), len(body), head_bytes, crc32c.crc32c(body[:head_bytes]))
 
 
 def encode_block(
-    rows: Sequence[bytes], fragments: Sequence[bytes], *, single_puts: bool, in_parts: bool = False
+    rows: Sequence[bytes],
+    fragments: Sequence[bytes],
+    *,
+    single_puts: bool,
+    in_parts: bool = False,
+    wide_row: bytes = b"",
 ) -> bytes:
-    """The body of a data block. The rows are sorted.
+    """The body of a data block. The rows are sorted; of a `wide_row` they are the first columns of its fragments.
 
     >>> body = encode_block([b"apple", b"apricot"], [b"A", b"BB"], single_puts=False)
     >>> block = Block(body, len(body), "doctest", 0)
     >>> block.fragment(b"apricot"), block.fragment(b"plum")
     (b'BB', None)
     """
-    prefix = rows[0][: _common_length(rows[0], rows[-1])]
-    cut = len(prefix)
+    prefix = wide_row or rows[0][: _common_length(rows[0], rows[-1])]
+    cut = 0 if wide_row else len(prefix)
     suffixes = [row[cut:] for row in rows]
     keys = b"".join(suffixes)
-    flags = (SINGLE_PUTS if single_puts else 0) | (IN_PARTS if in_parts else 0)
-    header = BLOCK_HEADER.pack(len(rows), cut, len(keys), flags)
+    flags = (SINGLE_PUTS if single_puts else 0) | (IN_PARTS if in_parts else 0) | (WIDE_ROW if wide_row else 0)
+    header = BLOCK_HEADER.pack(len(rows), len(prefix), len(keys), flags)
     key_ends = pack_numbers("I", accumulate(map(len, suffixes)))
     fragment_ends = pack_numbers("I", accumulate(map(len, fragments)))
     checksums = pack_numbers("I", map(crc32c.crc32c, fragments)) if in_parts else b""
@@ -228,7 +249,8 @@ class Block:
     """A decompressed data block, read in place. Raises Corrupted if its lengths do not add up.
 
     The block has `length` bytes; `data` may be longer, or only the block's head: it is `whole` or not. Both find a row;
-    where it is not whole, its fragment must be fetched.
+    where it is not whole, its fragment must be fetched. `wide`: it has fragments of one row alone, the `prefix`, and
+    finds those of a span of columns.
 
     Keys are looked for where they lie, for a list of them would need more memory than the block. Halving the rows as
     `bisect` does takes a step of Python each; so that is repeated only until 64 rows are left. Among these one
@@ -247,6 +269,7 @@ class Block:
         "prefix",
         "single_puts",
         "whole",
+        "wide",
     )
 
     def __init__(self, data: bytes, length: int, name: str, offset: int) -> None:
@@ -264,6 +287,7 @@ class Block:
         self.count: int = count
         self.prefix = data[BLOCK_HEADER.size : prefix_end]
         self.single_puts = bool(flags & SINGLE_PUTS)
+        self.wide = bool(flags & WIDE_ROW)
         self.whole = held == length
         self.charged_bytes: int = held + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
         # Where the keys end; from `count` on, where the fragments end; and, in parts, from there on their checksums.
@@ -312,9 +336,32 @@ class Block:
         begin = start + numbers[number - 1] if place else start
         return begin, start + numbers[number], numbers[number + self.count] if self.in_parts else 0
 
+    def pieces(self, low: bytes, high: bytes | None) -> tuple[int, int]:
+        """Of a wide row, the fragments that may hold columns from `low` to `high` (both included; None: no bound): the
+        place of the first, and of the first after them."""
+        first = max(self._before(low) - 1, 0)  # The cells of one column may begin in the fragment before.
+        return first, self.count if high is None else self._before(high + b"\0")
+
+    def first_column(self, place: int) -> bytes:
+        """Of a wide row, where the fragment at `place` begins."""
+        ends, start = self._numbers, self._keys_start
+        return self.data[start + (ends[place - 1] if place else 0) : start + ends[place]]
+
+    def _before(self, column: bytes) -> int:
+        """How many fragments begin before a column."""
+        low, high = 0, self.count
+        while low < high:
+            middle = (low + high) // 2
+            if self.first_column(middle) < column:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
     def fragment(self, row: bytes) -> bytes | None:
         """The row's fragment, or None. Only of a whole block."""
         assert self.whole
+        assert not self.wide
         place = self.find(row)
         if place < 0:
             return None
@@ -325,6 +372,10 @@ class Block:
         """All rows. Only of a whole block."""
         assert self.whole
         data, prefix, count = self.data, self.prefix, self.count
+        if self.wide:
+            return Chunk(
+                [prefix], [data[self._fragments_start : self._fragments_start + self._numbers[2 * count - 1]]], False
+            )
         start, ends = self._keys_start, self._numbers[:count].tolist()
         rows = [prefix + data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
         start, ends = self._fragments_start, self._numbers[count : 2 * count].tolist()

@@ -12,19 +12,21 @@ some hundred megabytes.
 """
 
 import json
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
 from runtime.errors import Corrupted, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
 from tablet.engine.model.spans import EVERYWHERE, Spans, contains
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom import Filter, HashedKey, column_key, decode_filter
 from tablet.engine.sstable.format import (
     FOOTER_BYTES,
     INDEX_HEADER,
+    PIECE_BYTES,
     TRAILER_BYTES,
     Block,
     Footer,
@@ -38,17 +40,27 @@ from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.world.storage import Storage, StoredFile
 
 _RUN_BYTES = 64 * 1024
+_CELL_BYTES = 40
+"""About what a small cell takes in a fragment."""
+_MARKERS: Span = (b"", b"\0\xff")
+"""Where markers of a row and of its families stand."""
 _HEAD = "head of the block"
 _FRAGMENT = "fragment of a row"
 
 
 class Lookup:
-    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter."""
+    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter.
 
-    __slots__ = ("_marker_key", "_row_key", "row", "wanted_key")
+    `spans`: of a wide row only these columns are wanted, in order. `cut`: so some of it has been left out.
+    """
 
-    def __init__(self, row: bytes, column: bytes | None) -> None:
+    __slots__ = ("_marker_key", "_row_key", "column", "cut", "row", "spans", "wanted_key")
+
+    def __init__(self, row: bytes, column: bytes | None, spans: Sequence[Span] = ALL_COLUMNS) -> None:
         self.row = row
+        self.column = column
+        self.spans = spans if column is None else ((column, column),)
+        self.cut = False
         self.wanted_key = HashedKey(row if column is None else column_key(row, column))
         self._row_key = self.wanted_key if column is None else None
         self._marker_key: HashedKey | None = None
@@ -165,19 +177,27 @@ class SSTable:
         if found.may_contain(wanted.wanted_key if self._column_keys else wanted.row_key()):
             return place
         if self._next_columns[place] and self._last_rows[place] == row:
-            return place  # A giant row has pieces in several partitions: one filter's word is not enough.
-        if self._marker_keys and found.may_contain(wanted.marker_key()):
+            if self._wide_may_hold(place, wanted):
+                return place
+        elif self._marker_keys and found.may_contain(wanted.marker_key()):
             return place
         self.bloom_rejections += 1
         return -1
 
-    async def fragment(self, place: int, row: bytes, column: bytes | None = None) -> bytes | None:
-        """The row's fragment, or None; `place` is from `locate`. With `column`, pieces of a giant row that cannot hold
-        it are left out."""
+    async def fragment(self, place: int, wanted: "Lookup") -> bytes | None:
+        """The row's fragment, or None; `place` is from `locate`. Of a wide row, what is not wanted is left out."""
+        row = wanted.row
+        if self._next_columns[place] and self._last_rows[place] == row:
+            return await self._wide_row(place, wanted)
         block = self._cache.get((self._cache_number, place))
         if block is None:
             in_parts = self._head_bytes[place] and not self._cache.whole_blocks
             block = await (self._load_head(place) if in_parts else self._load_block(place))
+        if block.wide:
+            if block.prefix == row:
+                return await self._wide_row(place, wanted)
+            self.bloom_mistakes += 1
+            return None
         found = block.find(row)
         if found < 0:
             self.bloom_mistakes += 1
@@ -189,9 +209,23 @@ class SSTable:
             offset = begin + (self._block_ends[place - 1] if place else 0)
             fragment = await self._file.read_at(offset, end - begin)
             check_part(fragment, checksum, _FRAGMENT, self.name, offset)
-        if not self._next_columns[place] or self._last_rows[place] != row:
-            return fragment
-        return await self._giant(fragment, row, place, column)
+        return fragment
+
+    async def column_after(self, row: bytes, low: bytes, cells: int) -> bytes | None:
+        """Of a wide row a column after `low`, with about so many cells between them; None if the row ends before, or
+        is small, or is not here."""
+        place, last = self._blocks_of(row)
+        if place > last:
+            return None
+        block_place = bisect_right(self._next_columns, low, place, last)
+        block = await self._at_hand(block_place)
+        if not block.wide:
+            return None
+        taken = max(1, cells * _CELL_BYTES // PIECE_BYTES)
+        piece = max(block.pieces(low, low)[1] - 1, 0) + taken
+        if piece < block.count:
+            return block.first_column(piece)
+        return self._next_columns[block_place] if block_place < last else None
 
     async def chunk(self, place: int, until: int, *, cached: bool = True) -> tuple[Chunk, int]:
         """All rows of the block at `place`, and of following ones before block `until` if it is small or its last row
@@ -276,8 +310,14 @@ class SSTable:
         return self.blocks
 
     def check_parts(self, place: int, block: Block) -> None:
-        """Compare a whole block with the checksums that are there for reading it in parts. Raises Corrupted."""
+        """Compare a whole block with the checksums that are there for reading it in parts, and the fragments of a wide
+        row with the columns that they are found by. Raises Corrupted."""
         offset, head_bytes = self.block_range(place)[0], self._head_bytes[place]
+        for number in range(block.count if block.wide else 0):
+            begin, end, _ = block.part(number)
+            entries = decode_fragment(block.data[begin:end])
+            if not entries or entries[0][0] != block.first_column(number):
+                raise Corrupted(f"{self.name}: fragment {number} of block {place} does not begin as the block says")
         if block.in_parts != (head_bytes > 0):
             raise Corrupted(f"{self.name}: index and block {place} disagree about whether it can be read in parts")
         if not head_bytes:
@@ -311,18 +351,80 @@ class SSTable:
         self._cache.put((self._cache_number, place), block)
         return block
 
-    async def _giant(self, first: bytes, row: bytes, place: int, column: bytes | None) -> bytes:
-        """Collect the pieces of a row that continues in further blocks. Markers of the row stand in the first ones."""
-        pieces = [first]
-        while self._next_columns[place] and self._last_rows[place] == row and place + 1 < self.blocks:
-            begins, place = self._next_columns[place], place + 1
-            ends = self._next_columns[place] if self._last_rows[place] == row else b""
-            if column is None or begins[:1] == b"\0" or (begins <= column and (not ends or column <= ends)):
-                piece = (await self.block(place)).fragment(row)
-                if piece is None:
-                    raise Corrupted(f"{self.name}: block {place} lacks the row {row[:80]!r} that continues there")
-                pieces.append(piece)
-        return b"".join(pieces)
+    def _blocks_of(self, row: bytes) -> tuple[int, int]:
+        """The first and the last block of a row that is the last one in its blocks; (0, -1) for any other."""
+        first = bisect_left(self._last_rows, row)
+        last = bisect_right(self._last_rows, row, first) - 1
+        return (first, last) if last >= first else (0, -1)
+
+    def _span(self, first: int, last: int, span: Span) -> range:
+        """Which of a wide row's blocks may hold columns of a span: a block begins at the one before's next column."""
+        low, high = span
+        begin = bisect_left(self._next_columns, low, first, last)
+        end = last if high is None else bisect_right(self._next_columns, high, begin, last)
+        return range(begin, end + 1)
+
+    def _wide_may_hold(self, place: int, wanted: "Lookup") -> bool:
+        """What the filters say of a row that has several blocks, and so perhaps several filters. The row is there."""
+        if wanted.column is None or not self._column_keys:
+            return True
+        filters = self._filter_of_block
+        places = self._span(*self._blocks_of(wanted.row), wanted.spans[0])
+        return any(filters[block].may_contain(wanted.wanted_key) for block in places) or (
+            self._may_hold_markers(place, wanted)
+        )
+
+    def _may_hold_markers(self, place: int, wanted: "Lookup") -> bool:
+        """Whether the row that begins in this block may have been deleted, or a family of it."""
+        if not self._marker_keys:
+            return self.properties.broad_markers > 0
+        return self._filter_of_block[place].may_contain(wanted.marker_key())
+
+    async def _wide_row(self, place: int, wanted: "Lookup") -> bytes:
+        """The fragments of a wide row that may hold what is wanted, one after another; the first ones if they hold
+        markers of the row or of its families."""
+        first, last = self._blocks_of(wanted.row)
+        spans = wanted.spans
+        if spans is not ALL_COLUMNS:
+            wanted.cut = True
+        if spans[0][0] >= AFTER_MARKERS and self._may_hold_markers(first, wanted):
+            spans = (_MARKERS, *spans)
+        found: list[bytes] = []
+        done = (first, 0)
+        for low, high in spans:
+            for number in self._span(first, last, (low, high)):
+                block = await self._at_hand(number)
+                if not block.wide or block.prefix != wanted.row:
+                    raise Corrupted(
+                        f"{self.name}: block {number} lacks the row {wanted.row[:80]!r}, which continues there; "
+                        f"restore the file from a copy"
+                    )
+                begin, end = block.pieces(low, high)
+                begin = max(begin, done[1]) if number == done[0] else begin
+                if number >= done[0] and begin < end:
+                    found.append(await self._pieces(number, block, begin, end))
+                    done = (number, end)
+        return b"".join(found)
+
+    async def _at_hand(self, place: int) -> Block:
+        """A block, or its head if that is enough to find what is in it."""
+        block = self._cache.get((self._cache_number, place))
+        if block is None:
+            in_parts = self._head_bytes[place] and not self._cache.whole_blocks
+            block = await (self._load_head(place) if in_parts else self._load_block(place))
+        return block
+
+    async def _pieces(self, place: int, block: Block, begin: int, end: int) -> bytes:
+        """The fragments of a wide row's block from `begin` to `end`, not included, in one reading."""
+        start, stop = block.part(begin)[0], block.part(end - 1)[1]
+        if block.whole:
+            return block.data[start:stop]
+        base = self.block_range(place)[0]
+        data = await self._file.read_at(base + start, stop - start)
+        for number in range(begin, end):
+            first, after, checksum = block.part(number)
+            check_part(data[first - start : after - start], checksum, _FRAGMENT, self.name, base + first)
+        return data
 
     async def _read(self, start: int, length: int) -> bytes:
         data = await self._file.read_at(start, length)
@@ -414,7 +516,7 @@ def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Chunks one after the other; where a giant row continues, its pieces become one fragment again."""
+    """Chunks one after the other; where a wide row continues, its pieces become one fragment again."""
     rows: list[bytes] = []
     fragments: list[bytes] = []
     single_puts = True

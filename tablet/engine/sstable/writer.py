@@ -7,21 +7,40 @@ The idea. Work in bulk: a chunk of rows is cut into blocks by their accumulated 
 checksummed by C code, and the Bloom filters are filled a partition at a time. The file grows under a temporary name,
 is synced, and is renamed into place; whoever finds a temporary file knows that it is waste.
 
-Invariants: (1) rows come in strictly rising order; (2) a block holds whole rows, except that a row larger than two
-blocks is cut between cells, each piece in a block of its own.
+Invariants: (1) rows come in strictly rising order; (2) a block holds whole rows, or fragments of one wide row, which is
+cut between cells; (3) each fragment can be decoded by itself.
 """
 
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from tablet.engine.model.checks import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from tablet.engine.model.chunks import Chunk
-from tablet.engine.model.fragments import CELL, CELL_BYTES, DELETE_CELLS, PUT, Entry, decode_fragment, encode_fragment
+from tablet.engine.model.fragments import (
+    CELL,
+    CELL_BYTES,
+    DELETE_CELLS,
+    PUT,
+    Entries,
+    Entry,
+    decode_fragment,
+    encode_fragment,
+    is_single_put,
+)
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.sstable.bloom import PARTITION_KEYS, build_filter, column_key
-from tablet.engine.sstable.format import INDEX_HEADER, Footer, pack_numbers, seal, seal_block
+from tablet.engine.sstable.format import (
+    INDEX_HEADER,
+    PIECE_BYTES,
+    WIDE_SHARE,
+    Footer,
+    SealedBlock,
+    pack_numbers,
+    seal,
+    seal_block,
+)
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.world.names import TEMPORARY
 from tablet.engine.world.storage import Storage, StoredFile
@@ -38,6 +57,7 @@ class SSTableWriter:
         self.name = name
         self._storage = storage
         self._group = group
+        self._wide_bytes = int(group.block_bytes * WIDE_SHARE)
         self._file = file
         self._rows: list[bytes] = []
         self._fragments: list[bytes] = []
@@ -86,8 +106,9 @@ class SSTableWriter:
         if not self._row_count:
             self._first_row = chunk.rows[0]
         self._row_count += len(chunk.rows)
-        if max(map(len, chunk.fragments)) > 2 * self._group.block_bytes:
-            self._add_with_giants(chunk)
+        longest = max(map(len, chunk.fragments))
+        if longest > 2 * self._group.block_bytes or (longest > self._wide_bytes and not chunk.single_puts):
+            self._add_with_large(chunk)
             return
         self._rows += chunk.rows
         self._fragments += chunk.fragments
@@ -147,10 +168,11 @@ class SSTableWriter:
         if start:
             self._rows, self._fragments = rows[start:], fragments[start:]
 
-    def _add_with_giants(self, chunk: Chunk) -> None:
-        limit = 2 * self._group.block_bytes
+    def _add_with_large(self, chunk: Chunk) -> None:
+        """Rows among which are wide ones, or single cells larger than two blocks: these have blocks of their own."""
         for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
-            if len(fragment) <= limit:
+            is_wide = len(fragment) > self._wide_bytes and not is_single_put(fragment)
+            if not is_wide and len(fragment) <= 2 * self._group.block_bytes:
                 self._rows.append(row)
                 self._fragments.append(fragment)
                 self._single_puts = self._single_puts and chunk.single_puts
@@ -159,22 +181,41 @@ class SSTableWriter:
             if self._rows:
                 self._emit(self._rows, self._fragments, self._single_puts)
                 self._rows, self._fragments, self._single_puts = [], [], True
-            pieces = _pieces(decode_fragment(fragment), self._group.block_bytes)
-            for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
-                self._emit([row], [encode_fragment(piece)], chunk.single_puts)
-                if following is not None:
-                    self._next_columns[-1] = following[0][0]
+            if is_wide:
+                self._emit_wide(row, decode_fragment(fragment))
+            else:
+                self._emit([row], [fragment], chunk.single_puts)
+
+    def _emit_wide(self, row: bytes, entries: Entries) -> None:
+        """Put out the blocks of a wide row. The index knows where each one after the first begins."""
+        parts = _pieces(entries, self._group.block_bytes)
+        for part, following in zip(parts, [*parts[1:], None], strict=True):
+            pieces = _pieces(part, PIECE_BYTES)
+            columns = [piece[0][0] for piece in pieces]
+            fragments = [encode_fragment(piece) for piece in pieces]
+            self._look_at([row], [part])
+            self._add_keys([row], None)
+            compression = self._group.compression
+            self._put_block(seal_block(columns, fragments, compression, single_puts=False, wide_row=row), row)
+            if following is not None:
+                self._next_columns[-1] = following[0][0]
 
     def _emit(self, rows: Sequence[bytes], fragments: Sequence[bytes], single_puts: bool) -> None:
         """Put one data block out, its line into the index and its keys into the filter."""
         block = seal_block(rows, fragments, self._group.compression, single_puts=single_puts)
+        if single_puts:
+            self._add_keys(rows, self._look_at_single_puts(fragments))
+        else:
+            self._look_at(rows, map(decode_fragment, fragments))
+            self._add_keys(rows, None)
+        self._put_block(block, rows[-1])
+
+    def _put_block(self, block: SealedBlock, last_row: bytes) -> None:
         self._row_bytes += block.body_bytes
-        columns = self._look_at_single_puts(fragments) if single_puts else self._look_at(rows, fragments)
-        self._add_keys(rows, columns)
         self._block_ends.append(self._put(block.stored))
         self._head_bytes.append(block.head_bytes)
         self._head_checksums.append(block.head_checksum)
-        self._last_rows.append(rows[-1])
+        self._last_rows.append(last_row)
         self._next_columns.append(b"")
 
     def _look_at_single_puts(self, fragments: Sequence[bytes]) -> list[bytes]:
@@ -185,13 +226,13 @@ class SSTableWriter:
         ends = [CELL_BYTES + header[2] for header in headers]
         return [fragment[CELL_BYTES:end] for fragment, end in zip(fragments, ends, strict=True)]
 
-    def _look_at(self, rows: Sequence[bytes], fragments: Sequence[bytes]) -> list[bytes] | None:
+    def _look_at(self, rows: Sequence[bytes], contents: Iterable[Sequence[Entry]]) -> None:
         """Count cells and markers. The row-and-column keys go to the filter from here, a row may have many."""
         stamps: list[int] = []
         keys: list[bytes] = []
-        for row, fragment in zip(rows, fragments, strict=True):
+        for row, entries in zip(rows, contents, strict=True):
             before = None
-            for column, minus, kind, _ in decode_fragment(fragment):
+            for column, minus, kind, _ in entries:
                 if kind == PUT:
                     self._cells += 1
                     stamps.append(-minus)
@@ -207,7 +248,6 @@ class SSTableWriter:
         self._make_room_for(len(rows) + len(keys))
         if self._group.bloom_keys == "row+column":
             self._keys += keys
-        return None
 
     def _note_timestamps(self, stamps: list[int]) -> None:
         if stamps:
@@ -284,7 +324,7 @@ class SSTableWriter:
 
 
 def _pieces(entries: Sequence[Entry], size: int) -> list[list[Entry]]:
-    """A giant row's entries in pieces of about a block; a single cell is never cut."""
+    """A wide row's entries in pieces of about this size in bytes; a single cell is never cut."""
     pieces: list[list[Entry]] = [[]]
     filled = 0
     for entry in entries:

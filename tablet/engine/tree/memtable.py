@@ -6,8 +6,8 @@ writer nor see half a mutation.
 The idea. A dictionary from row to the row's fragment, and a `SortedList` of the rows. A row is *copied on write*
 (BT 6): a mutation makes a new fragment and puts it in the old one's place, in one step; a reader that holds the old one
 keeps it. The first mutation of a row is kept as the bytes that went into the log; only a second one
-decodes it. Rows are put in order when somebody asks for their order, a scan or the flush: many at once cost a quarter
-of what each costs by itself.
+decodes it. A wide row would be slow to copy: it is changed in place, and copied from (`wide_row.py`). Rows are put in
+order when somebody asks for their order, a scan or the flush: many at once cost a quarter of what each costs by itself.
 
 >>> from tablet.engine.model.fragments import encode_put
 >>> memtable = Memtable()
@@ -18,27 +18,30 @@ of what each costs by itself.
 
 Invariants: (1) each row is either in the sorted list or waits to be; (2) `charged_bytes` is the sum of what the rows
 are charged; (3) the sequences of a row rise; (4) if `_puts_only`, each row that is still as it went into the log is
-exactly one cell.
+exactly one cell; (5) a row with more than `WIDE_CELLS` decoded entries is a `WideRow`.
 
 What we simplify. What a row is charged for Python's objects is an estimate, made once for CPython on 64 bits.
 """
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from sortedcontainers import SortedList
 
 from tablet.engine.model.chunks import Chunk
-from tablet.engine.model.fragments import Entries, decode_fragment, encode_fragment, is_single_put
+from tablet.engine.model.fragments import Entries, Span, decode_fragment, encode_fragment, is_single_put
 from tablet.engine.tree.merge import lay_over
+from tablet.engine.tree.wide_row import WIDE_CELLS, WideRow, charge_of
 
 ROW_OVERHEAD_BYTES = 150
 """Beside its own bytes: two bytes objects, a place in the dictionary and one in the sorted list."""
+_LONG_BYTES = 4096
+"""A fragment that is longer is looked into at once: it may be that of a wide row."""
 
-ENTRY_OVERHEAD_BYTES = 200
-"""A decoded entry: a tuple, its column, its timestamp and its value as objects."""
+
+_Content = bytes | Entries | WideRow
 
 _RUN_ROWS = 4096
 
@@ -50,7 +53,7 @@ class Memtable:
         self.first_sequence = 0
         self.last_sequence = 0
         self.charged_bytes = 0
-        self._rows: dict[bytes, bytes | Entries] = {}
+        self._rows: dict[bytes, _Content] = {}
         self._sorted: SortedList = SortedList()
         self._unsorted: list[bytes] = []
         self._puts_only = True
@@ -68,18 +71,28 @@ class Memtable:
         rows = self._rows
         before = rows.get(row)
         if before is None:
-            rows[row] = fragment
             self._unsorted.append(row)
-            self.charged_bytes += len(row) + len(fragment) + ROW_OVERHEAD_BYTES
+            if len(fragment) < _LONG_BYTES or single_put:
+                rows[row] = fragment
+                self.charged_bytes += len(row) + len(fragment) + ROW_OVERHEAD_BYTES
+                return
+            entries = decode_fragment(fragment)
+            content = rows[row] = WideRow(entries) if len(entries) > WIDE_CELLS else fragment
+            self.charged_bytes += len(row) + _charge(content) + ROW_OVERHEAD_BYTES
+            return
+        new = decode_fragment(fragment)
+        if isinstance(before, WideRow):
+            charged = before.charged_bytes
+            before.lay(new)
+            self.charged_bytes += before.charged_bytes - charged
             return
         old = decode_fragment(before) if isinstance(before, bytes) else before
-        new = decode_fragment(fragment)
         entries = lay_over(new, old)
-        rows[row] = entries
+        rows[row] = WideRow(entries) if len(entries) > WIDE_CELLS else entries
         if old is before and len(entries) == len(old) + len(new):
-            self.charged_bytes += _charge(new)
+            self.charged_bytes += charge_of(new)
         else:
-            self.charged_bytes += _charge(entries) - _charge(before)
+            self.charged_bytes += charge_of(entries) - _charge(before)
 
     def begin(self, first_sequence: int) -> None:
         """The first of the records whose mutations come now, if they do not come in the order of their sequences; those
@@ -96,7 +109,30 @@ class Memtable:
     def entries(self, row: bytes) -> Entries | None:
         """What the memtable knows about a row; None for nothing."""
         found = self._rows.get(row)
-        return decode_fragment(found) if isinstance(found, bytes) else found
+        return (
+            tuple(found)
+            if isinstance(found, WideRow)
+            else decode_fragment(found)
+            if isinstance(found, bytes)
+            else found
+        )
+
+    def part(self, row: bytes, spans: Sequence[Span]) -> Entries | None:
+        """As `entries`; of a wide row only what is within the spans, and the markers of the row and its families."""
+        found = self._rows.get(row)
+        if isinstance(found, bytes):
+            return decode_fragment(found)
+        return found.part(spans) if isinstance(found, WideRow) else found
+
+    def column_after(self, row: bytes, low: bytes, cells: int) -> bytes | None:
+        """Of a wide row the column that comes so many cells after `low`; None if the row ends before, or is small."""
+        found = self._rows.get(row)
+        return found.column_after(low, cells) if isinstance(found, WideRow) else None
+
+    def state_of(self, row: bytes) -> tuple[object, int]:
+        """Equal to what it was before if nothing has been written to the row since."""
+        found = self._rows.get(row)
+        return found, found.changes if isinstance(found, WideRow) else 0
 
     def chunk(self, start: bytes, limit: int) -> Chunk:
         """The first `limit` rows from `start` on, encoded."""
@@ -125,6 +161,10 @@ class Memtable:
         charged = 0
         for row, content in self._rows.items():
             charged += len(row) + ROW_OVERHEAD_BYTES + _charge(content)
+            if isinstance(content, WideRow):
+                content.check_invariants()
+            else:
+                assert isinstance(content, bytes) or len(content) <= WIDE_CELLS
             entries = self.entries(row)
             assert entries is not None
             assert list(entries) == sorted(entries), f"row {row!r} is not sorted"
@@ -184,7 +224,7 @@ def _merged_pieces(first: list[bytes], second: list[bytes]) -> Iterator[list[byt
     yield first[low:] + second[high:]
 
 
-def _charge(content: bytes | Entries) -> int:
-    if isinstance(content, bytes):
-        return len(content)
-    return sum(len(column) + len(value) + ENTRY_OVERHEAD_BYTES for column, _, _, value in content)
+def _charge(content: _Content) -> int:
+    if isinstance(content, WideRow):
+        return content.charged_bytes
+    return len(content) if isinstance(content, bytes) else charge_of(content)
