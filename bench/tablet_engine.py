@@ -3,6 +3,7 @@
     python -m bench.tablet_engine [--rows 200000] [--rounds 3] [--only NAME ...]
     python -m bench.tablet_engine --growth [--sizes 10000,...] [--plot growth.svg]
     python -m bench.tablet_engine --profile
+    python -m bench.tablet_engine --wide                            cells of rows with few columns, and with very many
     python -m bench.tablet_engine --keep FOLDER --rows 1000000      only our store, left in FOLDER
 
 `tablet_contestants.py` says who takes part and with which settings, `tablet_workload.py` what is measured and how. Each
@@ -27,6 +28,7 @@ from bench.report import Row, machine, table
 from bench.tablet_contestants import CONTESTANTS, OURS, RIVAL, Contestant, contestant_named
 from bench.tablet_growth import growth_tables, picture
 from bench.tablet_profile import profile
+from bench.tablet_wide_rows import wide_rows
 from bench.tablet_workload import (
     ABSENT_BLOCKS,
     BLOCKS,
@@ -183,6 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.profile:
         print(profile(options.rows))
         return
+    if options.wide:
+        print(wide_rows())
+        return
     if options.keep:
         take_turn(contestant_named(OURS), options.rows, options.rows, 0, growth=True, keep=options.keep)
         return
@@ -222,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_sizes, default=SIZES, help="rows, with commas between")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the growth")
     parser.add_argument("--profile", action="store_true", help="where our engine's time goes, by function")
+    parser.add_argument("--wide", action="store_true", help="wide rows: cells and slices of rows of several widths")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="only make a store of ours, and leave it there")
     return parser
 

@@ -263,7 +263,7 @@ class Engine:
     async def read(self, row: bytes, wanted: RowFilter = EVERYTHING) -> Row | None:
         """The row's cells that the filter wants, or None if there are none. Raises Corrupted, DiskFailure."""
         self._check_open()
-        entries = await self.reader.row(row, prepared(wanted))
+        entries = await self.reader.row(row, wanted if wanted.__class__ is ReadFilter else prepared(wanted))
         return Row(row, entries) if entries else None
 
     def scan_batches(

@@ -8,6 +8,7 @@ import pytest
 from bench import hundred_tablets, tablet_engine
 from bench.tablet_contestants import contestant_named
 from bench.tablet_growth import picture
+from bench.tablet_wide_rows import wide_rows
 from bench.tablet_workload import COLD, RATES, SCAN, WRITTEN, Course, Measured, Rows, measure
 
 ROWS = 300
@@ -65,6 +66,13 @@ def test_the_profile_names_modules_and_functions(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert "300 random writes" in printed and "a scan of 300 rows" in printed
     assert "tablet/engine/tree/memtable.py" in printed and "tablet/engine/serving/reading.py" in printed
+
+
+def test_wide_rows_have_a_column_for_each_width_and_the_ratio_of_the_last_to_the_first():
+    head, _, *rows = wide_rows((5, 200), calls=3).splitlines()
+    assert head == "|  | 5 columns | 200 columns | 200 columns / 5 columns |"
+    assert [row.split("|")[1].strip() for row in rows[:2]] == ["cell writes", "cell reads, memtable"]
+    assert len(rows) == 9
 
 
 def test_a_store_to_keep_goes_into_an_empty_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

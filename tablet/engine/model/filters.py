@@ -31,8 +31,9 @@ class ReadFilter(RowFilter):
     >>> ReadFilter(columns=["page:title"], versions=1).columns
     frozenset({b'page:title'})
 
-    What readers want to know is worked out once: `only_column`, if one is asked for; `spans`, where columns of interest
-    lie; and whether it takes `whole_rows`, but for versions and what `column_pattern` leaves out.
+    What readers want to know is worked out once: the compiled `expression`; `only_column`, if one is asked for; where
+    columns of interest lie (`spans`); and whether it takes `whole_rows`, but for versions and what `column_pattern`
+    leaves out.
     """
 
     families: frozenset[bytes] | None = None
@@ -41,7 +42,7 @@ class ReadFilter(RowFilter):
     versions: int | None = None
     start_timestamp: int | None = None
     end_timestamp: int | None = None
-    _expression: Expression | None = field(default=None, repr=False, compare=False)
+    expression: Expression | None = field(default=None, repr=False, compare=False)
     only_column: bytes | None = field(default=None, repr=False, compare=False)
     spans: tuple[Span, ...] = field(default=ALL_COLUMNS, repr=False, compare=False)
     whole_rows: bool = field(default=True, repr=False, compare=False)
@@ -59,7 +60,7 @@ class ReadFilter(RowFilter):
         _set(self, "columns", columns if columns is None else _columns(columns))
         expression = None if column_pattern is None else Expression("column_pattern", column_pattern)
         _set(self, "column_pattern", expression and expression.source)
-        _set(self, "_expression", expression)
+        _set(self, "expression", expression)
         if versions is not None and (type(versions) is not int or versions < 1):
             raise InvalidRequest(
                 f"versions is {versions!r}; give how many of each column you want, at least 1, or None"
@@ -94,17 +95,12 @@ class ReadFilter(RowFilter):
         """Those of the families that can hold anything of interest; None for all."""
         return self.wanted_families
 
-    @property
-    def chooses_columns(self) -> bool:
-        """Whether there is any condition on families or columns."""
-        return not (self.families is None and self.columns is None and self._expression is None)
-
     def allows(self, column: bytes) -> bool:
         """Whether the conditions on families and columns hold."""
         return (
             (self.families is None or family_of(column) in self.families)
             and (self.columns is None or column in self.columns)
-            and (self._expression is None or self._expression.matches_name(column))
+            and (self.expression is None or self.expression.matches_name(column))
         )
 
 
@@ -179,7 +175,7 @@ def visible_cells(entries: Entries, families: Mapping[bytes, Family], now: int, 
     column_before: bytes | None = None
     rank = taken = 0
     family: Family | None = None
-    chooses = wanted.chooses_columns
+    named, columns, expression = wanted.families, wanted.columns, wanted.expression
     interesting = False
     for entry in entries:
         column, minus, kind, _ = entry
@@ -187,8 +183,14 @@ def visible_cells(entries: Entries, families: Mapping[bytes, Family], now: int, 
             continue
         if column != column_before:
             column_before, rank, taken = column, 0, 0
-            family = families.get(family_of(column))
-            interesting = family is not None and (not chooses or wanted.allows(column))
+            name = column.partition(b":")[0]
+            family = families.get(name)
+            interesting = (
+                family is not None
+                and (named is None or name in named)
+                and (columns is None or column in columns)
+                and (expression is None or expression.matches_name(column))
+            )
         else:
             rank += 1
         if not interesting or family is None or (family.rule is not None and family.is_garbage(rank, now + minus)):

@@ -31,8 +31,8 @@ from tablet.engine.tree.merge import merge_entries
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import Tables, View
 
-_FIRST_CELLS = 32
-"""So many cells of a wide row are read first for a filter with a limit; then twice as many, and so on."""
+_FIRST_CELLS = 512
+"""At most so many cells of a wide row are read first for a filter with a limit; then twice as many, and so on."""
 NEVER = EARLIEST_TIMESTAMP - 1
 """Before any timestamp there can be."""
 
@@ -65,15 +65,23 @@ class Reader:
         view.pins += 1
         try:
             groups = groups_of(view, wanted)
+            part = None if wanted.whole_rows else _part(wanted)
             if isinstance(wanted, Program) and wanted.first is not None and wanted.only_column is None:
                 entries = await self._first_columns(view, groups, row, wanted)
+            elif len(groups) == 1:  # As `_entries`, without its call: the usual case.
+                recent = _recent(view, row, ALL_COLUMNS if part is None else part.spans)
+                latest, column = wanted.wants_latest, wanted.only_column
+                entries = await self._group(view, groups[0], row, column, recent, latest=latest, part=part)
             else:
-                entries = await self._entries(view, groups, row, wanted, None if wanted.whole_rows else _part(wanted))
+                entries = await self._entries(view, groups, row, wanted, part)
         finally:
             view.pins -= 1
         if not entries:
             return ()
-        return visible(row, entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
+        families, now = view.schema.families, self._state.world.clock.wall_microseconds()
+        if isinstance(wanted, ReadFilter):
+            return visible_cells(entries, families, now, wanted)
+        return visible(row, entries, families, now, wanted)
 
     async def _entries(self, view: View, groups: list[str], row: bytes, wanted: Wanted, part: Part | None) -> Entries:
         """What the groups say of a row, as of one moment."""
@@ -93,7 +101,8 @@ class Reader:
         low, high = wanted.spans[0]
         before = [memtable.state_of(row) for memtable in view.memtables]
         found: list[Entry] = []
-        cells = _FIRST_CELLS
+        assert wanted.first is not None
+        cells = min(wanted.first[1] + 1, _FIRST_CELLS)
         while True:
             bound = await _column_after(view, groups, row, low, cells)
             last = bound is None or (high is not None and bound > high)
@@ -118,7 +127,9 @@ class Reader:
             return None
         view.pins += 1
         try:
-            recent = _recent(view, row, ((column, column),))
+            recent = [
+                memtable.part(row, ((column, column),)) or () for memtable in view.memtables if memtable.holds(row)
+            ]
             entries = await self._group(view, family.group, row, column, recent, latest=True)
         finally:
             view.pins -= 1
@@ -278,7 +289,7 @@ def value_of(entries: Entries, column: bytes) -> bytes | None:
 
 def _recent(view: View, row: bytes, spans: Sequence[Span]) -> list[Entries]:
     """What the memtables say of a row, the newest first, all at one moment; of a wide row, of these columns."""
-    return [entries for memtable in view.memtables if (entries := memtable.part(row, spans)) is not None]
+    return [memtable.part(row, spans) or () for memtable in view.memtables if memtable.holds(row)]
 
 
 def _has_marker(entries: Entries) -> bool:

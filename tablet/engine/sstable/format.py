@@ -349,10 +349,11 @@ class Block:
 
     def _before(self, column: bytes) -> int:
         """How many fragments begin before a column."""
+        data, ends, start = self.data, self._numbers, self._keys_start
         low, high = 0, self.count
         while low < high:
             middle = (low + high) // 2
-            if self.first_column(middle) < column:
+            if data[start + (ends[middle - 1] if middle else 0) : start + ends[middle]] < column:
                 low = middle + 1
             else:
                 high = middle

@@ -51,7 +51,8 @@ _FRAGMENT = "fragment of a row"
 class Lookup:
     """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter.
 
-    `spans`: of a wide row only these columns are wanted, in order. `cut`: so some of it has been left out.
+    `spans`: of a wide row only these columns are wanted, in order, if not one `column` is. `cut`: so some of it has
+    been left out.
     """
 
     __slots__ = ("_marker_key", "_row_key", "column", "cut", "row", "spans", "wanted_key")
@@ -59,7 +60,7 @@ class Lookup:
     def __init__(self, row: bytes, column: bytes | None, spans: Sequence[Span] = ALL_COLUMNS) -> None:
         self.row = row
         self.column = column
-        self.spans = spans if column is None else ((column, column),)
+        self.spans = spans
         self.cut = False
         self.wanted_key = HashedKey(row if column is None else column_key(row, column))
         self._row_key = self.wanted_key if column is None else None
@@ -221,7 +222,7 @@ class SSTable:
         block = await self._at_hand(block_place)
         if not block.wide:
             return None
-        taken = max(1, cells * _CELL_BYTES // PIECE_BYTES)
+        taken = 1 + cells * _CELL_BYTES // PIECE_BYTES
         piece = max(block.pieces(low, low)[1] - 1, 0) + taken
         if piece < block.count:
             return block.first_column(piece)
@@ -369,7 +370,7 @@ class SSTable:
         if wanted.column is None or not self._column_keys:
             return True
         filters = self._filter_of_block
-        places = self._span(*self._blocks_of(wanted.row), wanted.spans[0])
+        places = self._span(*self._blocks_of(wanted.row), (wanted.column, wanted.column))
         return any(filters[block].may_contain(wanted.wanted_key) for block in places) or (
             self._may_hold_markers(place, wanted)
         )
@@ -384,7 +385,7 @@ class SSTable:
         """The fragments of a wide row that may hold what is wanted, one after another; the first ones if they hold
         markers of the row or of its families."""
         first, last = self._blocks_of(wanted.row)
-        spans = wanted.spans
+        spans = wanted.spans if wanted.column is None else ((wanted.column, wanted.column),)
         if spans is not ALL_COLUMNS:
             wanted.cut = True
         if spans[0][0] >= AFTER_MARKERS and self._may_hold_markers(first, wanted):

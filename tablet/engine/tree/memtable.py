@@ -25,7 +25,7 @@ What we simplify. What a row is charged for Python's objects is an estimate, mad
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from sortedcontainers import SortedList
@@ -47,13 +47,15 @@ _RUN_ROWS = 4096
 
 
 class Memtable:
-    """Fragments by row, of the log records from `first_sequence` to `last_sequence`."""
+    """Fragments by row, of the log records from `first_sequence` to `last_sequence`. `holds(row)`: as `in`, without a
+    call of Python."""
 
     def __init__(self) -> None:
         self.first_sequence = 0
         self.last_sequence = 0
         self.charged_bytes = 0
         self._rows: dict[bytes, _Content] = {}
+        self.holds: Callable[[object], bool] = self._rows.__contains__
         self._sorted: SortedList = SortedList()
         self._unsorted: list[bytes] = []
         self._puts_only = True

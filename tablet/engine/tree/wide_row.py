@@ -65,7 +65,7 @@ class WideRow:
     def part(self, spans: Sequence[Span]) -> Entries:
         """The entries within the spans, which are in order and apart, and the markers of the row and its families."""
         found: list[Entry] = []
-        if spans[0][0] >= AFTER_MARKERS:
+        if spans[0][0] >= AFTER_MARKERS and self._entries and self._entries[0][0] < AFTER_MARKERS:
             found += self._entries.irange(None, (AFTER_MARKERS,))
         for low, high in spans:
             found += self._entries.irange((low,), None if high is None else (high + b"\0",), inclusive=(True, False))
