@@ -384,3 +384,22 @@ def test_closing_on_a_full_disk_makes_the_log_durable():
         assert await engine.get(b"a", b"f:x") == b"1"
 
     run(story)
+
+
+@pytest.mark.parametrize("what", ["flush", "compact"])
+def test_who_flushes_or_compacts_while_the_tablet_is_closed_is_told_that_it_is(what: str):
+    async def story(world: SimulatedWorld) -> None:
+        engine = await opened(world)
+        engine.start()
+        for number in range(3000):
+            await engine.put(b"row%d" % number, b"f:x", b"x" * 100)
+        work = asyncio.create_task(getattr(engine, what)())
+        while not engine.state.growing.names():
+            await world.clock.sleep(0.0001)
+        await engine.close()
+        with pytest.raises(Conflict, match="is being closed"):
+            await work
+        again = await opened(world)
+        assert len([row async for row in again.scan()]) == 3000
+
+    run(story)

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from math import isfinite
 
-from runtime.errors import TabletopError
+from runtime.errors import Conflict, TabletopError
 from tablet.engine.maintenance.compaction import UnreadableInput, apply_compaction, write_slice
 from tablet.engine.maintenance.policies import (
     CompactionPlan,
@@ -44,7 +44,7 @@ from tablet.engine.world.events import (
 from tablet.engine.world.names import table_name
 
 
-class Interrupted(Exception):
+class Interrupted(Conflict):
     """The tablet is being closed: the job ends between two slices, and what it wrote is left to the sweep."""
 
 
@@ -265,7 +265,7 @@ class Housekeeping:
     async def _breathe(self) -> None:
         await self._state.world.breathe()
         if self.stopping:
-            raise Interrupted
+            raise Interrupted("this tablet is being closed; open it again")
 
     async def _begin(
         self, settings: LocalityGroup, cleanup: AsyncExitStack, *, flush: bool
