@@ -177,6 +177,18 @@ def test_a_power_cut_takes_no_write_and_leaves_a_later_one():
     assert "a power cut took one: put t/row0 f:a [1]" in lost(False, True)[0]
 
 
+def test_a_write_that_another_of_the_same_instant_has_replaced_is_not_lost():
+    past = Past("os")
+    one, other = past.add(Kind.PUT), past.add(Kind.PUT)
+    for operation in (one, other):
+        operation.invoked = operation.responded = 1.0
+    last = past.add(Kind.WRITE)
+    last.columns = (SECOND, THIRD, "f:d")
+    past.die(power=True)
+    past.read({FIRST: other.number, SECOND: last.number, THIRD: last.number}, HOST)
+    assert past.complaints() == []
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_plan_survives_being_written_down(seed: int):
     plan = draw_plan(seed)

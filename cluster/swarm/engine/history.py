@@ -18,7 +18,9 @@ HOST = "the host"
 _DOES = {
     Kind.WRITE_ROWS: "write {rows}",
     Kind.DELETE_ROWS: "delete {rows}",
+    Kind.DELETE_RANGE: "delete the range {rows}",
     Kind.SCAN: "scan {rows}",
+    Kind.SCAN_BACK: "scan backwards {rows}",
     Kind.PUT: "put {cell}",
     Kind.WRITE: "write {cell} and others",
     Kind.DELETE_CELL: "delete {cell}",
@@ -80,7 +82,7 @@ class Operation:
             return "-> no answer"
         if self.answer is not Answer.VALUE:
             return f"-> {self.error} ({'definite' if self.answer is Answer.REFUSED else 'in doubt'}): {self.message}"
-        if self.kind in (Kind.READ, Kind.SCAN):
+        if self.kind in (Kind.READ, Kind.SCAN, Kind.SCAN_BACK):
             return f"-> {'; '.join(f'row{row}: {shown(state)}' for row, state in sorted(self.found.items())) or '{}'}"
         if self.kind is Kind.CHECK:
             return "-> found" if self.value else "-> not found"

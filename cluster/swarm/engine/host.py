@@ -242,7 +242,8 @@ async def scan_all(engine: Engine, operation: Operation) -> None:
     """Read the rows that an operation is about by one scan, and write down what is there."""
     first, last = operation.rows[0], operation.rows[-1]
     operation.found = dict.fromkeys(operation.rows, NOTHING)
-    async for row in engine.scan(key_of(first), key_of(last) + b"\0", wanted=NEWEST):
+    is_reversed = operation.kind is Kind.SCAN_BACK
+    async for row in engine.scan(key_of(first), key_of(last) + b"\0", wanted=NEWEST, reverse=is_reversed):
         operation.found[int(row.key.removeprefix(b"row"))] = state_of(row)
 
 

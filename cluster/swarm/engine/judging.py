@@ -25,7 +25,7 @@ from cluster.swarm.names import Action
 from cluster.swarm.verdicts import Verdict
 from tablet.engine.world.options import SyncMode
 
-_READS = frozenset({Kind.GET, Kind.READ, Kind.SCAN})
+_READS = frozenset({Kind.GET, Kind.READ, Kind.SCAN, Kind.SCAN_BACK})
 _DURABLE = frozenset({Kind.FLUSH, Kind.COMPACT, Kind.SYNC})
 _PATHS = ("row",)
 
@@ -102,7 +102,7 @@ def _is_lost(one: Operation, after: Operation, some: Sequence[Operation]) -> boo
     """Whether an acknowledged write is not there, though nothing else can have changed its row afterwards."""
     if one.answer is not Answer.VALUE or one.kind not in (Kind.PUT, Kind.WRITE, Kind.WRITE_ROWS):
         return False
-    changes = [other for other in some if other is not one and other.kind not in _READS and _end(other) > one.invoked]
+    changes = [other for other in some if other is not one and other.kind not in _READS and _end(other) >= one.invoked]
     return any(
         (one.columns[0], one.number) not in after.found[row] and not any(row in other.rows for other in changes)
         for row in one.rows
@@ -159,7 +159,7 @@ def _action(one: Operation, row: int) -> Action:
             return rows.delete(first)
         case Kind.DELETE_FAMILY:
             return rows.delete(first[:2])
-        case Kind.DELETE_ROW | Kind.DELETE_ROWS:
+        case Kind.DELETE_ROW | Kind.DELETE_ROWS | Kind.DELETE_RANGE:
             return rows.delete("")
         case Kind.INCREMENT:
             return rows.increment(first, one.value if has_answer else None)

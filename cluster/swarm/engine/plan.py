@@ -23,11 +23,13 @@ class Kind(enum.Enum):
     DELETE_FAMILY = "delete_family"
     DELETE_ROW = "delete_row"
     DELETE_ROWS = "delete_rows"  # neighbours, logged together
+    DELETE_RANGE = "delete_range"  # all rows of a range, by one switch of the manifest
     INCREMENT = "increment"
     CHECK = "check"  # write one cell if there is another, else a third
     GET = "get"
     READ = "read"
     SCAN = "scan"
+    SCAN_BACK = "scan_back"
     FLUSH = "flush"
     COMPACT = "compact"
     SYNC = "sync"

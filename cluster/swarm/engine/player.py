@@ -133,7 +133,9 @@ class Player:
                 operation.value = 0 if got is None else number_in(first, got)
             case Kind.READ:
                 operation.found = {operation.rows[0]: state_of(await engine.read(row, NEWEST))}
-            case Kind.SCAN:
+            case Kind.DELETE_RANGE:
+                await engine.delete_rows(row, key_of(operation.rows[-1]) + b"\0")
+            case Kind.SCAN | Kind.SCAN_BACK:
                 await scan_all(engine, operation)
             case Kind.FLUSH:
                 await engine.flush()

@@ -17,11 +17,13 @@ _WEIGHTS = {
     Kind.DELETE_FAMILY: 2,
     Kind.DELETE_ROW: 4,
     Kind.DELETE_ROWS: 2,
+    Kind.DELETE_RANGE: 2,
     Kind.INCREMENT: 10,
     Kind.CHECK: 8,
     Kind.GET: 10,
     Kind.READ: 10,
     Kind.SCAN: 5,
+    Kind.SCAN_BACK: 3,
     Kind.FLUSH: 1,
     Kind.COMPACT: 1,
     Kind.SYNC: 2,
@@ -59,7 +61,7 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperati
     found = []
     for kind in chance.choices(kinds, weights, k=count):
         row = chance.randrange(setup.rows)
-        many = kind in (Kind.WRITE_ROWS, Kind.DELETE_ROWS, Kind.SCAN)
+        many = kind in (Kind.WRITE_ROWS, Kind.DELETE_ROWS, Kind.DELETE_RANGE, Kind.SCAN, Kind.SCAN_BACK)
         found.append(
             PlannedOperation(
                 client=chance.choice(CLIENTS),
