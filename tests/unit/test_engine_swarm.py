@@ -179,13 +179,14 @@ def test_a_power_cut_takes_no_write_and_leaves_a_later_one():
 
 def test_a_write_that_another_of_the_same_instant_has_replaced_is_not_lost():
     past = Past("os")
-    one, other = past.add(Kind.PUT), past.add(Kind.PUT)
+    past.setup = Setup(tablets=1, rows=2, sync="os")
+    one, other, last = (past.add(Kind.PUT) for _ in range(3))
     for operation in (one, other):
         operation.invoked = operation.responded = 1.0
-    last = past.add(Kind.WRITE)
-    last.columns = (SECOND, THIRD, "f:d")
+    last.rows = (1,)
     past.die(power=True)
-    past.read({FIRST: other.number, SECOND: last.number, THIRD: last.number}, HOST)
+    look = past.read({}, HOST)
+    look.rows, look.found = (0, 1), {0: frozenset({(FIRST, other.number)}), 1: frozenset({(FIRST, last.number)})}
     assert past.complaints() == []
 
 

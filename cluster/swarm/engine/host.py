@@ -208,14 +208,15 @@ class Host:
         operation.answer, operation.responded = Answer.VALUE, self.now
 
     async def _close(self) -> None:
+        if self.log is None:
+            return  # It had only begun to open it.
         planned = PlannedOperation(HOST, 0.0, Kind.SYNC)
         operation = self.history.new(HOST, planned, self.now, "")
         engines, self.engines = self.engines, {}
         for engine in engines.values():
             await engine.close()
-        if self.log is not None:
-            await self.log.sync()
-            await self.log.close()
+        await self.log.sync()
+        await self.log.close()
         operation.answer, operation.responded = Answer.VALUE, self.now
 
     async def _folder(self, world: SimulatedWorld, name: str) -> DiskStorage:
