@@ -210,14 +210,19 @@ class MasterService(master_pb2_grpc.MasterServicer):
 
     async def List(self, request: master_pb2.ListRequest, context: Any) -> master_pb2.ListReply:
         """Some entries of a directory, in path order, behind `after`. Raises NotFound, NotADirectory,
-        InvalidRequest."""
-        namespace = self._core.state.namespace
+        InvalidRequest, Unavailable (right after a start, if only chunkservers not heard of yet know a length)."""
+        core, namespace = self._core, self._core.state.namespace
         path = paths.check_path(request.path)
         if isinstance(namespace.get(path), FileEntry):
             raise NotADirectory(f"{shown(path)} is a file; stat it, or list {shown(paths.parent_of(path))}")
         page = namespace.descendants if request.recursive else namespace.children
         limit = min(request.limit or _ENTRIES_A_REPLY, _ENTRIES_A_REPLY)
         entries = page(path, after=request.after, limit=limit)
+        if not core.is_settled():
+            for name, entry in entries:
+                last = entry.handles[-1:] if isinstance(entry, FileEntry) else ()
+                if last and not core.state.chunks.length_is_settled(*last):
+                    self._check_known(name, *last)
         return master_pb2.ListReply(
             entries=[self._info(name, entry) for name, entry in entries], is_last=len(entries) < limit
         )

@@ -210,6 +210,11 @@ async def _ls(client: Client, paths: list[str], recursive: bool, human: bool, it
             _print_entries(entries, human)
     if as_json:
         print(json.dumps([dataclasses.asdict(entry) for entry in every], indent=2))
+    if unsure := [entry for entry in every if not entry.length_is_exact]:
+        remark(
+            f"{wording.count(len(unsure), 'length is', 'lengths are')} as last reported: no replica of a last chunk "
+            "could be asked; see `tabletop status`"
+        )
 
 
 def _print_entries(entries: list[FileStatus], human: bool) -> None:

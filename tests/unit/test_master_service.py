@@ -11,6 +11,7 @@ from runtime.errors import (
     NotADirectory,
     NotFound,
     TooFewServers,
+    Unavailable,
 )
 from runtime.wire import master_pb2
 from tests.unit.master_fakes import Scene, played
@@ -123,3 +124,19 @@ async def test_the_lease_that_a_client_is_told_of_names_addresses_and_what_is_le
         await scene.master.FindLeaseHolder(request, timeout=5)
     lease = await scene.lease("/a")
     assert lease.primary.control_address and lease.primary.bulk_address and lease.index == 0
+
+
+@played(settling_seconds=5.0)
+async def test_right_after_a_start_no_length_is_listed_that_only_chunkservers_know(scene: Scene) -> None:
+    await scene.create("/a")
+    lease = await scene.lease("/a")
+    for name in scene.replicas(lease.handle):
+        scene.chunkservers[name].write(lease.handle, 100)
+        scene.chunkservers[name].silence()
+    await scene.restart_master()
+    with pytest.raises(Unavailable, match="has just started and has not heard yet where chunk"):
+        await scene.listed("/")
+    for name in list(scene.chunkservers):
+        scene.chunkservers[name].speak()
+    await scene.until(lambda: bool(scene.replicas(lease.handle)))
+    assert await scene.listed("/") == ["/a"]
