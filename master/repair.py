@@ -410,8 +410,10 @@ class Repair:
                 return
             going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
             for replica in going:
-                # A stale replica may have been told any version below the confirmed one.
-                limit = now.version - 1 if replica.state is ReplicaState.STALE else now.version
+                # A stale replica may have been told any version below the confirmed one; another one of those, too,
+                # that were attempted since and not confirmed.
+                is_stale = replica.state is ReplicaState.STALE
+                limit = now.version - 1 if is_stale else core.state.chunks.attempted(handle)
                 core.judge(handle, replica.server, ReplicaState.CONDEMNED, version=limit, reason=replica.reason)
             if going:
                 core.emit(RemovalDecided(handle=handle, count=len(going), kept=now.replicas))

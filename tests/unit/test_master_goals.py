@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from master import operation_log
-from runtime.errors import Conflict, InvalidRequest, IsADirectory, NoSpace, NotFound, TooFewServers
+from runtime.errors import Conflict, InvalidRequest, IsADirectory, NoSpace, NotFound, TooFewServers, Unavailable
 from runtime.wire.master_pb2 import RequestId
 from tests.unit.master_fakes import Scene, fingerprint, played
 
@@ -59,6 +59,24 @@ async def test_a_goal_that_is_raised_again_before_the_removal_keeps_what_was_one
     await scene.set_replication("/a", 3)
     await until_copies(scene, handle, 3)
     assert sorted(scene.holders(handle)) == holders and len(scene.events("CloneStarted")) == clones
+
+
+@played(chunkservers=4, lease_seconds=5.0)
+async def test_a_copy_too_many_goes_also_if_it_has_the_number_of_a_raise_that_failed(scene: Scene) -> None:
+    handle = await chunk(scene, goal=3)
+    core = scene.server.core
+    for going in scene.replicas(handle):
+        for name in scene.replicas(handle):
+            if name != going:
+                scene.chunkservers[name].mishaps.append(Unavailable("no"))
+        async with core.guard(handle):
+            with pytest.raises(Unavailable):
+                await scene.server.granting._raising.raise_version(
+                    handle, core.participants(handle), reason="a test", needs_all=True
+                )
+    assert all(scene.chunkservers[name].version(handle) > scene.version(handle) for name in scene.replicas(handle))
+    await scene.set_replication("/a", 1)
+    await until_copies(scene, handle, 1)
 
 
 @played(chunkservers=4, lease_seconds=30.0)
