@@ -10,6 +10,7 @@ once, without a gap. A torn record is forgiven only at the end of the newest fil
 cut off is said in a note.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 from master import log_files
@@ -111,12 +112,16 @@ class _Replay:
         path = f"{log_files.FOLDER}/{name}"
         first = log_files.sequence_of(name)
         file = await self._world.disk.open(path, "read")
+        unproven: deque[tuple[int, int]] = deque()  # Sequence and offset of the records that no later one vouches for.
         try:
             reader = LogReader(file, path, first_sequence=first)
             if first != self.expected:
                 raise Corrupted(f"{path} begins with record {first}, expected {self.expected}; a log file is missing")
             async for record in reader:
                 self._apply(path, record.offset, record.sequence, record.payload)
+                unproven.append((record.sequence, record.offset))
+                while unproven and unproven[0][0] <= reader.durable_sequence:
+                    unproven.popleft()
                 if self.records % _BREATHE_EVERY == 0:
                     await self._world.breathe()
         finally:
@@ -128,6 +133,8 @@ class _Replay:
             raise Corrupted(f"{path}: {reader.end.reason}, and a later log file exists; restore it from a copy")
         if reader.end.dropped_bytes:
             await self._cut(path, reader.end)
+        if is_newest and unproven:
+            await self._write_again(path, unproven[0][1], reader.end.offset)
         self.log, self.log_bytes = path, reader.end.offset
 
     def _apply(self, path: str, offset: int, sequence: int, payload: bytes) -> None:
@@ -149,6 +156,16 @@ class _Replay:
         self._state.apply(record)
         self.records += 1
         self.expected = sequence + 1
+
+    async def _write_again(self, path: str, begin: int, end: int) -> None:
+        """Make the last records durable: the next one will say that they are. To sync the file would not do. If a sync
+        of the run before has failed, the kernel may have forgotten that these bytes are not on the disk."""
+        file = await self._world.disk.open(path, "update")
+        try:
+            await file.write_at(begin, await file.read_at(begin, end - begin))
+            await file.sync()
+        finally:
+            await file.close()
 
     async def _cut(self, path: str, end: LogEnd) -> None:
         """Remove a torn tail, so that the next record stands directly behind the last whole one."""

@@ -409,16 +409,38 @@ class Repair:
             if len(now.replicas) < now.goal or core.is_guarded(handle):
                 return
             going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
+            if any(replica.state is not ReplicaState.STALE for replica in going):
+                await self._leave_out(handle, now.replicas)
+                return  # The next look removes them.
             for replica in going:
-                # A stale replica may have been told any version below the confirmed one; another one of those, too,
-                # that were attempted since and not confirmed.
-                is_stale = replica.state is ReplicaState.STALE
-                limit = now.version - 1 if is_stale else core.state.chunks.attempted(handle)
+                # It may have been told any version below the confirmed one.
+                limit = now.version - 1
                 core.judge(handle, replica.server, ReplicaState.CONDEMNED, version=limit, reason=replica.reason)
             if going:
                 core.emit(RemovalDecided(handle=handle, count=len(going), kept=now.replicas))
         finally:
             self._busy.pop(handle, None)
+
+    async def _leave_out(self, handle: int, kept: tuple[str, ...]) -> None:
+        """Raise the version on those that are kept: the others are stale from then on, for ever. A copy that is removed
+        while it belongs to the present version would count again if an order of the past made an empty one in its
+        place, or if its removal fails and is forgotten; and after a loss of power the chunk would wait for its server.
+        """
+        core = self._core
+        try:
+            async with core.guard(handle):
+                if not await core.take_back(handle, "copies too many are left out"):
+                    self._pause(handle)
+                    return
+                if handle not in core.state.chunks or core.state.chunks.replicas(handle) != kept:
+                    return
+                servers = [server for server in core.participants(handle) if server.name in kept]
+                if len(servers) == len(kept):
+                    await self._raising.raise_version(
+                        handle, in_order(handle, servers), reason="copies too many are left out", needs_all=True
+                    )
+        except TabletopError:
+            self._pause(handle)
 
     async def _verifies(self, server: str, handle: int, version: int) -> bool:
         """Whether the server has just compared every block of its replica at this version, and found no damage."""

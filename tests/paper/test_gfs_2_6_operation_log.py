@@ -217,7 +217,7 @@ async def test_a_log_of_another_version_or_program_is_refused(scene: Scene) -> N
     frame = encode_frame(encode(LogOpened(99, "t")), 1, 0)
     disk.files["log/00000000000000000001.log"] = bytearray(frame)
     disk.synced["log/00000000000000000001.log"] = frame
-    await refused_start(scene, disk, IncompatibleFormat, "format 99, this program reads format 2")
+    await refused_start(scene, disk, IncompatibleFormat, "format 99, this program reads format 3")
 
 
 @played()

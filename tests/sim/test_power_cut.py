@@ -12,6 +12,8 @@ import pytest
 from cluster.interface import wait_until
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
+from runtime.errors import TabletopError
+from runtime.simulated.disk_faults import SyncError
 from runtime.simulated.world import Simulation
 
 SETTINGS = ClusterSettings(chunkservers=4, replicas=3, chunk_bytes=128 * 1024)
@@ -68,5 +70,30 @@ def test_what_a_killed_server_had_not_synced_is_synced_as_soon_as_it_is_started_
         simulation.power_cut("cs1")
         await cluster.restart("cs1")
         assert await client.read_file("/a") == DATA
+
+    simulation.run(story())
+
+
+def test_a_record_whose_sync_failed_is_durable_before_a_later_one_says_so():
+    """The kernel forgets that the pages of a failed sync are not on the disk: they can be read, and syncs pass over
+    them, until the power goes."""
+    simulation = Simulation(3)
+    cluster = SimulatedCluster(simulation, SETTINGS)
+
+    async def story() -> None:
+        await cluster.start()
+        client = cluster.client()
+        await client.make_directory("/before")
+        disk = simulation.world("master").simulated_disk
+        heal = disk.impose(SyncError("log/", loses_pages=True))
+        long = "/in-doubt" + f"/{'x' * 250}" * 6  # Its record has sectors of its own.
+        with pytest.raises(TabletopError):
+            await client.make_directory(long, parents=True)  # The master ends: what its log holds, nobody knows.
+        heal()
+        await cluster.restart("master")
+        await client.make_directory("/after")
+        simulation.power_cut("master", loses_all=True)
+        await cluster.restart("master")
+        assert {entry.path for entry in await client.list("/")} - {"/in-doubt"} == {"/before", "/after"}
 
     simulation.run(story())

@@ -66,6 +66,11 @@ class MemoryFile:
         self.data.extend(data)
         return offset
 
+    async def write_at(self, offset: int, data: Any) -> None:
+        if self.disk.fail_writes is not None:
+            raise self.disk.fail_writes
+        self.data[offset : offset + len(data)] = data
+
     async def truncate(self, size: int) -> None:
         del self.data[size:]
 
@@ -403,12 +408,21 @@ class Scene:
     async def make_directory(self, path: str, **options: Any) -> Any:
         return await self.master.MakeDirectory(master_pb2.MakeDirectoryRequest(path=path, **options), timeout=30)
 
+    async def _answered(self, request: Any) -> Any:
+        """Asked again for a while, as clients do right after a start of the master."""
+        for _ in range(100):
+            try:
+                return await self.master.List(request, timeout=30)
+            except Unavailable:
+                await asyncio.sleep(0.1)
+        return await self.master.List(request, timeout=30)
+
     async def listed(self, path: str, *, recursive: bool = False) -> list[str]:
         found: list[str] = []
         while True:
             after = found[-1] if found else ""
             request = master_pb2.ListRequest(path=path, recursive=recursive, after=after)
-            reply = await self.master.List(request, timeout=30)
+            reply = await self._answered(request)
             found.extend(entry.path for entry in reply.entries)
             if reply.is_last:
                 return found

@@ -135,7 +135,7 @@ async def test_right_after_a_start_no_length_is_listed_that_only_chunkservers_kn
         scene.chunkservers[name].silence()
     await scene.restart_master()
     with pytest.raises(Unavailable, match="has just started and has not heard yet where chunk"):
-        await scene.listed("/")
+        await scene.master.List(master_pb2.ListRequest(path="/"), timeout=30)
     for name in list(scene.chunkservers):
         scene.chunkservers[name].speak()
     await scene.until(lambda: bool(scene.replicas(lease.handle)))
