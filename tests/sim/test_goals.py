@@ -1,0 +1,85 @@
+"""Replication goals that fall while messages are late, disks refuse and power is lost: no acknowledged byte goes with
+the copies too many (GFS 4.3, 4.4)."""
+
+import pytest
+
+from runtime.errors import DiskFailure, TabletopError
+from runtime.simulated.disk_faults import Operation
+from runtime.simulated.messages import Double, Kind, Message
+from tests.sim.small_clusters import SmallCluster, play, wait
+
+BODY = b"acknowledged" * 1000
+
+
+def doubled_orders(message: Message) -> Double | None:
+    is_order = message.method == "Chunkserver/AdvanceChunks" and message.kind is Kind.REQUEST
+    return Double(12.0) if is_order else None
+
+
+def no_removal(operation: Operation) -> TabletopError | None:
+    is_removal = operation.verb in ("rename", "remove") and "chunks" in operation.path
+    return DiskFailure("refused") if is_removal else None
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("goal", [1, 2])
+def test_a_creation_that_arrives_again_after_its_replica_was_removed_makes_none_that_counts(seed: int, goal: int):
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        forget = cluster.simulation.on_message(doubled_orders)
+        await client.write_file("/a", BODY)
+        forget()
+        await client.rename("/a", "/b")  # Its lease ends, and no version is raised.
+        await client.set_replication("/b", goal)
+        await wait(30)
+        assert await cluster.found("/b") == BODY
+
+    play(seed, story)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_removal_that_failed_does_not_take_a_replica_that_counts_by_then(seed: int):
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        await client.write_file("/a", BODY)
+        await client.rename("/a", "/b")
+        heal = [cluster.disk(node).on_operation(no_removal) for node in cluster.chunkservers()]
+        await client.set_replication("/b", 2)
+        await wait(9)
+        await client.set_replication("/b", 3)
+        await cluster.restart("master")
+        await wait(15)
+        (chunk,) = (await cluster.status(chunks=True)).chunks
+        counted = [replica.server for replica in chunk.chunk.replicas]
+        for node in counted[:-1]:
+            await cluster.kill(node)
+        for undo in heal:
+            undo()
+        await wait(15)
+        assert await cluster.found("/b") == BODY
+
+    play(seed, story)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pause", [2.5, 60.0])
+def test_after_a_loss_of_power_nobody_waits_for_a_server_whose_copy_was_one_too_many(seed: int, pause: float):
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        await client.write_file("/a", BODY)
+        await client.rename("/a", "/b")
+        await wait(7)
+        await client.set_replication("/b", 2)
+        await wait(pause)
+        keep = cluster.holders("/b")
+        for node in [node for node in cluster.chunkservers() if node not in keep]:
+            await cluster.kill(node)
+        for node in keep:
+            cluster.simulation.power_cut(node)
+        await wait(10)
+        for node in keep:
+            await cluster.start_node(node)
+        await wait(60)
+        assert await cluster.found("/b") == BODY
+
+    play(seed, story)
