@@ -80,6 +80,8 @@ class Raising:
         """
         core, chunks = self._core, self._core.state.chunks
         left, problem = list(targets), "none of its replicas is on a live server"
+        if not least_version:
+            self._refuse_unless_heard(handle)
         while left:
             core.refuse_if_stopping()
             if handle not in chunks:
@@ -119,6 +121,20 @@ class Raising:
                 break  # Damaged replicas alone are worse than a moment's wait for a sound one.
             left = going_on
         raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+
+    def _refuse_unless_heard(self, handle: int) -> None:
+        """Right after a start, a member that has not registered yet is not dead: to leave it out would throw a good
+        replica away. Raises Unavailable until all have, or the master has waited long enough."""
+        core = self._core
+        if handle not in core.state.chunks or core.is_settled():
+            return
+        silent = [name for name in core.state.chunks.members(handle) if not core.live_servers((name,))]
+        if silent:
+            raise Unavailable(
+                f"the master has just started and has not heard yet from {', '.join(silent)}, where replicas of chunk "
+                f"{handle:#x} are; try again in a moment",
+                definite=True,
+            )
 
     def _answer(self, handle: int, server: Server, outcome: Outcome) -> Answer | None:
         if outcome.error is not None:

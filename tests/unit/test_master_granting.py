@@ -96,11 +96,31 @@ async def test_after_a_restart_a_lease_that_nobody_tells_of_is_fenced_off_by_a_h
     scene.chunkservers[first.primary.server].silence()
     await scene.restart_master()
     await scene.until(lambda: len(scene.server.core.servers.alive()) == 3)
+    with pytest.raises(Unavailable, match="has not heard yet from"):
+        await scene.lease("/a")  # It may come back in a moment, with a good replica.
+    await scene.until(scene.server.core.is_settled)
     second = await scene.lease("/a")
     members = [second.primary.server, *(peer.server for peer in second.secondaries)]
     assert first.primary.server not in members and second.version > first.version
     for peer in first.secondaries:
         assert scene.chunkservers[peer.server].version(first.handle) > first.version, "it refuses the old primary's"
+
+
+@played(lease_seconds=5.0)
+async def test_right_after_a_start_no_good_replica_is_left_out_because_it_was_not_heard_of(scene: Scene) -> None:
+    await scene.create("/a")
+    first = await scene.lease("/a")
+    await scene.pass_time(8)
+    late = scene.chunkservers[first.secondaries[0].server]
+    late.silence()
+    await scene.restart_master()
+    await scene.until(lambda: len(scene.server.core.servers.alive()) == 3)
+    with pytest.raises(Unavailable, match=f"has not heard yet from {late.name}"):
+        await scene.lease("/a")
+    late.speak()
+    await scene.until(lambda: len(scene.server.core.servers.alive()) == 4)
+    second = await scene.lease("/a")
+    assert len(second.secondaries) == 2 and late.name in scene.replicas(first.handle)
 
 
 @played()

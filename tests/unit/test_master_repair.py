@@ -315,7 +315,7 @@ def test_after_a_restart_a_writer_that_the_master_does_not_know_of_is_fenced_off
         primary = scene.chunkservers[lease.primary.server]
         primary.silence()
         await scene.restart_master()
-        await scene.until(lambda: len(scene.server.core.servers.alive()) == 2)
+        await scene.until(lambda: len(scene.server.core.servers.alive()) == 2 and scene.server.core.is_settled())
         await scene.rename(renamed, "/b")
         assert all(scene.chunkservers[peer.server].version(lease.handle) > lease.version for peer in lease.secondaries)
 
