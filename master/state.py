@@ -76,7 +76,8 @@ class MasterState:
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.epoch = 0
         self.handle_limit = self.chunks.next_handle
-        self.last_stamp = 0
+        self.last_stamp = 0  # of the hidden names that records made
+        self._given_stamp = 0  # the last that was given out; its record may not be in the log yet, or never come there
 
     def apply(self, record: Record) -> list[int]:
         """Change the state as the record says; returns the handles of chunks that were forgotten."""
@@ -139,9 +140,12 @@ class MasterState:
         self.chunks.next_handle = max(self.chunks.next_handle, self.handle_limit)
 
     def unused_stamp(self, now_microseconds: int) -> int:
-        """A moment for a hidden name that no other has: now, or just behind the last. (Replay repeats the names.)"""
-        self.last_stamp = max(now_microseconds, self.last_stamp + 1)
-        return self.last_stamp
+        """A moment for a hidden name that no other has: now, or just behind the last. (Replay repeats the names.)
+
+        Only the record changes what a snapshot holds: a full disk may refuse it, and then a replay does not know of it.
+        """
+        self._given_stamp = max(now_microseconds, self._given_stamp + 1, self.last_stamp + 1)
+        return self._given_stamp
 
     def snapshot(self) -> Snapshot:
         """The state as of now; later changes do not show in it."""

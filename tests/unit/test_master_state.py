@@ -135,6 +135,13 @@ def test_stamps_of_hidden_names_never_repeat_even_if_the_clock_stands_still() ->
     assert [state.unused_stamp(5), state.unused_stamp(5), state.unused_stamp(3)] == [5, 6, 7]
 
 
+def test_a_stamp_whose_record_is_never_logged_leaves_no_trace_in_a_snapshot() -> None:
+    state = MasterState()
+    before = state.snapshot().totals
+    state.unused_stamp(5)
+    assert state.snapshot().totals == before
+
+
 def test_a_snapshot_without_a_root_is_refused() -> None:
     snapshot = MasterState().snapshot()
     with pytest.raises(Corrupted, match="no root"):
