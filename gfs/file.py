@@ -230,6 +230,9 @@ class File:
         if not isinstance(error, TabletopError):
             return
         if was_open and self.mode == "wb" and error is self._failure and not takes_its_name:
+            if not error.definite:  # its message tells of parts that may be written; the file as a whole is not
+                error.message = f"{self.path} was not stored: {error.message}"
+                error.args = (error.message,)
             error.definite = True
         elif not is_gone:
             error.definite = False
