@@ -142,7 +142,8 @@ def because(cause: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _cause.reset(token)
+        with contextlib.suppress(ValueError):  # a coroutine thrown away unfinished is closed in another task's context
+            _cause.reset(token)
 
 
 def set_cause(cause: str) -> None:

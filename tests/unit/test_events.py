@@ -1,9 +1,11 @@
 """Events: clocks, causes, and their way to a file and back."""
 
+import asyncio
+import contextvars
 from dataclasses import dataclass
 from typing import ClassVar
 
-from runtime.events import Event, EventLog, MemorySink, UnknownEvent, because, record_from_json, rendered
+from runtime.events import Event, EventLog, MemorySink, UnknownEvent, because, current_cause, record_from_json, rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,19 @@ def test_a_record_comes_back_from_its_line():
     record = log.sink.records[0]
     assert record_from_json(record.to_json()) == record
     assert record.cause == "client.7"
+
+
+async def test_work_that_is_thrown_away_in_another_context_ends_in_silence_and_changes_no_cause_there():
+    async def work() -> None:
+        with because("client.7"):
+            await forever
+
+    forever = asyncio.get_running_loop().create_future()
+    unfinished = work()
+    contextvars.copy_context().run(unfinished.send, None)
+    with because("client.8"):
+        unfinished.close()
+        assert current_cause() == "client.8"
 
 
 def test_an_event_that_this_program_does_not_know_is_kept():
