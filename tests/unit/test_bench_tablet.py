@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import hundred_tablets, tablet_engine
+from bench import event_loop, hundred_tablets, tablet_engine
 from bench.tablet_contestants import contestant_named
 from bench.tablet_growth import picture
 from bench.tablet_wide_rows import wide_rows
@@ -135,3 +135,8 @@ def test_tablets_are_written_split_and_merged_within_the_budget(capsys: pytest.C
     printed = capsys.readouterr().out
     assert "| split each | 12 |" in printed and "| merge in pairs | 6 |" in printed
     assert ": kept" in printed and "all as written" in printed
+
+
+def test_the_rounds_of_the_event_loop_are_told_of_each_load(capsys: pytest.CaptureFixture[str]) -> None:
+    assert event_loop.main(["--share", "0.002"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(event_loop.LOADS)

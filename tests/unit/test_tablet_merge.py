@@ -119,3 +119,13 @@ def test_an_unchanged_fragment_is_not_encoded_again():
     encoded = encode_fragment(entries)
     chunk = Chunk([b"r"], [encoded], False)
     assert collect_chunk(chunk, SCHEMA, 0, drop_markers=True).fragments[0] is encoded
+
+
+def test_a_chunk_in_pieces_has_the_same_rows_and_no_piece_is_larger_than_it_need_be():
+    sizes = [3, 3, 4, 30, 1, 9, 0, 2, 8]
+    rows = [b"%02d" % place for place in range(len(sizes))]
+    chunk = Chunk(rows, [bytes(size) for size in sizes], False)
+    pieces = list(chunk.pieces(10))
+    assert [row for piece in pieces for row in piece.rows] == rows
+    assert [[len(fragment) for fragment in piece.fragments] for piece in pieces] == [[3, 3, 4], [30], [1, 9, 0], [2, 8]]
+    assert not list(EMPTY.pieces(10)) and not any(piece.single_puts for piece in pieces)

@@ -43,6 +43,9 @@ from tablet.engine.world.events import (
 )
 from tablet.engine.world.names import table_name
 
+_SLICE_BYTES = 256 * 1024
+"""A flush lets others have a turn after so many bytes: a slice of whole chunks would be as large as their rows are."""
+
 
 class Interrupted(Conflict):
     """The tablet is being closed: the job ends between two slices, and what it wrote is left to the sweep."""
@@ -228,8 +231,9 @@ class Housekeeping:
                 writer, number = await self._begin(settings, cleanup, flush=True)
                 now = state.world.clock.wall_microseconds()
                 while (chunk := await source.next()) is not EMPTY:
-                    await write_slice(chunk, writer, schema=schema, now=now, drop_markers=drop_markers)
-                    await self._breathe()
+                    for piece in chunk.pieces(_SLICE_BYTES):
+                        await write_slice(piece, writer, schema=schema, now=now, drop_markers=drop_markers)
+                        await self._breathe()
                 reference = await self._finish(writer, number, memtable.first_sequence, memtable.last_sequence)
                 if reference is not None:
                     made[group] = reference

@@ -10,7 +10,9 @@ bearable.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class Chunk:
     def before(self, row: bytes) -> "Chunk":
         """The rows that are < `row`."""
         return self._split(bisect_left(self.rows, row))[0]
+
+    def pieces(self, most_bytes: int) -> "Iterator[Chunk]":
+        """The same rows in pieces whose fragments have at most so many bytes, or in pieces of one row."""
+        ends = list(accumulate(map(len, self.fragments), initial=0))
+        begin = 0
+        while begin < len(self.rows):
+            end = max(begin + 1, bisect_right(ends, ends[begin] + most_bytes) - 1)
+            yield Chunk(self.rows[begin:end], self.fragments[begin:end], self.single_puts)
+            begin = end
 
     def _split(self, place: int) -> "tuple[Chunk, Chunk]":
         rows, fragments = self.rows, self.fragments
