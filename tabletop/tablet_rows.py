@@ -28,6 +28,7 @@ from tablet.engine.model.rows import Row
 from tablet.engine.serving.reading import Reader
 from tablet.engine.serving.scanning import Scan
 from tablet.engine.tree.state import TabletState
+from tablet.engine.world.eventual import finished
 from tablet.tools.dumping import readable
 from tablet.tools.read_only import opened_for_reading
 from tabletop import wording
@@ -77,7 +78,7 @@ async def _get(path: Path, row: bytes, column: bytes) -> None:
     check_row(row)
     async with _opened(path) as state:
         _check_column(state, column)
-        value = await Reader(state).newest_value(row, column)
+        value = await finished(Reader(state).newest_value(row, column))
     if value is None:
         raise NotFound(f"{path} has no {readable(column)} in row {shown(readable(row))}")
     print_bytes(value + b"\n" if sys.stdout.isatty() else value)

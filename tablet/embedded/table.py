@@ -24,10 +24,9 @@ from tablet.embedded.inline import go_on, run_inline
 from tablet.engine.cloning import copy_tablet
 from tablet.engine.engine import Engine
 from tablet.engine.figures import EngineFigures
-from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column
+from tablet.engine.model.checks import Text, as_bytes, as_timestamp
 from tablet.engine.model.filter_tree import families_named
 from tablet.engine.model.filters import EVERYTHING, RowFilter, check_filter, check_limit
-from tablet.engine.model.fragments import family_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
@@ -52,6 +51,8 @@ class EmbeddedTablet(OpenTablet):
         super().__init__(folder, options)
         self._get = self._engine.reader.newest_value
         self._put = self._engine.put
+        self._known_columns = self._engine.known_columns
+        self._check_column = self._engine.check_column
 
     @property
     def schema(self) -> Schema:
@@ -161,16 +162,12 @@ class EmbeddedTablet(OpenTablet):
             self._refuse()
         try:
             self._busy = True
-            work = self._get(row, column)
-            try:
-                work.send(None)
-            except StopIteration as stop:
-                found: bytes | None = stop.value
-            else:
-                found = go_on(work)
+            found = self._get(row, column)
+            if found is not None and not isinstance(found, bytes):
+                found = run_inline(found)
         finally:
             self._busy = False
-        if found is None:
+        if found is None and column not in self._known_columns:
             self._check_column(column)
         return found
 
@@ -311,11 +308,6 @@ class EmbeddedTablet(OpenTablet):
         while left != 0 and (batch := self._alone(next_batch)):
             yield from batch if left is None else batch[:left]
             left = None if left is None else left - min(left, len(batch))
-
-    def _check_column(self, column: bytes) -> None:
-        """Raise InvalidRequest or NotFound for a column that can hold nothing."""
-        check_column(column)
-        self._check_family(family_of(column))
 
     def _check_family(self, family: bytes) -> None:
         schema = self._engine.schema

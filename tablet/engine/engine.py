@@ -50,6 +50,7 @@ from tablet.engine.tree.budget import Budget, Share
 from tablet.engine.tree.manifest import load_snapshot
 from tablet.engine.tree.state import HeldElsewhere, TabletState
 from tablet.engine.world.events import TabletClosed, WritesStalled
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.names import snapshot_file_name, sorted_out
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage
@@ -78,7 +79,8 @@ class Engine:
         self._locks = self._writer.locks
         self._commit = self._writer.commit
         self._admission = Admission(state)
-        self._known_columns = self._admission.known_columns
+        self.known_columns = self._admission.known_columns
+        self.check_column = self._admission.check_column
         self._changes = AtomicChanges(self.reader, self._writer, self._admission)
         self._closed = self._is_out_of_service = False
         self.make_room: Callable[[str], Awaitable[None]] | None = None
@@ -212,7 +214,7 @@ class Engine:
         if not locks.try_acquire(row):
             await locks.acquire(row)
         try:
-            if column not in self._known_columns:
+            if column not in self.known_columns:
                 self._admission.check_column(column)
             if timestamp is None:
                 timestamp = self._admission.next_timestamp()
@@ -258,12 +260,13 @@ class Engine:
         """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
         self._check_open()
         known = self.state.scan_cache.newest(row, column)
-        return known if known is not None else await self.reader.newest_value(row, column)
+        found = known if known is not None else self.reader.newest_value(row, column)
+        return found if found is None or isinstance(found, bytes) else await found
 
     async def read(self, row: bytes, wanted: RowFilter = EVERYTHING) -> Row | None:
         """The row's cells that the filter wants, or None if there are none. Raises Corrupted, DiskFailure."""
         self._check_open()
-        entries = await self.reader.row(row, wanted if wanted.__class__ is ReadFilter else prepared(wanted))
+        entries = await finished(self.reader.row(row, prepared(wanted)))
         return Row(row, entries) if entries else None
 
     def scan_batches(
@@ -437,7 +440,7 @@ class Engine:
                 await self.state.log.begin_segment()  # So that the segments before it are needed no more.
             await self.state.install_snapshot(held, flushed)
             self._writer.epoch += 1
-            self._known_columns.clear()
+            self.known_columns.clear()
             await self.state.sweep()
         self._background.note_progress(FLUSH)
         self._background.note_progress(COMPACTION)
@@ -508,7 +511,7 @@ class Engine:
     async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
         self._check_writable()
         await self.state.install_schema(change)
-        self._known_columns.clear()
+        self.known_columns.clear()
 
     def _stop_serving(self, reason: str) -> None:
         self._is_out_of_service, self._writer.refusal = True, reason

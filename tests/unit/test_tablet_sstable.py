@@ -19,6 +19,7 @@ from tablet.engine.sstable.format import FOOTER_BYTES, Block, encode_block, seal
 from tablet.engine.sstable.reader import Lookup, SSTable
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.sources import TableSource
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.storage import DiskStorage
 from tests.unit.tablet_support import chunk_of, make_table
 
@@ -41,7 +42,7 @@ async def all_rows(table: SSTable, **bounds: bytes) -> list[bytes]:
 async def find(table: SSTable, row: bytes, column: bytes | None = b"f:q") -> bytes | None:
     lookup = Lookup(row, column)
     place = table.locate(lookup)
-    fragment = await table.fragment(place, lookup) if place >= 0 else None
+    fragment = await finished(table.fragment(place, lookup)) if place >= 0 else None
     return decode_fragment(fragment)[0][3] if fragment is not None else None
 
 
@@ -101,10 +102,10 @@ async def test_a_row_larger_than_a_block_is_cut_between_cells_and_read_in_part(s
     table = await make_table(storage, 1, chunk_of(rows))
     assert table.blocks > 50
     place = table.locate(Lookup(b"giant", None))
-    assert decode_fragment(await table.fragment(place, Lookup(b"giant", None)) or b"") == giant
+    assert decode_fragment(await finished(table.fragment(place, Lookup(b"giant", None))) or b"") == giant
     for number in (0, 1, 77, 199):
         column = b"f:%04d" % number
-        part = decode_fragment(await table.fragment(place, Lookup(b"giant", column)) or b"")
+        part = decode_fragment(await finished(table.fragment(place, Lookup(b"giant", column))) or b"")
         assert [entry for entry in part if entry[0] == column] == [entry for entry in giant if entry[0] == column]
         assert any(entry[2] == 2 for entry in part), "markers come along"
         assert len(part) < 40

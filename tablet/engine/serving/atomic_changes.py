@@ -15,6 +15,7 @@ from tablet.engine.model.operations import Operation, SetCell
 from tablet.engine.serving.admission import Admission
 from tablet.engine.serving.reading import Reader
 from tablet.engine.serving.writing import Overtaken, Writer
+from tablet.engine.world.eventual import finished
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class AtomicChanges:
             self._admission.check(row, operations)
 
         async def step(epoch: int) -> bool:
-            entries = await self._reader.row(row, wanted)
+            entries = await finished(self._reader.row(row, wanted))
             found = any(value is None or entry[3] == value for entry in entries)
             newest = max([-minus for _, minus, _, _ in entries], default=0)
             fragment = self._admission.encode(row, if_found if found else otherwise, not_before=newest)
@@ -74,7 +75,7 @@ class AtomicChanges:
         self._admission.check(row, [SetCell(column, b"")])
 
         async def step(epoch: int) -> bytes:
-            newest = await self._reader.row(row, ReadFilter(columns=frozenset((column,)), versions=1))
+            newest = await finished(self._reader.row(row, ReadFilter(columns=frozenset((column,)), versions=1)))
             value = change(newest[0][3] if newest else None)
             not_before = -newest[0][1] if newest else 0
             fragment = self._admission.encode(row, [SetCell(column, value)], not_before=not_before)

@@ -5,12 +5,16 @@ A point read asks the memtables, then the scan cache, then those SSTables whose 
 not newer than what was found need not be asked at all. Of a hot value the scan cache may know that no memtable has a
 say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
 
+A point read is a plain function that gives the answer or, where a block must be read first, a coroutine that reads it
+and finishes (`world/eventual.py`).
+
 Of a wide row only the columns are read that the filter can show. If the filter ends with a limit, the row's columns are
 read a few at a time until there are enough.
 """
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tablet.engine.model.checks import EARLIEST_TIMESTAMP
 from tablet.engine.model.filter_program import Program, Wanted, visible
@@ -25,11 +29,13 @@ from tablet.engine.model.fragments import (
     decode_without_values,
     family_of,
 )
-from tablet.engine.model.schema import counts_versions
+from tablet.engine.model.schema import Family, counts_versions
 from tablet.engine.sstable.reader import Lookup
 from tablet.engine.tree.merge import merge_entries
+from tablet.engine.tree.scan_cache import ScanKey
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import Tables, View
+from tablet.engine.world.eventual import Eventual
 
 _FIRST_CELLS = 512
 """At most so many cells of a wide row are read first for a filter with a limit; then twice as many, and so on."""
@@ -55,41 +61,58 @@ class Reader:
         self._state = state
         self._start, self._end = state.manifest.start_row, state.manifest.end_row
 
-    async def row(self, row: bytes, wanted: Wanted) -> Entries:
-        """The visible entries of one row, perhaps none. Raises InvalidRequest for a row of another tablet."""
+    def row(self, row: bytes, wanted: Wanted) -> Eventual[Entries]:
+        """The visible entries of one row, perhaps none; or a coroutine that finds them. Raises InvalidRequest for a row
+        of another tablet."""
         if row < self._start or (self._end and row >= self._end):
             self._state.manifest.check_holds(row)
         if isinstance(wanted, Program) and not wanted.may_show(row):
             return ()
         view = self._state.view
+        groups = groups_of(view, wanted)
+        part = None if wanted.whole_rows else _part(wanted)
+        if isinstance(wanted, Program) and wanted.first is not None and wanted.only_column is None:
+            return self._row_later(view, row, wanted, self._first_columns(view, groups, row, wanted))
+        if len(groups) != 1:
+            return self._row_later(view, row, wanted, self._entries(view, groups, row, wanted, part))
+        found = self._group(
+            view,
+            groups[0],
+            row,
+            wanted.only_column,
+            _recent(view, row, ALL_COLUMNS if part is None else part.spans),
+            latest=wanted.wants_latest,
+            part=part,
+        )
+        if isinstance(found, tuple):
+            return self._visible(view, row, wanted, found)
+        return self._row_later(view, row, wanted, self._searched(found))
+
+    async def _row_later(
+        self, view: View, row: bytes, wanted: Wanted, reading: Coroutine[Any, Any, Entries]
+    ) -> Entries:
         view.pins += 1
         try:
-            groups = groups_of(view, wanted)
-            part = None if wanted.whole_rows else _part(wanted)
-            if isinstance(wanted, Program) and wanted.first is not None and wanted.only_column is None:
-                entries = await self._first_columns(view, groups, row, wanted)
-            elif len(groups) == 1:  # As `_entries`, without its call: the usual case.
-                recent = _recent(view, row, ALL_COLUMNS if part is None else part.spans)
-                latest, column = wanted.wants_latest, wanted.only_column
-                entries = await self._group(view, groups[0], row, column, recent, latest=latest, part=part)
-            else:
-                entries = await self._entries(view, groups, row, wanted, part)
+            entries = await reading
         finally:
             view.pins -= 1
+        return self._visible(view, row, wanted, entries)
+
+    def _visible(self, view: View, row: bytes, wanted: Wanted, entries: Entries) -> Entries:
         if not entries:
             return ()
-        families, now = view.schema.families, self._state.world.clock.wall_microseconds()
-        if isinstance(wanted, ReadFilter):
-            return visible_cells(entries, families, now, wanted)
-        return visible(row, entries, families, now, wanted)
+        return visible(row, entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
 
     async def _entries(self, view: View, groups: list[str], row: bytes, wanted: Wanted, part: Part | None) -> Entries:
         """What the groups say of a row, as of one moment."""
-        column = wanted.only_column
+        column, latest = wanted.only_column, wanted.wants_latest and len(groups) == 1
         recent = _recent(view, row, ALL_COLUMNS if part is None else part.spans)
-        if len(groups) == 1:
-            return await self._group(view, groups[0], row, column, recent, latest=wanted.wants_latest, part=part)
-        parts = [await self._group(view, group, row, column, recent, latest=False, part=part) for group in groups]
+        parts: list[Entries] = []
+        for group in groups:
+            found = self._group(view, group, row, column, recent, latest=latest, part=part)
+            parts.append(found if isinstance(found, tuple) else await self._searched(found))
+        if len(parts) == 1:
+            return parts[0]
         return tuple(sorted(entry for part in parts for entry in part if entry[2] == PUT))
 
     async def _first_columns(self, view: View, groups: list[str], row: bytes, wanted: Program) -> Entries:
@@ -117,7 +140,7 @@ class Reader:
                 return tuple(found)
             low, cells = bound, 2 * cells
 
-    async def newest_value(self, row: bytes, column: bytes) -> bytes | None:
+    def newest_value(self, row: bytes, column: bytes) -> Eventual[bytes | None]:
         """The newest value of one column: the most common read, and what `row` says with the filter for it."""
         if row < self._start or (self._end and row >= self._end):
             self._state.manifest.check_holds(row)
@@ -125,20 +148,29 @@ class Reader:
         family = view.schema.families.get(family_of(column))
         if family is None:
             return None
+        recent: list[Entries] = []
+        for memtable in view.memtables:
+            if memtable.holds(row):
+                recent.append(memtable.part(row, ((column, column),)) or ())
+        found = self._group(view, family.group, row, column, recent, latest=True)
+        if isinstance(found, tuple):
+            return self._newest(view, family, column, found)
+        return self._newest_later(view, family, column, found)
+
+    async def _newest_later(self, view: View, family: Family, column: bytes, search: "Search") -> bytes | None:
         view.pins += 1
         try:
-            recent = [
-                memtable.part(row, ((column, column),)) or () for memtable in view.memtables if memtable.holds(row)
-            ]
-            entries = await self._group(view, family.group, row, column, recent, latest=True)
+            return self._newest(view, family, column, await self._searched(search))
         finally:
             view.pins -= 1
+
+    def _newest(self, view: View, family: Family, column: bytes, entries: Entries) -> bytes | None:
         if family.rule is not None and entries:
             wanted = ReadFilter(columns=frozenset((column,)), versions=1)
             entries = visible_cells(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
         return value_of(entries, column)
 
-    async def _group(
+    def _group(
         self,
         view: View,
         group: str,
@@ -148,10 +180,10 @@ class Reader:
         *,
         latest: bool,
         part: Part | None = None,
-    ) -> Entries:
-        """The merged entries of one locality group; with `column`, other columns may be missing; if only the `latest`
-        version of it matters, older ones may be missing too. `recent`: what the memtables say of the row. `part`: what
-        else may be missing."""
+    ) -> "Entries | Search":
+        """The merged entries of one locality group, or a search that `_searched` must finish; with `column`, other
+        columns may be missing; if only the `latest` version of it matters, older ones may be missing too. `recent`:
+        what the memtables say of the row. `part`: what else may be missing."""
         fragments: list[Entries] = []
         for entries in recent:
             if len(view.schema.groups) > 1:
@@ -164,31 +196,114 @@ class Reader:
             newest = max([_newest_timestamp(entries, column) for entries in fragments])
             if newest > NEVER and not [table for table in tables if table.max_relevant_timestamp > newest]:
                 return merge_entries(fragments)
-        cache, key = self._state.scan_cache, (group, column, latest)
+        key = (group, column, latest)
         # The cache speaks of the newest SSTables: after a flush, of some that came later than the memtables were asked.
-        stored = cache.get(row, key) if view.generation == self._state.view.generation else None
-        if stored is None:
-            if part is not None:
-                asked = tables_within(tables, view, part.times)
-                part.complete = part.complete and len(asked) == len(tables)
-                tables = asked
-            lookup = Lookup(row, column, ALL_COLUMNS if part is None else part.spans)
-            stored = await _search(tables, lookup, newest, latest=latest, values=part is None or part.values)
-            if part is not None and lookup.cut and column is None:
-                part.complete = False
-            # An answer that leans on what the memtable knew, or that a flush has overtaken, or that is a part of the
-            # row, is not for others.
-            if (
-                newest == NEVER
-                and (part is None or part.complete)
-                and view.generation == self._state.view.generation
-                and cache.wants(row)
-            ):
-                cache.put(row, key, stored, _final(view, row, column, stored) if latest and not fragments else None)
-        if not fragments:
-            return stored
-        fragments.append(stored)
-        return merge_entries(fragments)
+        stored = self._state.scan_cache.get(row, key) if self._is_current(view) else None
+        if stored is not None:
+            return merge_entries([*fragments, stored]) if fragments else stored
+        if part is not None:
+            asked = tables_within(tables, view, part.times)
+            part.complete = part.complete and len(asked) == len(tables)
+            tables = asked
+        search = Search(row, key, view, tables, fragments, newest, part)
+        return self._found(search) if search.proceed() is None else search
+
+    async def _searched(self, search: "Search") -> Entries:
+        """The end of a search that must read blocks. Its view is pinned."""
+        while (reading := search.reading) is not None:
+            search.take(await reading)
+            search.proceed()
+        return self._found(search)
+
+    def _found(self, search: "Search") -> Entries:
+        """What a search has found, together with what the memtables said; and into the cache, if it is for others."""
+        stored = merge_entries(search.found) if search.found else ()
+        part, view, row = search.part, search.view, search.row
+        if part is not None and search.cut and search.column is None:
+            part.complete = False
+        # An answer that leans on what the memtable knew, or that a flush has overtaken, or that is a part of the row,
+        # is not for others.
+        if not search.leans and (part is None or part.complete) and self._is_current(view):
+            cache = self._state.scan_cache
+            if cache.wants(row):
+                final = search.key[2] and not search.fragments
+                cache.put(row, search.key, stored, _final(view, row, search.column, stored) if final else None)
+        return merge_entries([*search.fragments, stored]) if search.fragments else stored
+
+    def _is_current(self, view: View) -> bool:
+        """Whether the cache speaks of the SSTables of this view."""
+        present = self._state.view
+        return view is present or view.generation == present.generation
+
+
+class Search(Lookup):
+    """The search for a row in the SSTables of one locality group, asking no more of them than must be asked.
+
+    They are asked from the newest to the oldest, but writers may choose the timestamps, so the newest SSTable does not
+    always hold the newest version. If only the latest version of the column matters, and one as new as `newest` is
+    known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.max_relevant_timestamp`).
+    What is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
+
+    `key`: that of the scan cache. `fragments`: what the memtables say; the search `leans` on it if they hold the
+    column. `found`: what SSTables say, so far. `reading`: the coroutine that reads what comes next; None at the end.
+    """
+
+    __slots__ = ("_judges", "_left", "_newest", "found", "fragments", "key", "leans", "part", "reading", "view")
+
+    def __init__(
+        self,
+        row: bytes,
+        key: ScanKey,
+        view: View,
+        tables: Tables,
+        fragments: list[Entries],
+        newest: int,
+        part: Part | None,
+    ) -> None:
+        column = key[1]
+        super().__init__(row, column, ALL_COLUMNS if part is None else part.spans)
+        self.key = key
+        self.view = view
+        self.part = part
+        self.fragments = fragments
+        self.found: list[Entries] = []
+        self.leans = newest != NEVER
+        self.reading: Coroutine[Any, Any, bytes | None] | None = None
+        self._left = iter(tables)
+        self._newest = newest
+        self._judges = key[2] and column is not None
+
+    def proceed(self) -> Coroutine[Any, Any, bytes | None] | None:
+        """Ask the SSTables that are left, up to the first that must be read; returns its `reading`."""
+        self.reading = None
+        for table in self._left:
+            if table.max_relevant_timestamp <= self._newest:
+                continue
+            place = table.locate(self)
+            if place < 0:
+                continue
+            fragment = table.fragment(place, self)
+            if fragment is None:
+                continue
+            if not isinstance(fragment, bytes):
+                self.reading = fragment
+                return fragment
+            self.take(fragment)
+        return None
+
+    def take(self, fragment: bytes | None) -> None:
+        """Add what an SSTable says."""
+        if fragment is None:
+            return
+        entries = (
+            decode_fragment(fragment) if self.part is None or self.part.values else decode_without_values(fragment)
+        )
+        self.found.append(entries)
+        if self._judges and self.column is not None:
+            if _has_marker(entries):
+                self._judges = False
+            else:
+                self._newest = max(self._newest, _newest_timestamp(entries, self.column))
 
 
 def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> bytes | None:
@@ -198,34 +313,6 @@ def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> byt
         return None
     family = view.schema.families.get(family_of(column))
     return value_of(stored, column) if family is not None and family.rule is None else None
-
-
-async def _search(tables: Tables, lookup: Lookup, newest: int, *, latest: bool, values: bool) -> Entries:
-    """What SSTables say of a row together, asking no more of them than must be asked.
-
-    They are asked from the newest to the oldest, but writers may choose the timestamps, so the newest SSTable does not
-    always hold the newest version. If only the `latest` version of the column matters, and one as new as `newest` is
-    known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.max_relevant_timestamp`).
-    What is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
-    """
-    column = lookup.column
-    found: list[Entries] = []
-    for table in tables:
-        if table.max_relevant_timestamp <= newest:
-            continue
-        place = table.locate(lookup)
-        if place < 0:
-            continue
-        fragment = await table.fragment(place, lookup)
-        if fragment is None:
-            continue
-        entries = decode_fragment(fragment) if values else decode_without_values(fragment)
-        found.append(entries)
-        if latest and column is not None and table is not tables[-1]:
-            latest = not _has_marker(entries)
-            if latest:
-                newest = max(newest, _newest_timestamp(entries, column))
-    return merge_entries(found)
 
 
 def groups_of(view: View, wanted: Wanted) -> list[str]:

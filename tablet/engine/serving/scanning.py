@@ -21,6 +21,7 @@ from tablet.engine.tree.merge import merge_chunks
 from tablet.engine.tree.sources import MemtableSource, MergeCursor, Source, clipped_source, unite_chunks
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import View
+from tablet.engine.world.eventual import finished
 
 _LOOKUPS = 64
 """How many single keys are looked up for one batch."""
@@ -97,7 +98,7 @@ class Scan:
             if row is None:
                 break
             self._ranges.pop()
-            if entries := await self._reader.row(row, self._wanted):
+            if entries := await finished(self._reader.row(row, self._wanted)):
                 rows.append(Row(row, entries))
         return rows
 

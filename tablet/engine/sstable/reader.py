@@ -13,8 +13,9 @@ some hundred megabytes.
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from itertools import pairwise
+from typing import Any
 
 from runtime.errors import Corrupted, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
@@ -37,6 +38,7 @@ from tablet.engine.sstable.format import (
     unsealed_body,
 )
 from tablet.engine.sstable.properties import TableProperties
+from tablet.engine.world.eventual import Eventual
 from tablet.engine.world.storage import Storage, StoredFile
 
 _RUN_BYTES = 64 * 1024
@@ -185,31 +187,35 @@ class SSTable:
         self.bloom_rejections += 1
         return -1
 
-    async def fragment(self, place: int, wanted: "Lookup") -> bytes | None:
+    def fragment(self, place: int, wanted: "Lookup") -> Eventual[bytes | None]:
         """The row's fragment, or None; `place` is from `locate`. Of a wide row, what is not wanted is left out."""
-        row = wanted.row
-        if self._next_columns[place] and self._last_rows[place] == row:
-            return await self._wide_row(place, wanted)
+        if self._next_columns[place] and self._last_rows[place] == wanted.row:
+            return self._wide_row(place, wanted)
         block = self._cache.get((self._cache_number, place))
-        if block is None:
-            in_parts = self._head_bytes[place] and not self._cache.whole_blocks
-            block = await (self._load_head(place) if in_parts else self._load_block(place))
-        if block.wide:
-            if block.prefix == row:
-                return await self._wide_row(place, wanted)
-            self.bloom_mistakes += 1
-            return None
-        found = block.find(row)
+        return self._load_fragment(place, wanted) if block is None else self._in_block(place, block, wanted)
+
+    def _in_block(self, place: int, block: Block, wanted: "Lookup") -> Eventual[bytes | None]:
+        """As `fragment`, of a row that is in this block or nowhere."""
+        row = wanted.row
+        if block.wide and block.prefix == row:
+            return self._wide_row(place, wanted)
+        found = -1 if block.wide else block.find(row)
         if found < 0:
             self.bloom_mistakes += 1
             return None
         begin, end, checksum = block.part(found)
         if block.whole:
-            fragment = block.data[begin:end]
-        else:
-            offset = begin + (self._block_ends[place - 1] if place else 0)
-            fragment = await self._file.read_at(offset, end - begin)
-            check_part(fragment, checksum, _FRAGMENT, self.name, offset)
+            return block.data[begin:end]
+        return self._read_part(begin + (self._block_ends[place - 1] if place else 0), end - begin, checksum)
+
+    async def _load_fragment(self, place: int, wanted: "Lookup") -> bytes | None:
+        found = self._in_block(place, await self._load_for_search(place), wanted)
+        return found if found is None or isinstance(found, bytes) else await found
+
+    async def _read_part(self, offset: int, length: int, checksum: int) -> bytes:
+        """One fragment of a block that is readable in parts."""
+        fragment = await self._file.read_at(offset, length)
+        check_part(fragment, checksum, _FRAGMENT, self.name, offset)
         return fragment
 
     async def column_after(self, row: bytes, low: bytes, cells: int) -> bytes | None:
@@ -410,10 +416,12 @@ class SSTable:
     async def _at_hand(self, place: int) -> Block:
         """A block, or its head if that is enough to find what is in it."""
         block = self._cache.get((self._cache_number, place))
-        if block is None:
-            in_parts = self._head_bytes[place] and not self._cache.whole_blocks
-            block = await (self._load_head(place) if in_parts else self._load_block(place))
-        return block
+        return block if block is not None else await self._load_for_search(place)
+
+    def _load_for_search(self, place: int) -> Coroutine[Any, Any, Block]:
+        """Read a block, or its head if it is readable in parts, and put it into the cache."""
+        in_parts = self._head_bytes[place] and not self._cache.whole_blocks
+        return self._load_head(place) if in_parts else self._load_block(place)
 
     async def _pieces(self, place: int, block: Block, begin: int, end: int) -> bytes:
         """The fragments of a wide row's block from `begin` to `end`, not included, in one reading."""
