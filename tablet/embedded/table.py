@@ -224,7 +224,8 @@ class EmbeddedTablet(OpenTablet):
             self._refuse()
         check_limit(limit)
         column = as_bytes("the column", column)
-        self._check_column(column)
+        if column not in self._known_columns:
+            self._check_column(column)
         bounds = as_bytes("start", start), as_bytes("end", end)
         batches = self._engine.item_batches(
             column, *bounds, prefix=as_bytes("prefix", prefix), rows=rows, reverse=reverse

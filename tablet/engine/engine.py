@@ -33,7 +33,7 @@ from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.checks import Text, as_bytes, check_timestamp
 from tablet.engine.model.filter_program import prepared
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, check_limit
+from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit, newest_of
 from tablet.engine.model.fragments import CELL_BYTES, encode_put
 from tablet.engine.model.operations import Operation
 from tablet.engine.model.ranges import RowRange, united
@@ -320,8 +320,7 @@ class Engine:
         reverse: bool = False,
     ) -> Scan:
         """As `scan_batches`, over the newest values of one column; ask it for `next_items`."""
-        wanted = ReadFilter(columns=frozenset((column,)), versions=1)
-        return self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=wanted, reverse=reverse)
+        return self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=newest_of(column), reverse=reverse)
 
     async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
         """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware

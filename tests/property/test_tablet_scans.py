@@ -125,8 +125,11 @@ def small_chunks() -> Iterator[None]:
     """Chunks of a few rows, so that the sources of a merge end theirs at different rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_RUN_BYTES", 1)
-        patch.setattr(sources, "_MEMTABLE_ROWS", 4)
-        patch.setattr(backwards, "_MEMTABLE_ROWS", 4)
+        for module in (sources, backwards):
+            patch.setattr(module, "FEW_ROWS", 2)
+            patch.setattr(module, "MORE", 2)
+            patch.setattr(module, "MANY_ROWS", 8)
+            patch.setattr(module, "MEMTABLE_ROWS", 4)
         yield
 
 

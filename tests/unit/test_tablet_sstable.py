@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.format import FOOTER_BYTES, Block, encode_block, seal, unseal, unsealed_body
 from tablet.engine.sstable.reader import Lookup, SSTable
 from tablet.engine.sstable.writer import SSTableWriter
+from tablet.engine.tree.backwards import TableBackwards
 from tablet.engine.tree.sources import TableSource
 from tablet.engine.world.eventual import finished
 from tablet.engine.world.storage import DiskStorage
@@ -210,9 +212,47 @@ async def test_of_blocks_that_are_not_compressed_a_point_read_takes_the_head_and
     assert sum(read) < 1.2 * 2 * sum(map(len, rows.values()))
     read.clear()
     assert await all_rows(table) == sorted(rows)
-    assert len(read) == table.blocks, "a scan takes whole blocks"
+    assert len(read) == table.blocks + 1, "a scan takes a few rows, the rest of their block, then whole blocks"
     assert await find(table, b"row00050") == rows[b"row00050"]
-    assert len(read) == table.blocks + 1, "and leaves the heads where they are"
+    assert len(read) == table.blocks + 2, "and leaves the heads where they are"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_the_first_rows_of_a_scan_are_read_without_their_neighbours(storage, reverse):
+    rows = {b"row%05d" % number: noise(900 + number) for number in range(100)}
+    table = await make_table(storage, 1, chunk_of(rows), LocalityGroup())
+    await find(table, b"row00000"), await find(table, b"row00099")  # Their blocks' heads are in the cache now.
+    read: list[int] = []
+    storage_read_at = table._file.read_at
+
+    async def counted(offset: int, count: int) -> bytes:
+        read.append(count)
+        return await storage_read_at(offset, count)
+
+    table._file.read_at = counted  # type: ignore[method-assign]
+    bounds = {"start": b"row00004", "end": b"row00095"}
+    source = TableBackwards(table, **bounds) if reverse else TableSource(table, **bounds)
+    first = (await source.next()).rows
+    assert first == sorted(rows)[slice(87, 95) if reverse else slice(4, 12)]
+    assert len(read) == 1 and read[0] < 8 * 1100
+    found = [first]
+    while (chunk := await source.next()).rows:
+        found.append(chunk.rows)
+    assert list(chain(*(reversed(found) if reverse else found))) == sorted(rows)[4:95]
+
+
+async def test_damage_to_one_of_the_first_rows_of_a_scan_is_told_with_its_place(storage, tmp_path):
+    rows = {b"row%05d" % number: noise(900 + number) for number in range(40)}
+    table = await make_table(storage, 1, chunk_of(rows), LocalityGroup())
+    path = tmp_path / table.name
+    data = bytearray(path.read_bytes())
+    place = data.index(rows[b"row00020"])
+    data[place + 100] ^= 1
+    path.write_bytes(data)
+    assert (await TableSource(table, start=b"row00008").next()).rows == sorted(rows)[8:16]
+    for source in (TableSource(table, start=b"row00015"), TableBackwards(table, end=b"row00022")):
+        with pytest.raises(Corrupted, match=rf"{table.name}: the fragment of a row at offset {place - 20} has CRC32C"):
+            await source.next()
 
 
 async def test_blocks_are_taken_whole_where_that_is_asked_for_or_heads_are_long(storage):

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from runtime.errors import InvalidRequest
 from tablet.engine.model.checks import Text, as_bytes, as_timestamp, check_column, check_timestamp
@@ -159,6 +160,12 @@ def _timestamp(given: int) -> int:
     timestamp = as_timestamp(given)
     check_timestamp(timestamp)
     return timestamp
+
+
+@lru_cache(maxsize=64)
+def newest_of(column: bytes) -> ReadFilter:
+    """The newest version of one column. Those asked for last are kept."""
+    return ReadFilter(columns=frozenset((column,)), versions=1)
 
 
 EVERYTHING = ReadFilter()

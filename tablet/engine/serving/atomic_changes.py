@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from runtime.errors import InvalidRequest
 from tablet.engine.model.filter_program import Wanted
-from tablet.engine.model.filters import ReadFilter
+from tablet.engine.model.filters import newest_of
 from tablet.engine.model.operations import Operation, SetCell
 from tablet.engine.serving.admission import Admission
 from tablet.engine.serving.reading import Reader
@@ -75,7 +75,7 @@ class AtomicChanges:
         self._admission.check(row, [SetCell(column, b"")])
 
         async def step(epoch: int) -> bytes:
-            newest = await finished(self._reader.row(row, ReadFilter(columns=frozenset((column,)), versions=1)))
+            newest = await finished(self._reader.row(row, newest_of(column)))
             value = change(newest[0][3] if newest else None)
             not_before = -newest[0][1] if newest else 0
             fragment = self._admission.encode(row, [SetCell(column, value)], not_before=not_before)

@@ -18,7 +18,7 @@ from typing import Any
 
 from tablet.engine.model.checks import EARLIEST_TIMESTAMP
 from tablet.engine.model.filter_program import Program, Wanted, visible
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, visible_cells
+from tablet.engine.model.filters import EVERYTHING, newest_of, visible_cells
 from tablet.engine.model.fragments import (
     ALL_COLUMNS,
     PUT,
@@ -166,8 +166,8 @@ class Reader:
 
     def _newest(self, view: View, family: Family, column: bytes, entries: Entries) -> bytes | None:
         if family.rule is not None and entries:
-            wanted = ReadFilter(columns=frozenset((column,)), versions=1)
-            entries = visible_cells(entries, view.schema.families, self._state.world.clock.wall_microseconds(), wanted)
+            now = self._state.world.clock.wall_microseconds()
+            entries = visible_cells(entries, view.schema.families, now, newest_of(column))
         return value_of(entries, column)
 
     def _group(

@@ -45,7 +45,7 @@ import cramjam
 import crc32c
 
 from runtime.errors import Corrupted, IncompatibleFormat
-from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.schema import Compression
 
 MAGIC = b"TTsstab1"
@@ -329,12 +329,24 @@ class Block:
             begin = start + ends[place]
         return -1
 
+    def place_of(self, row: bytes) -> int:
+        """How many rows come before this one."""
+        prefix = self.prefix
+        if row.startswith(prefix):
+            return self._before(row[len(prefix) :])
+        return 0 if row < prefix else self.count
+
     def part(self, place: int) -> tuple[int, int, int]:
         """Where the fragment of the row at `place` begins and ends in the block; and its CRC32C, or 0 if the block is
         not readable in parts."""
         numbers, start, number = self._numbers, self._fragments_start, self.count + place
         begin = start + numbers[number - 1] if place else start
         return begin, start + numbers[number], numbers[number + self.count] if self.in_parts else 0
+
+    def checksums(self, begin: int, end: int) -> list[int]:
+        """The CRC32C of each of these fragments, of a block that is readable in parts."""
+        first = 2 * self.count
+        return self._numbers[first + begin : first + end].tolist()
 
     def pieces(self, low: bytes, high: bytes | None) -> tuple[int, int]:
         """Of a wide row, the fragments that may hold columns from `low` to `high` (both included; None: no bound): the
@@ -369,18 +381,23 @@ class Block:
         begin, end, _ = self.part(place)
         return self.data[begin:end]
 
-    def chunk(self) -> Chunk:
-        """All rows. Only of a whole block."""
-        assert self.whole
-        data, prefix, count = self.data, self.prefix, self.count
+    def chunk(self, begin: int = 0, end: int | None = None, stored: bytes | None = None) -> Chunk:
+        """The rows from one place to another, not included; all by default. `stored`: their fragments, if the block is
+        not whole."""
+        assert self.whole or stored is not None
+        data, prefix, count, numbers = self.data, self.prefix, self.count, self._numbers
         if self.wide:
             return Chunk(
-                [prefix], [data[self._fragments_start : self._fragments_start + self._numbers[2 * count - 1]]], False
+                [prefix], [data[self._fragments_start : self._fragments_start + numbers[2 * count - 1]]], False
             )
-        start, ends = self._keys_start, self._numbers[:count].tolist()
-        rows = [prefix + data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
-        start, ends = self._fragments_start, self._numbers[count : 2 * count].tolist()
-        fragments = [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
+        end = count if end is None else end
+        if begin >= end:
+            return EMPTY
+        start, first, ends = self._keys_start, numbers[begin - 1] if begin else 0, numbers[begin:end].tolist()
+        rows = [prefix + data[start + low : start + high] for low, high in zip([first, *ends], ends, strict=False)]
+        first, ends = numbers[count + begin - 1] if begin else 0, numbers[count + begin : count + end].tolist()
+        data, start = (data, self._fragments_start) if stored is None else (stored, -first)
+        fragments = [data[start + low : start + high] for low, high in zip([first, *ends], ends, strict=False)]
         return Chunk(rows, fragments, self.single_puts)
 
 

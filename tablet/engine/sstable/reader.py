@@ -17,6 +17,8 @@ from collections.abc import Coroutine, Sequence
 from itertools import pairwise
 from typing import Any
 
+from crc32c import crc32c
+
 from runtime.errors import Corrupted, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk
@@ -225,7 +227,7 @@ class SSTable:
         if place > last:
             return None
         block_place = bisect_right(self._next_columns, low, place, last)
-        block = await self._at_hand(block_place)
+        block = await self.at_hand(block_place)
         if not block.wide:
             return None
         taken = 1 + cells * _CELL_BYTES // PIECE_BYTES
@@ -233,6 +235,30 @@ class SSTable:
         if piece < block.count:
             return block.first_column(piece)
         return self._next_columns[block_place] if block_place < last else None
+
+    async def few_rows(
+        self, place: int, block: Block, bounds: tuple[bytes, bytes], few: int, *, last: bool = False
+    ) -> Chunk:
+        """Of the block at `place`, which is `at_hand` and not wide, the first rows within the bounds (start, end;
+        empty: none), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
+        start, end = bounds
+        begin = block.place_of(start) if start else 0
+        stop = block.place_of(end) if end else block.count
+        if last:
+            begin = max(begin, stop - few)
+        else:
+            stop = min(stop, begin + few)
+        if begin >= stop:
+            return EMPTY
+        if block.whole:
+            return block.chunk(begin, stop)
+        base, first, after = self.block_range(place)[0], block.part(begin)[0], block.part(stop - 1)[1]
+        chunk = block.chunk(begin, stop, await self._file.read_at(base + first, after - first))
+        if list(map(crc32c, chunk.fragments)) != block.checksums(begin, stop):
+            for fragment, number in zip(chunk.fragments, range(begin, stop), strict=True):
+                offset, _, checksum = block.part(number)
+                check_part(fragment, checksum, _FRAGMENT, self.name, base + offset)
+        return chunk
 
     async def chunk(self, place: int, until: int, *, cached: bool = True) -> tuple[Chunk, int]:
         """All rows of the block at `place`, and of following ones before block `until` if it is small or its last row
@@ -400,7 +426,7 @@ class SSTable:
         done = (first, 0)
         for low, high in spans:
             for number in self._span(first, last, (low, high)):
-                block = await self._at_hand(number)
+                block = await self.at_hand(number)
                 if not block.wide or block.prefix != wanted.row:
                     raise Corrupted(
                         f"{self.name}: block {number} lacks the row {wanted.row[:80]!r}, which continues there; "
@@ -413,7 +439,7 @@ class SSTable:
                     done = (number, end)
         return b"".join(found)
 
-    async def _at_hand(self, place: int) -> Block:
+    async def at_hand(self, place: int) -> Block:
         """A block, or its head if that is enough to find what is in it."""
         block = self._cache.get((self._cache_number, place))
         return block if block is not None else await self._load_for_search(place)

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.spans import within
+from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
-from tablet.engine.tree.sources import ChainedSource, Source, restricted
-
-_MEMTABLE_ROWS = 256
+from tablet.engine.tree.sources import FEW_ROWS, MANY_ROWS, MEMTABLE_ROWS, MORE, ChainedSource, Source, restricted
 
 
 class TableBackwards:
@@ -24,9 +23,25 @@ class TableBackwards:
         self._end = end
         self._place = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
         self._since = table.place_of(start) if start else 0
+        self._few = FEW_ROWS
+        self._block: Block | None = None
 
     async def next(self) -> Chunk:
-        """The rows of the block before, or so."""
+        """The rows of the block before, or so, or a few."""
+        while self._few < MANY_ROWS and self._place > self._since:
+            block = self._block = self._block or await self._table.at_hand(self._place - 1)
+            if block.wide:
+                break
+            bounds = self._start, self._end
+            few = await self._table.few_rows(self._place - 1, block, bounds, self._few, last=True)
+            if len(few) < self._few:  # The block has no more.
+                self._place -= 1
+                self._block = None
+            self._few *= MORE
+            if few:
+                self._end = few.rows[0]
+                return few
+        self._few, self._block = MANY_ROWS, None
         while self._place > self._since:
             chunk, self._place = await self._table.chunk_before(self._place, self._since)
             if self._end:
@@ -58,12 +73,14 @@ class MemtableBackwards:
         self._end = end
         self._families = families
         self._done = False
+        self._few = FEW_ROWS
 
     async def next(self) -> Chunk:
         """The rows before that have anything to say."""
         while not self._done:
-            chunk = self._memtable.rows_before(self._end, _MEMTABLE_ROWS)
-            self._done = len(chunk.rows) < _MEMTABLE_ROWS
+            chunk = self._memtable.rows_before(self._end, self._few)
+            self._done = len(chunk.rows) < self._few
+            self._few = min(self._few * MORE, MEMTABLE_ROWS)
             if chunk.rows:
                 self._end = chunk.rows[0]
                 if chunk.rows[0] < self._start:

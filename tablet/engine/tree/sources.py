@@ -11,10 +11,17 @@ from typing import Protocol
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.fragments import PUT, decode_fragment, encode_fragment, family_of
 from tablet.engine.model.spans import within
+from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
 
-_MEMTABLE_ROWS = 256
+MEMTABLE_ROWS = 256
+FEW_ROWS = 8
+"""Many scans take a few rows and are left: so many are read first."""
+MORE = 8
+"""Then so many times as many, each time."""
+MANY_ROWS = 128
+"""Of an SSTable, whole blocks come in place of so many."""
 
 
 class Source(Protocol):
@@ -25,9 +32,11 @@ class Source(Protocol):
 
 
 class TableSource:
-    """The rows of an SSTable with start <= row < end (empty: no bound)."""
+    """The rows of an SSTable with start <= row < end (empty: no bound): if they are `cached`, a few first."""
 
     def __init__(self, table: SSTable, *, start: bytes = b"", end: bytes = b"", cached: bool = True) -> None:
+        self._few = FEW_ROWS if cached else MANY_ROWS
+        self._block: Block | None = None
         self._table = table
         self._start = start
         self._end = end
@@ -36,7 +45,20 @@ class TableSource:
         self._until = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
 
     async def next(self) -> Chunk:
-        """The rows of the next block or so."""
+        """The rows of the next block or so, or a few."""
+        while self._few < MANY_ROWS and self._place < self._until:
+            block = self._block = self._block or await self._table.at_hand(self._place)
+            if block.wide:
+                break
+            few = await self._table.few_rows(self._place, block, (self._start, self._end), self._few)
+            if len(few) < self._few:  # The block has no more.
+                self._place += 1
+                self._block = None
+            self._few *= MORE
+            if few:
+                self._start = few.rows[-1] + b"\0"
+                return few
+        self._few, self._block = MANY_ROWS, None
         while self._place < self._until:
             chunk, self._place = await self._table.chunk(self._place, self._until, cached=self._cached)
             if self._start:
@@ -85,15 +107,17 @@ class MemtableSource:
         self._families = families
         self._last: bytes | None = None
         self._done = False
+        self._few = FEW_ROWS
 
     async def next(self) -> Chunk:
         """The next rows that have anything to say."""
         while not self._done:
             if self._last is None:
-                chunk = self._memtable.chunk(self._start, _MEMTABLE_ROWS)
+                chunk = self._memtable.chunk(self._start, self._few)
             else:
-                chunk = self._memtable.rows_after(self._last, _MEMTABLE_ROWS)
-            self._done = len(chunk.rows) < _MEMTABLE_ROWS
+                chunk = self._memtable.rows_after(self._last, self._few)
+            self._done = len(chunk.rows) < self._few
+            self._few = min(self._few * MORE, MEMTABLE_ROWS)
             if chunk.rows:
                 self._last = chunk.rows[-1]
             if self._end and chunk.rows and chunk.rows[-1] >= self._end:
