@@ -12,7 +12,7 @@ from runtime.errors import Conflict
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.filter_program import Program, Wanted, visible
 from tablet.engine.model.filters import EVERYTHING, LATEST, visible_cells
-from tablet.engine.model.fragments import decode_fragment, decode_without_values, values_of_puts
+from tablet.engine.model.fragments import decode_fragment, decode_without_values, is_single_put, values_of_puts
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
 from tablet.engine.serving.reading import Reader, groups_of, tables_within
@@ -175,9 +175,11 @@ class Scan:
                     if wanted.may_show(row) and (entries := visible(row, decode(fragment), families, now, wanted)):
                         rows.append(Row(row, entries))
             else:
+                as_stored = not view.schema.judges_single_cells and wanted in (EVERYTHING, LATEST)
                 for row, fragment in found:
-                    entries = visible_cells(decode_fragment(fragment), families, now, wanted)
-                    if entries:
+                    if as_stored and is_single_put(fragment):
+                        rows.append(Row(row, fragment))
+                    elif entries := visible_cells(decode_fragment(fragment), families, now, wanted):
                         rows.append(Row(row, entries))
         if self._reverse:
             rows.reverse()

@@ -93,13 +93,14 @@ def merge_chunks(chunks: Sequence[Chunk]) -> Chunk:
 
 
 def _merge_collisions(chunks: Sequence[Chunk], rows: list[bytes]) -> Chunk:
-    """The slow way, where some rows occur more than once."""
-    found: dict[bytes, list[bytes]] = {}
-    for chunk in chunks:
-        for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
-            found.setdefault(row, []).append(fragment)
-    fragments = [merge_fragments(found[row]) for row in rows]
-    return Chunk(rows, fragments, False)
+    """Where some rows occur more than once: only these are looked into."""
+    merged: dict[bytes, bytes] = {}
+    for chunk in reversed(chunks):
+        fresh = dict(zip(chunk.rows, chunk.fragments, strict=True))
+        for row in [row for row in chunk.rows if row in merged]:
+            fresh[row] = merge_fragments((fresh[row], merged[row]))
+        merged.update(fresh)
+    return Chunk(rows, list(map(merged.__getitem__, rows)), False)
 
 
 def merge_fragments(fragments: Sequence[bytes]) -> bytes:
