@@ -7,6 +7,8 @@ its expressions for row keys cannot match.
 """
 
 from collections.abc import Sequence
+from itertools import compress
+from operator import not_
 
 from runtime.errors import Conflict
 from tablet.engine.model.chunks import Chunk
@@ -81,8 +83,17 @@ class Scan:
                     items = values_of_puts(chunk.rows, chunk.fragments, column)
                     if self._reverse:
                         items.reverse()
-                else:
+                elif view.schema.judges_single_cells:
                     items = _values(self._shown(*taken), column)
+                else:  # Only the rows that have more than one cell need a closer look.
+                    alone = list(map(is_single_put, chunk.fragments))
+                    others = list(map(not_, alone))
+                    rest = Chunk(list(compress(chunk.rows, others)), list(compress(chunk.fragments, others)), False)
+                    items = values_of_puts(
+                        list(compress(chunk.rows, alone)), list(compress(chunk.fragments, alone)), column
+                    )
+                    items += _values(self._shown(rest, view), column)
+                    items.sort(reverse=self._reverse)
             if items:
                 return items
 
