@@ -11,7 +11,7 @@ from master.log_files import log_path
 from master.operation_log import OperationLog
 from master.records import FORMAT, FileCreated, LogOpened, encode
 from master.recovery import recover
-from runtime.errors import Conflict, NoSpace, TabletopError
+from runtime.errors import Conflict, DiskFailure, NoSpace, TabletopError
 from runtime.events import MemorySink
 from runtime.record_log import HEADER as FRAME_HEADER
 from runtime.record_log import encode_frame
@@ -227,5 +227,58 @@ def test_flipping_any_byte_of_a_log_never_passes_unnoticed() -> None:
             else:
                 assert found.notes, f"byte {place}: nothing was noticed"
         assert refused == 150
+
+    run(story())
+
+
+class StuckDisk(MemoryDisk):
+    """A disk on which one file can neither be written, from `room` bytes on, nor removed."""
+
+    def __init__(self, stuck: str, room: int) -> None:
+        super().__init__()
+        self.stuck = stuck
+        self.room = room
+
+    async def open(self, path: str, mode: str) -> Any:
+        file = await super().open(path, mode)
+        return StuckFile(self, path) if path == self.stuck else file
+
+    async def remove(self, path: str) -> None:
+        if path == self.stuck:
+            raise DiskFailure(f"cannot remove {path}")
+        await super().remove(path)
+
+
+class StuckFile(MemoryFile):
+    disk: StuckDisk
+
+    async def append(self, data: Any) -> int:
+        await super().append(bytes(data)[: self.disk.room])
+        await super().sync()
+        raise DiskFailure(f"cannot write {self.path}")
+
+
+@pytest.mark.parametrize("room", [0, 10, 1000])
+@pytest.mark.parametrize("later_switch", [False, True])
+def test_what_a_failed_switch_leaves_keeps_no_later_run_from_starting(room: int, later_switch: bool) -> None:
+    """The old file goes on past the number of the file that could not be removed, and no checkpoint is behind it."""
+
+    async def story() -> None:
+        disk = StuckDisk(log_path(3), room)
+        log = log_on(disk)
+        await log.recover()
+        await log.commit(FileCreated("/a", 1, 1, 0))
+        with pytest.raises(DiskFailure):
+            await log.checkpoint()
+        await log.commit(FileCreated("/b", 1, 1, 0))
+        assert {log_path(1), log_path(3)} <= set(disk.files)
+        if later_switch:
+            await log._switch()  # A crash before the checkpoint has its name.
+            await log.commit(FileCreated("/c", 1, 1, 0))
+        disk.stuck = ""
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert names_in(again) == (["/a", "/b", "/c"] if later_switch else ["/a", "/b"])
+        await again.commit(FileCreated("/d", 1, 1, 0))
 
     run(story())
