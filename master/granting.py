@@ -285,6 +285,7 @@ class Granting:
             targets = self._place(path, goal, failed, problem, reason)
             handle = await self.new_number()
             names = tuple(server.name for server in targets)
+            incarnations = [server.incarnation for server in targets]
             for name in names:
                 core.judge(handle, name, ReplicaState.FORMING)
             try:
@@ -292,8 +293,10 @@ class Granting:
                 answered = core.now
                 if not bad:
                     await core.commit(ChunkAllocated(path, index, handle, 1, names))
-                    for server in targets:  # One that was given up meanwhile says itself what it has.
-                        if server.is_alive and core.replicas.state(handle, server.name) is ReplicaState.FORMING:
+                    for server, incarnation in zip(targets, incarnations, strict=True):
+                        if not server.is_alive or server.incarnation != incarnation:
+                            continue  # Given up or started again meanwhile: it says itself what it has.
+                        if core.replicas.state(handle, server.name) is ReplicaState.FORMING:
                             core.replicas.change(handle, server.name, ReplicaState.CURRENT)
                     core.emit(ChunkCreated(handle=handle, path=path, index=index, servers=names))
                     core.leases.begin(handle)

@@ -46,7 +46,7 @@ from master.raising import Raising, in_order
 from master.records import EntryRemoved, ReplicaAdded
 from master.replicas import KEPT, ReplicaState
 from master.replication import CloneOrder, Limits, Need, plan_replication
-from master.servers import ServerState
+from master.servers import Server, ServerState
 from master.settling import Settling
 from runtime.errors import TabletopError
 
@@ -337,7 +337,7 @@ class Repair:
             held = await core.unless_stopping(copying)
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
-            await self._count_in(handle, destination, raised.version, held.length)
+            await self._count_in(handle, target, incarnation, raised.version, held.length)
         finally:
             if core.replicas.state(handle, destination) is ReplicaState.FORMING:
                 core.judge(handle, destination, ReplicaState.ABSENT)
@@ -348,14 +348,14 @@ class Repair:
                     state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
                     core.judge(handle, destination, state, version=before.version, reason=before.reason)
 
-    async def _count_in(self, handle: int, destination: str, version: int, length: int) -> None:
+    async def _count_in(self, handle: int, target: Server, incarnation: int, version: int, length: int) -> None:
         """The copy is complete: log its server as a member, then let it count."""
-        core = self._core
+        core, destination = self._core, target.name
         await core.commit(ReplicaAdded(handle, destination))
         if handle not in core.state.chunks or core.replicas.state(handle, destination) is not ReplicaState.FORMING:
             return
-        if not core.live_servers((destination,)):
-            return  # Given up meanwhile; it will say what it has.
+        if not target.is_alive or target.incarnation != incarnation:
+            return  # Given up or started again meanwhile, perhaps without its disk: it will say what it has.
         core.judge(handle, destination, ReplicaState.CURRENT, version=version, length=length)
         chunk = core.state.chunks.chunk(handle)
         self._pauses.succeeded(handle)
