@@ -393,6 +393,9 @@ class ChunkStore:
             self._dirty.pop(handle, None)
             return
         async with self._files(chunk) as files:
+            if chunk.is_to_write_again:
+                async with chunk.lock.exclusive():
+                    await self.writer.sync_contents(chunk, files)
             header = chunk.header
             await self.writer.sync_contents(chunk, files)
             async with chunk.lock.exclusive():

@@ -8,7 +8,8 @@
 
 Invariants: (1) the header in memory is one that was written as a whole; after a failure the slot that was being written
 gets its old meaning back; (2) a header says that its replica is sure only if it is; (3) after a sync has failed nothing
-of this replica is called durable any more: the system may have dropped the pages that it could not write.
+of this replica is called durable any more: the system may have dropped the pages that it could not write. The next life
+of the server does not know of it, and writes again what may be concerned.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from chunkserver.chunk_files import Chunk, ChunkFiles, folder_of
 from chunkserver.chunk_format import ANCHORS, NO_BOOT, TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
 from runtime.errors import DiskFailure, TabletopError
 from runtime.world import Disk, File
+
+_PIECE_BYTES = 1024 * 1024
 
 
 def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -> Header:
@@ -42,6 +45,16 @@ def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -
         entries_count=len(entries),
         entries_crc32c=crc32c.crc32c(encode_entries(entries)),
     )
+
+
+async def write_again(file: File, count: int) -> None:
+    """Write the first `count` bytes of a file as they are, so that the next sync makes them durable. A sync alone might
+    not: if one of an earlier life has failed, the kernel may take pages for clean that the disk does not have. Raises
+    NoSpace, DiskFailure."""
+    for offset in range(0, count, _PIECE_BYTES):
+        piece = await file.read_at(offset, min(_PIECE_BYTES, count - offset))
+        if piece:
+            await file.write_at(offset, piece)
 
 
 class HeaderWriter:
@@ -109,8 +122,12 @@ class HeaderWriter:
             chunk.header, chunk.slot, chunk.highest_sequence = header, slot, header.sequence
 
     async def sync_contents(self, chunk: Chunk, files: ChunkFiles) -> None:
-        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. Raises
-        DiskFailure."""
+        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. The caller holds the
+        chunk's lock if it is to be written again. Raises NoSpace, DiskFailure."""
+        if chunk.is_to_write_again:
+            if files.data is not None:
+                await write_again(files.data, chunk.length)
+            chunk.is_to_write_again = False
         if chunk.is_dirty and files.data is not None:
             await self._sync(chunk, files.data)
         if chunk.has_unsynced_name:
