@@ -16,11 +16,11 @@ memory is bounded too.
 import asyncio
 from array import array
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from chunkserver.chunk_format import ANCHORS, Header, Metadata, table_of
+from chunkserver.chunk_format import ANCHORS, Header, Metadata, is_table_of, table_of
 from runtime.errors import Corrupted, NotFound, Unavailable
 from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
@@ -145,11 +145,13 @@ class Chunk:
 
 
 class OpenChunks:
-    """The chunks whose files are open, least recently used first."""
+    """The chunks whose files are open, least recently used first. `on_doubt` is told of a chunk whose table is not the
+    one that was written."""
 
-    def __init__(self, disk: Disk, most: int) -> None:
+    def __init__(self, disk: Disk, most: int, on_doubt: Callable[[Chunk], None]) -> None:
         self._disk = disk
         self._most = most
+        self._on_doubt = on_doubt
         self._open: OrderedDict[int, Chunk] = OrderedDict()
         self._opening = asyncio.Lock()
         self._is_closed = False
@@ -209,6 +211,8 @@ class OpenChunks:
         try:
             # The header in memory is the one that counts, whatever has become of its slot meanwhile.
             checksums = table_of(await metadata.read_at(0, METADATA_LIMIT_BYTES), chunk.header)
+            if not chunk.is_unsure and not is_table_of(chunk.header, checksums):
+                self._on_doubt(chunk)
             data = await self._open_data(chunk)
         except BaseException:
             await metadata.close()

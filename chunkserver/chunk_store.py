@@ -123,7 +123,7 @@ class ChunkStore:
         self._half_removed: dict[int, None] = {}
         self._half_created: dict[int, None] = {}
         self._half_installed: dict[int, Header] = {}
-        self._open = OpenChunks(disk, open_chunks)
+        self._open = OpenChunks(disk, open_chunks, self._note_doubt)
         self._changing = KeyedLocks()
         self.placing = Placing(disk)
         self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
@@ -542,6 +542,10 @@ class ChunkStore:
     def _note_lost_pages(self, chunk: Chunk, found: str) -> None:
         self._note_damage(chunk, _NO_BLOCK, f"what was written last may be lost: {found}")
 
+    def _note_doubt(self, chunk: Chunk) -> None:
+        chunk.is_unsure = True
+        self.on_change(chunk.handle)
+
     def _chunk(self, handle: int) -> Chunk:
         chunk: Chunk | None = self._chunks.get(handle)
         if chunk is None:
@@ -581,6 +585,7 @@ def _state_of(chunk: Chunk) -> ReplicaState:
 def _require_sure(chunk: Chunk) -> None:
     if chunk.is_unsure:
         raise Unavailable(
-            f"the replica of chunk {chunk.handle:#x} here has lost power and awaits comparison; read another one",
+            f"the replica of chunk {chunk.handle:#x} here has lost power, or its checksums are damaged, and awaits "
+            "comparison; read another one",
             definite=True,
         )

@@ -12,6 +12,7 @@ of this replica is called durable any more: the system may have dropped the page
 of the server does not know of it, and writes again what may be concerned.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,16 @@ import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import Chunk, ChunkFiles, folder_of
-from chunkserver.chunk_format import ANCHORS, NO_BOOT, TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
+from chunkserver.chunk_format import (
+    ANCHORS,
+    NO_BOOT,
+    TABLE_OFFSET,
+    Header,
+    encode_entries,
+    encode_header,
+    slot_offset,
+    with_table,
+)
 from runtime.errors import DiskFailure, TabletopError
 from runtime.world import Disk, File
 
@@ -45,6 +55,15 @@ def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -
         entries_count=len(entries),
         entries_crc32c=crc32c.crc32c(encode_entries(entries)),
     )
+
+
+def _with_table_after(header: Header, files: ChunkFiles, updated: Sequence[int]) -> Header:
+    """The header with the checksum of the table as it is once the header's own entries are in it."""
+    table = files.checksums[: header.full_blocks]
+    table[header.entries_first : header.entries_first + header.entries_count] = array(
+        "I", updated[: header.entries_count]
+    )
+    return with_table(header, table)
 
 
 async def write_again(file: File, count: int) -> None:
@@ -88,6 +107,7 @@ class HeaderWriter:
 
     async def commit(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int]) -> None:
         """Make a mutation whose data is written count: the table entries that the header speaks of, then the header."""
+        header = _with_table_after(header, files, updated)
         await self._write_entries(chunk, files, header, updated)
         slot = 1 if chunk.slot == 0 else 0
         try:
@@ -102,6 +122,7 @@ class HeaderWriter:
 
     async def anchor(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int] = ()) -> None:
         """Write a header that a loss of power cannot take away, nor anything that it speaks of. Raises DiskFailure."""
+        header = _with_table_after(header, files, updated)
         await self._write_entries(chunk, files, header, updated)
         await self.sync_contents(chunk, files)
         await self.anchor_synced(chunk, files, header)
