@@ -1,9 +1,9 @@
 """Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, and a recovery."""
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +13,12 @@ import tablet.engine
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, NotFound
 from runtime.events import Record
 from runtime.real.disk import RealDisk
-from runtime.record_log import HEADER_BYTES, encode_frame
 from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.model.operations import DeleteFamily, SetCell
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.sstable.format import FOOTER_BYTES, MAGIC
 from tablet.engine.sstable.writer import SSTableWriter
-from tablet.engine.tree.manifest import load_current
+from tablet.engine.tree.manifest import FILE, load_current, load_manifest
 from tablet.engine.world.events import TabletOpened
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
@@ -334,17 +333,17 @@ def test_rows_larger_than_a_block_are_verified_piece_by_piece(tmp_path: Path):
 
 def test_a_manifest_that_describes_another_file_is_found(folder: Path):
     path = only(folder, "manifest-*")
-    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    fields["tables"]["default"][0]["properties"]["rows"] = 7
-    path.write_bytes(encode_frame(json.dumps(fields).encode(), fields["number"], 0))
+    message = run(load_manifest(storage_of(folder), path.name)).to_message()
+    message.tables[0].tables[0].properties.rows = 7
+    path.write_bytes(FILE.framed(message, sequence=message.number))
     assert any("another file than is there" in problem for problem in problems_in(folder))
 
 
 def test_a_manifest_from_the_future_is_told_as_such(folder: Path):
     path = only(folder, "manifest-*")
-    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 4}).encode(), fields["number"], 0))
-    with pytest.raises(IncompatibleFormat, match="format 4"):
+    message = run(load_manifest(storage_of(folder), path.name)).to_message()
+    path.write_bytes(replace(FILE, format=9).framed(message, sequence=message.number))
+    with pytest.raises(IncompatibleFormat, match="format 9"):
         run(inspect(storage_of(folder)))
 
 

@@ -11,7 +11,6 @@ What we simplify. The index is not itself split into blocks: a file of a million
 some hundred megabytes.
 """
 
-import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
@@ -450,10 +449,7 @@ class SSTable:
             self._filter_of_block += [found] * (last - len(self._filter_of_block))
         where = footer.properties_offset
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
-        try:
-            self._properties = TableProperties.from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupted(f"{self.name}: its properties cannot be read ({error})") from error
+        self._properties = TableProperties.decode(text, self.name)
         self._first_row = self._properties.first_row
         self._column_keys = self._properties.bloom_keys == "row+column"
         self._marker_keys = self._column_keys and self._properties.broad_markers > 0
@@ -468,11 +464,9 @@ class SSTable:
                 if what.startswith("filter"):
                     decode_filter(body)
                 elif what == "properties":
-                    TableProperties.from_json(json.loads(body))
+                    TableProperties.decode(body, self.name)
             except Corrupted as error:
                 self.damaged_parts[what] = error.message
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self.damaged_parts[what] = f"{self.name}: its {what} cannot be read ({error})"
 
     def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
         """Take the index apart; returns where each filter ends."""

@@ -11,7 +11,6 @@ Invariants: (1) rows come in strictly rising order; (2) a block holds whole rows
 cut between cells; (3) each fragment can be decoded by itself.
 """
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -141,7 +140,7 @@ class SSTableWriter:
         filter_ends = [self._put(filter_block) for filter_block in self._filters]
         index_offset = self._offset
         index_end = self._put(seal(self._index(filter_ends), self._group.compression))
-        properties_end = self._put(seal(json.dumps(properties.to_json()).encode(), self._group.compression))
+        properties_end = self._put(seal(properties.to_message().SerializeToString(), self._group.compression))
         footer = Footer(index_offset, index_end - index_offset, index_end, properties_end - index_end)
         self._put(footer.encode())
         await self.drain(all_of_it=True)
