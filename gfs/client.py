@@ -226,10 +226,10 @@ class Client:
         """Let a chunk without a current replica continue with one that was put aside; returns its new version.
 
         For operators. Raises NotFound (no such chunk or replica), Conflict (it is not needed; or, without `force`, a
-        better replica may come back), Unavailable.
+        better replica may come back), TimedOut (definite only if no try has left).
         """
         request = AdmitReplicaRequest(handle=handle, server=server, force=force)
-        return (await self._master.ask(self._master.stub.AdmitReplica, request)).version
+        return (await self._master.change(self._master.stub.AdmitReplica, request)).version
 
     async def verify_chunk(self, handle: int, server: str = "") -> Verified:
         """Have the replicas of a chunk read now, or the one on a server: compared with their checksums, and described

@@ -4,9 +4,9 @@ The problem. A master that is restarted is away for a second or two, and an answ
 notice the first, and must not be fooled by the second: a `Create` whose answer was lost has happened, the same `Create`
 tried again says AlreadyExists, and a `Delete` tried again takes a file that somebody made in the meantime.
 
-The idea. Unavailable and TimedOut are asked again until the patience ends. Each change of the namespace has an id, made
-of the client's own number, drawn at random, and a count; all its tries carry the same id, and the master answers a
-repetition with its first answer, also after a restart.
+The idea. Unavailable and TimedOut are asked again until the patience ends. Each change of the namespace, and each
+admission of a replica, has an id, made of the client's own number, drawn at random, and a count; all its tries carry
+the same id, and the master answers a repetition with its first answer, also after a restart.
 
 Invariants:
 1. A refusal is definite: it is the master's one answer to this request.
@@ -24,6 +24,7 @@ from gfs.settings import ClientSettings
 from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised, without_call
 from runtime.events import because, current_cause
 from runtime.wire.master_pb2 import (
+    AdmitReplicaRequest,
     CreateRequest,
     DeleteRequest,
     FileInfo,
@@ -45,7 +46,15 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-Change = TypeVar("Change", CreateRequest, MakeDirectoryRequest, DeleteRequest, RenameRequest, SetReplicationRequest)
+Change = TypeVar(
+    "Change",
+    CreateRequest,
+    MakeDirectoryRequest,
+    DeleteRequest,
+    RenameRequest,
+    SetReplicationRequest,
+    AdmitReplicaRequest,
+)
 
 
 class Causes:
@@ -156,7 +165,7 @@ class MasterLink:
     async def change(
         self, call: Callable[..., Awaitable[Reply]], request: Change, *, patience: Patience | None = None
     ) -> Reply:
-        """Have a change of the namespace made once, however often it has to be asked for.
+        """Have a change made once, however often it has to be asked for.
 
         Raises what the master answered. After the patience: TimedOut, definite if no try can have left.
         """

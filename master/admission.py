@@ -10,6 +10,7 @@ from master.events import ReplicaAdmitted
 from master.raising import Raising
 from master.replicas import ReplicaState
 from runtime.errors import Conflict, NotFound, shown
+from runtime.wire import master_pb2
 
 _ADMISSIBLE = (ReplicaState.UNSURE, ReplicaState.STALE, ReplicaState.CORRUPT)
 
@@ -21,12 +22,13 @@ class Admission:
         self._core = core
         self._raising = raising
 
-    async def admit(self, handle: int, name: str, *, force: bool, deadline: float) -> int:
-        """Let the chunk go on with the replica on this server; returns its new version.
+    async def admit(self, asked: master_pb2.AdmitReplicaRequest, deadline: float) -> int:
+        """Let the chunk go on with the replica on the server that is asked for; returns its new version, which is
+        logged together with the name of the request.
 
         Raises NotFound (no such chunk or replica), Conflict (the chunk has current replicas, or, without `force`, a
         better replica may come back), Unavailable."""
-        core = self._core
+        core, handle, name = self._core, asked.handle, asked.server
         async with core.guard(handle, until=deadline):
             if handle not in core.state.chunks:
                 raise NotFound(f"there is no chunk {handle:#x}; see the chunks of a file with `tabletop fs stat`")
@@ -37,7 +39,7 @@ class Admission:
                     f"{shown(name)} has no replica of chunk {handle:#x} that could be admitted (it is {state.value}); "
                     "see `tabletop status`"
                 )
-            self._refuse_unless_last(handle, name, force=force)
+            self._refuse_unless_last(handle, name, force=asked.force)
             raised = await self._raising.raise_version(
                 handle,
                 [server],
@@ -45,6 +47,7 @@ class Admission:
                 needs_all=True,
                 may_be_unsure=True,
                 least_version=1,
+                request=asked.request,
             )
             core.emit(ReplicaAdmitted(handle=handle, server=name))
             return raised.version
