@@ -16,7 +16,7 @@ from cluster.swarm import endings
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
-from cluster.swarm.mischief import draw_faults
+from cluster.swarm.mischief import draw_faults, faults_of_admissions
 from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
@@ -24,7 +24,7 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
-from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_goals, with_host
+from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_admissions, with_goals, with_host
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
@@ -34,6 +34,8 @@ from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 FINISH_SECONDS = 900.0
 # The share of seeds in which no server is restarted before the end is judged.
 WITHOUT_RESTART = 0.4
+# The share of seeds in which an operator admits replicas.
+WITH_OPERATOR = 0.15
 # The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
 STIRRED = 0.5
 STIRRED_BYTES = 16
@@ -69,7 +71,12 @@ def draw_plan(seed: int) -> Plan:
     setup = with_host(random.Random(f"host {seed}"), draw_setup(chance))
     operations, paths = draw_operations(chance, setup)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
-    return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
+    faults = draw_faults(chance, setup, paths)
+    operator = random.Random(f"operator {seed}")
+    if operator.random() < WITH_OPERATOR:
+        operations = with_admissions(operator, operations, paths)
+        faults += faults_of_admissions(operator, setup)
+    return Plan(seed, setup, operations, faults)
 
 
 def run_plan(plan: Plan) -> Result:
@@ -220,6 +227,8 @@ class _Run:
         """Write into the history what records tell of operations: whether one created a file."""
         for number in self._stage.insight.created:
             self._history.operation(number).created = True
+        for number, count in self._stage.insight.admitted.items():
+            self._history.operation(number).admitted = count
         for operation in self._history.operations:
             if operation.kind in (Kind.CREATE, Kind.WRITE_FILE):
                 operation.file = operation.number
