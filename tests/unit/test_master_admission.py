@@ -49,7 +49,7 @@ async def test_an_unsure_replica_is_admitted_by_force_if_its_fellows_do_not_come
     await scene.until(lambda: not scene.server.core.servers.alive(), 10)
     await scene.chunkservers["cs1"].start()
     await scene.until(lambda: scene.other_states(handle) == {"cs1": "unsure"}, 10)
-    with pytest.raises(Conflict, match="may hold a better replica"):
+    with pytest.raises(Conflict, match="cs2 is down: start it; cs3 is down: start it"):
         await admit(scene, handle, "cs1")
     assert (await admit(scene, handle, "cs1", force=True)).version == 2
     assert scene.replicas(handle) == ("cs1",) and not scene.chunkservers["cs1"].chunks[handle].unsure
@@ -153,3 +153,26 @@ async def test_an_admission_that_is_asked_for_again_gets_the_first_answer_also_a
         await scene.until(lambda: len(scene.replicas(handle)) == 3, 60)
         assert (await admit(scene, handle, "cs1", force=True, number=1)).version == first.version
     assert len(scene.events("ReplicaAdmitted")) == 1 and scene.version(handle) > first.version
+
+
+@played(chunkservers=3, lease_seconds=5.0)
+async def test_who_may_not_admit_is_told_of_each_server_what_is_so(scene: Scene) -> None:
+    handle = await chunk(scene)
+    stale, *others = scene.replicas(handle)
+    await scene.chunkservers[stale].kill()
+    await scene.pass_time(7)
+    await scene.lease("/a")
+    await scene.pass_time(scene.settings.lease_seconds + 2)
+    down, damaged = others
+    for server in scene.chunkservers.values():
+        server.silence(beating=True)  # So that nothing is copied, mended or compared.
+    await scene.chunkservers[damaged].report_corruption(handle)
+    await scene.chunkservers[down].kill()
+    await scene.chunkservers[stale].start()
+    await scene.until(lambda: down not in {server.name for server in scene.server.core.servers.alive()}, 20)
+    assert scene.other_states(handle)[damaged] == "corrupt"
+    with pytest.raises(Conflict) as caught:
+        await admit(scene, handle, stale)
+    message = caught.value.message
+    assert f"{down} is down: start it; {damaged} is up, but its copy is damaged" in message
+    assert f"{damaged} is down" not in message
