@@ -123,7 +123,8 @@ def faults_of_admissions(chance: random.Random, setup: Setup) -> tuple[Fault, ..
     draw = _Draw(chance, setup, [], spares_master=True)
     found: list[Fault] = []
     for _ in range(chance.randint(1, 3)):
-        when, away = draw.at(), chance.choice(draw.servers)
+        when = OnMessage("Chunkserver/Write", Kind.REQUEST, nth=chance.randint(2, 30))
+        away = chance.choice(draw.servers)
         others = Group(tuple(Node(name) for name in draw.servers if name != away))
         found.append(Fault(when, PowerCut(), Node(away), chance.choice([12.0, 25.0])))
         found.append(Fault(when, PowerCut(), others, draw.seconds()))

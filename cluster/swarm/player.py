@@ -23,6 +23,7 @@ from gfs.lengths import FileStatus
 from runtime.errors import TabletopError
 from runtime.events import because
 from runtime.simulated.world import NodeEnded
+from runtime.wire.master_pb2 import ChunkStatus
 
 # A client asks a master for 30 s at most, and writes for 120 s; an operation of several steps may take a few of them.
 LONGEST_SECONDS = {
@@ -211,19 +212,18 @@ class Player:
         operation.goal_before = await client.set_replication(path, operation.count, file_id=file_id)
 
     async def _admit(self, operation: Operation) -> None:
-        """A replica of a chunk that has no current one; where none is found, a replica that nobody has put aside."""
+        """A replica of a chunk that has no current one; where there is none, a replica that nobody has put aside."""
         client = self._client
         for _ in range(LOOKS):
-            chunks = [one for one in (await client.cluster_status(chunks=True)).chunks if one.path == operation.path]
-            found = [one for one in chunks if not one.chunk.replicas and one.others]
+            chunks = (await client.cluster_status(chunks=True)).chunks
+            found = [one for one in chunks if not one.chunk.replicas and _aside(one)]
             if found:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         if not chunks:
             return
         status = (found or chunks)[0]
-        aside = [other.server for other in status.others if other.state in ("unsure", "stale")]
-        names = aside if aside and operation.count else self._stage.chunkserver_names()
+        names = _aside(status) if found and operation.count else self._stage.chunkserver_names()
         operation.chunk, operation.server = status.chunk.handle, names[operation.count % len(names)]
         if operation.force and not self._stage.may_be_admitted(operation.server):
             operation.force = False
@@ -279,6 +279,11 @@ class Player:
             status.length_is_exact,
             status.replication_goal,
         )
+
+
+def _aside(chunk: ChunkStatus) -> list[str]:
+    """Who has a replica that was put aside, and that may be whole."""
+    return [other.server for other in chunk.others if other.state in ("unsure", "stale")]
 
 
 async def _identity(client: Client, path: str) -> FileStatus | None:

@@ -8,6 +8,7 @@ judgement    all files are read once more, the log is replayed, and the judges l
 """
 
 import asyncio
+import dataclasses
 import random
 import time
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
-from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_admissions, with_goals, with_host
+from cluster.swarm.workload import CLIENTS, draw_admissions, draw_operations, draw_setup, with_goals, with_host
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
@@ -74,7 +75,8 @@ def draw_plan(seed: int) -> Plan:
     faults = draw_faults(chance, setup, paths)
     operator = random.Random(f"operator {seed}")
     if operator.random() < WITH_OPERATOR:
-        operations = with_admissions(operator, operations, paths)
+        setup = dataclasses.replace(setup, durability="replicated")  # Or else few replicas would ever be unsure.
+        operations += draw_admissions(operator, JUDGE)
         faults += faults_of_admissions(operator, setup)
     return Plan(seed, setup, operations, faults)
 
@@ -104,7 +106,7 @@ class _Run:
         self._stage = stage
         self._result = result
         self._history = result.history
-        self._players = {name: Player(name, stage, self._history) for name in CLIENTS}
+        self._players = {name: Player(name, stage, self._history) for name in (*CLIENTS, JUDGE)}
         self._broken: dict[str, None] = {}
 
     async def play(self) -> None:
@@ -113,7 +115,7 @@ class _Run:
         await stage.cluster.start()
         watch = loop.create_task(self._watch(), name="watch invariants")
         stage.begin_faults()
-        players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in CLIENTS]
+        players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in (*CLIENTS, JUDGE)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
         await stage.heal()
         await self._finish_work(players)

@@ -130,18 +130,14 @@ def with_goals(
     return tuple(found)
 
 
-def with_admissions(
-    chance: random.Random, operations: tuple[PlannedOperation, ...], paths: list[str]
-) -> tuple[PlannedOperation, ...]:
-    """An operator admits replicas of chunks that have no current one, or that have. Drawn apart from all else."""
-    found = list(operations)
-    for _ in range(chance.randint(3, 8)):
-        place = chance.randrange(1, len(found))
-        client, path, pause = found[place].client, chance.choice(paths), chance.choice([0.0, 1.0, 4.0])
-        count = chance.randrange(4)
-        drawn = PlannedOperation(client, pause, Kind.ADMIT, path, force=chance.random() < 0.5, count=count)
-        found.insert(place, drawn)
-    return tuple(found)
+def draw_admissions(chance: random.Random, operator: str) -> tuple[PlannedOperation, ...]:
+    """An operator admits replicas of chunks that have no current one; or, where none is found, others."""
+    return tuple(
+        PlannedOperation(
+            operator, chance.choice([0.0, 1.0]), Kind.ADMIT, force=chance.random() < 0.6, count=chance.randrange(4)
+        )
+        for _ in range(chance.randint(3, 8))
+    )
 
 
 def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:
