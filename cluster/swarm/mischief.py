@@ -128,11 +128,10 @@ def faults_of_admissions(chance: random.Random, setup: Setup) -> tuple[Fault, ..
         others = Group(tuple(Node(name) for name in draw.servers if name != away))
         found.append(Fault(when, PowerCut(), Node(away), chance.choice([12.0, 25.0])))
         found.append(Fault(when, PowerCut(), others, draw.seconds()))
-    for _ in range(chance.randint(1, 4)):
-        late = chance.choice([1.0, 5.0, 12.0])
-        what = draw.what(MessageLost(), MessageDoubled(late), MessageDelayed(late))
-        kind = chance.choice([Kind.REQUEST, Kind.REPLY])
-        found.append(Fault(OnMessage("Master/AdmitReplica", kind, nth=chance.choice([1, 1, 2, 3])), what, TheSender()))
+    for nth in chance.sample(range(1, 7), k=chance.randint(1, 4)):
+        late = chance.choice([2.0, 8.0, 20.0])
+        kind, what = chance.choice([(Kind.REPLY, MessageLost()), (Kind.REQUEST, MessageDoubled(late))])
+        found.append(Fault(OnMessage("Master/AdmitReplica", kind, nth=nth), what, TheSender()))
     return tuple(found)
 
 

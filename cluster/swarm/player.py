@@ -212,7 +212,7 @@ class Player:
         operation.goal_before = await client.set_replication(path, operation.count, file_id=file_id)
 
     async def _admit(self, operation: Operation) -> None:
-        """A replica of a chunk that has no current one; where there is none, a replica that nobody has put aside."""
+        """A replica of a chunk that has no current one; if the plan says so (`count` is 0), any server's."""
         client = self._client
         for _ in range(LOOKS):
             chunks = (await client.cluster_status(chunks=True)).chunks
@@ -220,7 +220,7 @@ class Player:
             if found:
                 break
             await asyncio.sleep(LOOK_SECONDS)
-        if not chunks:
+        if not found and (operation.count or not chunks):
             return
         status = (found or chunks)[0]
         names = _aside(status) if found and operation.count else self._stage.chunkserver_names()
