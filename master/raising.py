@@ -35,11 +35,11 @@ from master.core import Core
 from master.events import LeaseRevoked, VersionRaised
 from master.judging import Answer, plan_members
 from master.leases import LeaseState
-from master.records import VersionAttempted, VersionConfirmed
+from master.records import AdmissionConfirmed, VersionAttempted, VersionConfirmed
 from master.replicas import KEPT, ReplicaState
 from master.servers import Server, ServerState
 from runtime.errors import NotFound, TabletopError, Unavailable
-from runtime.wire import chunkserver_pb2
+from runtime.wire import chunkserver_pb2, master_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,15 @@ class Raising:
         needs_all: bool = False,
         may_be_unsure: bool = False,
         least_version: int = 0,
+        request: master_pb2.RequestId | None = None,
     ) -> Raised:
         """Give the chunk a new version on those of the targets that answer and are alike; the caller holds the guard.
 
         `is_grant`: the first of them gets a lease with it, and the length is open from now on; otherwise nobody may
         write, and it is settled. `needs_all`: give up if a target does not answer, rather than leave it out.
         `may_be_unsure`: go on even if no replica is sure; the caller knows that nobody has more. `least_version`: what
-        a target must have; the confirmed version, unless an operator admits an older replica.
+        a target must have; the confirmed version, unless an operator admits an older replica. `request`: the name
+        of the operator's request, which is logged with the version, its answer.
 
         Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
         """
@@ -109,7 +111,11 @@ class Raising:
                 server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
             ]
             if len(members) == len(left) and not restarted:
-                await self._confirm(handle, version, members, given, reason)
+                record: VersionConfirmed | AdmissionConfirmed = VersionConfirmed(handle, version, members)
+                if request is not None:
+                    name = (request.client, request.number, request.oldest)
+                    record = AdmissionConfirmed(handle, version, members, *name)
+                await self._confirm(record, given, reason)
                 # What an earlier primary told of bytes that were never acknowledged is no part of the chunk.
                 core.settle_length(handle, given[0].length)
                 if is_grant:
@@ -166,10 +172,10 @@ class Raising:
         return list(await asyncio.gather(*(one(place, server) for place, server in enumerate(targets))))
 
     async def _confirm(
-        self, handle: int, version: int, members: tuple[str, ...], answers: Sequence[Answer], reason: str
+        self, record: VersionConfirmed | AdmissionConfirmed, answers: Sequence[Answer], reason: str
     ) -> None:
-        core = self._core
-        await core.commit(VersionConfirmed(handle, version, members))
+        core, handle, version, members = self._core, record.handle, record.version, record.members
+        await core.commit(record)
         if handle not in core.state.chunks:
             raise _deleted(handle)
         core.emit(VersionRaised(handle=handle, version=version, members=members, reason=reason))

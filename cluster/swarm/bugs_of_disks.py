@@ -43,6 +43,19 @@ def removal_below_goal() -> Planted:
 
 
 @bug
+def removal_unverified() -> Planted:
+    """Before a copy too many or a stale one is removed, those that stay have read all their blocks.
+
+    Without the rule, the copy that is removed may be the last one that is whole: the others may have rotted where
+    nobody has read since (GFS 4.3, 5.2)."""
+
+    async def verifies(self: Repair, server: str, handle: int, version: int) -> bool:
+        return True
+
+    return replaced(Repair, "_verifies", verifies)
+
+
+@bug
 def unreadable_chunk_deleted() -> Planted:
     """Files that a server cannot make sense of are put aside; it deletes nothing that it was not ordered to.
 

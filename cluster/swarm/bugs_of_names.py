@@ -21,7 +21,7 @@ from master.repair import Repair
 from master.service import MasterService
 from runtime.errors import TabletopError
 from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
-from runtime.wire.master_pb2 import ListRequest
+from runtime.wire.master_pb2 import AdmitReplicaReply, ListRequest
 
 _final = ChunkWriter._final
 _ask = MasterLink.ask
@@ -103,6 +103,20 @@ def requests_without_identity() -> Planted:
         return await work()
 
     return replaced(Once, "do", do)
+
+
+@bug
+def admission_without_identity() -> Planted:
+    """An operator's request to admit a replica has an id too.
+
+    Without the rule, a request that was refused is carried out when its message comes again, and one whose answer was
+    lost is called impossible though it was done (GFS leaves it open)."""
+
+    async def admit(self: MasterService, request: Any, context: Any) -> Any:
+        version = await self._core.uninterrupted(self._admission.admit(request, self._deadline(context)))
+        return AdmitReplicaReply(version=version)
+
+    return replaced(MasterService, "AdmitReplica", admit)
 
 
 @bug

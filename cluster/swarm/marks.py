@@ -93,6 +93,7 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a report crossed the raise of a version": any_record("ReplicaReportOutdated"),
     "a whole report came after a later one": any_record("ReportOutdated"),
     "a repeated request was answered from memory": any_record("RequestRepeated"),
+    "an operator admitted a replica": any_record("ReplicaAdmitted"),
     "an unsure replica was admitted": any_record("UnsureReplicaAdmitted"),
     "replicas were compared none of which was sure": _all_unsure,
     "replicas differed, and some were left out": says("ReplicaLost", "reason", "left out of version"),

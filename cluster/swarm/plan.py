@@ -54,6 +54,7 @@ class PlannedOperation:
     immediately: bool = False
     replace: bool = False
     parents: bool = False
+    force: bool = False
     offset: int = 0
     count: int = 0
 

@@ -23,6 +23,7 @@ from gfs.lengths import FileStatus
 from runtime.errors import TabletopError
 from runtime.events import because
 from runtime.simulated.world import NodeEnded
+from runtime.wire.master_pb2 import ChunkStatus
 
 # A client asks a master for 30 s at most, and writes for 120 s; an operation of several steps may take a few of them.
 LONGEST_SECONDS = {
@@ -32,8 +33,12 @@ LONGEST_SECONDS = {
     Kind.READ: 150.0,
     Kind.SET_REPLICATION: 135.0,
     Kind.COMPARE: 400.0,
+    Kind.ADMIT: 180.0,
 }
 COMPARED_CHUNKS = 2
+# An operator looks so often, and for so long, for a chunk that has no current replica.
+LOOK_SECONDS = 0.5
+LOOKS = 60
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
@@ -160,6 +165,7 @@ class Player:
             immediately=planned.immediately,
             replace=planned.replace,
             parents=planned.parents,
+            force=planned.force,
             count=planned.count,
         )
         if kind is Kind.OPEN:
@@ -189,6 +195,8 @@ class Player:
                 )
             case Kind.MAKE_DIRECTORY:
                 await client.make_directory(path, parents=operation.parents)
+            case Kind.ADMIT:
+                await self._admit(operation)
             case Kind.SET_REPLICATION:
                 await self._set_replication(operation)
             case Kind.COMPARE:
@@ -202,6 +210,24 @@ class Player:
         operation.file = 0 if found is None or found.is_directory else self._stage.insight.file_of(found)
         file_id = found.file_id if found is not None and operation.file else 0
         operation.goal_before = await client.set_replication(path, operation.count, file_id=file_id)
+
+    async def _admit(self, operation: Operation) -> None:
+        """A replica of a chunk that has no current one; if the plan says so (`count` is 0), any server's."""
+        client = self._client
+        for _ in range(LOOKS):
+            chunks = (await client.cluster_status(chunks=True)).chunks
+            found = [one for one in chunks if not one.chunk.replicas and _aside(one)]
+            if found:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if not found and (operation.count or not chunks):
+            return
+        status = (found or chunks)[0]
+        names = _aside(status) if found and operation.count else self._stage.chunkserver_names()
+        operation.chunk, operation.server = status.chunk.handle, names[operation.count % len(names)]
+        if operation.force and not self._stage.may_be_admitted(operation.server):
+            operation.force = False
+        await client.admit_replica(operation.chunk, operation.server, force=operation.force)
 
     async def _do_open(self, operation: Operation, slot: int) -> None:
         client, path, mode = self._client, operation.path, operation.mode
@@ -253,6 +279,11 @@ class Player:
             status.length_is_exact,
             status.replication_goal,
         )
+
+
+def _aside(chunk: ChunkStatus) -> list[str]:
+    """Who has a replica that was put aside, and that may be whole."""
+    return [other.server for other in chunk.others if other.state in ("unsure", "stale")]
 
 
 async def _identity(client: Client, path: str) -> FileStatus | None:

@@ -44,10 +44,12 @@ class Facts:
 def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
     """Every file that may have existed, with all writes to it."""
     files = {operation.number: FileHistory(operation.number) for operation in history.operations if _creates(operation)}
+    forced = [one for one in history.operations if one.kind is Kind.ADMIT and one.force and one.chunk]
+    forced = [one for one in forced if one.answer is not Answer.REFUSED]
     for operation in history.operations:
         file = operation.number if operation.kind is Kind.WRITE_FILE else operation.file
         if operation.writes and operation.count and file in files:
-            files[file].writes.extend(_writes(operation, file, facts))
+            files[file].writes.extend(_writes(operation, file, facts, forced))
     return files
 
 
@@ -57,8 +59,9 @@ def _creates(operation: Operation) -> bool:
     return operation.kind is Kind.OPEN and operation.mode in ("wb", "xb", "ab")
 
 
-def _writes(operation: Operation, file: int, facts: Facts) -> Iterable[Write]:
-    """The write, cut at the boundaries of chunks, because what a power cut may take is decided for each."""
+def _writes(operation: Operation, file: int, facts: Facts, forced: Sequence[Operation]) -> Iterable[Write]:
+    """The write, cut at the boundaries of chunks, because what a power cut may take is decided for each, and what an
+    operator gives up who admits another replica by force."""
     begin, end = operation.offset, operation.offset + operation.count
     is_acknowledged = operation.answer is Answer.VALUE
     while begin < end:
@@ -68,6 +71,7 @@ def _writes(operation: Operation, file: int, facts: Facts) -> Iterable[Write]:
         lost = math.inf
         if is_acknowledged and handle is not None:
             lost = facts.losses.may_be_lost_from(handle, operation.invoked, operation.responded)
+            lost = min([lost, *(one.invoked for one in forced if _may_give_up(one, handle, operation))])
         yield Write(
             operation.number,
             operation.client,
@@ -80,6 +84,11 @@ def _writes(operation: Operation, file: int, facts: Facts) -> Iterable[Write]:
             may_be_lost_from=lost,
         )
         begin = until
+
+
+def _may_give_up(forced: Operation, handle: int, write: Operation) -> bool:
+    late = LATE_SECONDS if forced.is_open_ended else 0.0
+    return forced.chunk == handle and write.invoked < forced.responded + late
 
 
 def read_of(operation: Operation, facts: Facts) -> Read:

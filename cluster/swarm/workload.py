@@ -130,6 +130,16 @@ def with_goals(
     return tuple(found)
 
 
+def draw_admissions(chance: random.Random, operator: str) -> tuple[PlannedOperation, ...]:
+    """An operator admits replicas of chunks that have no current one; or, where none is found, others."""
+    return tuple(
+        PlannedOperation(
+            operator, chance.choice([0.0, 1.0]), Kind.ADMIT, force=chance.random() < 0.6, count=chance.randrange(4)
+        )
+        for _ in range(chance.randint(3, 8))
+    )
+
+
 def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:
     """Most of the directories and files are there from the first second on."""
     found = [

@@ -9,7 +9,7 @@ import pytest
 
 from master.log_files import log_path
 from master.operation_log import OperationLog
-from master.records import FORMAT, FileCreated, LogOpened, encode
+from master.records import FORMAT, AdmissionConfirmed, EpochBegun, FileCreated, LogOpened, encode
 from master.recovery import recover
 from runtime.errors import Conflict, DiskFailure, NoSpace, TabletopError
 from runtime.events import MemorySink
@@ -280,5 +280,21 @@ def test_what_a_failed_switch_leaves_keeps_no_later_run_from_starting(room: int,
         await again.recover()
         assert names_in(again) == (["/a", "/b", "/c"] if later_switch else ["/a", "/b"])
         await again.commit(FileCreated("/d", 1, 1, 0))
+
+
+@pytest.mark.parametrize("older", [2, 3])
+def test_a_log_in_an_older_format_is_read_and_continued(older: int) -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        frames = [encode(LogOpened(older, "test")), encode(FileCreated("/a", 1, 1, 0)), encode(EpochBegun(4))]
+        content = b"".join(encode_frame(payload, at, 0) for at, payload in enumerate(frames, start=1))
+        disk.files[log_path(1)] = disk.synced[log_path(1)] = bytearray(content)
+        log = log_on(disk)
+        await log.recover()
+        assert names_in(log) == ["/a"] and log.state.epoch == 4
+        await log.commit(AdmissionConfirmed(9, 2, ("cs1",), client=7, number=1, oldest=1))
+        again = log_on(disk)
+        await again.recover()
+        assert names_in(again) == ["/a"] and again.state.requests.answer(7, 1) == 2
 
     run(story())
