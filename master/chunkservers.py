@@ -42,11 +42,13 @@ class Held:
 class Outcome:
     """What became of one item: what the server now holds, or why it did not do it.
 
-    With an error, `held` says what the server has instead, as far as it said so.
+    With an error, `held` says what the server has instead, as far as it said so. `is_silence`: the order, or its
+    answer, may have been lost, and nobody knows what the server did.
     """
 
     held: Held
     error: TabletopError | None = None
+    is_silence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +208,13 @@ class Chunkservers:
         except TabletopError as error:
             self._note_failure(server, error)
             for _, future in batch:
-                _settle(future, Outcome(nothing, error))
+                _settle(future, Outcome(nothing, error, isinstance(error, _GONE)))
             return
         for place, (item, future) in enumerate(batch):
             result = reply.results[place] if place < len(reply.results) else None
             if result is None or result.handle != item.handle:
                 silence = Unavailable(f"{server} did not say what became of chunk {item.handle:#x}")
-                _settle(future, Outcome(nothing, silence))
+                _settle(future, Outcome(nothing, silence, True))
                 continue
             held = Held(
                 result.state.version,
