@@ -143,15 +143,24 @@ class Raising:
             again = [server.name for server in silent if server.is_alive and silences[server.name] < _TRIES]
             if again:  # The comparison is made when all have answered.
                 members = tuple(answer.server for answer in given) + tuple(again)
-            going_on = [server for server in left if server.name in members and server.name not in restarted]
-            if self._has_current(handle, left) and not self._has_current(handle, going_on):
-                break  # Damaged replicas alone are worse than a moment's wait for a sound one.
-            missed = [server for server in left if server in silent or server.name in restarted]
-            is_to_wait = any(server.is_alive and server not in going_on for server in missed)
-            if is_to_wait and self._lacks_company(handle, going_on):
-                break
-            left = going_on
+            left = self._going_on(handle, left, members, silent, restarted)
         raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+
+    def _going_on(
+        self,
+        handle: int,
+        tried: Sequence[Server],
+        members: Sequence[str],
+        silent: Sequence[Server],
+        restarted: Sequence[str],
+    ) -> list[Server]:
+        """With whom the next number is tried; empty if it is better to wait."""
+        going_on = [server for server in tried if server.name in members and server.name not in restarted]
+        if self._has_current(handle, tried) and not self._has_current(handle, going_on):
+            return []  # Damaged replicas alone are worse than a moment's wait for a sound one.
+        missed = [server for server in tried if server in silent or server.name in restarted]
+        is_to_wait = any(server.is_alive and server not in going_on for server in missed)
+        return [] if is_to_wait and self._lacks_company(handle, going_on) else going_on
 
     def _lacks_company(self, handle: int, servers: Sequence[Server]) -> bool:
         """Whether the chunk should not go on with these replicas alone: they are fewer than two, or than the goal,

@@ -67,9 +67,9 @@ def removal_without_fence() -> Planted:
 def _unfenced_removal() -> Planted:
     remove = ChunkStore.remove
 
-    async def remove_any(self: ChunkStore, handle: int, *, version: int) -> int | None:
+    async def remove_any(self: ChunkStore, handle: int, *, version: int, **facts: Any) -> int | None:
         state = self.state(handle)
-        return await remove(self, handle, version=max(version, state.version if state is not None else 0))
+        return await remove(self, handle, version=max(version, state.version if state is not None else 0), **facts)
 
     return replaced(ChunkStore, "remove", remove_any)
 

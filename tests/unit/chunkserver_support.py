@@ -166,7 +166,7 @@ class FakeMaster(ChunkserverRegistryServicer):
 
     def told_removals(self) -> list[Removal]:
         told, self.removals = self.removals, []
-        return [Removal(handle=handle, version=version) for handle, version in told]
+        return [Removal(handle=handle, version=version, milliseconds=5000) for handle, version in told]
 
     async def ReportCorruption(self, request: Any, context: Any) -> Any:
         self.reports.append(request)
