@@ -36,7 +36,9 @@ def play(seed: int, story: Story, *, servers: int, replicas: int = 3, scrubs: bo
     return [type(record.event).__name__ for record in simulation.sink.records if getattr(record.event, "mended", 1) > 0]
 
 
-async def rot_on_one_and_power_cuts_of_the_others(simulation: Simulation, cluster: SimulatedCluster, data: bytes):
+async def rot_on_one_and_power_cuts_of_the_others(
+    simulation: Simulation, cluster: SimulatedCluster, data: bytes, patience: float = 90.0
+):
     """The others come back without the last bytes, so that the rotten replica is the only current one."""
     file = await cluster.client(1).open("/a", "xb")
     await file.write(data)
@@ -51,7 +53,7 @@ async def rot_on_one_and_power_cuts_of_the_others(simulation: Simulation, cluste
     await asyncio.sleep(1)
     for name in held[1:]:
         await cluster.start_node(name)
-    await asyncio.sleep(90)
+    await asyncio.sleep(patience)
     assert await cluster.client(2).read_file("/a") == data + b"n" * 50_000
 
 
@@ -90,6 +92,25 @@ def test_a_rotten_block_is_taken_from_replicas_that_lack_the_newest_bytes(seed: 
 def test_a_rotten_block_is_taken_from_a_sound_replica_that_was_left_out(seed: int):
     kinds = play(seed, rot_on_one_and_lost_messages_to_the_other, servers=2, replicas=2, scrubs=False)
     assert "BlocksMended" in kinds and "ReplicaMended" in kinds
+
+
+async def rot_and_a_lost_order_to_mend(simulation: Simulation, cluster: SimulatedCluster, data: bytes):
+    lost: list[str] = []
+
+    def lose_one(message):
+        if not lost and message.method.endswith("/MendReplica") and message.kind is Kind.REQUEST:
+            lost.append(message.target)
+            return DROP
+        return None
+
+    simulation.on_message(lose_one)
+    await rot_on_one_and_power_cuts_of_the_others(simulation, cluster, data, patience=25.0)
+    assert lost
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_order_to_mend_that_is_lost_is_given_again_within_seconds(seed: int):
+    assert "BlocksMended" in play(seed, rot_and_a_lost_order_to_mend, servers=3)
 
 
 @pytest.mark.parametrize("seed", range(6))
