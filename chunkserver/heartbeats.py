@@ -35,6 +35,7 @@ from chunkserver.events import (
     MasterLost,
     MasterRefused,
     Registered,
+    RemovalBegun,
     RemovalFailed,
     RemovalOver,
     RemovalRefused,
@@ -247,6 +248,13 @@ class Heartbeats:
         order = self._to_remove.get(handle)
         return order is not None and version <= order.version and self._world.clock.now() < order.until
 
+    def _begins(self, handle: int, version: int) -> bool:
+        """Whether a replica may be touched now."""
+        if not self._holds(handle, version):
+            return False
+        self._world.events.emit(RemovalBegun(handle, version))
+        return True
+
     def _remove_what_is_left(self) -> None:
         if self._to_remove and not self._is_removing:
             self._is_removing = True
@@ -260,7 +268,7 @@ class Heartbeats:
                 version = order.version
                 try:
                     gone = await self._store.remove(
-                        handle, version=version, holds=partial(self._holds, handle, version)
+                        handle, version=version, holds=partial(self._begins, handle, version)
                     )
                 except Superseded:
                     if not self._holds(handle, version) and self._to_remove.pop(handle, None) is not None:

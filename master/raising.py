@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 from master.chunkservers import Outcome, location
 from master.core import Core
-from master.events import LeaseRevoked, VersionRaised
+from master.events import LeaseRevoked, LoneReplicaHeldBack, VersionRaised
 from master.judging import Answer, plan_members
 from master.leases import LeaseState
 from master.records import VersionAttempted, VersionConfirmed
@@ -181,7 +181,10 @@ class Raising:
         self._alone[handle] = (since, now)
         if len(self._alone) > _WAITS_REMEMBERED:
             del self._alone[next(iter(self._alone))]
-        return now - since < patience
+        if now - since >= patience:
+            return False
+        core.emit(LoneReplicaHeldBack(handle=handle, servers=tuple(server.name for server in servers)))
+        return True
 
     def _refuse_unless_heard(self, handle: int) -> None:
         """Right after a start, a member that has not registered yet is not dead: to leave it out would throw a good
