@@ -49,6 +49,7 @@ from runtime.errors import (
     NoSpace,
     NotFound,
     StaleVersion,
+    Superseded,
     TabletopError,
     Unavailable,
 )
@@ -242,11 +243,16 @@ class ChunkStore:
             await self.writer.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
         self.on_change(handle)
 
-    async def remove(self, handle: int, *, version: int) -> int | None:
+    def is_half_removed(self, handle: int) -> bool:
+        """Whether the removal of a replica has begun, and the disk has refused the rest."""
+        return handle in self._half_removed
+
+    async def remove(self, handle: int, *, version: int, holds: Callable[[], bool] = lambda: True) -> int | None:
         """Remove a replica if its version is at most `version`; returns the version that is gone, None if it is newer.
 
-        It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure:
-        then it is to be tried again."""
+        `holds` is asked before anything is touched: whether the order is still in force. It is durable before it
+        returns, as is the removal of a replica that is not here any more. Raises DiskFailure: then it is to be tried
+        again; Superseded (the order is over)."""
         async with self._changing.hold(handle):
             await self._finish(handle)
             chunk = self._chunks.get(handle)
@@ -254,6 +260,8 @@ class ChunkStore:
                 async with chunk.lock.exclusive():
                     if chunk.version > version:
                         return None
+                    if not holds():
+                        raise Superseded(f"the order to remove chunk {handle:#x} is over", definite=True)
                     await self.placing.begin_removal(handle)
                     self._forget(chunk)
                     self._half_removed[handle] = None

@@ -13,7 +13,8 @@ removed before.
 
 A replica that is not needed any more is removed only while the chunk has its goal of others that have just made durable
 what they hold, and compared every block with its checksum. Until then it is the best hope of a chunk whose other
-replicas may have rotted unnoticed.
+replicas may have rotted unnoticed. The order to remove it holds for seconds: one that comes late would take what has
+become the last good copy meanwhile. If it is over and nobody has confirmed it, all begins anew with the verification.
 
 A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
 again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
@@ -376,10 +377,22 @@ class Repair:
             for name in plan_removal(steady, count=len(steady) - chunk.goal):
                 core.judge(handle, name, ReplicaState.SURPLUS, version=chunk.version, reason="one more than the goal")
 
+    def _end_orders(self, handle: int) -> None:
+        """A removal that was not confirmed in its time may have been carried out or not; if not, it never will be."""
+        core = self._core
+        for replica in core.replicas.others(handle):
+            is_over = core.now >= replica.until + core.settings.heartbeat_seconds  # A confirmation may be under way.
+            if replica.state is ReplicaState.CONDEMNED and is_over:
+                # Its version is known again when it is reported; until then a confirmation of any version counts.
+                core.judge(handle, replica.server, ReplicaState.STALE, version=0, reason=replica.reason)
+                self._pause(handle, grows=True)
+
     async def look_at_leftovers(self) -> None:
         """Have replicas removed that nobody needs, and let surplus ones count again where one is missing."""
         core = self._core
         for handle in core.replicas.exceptions():
+            if handle in core.state.chunks:
+                self._end_orders(handle)
             if handle not in core.state.chunks or handle in self._busy or self._is_pausing(handle):
                 continue
             chunk = core.state.chunks.chunk(handle)

@@ -132,13 +132,13 @@ def failed_removal_forgotten() -> Planted:
     Without the rule, one error of a disk ends the removals of this server: garbage stays for ever (GFS 4.4)."""
 
     async def remove_all(self: Heartbeats) -> None:
-        for handle, version in list(self._to_remove.items()):
+        for handle, order in list(self._to_remove.items()):
             try:
-                gone = await self._store.remove(handle, version=version)
+                gone = await self._store.remove(handle, version=order.version)
             except TabletopError:
                 return  # And nobody clears `_is_removing`.
-            del self._to_remove[handle]
-            self._forget(handle, gone or version)
+            self._to_remove.pop(handle, None)
+            self._forget(handle, gone or order.version)
         self._is_removing = False
 
     return replaced(Heartbeats, "_remove_all", remove_all)

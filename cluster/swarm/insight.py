@@ -145,6 +145,16 @@ class Insight:
         core = self.core()
         return {handle for handle in core.state.chunks.handles() if core.state.chunks.chunk(handle).is_deleted}
 
+    def known_chunks(self) -> set[int]:
+        """Handles of all chunks that the living master knows."""
+        core = self.core()
+        return set() if core is None else set(core.state.chunks.handles())
+
+    def removal_seconds(self) -> float:
+        """For how long an order to remove a replica holds; 0.0 if no master lives."""
+        core = self.core()
+        return 0.0 if core is None else float(core.removal_seconds)
+
     # Disks.
 
     def replicas_on(self, server: str) -> dict[int, Replica]:

@@ -239,7 +239,7 @@ class _Draw:
         steps = [("rename", "chunks/*.meta"), ("remove", "chunks/*.data"), ("sync_directory", "chunks/*")]
         verb, path = self.chance.choice(steps)
         when = OnDisk(verb, path, "cs*", nth=self.chance.choice([1, 1, 2, 3, 5]))
-        return Fault(when, OperationFails(), TheSender(), self.chance.choice([None, 0.5, 3.0]))
+        return Fault(when, OperationFails(), TheSender(), self.chance.choice([None, 0.5, 3.0, 20.0]))
 
     def at_clone(self) -> Fault:
         """A copy hangs, or breaks off."""

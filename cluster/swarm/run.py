@@ -13,7 +13,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from cluster.swarm import endings
+from cluster.swarm import endings, orders
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
@@ -217,6 +217,7 @@ class _Run:
                 text = f"at {moment:.3f} s on {record.node}: {type(record.event).__name__}: {last}"
                 result.verdicts.append(Verdict("untyped error", text))
         result.verdicts += _judge_tries(result.records)
+        result.verdicts += self._judge_orders()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
@@ -224,6 +225,15 @@ class _Run:
         result.verdicts += judgement.verdicts
         result.is_undecided, result.tried = judgement.is_undecided, judgement.tried
         result.marks = marks_of(result.records, self._history, stage.simulation.reached)
+
+    def _judge_orders(self) -> list[Verdict]:
+        plan, stage, records = self._plan, self._stage, self._result.records
+        goals = [planned.count for planned in plan.operations if planned.kind is Kind.SET_REPLICATION]
+        texts = [] if 1 in goals else list(orders.lone_grants(records))
+        if not any(kind.startswith("Clock") for kind in stage.struck):
+            seconds = stage.insight.removal_seconds()
+            texts += orders.late_removals(records, stage.insight.known_chunks(), seconds)
+        return [Verdict("orders", text) for text in texts]
 
     def _note_facts(self) -> None:
         """Write into the history what records tell of operations: whether one created a file."""
