@@ -267,7 +267,12 @@ class File:
                 await asyncio.wait([self._giving_up])
             return True
         self._state = FileState.ABANDONED
-        self._giving_up = asyncio.create_task(self._give_up(), name=f"abandon {self.stored_path}")
+        work = self._give_up()
+        try:
+            self._giving_up = asyncio.create_task(work, name=f"abandon {self.stored_path}")
+        except RuntimeError:
+            work.close()  # The loop has ended, and this coroutine is thrown away: nothing can be done any more.
+            raise
         return await asyncio.shield(self._giving_up)
 
     async def _give_up(self) -> bool:

@@ -104,6 +104,8 @@ class Operation:
     created: bool = False  # the master recorded that this operation created a file
     data: bytes = b""
     seen: tuple[Seen, ...] = ()
+    is_given_up: bool = False  # its caller cancelled it: in doubt
+    is_taken: bool = False  # the file had taken all bytes to write, though perhaps not yet sent them
     is_final: bool = False  # asked by the judge after everything was healed
 
     @property
