@@ -1,5 +1,6 @@
 """Bugs in names, requests, clients, the master's log, and in time itself (GFS 2.6.3, 2.7.1, 4.1)."""
 
+import asyncio
 import math
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from gfs import client, master_link
 from gfs.identity import FileIdentity
 from gfs.location_cache import LocationCache
 from gfs.master_link import MasterLink
+from gfs.write_behind import WriteBehind
 from gfs.writing import ChunkWriter
 from master import granting, service
 from master.core import Core
@@ -23,6 +25,7 @@ from runtime.errors import TabletopError
 from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
 from runtime.wire.master_pb2 import AdmitReplicaReply, ListRequest
 
+_send_buffer = WriteBehind._send_buffer
 _final = ChunkWriter._final
 _ask = MasterLink.ask
 _move_leaves = PrefixTable._move_leaves
@@ -139,6 +142,23 @@ def definite_although_done() -> Planted:
         return _final(self, trial, *arguments, **named)
 
     return replaced(ChunkWriter, "_final", final)
+
+
+@bug
+def cancelled_flush_drops_bytes() -> Planted:
+    """A byte that an open file has taken is in its buffer or in a piece under way, whoever is cancelled.
+
+    Without the rule, a flush whose caller gives up drops the bytes that it was about to send, and the next one says
+    that every replica has them (GFS 2.3 leaves the client's buffering open)."""
+
+    async def send_buffer(self: WriteBehind) -> None:
+        try:
+            await _send_buffer(self)
+        except asyncio.CancelledError:
+            self._buffer, self._filled = None, 0
+            raise
+
+    return replaced(WriteBehind, "_send_buffer", send_buffer)
 
 
 @bug

@@ -109,6 +109,8 @@ class Operation:
     admitted: int = 0  # how often the master recorded that this operation admitted a replica
     data: bytes = b""
     seen: tuple[Seen, ...] = ()
+    is_given_up: bool = False  # its caller cancelled it: in doubt
+    is_taken: bool = False  # the file had taken all bytes to write, though perhaps not yet sent them
     is_final: bool = False  # asked by the judge after everything was healed
 
     @property

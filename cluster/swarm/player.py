@@ -3,6 +3,8 @@
 Work runs on the client's own node, so that a kill ends it in the middle: the operation that was under way is never
 answered, open files are gone, and another client begins in its place. An operation that lasts absurdly long is given up
 and is a finding of its own: no call may be without an end.
+
+In some seeds callers give up calls of open files after a moment (`asyncio.timeout`), and go on with the file.
 """
 
 import asyncio
@@ -42,8 +44,13 @@ LOOKS = 60
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
+_ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
 _CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
 _CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
+
+
+class GivenUp(Exception):
+    """The caller cancelled the call."""
 
 
 @dataclass(slots=True)
@@ -108,7 +115,8 @@ class Player:
         world = self._stage.simulation.world(self.name)
         try:
             with because(f"{CAUSE}{operation.number}"):
-                await asyncio.wait_for(self._stage.simulation.on(world, todo), _longest(operation))
+                call = _patiently(todo, planned.gives_up_after)
+                await asyncio.wait_for(self._stage.simulation.on(world, call), _longest(operation))
         except NodeEnded:
             # The client is no more. Its last messages may still be under way.
             operation.responded = self._stage.now
@@ -118,6 +126,9 @@ class Player:
             what = f"{operation.call()} [{operation.number}] of {self.name}"
             self._stage.complain(f"{what} has no end: given up after {_longest(operation):g} s")
             return operation
+        except GivenUp as error:
+            operation.answer, operation.error, operation.message = Answer.DOUBTFUL, "GivenUp", str(error)
+            operation.is_given_up = True
         except TabletopError as error:
             operation.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
             operation.error, operation.message = type(error).__name__, error.message
@@ -134,7 +145,7 @@ class Player:
 
     def _prepared(self, planned: PlannedOperation) -> tuple[Operation, Coroutine[Any, Any, None]] | None:
         now, kind = self._stage.now, planned.kind
-        if kind in (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON):
+        if kind in _ON_OPEN_FILES:
             held = self._open.get(planned.slot)
             if held is None:
                 return None
@@ -260,6 +271,7 @@ class Player:
                 await file.pwrite(operation.offset, stamp(operation.number, 0, operation.count))
             case Kind.APPEND:
                 await file.write(stamp(operation.number, 0, operation.count))
+                operation.is_taken = True
                 await file.flush()
             case Kind.READ:
                 operation.data = await file.pread(operation.offset, operation.count)
@@ -284,6 +296,22 @@ class Player:
 def _aside(chunk: ChunkStatus) -> list[str]:
     """Who has a replica that was put aside, and that may be whole."""
     return [other.server for other in chunk.others if other.state in ("unsure", "stale")]
+
+
+async def _patiently(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Do it, and give up after so many seconds; 0: never. Raises GivenUp."""
+    try:
+        async with asyncio.timeout(seconds or None) as limit:
+            await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise GivenUp(f"its caller waited no longer than {seconds:g} s") from None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise RuntimeError("a CancelledError in a task that nobody has cancelled") from error
+        raise
 
 
 async def _identity(client: Client, path: str) -> FileStatus | None:

@@ -25,7 +25,15 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
-from cluster.swarm.workload import CLIENTS, draw_admissions, draw_operations, draw_setup, with_goals, with_host
+from cluster.swarm.workload import (
+    CLIENTS,
+    draw_admissions,
+    draw_operations,
+    draw_setup,
+    with_giving_up,
+    with_goals,
+    with_host,
+)
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
@@ -72,6 +80,7 @@ def draw_plan(seed: int) -> Plan:
     setup = with_host(random.Random(f"host {seed}"), draw_setup(chance))
     operations, paths = draw_operations(chance, setup)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
+    operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     faults = draw_faults(chance, setup, paths)
     operator = random.Random(f"operator {seed}")
     if operator.random() < WITH_OPERATOR:
