@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from chunkserver.chunk_format import ANCHORS, Header, Metadata, is_table_of, table_of
-from runtime.errors import Corrupted, NotFound, Unavailable
+from runtime.errors import Corrupted, NotFound, StaleVersion, Unavailable
 from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
 
@@ -246,3 +246,19 @@ class OpenChunks:
                 await files.close()
                 return True
         return False
+
+
+def require_sure(chunk: Chunk) -> None:
+    """Raise Unavailable (definite) if the replica may lack acknowledged bytes."""
+    if chunk.is_unsure:
+        raise Unavailable(
+            f"the replica of chunk {chunk.handle:#x} here has lost power, or its checksums are damaged, and awaits "
+            "comparison; read another one",
+            definite=True,
+        )
+
+
+def stale(handle: int, found: int, least: int, wanted: int) -> StaleVersion:
+    """An order that does not fit the replica's version."""
+    expected = f"{wanted}" if least >= wanted else f"at least {least} to raise it to {wanted}"
+    return StaleVersion(f"chunk {handle:#x} is at version {found}, expected {expected}")

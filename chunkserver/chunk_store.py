@@ -24,7 +24,7 @@ again.
 """
 
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -34,7 +34,7 @@ from sortedcontainers import SortedDict
 from chunkserver.admission import Admission, Comparison
 from chunkserver.block_writer import BlockWriter
 from chunkserver.blocks import BLOCK_BYTES, block_count
-from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path
+from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path, require_sure, stale
 from chunkserver.chunk_format import Header
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.keyed_locks import KeyedLocks
@@ -51,7 +51,6 @@ from runtime.errors import (
     StaleVersion,
     Superseded,
     TabletopError,
-    Unavailable,
 )
 from runtime.world import Disk, File
 
@@ -166,7 +165,7 @@ class ChunkStore:
 
     def require_sure(self, handle: int) -> None:
         """Raise Unavailable (definite) if the replica may lack acknowledged bytes, NotFound if there is none."""
-        _require_sure(self._chunk(handle))
+        require_sure(self._chunk(handle))
 
     def changing(self, handle: int) -> AbstractAsyncContextManager[None]:
         """Keep a chunk from being created, removed or replaced meanwhile."""
@@ -271,6 +270,19 @@ class ChunkStore:
                 del self._half_removed[handle]
         return version if chunk is None else chunk.version
 
+    async def put_lost_aside(self, handles: Iterable[int]) -> dict[int, int]:
+        """Of these damaged replicas, put aside what is left of those whose metadata file is gone, as at a start: they
+        are none any more. Returns their handles, with the versions that they had. Raises DiskFailure."""
+        gone: dict[int, int] = {}
+        for chunk in [self._chunks[handle] for handle in handles if handle in self._chunks]:
+            async with self._changing.hold(chunk.handle), chunk.lock.exclusive():
+                if not chunk.is_deleted and not await self._disk.exists(metadata_path(chunk.handle)):
+                    await self.placing.put_aside(chunk.handle)
+                    self._forget(chunk)
+                    await self._open.forget(chunk)
+                    gone[chunk.handle] = chunk.version
+        return gone
+
     async def install(self, header: Header) -> None:
         """Put a complete and synced copy in the place of whatever is here of that chunk (`placing.py`); durable.
 
@@ -364,7 +376,7 @@ class ChunkStore:
         async with self.exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise StaleVersion(f"chunk {handle:#x} is at version {chunk.version}, the mutation is for {version}")
-            _require_sure(chunk)
+            require_sure(chunk)
             if end > chunk.header.capacity:
                 raise InvalidRequest(
                     f"bytes {offset} to {end} of chunk {handle:#x}: a chunk has {chunk.header.capacity} bytes"
@@ -429,7 +441,7 @@ class ChunkStore:
             async with chunk.lock.shared():
                 if chunk.is_deleted:
                     raise self._missing(handle)
-                _require_sure(chunk)
+                require_sure(chunk)
                 if chunk.version < least_version:
                     raise StaleVersion(
                         f"chunk {handle:#x} is at version {chunk.version}, the reader wants at least {least_version}; "
@@ -456,7 +468,7 @@ class ChunkStore:
 
         Raises NotFound, StaleVersion (older, or raised meanwhile), Unavailable (it is unsure), DiskFailure."""
         chunk = self._chunk(handle)
-        _require_sure(chunk)
+        require_sure(chunk)
         if chunk.version < version:
             raise stale(handle, chunk.version, version, version)
         version = chunk.version
@@ -580,20 +592,5 @@ class ChunkStore:
         assert all(handle in self._chunks for handle in self._dirty)
 
 
-def stale(handle: int, found: int, least: int, wanted: int) -> StaleVersion:
-    """An order that does not fit the replica's version."""
-    expected = f"{wanted}" if least >= wanted else f"at least {least} to raise it to {wanted}"
-    return StaleVersion(f"chunk {handle:#x} is at version {found}, expected {expected}")
-
-
 def _state_of(chunk: Chunk) -> ReplicaState:
     return ReplicaState(chunk.handle, chunk.version, chunk.length, chunk.is_unsure, chunk.is_damaged)
-
-
-def _require_sure(chunk: Chunk) -> None:
-    if chunk.is_unsure:
-        raise Unavailable(
-            f"the replica of chunk {chunk.handle:#x} here has lost power, or its checksums are damaged, and awaits "
-            "comparison; read another one",
-            definite=True,
-        )

@@ -29,6 +29,7 @@ from chunkserver.advancing import to_wire
 from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore, CorruptBlock
 from chunkserver.events import (
+    ChunkPutAside,
     ChunksDeleted,
     CorruptionFound,
     LeaseEnded,
@@ -307,8 +308,9 @@ class Heartbeats:
     # What the disk refused
 
     def _try_again(self) -> None:
-        """Creations and copies that are half done, and chunks that could not be read."""
-        if (self._store.unfinished() or self._unreadable.handles()) and not self._is_trying_again:
+        """Creations and copies that are half done, chunks that could not be read, and damaged ones, whose metadata may
+        be gone."""
+        if (self._store.unfinished() or self._unreadable.handles() or self._damage) and not self._is_trying_again:
             self._is_trying_again = True
             self._world.spawn(self._try_all_again(), "try again what the disk refused")
 
@@ -318,6 +320,10 @@ class Heartbeats:
                 await self._store.finish(handle)
             for handle in await self._unreadable.try_again():
                 self._removed[handle] = 0
+            lost = await self._store.put_lost_aside(dict.fromkeys(handle for handle, _, _ in self._damage))
+            for handle, version in lost.items():
+                self._forget(handle, version)
+                self._world.events.emit(ChunkPutAside(handle, "its metadata file is gone"))
         except TabletopError:
             pass  # The disk refuses still: the next heartbeat tries again.
         finally:

@@ -29,7 +29,8 @@ from collections.abc import AsyncIterator, Sequence
 from chunkserver.advancing import to_wire
 from chunkserver.block_mender import BadBlock, BlockMender
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_store import ChunkStore, stale
+from chunkserver.chunk_files import stale
+from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import BlocksMended
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.peers import read_from

@@ -6,7 +6,8 @@ from typing import Any
 
 from chunkserver import chunk_format, opening
 from chunkserver.advancing import Advancing
-from chunkserver.chunk_store import ChunkStore, stale
+from chunkserver.chunk_files import stale
+from chunkserver.chunk_store import ChunkStore
 from chunkserver.heartbeats import Heartbeats
 from chunkserver.tries import Tries
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together

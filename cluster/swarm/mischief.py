@@ -130,7 +130,9 @@ def faults_of_admissions(chance: random.Random, setup: Setup) -> tuple[Fault, ..
         found.append(Fault(when, PowerCut(), others, draw.seconds()))
     for nth in chance.sample(range(1, 7), k=chance.randint(1, 4)):
         late = chance.choice([2.0, 8.0, 20.0])
-        kind, what = chance.choice([(Kind.REPLY, MessageLost()), (Kind.REQUEST, MessageDoubled(late))])
+        is_lost = chance.random() < 0.5
+        what: What = MessageLost() if is_lost else MessageDoubled(late)
+        kind = Kind.REPLY if is_lost else Kind.REQUEST
         found.append(Fault(OnMessage("Master/AdmitReplica", kind, nth=nth), what, TheSender()))
     return tuple(found)
 
