@@ -163,7 +163,7 @@ async def _readable_blocks(storage: Storage, name: str) -> SSTable:
     """The SSTable, if need be without its filters and properties. Raises Corrupted without footer or index."""
     try:
         return await SSTable.open(storage, name, 0, BlockCache(0))
-    except Corrupted:
+    except (Corrupted, IncompatibleFormat):
         return await SSTable.open(storage, name, 0, BlockCache(0), only_blocks=True)
 
 
@@ -223,11 +223,8 @@ def _entry_text(entry: Entry) -> str:
 
 def _part_headline(table: SSTable, what: str, number: int) -> str:
     if what.startswith("filter"):
-        bloom = table.filters[number].bloom
-        return (
-            f"{what}: {bloom.count} keys, {bloom.num_bits} bits in {bloom.num_slices} slices, "
-            f"{table.filters[number].fill_ratio:.0%} set"
-        )
+        bloom, policy = table.filters[number], table.properties.bloom_policy
+        return f"{what}: {policy}, {counted(bloom.keys, 'key')}, {bloom.shape}, {bloom.fill_ratio:.0%} set"
     if what == "index":
         return f"index: {counted(table.blocks, 'block')}, {counted(len(table.filters), 'filter')}"
     said = table.properties

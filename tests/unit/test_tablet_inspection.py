@@ -343,8 +343,8 @@ def test_a_manifest_that_describes_another_file_is_found(folder: Path):
 def test_a_manifest_from_the_future_is_told_as_such(folder: Path):
     path = only(folder, "manifest-*")
     fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 4}).encode(), fields["number"], 0))
-    with pytest.raises(IncompatibleFormat, match="format 4"):
+    path.write_bytes(encode_frame(json.dumps({**fields, "format": 5}).encode(), fields["number"], 0))
+    with pytest.raises(IncompatibleFormat, match="format 5"):
         run(inspect(storage_of(folder)))
 
 

@@ -81,13 +81,13 @@ async def test_a_damaged_manifest_is_refused_at_every_byte(storage, tmp_path):
 async def test_a_manifest_of_a_later_version_or_of_something_else_is_refused(storage, tmp_path):
     good = Manifest(number=1).encode()[HEADER_BYTES:]
     for old, new, message in (
-        (b'"format": 3', b'"format": 9', "format 9"),
+        (b'"format": 4', b'"format": 9', "format 9"),
         (b"tabletop tablet", b"tabletop cellar", "expected a 'tabletop tablet'"),
     ):
         (tmp_path / manifest_name(1)).write_bytes(encode_frame(good.replace(old, new), 1, 0))
         with pytest.raises(IncompatibleFormat, match=message):
             await load_manifest(storage, manifest_name(1))
-    for payload in (b"[]", b"{", b'{"kind": "tabletop tablet", "format": 3}'):
+    for payload in (b"[]", b"{", b'{"kind": "tabletop tablet", "format": 4}'):
         (tmp_path / manifest_name(1)).write_bytes(encode_frame(payload, 1, 0))
         with pytest.raises(Corrupted, match="does not hold a manifest"):
             await load_manifest(storage, manifest_name(1))

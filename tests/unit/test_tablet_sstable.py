@@ -181,7 +181,7 @@ async def test_a_foreign_file_and_one_of_a_later_version_are_told_apart(storage,
     data = bytearray((tmp_path / "000003.sst").read_bytes())
     footer = future_footer(bytes(data[-FOOTER_BYTES:]))
     (tmp_path / "000003.sst").write_bytes(bytes(data[:-FOOTER_BYTES]) + footer)
-    with pytest.raises(IncompatibleFormat, match="version 4"):
+    with pytest.raises(IncompatibleFormat, match="version 5"):
         await SSTable.open(storage, "000003.sst", 3, BlockCache(0))
 
 

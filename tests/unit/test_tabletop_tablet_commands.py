@@ -202,10 +202,10 @@ def test_a_foreign_file_is_refused_in_one_message(command: str, content: bytes, 
 def test_a_tablet_of_the_future_is_refused_as_such(command: str, folder: Path, run: Runner):
     path = next(folder.glob("manifest-*"))
     fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 4}).encode(), fields["number"], 0))
+    path.write_bytes(encode_frame(json.dumps({**fields, "format": 5}).encode(), fields["number"], 0))
     result = run(command, folder)
     assert result.exit_code == 1
-    assert "format 4, this program reads 3" in result.stderr
+    assert "format 5, this program reads 4" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "replay"])

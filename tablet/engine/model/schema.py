@@ -31,8 +31,11 @@ _BLOCK_BYTES_RANGE = (256, 16 * 1024 * 1024)
 
 Compression = Literal["none", "snappy", "lz4", "zstd"]
 BloomKeys = Literal["none", "row", "row+column"]
+BloomPolicy = Literal["pybloom-live", "blocked"]
 _COMPRESSIONS = ("none", "snappy", "lz4", "zstd")
 _BLOOM_KEYS = ("none", "row", "row+column")
+_LEAST_RATES: dict[BloomPolicy, float] = {"pybloom-live": 1e-9, "blocked": 0.001}
+"""The Bloom filter policies, and the lowest false-positive rate that each can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class LocalityGroup:
-    """How a group's SSTables are made. `false_positive_rate` is what the Bloom filters are sized for."""
+    """How a group's SSTables are made. `false_positive_rate` is what the Bloom filters are sized for; `bloom_policy`
+    says how their bits are arranged."""
 
     name: str = DEFAULT_GROUP
     block_bytes: int = 64 * 1024
@@ -105,6 +109,7 @@ class LocalityGroup:
     bloom_keys: BloomKeys = "row+column"
     false_positive_rate: float = 0.004
     in_memory: bool = False
+    bloom_policy: BloomPolicy = "pybloom-live"
 
     def check(self) -> None:
         """Raise InvalidRequest for settings that make no sense."""
@@ -122,8 +127,14 @@ class LocalityGroup:
             raise InvalidRequest(f"compression is {self.compression!r}; choose one of {', '.join(_COMPRESSIONS)}")
         if self.bloom_keys not in _BLOOM_KEYS:
             raise InvalidRequest(f"bloom_keys is {self.bloom_keys!r}; choose one of {', '.join(_BLOOM_KEYS)}")
-        if not 1e-9 <= self.false_positive_rate <= 0.5:
-            raise InvalidRequest(f"false_positive_rate is {self.false_positive_rate}; choose 0.000000001 to 0.5")
+        if self.bloom_policy not in _LEAST_RATES:
+            raise InvalidRequest(f"bloom_policy is {self.bloom_policy!r}; choose one of {', '.join(_LEAST_RATES)}")
+        least = _LEAST_RATES[self.bloom_policy]
+        if not least <= self.false_positive_rate <= 0.5:
+            raise InvalidRequest(
+                f"false_positive_rate is {self.false_positive_rate}; choose {f'{least:.9f}'.rstrip('0')} to 0.5 for "
+                f"the Bloom filter policy {self.bloom_policy!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +228,7 @@ class Schema:
                     "bloom_keys": group.bloom_keys,
                     "false_positive_rate": group.false_positive_rate,
                     "in_memory": group.in_memory,
+                    "bloom_policy": group.bloom_policy,
                 }
                 for group in self.groups.values()
             ],
@@ -225,8 +237,15 @@ class Schema:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Schema":
-        """The reverse. Raises KeyError, TypeError or InvalidRequest for what no schema can be."""
+        """The reverse. Raises KeyError, TypeError or InvalidRequest for what no schema can be, IncompatibleFormat for
+        a rule or a Bloom filter policy of another version."""
         groups = {entry["name"]: LocalityGroup(**entry) for entry in fields["groups"]}
+        for group in groups.values():
+            if group.bloom_policy not in _LEAST_RATES:
+                raise IncompatibleFormat(
+                    f"the locality group {group.name!r} has the Bloom filter policy {group.bloom_policy!r}; known are "
+                    f"{', '.join(_LEAST_RATES)}; use a version that knows it"
+                )
         families = {
             entry["name"].encode(): Family(entry["name"], rule_from_json(entry["rule"]), entry["group"])
             for entry in fields["families"]

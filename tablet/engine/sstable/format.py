@@ -49,7 +49,7 @@ from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.schema import Compression
 
 MAGIC = b"TTsstab1"
-VERSION = 3
+VERSION = 4
 
 FOOTER = struct.Struct("<QIQIII8s")
 """index offset and length, properties offset and length, version, CRC32C of what is before it, magic."""

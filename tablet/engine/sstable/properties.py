@@ -29,6 +29,7 @@ class TableProperties:
     bloom_keys: str
     bloom_entries: int
     bloom_bytes: int
+    bloom_policy: str
     false_positive_rate: float
     compression: str
 
@@ -48,6 +49,6 @@ class TableProperties:
         return cls(**{**fields, **rows})
 
 
-_TEXTS = ("group", "first_row", "last_row", "bloom_keys", "compression")
+_TEXTS = ("group", "first_row", "last_row", "bloom_keys", "bloom_policy", "compression")
 _OTHER_TYPES: dict[str, tuple[type, ...]] = {**dict.fromkeys(_TEXTS, (str,)), "false_positive_rate": (float, int)}
 """What properties are in JSON, if no whole number."""

@@ -42,7 +42,7 @@ from tablet.engine.world.names import (
 )
 from tablet.engine.world.storage import Storage
 
-FORMAT = 3
+FORMAT = 4
 KIND = "tabletop tablet"
 
 
