@@ -151,7 +151,10 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
             if table.damaged_parts is None:
                 yield Part(offset, stored, _part_headline(table, what, number), _part_details(table, what, cells))
             elif what in table.damaged_parts:
-                yield Part(offset, stored, f"{what} is damaged: {table.damaged_parts[what]}", damaged=True)
+                reason = table.damaged_parts[what]
+                damaged = isinstance(reason, Corrupted)
+                state = "is damaged" if damaged else "cannot be read"
+                yield Part(offset, stored, f"{what} {state}: {reason.message}", damaged=damaged)
             else:
                 yield Part(offset, stored, f"{what}: sound")
     finally:

@@ -106,7 +106,7 @@ class SSTable:
         self._cache = cache
         self._cache_number = cache.enter(file.path)
         self._properties: TableProperties | None = None
-        self.damaged_parts: dict[str, str] | None = None
+        self.damaged_parts: dict[str, TabletopError] | None = None
         self._block_ends: Sequence[int] = ()
         self._head_bytes: Sequence[int] = ()
         self._head_checksums: Sequence[int] = ()
@@ -132,7 +132,7 @@ class SSTable:
         only_blocks: bool = False,
     ) -> "SSTable":
         """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `only_blocks`:
-        filters and properties may be damaged; they are not there then, and `damaged_parts` says how."""
+        filters and properties may be damaged or unknown; they are not there then, and `damaged_parts` says how."""
         file = await storage.open(name)
         try:
             size = await file.size()
@@ -477,9 +477,9 @@ class SSTable:
                 elif what.startswith("filter") and policy_name is not None:
                     _decoded(policy_of(self.name, policy_name), body, self.name, offset)
             except (Corrupted, IncompatibleFormat) as error:
-                self.damaged_parts[what] = error.message
+                self.damaged_parts[what] = error
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self.damaged_parts[what] = f"{self.name}: its {what} cannot be read ({error})"
+                self.damaged_parts[what] = Corrupted(f"{self.name}: its {what} cannot be read ({error})")
 
     def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
         """Take the index apart; returns where each filter ends."""
