@@ -48,6 +48,9 @@ _LOWER = [sum(1 << bit for bit in bits) for bits in combinations(range(_HALF_BIT
 _UPPER = [choice << _HALF_BITS for choice in _LOWER]
 _CHOICES = len(_LOWER)
 
+_NEGLIGIBLE = 1e-12
+"""A word with so many keys is so rare that it, and fuller ones, need not be thought of."""
+
 _digest: Any = xxhash.xxh3_64_digest
 
 
@@ -138,6 +141,8 @@ def expected_rate(load: float) -> float:
         share *= load / number
         half = sum((-1) ** left * math.comb(_HALF_KEY_BITS, left) * miss**number for left, miss in enumerate(misses))
         rate += share * half * half
+        if number > load and share < _NEGLIGIBLE:
+            break
     return rate
 
 
