@@ -353,10 +353,13 @@ def _print_filters(group: inspection.GroupReport) -> None:
         output.print("\nNo Bloom filters")
         return
     output.print("\nBloom filters", style="bold")
-    table = plain_table("FILE", "FILTERS", "KEYS", "SIZE", "BITS/KEY", "BITS SET", "WANTED RATE", "MEASURED RATE")
+    table = plain_table(
+        "FILE", "POLICY", "FILTERS", "KEYS", "SIZE", "BITS/KEY", "BITS SET", "WANTED RATE", "MEASURED RATE"
+    )
     for name, found in filters:
         table.add_row(
             name,
+            found.policy,
             f"{found.partitions:,}",
             f"{found.entries:,}",
             wording.size(found.stored_bytes),

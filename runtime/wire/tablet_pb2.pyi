@@ -299,6 +299,7 @@ class TableProperties(_message.Message):
     BLOOM_BYTES_FIELD_NUMBER: _builtins.int
     FALSE_POSITIVE_RATE_FIELD_NUMBER: _builtins.int
     COMPRESSION_FIELD_NUMBER: _builtins.int
+    BLOOM_POLICY_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     rows: _builtins.int
     cells: _builtins.int
@@ -319,6 +320,7 @@ class TableProperties(_message.Message):
     bloom_bytes: _builtins.int
     false_positive_rate: _builtins.float
     compression: _builtins.str
+    bloom_policy: _builtins.str
     def __init__(
         self,
         *,
@@ -341,10 +343,11 @@ class TableProperties(_message.Message):
         bloom_bytes: _builtins.int = ...,
         false_positive_rate: _builtins.float = ...,
         compression: _builtins.str = ...,
+        bloom_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "bloom_bytes", b"bloom_bytes", "bloom_entries", b"bloom_entries", "bloom_keys", b"bloom_keys", "broad_markers", b"broad_markers", "cells", b"cells", "compression", b"compression", "data_bytes", b"data_bytes", "false_positive_rate", b"false_positive_rate", "first_row", b"first_row", "first_sequence", b"first_sequence", "group", b"group", "last_row", b"last_row", "last_sequence", b"last_sequence", "markers", b"markers", "newest_timestamp", b"newest_timestamp", "oldest_timestamp", b"oldest_timestamp", "row_bytes", b"row_bytes", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "bloom_bytes", b"bloom_bytes", "bloom_entries", b"bloom_entries", "bloom_keys", b"bloom_keys", "bloom_policy", b"bloom_policy", "broad_markers", b"broad_markers", "cells", b"cells", "compression", b"compression", "data_bytes", b"data_bytes", "false_positive_rate", b"false_positive_rate", "first_row", b"first_row", "first_sequence", b"first_sequence", "group", b"group", "last_row", b"last_row", "last_sequence", b"last_sequence", "markers", b"markers", "newest_timestamp", b"newest_timestamp", "oldest_timestamp", b"oldest_timestamp", "row_bytes", b"row_bytes", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -472,12 +475,14 @@ class LocalityGroup(_message.Message):
     BLOOM_KEYS_FIELD_NUMBER: _builtins.int
     FALSE_POSITIVE_RATE_FIELD_NUMBER: _builtins.int
     IN_MEMORY_FIELD_NUMBER: _builtins.int
+    BLOOM_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     block_bytes: _builtins.int
     compression: _builtins.str
     bloom_keys: _builtins.str
     false_positive_rate: _builtins.float
     in_memory: _builtins.bool
+    bloom_policy: _builtins.str
     def __init__(
         self,
         *,
@@ -487,10 +492,11 @@ class LocalityGroup(_message.Message):
         bloom_keys: _builtins.str = ...,
         false_positive_rate: _builtins.float = ...,
         in_memory: _builtins.bool = ...,
+        bloom_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_bytes", b"block_bytes", "bloom_keys", b"bloom_keys", "compression", b"compression", "false_positive_rate", b"false_positive_rate", "in_memory", b"in_memory", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_bytes", b"block_bytes", "bloom_keys", b"bloom_keys", "bloom_policy", b"bloom_policy", "compression", b"compression", "false_positive_rate", b"false_positive_rate", "in_memory", b"in_memory", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

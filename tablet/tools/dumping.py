@@ -154,7 +154,10 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
             if table.damaged_parts is None:
                 yield Part(offset, stored, _part_headline(table, what, number), _part_details(table, what, cells))
             elif what in table.damaged_parts:
-                yield Part(offset, stored, f"{what} is damaged: {table.damaged_parts[what]}", damaged=True)
+                reason = table.damaged_parts[what]
+                damaged = isinstance(reason, Corrupted)
+                state = "is damaged" if damaged else "cannot be read"
+                yield Part(offset, stored, f"{what} {state}: {reason.message}", damaged=damaged)
             else:
                 yield Part(offset, stored, f"{what}: sound")
     finally:
@@ -166,7 +169,7 @@ async def _readable_blocks(storage: Storage, name: str) -> SSTable:
     """The SSTable, if need be without its filters and properties. Raises Corrupted without footer or index."""
     try:
         return await SSTable.open(storage, name, 0, BlockCache(0))
-    except Corrupted:
+    except (Corrupted, IncompatibleFormat):
         return await SSTable.open(storage, name, 0, BlockCache(0), only_blocks=True)
 
 
@@ -225,11 +228,8 @@ def _entry_text(entry: Entry) -> str:
 
 def _part_headline(table: SSTable, what: str, number: int) -> str:
     if what.startswith("filter"):
-        bloom = table.filters[number].bloom
-        return (
-            f"{what}: {bloom.count} keys, {bloom.num_bits} bits in {bloom.num_slices} slices, "
-            f"{table.filters[number].fill_ratio:.0%} set"
-        )
+        bloom, policy = table.filters[number], table.properties.bloom_policy
+        return f"{what}: {policy}, {counted(bloom.keys, 'key')}, {bloom.shape}, {bloom.fill_ratio:.0%} set"
     if what == "index":
         return f"index: {counted(table.blocks, 'block')}, {counted(len(table.filters), 'filter')}"
     said = table.properties

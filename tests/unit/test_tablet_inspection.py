@@ -17,6 +17,7 @@ from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.model.operations import DeleteFamily, SetCell
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.sstable.format import FOOTER_BYTES, MAGIC
+from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.manifest import FILE, load_current, load_manifest
 from tablet.engine.world.events import TabletOpened
@@ -399,6 +400,21 @@ def test_a_dump_shows_what_is_left_of_an_sstable_with_a_damaged_part(tmp_path: P
         assert damaged.headline.startswith(f"{what} is damaged")
         assert [(part.offset, part.stored_bytes) for part in parts] == [(p.offset, p.stored_bytes) for p in whole]
         assert parts[0] == whole[0]
+
+
+def test_of_a_file_whose_filters_are_not_known_a_dump_shows_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said = TableProperties.to_message
+    monkeypatch.setattr(TableProperties, "to_message", lambda self: said(replace(self, bloom_policy="ribbon")))
+    with pytest.raises(IncompatibleFormat):
+        run(_written(tmp_path, chunk_of({b"a": b"1"})))
+    block, filter_, index, properties, footer = dumped(tmp_path, "000001.sst", cells=True)
+    assert block.details == ("a  f:q @1 = 1 (1 bytes)",)
+    assert "known are pybloom-live, blocked" in filter_.headline and filter_.headline.startswith(
+        "filter 0 cannot be read"
+    )
+    assert not any(part.damaged for part in (block, filter_, index, properties, footer))
+    (problem,) = run(verify_file(storage_of(tmp_path), "000001.sst", "SSTable")).problems
+    assert "'ribbon'; known are pybloom-live, blocked" in problem
 
 
 def test_a_file_is_known_by_its_bytes(folder: Path, tmp_path: Path):

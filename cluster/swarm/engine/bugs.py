@@ -9,6 +9,8 @@ from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.sstable.bloom import blocked
+from tablet.engine.sstable.bloom.policy import HashedKey
 
 BUGS: dict[str, Bug] = {}
 bug = noted_in(BUGS)
@@ -48,3 +50,17 @@ def cancelled_writer_lets_go_at_once() -> Planted:
     """Without keeping the lock of a row whose writer has given up until its record has ended, a later write can be
     decided by a read that does not see it (BT 3: a row changes in one step)."""
     return replaced(RowLocks, "lend", lambda self, row: None)
+
+
+@bug
+def filter_bits_moved() -> Planted:
+    """Without another name for a Bloom filter policy that puts a key's bits elsewhere, the filters of the files that
+    there are deny keys that they hold (BT 6)."""
+
+    def moved(key: HashedKey) -> tuple[int, int]:
+        number, mask = hashed(key)
+        key.blocked = found = (number, mask >> 32 | (mask & (1 << 32) - 1) << 32)
+        return found
+
+    hashed = blocked._hashed
+    return replaced(blocked, "_hashed", moved)

@@ -26,7 +26,7 @@ from tablet.engine.log.server_log import ServerLog
 from tablet.engine.log.sorted_log import SortedLog, sort_log
 from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.rows import Row
-from tablet.engine.model.schema import LocalityGroup, MaxVersions
+from tablet.engine.model.schema import BloomPolicy, LocalityGroup, MaxVersions
 from tablet.engine.world.options import Options, PolicySettings
 from tablet.engine.world.storage import DiskStorage
 
@@ -34,6 +34,8 @@ NEWEST = ReadFilter(versions=1)
 _ROLE = "tablet server"
 _RETRY_SECONDS = 0.5
 _SORTED = "sorted"
+_POLICIES: tuple[BloomPolicy, ...] = ("pybloom-live", "blocked")
+"""Bloom filter policies of the group "side", one life after the other."""
 
 
 @dataclass(slots=True)
@@ -195,8 +197,9 @@ class Host:
         return True
 
     async def _complete_schema(self, engine: Engine) -> None:
-        if "side" not in engine.schema.groups:
-            await engine.set_locality_group(LocalityGroup("side", block_bytes=1024))
+        side = LocalityGroup("side", block_bytes=1024, bloom_policy=_POLICIES[self._starts % len(_POLICIES)])
+        if engine.schema.groups.get("side") != side:
+            await engine.set_locality_group(side)
         for family, group in (("f", "default"), ("g", "side"), ("n", "default")):
             if family.encode() not in engine.schema.families:
                 await engine.create_family(family, MaxVersions(1), group=group)

@@ -35,8 +35,12 @@ _BLOCK_BYTES_RANGE = (256, 16 * 1024 * 1024)
 
 Compression = Literal["none", "snappy", "lz4", "zstd"]
 BloomKeys = Literal["none", "row", "row+column"]
+BloomPolicy = Literal["pybloom-live", "blocked"]
 _COMPRESSIONS = ("none", "snappy", "lz4", "zstd")
 _BLOOM_KEYS = ("none", "row", "row+column")
+_LEAST_RATES: dict[BloomPolicy, float] = {"pybloom-live": 1e-9, "blocked": 0.001}
+BLOOM_POLICIES = tuple(_LEAST_RATES)
+"""The Bloom filter policies, and the lowest false-positive rate that each can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class LocalityGroup:
-    """How a group's SSTables are made. `false_positive_rate` is what the Bloom filters are sized for."""
+    """How a group's SSTables are made. `false_positive_rate` is what the Bloom filters are sized for; `bloom_policy`
+    says how their bits are arranged."""
 
     name: str = DEFAULT_GROUP
     block_bytes: int = 64 * 1024
@@ -109,6 +114,7 @@ class LocalityGroup:
     bloom_keys: BloomKeys = "row+column"
     false_positive_rate: float = 0.004
     in_memory: bool = False
+    bloom_policy: BloomPolicy = "pybloom-live"
 
     def check(self) -> None:
         """Raise InvalidRequest for settings that make no sense."""
@@ -126,8 +132,14 @@ class LocalityGroup:
             raise InvalidRequest(f"compression is {self.compression!r}; choose one of {', '.join(_COMPRESSIONS)}")
         if self.bloom_keys not in _BLOOM_KEYS:
             raise InvalidRequest(f"bloom_keys is {self.bloom_keys!r}; choose one of {', '.join(_BLOOM_KEYS)}")
-        if not 1e-9 <= self.false_positive_rate <= 0.5:
-            raise InvalidRequest(f"false_positive_rate is {self.false_positive_rate}; choose 0.000000001 to 0.5")
+        if self.bloom_policy not in _LEAST_RATES:
+            raise InvalidRequest(f"bloom_policy is {self.bloom_policy!r}; choose one of {', '.join(_LEAST_RATES)}")
+        least = _LEAST_RATES[self.bloom_policy]
+        if not least <= self.false_positive_rate <= 0.5:
+            raise InvalidRequest(
+                f"false_positive_rate is {self.false_positive_rate}; choose {f'{least:.9f}'.rstrip('0')} to 0.5 for "
+                f"the Bloom filter policy {self.bloom_policy!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

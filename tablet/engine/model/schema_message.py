@@ -6,6 +6,7 @@ from typing import cast
 from runtime.errors import IncompatibleFormat
 from runtime.wire import tablet_pb2
 from tablet.engine.model.schema import (
+    BLOOM_POLICIES,
     BloomKeys,
     Compression,
     Family,
@@ -39,8 +40,8 @@ def schema_to_message(schema: Schema) -> tablet_pb2.Schema:
 
 
 def schema_from_message(message: tablet_pb2.Schema) -> Schema:
-    """The reverse. Raises IncompatibleFormat for a rule, InvalidRequest for a setting, that this version does not
-    know."""
+    """The reverse. Raises IncompatibleFormat for a rule or a Bloom filter policy, InvalidRequest for another setting,
+    that this version does not know."""
     groups = {group.name: _group_from_message(group) for group in message.groups}
     families = {
         family.name.encode(): Family(
@@ -52,6 +53,11 @@ def schema_from_message(message: tablet_pb2.Schema) -> Schema:
 
 
 def _group_from_message(message: tablet_pb2.LocalityGroup) -> LocalityGroup:
+    if message.bloom_policy not in BLOOM_POLICIES:
+        raise IncompatibleFormat(
+            f"the locality group {message.name!r} has the Bloom filter policy {message.bloom_policy!r}; known are "
+            f"{', '.join(BLOOM_POLICIES)}; use a version that knows it"
+        )
     group = LocalityGroup(
         name=message.name,
         block_bytes=message.block_bytes,
@@ -59,6 +65,7 @@ def _group_from_message(message: tablet_pb2.LocalityGroup) -> LocalityGroup:
         bloom_keys=cast(BloomKeys, message.bloom_keys),
         false_positive_rate=message.false_positive_rate,
         in_memory=message.in_memory,
+        bloom_policy=message.bloom_policy,
     )
     group.check()
     return group

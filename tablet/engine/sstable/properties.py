@@ -33,6 +33,7 @@ class TableProperties:
     bloom_keys: str
     bloom_entries: int
     bloom_bytes: int
+    bloom_policy: str
     false_positive_rate: float
     compression: str
 
