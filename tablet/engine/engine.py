@@ -83,6 +83,7 @@ class Engine:
         self._closed = self._is_out_of_service = False
         self.make_room: Callable[[str], Awaitable[None]] | None = None
         state.when_superseded = self._stop_serving
+        state.schema_changed = self._known_columns.clear
         self._share: Share | None = None
         if not state.has_own_budget:
             memtables = state.budget.memtables
@@ -360,10 +361,13 @@ class Engine:
         self._check_open()
         async with self._background.compacting:
             dropped = self.schema.dropped
-            await self._flush_all()
-            await self.housekeeping.compact_all()
-            if dropped:
-                await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
+            try:
+                await self._flush_all()
+                await self.housekeeping.compact_all()
+                if dropped:
+                    await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
+            finally:
+                self._background.dismiss()
         self._background.note_progress(COMPACTION)
 
     async def delete_rows(self, start: bytes = b"", end: bytes = b"") -> None:
@@ -380,9 +384,15 @@ class Engine:
                 await self._writer.freeze()
                 while self.state.frozen:
                     await self.housekeeping.flush_oldest()
-            await self.state.install_deletion(start, end)
-            self._writer.epoch += 1
+            try:
+                await self.state.install_deletion(start, end)
+            finally:
+                self._began_anew()
             await self.state.sweep()
+
+    def _began_anew(self) -> None:
+        """The tablet's rows may be others now: what was read before is no ground for a write."""
+        self._writer.epoch += 1
         self._background.note_progress(FLUSH)
         self._background.note_progress(COMPACTION)
 
@@ -435,12 +445,11 @@ class Engine:
             flushed = self.state.log.last_sequence
             if self.state.log.current is not None and not self.state.log.is_shared:
                 await self.state.log.begin_segment()  # So that the segments before it are needed no more.
-            await self.state.install_snapshot(held, flushed)
-            self._writer.epoch += 1
-            self._known_columns.clear()
+            try:
+                await self.state.install_snapshot(held, flushed)
+            finally:
+                self._began_anew()
             await self.state.sweep()
-        self._background.note_progress(FLUSH)
-        self._background.note_progress(COMPACTION)
 
     async def delete_snapshot(self, name: str) -> None:
         """Forget a snapshot, a damaged one too; SSTables that only it referred to go with it. Raises NotFound."""
@@ -508,7 +517,6 @@ class Engine:
     async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
         self._check_writable()
         await self.state.install_schema(change)
-        self._known_columns.clear()
 
     def _stop_serving(self, reason: str) -> None:
         self._is_out_of_service, self._writer.refusal = True, reason

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Superseded, TabletopError
+from runtime.tasks import uninterrupted
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.operations import Operation
@@ -173,7 +174,7 @@ class Tablets:
                 Manifest(1, name, schema or Schema(), start_row=start, end_row=end, token=token)
                 for name, start, end in zip(names, bounds, bounds[1:], strict=False)
             ]
-            await self._shielded(self._replace(table, [], manifests))
+            await uninterrupted(self._replace(table, [], manifests))
 
     async def create_family(
         self, table: str, name: str, rule: GarbageRule | None = None, *, group: str = "default"
@@ -196,7 +197,7 @@ class Tablets:
                 raise NotFound(f"there is no table {table!r} here")
             await self._settle()
             engines = [self._engines[entry.name] for entry in entries if entry.name in self._engines]
-            await self._shielded(self._replace(table, engines, [], gone=entries))
+            await uninterrupted(self._replace(table, engines, [], gone=entries))
 
     async def split(self, name: str, row: bytes | None = None) -> tuple[str, str]:
         """Make two tablets of one, without rewriting a byte of its SSTables; returns their names. `row`: the first of
@@ -204,14 +205,14 @@ class Tablets:
         has snapshots, Superseded, NoSpace, DiskFailure."""
         async with self._reshaping:
             await self._settle()
-            return await self._shielded(self._split(self.named(name), row))
+            return await uninterrupted(self._split(self.named(name), row))
 
     async def merge(self, lower: str, upper: str) -> str:
         """Make one tablet of two neighbours, without rewriting a byte of their SSTables; returns its name. Raises
         NotFound, InvalidRequest, Conflict for different schemas or snapshots, Superseded, NoSpace, DiskFailure."""
         async with self._reshaping:
             await self._settle()
-            return await self._shielded(self._merge(self.named(lower), self.named(upper)))
+            return await uninterrupted(self._merge(self.named(lower), self.named(upper)))
 
     async def write(self, table: str, row: bytes, operations: Sequence[Operation]) -> None:
         """Apply operations to one row, wherever it is, after a split or a merge that is under way. Errors as
@@ -460,19 +461,6 @@ class Tablets:
                 f"tablet {engine.state.manifest.tablet} has the snapshots {', '.join(names)}, which belong to it "
                 f"alone; delete them, or clone it, first"
             )
-
-    async def _shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do it to the end, though the caller may be cancelled."""
-        task = asyncio.ensure_future(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            while not task.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # The events tell of it.
-            raise
 
     async def _at_once(self, table: str, row: bytes) -> Engine:
         return self.engine(table, row)

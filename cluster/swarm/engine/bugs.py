@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, replaced
+from runtime import tasks
 from tablet.engine.log import server_log
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
@@ -48,3 +49,15 @@ def cancelled_writer_lets_go_at_once() -> Planted:
     """Without keeping the lock of a row whose writer has given up until its record has ended, a later write can be
     decided by a read that does not see it (BT 3: a row changes in one step)."""
     return replaced(RowLocks, "lend", lambda self, row: None)
+
+
+@bug
+def switch_cut_with_its_caller() -> Planted:
+    """Without doing it to its end, a change of the tablet's files that is cut by its caller's deadline is on the disk and
+    not in memory: what was read, and built upon, is something else after a kill (BT 5.3: a tablet's files at each
+    moment are what METADATA says)."""
+
+    async def in_its_callers_time(work: Any) -> Any:
+        return await work
+
+    return replaced(tasks, "uninterrupted", in_its_callers_time)
