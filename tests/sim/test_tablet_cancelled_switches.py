@@ -1,4 +1,4 @@
-"""A caller who gives up in the middle of a change of the tablet's files: the disk and the memory say the same all the time.
+"""A caller who gives up in the middle of a change of the tablet's files: the disk and the memory say the same.
 
 Each change is begun anew and cancelled at its first operation on the disk, at its second, and so on. Afterwards the
 newest manifest is the one that the open tablet has, and a kill changes nothing of what a reader sees.
@@ -132,8 +132,15 @@ def test_a_dropped_family_is_refused_at_once_though_its_column_was_known():
         await engine.put(b"row", b"f:x", b"")
         world.simulated_disk.speed.seconds_per_operation = 0.01
         dropping = asyncio.ensure_future(engine.state.install_schema(lambda schema: schema.without_family("f")))
-        while b"f" in engine.schema.families:
-            await asyncio.sleep(0.001)
+        has_changed = asyncio.Event()
+        clear = engine.state.schema_changed
+
+        def changed() -> None:
+            clear()
+            has_changed.set()
+
+        engine.state.schema_changed = changed
+        await has_changed.wait()
         with pytest.raises(TabletopError, match="f"):
             await engine.put(b"row", b"f:x", b"")
         await dropping
