@@ -53,7 +53,7 @@ def cancelled_writer_lets_go_at_once() -> Planted:
 
 @bug
 def switch_cut_with_its_caller() -> Planted:
-    """Without doing it to its end, a change of the tablet's files that its caller's deadline cuts is on the disk and not
+    """Without doing it to its end, a change of the tablet's files that its caller's deadline cuts is on the disk, not
     in memory: what was read, and built upon, is something else after a kill (BT 5.3: a tablet's files at each moment
     are what METADATA says)."""
 

@@ -109,7 +109,7 @@ class ServerLog:
             salt=salt,
         )
         log._list = named
-        replay = Replay(storage, log._files(), log.start_sequence, 0, owner)
+        replay = Replay(storage, log._files(), log.start_sequence, 0, owner, writes_again=True)
         async for _ in replay:
             pass
         log.recovered(replay.last_sequence)

@@ -71,7 +71,9 @@ async def open_state(
             raise table_missing(manifest, error) from error
         if log is None:
             logs = {number: listing.logs[number] for number in manifest.log_numbers}
-            replay = Replay(storage, logs, state.log.start_sequence, manifest.flushed_sequence, manifest.tablet)
+            redo_point = manifest.flushed_sequence
+            start = state.log.start_sequence
+            replay = Replay(storage, logs, start, redo_point, manifest.tablet, writes_again=True)
         else:
             replay = log.read(manifest.tablet, manifest.flushed_sequence)
         async for sequence, rows in replay:
