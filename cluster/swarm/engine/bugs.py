@@ -10,6 +10,7 @@ from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
 bug = noted_in(BUGS)
@@ -35,6 +36,21 @@ def segments_dropped_too_early() -> Planted:
         return tuple(segments[-1:])
 
     return replaced(server_log, "still_needed", only_the_last)
+
+
+@bug
+def unproven_end_only_synced() -> Planted:
+    """Without writing the unproven end of a log again, a sync that failed in the life before leaves records that are
+    not on the disk and count as durable: a power cut takes them, and the log cannot be opened."""
+
+    async def sync_alone(self: DiskStorage, name: str, offset: int, count: int) -> None:
+        file = await self.open(name)
+        try:
+            await file.sync()
+        finally:
+            await file.close()
+
+    return replaced(DiskStorage, "write_again", sync_alone)
 
 
 @bug

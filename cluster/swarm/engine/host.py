@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cluster.faultplan import At, RottenEnd
 from cluster.interface import NodeReport, NodeState
 from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, RowState
 from cluster.swarm.engine.mischief import DISK_BYTES, SERVER
@@ -34,15 +35,19 @@ NEWEST = ReadFilter(versions=1)
 _ROLE = "tablet server"
 _RETRY_SECONDS = 0.5
 _SORTED = "sorted"
+_ROT_SECONDS = 0.5
+"""A fault may strike so much later than it is planned."""
 
 
 @dataclass(slots=True)
 class LifeSpan:
-    """One life of the node: when it began and ended, and whether the power was cut before the next one."""
+    """One life of the node: when it began and ended, whether the power was cut before the next one, and whether the
+    next one opened a log whose newest bytes might be rotten."""
 
     began: float
     ended: float = float("inf")
     by_power_cut: bool = False
+    by_rot: bool = False
 
 
 class ServerNames:
@@ -68,6 +73,7 @@ class Host:
         self.former: int | None = None
         """The number of the log that is to be taken over."""
         self._setup = plan.setup
+        self._faults = plan.faults
         self._starts = 0
         self._boots = 1
         simulation.add_node(SERVER, capacity_bytes=DISK_BYTES)
@@ -144,7 +150,17 @@ class Host:
         """The server gives up, for its log cannot be written any more: a supervisor starts it again."""
         self.simulation.kill(SERVER)
 
+    def _note_rot(self) -> None:
+        """Whether the end of the log that is opened may have rotted since the life before."""
+        before = self.lives[-2] if len(self.lives) > 1 else None
+        for fault in self._faults:
+            if before is not None and isinstance(fault.what, RottenEnd) and isinstance(fault.when, At):
+                before.by_rot = (
+                    before.by_rot or before.began <= fault.when.seconds + _ROT_SECONDS <= self.now + _ROT_SECONDS
+                )
+
     async def _open(self, world: SimulatedWorld) -> None:
+        self._note_rot()
         former = await self._sorted(world)
         folder = await self._folder(world, f"log-{self.log_number}")
         setup = self._setup

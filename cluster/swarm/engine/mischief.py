@@ -17,6 +17,7 @@ from cluster.faultplan import (
     OnDisk,
     OperationFails,
     PowerCut,
+    RottenEnd,
     RottenFile,
     Stop,
     WallOffset,
@@ -70,6 +71,7 @@ class _Draw:
     def __init__(self, chance: random.Random, setup: Setup) -> None:
         self.chance = chance
         self.setup = setup
+        self.has_rotten_log = False
 
     def at(self) -> At:
         return At(round(self.chance.uniform(0.2, self.setup.trouble_seconds), 3))
@@ -121,7 +123,8 @@ class _Draw:
 
     def error(self) -> Fault:
         path = self.chance.choice(["", "log", "tablet", "tablet0"])
-        fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path)])
+        lost = SyncError(path, loses_pages=True)
+        fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path), lost])
         return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
 
     def rot(self) -> Fault:
@@ -129,6 +132,16 @@ class _Draw:
         place, count = self.chance.random(), self.chance.choice([1, 1, 20])
         what = RottenFile(pattern, self.chance.randrange(4), place, count)
         return Fault(self.at(), what, _TARGET, 3.0 * self.seconds())
+
+    def rotten_log(self) -> tuple[Fault, ...]:
+        """The node dies, and the newest bytes of its log rot before it is started again; once, for bits that flip twice
+        are as before."""
+        if self.has_rotten_log:
+            return ()
+        self.has_rotten_log = True
+        when, rotten = self.at(), RottenEnd("log-*/*.log", self.chance.choice([1, 1, 20]))
+        dies = Fault(when, self.ending(), _TARGET, 0.2)
+        return dies, Fault(At(round(when.seconds + 0.05, 3)), rotten, _TARGET)
 
     def clock(self) -> Fault:
         seconds = self.chance.choice([-300.0, -1.0, 1.0, 300.0])
@@ -154,5 +167,6 @@ _DRAWERS: tuple[Callable[[_Draw], Fault | tuple[Fault, ...]], ...] = (
     _Draw.slow,
     _Draw.error,
     _Draw.rot,
+    _Draw.rotten_log,
     _Draw.clock,
 )

@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 
-from runtime.errors import TabletopError
+from runtime.errors import Corrupted, TabletopError
 from runtime.tasks import to_the_end
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import LogHeader, Segment
@@ -125,6 +125,16 @@ class ServerLog:
         files = {segment.number: log_name(segment.number) for segment in segments}
         start = segments[0].first_sequence - 1 if segments else 0
         return Replay(self.storage, files, start, flushed_sequence, self.owner, tablet=tablet.encode())
+
+    def check_read(self, replay: Replay) -> None:
+        """Raise Corrupted if a tablet's `read` did not find every record that was there when the log was opened: the
+        segments can be read no further than before, so something has happened to them since."""
+        if replay.logs and replay.last_sequence < self._recovered_sequence:
+            raise Corrupted(
+                f"the log of {self.owner!r} had records up to {self._recovered_sequence} when it was opened, and can "
+                f"be read up to record {replay.last_sequence} now; restore the segments "
+                f"{', '.join(replay.logs.values())} from a copy"
+            )
 
     def _files(self) -> dict[int, str]:
         return {segment.number: log_name(segment.number) for segment in self.segments}

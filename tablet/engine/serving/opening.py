@@ -85,6 +85,7 @@ async def open_state(
         if log is None:
             state.log.recovered(replay.last_sequence)
         else:
+            log.check_read(replay)
             log.attach(manifest.tablet, lambda: needed_after(state.view.memtables))
         state.log.pass_over(manifest.flushed_sequence)
         state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
