@@ -23,6 +23,7 @@ from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Su
 from runtime.tasks import uninterrupted
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog
+from tablet.engine.model.filters import EVERYTHING, RowFilter
 from tablet.engine.model.operations import Operation
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import GarbageRule, Schema
@@ -214,22 +215,29 @@ class Tablets:
             await self._settle()
             return await uninterrupted(self._merge(self.named(lower), self.named(upper)))
 
+    async def on_row(self, table: str, row: bytes, action: Callable[[Engine], Coroutine[Any, Any, Result]]) -> Result:
+        """Do something to the tablet that has a row, once more if that was just being split or merged: `action` is told
+        so by Conflict, and has then done nothing. Errors as those of `engine` and of the action."""
+        return await self._insisting(lambda: action(self.engine(table, row)))
+
     async def write(self, table: str, row: bytes, operations: Sequence[Operation]) -> None:
         """Apply operations to one row, wherever it is, after a split or a merge that is under way. Errors as
         `Engine.write`."""
-        await self._insisting(lambda: self.engine(table, row).write(row, operations))
+        await self.on_row(table, row, lambda engine: engine.write(row, operations))
 
     async def get(self, table: str, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column, or None. Errors as `Engine.get`."""
-        return await self._insisting(lambda: self.engine(table, row).get(row, column))
+        return await self.on_row(table, row, lambda engine: engine.get(row, column))
 
-    async def scan(self, table: str, start: bytes = b"", end: bytes = b"") -> AsyncIterator[Row]:
+    async def scan(
+        self, table: str, start: bytes = b"", end: bytes = b"", *, wanted: RowFilter = EVERYTHING
+    ) -> AsyncIterator[Row]:
         """The rows of a table with start <= row < end (empty: no bound), through all of its tablets, in order."""
         while True:
             engine = await self._insisting(partial(self._at_once, table, start))
             stop = engine.state.manifest.end_row
             try:
-                async for row in engine.scan(start, end):
+                async for row in engine.scan(start, end, wanted=wanted):
                     yield row
                     start = row.key + b"\0"
             except Conflict:  # Split or merged meanwhile.

@@ -5,6 +5,7 @@ from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, replaced
 from runtime import tasks
+from tablet.engine.engine import Engine
 from tablet.engine.log import server_log
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
@@ -77,3 +78,14 @@ def switch_cut_with_its_caller() -> Planted:
         return await work
 
     return replaced(tasks, "uninterrupted", in_its_callers_time)
+
+
+@bug
+def writes_taken_while_splitting() -> Planted:
+    """Without refusing writes from the second flush on, what a tablet takes while it is split or merged is in its
+    memory and its log alone, and nobody opens these again (BT 5.2, 6)."""
+
+    async def only_flush(self: Engine) -> None:
+        await self.flush()
+
+    return replaced(Engine, "prepare_move", only_flush)

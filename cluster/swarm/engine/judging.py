@@ -46,7 +46,8 @@ def judge_rows(history: History, lives: Sequence[LifeSpan], setup: Setup, tablet
     for tablet in tablets:
         for row in range(setup.rows):
             _judge_row(history, lives, setup.sync, tablet, row, judged)
-        judged.verdicts += _judge_suffixes(history, lives, setup.sync, tablet)
+        if not setup.reshapes:  # Of two tablets of a table, one may have been flushed.
+            judged.verdicts += _judge_suffixes(history, lives, setup.sync, tablet)
     return judged
 
 

@@ -27,6 +27,8 @@ from runtime.simulated.disk_faults import FullDisk, ReadError, ShortWrites, Slow
 
 SERVER = "server"
 DISK_BYTES = 10_000_000
+HOME = "home"
+"""The folder of a server's tablets, if they are split and merged."""
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)
 _STEPS = (
@@ -50,6 +52,14 @@ _STEPS = (
     ("write", "sorted*"),
     ("rename", "sorted*"),
     ("remove", "sorted*"),
+)
+_RESHAPING_STEPS = (
+    ("write", "catalogue*"),
+    ("rename", "catalogue*"),
+    ("sync_directory", ""),
+    ("make_directory", "tablet*"),
+    ("rename", "tablet*/manifest*"),
+    ("create", "tablet*/manifest*"),
 )
 
 
@@ -79,9 +89,13 @@ class _Draw:
     def seconds(self) -> float:
         return round(self.chance.choice(_DOWN_SECONDS) * self.chance.uniform(0.5, 1.5), 3)
 
+    def placed(self, path: str) -> str:
+        """Where the file or folder is, if tables are split."""
+        return f"{HOME}/{path.replace('log-*', 'log')}".rstrip("/") if self.setup.reshapes else path
+
     def step(self) -> OnDisk:
-        verb, path = self.chance.choice(_STEPS)
-        return OnDisk(verb, path, SERVER, nth=self.chance.choice([1, 1, 2, 3, 5, 10, 20, 50]))
+        verb, path = self.chance.choice((*_STEPS, *_RESHAPING_STEPS) if self.setup.reshapes else _STEPS)
+        return OnDisk(verb, self.placed(path), SERVER, nth=self.chance.choice([1, 1, 2, 3, 5, 10, 20, 50]))
 
     def ending(self) -> Ending:
         return self.chance.choice((Kill(), PowerCut()))
@@ -123,6 +137,7 @@ class _Draw:
 
     def error(self) -> Fault:
         path = self.chance.choice(["", "log", "tablet", "tablet0"])
+        path = self.placed(path) if path else ""
         lost = SyncError(path, loses_pages=True)
         fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path), lost])
         return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
@@ -130,7 +145,7 @@ class _Draw:
     def rot(self) -> Fault:
         pattern = self.chance.choice(["tablet*/*.sst", "tablet*/*.sst", "tablet*/manifest*", "sorted*/*"])
         place, count = self.chance.random(), self.chance.choice([1, 1, 20])
-        what = RottenFile(pattern, self.chance.randrange(4), place, count)
+        what = RottenFile(self.placed(pattern), self.chance.randrange(4), place, count)
         return Fault(self.at(), what, _TARGET, 3.0 * self.seconds())
 
     def rotten_log(self) -> tuple[Fault, ...]:
@@ -139,7 +154,7 @@ class _Draw:
         if self.has_rotten_log:
             return ()
         self.has_rotten_log = True
-        when, rotten = self.at(), RottenEnd("log-*/*.log", self.chance.choice([1, 1, 20]))
+        when, rotten = self.at(), RottenEnd(self.placed("log-*/*.log"), self.chance.choice([1, 1, 20]))
         dies = Fault(when, self.ending(), _TARGET, 0.2)
         return dies, Fault(At(round(when.seconds + 0.05, 3)), rotten, _TARGET)
 
