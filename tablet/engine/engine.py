@@ -138,9 +138,13 @@ class Engine:
         engine = cls(state)
         if former is not None:
             try:
-                await take_over(state, engine.housekeeping, former)
+                share = engine._share
+                has_room = share.extend if share is not None else _always
+                await take_over(state, engine.housekeeping, former, has_room=has_room)
             except BaseException:
                 await state.close()
+                if engine._share is not None:
+                    engine._share.leave()
                 await storage.unlock()
                 raise
         return engine
@@ -380,6 +384,7 @@ class Engine:
         if self._has_in_memory(start, end):
             await self._flush_all()
         async with self._background.stopped(), self._writer.stopped():
+            self._check_writable()  # It may have been split or moved while this waited, and not be alive any more.
             if self._has_in_memory(start, end):
                 await self._writer.freeze()
                 while self.state.frozen:
@@ -418,6 +423,7 @@ class Engine:
         They stay refused, until the tablet is closed or told to `stay`."""
         await self.prepare_move()
         async with self._background.stopped():
+            await self.state.at_rest()
             yield
 
     def stay(self) -> None:
@@ -442,6 +448,7 @@ class Engine:
         held = await load_snapshot(self.state.storage, name)
         self._check_writable()
         async with self._background.stopped(), self._writer.stopped():
+            self._check_writable()
             flushed = self.state.log.last_sequence
             if self.state.log.current is not None and not self.state.log.is_shared:
                 await self.state.log.begin_segment()  # So that the segments before it are needed no more.
@@ -515,8 +522,11 @@ class Engine:
             pass
 
     async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
-        self._check_writable()
-        await self.state.install_schema(change)
+        def checked(schema: Schema) -> Schema:
+            self._check_writable()
+            return change(schema)
+
+        await self.state.install_schema(checked)
 
     def _stop_serving(self, reason: str) -> None:
         self._is_out_of_service, self._writer.refusal = True, reason
@@ -531,3 +541,8 @@ class Engine:
             raise Superseded(self.state.superseded)
         if self._writer.refusal:
             raise Conflict(f"this tablet is {self._writer.refusal}")
+
+
+def _always() -> bool:
+    """The tablet's memory is its own."""
+    return True

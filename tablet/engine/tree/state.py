@@ -254,6 +254,11 @@ class TabletState:
             self.schema_changed()
         self.memtables_gone()
 
+    async def at_rest(self) -> None:
+        """Return when the change of the manifest that is under way has ended, if there is one."""
+        async with self._switching:
+            pass
+
     async def sweep(self) -> None:
         """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6).
 
