@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from runtime.errors import TabletopError
+from runtime.errors import Conflict, TabletopError
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import NodeEnded, SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
@@ -44,14 +44,13 @@ async def write(tablets: Tablets, rows: Iterable[bytes], value: bytes) -> None:
 
 
 def deleted_in_the_middle(at: int) -> bool:
-    """A range is deleted that waits for a split from its operation number `at` on; whether the split has so many."""
+    """A range is deleted, and the tablet is split from the deletion's operation `at` on; whether it has so many."""
 
     async def story(world: SimulatedWorld) -> bool:
         tablets = await served(world)
         await write(tablets, ROWS[:20], b"1")
         (name,) = tablets.catalogue.names()
         engine = tablets.named(name)
-        await engine.flush()
         world.simulated_disk.speed.seconds_per_operation = 0.001
         first, reached = world.simulated_disk.operations, asyncio.Event()
 
@@ -60,17 +59,17 @@ def deleted_in_the_middle(at: int) -> bool:
                 reached.set()
 
         world.simulated_disk.on_operation(count)
-        splitting = asyncio.ensure_future(tablets.split(name, ROWS[10]))
+        deleting = asyncio.ensure_future(engine.delete_rows(ROWS[5], ROWS[15]))
         waiting = asyncio.ensure_future(reached.wait())
-        await asyncio.wait([splitting, waiting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([deleting, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        await tablets.split(name, ROWS[10])
         was_deleted = True
         try:
-            await engine.delete_rows(ROWS[5], ROWS[15])
+            await deleting
         except TabletopError as error:
             assert error.definite
             was_deleted = False
-        await splitting
-        waiting.cancel()
         left = [row.key async for row in tablets.scan("t")]
         assert left == (ROWS[:5] + ROWS[15:20] if was_deleted else ROWS[:20])
         return reached.is_set()
@@ -84,7 +83,25 @@ def test_a_range_that_is_deleted_while_the_tablet_is_split_is_gone_or_refused():
     at = 1
     while deleted_in_the_middle(at):
         at += 1
-    assert at > 20
+    assert at > 10
+
+
+def test_a_deletion_that_has_waited_while_the_tablet_began_to_move_is_refused():
+    async def story(world: SimulatedWorld) -> None:
+        tablets = await served(world)
+        await write(tablets, ROWS[:20], b"1")
+        (engine,) = tablets.engines.values()
+        await engine.flush()
+        async with engine._background.compacting:  # As a compaction does that is under way.
+            deleting = asyncio.ensure_future(engine.delete_rows(ROWS[5], ROWS[15]))
+            await world.clock.sleep(1)
+            await engine.prepare_move()
+        with pytest.raises(Conflict, match="about to move"):
+            await deleting
+
+    with Simulation(0) as simulation:
+        world = simulation.add_node("desk")
+        simulation.run(simulation.on(world, story(world)))
 
 
 async def first_server(world: SimulatedWorld) -> None:
