@@ -24,6 +24,7 @@ from runtime.errors import (
     NotFound,
     Superseded,
 )
+from runtime.tasks import to_the_end
 from runtime.wire import tablet_pb2
 from tablet.engine.world.names import TEMPORARY
 from tablet.engine.world.small_files import FileKind
@@ -114,6 +115,8 @@ class CatalogueFile:
     """The catalogue in a folder, and the only one who changes it. Make one with `load`. `in_doubt`: a renaming failed,
     and nobody knows what is the truth until `settle`."""
 
+    is_inline = False
+
     def __init__(self, storage: Storage, current: Catalogue) -> None:
         self.current = current
         self.in_doubt = False
@@ -144,6 +147,7 @@ class CatalogueFile:
             return file
         raise Superseded("another owner changes this catalogue faster than it can be claimed; try again")
 
+    @to_the_end
     async def switch(self, changed: Catalogue) -> None:
         """Make another catalogue the truth. After an error in which `in_doubt` rises, it may be, or may not. Raises
         Superseded, NoSpace, DiskFailure."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from runtime.errors import AlreadyExists, Corrupted, NotFound, TabletopError
+from runtime.tasks import to_the_end
 from runtime.wire import tablet_pb2
 from tablet.engine.log.records import Segment
 from tablet.engine.world.names import TEMPORARY, log_name, sorted_out
@@ -23,6 +24,8 @@ _NAME = re.compile(r"segments-(\d{6,})$")
 
 class SegmentList:
     """The names of segments in a folder. Make one with `load`."""
+
+    is_inline = False
 
     def __init__(self, storage: Storage, number: int, segments: Sequence[Segment], next_segment: int) -> None:
         self.segments = tuple(segments)
@@ -59,11 +62,13 @@ class SegmentList:
         self._next_segment += 1
         return self._next_segment - 1
 
+    @to_the_end
     async def add(self, segment: Segment) -> None:
         """One more segment counts from here on. Raises NoSpace, DiskFailure."""
         async with self._changing:
             await self._replace((*self.segments, segment))
 
+    @to_the_end
     async def keep(self, choose: Callable[[Sequence[Segment]], Sequence[Segment]]) -> None:
         """Only those that are chosen count from here on, if that makes a difference. Raises NoSpace, DiskFailure."""
         async with self._changing:
