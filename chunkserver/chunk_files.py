@@ -16,12 +16,12 @@ memory is bounded too.
 import asyncio
 from array import array
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from chunkserver.chunk_format import ANCHORS, Header, Metadata, table_of
-from runtime.errors import Corrupted, NotFound, Unavailable
+from chunkserver.chunk_format import ANCHORS, Header, Metadata, is_table_of, table_of
+from runtime.errors import Corrupted, NotFound, StaleVersion, Unavailable
 from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
 
@@ -97,6 +97,7 @@ class Chunk:
     has_unsynced_name: bool = False  # of the data file
     damage: dict[int, str] = field(default_factory=dict)  # what is wrong, by block
     has_lost_pages: bool = False  # A sync has failed: what was written since the one before may be gone.
+    is_to_write_again: bool = False  # An earlier life may have failed to sync its data, and nothing here says so.
     held: list[int] | None = None  # of an unsure replica: checksums of what its blocks hold, once they were read
 
     @classmethod
@@ -144,11 +145,13 @@ class Chunk:
 
 
 class OpenChunks:
-    """The chunks whose files are open, least recently used first."""
+    """The chunks whose files are open, least recently used first. `on_doubt` is told of a chunk whose table is not the
+    one that was written."""
 
-    def __init__(self, disk: Disk, most: int) -> None:
+    def __init__(self, disk: Disk, most: int, on_doubt: Callable[[Chunk], None]) -> None:
         self._disk = disk
         self._most = most
+        self._on_doubt = on_doubt
         self._open: OrderedDict[int, Chunk] = OrderedDict()
         self._opening = asyncio.Lock()
         self._is_closed = False
@@ -208,6 +211,8 @@ class OpenChunks:
         try:
             # The header in memory is the one that counts, whatever has become of its slot meanwhile.
             checksums = table_of(await metadata.read_at(0, METADATA_LIMIT_BYTES), chunk.header)
+            if not chunk.is_unsure and not is_table_of(chunk.header, checksums):
+                self._on_doubt(chunk)
             data = await self._open_data(chunk)
         except BaseException:
             await metadata.close()
@@ -241,3 +246,19 @@ class OpenChunks:
                 await files.close()
                 return True
         return False
+
+
+def require_sure(chunk: Chunk) -> None:
+    """Raise Unavailable (definite) if the replica may lack acknowledged bytes."""
+    if chunk.is_unsure:
+        raise Unavailable(
+            f"the replica of chunk {chunk.handle:#x} here has lost power, or its checksums are damaged, and awaits "
+            "comparison; read another one",
+            definite=True,
+        )
+
+
+def stale(handle: int, found: int, least: int, wanted: int) -> StaleVersion:
+    """An order that does not fit the replica's version."""
+    expected = f"{wanted}" if least >= wanted else f"at least {least} to raise it to {wanted}"
+    return StaleVersion(f"chunk {handle:#x} is at version {found}, expected {expected}")

@@ -25,7 +25,8 @@ older than the newest anchor.
 
 A replica is *sure* if the header that counts was written since the machine last lost power (`boot`), or if every
 mutation up to it was synced before it was acknowledged (`is_synced`). It is *unsure* if neither is so, and also if a
-slot cannot be read: that slot may have held a newer header. An unsure replica may lack acknowledged bytes.
+slot cannot be read: that slot may have held a newer header. An unsure replica may lack acknowledged bytes. One whose
+table is not the one that the header speaks of is unsure too: a checksum has rotted, and nobody knows which.
 
     0     working slots 0 and 1        1024  anchor slots 2 and 3
     2048  table: one u32 a block       behind the table, at a multiple of 512: the intent
@@ -37,14 +38,17 @@ was written before it is ever taken for something newer; (4) all slots are fille
 cannot be read is always a sign of damage, or of a write that was torn."""
 
 import struct
-from dataclasses import dataclass
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES, block_count
 from runtime.errors import Corrupted
 
-MAGIC = b"TTCHUNK2"
+MAGIC = b"TTCHUNK3"
 INTENT_MAGIC = b"TTINTNT1"
 SLOT_BYTES = 512
 SLOTS = 4
@@ -52,7 +56,7 @@ ANCHORS = (2, 3)
 TABLE_OFFSET = SLOTS * SLOT_BYTES
 NO_BOOT = 0  # In a header of an unsure replica: it matches no machine.
 
-_SLOT = struct.Struct("<8sQQQIIIIIIII")
+_SLOT = struct.Struct("<8sQQQIIIIIIIII")
 _INTENT = struct.Struct("<8sQIII")
 _CRC = struct.Struct("<I")
 _SYNCED = 1
@@ -61,7 +65,8 @@ _SYNCED = 1
 @dataclass(frozen=True, slots=True)
 class Header:
     """What one slot says. `tail_crc32c` is that of the last block if it is partial, else 0; the entries are the ones
-    that were written to the table along with this header."""
+    that were written to the table along with this header. `table_crc32c` is that of the whole table, up to
+    `full_blocks`."""
 
     sequence: int
     handle: int
@@ -74,6 +79,7 @@ class Header:
     entries_first: int = 0
     entries_count: int = 0
     entries_crc32c: int = 0
+    table_crc32c: int = 0
 
     @property
     def full_blocks(self) -> int:
@@ -133,6 +139,7 @@ def encode_header(header: Header) -> bytes:
         header.entries_first,
         header.entries_count,
         header.entries_crc32c,
+        header.table_crc32c,
     )
     encoded = _SLOT.pack(MAGIC, *fields)
     return encoded + _CRC.pack(crc32c.crc32c(encoded))
@@ -179,16 +186,18 @@ def decode_metadata(raw: bytes, handle: int, *, boot: int, data_bytes: int) -> M
     is_behind = header.sequence < headers[slots[0]].sequence
     if intent is not None and intent.sequence != header.sequence + 1:
         intent = None
+    checksums = table_of(raw, header, intent)
+    is_doubtful = not is_table_of(header, checksums)
     return Metadata(
         header=header,
         slot=slot,
-        checksums=table_of(raw, header, intent),
+        checksums=checksums,
         intent=intent,
         anchor=headers[anchors[0]] if anchors else None,
         anchor_slot=anchors[0] if anchors else ANCHORS[0],
         highest_sequence=highest,
         unreadable=unreadable,
-        is_unsure=bool(unreadable) or is_behind or not (header.boot == boot or header.is_synced),
+        is_unsure=bool(unreadable) or is_behind or is_doubtful or not (header.boot == boot or header.is_synced),
     )
 
 
@@ -204,6 +213,23 @@ def table_of(raw: bytes, header: Header, intent: Intent | None = None) -> list[i
         old = intent.old[: max(0, count - intent.first)]
         table[intent.first : intent.first + len(old)] = old
     return table
+
+
+def with_table(header: Header, checksums: Sequence[int]) -> Header:
+    """The header with the checksum of its table; `checksums` are those of its blocks."""
+    return replace(header, table_crc32c=_table_crc32c(checksums[: header.full_blocks]))
+
+
+def is_table_of(header: Header, checksums: Sequence[int]) -> bool:
+    """Whether these, of its blocks, are the ones that the header speaks of."""
+    return header.table_crc32c == _table_crc32c(checksums[: header.full_blocks])
+
+
+def _table_crc32c(table: Sequence[int]) -> int:
+    entries = array("I", table)
+    if sys.byteorder == "big":
+        entries.byteswap()
+    return int(crc32c.crc32c(entries.tobytes()))
 
 
 def _slot_that_counts(

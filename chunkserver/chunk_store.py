@@ -24,7 +24,7 @@ again.
 """
 
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -34,7 +34,7 @@ from sortedcontainers import SortedDict
 from chunkserver.admission import Admission, Comparison
 from chunkserver.block_writer import BlockWriter
 from chunkserver.blocks import BLOCK_BYTES, block_count
-from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path
+from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path, require_sure, stale
 from chunkserver.chunk_format import Header
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.keyed_locks import KeyedLocks
@@ -49,8 +49,8 @@ from runtime.errors import (
     NoSpace,
     NotFound,
     StaleVersion,
+    Superseded,
     TabletopError,
-    Unavailable,
 )
 from runtime.world import Disk, File
 
@@ -123,7 +123,7 @@ class ChunkStore:
         self._half_removed: dict[int, None] = {}
         self._half_created: dict[int, None] = {}
         self._half_installed: dict[int, Header] = {}
-        self._open = OpenChunks(disk, open_chunks)
+        self._open = OpenChunks(disk, open_chunks, self._note_doubt)
         self._changing = KeyedLocks()
         self.placing = Placing(disk)
         self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
@@ -165,7 +165,7 @@ class ChunkStore:
 
     def require_sure(self, handle: int) -> None:
         """Raise Unavailable (definite) if the replica may lack acknowledged bytes, NotFound if there is none."""
-        _require_sure(self._chunk(handle))
+        require_sure(self._chunk(handle))
 
     def changing(self, handle: int) -> AbstractAsyncContextManager[None]:
         """Keep a chunk from being created, removed or replaced meanwhile."""
@@ -242,11 +242,16 @@ class ChunkStore:
             await self.writer.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
         self.on_change(handle)
 
-    async def remove(self, handle: int, *, version: int) -> int | None:
+    def is_half_removed(self, handle: int) -> bool:
+        """Whether the removal of a replica has begun, and the disk has refused the rest."""
+        return handle in self._half_removed
+
+    async def remove(self, handle: int, *, version: int, holds: Callable[[], bool] = lambda: True) -> int | None:
         """Remove a replica if its version is at most `version`; returns the version that is gone, None if it is newer.
 
-        It is durable before it returns, as is the removal of a replica that is not here any more. Raises DiskFailure:
-        then it is to be tried again."""
+        `holds` is asked before anything is touched: whether the order is still in force. It is durable before it
+        returns, as is the removal of a replica that is not here any more. Raises DiskFailure: then it is to be tried
+        again; Superseded (the order is over)."""
         async with self._changing.hold(handle):
             await self._finish(handle)
             chunk = self._chunks.get(handle)
@@ -254,6 +259,8 @@ class ChunkStore:
                 async with chunk.lock.exclusive():
                     if chunk.version > version:
                         return None
+                    if not holds():
+                        raise Superseded(f"the order to remove chunk {handle:#x} is over", definite=True)
                     await self.placing.begin_removal(handle)
                     self._forget(chunk)
                     self._half_removed[handle] = None
@@ -262,6 +269,19 @@ class ChunkStore:
                 await self.placing.end_removal(handle, is_here_again=handle in self._chunks)
                 del self._half_removed[handle]
         return version if chunk is None else chunk.version
+
+    async def put_lost_aside(self, handles: Iterable[int]) -> dict[int, int]:
+        """Of these damaged replicas, put aside what is left of those whose metadata file is gone, as at a start: they
+        are none any more. Returns their handles, with the versions that they had. Raises DiskFailure."""
+        gone: dict[int, int] = {}
+        for chunk in [self._chunks[handle] for handle in handles if handle in self._chunks]:
+            async with self._changing.hold(chunk.handle), chunk.lock.exclusive():
+                if not chunk.is_deleted and not await self._disk.exists(metadata_path(chunk.handle)):
+                    await self.placing.put_aside(chunk.handle)
+                    self._forget(chunk)
+                    await self._open.forget(chunk)
+                    gone[chunk.handle] = chunk.version
+        return gone
 
     async def install(self, header: Header) -> None:
         """Put a complete and synced copy in the place of whatever is here of that chunk (`placing.py`); durable.
@@ -356,7 +376,7 @@ class ChunkStore:
         async with self.exclusive(handle) as (chunk, files):
             if chunk.version != version:
                 raise StaleVersion(f"chunk {handle:#x} is at version {chunk.version}, the mutation is for {version}")
-            _require_sure(chunk)
+            require_sure(chunk)
             if end > chunk.header.capacity:
                 raise InvalidRequest(
                     f"bytes {offset} to {end} of chunk {handle:#x}: a chunk has {chunk.header.capacity} bytes"
@@ -393,6 +413,9 @@ class ChunkStore:
             self._dirty.pop(handle, None)
             return
         async with self._files(chunk) as files:
+            if chunk.is_to_write_again:
+                async with chunk.lock.exclusive():
+                    await self.writer.sync_contents(chunk, files)
             header = chunk.header
             await self.writer.sync_contents(chunk, files)
             async with chunk.lock.exclusive():
@@ -418,7 +441,7 @@ class ChunkStore:
             async with chunk.lock.shared():
                 if chunk.is_deleted:
                     raise self._missing(handle)
-                _require_sure(chunk)
+                require_sure(chunk)
                 if chunk.version < least_version:
                     raise StaleVersion(
                         f"chunk {handle:#x} is at version {chunk.version}, the reader wants at least {least_version}; "
@@ -445,7 +468,7 @@ class ChunkStore:
 
         Raises NotFound, StaleVersion (older, or raised meanwhile), Unavailable (it is unsure), DiskFailure."""
         chunk = self._chunk(handle)
-        _require_sure(chunk)
+        require_sure(chunk)
         if chunk.version < version:
             raise stale(handle, chunk.version, version, version)
         version = chunk.version
@@ -539,6 +562,10 @@ class ChunkStore:
     def _note_lost_pages(self, chunk: Chunk, found: str) -> None:
         self._note_damage(chunk, _NO_BLOCK, f"what was written last may be lost: {found}")
 
+    def _note_doubt(self, chunk: Chunk) -> None:
+        chunk.is_unsure = True
+        self.on_change(chunk.handle)
+
     def _chunk(self, handle: int) -> Chunk:
         chunk: Chunk | None = self._chunks.get(handle)
         if chunk is None:
@@ -565,19 +592,5 @@ class ChunkStore:
         assert all(handle in self._chunks for handle in self._dirty)
 
 
-def stale(handle: int, found: int, least: int, wanted: int) -> StaleVersion:
-    """An order that does not fit the replica's version."""
-    expected = f"{wanted}" if least >= wanted else f"at least {least} to raise it to {wanted}"
-    return StaleVersion(f"chunk {handle:#x} is at version {found}, expected {expected}")
-
-
 def _state_of(chunk: Chunk) -> ReplicaState:
     return ReplicaState(chunk.handle, chunk.version, chunk.length, chunk.is_unsure, chunk.is_damaged)
-
-
-def _require_sure(chunk: Chunk) -> None:
-    if chunk.is_unsure:
-        raise Unavailable(
-            f"the replica of chunk {chunk.handle:#x} here has lost power and awaits comparison; read another one",
-            definite=True,
-        )

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable
 
 from chunkserver.advancing import to_wire
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_slots
+from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_slots, with_table
 from chunkserver.chunk_store import ChunkStore, ReplicaState
 from chunkserver.events import ChunkCloned
 from chunkserver.headers import rewritten
@@ -173,7 +173,7 @@ class Cloning:
             capacity=max(self._chunk_bytes(), length),
             is_synced=writer.syncs,
         )
-        header = rewritten(empty, length, 0, checksums)
+        header = with_table(rewritten(empty, length, 0, checksums), checksums)
         file = await self._world.disk.open(incoming_path(handle, "draft"), "replace")
         try:
             await file.write_at(0, encode_slots(header))

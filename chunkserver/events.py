@@ -79,6 +79,24 @@ class RemovalFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RemovalBegun(Event):
+    """The order to remove a replica is in force, and the replica is touched."""
+
+    sentence: ClassVar[str] = "begins to remove chunk {handle:#x}, up to version {version}"
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalOver(Event):
+    """An order to remove a replica was not carried out in its time, and the replica stays."""
+
+    sentence: ClassVar[str] = "keeps chunk {handle:#x}: the order to remove it up to version {version} is over"
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class RemovalRefused(Event):
     """A replica was to be removed up to a version, and is newer by now."""
 

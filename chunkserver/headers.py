@@ -8,9 +8,11 @@
 
 Invariants: (1) the header in memory is one that was written as a whole; after a failure the slot that was being written
 gets its old meaning back; (2) a header says that its replica is sure only if it is; (3) after a sync has failed nothing
-of this replica is called durable any more: the system may have dropped the pages that it could not write.
+of this replica is called durable any more: the system may have dropped the pages that it could not write. The next life
+of the server does not know of it, and writes again what may be concerned.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,9 +20,20 @@ import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import Chunk, ChunkFiles, folder_of
-from chunkserver.chunk_format import ANCHORS, NO_BOOT, TABLE_OFFSET, Header, encode_entries, encode_header, slot_offset
+from chunkserver.chunk_format import (
+    ANCHORS,
+    NO_BOOT,
+    TABLE_OFFSET,
+    Header,
+    encode_entries,
+    encode_header,
+    slot_offset,
+    with_table,
+)
 from runtime.errors import DiskFailure, TabletopError
 from runtime.world import Disk, File
+
+_PIECE_BYTES = 1024 * 1024
 
 
 def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -> Header:
@@ -42,6 +55,25 @@ def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -
         entries_count=len(entries),
         entries_crc32c=crc32c.crc32c(encode_entries(entries)),
     )
+
+
+def _with_table_after(header: Header, files: ChunkFiles, updated: Sequence[int]) -> Header:
+    """The header with the checksum of the table as it is once the header's own entries are in it."""
+    table = files.checksums[: header.full_blocks]
+    table[header.entries_first : header.entries_first + header.entries_count] = array(
+        "I", updated[: header.entries_count]
+    )
+    return with_table(header, table)
+
+
+async def write_again(file: File, count: int) -> None:
+    """Write the first `count` bytes of a file as they are, so that the next sync makes them durable. A sync alone might
+    not: if one of an earlier life has failed, the kernel may take pages for clean that the disk does not have. Raises
+    NoSpace, DiskFailure."""
+    for offset in range(0, count, _PIECE_BYTES):
+        piece = await file.read_at(offset, min(_PIECE_BYTES, count - offset))
+        if piece:
+            await file.write_at(offset, piece)
 
 
 class HeaderWriter:
@@ -75,6 +107,7 @@ class HeaderWriter:
 
     async def commit(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int]) -> None:
         """Make a mutation whose data is written count: the table entries that the header speaks of, then the header."""
+        header = _with_table_after(header, files, updated)
         await self._write_entries(chunk, files, header, updated)
         slot = 1 if chunk.slot == 0 else 0
         try:
@@ -89,6 +122,7 @@ class HeaderWriter:
 
     async def anchor(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int] = ()) -> None:
         """Write a header that a loss of power cannot take away, nor anything that it speaks of. Raises DiskFailure."""
+        header = _with_table_after(header, files, updated)
         await self._write_entries(chunk, files, header, updated)
         await self.sync_contents(chunk, files)
         await self.anchor_synced(chunk, files, header)
@@ -109,8 +143,12 @@ class HeaderWriter:
             chunk.header, chunk.slot, chunk.highest_sequence = header, slot, header.sequence
 
     async def sync_contents(self, chunk: Chunk, files: ChunkFiles) -> None:
-        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. Raises
-        DiskFailure."""
+        """Sync what headers speak of, as far as it changed: data, the data file's name, the table. The caller holds the
+        chunk's lock if it is to be written again. Raises NoSpace, DiskFailure."""
+        if chunk.is_to_write_again:
+            if files.data is not None:
+                await write_again(files.data, chunk.length)
+            chunk.is_to_write_again = False
         if chunk.is_dirty and files.data is not None:
             await self._sync(chunk, files.data)
         if chunk.has_unsynced_name:

@@ -10,8 +10,9 @@ them, as orders do (`authority.py`): a master of another namespace, or one that 
 
 Invariants:
 1. A lease is extended from the moment at which the heartbeat was sent, not from that of the answer.
-2. A replica is removed only if its version is at most the one that the master named. A removal is durable before it is
-   told, and tried again until it succeeds.
+2. A replica is removed only if its version is at most the one that the master named, and while the order holds: the
+   last answer has it, and its time, counted from the sending of that heartbeat, is not over. A removal that has begun
+   is ended, whatever becomes of the order. It is durable before it is told.
 3. What an unanswered heartbeat told is told again.
 4. Nothing is done for a master before its namespace and epoch are on stable storage.
 
@@ -20,20 +21,24 @@ refuses, or is refused, is asked less often.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chunkserver.advancing import to_wire
 from chunkserver.authority import Obedience
 from chunkserver.chunk_store import ChunkStore, CorruptBlock
 from chunkserver.events import (
+    ChunkPutAside,
     ChunksDeleted,
     CorruptionFound,
     LeaseEnded,
     MasterLost,
     MasterRefused,
     Registered,
+    RemovalBegun,
     RemovalFailed,
+    RemovalOver,
     RemovalRefused,
 )
 from chunkserver.identity import IdentityFile
@@ -56,6 +61,14 @@ _LONGEST_PAUSE_SECONDS = 5.0  # between two tries with a master that is refused,
 # A master that has restarted knows nothing of damage found before, and one that knew of no other replica yet has let
 # the damaged one count: so all known damage is told again every few heartbeats, until the replica is gone.
 _HEARTBEATS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _RemovalOrder:
+    """Up to which version a replica is to be removed, and until when the order holds, in seconds of this clock."""
+
+    version: int
+    until: float
 
 
 class Heartbeats:
@@ -90,7 +103,7 @@ class Heartbeats:
         self._refusals = 0  # in a row
         self._changed: dict[int, None] = {}
         self._removed: dict[int, int] = {}  # Versions, by chunk, to be told.
-        self._to_remove: dict[int, int] = {}
+        self._to_remove: dict[int, _RemovalOrder] = {}
         self._unremovable: dict[int, None] = {}
         self._is_removing = False
         self._sampled = -1
@@ -173,7 +186,7 @@ class Heartbeats:
         self.chunk_bytes = reply.chunk_bytes or self.chunk_bytes
         self.counters["registrations"] += 1
         self._world.events.emit(Registered(master=self._settings.master_address, chunks=len(told)))
-        self._note_removals(reply.removals)
+        self._note_removals(reply.removals, now)
 
     async def _beat(self, sent_at: float) -> None:
         usage = await self._world.disk.usage()
@@ -216,14 +229,32 @@ class Heartbeats:
         for extension in reply.extensions:
             until = sent_at + extension.milliseconds / 1000
             self._leases.extend(extension.handle, version=extension.version, until=until)
-        self._note_removals(reply.removals)
+        self._note_removals(reply.removals, sent_at)
 
     # Removals
 
-    def _note_removals(self, removals: Iterable[Removal]) -> None:
-        for removal in removals:
-            self._to_remove[removal.handle] = max(removal.version, self._to_remove.get(removal.handle, 0))
+    def _note_removals(self, removals: Iterable[Removal], sent_at: float) -> None:
+        """The last answer says everything: what it does not name any more is not to be removed any more."""
+        begun = {handle: order for handle, order in self._to_remove.items() if self._store.is_half_removed(handle)}
+        self._to_remove = {
+            removal.handle: _RemovalOrder(removal.version, sent_at + removal.milliseconds / 1000)
+            for removal in removals
+        }
+        for handle, order in begun.items():
+            self._to_remove.setdefault(handle, order)
         self._remove_what_is_left()
+
+    def _holds(self, handle: int, version: int) -> bool:
+        """Whether the master wants a replica of up to this version removed at this moment, as far as is known."""
+        order = self._to_remove.get(handle)
+        return order is not None and version <= order.version and self._world.clock.now() < order.until
+
+    def _begins(self, handle: int, version: int) -> bool:
+        """Whether a replica may be touched now."""
+        if not self._holds(handle, version):
+            return False
+        self._world.events.emit(RemovalBegun(handle, version))
+        return True
 
     def _remove_what_is_left(self) -> None:
         if self._to_remove and not self._is_removing:
@@ -231,18 +262,25 @@ class Heartbeats:
             self._world.spawn(self._remove_all(), "remove replicas")
 
     async def _remove_all(self) -> None:
-        """Try each removal once. One that fails stays, and is tried again with the next heartbeat."""
+        """Try each removal once. One that fails stays, and is tried again with the next heartbeat, while it holds."""
         removed: list[int] = []
         try:
-            for handle, version in list(self._to_remove.items()):
+            for handle, order in list(self._to_remove.items()):
+                version = order.version
                 try:
-                    gone = await self._store.remove(handle, version=version)
+                    gone = await self._store.remove(
+                        handle, version=version, holds=partial(self._begins, handle, version)
+                    )
+                except Superseded:
+                    if not self._holds(handle, version) and self._to_remove.pop(handle, None) is not None:
+                        self._world.events.emit(RemovalOver(handle, version))
+                    continue
                 except TabletopError as error:
                     if handle not in self._unremovable:
                         self._unremovable[handle] = None
                         self._world.events.emit(RemovalFailed(handle, error.message))
                     continue
-                if self._to_remove.get(handle) == version:
+                if (now := self._to_remove.get(handle)) is not None and now.version == version:
                     del self._to_remove[handle]
                 self._unremovable.pop(handle, None)
                 if gone is None:
@@ -270,8 +308,9 @@ class Heartbeats:
     # What the disk refused
 
     def _try_again(self) -> None:
-        """Creations and copies that are half done, and chunks that could not be read."""
-        if (self._store.unfinished() or self._unreadable.handles()) and not self._is_trying_again:
+        """Creations and copies that are half done, chunks that could not be read, and damaged ones, whose metadata may
+        be gone."""
+        if (self._store.unfinished() or self._unreadable.handles() or self._damage) and not self._is_trying_again:
             self._is_trying_again = True
             self._world.spawn(self._try_all_again(), "try again what the disk refused")
 
@@ -281,6 +320,10 @@ class Heartbeats:
                 await self._store.finish(handle)
             for handle in await self._unreadable.try_again():
                 self._removed[handle] = 0
+            lost = await self._store.put_lost_aside(dict.fromkeys(handle for handle, _, _ in self._damage))
+            for handle, version in lost.items():
+                self._forget(handle, version)
+                self._world.events.emit(ChunkPutAside(handle, "its metadata file is gone"))
         except TabletopError:
             pass  # The disk refuses still: the next heartbeat tries again.
         finally:

@@ -18,17 +18,19 @@ seconds before the loss of power. As they lie, its bytes are torn or rotten: eit
 
 Invariants: (1) a block is lost only if no replica that can be reached has it whole; (2) a sure replica never gets bytes
 that are not its own; (3) each source has a bounded time, and one that does not answer is not asked again; (4) chunks
-are mended one at a time each, to the end even if the caller goes away.
+are mended one at a time each, to the end even if the caller goes away; (5) the caller hears every second that the
+server is at it.
 
 What we simplify. A replica whose metadata cannot be read is not mended; it is replaced by a copy."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from chunkserver.advancing import to_wire
 from chunkserver.block_mender import BadBlock, BlockMender
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_store import ChunkStore, stale
+from chunkserver.chunk_files import stale
+from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import BlocksMended
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.peers import read_from
@@ -37,12 +39,13 @@ from runtime.bulk_pool import BulkPool
 from runtime.errors import NotFound, TabletopError, TimedOut, Unavailable
 from runtime.events import current_cause
 from runtime.wire.bulk_pb2 import ReadRequest
-from runtime.wire.chunkserver_pb2 import MendReply, MendRequest
+from runtime.wire.chunkserver_pb2 import MendProgress, MendReply, MendRequest
 from runtime.wire.common_pb2 import Location
 from runtime.world import World
 
 _AT_ONCE = 16  # blocks that are held in memory before they are put in
 _SOURCE_SECONDS = 30.0  # in all, for one chunk
+_WORD_SECONDS = 1.0  # between two signs that the order was heard
 
 
 class _Sources:
@@ -76,15 +79,19 @@ class Mending:
         self._links = links
         self._orders = KeyedLocks()
 
-    async def mend(self, request: MendRequest) -> MendReply:
-        """Read a replica, and mend what does not match its checksums.
+    async def mend(self, request: MendRequest) -> AsyncIterator[MendProgress]:
+        """Read a replica, and mend what does not match its checksums; a word every second, and at last what came of it.
 
         Raises NotFound, StaleVersion, Corrupted (its metadata), NoSpace, DiskFailure."""
-        work = self._outcome(request)
-        outcome = await asyncio.shield(self._world.spawn(work, f"mend chunk {request.handle:#x}"))
+        task = self._world.spawn(self._outcome(request), f"mend chunk {request.handle:#x}")
+        while not task.done():
+            await asyncio.wait([task], timeout=_WORD_SECONDS)
+            if not task.done():
+                yield MendProgress()
+        outcome = task.result()
         if isinstance(outcome, TabletopError):
             raise outcome
-        return outcome
+        yield MendProgress(done=outcome)
 
     async def _outcome(self, request: MendRequest) -> MendReply | TabletopError:
         try:

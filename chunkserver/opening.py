@@ -17,7 +17,8 @@ Found, and what becomes of it:
     a removal that was begun                  completed
 
 After the end of a process the page cache may hold what would not survive a loss of power. What is believed is built
-upon, so after an end that was not in good order it is synced first."""
+upon, so after an end that was not in good order it is written again and synced first: the metadata at once, the data of
+an unfinished overwrite before it is settled, and other data that may not be on the disk in the background."""
 
 from array import array
 from contextlib import suppress
@@ -38,6 +39,7 @@ from chunkserver.chunk_files import (
 from chunkserver.chunk_format import decode_metadata
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import ChunkPutAside, ChunkUnreadable, StoreOpened, WriteResolved
+from chunkserver.headers import write_again
 from chunkserver.identity import IdentityFile, open_identity
 from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import settle
@@ -197,14 +199,18 @@ class _Opening:
             data_bytes = await disk.size(data_path(handle)) if await disk.exists(data_path(handle)) else 0
             found = decode_metadata(raw, handle, boot=store.writer.boot, data_bytes=data_bytes)
             if self._is_to_sync:
+                await metadata.write_at(0, raw)  # Not only synced: see `write_again`.
                 await metadata.sync()
             chunk = Chunk.as_found(found)
+            chunk.is_to_write_again = self._is_to_sync and chunk.is_dirty
             if found.intent is None:
                 store.add(chunk)
                 return
-            data = await disk.open(data_path(handle), "read") if await disk.exists(data_path(handle)) else None
+            data = await disk.open(data_path(handle), "update") if await disk.exists(data_path(handle)) else None
             files = ChunkFiles(metadata, data, array("I", found.checksums))
             try:
+                if self._is_to_sync and data is not None:
+                    await write_again(data, data_bytes)
                 verdict = await settle(store.writer, chunk, files, found.intent)
             except DiskFailure:
                 if not chunk.has_lost_pages:

@@ -65,10 +65,11 @@ class ChunkserverService(ChunkserverServicer):
             state=None if state is None else to_wire(state), digest=found.digest, damaged_blocks=found.doubtful_blocks
         )
 
-    async def MendReplica(self, request: wire.MendRequest, context: Any) -> wire.MendReply:
+    async def MendReplica(self, request: wire.MendRequest, context: Any) -> AsyncIterator[wire.MendProgress]:
         """Take blocks that are damaged here from other servers (GFS 5.2)."""
         await self._obedience.check(request.authority)
-        return await self._mending.mend(request)
+        async for progress in self._mending.mend(request):
+            yield progress
 
     async def Write(self, request: wire.WriteRequest, context: Any) -> wire.WriteReply:
         """Step 4 of a write (GFS 3.1)."""

@@ -291,6 +291,15 @@ class RottenFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RottenEnd:
+    """Bits flip for good in the last `count` bytes of a file of the target, the last in the order of the paths that fit
+    the pattern. Only if the target is down: bytes after them would prove that they were there."""
+
+    pattern: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class RottenBlock:
     """Bits flip in one block of the target's replica. Both count from 0."""
 
@@ -339,7 +348,9 @@ class TornBlock:
 Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
 Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
 OfTrigger = MessageLost | MessageDelayed | MessageDoubled | OperationFails
-Lasting = Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble | RottenFile
+Lasting = (
+    Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble | RottenFile | RottenEnd
+)
 What = Ending | Damage | OfTrigger | Lasting
 
 

@@ -19,6 +19,7 @@ from cluster.faultplan import (
     Partition,
     Pause,
     RottenBlock,
+    RottenEnd,
     RottenFile,
     RottenHeader,
     RottenTable,
@@ -71,6 +72,18 @@ def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) 
             return [world.simulated_disk.impose(fault)]
         case RottenFile():
             return [rot_for_a_while(what, world.simulated_disk)]
+        case RottenEnd():
+            if not cluster.is_running(node):
+                _rot_end(what, world.simulated_disk)
+            return []
+
+
+def _rot_end(what: RottenEnd, disk: SimulatedDisk) -> None:
+    names = [path for path in disk.paths() if fnmatchcase(path, what.pattern) and len(disk.content(path).cached)]
+    if names:
+        size = len(disk.content(names[-1]).cached)
+        count = min(what.count, size)
+        disk.rot(names[-1], size - count, count=count)
 
 
 def rot_for_a_while(what: RottenFile, disk: SimulatedDisk) -> Undo:

@@ -36,10 +36,13 @@ What we simplify. No truncation, no links, no permissions beyond the cluster's t
 mode only: wrap them in `io.TextIOWrapper` for text. Distance is guessed from addresses, as in the paper.
 """
 
+from dataclasses import replace
+from functools import partial
+
 from gfs.client import Client
 from gfs.file import File
 from gfs.lengths import FileStatus
-from gfs.locate import find_contact
+from gfs.locate import find_contact, master_gone
 from gfs.parallel import in_parallel
 from gfs.settings import ClientSettings
 from gfs.synchronous import FileSystem, RawFile
@@ -95,17 +98,33 @@ def connect(
     token: str | None = None,
     state: str | None = None,
     settings: ClientSettings | None = None,
+    patience_seconds: float | None = None,
 ) -> FileSystem:
     """The file system of a cluster.
 
     Without arguments: this machine's cluster of the name in TABLETOP_CLUSTER, else "desk". `state` is the folder that
     holds the clusters' folders, if it is not the usual one (see `gfs.locate`). With both `master` ("host:port") and
     `token`, nothing is looked up. Raises NotFound, Unauthenticated, Unavailable, IncompatibleFormat.
+
+    If servers do not answer, an operation goes on trying for 30 seconds, and a write for 120, for it may have to wait
+    for the end of a lease (GFS 3.1); `patience_seconds` bounds both. If the cluster was looked up on this machine, and
+    its master's process is gone, an operation ends some 10 seconds after that was seen, with Unavailable and the
+    command that starts it again; `settings` has all these numbers. Of a master on another machine, or one that was
+    given by its address, nobody can tell whether it is gone or only slow: then the whole patience is waited.
     """
+    gone = None
     if master is None or token is None:
         contact = find_contact(cluster, home=state)
+        if master in (None, contact.master):
+            gone = partial(master_gone, contact)
         cluster, master, token = contact.cluster, master or contact.master, token or contact.token
     if settings is None:
         # On one desk, the servers that are on this machine are the near ones.
         settings = ClientSettings(own_host="127.0.0.1")
-    return FileSystem(master, token, cluster=cluster or "", settings=settings)
+    if patience_seconds is not None:
+        settings = replace(
+            settings,
+            patience_seconds=min(patience_seconds, settings.patience_seconds),
+            write_patience_seconds=min(patience_seconds, settings.write_patience_seconds),
+        )
+    return FileSystem(master, token, cluster=cluster or "", settings=settings, master_gone=gone)

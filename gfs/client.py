@@ -71,14 +71,24 @@ Verified = list[VerifiedReplica]
 class Client:
     """One application's access to one cluster. Many tasks may share it."""
 
-    def __init__(self, world: World, master_address: str, settings: ClientSettings | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        master_address: str,
+        settings: ClientSettings | None = None,
+        *,
+        master_gone: Callable[[], Unavailable | None] | None = None,
+    ) -> None:
+        """`master_gone` says why no master can be running, if the caller can know; it must not take long."""
         self.settings = settings or ClientSettings()
         self._world = world
         # Names this client's requests and data. Drawn from the world, so that a simulation can be repeated.
         self.client_id = world.random.getrandbits(64) or 1
         causes = Causes(world)
         replicas = Replicas(world, self.settings)
-        self._master = MasterLink(world, master_address, self.settings, causes, client_id=self.client_id)
+        self._master = MasterLink(
+            world, master_address, self.settings, causes, client_id=self.client_id, master_gone=master_gone
+        )
         self._links = BulkLinks(world, idle_connections=self.settings.idle_connections)
         self._lengths = LengthFinder(self.settings, replicas)
         self._reader = ChunkReader(world, self.settings, self._master, self._links, replicas, self._lengths, causes)
@@ -226,10 +236,10 @@ class Client:
         """Let a chunk without a current replica continue with one that was put aside; returns its new version.
 
         For operators. Raises NotFound (no such chunk or replica), Conflict (it is not needed; or, without `force`, a
-        better replica may come back), Unavailable.
+        better replica may come back), TimedOut (definite only if no try has left).
         """
         request = AdmitReplicaRequest(handle=handle, server=server, force=force)
-        return (await self._master.ask(self._master.stub.AdmitReplica, request)).version
+        return (await self._master.change(self._master.stub.AdmitReplica, request)).version
 
     async def verify_chunk(self, handle: int, server: str = "") -> Verified:
         """Have the replicas of a chunk read now, or the one on a server: compared with their checksums, and described

@@ -14,9 +14,15 @@ and `xb`. If its remains cannot be removed, those of `wb` stay under a passing n
 `xb` the error that is raised is indefinite. Reads in order are read ahead; writes are gathered into pieces and written
 behind, so that only `flush` and `close` say that every replica has them.
 
+A call may be cancelled (`asyncio.timeout`, Ctrl-C). A cancelled read moves nothing, and the next one gives the right
+bytes. A cancelled write or flush loses nothing that was taken before, and the file is as usable as it was; the bytes of
+the cancelled write are in doubt until a later `flush` or `close` returns: a first part of them may be there then. A
+cancelled `close` has failed, and abandons the file as any failed `close` does. The abandoning itself cannot be stopped.
+
 An open file serves one task at a time.
 """
 
+import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +87,7 @@ class File:
         self._measure = measure
         self._position = position
         self._state = FileState.OPEN
+        self._giving_up: asyncio.Task[bool] | None = None
         self._failure: TabletopError | None = None  # the last one of this file's own writes
 
     @property
@@ -254,10 +261,21 @@ class File:
         await self._abandon()
 
     async def _abandon(self) -> bool:
-        """Returns whether nothing is left behind."""
+        """Returns whether nothing is left behind. A caller that is cancelled does not stop it."""
         if self.closed:
+            if self._giving_up is not None:
+                await asyncio.wait([self._giving_up])
             return True
         self._state = FileState.ABANDONED
+        work = self._give_up()
+        try:
+            self._giving_up = asyncio.create_task(work, name=f"abandon {self.stored_path}")
+        except RuntimeError:
+            work.close()  # The loop has ended, and this coroutine is thrown away: nothing can be done any more.
+            raise
+        return await asyncio.shield(self._giving_up)
+
+    async def _give_up(self) -> bool:
         await self._ahead.drop()
         if self._behind is not None:
             await self._behind.abandon()

@@ -43,11 +43,13 @@ READY_FILE = "ready.json"  # of a node that serves, or was killed: its process_i
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """What a client needs to know of a cluster. `master` is "host:port"; the token stays out of logs."""
+    """What a client needs to know of a cluster. `master` is "host:port"; the token stays out of logs; `folder` is the
+    cluster's on this machine."""
 
     cluster: str
     master: str
     token: str = field(repr=False)
+    folder: Path | None = None
 
 
 def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -84,16 +86,27 @@ def find_contact(cluster: str | None = None, *, home: str | Path | None = None) 
         raise InvalidRequest(f"cluster name {shown(name)}: expected letters, digits, '-' or '_'")
     folder = (Path(home) if home else home_folder()) / name
     master = _master_address(folder / CONTACT_FILE, name)
-    contact = Contact(name, master, read_token(folder, name))
+    contact = Contact(name, master, read_token(folder, name), folder)
+    if (gone := master_gone(contact)) is not None:
+        raise gone
+    return contact
+
+
+def master_gone(contact: Contact) -> Unavailable | None:
+    """Why no process of the cluster's master can be running on this machine, and what starts it; None if one may be,
+    here or on another machine. Nobody is asked over the network: the cluster's folder and the system know."""
+    folder, name = contact.folder, contact.cluster
+    if folder is None:
+        return None
     if not _may_run(folder):
-        raise Unavailable(f"cluster {name!r} is down; start it with `tabletop up{_option(name)}`", definite=True)
+        return Unavailable(f"cluster {name!r} is down; start it with `tabletop up{_option(name)}`", definite=True)
     if (why := _why_no_master(folder / NODES_FOLDER / MASTER_NODE)) is not None:
-        raise Unavailable(
+        return Unavailable(
             f"the master of cluster {name!r} is not running{why}; start it again with "
             f"`tabletop fault restart {MASTER_NODE}{_option(name)}`",
             definite=True,
         )
-    return contact
+    return None
 
 
 def _option(name: str) -> str:

@@ -4,9 +4,10 @@ The problem. A master that is restarted is away for a second or two, and an answ
 notice the first, and must not be fooled by the second: a `Create` whose answer was lost has happened, the same `Create`
 tried again says AlreadyExists, and a `Delete` tried again takes a file that somebody made in the meantime.
 
-The idea. Unavailable and TimedOut are asked again until the patience ends. Each change of the namespace has an id, made
-of the client's own number, drawn at random, and a count; all its tries carry the same id, and the master answers a
-repetition with its first answer, also after a restart.
+The idea. Unavailable and TimedOut are asked again until the patience ends. Each change of the namespace, and each
+admission of a replica, has an id, made of the client's own number, drawn at random, and a count; all its tries carry
+the same id, and the master answers a repetition with its first answer, also after a restart. Who can know that the
+master's process is gone may tell (`master_gone`): then the patience ends after `gone_seconds`.
 
 Invariants:
 1. A refusal is definite: it is the master's one answer to this request.
@@ -14,6 +15,7 @@ Invariants:
 3. No number of a request that is still being tried is below `oldest`, so that the master keeps its answer.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +26,7 @@ from gfs.settings import ClientSettings
 from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised, without_call
 from runtime.events import because, current_cause
 from runtime.wire.master_pb2 import (
+    AdmitReplicaRequest,
     CreateRequest,
     DeleteRequest,
     FileInfo,
@@ -45,7 +48,15 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-Change = TypeVar("Change", CreateRequest, MakeDirectoryRequest, DeleteRequest, RenameRequest, SetReplicationRequest)
+Change = TypeVar(
+    "Change",
+    CreateRequest,
+    MakeDirectoryRequest,
+    DeleteRequest,
+    RenameRequest,
+    SetReplicationRequest,
+    AdmitReplicaRequest,
+)
 
 
 class Causes:
@@ -93,12 +104,23 @@ class RequestIds:
 class MasterLink:
     """The master's stub, with retries."""
 
-    def __init__(self, world: World, address: str, settings: ClientSettings, causes: Causes, *, client_id: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        address: str,
+        settings: ClientSettings,
+        causes: Causes,
+        *,
+        client_id: int,
+        master_gone: Callable[[], Unavailable | None] | None = None,
+    ) -> None:
         self.address = address
         self._world = world
         self._settings = settings
         self._causes = causes
         self._ids = RequestIds(client_id)
+        self._master_gone = master_gone
+        self._gone_since = math.inf
         self.stub: MasterAsyncStub = MasterStub(world.network.channel(address))
 
     async def stat(self, path: str) -> FileInfo:
@@ -156,7 +178,7 @@ class MasterLink:
     async def change(
         self, call: Callable[..., Awaitable[Reply]], request: Change, *, patience: Patience | None = None
     ) -> Reply:
-        """Have a change of the namespace made once, however often it has to be asked for.
+        """Have a change made once, however often it has to be asked for.
 
         Raises what the master answered. After the patience: TimedOut, definite if no try can have left.
         """
@@ -186,14 +208,22 @@ class MasterLink:
                     # What the master answers "not now" may be under way a second time, and be done later.
                     may_have_arrived = may_have_arrived or (is_change and (error.is_answer or not error.definite))
                     await patience.pause()
+                    if not error.is_answer and (gone := self._gone_for_long()) is not None:
+                        raise Unavailable(_about(request) + gone.message, definite=not may_have_arrived) from error
                     if patience.over():
                         raise self._gave_up(request, error, patience, definite=not may_have_arrived) from error
                     silence = f"the master does not answer ({without_call(error.message)})"
                     self._world.events.emit(MasterAskedAgain(reason=error.message if error.is_answer else silence))
 
+    def _gone_for_long(self) -> Unavailable | None:
+        """Why there is no master to wait for, if it has been so for a while: somebody may be starting it again."""
+        gone = None if self._master_gone is None else self._master_gone()
+        now = self._world.clock.now()
+        self._gone_since = math.inf if gone is None else min(self._gone_since, now)
+        return gone if now - self._gone_since >= self._settings.gone_seconds else None
+
     def _gave_up(self, request: object, error: TabletopError, patience: Patience, *, definite: bool) -> TimedOut:
-        path = getattr(request, "path", "") or getattr(request, "source", "")
-        about = f"{path}: " if path else ""
+        about = _about(request)
         if error.is_answer:
             what = f"{about}after {patience.seconds:g} seconds the master still says: {error.message}"
         else:
@@ -202,3 +232,8 @@ class MasterLink:
                 f"({without_call(error.message)})"
             )
         return TimedOut(advised(what, "see `tabletop status`"), definite=definite)
+
+
+def _about(request: object) -> str:
+    path = getattr(request, "path", "") or getattr(request, "source", "")
+    return f"{path}: " if path else ""

@@ -4,7 +4,10 @@
 hands them out in order. So the next pieces cross the network while the caller deals with this one, also from one chunk
 to the next; and memory is bounded by the window whatever the file's size.
 
-Invariant: a buffer that was handed out is not written to until the next one is asked for.
+Invariants:
+1. A buffer that was handed out is not written to until the next one is asked for.
+2. A piece belongs to the stream and not to the call that waits for it: a caller that is cancelled cancels no piece, and
+   is handed out none. The next call hands out what this one would have.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ from gfs.identity import FileIdentity
 from gfs.location_cache import FileFacts
 from gfs.pieces import Piece, piece_at
 from gfs.settings import ClientSettings
-from runtime.errors import TabletopError
+from runtime.errors import Conflict, TabletopError
 from runtime.settings import KIBIBYTE
 
 _PROBE_BYTES = 64 * KIBIBYTE
@@ -66,7 +69,10 @@ class PieceStream:
         self._handed_out: memoryview | None = None
 
     async def next(self) -> memoryview:
-        """The next piece, valid until the next call; empty at the end. Raises as `ChunkReader.read_piece`."""
+        """The next piece, valid until the next call; empty at the end.
+
+        Raises as `ChunkReader.read_piece`, and Conflict if the stream is closed meanwhile.
+        """
         if self._handed_out is not None:
             self._spare.append(self._handed_out)
             self._handed_out = None
@@ -75,24 +81,33 @@ class PieceStream:
         if not self._under_way:
             return memoryview(b"")
         piece, buffer, task = self._under_way[0]
-        got = await task
+        await asyncio.wait([task])  # A caller that is cancelled does not cancel the piece.
+        if task.cancelled():
+            raise Conflict(f"the reading of {self._file.path} at {piece.position} was given up meanwhile")
+        got = task.result()
         if isinstance(got, TabletopError):
             raise got
+        if got < piece.length:  # The file ends here; what was asked for beyond is of no use.
+            self._end = self._asked = piece.position + got
+            self.found_end = True
+            await self._give_up_after(1)
+        # Nothing is awaited from here on: who was cancelled before has taken nothing.
         self._under_way.popleft()
         self._is_probing = False
         if self._target is None:
             self._handed_out = buffer
-        if got < piece.length:  # The file ends here; what was asked for beyond is of no use.
-            self._end = self._asked = piece.position + got
-            self.found_end = True
-            await self.close()
         self.position += got
         return buffer[:got]
 
     async def close(self) -> None:
         """Give up what is under way."""
-        tasks = [task for _, _, task in self._under_way]
-        self._under_way.clear()
+        await self._give_up_after(0)
+
+    async def _give_up_after(self, kept: int) -> None:
+        """Give up all pieces but the first `kept` ones."""
+        tasks = []
+        while len(self._under_way) > kept:
+            tasks.append(self._under_way.pop()[2])
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,9 @@ The first read is just a read. The second one that begins where the last one end
 then on the next pieces are under way while the caller deals with this one. A read from elsewhere ends the stream, and
 so does a write of this client to the file, through whichever of its open files.
 
+Invariant: the next byte of the stream is the one after the last read that returned. A read that fails or is cancelled
+may have taken a part of the stream, so that the stream ends with it.
+
 What we simplify. A read in order may give bytes that were fetched a window of pieces before it was called, so that what
 another client has written in between is not among them. `File.pread` reads nothing ahead.
 """
@@ -12,7 +15,6 @@ from gfs.identity import FileIdentity
 from gfs.piece_stream import PieceStream
 from gfs.reading import ChunkReader
 from gfs.settings import ClientSettings
-from runtime.errors import TabletopError
 from runtime.settings import KIBIBYTE
 
 _TAIL_BYTES = 64 * KIBIBYTE
@@ -39,8 +41,9 @@ class ReadAhead:
             await self._begin(position)
         try:
             done = await self._from_stream(target)
-        except TabletopError:
-            await self.drop()  # Its answer is of the past: the next call asks again.
+        except BaseException:
+            # What was taken from the stream is given to nobody. Its answer is of the past: the next call asks again.
+            await self.drop()
             raise
         if done < len(target):
             # No stream, or the stream has come to the end that was known when it began: the file may have grown.

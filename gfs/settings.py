@@ -41,6 +41,8 @@ class ClientSettings:
     write_tries: int = 3
     # The whole of one read or one question to the master: enough for a master to restart.
     patience_seconds: float = 30.0
+    # A master whose process is known to be gone is waited for so long: somebody may be starting it again.
+    gone_seconds: float = 10.0
     # The whole of one write. More than a lease of 60 seconds, because a dead primary's lease has to run out before the
     # master may grant another (GFS 3.1).
     write_patience_seconds: float = 120.0

@@ -37,7 +37,7 @@ from gfs.client import Client
 from gfs.file import File, FileMode
 from gfs.lengths import FileStatus
 from gfs.settings import ClientSettings
-from runtime.errors import Conflict, InvalidRequest
+from runtime.errors import Conflict, InvalidRequest, Unavailable
 from runtime.events import Record
 from runtime.real.world import RealWorld
 from runtime.wire.common_pb2 import ChunkLocations
@@ -144,13 +144,20 @@ class FileSystem:
     """One program's access to one cluster; any number of threads may share it. Raises the errors of `gfs`."""
 
     def __init__(
-        self, master_address: str, token: str, *, cluster: str = "", settings: ClientSettings | None = None
+        self,
+        master_address: str,
+        token: str,
+        *,
+        cluster: str = "",
+        settings: ClientSettings | None = None,
+        master_gone: Callable[[], Unavailable | None] | None = None,
     ) -> None:
         _refuse_after_a_fork()
         self.cluster = cluster
         self.master_address = master_address
         self._token = token
         self._settings = settings
+        self._master_gone = master_gone
         self._background = BackgroundLoop()
         self._stop_at_exit = weakref.finalize(self, BackgroundLoop.stop, self._background)
         self._world, self._client = self._background.call(self._start())
@@ -277,7 +284,7 @@ class FileSystem:
     async def _start(self) -> tuple[RealWorld, Client]:
         # A client keeps nothing on disk; its world has a folder like any other.
         world = RealWorld(node="client", root=tempfile.gettempdir(), token=self._token, sink=_Unrecorded())
-        return world, Client(world, self.master_address, self._settings)
+        return world, Client(world, self.master_address, self._settings, master_gone=self._master_gone)
 
     async def _end(self) -> None:
         await self._client.close()

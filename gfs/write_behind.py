@@ -12,6 +12,11 @@ Invariants:
 3. After a failure nothing more is sent, and every later call raises it: bytes after a gap would be worse than none.
 4. The failure is definite only if none of the bytes that were taken since the last successful `flush` can have been
    written: it stands for all of them. An allocated chunk without bytes is no part of a file's content.
+5. A piece belongs to the file and not to the call that waits for it. A caller that is cancelled (a timeout, Ctrl-C)
+   cancels no piece, and every byte that was taken is in the buffer or in a piece at each await: the file is as usable
+   as before, and the next `flush` sends and settles all of it. Of the bytes of the cancelled call itself a first part
+   may have been taken; repeated at the same position, the call gives the same file.
+6. Once the file is abandoned, every call that still waits raises a failure: what it waits for was given up.
 """
 
 import asyncio
@@ -59,11 +64,11 @@ class WriteBehind:
         while done < len(view):
             self._raise_failure()
             here = position + done
-            if self._buffer is not None and here != self._begin + self._filled:
-                await self._send_buffer()
+            await self._make_room(here)
             piece = self._piece_from(here, len(view) - done)
             if self._buffer is None and piece.length == self._room_from(here) and isinstance(data, bytes):
-                await self._send(piece, view[done : done + piece.length])
+                await self._prepare(piece)
+                self._start(piece, view[done : done + piece.length])
                 done += piece.length
                 continue
             room = self._open_buffer(here)
@@ -78,11 +83,15 @@ class WriteBehind:
         Returns the number of bytes. This saves the copy that `write` makes.
         """
         begin = position
-        if self._buffer is not None and position != self._begin + self._filled:
-            await self._send_buffer()
         while True:
             self._raise_failure()
-            count = await source(self._open_buffer(position))
+            await self._make_room(position)
+            room = self._open_buffer(position)
+            try:
+                count = await source(room)
+            except BaseException:
+                self._leave_buffer()
+                raise
             if count == 0:
                 return position - begin
             position += count
@@ -98,12 +107,18 @@ class WriteBehind:
 
     async def abandon(self) -> None:
         """Give up what is under way. What was sent may be applied or not."""
+        self._failure = self._failure or MutationFailed(f"the writing of {self._file.path} was given up")
         tasks = list(self._under_way)
         self._under_way.clear()
         self._buffer, self._filled = None, 0
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _make_room(self, position: int) -> None:
+        """Send the buffer, if a byte of this position cannot be added to it."""
+        if self._is_full() or (self._buffer is not None and position != self._begin + self._filled):
+            await self._send_buffer()
 
     def _open_buffer(self, position: int) -> memoryview:
         """The free part of the current piece's buffer."""
@@ -113,18 +128,31 @@ class WriteBehind:
             self._begin, self._filled = position, 0
         return self._buffer[self._filled :]
 
+    def _leave_buffer(self) -> None:
+        """Leave the buffer to a source that failed or was cancelled: its thread may still be filling it."""
+        if self._buffer is not None:
+            memory = bytearray(self._piece_bytes)
+            memory[: self._filled] = self._buffer[: self._filled]
+            self._buffer = memoryview(memory)[: len(self._buffer)]
+
+    def _is_full(self) -> bool:
+        return self._buffer is not None and self._filled == len(self._buffer)
+
     async def _fill(self, count: int) -> None:
         self._filled += count
-        if self._buffer is not None and self._filled == len(self._buffer):
+        if self._is_full():
             await self._send_buffer()
 
     async def _send_buffer(self) -> None:
         buffer, filled = self._buffer, self._filled
-        self._buffer, self._filled = None, 0
         if buffer is not None and filled:
-            await self._send(self._piece_from(self._begin, filled), buffer[:filled], is_buffer=True)
+            piece = self._piece_from(self._begin, filled)
+            await self._prepare(piece)
+            self._start(piece, buffer[:filled], is_buffer=True)
+        self._buffer, self._filled = None, 0
 
-    async def _send(self, piece: Piece, data: memoryview, *, is_buffer: bool = False) -> None:
+    async def _prepare(self, piece: Piece) -> None:
+        """Wait until this piece may be under way, and see that its chunk is allocated."""
         while len(self._under_way) >= self._window:
             await self._settle_oldest()
         self._raise_failure()
@@ -136,7 +164,10 @@ class WriteBehind:
         except TabletopError as error:
             await self._settle_all()
             self._failure = self._failure or error
-            self._raise_failure()
+        self._raise_failure()
+
+    def _start(self, piece: Piece, data: memoryview, *, is_buffer: bool = False) -> None:
+        """Put a piece under way. Nothing is awaited between this and the end of the buffer that it takes."""
         work = self._write(piece, data, self._last, is_buffer=is_buffer)
         self._last = asyncio.create_task(work, name=f"write {self._file.path} {piece.position}")
         self._under_way.append(self._last)
@@ -179,7 +210,11 @@ class WriteBehind:
 
     async def _settle_oldest(self) -> None:
         task = self._under_way[0]
-        error = await task
+        await asyncio.wait([task])  # A caller that is cancelled does not cancel the piece.
+        if task.cancelled():
+            error: TabletopError | None = MutationFailed(f"the writing of {self._file.path} was given up")
+        else:
+            error = task.result()
         self._failure = self._failure or error
         self._may_have_written = self._may_have_written or error is None or not error.definite
         if self._under_way and self._under_way[0] is task:

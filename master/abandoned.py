@@ -3,7 +3,7 @@
 The problem. A client writes a new file, or a whole folder, under a temporary name, and renames it when it is complete.
 A client that is killed before that leaves the temporary name behind, and nobody else knows what it was for. The idea:
 the master looks at all temporary names now and then, and remembers when something about each has last changed: a chunk
-or a file came or went, or a lease on one of its chunks lived. What has not changed for a long while is deleted as a
+or a file came or went, or one of its chunks got a lease. What has not changed for a long while is deleted as a
 user would delete it, so that it can be had back for the grace period.
 
 A folder counts as a whole: the files in it have their final names already, and only what is above them is temporary.
@@ -27,6 +27,8 @@ class Extent:
     files: int
     chunks: int
     highest_file_id: int
+    versions: int
+    """The sum of its chunks' versions: it rises with each lease, also with one that lived between two looks."""
 
 
 class Abandoned:
@@ -65,10 +67,12 @@ class Abandoned:
 
     def _extent(self, path: str) -> Extent:
         files = [file for _, file in self._core.state.namespace.files_in(path)]
+        handles = [handle for file in files for handle in file.handles]
         return Extent(
             files=len(files),
-            chunks=sum(len(file.handles) for file in files),
+            chunks=len(handles),
             highest_file_id=max((file.file_id for file in files), default=0),
+            versions=sum(map(self._core.state.chunks.version, handles)),
         )
 
     def _is_written(self, path: str) -> bool:

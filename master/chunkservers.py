@@ -42,11 +42,13 @@ class Held:
 class Outcome:
     """What became of one item: what the server now holds, or why it did not do it.
 
-    With an error, `held` says what the server has instead, as far as it said so.
+    With an error, `held` says what the server has instead, as far as it said so. `is_silence`: the order, or its
+    answer, may have been lost, and nobody knows what the server did.
     """
 
     held: Held
     error: TabletopError | None = None
+    is_silence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,24 @@ class Chunkservers:
         )
 
     async def mend(
-        self, server: str, *, handle: int, version: int, sources: Sequence[Server], seconds: float
+        self,
+        server: str,
+        *,
+        handle: int,
+        version: int,
+        sources: Sequence[Server],
+        stall_seconds: float,
+        seconds: float,
     ) -> Mended:
-        """Have a server look for its damaged or doubtful blocks at `sources`. Raises what it raises."""
+        """Have a server look for its damaged or doubtful blocks at `sources`.
+
+        Raises TimedOut if it says nothing for `stall_seconds` (the order may have been lost), and what it raises."""
         request = chunkserver_pb2.MendRequest(
             handle=handle, version=version, sources=locations(sources), authority=self._authority()
         )
+        progress = self._stub(server).MendReplica(request, timeout=seconds)
         try:
-            reply = await self._stub(server).MendReplica(request, timeout=seconds)
+            reply = await self._until_mended(server, progress, stall_seconds)
         except TabletopError as error:
             self._note_failure(server, error)
             raise
@@ -206,13 +218,13 @@ class Chunkservers:
         except TabletopError as error:
             self._note_failure(server, error)
             for _, future in batch:
-                _settle(future, Outcome(nothing, error))
+                _settle(future, Outcome(nothing, error, isinstance(error, _GONE)))
             return
         for place, (item, future) in enumerate(batch):
             result = reply.results[place] if place < len(reply.results) else None
             if result is None or result.handle != item.handle:
                 silence = Unavailable(f"{server} did not say what became of chunk {item.handle:#x}")
-                _settle(future, Outcome(nothing, silence))
+                _settle(future, Outcome(nothing, silence, True))
                 continue
             held = Held(
                 result.state.version,
@@ -245,6 +257,20 @@ class Chunkservers:
                 f"{destination} copied nothing for {stall_seconds:g} seconds, after {max(copied, 0)} bytes"
             ) from None
         raise Unavailable(f"{destination} ended the copy without a word")
+
+    async def _until_mended(
+        self, server: str, progress: AsyncIterable[chunkserver_pb2.MendProgress], stall_seconds: float
+    ) -> chunkserver_pb2.MendReply:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(loop.time() + stall_seconds) as limit:
+                async for step in progress:
+                    if step.HasField("done"):
+                        return step.done
+                    limit.reschedule(loop.time() + stall_seconds)
+        except TimeoutError:
+            raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
+        raise Unavailable(f"{server} ended the mending without a word")
 
     def _note_failure(self, server: str, error: TabletopError) -> None:
         if isinstance(error, Superseded):

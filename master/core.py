@@ -240,7 +240,8 @@ class Core:
     ) -> None:
         """Give a replica a state in the table, and tell what changed. `length` is what it reported."""
         before = self.replicas.state(handle, server)
-        self.replicas.change(handle, server, state, version=version, reason=reason)
+        until = self.now + self.removal_seconds if state is ReplicaState.CONDEMNED else 0.0
+        self.replicas.change(handle, server, state, version=version, reason=reason, until=until)
         if state is ReplicaState.CURRENT:
             self.state.chunks.note_length(handle, length)
         if state is before:
@@ -251,6 +252,12 @@ class Core:
             self.emit(ReplicaLost(handle=handle, server=server, reason=reason or state.value))
         elif state not in (ReplicaState.ABSENT, ReplicaState.FORMING):
             self.emit(ReplicaJudged(handle=handle, server=server, state=state.value, reason=reason))
+
+    @property
+    def removal_seconds(self) -> float:
+        """How long an order to remove a replica holds: while it is under way, those that were verified before it may
+        die. It is no longer than a silent server is believed in, and long enough for a heartbeat."""
+        return self.settings.dead_after_seconds + self.settings.heartbeat_seconds
 
     def participants(self, handle: int) -> list[Server]:
         """The live servers whose replicas of a known chunk take part in whatever changes it: the current ones, and

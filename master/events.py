@@ -210,6 +210,15 @@ class RemovalOrdered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LoneReplicaHeldBack(Event):
+    """A chunk does not go on with so few replicas yet, as another server could have one."""
+
+    sentence: ClassVar[str] = "does not let chunk {handle:#x} go on with {servers} alone yet"
+    handle: int
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemovalDecided(Event):
     """Enough verified replicas exist, so that the others may go."""
 

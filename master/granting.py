@@ -14,8 +14,14 @@ A file is asked for by its path and its id. The path alone would lead to another
 A grant holds the path's read lock, so that a rename or a deletion, which ends the leases first, cannot be overtaken by
 one.
 
-What we simplify. When a client complains twice about a server that answers the master, the chunk is granted again
-without that server; GFS does not say what it does.
+A client that complains of a secondary says that the primary and that secondary do not reach each other, not which of
+them is to blame. So the next lease goes to a third replica, and whoever has failed with two different ones is left out.
+Otherwise a primary that a partition has parted from all others would have its clients complain one good replica away
+after the other. With two replicas there is no third to ask: the secondary is left out, and the chunk is copied before
+the next lease begins (`raising.py`).
+
+What we simplify. A client's complaint counts when it comes twice and the server answers the master; GFS does not say
+what it does.
 """
 
 import asyncio
@@ -45,10 +51,10 @@ _LOOK_SECONDS = 0.1
 
 @dataclass(slots=True)
 class _Complaint:
-    """What clients say of one server of one lease. `of_primary`: it held the lease then."""
+    """What clients say of one server of one lease, and who held the lease then."""
 
     count: int = 0
-    of_primary: bool = False
+    primary: str = ""
 
 
 class Granting:
@@ -60,6 +66,8 @@ class Granting:
         self._settling = settling
         self._reserving = asyncio.Lock()
         self._complaints: dict[int, dict[str, _Complaint]] = {}
+        # Pairs of servers of a chunk that failed each other, the primary first, and when.
+        self._failed_pairs: dict[int, dict[tuple[str, str], float]] = {}
 
     async def find_lease_holder(self, request: master_pb2.FindLeaseHolderRequest, patience_seconds: float) -> Lease:
         """The live lease on a file's chunk, granted now if there is none; the chunk is created if `allocate`.
@@ -154,8 +162,9 @@ class Granting:
             return False
         complaint = self._complaints.setdefault(lease.handle, {}).setdefault(request.suspect, _Complaint())
         complaint.count += 1
-        complaint.of_primary = request.suspect == lease.primary
-        if complaint.count >= _COMPLAINTS_BEFORE_ACTING:
+        complaint.primary = lease.primary
+        if complaint.count >= _COMPLAINTS_BEFORE_ACTING or self._pairs_with(lease.handle, request.suspect):
+            complaint.count = max(complaint.count, _COMPLAINTS_BEFORE_ACTING)
             return True
         server = self._core.servers.find(request.suspect)
         return server is None or not server.is_alive or not await self._core.calls.answers(request.suspect)
@@ -192,17 +201,22 @@ class Granting:
     async def _grant(self, handle: int, suspect: str) -> Lease:
         """Give the lease to one of the chunk's replicas; the caller holds the guard, and no lease lives.
 
-        A secondary that clients insist on is left out. A primary is not: it may have failed its clients only because
-        one of its secondaries failed it, and then its replica is one of the good ones. It is the last to be primary
-        again. Whoever it was, the comparison of the replicas tells which of them missed something.
+        A secondary that clients insist on is left out when it has failed with two primaries. A primary is not: it may
+        have failed its clients only because one of its secondaries failed it, and then its replica is one of the good
+        ones. It is the last to be primary again. Whoever it was, the comparison of the replicas tells which of them
+        missed something.
         """
         core = self._core
         complaint = self._complaints.get(handle, {}).get(suspect, _Complaint())
         is_insisted = complaint.count >= _COMPLAINTS_BEFORE_ACTING
+        if is_insisted and complaint.primary != suspect:
+            self._note_failed_pair(handle, complaint.primary, suspect)
         alive = core.participants(handle)
-        without = suspect if is_insisted and not complaint.of_primary else ""
+        without = self._to_be_left_out(handle, [server.name for server in alive], suspect) if is_insisted else ""
         targets = self._in_order(handle, [server for server in alive if server.name != without] or alive)
         if is_insisted:
+            current = core.state.chunks.replicas(handle)
+            targets.sort(key=lambda server: (server.name not in current, bool(self._pairs_with(handle, server.name))))
             targets.sort(key=lambda server: server.name == suspect)
         core.leases.begin(handle)
         try:
@@ -212,6 +226,30 @@ class Granting:
         finally:
             if core.leases.state(handle) is LeaseState.GRANTING:
                 core.leases.end(handle)
+
+    def _note_failed_pair(self, handle: int, primary: str, secondary: str) -> None:
+        now, lasts = self._core.now, self._core.settings.lease_seconds
+        self._failed_pairs.setdefault(handle, {})[primary, secondary] = now
+        for known, pairs in list(self._failed_pairs.items()):
+            kept = {pair: noted for pair, noted in pairs.items() if now - noted <= lasts}
+            if kept:
+                self._failed_pairs[known] = kept
+            else:
+                del self._failed_pairs[known]
+
+    def _pairs_with(self, handle: int, server: str) -> set[str]:
+        """The servers with which this one has failed lately, as replicas of the chunk."""
+        oldest = self._core.now - self._core.settings.lease_seconds
+        pairs = [pair for pair, noted in self._failed_pairs.get(handle, {}).items() if noted >= oldest]
+        return {name for pair in pairs if server in pair for name in pair if name != server}
+
+    def _to_be_left_out(self, handle: int, names: Sequence[str], suspect: str) -> str:
+        """The replica to go on without; empty if there is none. Of two that fail each other it is the secondary."""
+        counts = {name: len(self._pairs_with(handle, name) & set(names)) for name in names}
+        worst = max(names, key=lambda name: (counts[name], name == suspect), default="")
+        if not worst or not counts[worst] or (len(names) > 2 and counts[worst] < 2):
+            return ""
+        return worst
 
     def _in_order(self, handle: int, servers: Sequence[Server]) -> list[Server]:
         """The primary first: none with a damaged replica, as long as there is another."""
@@ -285,6 +323,7 @@ class Granting:
             targets = self._place(path, goal, failed, problem, reason)
             handle = await self.new_number()
             names = tuple(server.name for server in targets)
+            incarnations = [server.incarnation for server in targets]
             for name in names:
                 core.judge(handle, name, ReplicaState.FORMING)
             try:
@@ -292,8 +331,10 @@ class Granting:
                 answered = core.now
                 if not bad:
                     await core.commit(ChunkAllocated(path, index, handle, 1, names))
-                    for server in targets:  # One that was given up meanwhile says itself what it has.
-                        if server.is_alive and core.replicas.state(handle, server.name) is ReplicaState.FORMING:
+                    for server, incarnation in zip(targets, incarnations, strict=True):
+                        if not server.is_alive or server.incarnation != incarnation:
+                            continue  # Given up or started again meanwhile: it says itself what it has.
+                        if core.replicas.state(handle, server.name) is ReplicaState.FORMING:
                             core.replicas.change(handle, server.name, ReplicaState.CURRENT)
                     core.emit(ChunkCreated(handle=handle, path=path, index=index, servers=names))
                     core.leases.begin(handle)

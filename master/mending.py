@@ -10,6 +10,9 @@ blocks, whatever their versions (`chunkserver/mending.py`); a checksum says whet
     all replicas are unsure                each is mended before they are compared: its doubtful blocks are taken from
                                            the others, rather than as they lie
 
+Whoever mends keeps all others away from the chunk. So its server says every second that it is at it, and an order that
+was lost is given up within seconds, and given again.
+
 So a block is lost only if no replica that can be reached has it whole.
 
 What we simplify. While another replica is current, a damaged one is not mended but replaced by a copy."""
@@ -85,6 +88,7 @@ class Mending:
             handle=handle,
             version=chunk.version,
             sources=sources,
+            stall_seconds=core.settings.clone_stall_seconds,
             seconds=core.settings.verify_seconds,
         )
         try:

@@ -11,8 +11,16 @@ The idea: version numbers, and a comparison. In order:
        it holds and the version, refuses every mutation under a lower version from then on, and answers with the length
        and a digest of its bytes
     3. all have answered, and are alike: log `VersionConfirmed` with the names of its *members*
-       some did not answer, or differ: they are left out, and it begins again at 1 with the others and the next number
+       some did not answer: it begins again at 1 with the next number, and whoever is silent once more is left out
+       some differ, or refuse: they are left out, and it begins again at 1 with the others and the next number
     4. replicas that were unsure are told that they count again
+
+Nobody stays alone for the sake of a lost message. A replica that alone has the version has every write from then on
+alone, and the goal of the chunk is worth nothing to them. So a raise is not confirmed on fewer than two replicas (or
+the goal, if that is less) because others are silent, and no lease begins on fewer as long as a server is there that
+could have a copy: the caller is told to try again, the silent ones are asked again, and `repair.py` makes the copy.
+Only after a while in vain, as long as a silent server takes to be given up, does the chunk go on with what there is, as
+in the paper.
 
 Why two records? If the master logged the version only before step 2 and crashed there, no replica would have the
 version that it believes in, and the chunk would look lost. If it logged only after step 2, a crash would make it forget
@@ -32,14 +40,18 @@ from dataclasses import dataclass
 
 from master.chunkservers import Outcome, location
 from master.core import Core
-from master.events import LeaseRevoked, VersionRaised
+from master.events import LeaseRevoked, LoneReplicaHeldBack, VersionRaised
 from master.judging import Answer, plan_members
 from master.leases import LeaseState
-from master.records import VersionAttempted, VersionConfirmed
+from master.records import AdmissionConfirmed, VersionAttempted, VersionConfirmed
 from master.replicas import KEPT, ReplicaState
 from master.servers import Server, ServerState
 from runtime.errors import NotFound, TabletopError, Unavailable
-from runtime.wire import chunkserver_pb2
+from runtime.wire import chunkserver_pb2, master_pb2
+
+_TRIES = 2  # orders that a server leaves unanswered in one raise, before it is left out
+_COMPANY = 2  # replicas that a chunk should go on with, unless its goal is lower
+_WAITS_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Raising:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._alone: dict[int, tuple[float, float]] = {}  # since when, and when last, a chunk waited for company
 
     async def raise_version(
         self,
@@ -68,32 +81,38 @@ class Raising:
         needs_all: bool = False,
         may_be_unsure: bool = False,
         least_version: int = 0,
+        request: master_pb2.RequestId | None = None,
     ) -> Raised:
         """Give the chunk a new version on those of the targets that answer and are alike; the caller holds the guard.
 
         `is_grant`: the first of them gets a lease with it, and the length is open from now on; otherwise nobody may
         write, and it is settled. `needs_all`: give up if a target does not answer, rather than leave it out.
         `may_be_unsure`: go on even if no replica is sure; the caller knows that nobody has more. `least_version`: what
-        a target must have; the confirmed version, unless an operator admits an older replica.
+        a target must have; the confirmed version, unless an operator admits an older replica. `request`: the name
+        of the operator's request, which is logged with the version, its answer.
 
         Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
         """
         core, chunks = self._core, self._core.state.chunks
         left, problem = list(targets), "none of its replicas is on a live server"
+        silences = {server.name: 0 for server in targets}
         if not least_version:
             self._refuse_unless_heard(handle)
+        if is_grant and len(left) >= len(core.participants(handle)) and self._lacks_company(handle, left):
+            raise _alone(handle)
         while left:
             core.refuse_if_stopping()
             if handle not in chunks:
                 raise _deleted(handle)
             before, version = least_version or chunks.version(handle), chunks.attempted(handle) + 1
+            has_company = not is_grant or not self._lacks_company(handle, left)
             incarnations = [server.incarnation for server in left]
             await core.commit(VersionAttempted(handle, version))
             if handle not in chunks:
                 raise _deleted(handle)
             if is_grant:
                 chunks.unsettle_length(handle)
-            outcomes = await self._advance_all(handle, before, version, left, is_grant=is_grant)
+            outcomes = await self._advance_all(handle, before, version, left, is_grant=is_grant and has_company)
             answered = core.now
             answers = [self._answer(handle, server, outcome) for server, outcome in zip(left, outcomes, strict=True)]
             given = [answer for answer in answers if answer is not None]
@@ -109,18 +128,69 @@ class Raising:
                 server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
             ]
             if len(members) == len(left) and not restarted:
-                await self._confirm(handle, version, members, given, reason)
+                record: VersionConfirmed | AdmissionConfirmed = VersionConfirmed(handle, version, members)
+                if request is not None:
+                    name = (request.client, request.number, request.oldest)
+                    record = AdmissionConfirmed(handle, version, members, *name)
+                await self._confirm(record, given, reason)
                 # What an earlier primary told of bytes that were never acknowledged is no part of the chunk.
                 core.settle_length(handle, given[0].length)
+                if not has_company:
+                    raise _alone(handle)
                 if is_grant:
                     chunks.unsettle_length(handle)
+                if len(members) >= _COMPANY:
+                    self._alone.pop(handle, None)
                 return Raised(version, members, given[0].length, answered)
             problem = "; ".join(problems) or "; ".join(f"{name} has restarted" for name in restarted) or "they differ"
-            going_on = [server for server in left if server.name in members and server.name not in restarted]
-            if self._has_current(handle, left) and not self._has_current(handle, going_on):
-                break  # Damaged replicas alone are worse than a moment's wait for a sound one.
-            left = going_on
+            silent = [server for server, outcome in zip(left, outcomes, strict=True) if outcome.is_silence]
+            for server in silent:
+                silences[server.name] += 1
+            again = [server.name for server in silent if server.is_alive and silences[server.name] < _TRIES]
+            if again:  # The comparison is made when all have answered.
+                members = tuple(answer.server for answer in given) + tuple(again)
+            left = self._going_on(handle, left, members, silent, restarted)
         raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+
+    def _going_on(
+        self,
+        handle: int,
+        tried: Sequence[Server],
+        members: Sequence[str],
+        silent: Sequence[Server],
+        restarted: Sequence[str],
+    ) -> list[Server]:
+        """With whom the next number is tried; empty if it is better to wait."""
+        going_on = [server for server in tried if server.name in members and server.name not in restarted]
+        if self._has_current(handle, tried) and not self._has_current(handle, going_on):
+            return []  # Damaged replicas alone are worse than a moment's wait for a sound one.
+        missed = [server for server in tried if server in silent or server.name in restarted]
+        is_to_wait = any(server.is_alive and server not in going_on for server in missed)
+        return [] if is_to_wait and self._lacks_company(handle, going_on) else going_on
+
+    def _lacks_company(self, handle: int, servers: Sequence[Server]) -> bool:
+        """Whether the chunk should not go on with these replicas alone: they are fewer than two, or than the goal,
+        another live server could have one, and it has not been waited for long enough."""
+        core, now = self._core, self._core.now
+        if handle not in core.state.chunks:
+            return False
+        chunk = core.state.chunks.chunk(handle)
+        if len(servers) >= min(chunk.goal, _COMPANY):
+            return False
+        reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
+        others = [server for server in core.servers.alive() if server not in servers]
+        if not any(server.free >= reserve or server.name in chunk.replicas for server in others):
+            return False
+        patience = core.settings.dead_after_seconds
+        since, last = self._alone.pop(handle, (now, now))
+        since = since if now - last < 4 * patience else now
+        self._alone[handle] = (since, now)
+        if len(self._alone) > _WAITS_REMEMBERED:
+            del self._alone[next(iter(self._alone))]
+        if now - since >= patience:
+            return False
+        core.emit(LoneReplicaHeldBack(handle=handle, servers=tuple(server.name for server in servers)))
+        return True
 
     def _refuse_unless_heard(self, handle: int) -> None:
         """Right after a start, a member that has not registered yet is not dead: to leave it out would throw a good
@@ -166,10 +236,10 @@ class Raising:
         return list(await asyncio.gather(*(one(place, server) for place, server in enumerate(targets))))
 
     async def _confirm(
-        self, handle: int, version: int, members: tuple[str, ...], answers: Sequence[Answer], reason: str
+        self, record: VersionConfirmed | AdmissionConfirmed, answers: Sequence[Answer], reason: str
     ) -> None:
-        core = self._core
-        await core.commit(VersionConfirmed(handle, version, members))
+        core, handle, version, members = self._core, record.handle, record.version, record.members
+        await core.commit(record)
         if handle not in core.state.chunks:
             raise _deleted(handle)
         core.emit(VersionRaised(handle=handle, version=version, members=members, reason=reason))
@@ -226,6 +296,13 @@ def in_order(handle: int, servers: Sequence[Server]) -> list[Server]:
         return []
     turn = handle % len(servers)
     return sorted([*servers[turn:], *servers[:turn]], key=lambda server: server.state is not ServerState.LIVE)
+
+
+def _alone(handle: int) -> Unavailable:
+    return Unavailable(
+        f"chunk {handle:#x} has a single replica, and is copied before anybody writes it; try again in a moment",
+        definite=True,
+    )
 
 
 def _deleted(handle: int) -> NotFound:

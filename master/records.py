@@ -23,9 +23,9 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 3
-# Format 2 lacks the kinds from 14 on, and is read as it is.
-READABLE_FORMATS = (2, 3)
+FORMAT = 4
+# Format 3 lacks the kinds from 15 on, format 2 those from 14 on; both are read as they are.
+READABLE_FORMATS = (2, 3, 4)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -167,6 +167,19 @@ class ServerJoined:
     server: str
 
 
+@dataclass(frozen=True, slots=True)
+class AdmissionConfirmed:
+    """A version was confirmed as by VersionConfirmed, because an operator admitted a replica; the version is also the
+    answer to the request."""
+
+    handle: int
+    version: int
+    members: tuple[str, ...]
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -182,6 +195,7 @@ Record = (
     | EpochBegun
     | ReplicaAdded
     | GoalChanged
+    | AdmissionConfirmed
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -199,6 +213,7 @@ KINDS: dict[int, type[Record]] = {
     12: EpochBegun,
     13: ReplicaAdded,
     14: GoalChanged,
+    15: AdmissionConfirmed,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

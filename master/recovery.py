@@ -57,9 +57,13 @@ async def recover(world: World) -> Recovered:
             f"{log_files.FOLDER}: the log file from record {first} on, which follows the checkpoint, is missing; "
             "restore it from a copy"
         )
-    if logs and await _is_unused(world, logs[-1], has_older=len(logs) > 1):
+    while logs and await _is_unused(world, logs[-1], has_older=len(logs) > 1):
         await _drop(world, logs.pop(), notes)
     for name in logs:
+        if log_files.sequence_of(name) < replay.expected and await _is_unused(world, name, has_older=True):
+            # A switch to this file failed, and so did the removal of it: the file before it went on past its number.
+            await _drop(world, name, notes)
+            continue
         await replay.file(name, is_newest=name == logs[-1])
     state.finish_recovery()
     return Recovered(state, replay.records, tuple(notes), replay.expected, replay.log, replay.log_bytes)
@@ -179,7 +183,7 @@ class _Replay:
 
 
 async def _is_unused(world: World, name: str, *, has_older: bool) -> bool:
-    """Whether nothing was ever committed to this newest log file: it was about to be used, or only just begun.
+    """Whether nothing was ever committed to this log file: it was about to be used, or only just begun.
 
     A file with nothing but its opening is dropped only if an older file can go on in its place.
     """

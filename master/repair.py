@@ -13,7 +13,8 @@ removed before.
 
 A replica that is not needed any more is removed only while the chunk has its goal of others that have just made durable
 what they hold, and compared every block with its checksum. Until then it is the best hope of a chunk whose other
-replicas may have rotted unnoticed.
+replicas may have rotted unnoticed. The order to remove it holds for seconds: one that comes late would take what has
+become the last good copy meanwhile. If it is over and nobody has confirmed it, all begins anew with the verification.
 
 A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
 again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
@@ -46,7 +47,7 @@ from master.raising import Raising, in_order
 from master.records import EntryRemoved, ReplicaAdded
 from master.replicas import KEPT, ReplicaState
 from master.replication import CloneOrder, Limits, Need, plan_replication
-from master.servers import ServerState
+from master.servers import Server, ServerState
 from master.settling import Settling
 from runtime.errors import TabletopError
 
@@ -337,7 +338,7 @@ class Repair:
             held = await core.unless_stopping(copying)
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
-            await self._count_in(handle, destination, raised.version, held.length)
+            await self._count_in(handle, target, incarnation, raised.version, held.length)
         finally:
             if core.replicas.state(handle, destination) is ReplicaState.FORMING:
                 core.judge(handle, destination, ReplicaState.ABSENT)
@@ -348,14 +349,14 @@ class Repair:
                     state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
                     core.judge(handle, destination, state, version=before.version, reason=before.reason)
 
-    async def _count_in(self, handle: int, destination: str, version: int, length: int) -> None:
+    async def _count_in(self, handle: int, target: Server, incarnation: int, version: int, length: int) -> None:
         """The copy is complete: log its server as a member, then let it count."""
-        core = self._core
+        core, destination = self._core, target.name
         await core.commit(ReplicaAdded(handle, destination))
         if handle not in core.state.chunks or core.replicas.state(handle, destination) is not ReplicaState.FORMING:
             return
-        if not core.live_servers((destination,)):
-            return  # Given up meanwhile; it will say what it has.
+        if not target.is_alive or target.incarnation != incarnation:
+            return  # Given up or started again meanwhile, perhaps without its disk: it will say what it has.
         core.judge(handle, destination, ReplicaState.CURRENT, version=version, length=length)
         chunk = core.state.chunks.chunk(handle)
         self._pauses.succeeded(handle)
@@ -376,10 +377,22 @@ class Repair:
             for name in plan_removal(steady, count=len(steady) - chunk.goal):
                 core.judge(handle, name, ReplicaState.SURPLUS, version=chunk.version, reason="one more than the goal")
 
+    def _end_orders(self, handle: int) -> None:
+        """A removal that was not confirmed in its time may have been carried out or not; if not, it never will be."""
+        core = self._core
+        for replica in core.replicas.others(handle):
+            is_over = core.now >= replica.until + core.settings.heartbeat_seconds  # A confirmation may be under way.
+            if replica.state is ReplicaState.CONDEMNED and is_over:
+                # Its version is known again when it is reported; until then a confirmation of any version counts.
+                core.judge(handle, replica.server, ReplicaState.STALE, version=0, reason=replica.reason)
+                self._pause(handle, grows=True)
+
     async def look_at_leftovers(self) -> None:
         """Have replicas removed that nobody needs, and let surplus ones count again where one is missing."""
         core = self._core
         for handle in core.replicas.exceptions():
+            if handle in core.state.chunks:
+                self._end_orders(handle)
             if handle not in core.state.chunks or handle in self._busy or self._is_pausing(handle):
                 continue
             chunk = core.state.chunks.chunk(handle)

@@ -13,7 +13,7 @@ change. Whoever grants, judges, clones or removes reads and changes this table a
     STALE        of an older version, or it differs from its fellows: kept until the chunk is at its goal again
     SURPLUS      current, but one more than the goal
     UNREADABLE   its server has files of it and cannot read them now: nobody knows what it holds
-    CONDEMNED    its removal was ordered, up to a version; its server has not confirmed it yet
+    CONDEMNED    its removal was ordered, up to a version and a moment; its server has not confirmed it yet
     ORPHAN       its chunk is not known, or not any more
 
 Nearly all replicas are CURRENT or ABSENT, so CURRENT is kept in the chunk table's compact tuples and ABSENT nowhere;
@@ -64,9 +64,9 @@ TRANSITIONS: dict[ReplicaState, tuple[ReplicaState, ...]] = {
     _S.STALE: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.FORMING, _S.CONDEMNED, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
     _S.SURPLUS: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.STALE, _S.CONDEMNED, _S.UNREADABLE, _S.ABSENT, _S.ORPHAN),
     _S.UNREADABLE: (_S.CURRENT, _S.UNSURE, _S.CORRUPT, _S.STALE, _S.ABSENT, _S.ORPHAN),
-    # Only its server's word ends it: that the replica is gone, that it is newer than the order to remove it (so that
-    # it stays), or a registration that lists it again.
-    _S.CONDEMNED: (_S.ABSENT,),
+    # Its server's word ends it: that the replica is gone, that it is newer than the order to remove it (so that it
+    # stays), or a registration that lists it again. Or the order is over: the replica may be there yet.
+    _S.CONDEMNED: (_S.STALE, _S.ABSENT),
     _S.ORPHAN: (_S.CONDEMNED, _S.ABSENT),
 }
 READABLE = tuple(state for state in ReplicaState if _S.UNREADABLE in TRANSITIONS[state])
@@ -75,13 +75,15 @@ KEPT = (_S.CORRUPT, _S.STALE, _S.SURPLUS)  # not wanted any more, and kept while
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A replica that is neither current nor absent. `version` is the last that is known of it."""
+    """A replica that is neither current nor absent. `version` is the last that is known of it. `until`: when the order
+    to remove a condemned one is over, in seconds of the master's clock."""
 
     handle: int
     server: str
     state: ReplicaState
     version: int
     reason: str
+    until: float = 0.0
 
 
 class ReplicaTable:
@@ -129,7 +131,16 @@ class ReplicaTable:
             if found is not None and found.state in states:
                 yield found
 
-    def change(self, handle: int, server: str, state: ReplicaState, *, version: int = 0, reason: str = "") -> None:
+    def change(
+        self,
+        handle: int,
+        server: str,
+        state: ReplicaState,
+        *,
+        version: int = 0,
+        reason: str = "",
+        until: float = 0.0,
+    ) -> None:
         """Give a replica a state. To the state that it has already, only its version and reason are noted."""
         before = self.state(handle, server)
         assert state is before or state in TRANSITIONS[before], (
@@ -142,7 +153,7 @@ class ReplicaTable:
         if state is ReplicaState.CURRENT:
             self._chunks.add_replica(handle, server)
         elif state is not ReplicaState.ABSENT:
-            self._others.setdefault(handle, {})[server] = Replica(handle, server, state, version, reason)
+            self._others.setdefault(handle, {})[server] = Replica(handle, server, state, version, reason, until)
 
     def drop_server(self, server: str) -> list[int]:
         """The server is given up: nothing of it is known any more. Returns the chunks that lost a current replica.

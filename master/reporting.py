@@ -230,13 +230,23 @@ class Reporting:
             core.judge(handle, server, ReplicaState.ABSENT, reason="the server removed it")
 
     def _removals(self, server: str) -> list[common_pb2.Removal]:
-        """What the server is to remove: said with every answer until it has said that it is done."""
+        """What the server is to remove: said with every answer until it has said that it is done, or the order is
+        over (`repair.py` gives another one, if the others are verified again)."""
         if self._core.failure:
             return []  # What looks like an orphan may belong to a record that the next run of this master finds.
-        condemned = list(self._core.replicas.of_server(server, ReplicaState.CONDEMNED))
-        if condemned:
-            self._core.emit(RemovalOrdered(server=server, count=len(condemned)))
-        return [common_pb2.Removal(handle=replica.handle, version=replica.version) for replica in condemned]
+        core, orders = self._core, []
+        for replica in core.replicas.of_server(server, ReplicaState.CONDEMNED):
+            # Of a chunk that is forgotten nothing is ever needed again, so that these orders have no end.
+            is_known = replica.handle in core.state.chunks
+            seconds = replica.until - core.now if is_known else core.removal_seconds
+            if seconds > 0:
+                milliseconds = int(seconds * 1000)
+                orders.append(
+                    common_pb2.Removal(handle=replica.handle, version=replica.version, milliseconds=milliseconds)
+                )
+        if orders:
+            core.emit(RemovalOrdered(server=server, count=len(orders)))
+        return orders
 
     def _adopt_leases(self, server: str, leases: Iterable[master_pb2.HeldLease]) -> None:
         """Leases that an earlier run of this master granted: they count as if this one had granted them."""

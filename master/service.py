@@ -284,10 +284,10 @@ class MasterService(master_pb2_grpc.MasterServicer):
         return await cluster_status(self._core, self._repair, with_chunks=request.chunks, path=path)
 
     async def AdmitReplica(self, request: master_pb2.AdmitReplicaRequest, context: Any) -> master_pb2.AdmitReplicaReply:
-        """Let a chunk without a current replica go on with one that was put aside. Raises NotFound, Conflict."""
-        version = await self._core.uninterrupted(
-            self._admission.admit(request.handle, request.server, force=request.force, deadline=self._deadline(context))
-        )
+        """Let a chunk without a current replica go on with one that was put aside.
+
+        Raises NotFound, Conflict, Unavailable (its server does not answer now)."""
+        version = await self._do_once(request.request, self._admission.admit, request, self._deadline(context))
         return master_pb2.AdmitReplicaReply(version=version)
 
     async def VerifyChunk(self, request: master_pb2.VerifyChunkRequest, context: Any) -> master_pb2.VerifyChunkReply:

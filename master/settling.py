@@ -46,7 +46,8 @@ def plan_comparison(*, members: Sequence[str], alive: Sequence[str], states: Map
     >>> plan_comparison(members=("a", "b"), alive=("a", "b"), states={"a": unsure})
     Comparison(targets=('a',), waits_for=(), has_sure=False)
     """
-    counting = (ReplicaState.CURRENT, ReplicaState.CORRUPT)
+    # A copy too many has what a member has, until a raise leaves it out.
+    counting = (ReplicaState.CURRENT, ReplicaState.CORRUPT, ReplicaState.SURPLUS)
     unsure = [name for name in alive if states.get(name) is ReplicaState.UNSURE]
     sure = [name for name in alive if states.get(name) in counting]
     if not unsure:

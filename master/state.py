@@ -19,6 +19,7 @@ from master.chunk_table import ChunkTable
 from master.namespace import DirectoryEntry, Namespace
 from master.prefix_table import PrefixTable
 from master.records import (
+    AdmissionConfirmed,
     ChunkAllocated,
     DirectoriesMade,
     EntryMoved,
@@ -123,9 +124,11 @@ class MasterState:
             case VersionAttempted():
                 if record.handle in self.chunks:
                     self.chunks.attempt(record.handle, record.version)
-            case VersionConfirmed():
+            case VersionConfirmed() | AdmissionConfirmed():
                 if record.handle in self.chunks and record.version > self.chunks.version(record.handle):
                     self.chunks.confirm(record.handle, record.version, record.members)
+                if isinstance(record, AdmissionConfirmed):
+                    self._note_request(record, record.version)
             case ReplicaAdded():
                 if record.handle in self.chunks:
                     self.chunks.add_member(record.handle, record.server)
@@ -206,7 +209,9 @@ class MasterState:
         assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
 
     def _note_request(
-        self, record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved | GoalChanged, answer: int
+        self,
+        record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved | GoalChanged | AdmissionConfirmed,
+        answer: int,
     ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
 

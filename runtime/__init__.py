@@ -14,6 +14,7 @@ in one process, time jumps from event to event, and everything that can happen i
     bulk_pool.py   connections for bulk bytes, kept for the next transfer
     locks.py       a read-write lock, first come, first served
     record_log.py  framed, checksummed records in a file: the master's operation log stands on it
+    tasks.py       work that is done to its end though its caller is cancelled
     settings.py    how settings are read, and refused by name
     real/          the world of processes, sockets and files
     simulated/     the world of virtual time

@@ -31,6 +31,7 @@ from runtime.events import Record, sentence
 from runtime.real.disk import RealDisk, translated
 from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.maintenance.policies import POLICIES
+from tablet.engine.model.schema_message import schema_to_message
 from tablet.engine.model.spans import EVERYWHERE
 from tablet.engine.world.names import LOCK_NAME
 from tablet.engine.world.options import PolicySettings
@@ -39,6 +40,7 @@ from tablet.server.catalogue import tablet_number
 from tablet.tools import dumping, inspection, verification
 from tablet.tools.dumping import readable
 from tablet.tools.read_only import opened_for_reading
+from tablet.tools.values import plain_values
 from tabletop import compaction_simulator, wording
 from tabletop.compaction_simulator import Outcome, Workload
 from tabletop.console import ExitCode, endings, fail, output, perform, remark
@@ -351,10 +353,13 @@ def _print_filters(group: inspection.GroupReport) -> None:
         output.print("\nNo Bloom filters")
         return
     output.print("\nBloom filters", style="bold")
-    table = plain_table("FILE", "FILTERS", "KEYS", "SIZE", "BITS/KEY", "BITS SET", "WANTED RATE", "MEASURED RATE")
+    table = plain_table(
+        "FILE", "POLICY", "FILTERS", "KEYS", "SIZE", "BITS/KEY", "BITS SET", "WANTED RATE", "MEASURED RATE"
+    )
     for name, found in filters:
         table.add_row(
             name,
+            found.policy,
             f"{found.partitions:,}",
             f"{found.entries:,}",
             wording.size(found.stored_bytes),
@@ -380,7 +385,7 @@ def _tree_values(report: inspection.TreeReport) -> dict[str, Any]:
         "flushed_sequence": manifest.flushed_sequence,
         "logs": list(manifest.log_numbers),
         "file_bytes": report.file_bytes,
-        "schema": manifest.schema.to_json(),
+        "schema": plain_values(schema_to_message(manifest.schema)),
         "groups": [
             {
                 "name": group.settings.name,
@@ -394,7 +399,7 @@ def _tree_values(report: inspection.TreeReport) -> dict[str, Any]:
                         **{field: getattr(found, field) for field in ("name", "age", "tier", "file_bytes", "problem")},
                         "charged_bytes": found.reference.charged_bytes,
                         "spans": [[row.decode("latin-1") for row in span] for span in found.reference.spans],
-                        "properties": found.properties.to_json(),
+                        "properties": plain_values(found.properties.to_message()),
                         "filters": dataclasses.asdict(found.filters) if found.filters is not None else None,
                     }
                     for found in group.tables

@@ -43,6 +43,19 @@ def removal_below_goal() -> Planted:
 
 
 @bug
+def removal_unverified() -> Planted:
+    """Before a copy too many or a stale one is removed, those that stay have read all their blocks.
+
+    Without the rule, the copy that is removed may be the last one that is whole: the others may have rotted where
+    nobody has read since (GFS 4.3, 5.2)."""
+
+    async def verifies(self: Repair, server: str, handle: int, version: int) -> bool:
+        return True
+
+    return replaced(Repair, "_verifies", verifies)
+
+
+@bug
 def unreadable_chunk_deleted() -> Planted:
     """Files that a server cannot make sense of are put aside; it deletes nothing that it was not ordered to.
 
@@ -119,13 +132,13 @@ def failed_removal_forgotten() -> Planted:
     Without the rule, one error of a disk ends the removals of this server: garbage stays for ever (GFS 4.4)."""
 
     async def remove_all(self: Heartbeats) -> None:
-        for handle, version in list(self._to_remove.items()):
+        for handle, order in list(self._to_remove.items()):
             try:
-                gone = await self._store.remove(handle, version=version)
+                gone = await self._store.remove(handle, version=order.version)
             except TabletopError:
                 return  # And nobody clears `_is_removing`.
-            del self._to_remove[handle]
-            self._forget(handle, gone or version)
+            self._to_remove.pop(handle, None)
+            self._forget(handle, gone or order.version)
         self._is_removing = False
 
     return replaced(Heartbeats, "_remove_all", remove_all)

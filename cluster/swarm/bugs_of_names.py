@@ -1,5 +1,6 @@
 """Bugs in names, requests, clients, the master's log, and in time itself (GFS 2.6.3, 2.7.1, 4.1)."""
 
+import asyncio
 import math
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from gfs import client, master_link
 from gfs.identity import FileIdentity
 from gfs.location_cache import LocationCache
 from gfs.master_link import MasterLink
+from gfs.write_behind import WriteBehind
 from gfs.writing import ChunkWriter
 from master import granting, service
 from master.core import Core
@@ -21,8 +23,9 @@ from master.repair import Repair
 from master.service import MasterService
 from runtime.errors import TabletopError
 from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
-from runtime.wire.master_pb2 import ListRequest
+from runtime.wire.master_pb2 import AdmitReplicaReply, ListRequest
 
+_send_buffer = WriteBehind._send_buffer
 _final = ChunkWriter._final
 _ask = MasterLink.ask
 _move_leaves = PrefixTable._move_leaves
@@ -106,6 +109,20 @@ def requests_without_identity() -> Planted:
 
 
 @bug
+def admission_without_identity() -> Planted:
+    """An operator's request to admit a replica has an id too.
+
+    Without the rule, a request that was refused is carried out when its message comes again, and one whose answer was
+    lost is called impossible though it was done (GFS leaves it open)."""
+
+    async def admit(self: MasterService, request: Any, context: Any) -> Any:
+        version = await self._core.uninterrupted(self._admission.admit(request, self._deadline(context)))
+        return AdmitReplicaReply(version=version)
+
+    return replaced(MasterService, "AdmitReplica", admit)
+
+
+@bug
 def log_failure_survived() -> Planted:
     """A master whose log has failed ends, and its next run replays the log.
 
@@ -125,6 +142,23 @@ def definite_although_done() -> Planted:
         return _final(self, trial, *arguments, **named)
 
     return replaced(ChunkWriter, "_final", final)
+
+
+@bug
+def cancelled_flush_drops_bytes() -> Planted:
+    """A byte that an open file has taken is in its buffer or in a piece under way, whoever is cancelled.
+
+    Without the rule, a flush whose caller gives up drops the bytes that it was about to send, and the next one says
+    that every replica has them (GFS 2.3 leaves the client's buffering open)."""
+
+    async def send_buffer(self: WriteBehind) -> None:
+        try:
+            await _send_buffer(self)
+        except asyncio.CancelledError:
+            self._buffer, self._filled = None, 0
+            raise
+
+    return replaced(WriteBehind, "_send_buffer", send_buffer)
 
 
 @bug

@@ -6,7 +6,9 @@ from typing import Any
 
 from chunkserver import chunk_format, opening
 from chunkserver.advancing import Advancing
-from chunkserver.chunk_store import ChunkStore, stale
+from chunkserver.chunk_files import stale
+from chunkserver.chunk_store import ChunkStore
+from chunkserver.heartbeats import Heartbeats
 from chunkserver.tries import Tries
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.patience import Patience
@@ -23,6 +25,7 @@ _judge_report = judging.judge_report
 _judge = Reporting._judge
 _raise_version = Raising.raise_version
 _write = ChunkStore.write
+_note_removals = Heartbeats._note_removals
 _follow = Advancing._follow
 _decode = chunk_format.decode_metadata
 _take_back = Core.take_back
@@ -67,9 +70,9 @@ def removal_without_fence() -> Planted:
 def _unfenced_removal() -> Planted:
     remove = ChunkStore.remove
 
-    async def remove_any(self: ChunkStore, handle: int, *, version: int) -> int | None:
+    async def remove_any(self: ChunkStore, handle: int, *, version: int, **facts: Any) -> int | None:
         state = self.state(handle)
-        return await remove(self, handle, version=max(version, state.version if state is not None else 0))
+        return await remove(self, handle, version=max(version, state.version if state is not None else 0), **facts)
 
     return replaced(ChunkStore, "remove", remove_any)
 
@@ -97,6 +100,34 @@ def no_version_raise_before_clone() -> Planted:
         return True
 
     return together(replaced(Raising, "raise_version", raise_version), replaced(Core, "take_back", take_back))
+
+
+@bug
+def silent_left_out_at_once() -> Planted:
+    """A member that does not answer a raise is asked once more, and no chunk goes on with a single replica before
+    another one was waited for.
+
+    Without the rule, two lost messages leave one replica of three, which acknowledges writes alone (GFS 3.1, 4.3)."""
+
+    def lacks_company(self: Raising, handle: int, servers: Any) -> bool:
+        return False
+
+    return together(replaced(raising, "_TRIES", 1), replaced(Raising, "_lacks_company", lacks_company))
+
+
+@bug
+def removal_order_without_end() -> Planted:
+    """An order to remove a replica holds for seconds, and only as long as the master's answers repeat it.
+
+    Without the rule, a removal that the disk refused, or that lay at a server that stood still, is carried out when
+    the replicas that were verified before it have died (GFS 4.4)."""
+
+    def note(self: Heartbeats, removals: Any, sent_at: float) -> None:
+        before = self._to_remove
+        _note_removals(self, removals, float("inf"))
+        self._to_remove = {**before, **self._to_remove}
+
+    return replaced(Heartbeats, "_note_removals", note)
 
 
 @bug

@@ -11,6 +11,8 @@ before the read began, and had been asked for only after the first one was over.
     acknowledged     over when it was answered: a primary refuses the earlier tries of it that are still under way
     in doubt         over `LATE_SECONDS` after the client gave up: a message may be late by as much, and until another
                      write covers the place, the bytes may be seen on one replica and not on the next
+    given up         by a caller that cancelled it: as in doubt, from the next call on its open file on that returned,
+                     which acknowledges it if the file had taken all of its bytes
     never answered   as in doubt, from the death of its client on
     refused          never a source: it did not happen and never will
 

@@ -54,6 +54,7 @@ class Kind(enum.Enum):
     MAKE_DIRECTORY = "make_directory"
     SET_REPLICATION = "set_replication"
     COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
+    ADMIT = "admit"  # an operator lets a chunk go on with a replica that was put aside
 
 
 class Answer(enum.Enum):
@@ -102,8 +103,14 @@ class Operation:
     message: str = ""
     file: int = 0  # the file that the operation created, opened, wrote or read: its creator's number; 0 if unknown
     created: bool = False  # the master recorded that this operation created a file
+    chunk: int = 0  # whose replica ADMIT is about
+    server: str = ""  # where it is
+    force: bool = False  # whether what only others hold may be given up for it
+    admitted: int = 0  # how often the master recorded that this operation admitted a replica
     data: bytes = b""
     seen: tuple[Seen, ...] = ()
+    is_given_up: bool = False  # its caller cancelled it: in doubt
+    is_taken: bool = False  # the file had taken all bytes to write, though perhaps not yet sent them
     is_final: bool = False  # asked by the judge after everything was healed
 
     @property
@@ -148,6 +155,8 @@ class Operation:
                 return f"set {self.path} to {self.count} replicas"
             case Kind.LIST:
                 return f"list {self.path}{' and all below' if self.recursive else ''}"
+            case Kind.ADMIT:
+                return f"admit {self.server}'s replica of chunk {self.chunk:#x}{' by force' if self.force else ''}"
             case _:
                 return f"{self.kind.value} {self.path}"
 

@@ -18,7 +18,7 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
-from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted, RequestRepeated
+from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted, ReplicaAdmitted, RequestRepeated
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
@@ -58,6 +58,7 @@ class Insight:
         self.files: dict[int, int] = {}  # what the master calls a file -> the number of the operation that created it
         self.created: dict[int, None] = {}  # operations that created a file
         self.creating: dict[int, None] = {}  # operations that may create one
+        self.admitted: dict[int, int] = {}  # how often an operation had a replica admitted
         self.chunks: dict[int, ChunkPlace] = {}
         self.grants: list[tuple[float, LeaseGranted]] = []
         self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
@@ -79,6 +80,9 @@ class Insight:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
         elif isinstance(event, RequestRepeated) and record.cause.startswith(CAUSE):
             self._note_repetition(int(record.cause.removeprefix(CAUSE)), event)
+        elif isinstance(event, ReplicaAdmitted) and record.cause.startswith(CAUSE):
+            number = int(record.cause.removeprefix(CAUSE))
+            self.admitted[number] = self.admitted.get(number, 0) + 1
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
         elif isinstance(event, LeaseReceived):
@@ -140,6 +144,16 @@ class Insight:
         """Handles of chunks of deleted files that are kept for a while."""
         core = self.core()
         return {handle for handle in core.state.chunks.handles() if core.state.chunks.chunk(handle).is_deleted}
+
+    def known_chunks(self) -> set[int]:
+        """Handles of all chunks that the living master knows."""
+        core = self.core()
+        return set() if core is None else set(core.state.chunks.handles())
+
+    def removal_seconds(self) -> float:
+        """For how long an order to remove a replica holds; 0.0 if no master lives."""
+        core = self.core()
+        return 0.0 if core is None else float(core.removal_seconds)
 
     # Disks.
 

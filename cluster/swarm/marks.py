@@ -93,6 +93,7 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a report crossed the raise of a version": any_record("ReplicaReportOutdated"),
     "a whole report came after a later one": any_record("ReportOutdated"),
     "a repeated request was answered from memory": any_record("RequestRepeated"),
+    "an operator admitted a replica": any_record("ReplicaAdmitted"),
     "an unsure replica was admitted": any_record("UnsureReplicaAdmitted"),
     "replicas were compared none of which was sure": _all_unsure,
     "replicas differed, and some were left out": says("ReplicaLost", "reason", "left out of version"),
@@ -163,6 +164,9 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
         lambda one: one.is_open_ended and one.kind in (Kind.DELETE, Kind.RENAME, Kind.CREATE, Kind.MAKE_DIRECTORY)
     ),
     "a write ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.WRITE),
+    "a caller gave up a write": _some(lambda one: one.is_given_up and one.writes),
+    "a caller gave up a write whose bytes had been taken": _some(lambda one: one.is_given_up and one.is_taken),
+    "a caller gave up a close": _some(lambda one: one.is_given_up and one.kind is Kind.CLOSE),
     "a write was refused": _some(lambda one: one.answer is Answer.REFUSED and one.kind is Kind.WRITE),
     "an open file was another file now": _some(lambda one: one.error == "Conflict" and bool(one.handle)),
     "two clients wrote to one place at once": _wrote_at_once,

@@ -117,6 +117,26 @@ def draw_faults(chance: random.Random, setup: Setup, paths: list[str]) -> tuple[
     return tuple(found)
 
 
+def faults_of_admissions(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
+    """All servers lose power, and one of them stays away, so that the others are not sure of what they have; and what
+    an operator asks for is lost, late, or comes a second time."""
+    draw = _Draw(chance, setup, [], spares_master=True)
+    found: list[Fault] = []
+    for _ in range(chance.randint(1, 3)):
+        when = OnMessage("Chunkserver/Write", Kind.REQUEST, nth=chance.randint(2, 30))
+        away = chance.choice(draw.servers)
+        others = Group(tuple(Node(name) for name in draw.servers if name != away))
+        found.append(Fault(when, PowerCut(), Node(away), chance.choice([12.0, 25.0])))
+        found.append(Fault(when, PowerCut(), others, draw.seconds()))
+    for nth in chance.sample(range(1, 7), k=chance.randint(1, 4)):
+        late = chance.choice([2.0, 8.0, 20.0])
+        is_lost = chance.random() < 0.5
+        what: What = MessageLost() if is_lost else MessageDoubled(late)
+        kind = Kind.REPLY if is_lost else Kind.REQUEST
+        found.append(Fault(OnMessage("Master/AdmitReplica", kind, nth=nth), what, TheSender()))
+    return tuple(found)
+
+
 class _Draw:
     """Draws single faults."""
 
@@ -221,7 +241,7 @@ class _Draw:
         steps = [("rename", "chunks/*.meta"), ("remove", "chunks/*.data"), ("sync_directory", "chunks/*")]
         verb, path = self.chance.choice(steps)
         when = OnDisk(verb, path, "cs*", nth=self.chance.choice([1, 1, 2, 3, 5]))
-        return Fault(when, OperationFails(), TheSender(), self.chance.choice([None, 0.5, 3.0]))
+        return Fault(when, OperationFails(), TheSender(), self.chance.choice([None, 0.5, 3.0, 20.0]))
 
     def at_clone(self) -> Fault:
         """A copy hangs, or breaks off."""

@@ -41,7 +41,8 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOperation:
-    """What a client will do, `pause` seconds after its last operation ended. `slot` names one of its open files."""
+    """What a client will do, `pause` seconds after its last operation ended. `slot` names one of its open files. If
+    `gives_up_after` is not 0, its caller cancels it after so many seconds."""
 
     client: str
     pause: float
@@ -54,8 +55,10 @@ class PlannedOperation:
     immediately: bool = False
     replace: bool = False
     parents: bool = False
+    force: bool = False
     offset: int = 0
     count: int = 0
+    gives_up_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 Work runs on the client's own node, so that a kill ends it in the middle: the operation that was under way is never
 answered, open files are gone, and another client begins in its place. An operation that lasts absurdly long is given up
 and is a finding of its own: no call may be without an end.
+
+In some seeds callers give up calls of open files after a moment (`asyncio.timeout`), and go on with the file.
 """
 
 import asyncio
@@ -23,6 +25,7 @@ from gfs.lengths import FileStatus
 from runtime.errors import TabletopError
 from runtime.events import because
 from runtime.simulated.world import NodeEnded
+from runtime.wire.master_pb2 import ChunkStatus
 
 # A client asks a master for 30 s at most, and writes for 120 s; an operation of several steps may take a few of them.
 LONGEST_SECONDS = {
@@ -32,13 +35,22 @@ LONGEST_SECONDS = {
     Kind.READ: 150.0,
     Kind.SET_REPLICATION: 135.0,
     Kind.COMPARE: 400.0,
+    Kind.ADMIT: 180.0,
 }
 COMPARED_CHUNKS = 2
+# An operator looks so often, and for so long, for a chunk that has no current replica.
+LOOK_SECONDS = 0.5
+LOOKS = 60
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
+_ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
 _CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
 _CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
+
+
+class GivenUp(Exception):
+    """The caller cancelled the call."""
 
 
 @dataclass(slots=True)
@@ -103,7 +115,8 @@ class Player:
         world = self._stage.simulation.world(self.name)
         try:
             with because(f"{CAUSE}{operation.number}"):
-                await asyncio.wait_for(self._stage.simulation.on(world, todo), _longest(operation))
+                call = _patiently(todo, planned.gives_up_after)
+                await asyncio.wait_for(self._stage.simulation.on(world, call), _longest(operation))
         except NodeEnded:
             # The client is no more. Its last messages may still be under way.
             operation.responded = self._stage.now
@@ -113,6 +126,9 @@ class Player:
             what = f"{operation.call()} [{operation.number}] of {self.name}"
             self._stage.complain(f"{what} has no end: given up after {_longest(operation):g} s")
             return operation
+        except GivenUp as error:
+            operation.answer, operation.error, operation.message = Answer.DOUBTFUL, "GivenUp", str(error)
+            operation.is_given_up = True
         except TabletopError as error:
             operation.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
             operation.error, operation.message = type(error).__name__, error.message
@@ -129,7 +145,7 @@ class Player:
 
     def _prepared(self, planned: PlannedOperation) -> tuple[Operation, Coroutine[Any, Any, None]] | None:
         now, kind = self._stage.now, planned.kind
-        if kind in (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON):
+        if kind in _ON_OPEN_FILES:
             held = self._open.get(planned.slot)
             if held is None:
                 return None
@@ -160,6 +176,7 @@ class Player:
             immediately=planned.immediately,
             replace=planned.replace,
             parents=planned.parents,
+            force=planned.force,
             count=planned.count,
         )
         if kind is Kind.OPEN:
@@ -189,6 +206,8 @@ class Player:
                 )
             case Kind.MAKE_DIRECTORY:
                 await client.make_directory(path, parents=operation.parents)
+            case Kind.ADMIT:
+                await self._admit(operation)
             case Kind.SET_REPLICATION:
                 await self._set_replication(operation)
             case Kind.COMPARE:
@@ -202,6 +221,24 @@ class Player:
         operation.file = 0 if found is None or found.is_directory else self._stage.insight.file_of(found)
         file_id = found.file_id if found is not None and operation.file else 0
         operation.goal_before = await client.set_replication(path, operation.count, file_id=file_id)
+
+    async def _admit(self, operation: Operation) -> None:
+        """A replica of a chunk that has no current one; if the plan says so (`count` is 0), any server's."""
+        client = self._client
+        for _ in range(LOOKS):
+            chunks = (await client.cluster_status(chunks=True)).chunks
+            found = [one for one in chunks if not one.chunk.replicas and _aside(one)]
+            if found:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if not found and (operation.count or not chunks):
+            return
+        status = (found or chunks)[0]
+        names = _aside(status) if found and operation.count else self._stage.chunkserver_names()
+        operation.chunk, operation.server = status.chunk.handle, names[operation.count % len(names)]
+        if operation.force and not self._stage.may_be_admitted(operation.server):
+            operation.force = False
+        await client.admit_replica(operation.chunk, operation.server, force=operation.force)
 
     async def _do_open(self, operation: Operation, slot: int) -> None:
         client, path, mode = self._client, operation.path, operation.mode
@@ -234,6 +271,7 @@ class Player:
                 await file.pwrite(operation.offset, stamp(operation.number, 0, operation.count))
             case Kind.APPEND:
                 await file.write(stamp(operation.number, 0, operation.count))
+                operation.is_taken = True
                 await file.flush()
             case Kind.READ:
                 operation.data = await file.pread(operation.offset, operation.count)
@@ -253,6 +291,27 @@ class Player:
             status.length_is_exact,
             status.replication_goal,
         )
+
+
+def _aside(chunk: ChunkStatus) -> list[str]:
+    """Who has a replica that was put aside, and that may be whole."""
+    return [other.server for other in chunk.others if other.state in ("unsure", "stale")]
+
+
+async def _patiently(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Do it, and give up after so many seconds; 0: never. Raises GivenUp."""
+    try:
+        async with asyncio.timeout(seconds or None) as limit:
+            await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise GivenUp(f"its caller waited no longer than {seconds:g} s") from None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise RuntimeError("a CancelledError in a task that nobody has cancelled") from error
+        raise
 
 
 async def _identity(client: Client, path: str) -> FileStatus | None:

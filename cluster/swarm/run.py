@@ -8,15 +8,16 @@ judgement    all files are read once more, the log is replayed, and the judges l
 """
 
 import asyncio
+import dataclasses
 import random
 import time
 from dataclasses import dataclass, field
 
-from cluster.swarm import endings
+from cluster.swarm import endings, orders
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
-from cluster.swarm.mischief import draw_faults
+from cluster.swarm.mischief import draw_faults, faults_of_admissions
 from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
@@ -24,7 +25,15 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
-from cluster.swarm.workload import CLIENTS, draw_operations, draw_setup, with_goals, with_host
+from cluster.swarm.workload import (
+    CLIENTS,
+    draw_admissions,
+    draw_operations,
+    draw_setup,
+    with_giving_up,
+    with_goals,
+    with_host,
+)
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.rpc import HandlerFailed
@@ -34,6 +43,8 @@ from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 FINISH_SECONDS = 900.0
 # The share of seeds in which no server is restarted before the end is judged.
 WITHOUT_RESTART = 0.4
+# The share of seeds in which an operator admits replicas.
+WITH_OPERATOR = 0.15
 # The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
 STIRRED = 0.5
 STIRRED_BYTES = 16
@@ -69,7 +80,14 @@ def draw_plan(seed: int) -> Plan:
     setup = with_host(random.Random(f"host {seed}"), draw_setup(chance))
     operations, paths = draw_operations(chance, setup)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
-    return Plan(seed, setup, operations, draw_faults(chance, setup, paths))
+    operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
+    faults = draw_faults(chance, setup, paths)
+    operator = random.Random(f"operator {seed}")
+    if operator.random() < WITH_OPERATOR:
+        setup = dataclasses.replace(setup, durability="replicated")  # Or else few replicas would ever be unsure.
+        operations += draw_admissions(operator, JUDGE)
+        faults += faults_of_admissions(operator, setup)
+    return Plan(seed, setup, operations, faults)
 
 
 def run_plan(plan: Plan) -> Result:
@@ -97,7 +115,7 @@ class _Run:
         self._stage = stage
         self._result = result
         self._history = result.history
-        self._players = {name: Player(name, stage, self._history) for name in CLIENTS}
+        self._players = {name: Player(name, stage, self._history) for name in (*CLIENTS, JUDGE)}
         self._broken: dict[str, None] = {}
 
     async def play(self) -> None:
@@ -106,7 +124,7 @@ class _Run:
         await stage.cluster.start()
         watch = loop.create_task(self._watch(), name="watch invariants")
         stage.begin_faults()
-        players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in CLIENTS]
+        players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in (*CLIENTS, JUDGE)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
         await stage.heal()
         await self._finish_work(players)
@@ -208,6 +226,7 @@ class _Run:
                 text = f"at {moment:.3f} s on {record.node}: {type(record.event).__name__}: {last}"
                 result.verdicts.append(Verdict("untyped error", text))
         result.verdicts += _judge_tries(result.records)
+        result.verdicts += self._judge_orders()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
@@ -216,10 +235,21 @@ class _Run:
         result.is_undecided, result.tried = judgement.is_undecided, judgement.tried
         result.marks = marks_of(result.records, self._history, stage.simulation.reached)
 
+    def _judge_orders(self) -> list[Verdict]:
+        plan, stage, records = self._plan, self._stage, self._result.records
+        goals = [planned.count for planned in plan.operations if planned.kind is Kind.SET_REPLICATION]
+        texts = [] if 1 in goals else list(orders.lone_grants(records))
+        if not any(kind.startswith("Clock") for kind in stage.struck):
+            seconds = stage.insight.removal_seconds()
+            texts += orders.late_removals(records, stage.insight.known_chunks(), seconds)
+        return [Verdict("orders", text) for text in texts]
+
     def _note_facts(self) -> None:
         """Write into the history what records tell of operations: whether one created a file."""
         for number in self._stage.insight.created:
             self._history.operation(number).created = True
+        for number, count in self._stage.insight.admitted.items():
+            self._history.operation(number).admitted = count
         for operation in self._history.operations:
             if operation.kind in (Kind.CREATE, Kind.WRITE_FILE):
                 operation.file = operation.number

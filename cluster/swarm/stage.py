@@ -254,6 +254,10 @@ class Stage:
             return f"the replicas on {', '.join(troubled)} may be damaged, and could be left alone"
         return ""
 
+    def may_be_admitted(self, node: str) -> bool:
+        """Whether the replicas on a node may be taken by force for the only ones: they are not damaged."""
+        return self._troubled.get(node, 0.0) <= self.now
+
     def _all_have_a_namespace(self) -> bool:
         return all(self.insight.belongs_to_a_namespace(name) for name in self.chunkserver_names())
 

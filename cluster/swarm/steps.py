@@ -23,6 +23,7 @@ CLOCK_ERROR = 1.06
 READ_SECONDS = 3.0
 # Why an open file may be refused, of all reasons that have to do with names.
 _OF_HANDLES = REASONS - {"InvalidRequest"} | {"Conflict"}
+_FLUSHING = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,12 @@ class Facts:
 def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
     """Every file that may have existed, with all writes to it."""
     files = {operation.number: FileHistory(operation.number) for operation in history.operations if _creates(operation)}
+    forced = [one for one in history.operations if one.kind is Kind.ADMIT and one.force and one.chunk]
+    forced = [one for one in forced if one.answer is not Answer.REFUSED]
     for operation in history.operations:
         file = operation.number if operation.kind is Kind.WRITE_FILE else operation.file
         if operation.writes and operation.count and file in files:
-            files[file].writes.extend(_writes(operation, file, facts))
+            files[file].writes.extend(_writes(operation, file, history, facts, forced))
     return files
 
 
@@ -57,29 +60,53 @@ def _creates(operation: Operation) -> bool:
     return operation.kind is Kind.OPEN and operation.mode in ("wb", "xb", "ab")
 
 
-def _writes(operation: Operation, file: int, facts: Facts) -> Iterable[Write]:
-    """The write, cut at the boundaries of chunks, because what a power cut may take is decided for each."""
+def _settled(operation: Operation, history: History) -> tuple[Answer, float]:
+    """What became of a write, and when it was known.
+
+    A write whose caller gave up may still be under way, or be sent by a later call, until the next call on the same
+    open file that returns: each of them flushes. That one acknowledges what the file had taken as a whole.
+    """
+    if not operation.is_given_up:
+        return operation.answer, operation.responded
+    for later in history.operations[operation.number :]:
+        if later.handle == operation.handle and later.answer is Answer.VALUE and later.kind in _FLUSHING:
+            return (Answer.VALUE if operation.is_taken else Answer.DOUBTFUL), later.responded
+    return Answer.DOUBTFUL, math.inf
+
+
+def _writes(
+    operation: Operation, file: int, history: History, facts: Facts, forced: Sequence[Operation]
+) -> Iterable[Write]:
+    """The write, cut at the boundaries of chunks, because what a power cut may take is decided for each, and what an
+    operator gives up who admits another replica by force."""
     begin, end = operation.offset, operation.offset + operation.count
-    is_acknowledged = operation.answer is Answer.VALUE
+    answer, responded = _settled(operation, history)
+    is_acknowledged = answer is Answer.VALUE
     while begin < end:
         index = begin // facts.chunk_bytes
         until = min(end, (index + 1) * facts.chunk_bytes)
         handle = facts.handles.get((file, index))
         lost = math.inf
         if is_acknowledged and handle is not None:
-            lost = facts.losses.may_be_lost_from(handle, operation.invoked, operation.responded)
+            lost = facts.losses.may_be_lost_from(handle, operation.invoked, responded)
+            lost = min([lost, *(one.invoked for one in forced if _may_give_up(one, handle, operation))])
         yield Write(
             operation.number,
             operation.client,
             begin,
             until,
             operation.invoked,
-            operation.responded,
-            operation.answer,
+            responded,
+            answer,
             stamped_from=begin - operation.offset,
             may_be_lost_from=lost,
         )
         begin = until
+
+
+def _may_give_up(forced: Operation, handle: int, write: Operation) -> bool:
+    late = LATE_SECONDS if forced.is_open_ended else 0.0
+    return forced.chunk == handle and write.invoked < forced.responded + late
 
 
 def read_of(operation: Operation, facts: Facts) -> Read:

@@ -59,6 +59,9 @@ def _judge_definite_failures(history: History) -> Iterable[Verdict]:
         if is_create and operation.answer is Answer.REFUSED and operation.created:
             text = f"{operation.told()}: but the master has created the file"
             yield Verdict("definite failure", text, (operation.number,))
+        if operation.admitted > (operation.answer is not Answer.REFUSED):
+            text = f"{operation.told()}: but the master has admitted a replica {operation.admitted} times for it"
+            yield Verdict("definite failure", text, (operation.number,))
 
 
 def _judge_handles(history: History, files: dict[int, FileHistory], facts: Facts) -> Iterable[Verdict]:

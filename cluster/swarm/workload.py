@@ -47,6 +47,9 @@ _MODES_BY_NAMES = (3.0, 1.0, 3.0, 3.0, 1.0)
 _MODES_BY_BYTES = (0.3, 0.1, 5.0, 5.0, 1.5)
 WITH_GOALS = 0.4
 """The share of seeds in which the goals of files change."""
+WITH_GIVING_UP = 0.3
+"""The share of seeds in which callers give up calls of open files."""
+_GIVEN_UP = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE)
 
 FEWEST_REPLICAS = 2
 # Without these a seed would show nothing.
@@ -128,6 +131,30 @@ def with_goals(
         count = chance.randint(FEWEST_REPLICAS, setup.chunkservers)
         found.insert(place, PlannedOperation(client, pause, kind, path, count=count))
     return tuple(found)
+
+
+def draw_admissions(chance: random.Random, operator: str) -> tuple[PlannedOperation, ...]:
+    """An operator admits replicas of chunks that have no current one; or, where none is found, others."""
+    return tuple(
+        PlannedOperation(
+            operator, chance.choice([0.0, 1.0]), Kind.ADMIT, force=chance.random() < 0.6, count=chance.randrange(4)
+        )
+        for _ in range(chance.randint(3, 8))
+    )
+
+
+def with_giving_up(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
+    """In some seeds callers give up, after a moment, some of the calls of open files, and go on with the file. Drawn
+    apart from all else, so that the other seeds are what they would be without."""
+    if chance.random() >= WITH_GIVING_UP:
+        return operations
+    share = chance.choice([0.05, 0.15, 0.3])
+    return tuple(
+        dataclasses.replace(planned, gives_up_after=chance.choice([0.0005, 0.002, 0.005, 0.05, 1.0]))
+        if planned.kind in _GIVEN_UP and chance.random() < share
+        else planned
+        for planned in operations
+    )
 
 
 def _beginning(chance: random.Random, paths: "_Paths", setup: Setup) -> list[PlannedOperation]:

@@ -378,6 +378,28 @@ class MendRequest(_message.Message):
 Global___MendRequest: _TypeAlias = MendRequest  # noqa: Y015
 
 @_typing.final
+class MendProgress(_message.Message):
+    """Sent at least once a second while the server looks for blocks. The last one says what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def done(self) -> Global___MendReply: ...
+    def __init__(
+        self,
+        *,
+        done: Global___MendReply | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MendProgress: _TypeAlias = MendProgress  # noqa: Y015
+
+@_typing.final
 class MendReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,10 +54,10 @@ class ChunkserverStub:
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
                 _registered_method=True)
-        self.MendReplica = channel.unary_unary(
+        self.MendReplica = channel.unary_stream(
                 '/tabletop.Chunkserver/MendReplica',
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.MendRequest.SerializeToString,
-                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.MendReply.FromString,
+                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.MendProgress.FromString,
                 _registered_method=True)
         self.Write = channel.unary_unary(
                 '/tabletop.Chunkserver/Write',
@@ -153,10 +153,10 @@ def add_ChunkserverServicer_to_server(servicer, server):
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.SerializeToString,
             ),
-            'MendReplica': grpc.unary_unary_rpc_method_handler(
+            'MendReplica': grpc.unary_stream_rpc_method_handler(
                     servicer.MendReplica,
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.MendRequest.FromString,
-                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.MendReply.SerializeToString,
+                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.MendProgress.SerializeToString,
             ),
             'Write': grpc.unary_unary_rpc_method_handler(
                     servicer.Write,
@@ -303,12 +303,12 @@ class Chunkserver:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/tabletop.Chunkserver/MendReplica',
             runtime_dot_wire_dot_chunkserver__pb2.MendRequest.SerializeToString,
-            runtime_dot_wire_dot_chunkserver__pb2.MendReply.FromString,
+            runtime_dot_wire_dot_chunkserver__pb2.MendProgress.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,7 +36,7 @@ class ChunkserverStub:
     RevokeLeases: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.RevokeLeasesRequest, _chunkserver_pb2.RevokeLeasesReply]
     Clone: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.CloneRequest, _chunkserver_pb2.CloneProgress]
     VerifyReplica: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyReply]
-    MendReplica: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendReply]
+    MendReplica: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendProgress]
     Write: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]
     """From clients."""
     GetChunkStates: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.ChunkStatesRequest, _chunkserver_pb2.ChunkStatesReply]
@@ -51,7 +51,7 @@ class ChunkserverAsyncStub(ChunkserverStub):
     RevokeLeases: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.RevokeLeasesRequest, _chunkserver_pb2.RevokeLeasesReply]  # type: ignore[assignment]
     Clone: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.CloneRequest, _chunkserver_pb2.CloneProgress]  # type: ignore[assignment]
     VerifyReplica: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyReply]  # type: ignore[assignment]
-    MendReplica: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendReply]  # type: ignore[assignment]
+    MendReplica: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendProgress]  # type: ignore[assignment]
     Write: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]  # type: ignore[assignment]
     """From clients."""
     GetChunkStates: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.ChunkStatesRequest, _chunkserver_pb2.ChunkStatesReply]  # type: ignore[assignment]
@@ -93,7 +93,7 @@ class ChunkserverServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _chunkserver_pb2.MendRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_chunkserver_pb2.MendReply, _abc.Awaitable[_chunkserver_pb2.MendReply]]: ...
+    ) -> _typing.Union[_abc.Iterator[_chunkserver_pb2.MendProgress], _abc.AsyncIterator[_chunkserver_pb2.MendProgress]]: ...
 
     @_abc_1.abstractmethod
     def Write(

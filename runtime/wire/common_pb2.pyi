@@ -121,17 +121,23 @@ class Removal(_message.Message):
 
     HANDLE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    MILLISECONDS_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
+    milliseconds: _builtins.int
+    """Of an order: for how long it holds, from the moment at which the message was sent that it answers. It is over before
+    that if the next answer does not repeat it.
+    """
     def __init__(
         self,
         *,
         handle: _builtins.int = ...,
         version: _builtins.int = ...,
+        milliseconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "milliseconds", b"milliseconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -762,20 +762,24 @@ class AdmitReplicaRequest(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     server: _builtins.str
     force: _builtins.bool
     """even if a replica that cannot be reached now may be newer, or this one is damaged"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
     def __init__(
         self,
         *,
         handle: _builtins.int = ...,
         server: _builtins.str = ...,
         force: _builtins.bool = ...,
+        request: Global___RequestId | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "handle", b"handle", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "handle", b"handle", "request", b"request", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,6 +85,7 @@ class Engine:
         self._closed = self._is_out_of_service = False
         self.make_room: Callable[[str], Awaitable[None]] | None = None
         state.when_superseded = self._stop_serving
+        state.schema_changed = self.known_columns.clear
         self._share: Share | None = None
         if not state.has_own_budget:
             memtables = state.budget.memtables
@@ -139,9 +140,13 @@ class Engine:
         engine = cls(state)
         if former is not None:
             try:
-                await take_over(state, engine.housekeeping, former)
+                share = engine._share
+                has_room = share.extend if share is not None else _always
+                await take_over(state, engine.housekeeping, former, has_room=has_room)
             except BaseException:
                 await state.close()
+                if engine._share is not None:
+                    engine._share.leave()
                 await storage.unlock()
                 raise
         return engine
@@ -362,10 +367,13 @@ class Engine:
         self._check_open()
         async with self._background.compacting:
             dropped = self.schema.dropped
-            await self._flush_all()
-            await self.housekeeping.compact_all()
-            if dropped:
-                await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
+            try:
+                await self._flush_all()
+                await self.housekeeping.compact_all()
+                if dropped:
+                    await self.state.install_schema(lambda schema: schema.without_dropped(len(dropped)))
+            finally:
+                self._background.dismiss()
         self._background.note_progress(COMPACTION)
 
     async def delete_rows(self, start: bytes = b"", end: bytes = b"") -> None:
@@ -378,13 +386,20 @@ class Engine:
         if self._has_in_memory(start, end):
             await self._flush_all()
         async with self._background.stopped(), self._writer.stopped():
+            self._check_writable()  # It may have been split or moved while this waited, and not be alive any more.
             if self._has_in_memory(start, end):
                 await self._writer.freeze()
                 while self.state.frozen:
                     await self.housekeeping.flush_oldest()
-            await self.state.install_deletion(start, end)
-            self._writer.epoch += 1
+            try:
+                await self.state.install_deletion(start, end)
+            finally:
+                self._began_anew()
             await self.state.sweep()
+
+    def _began_anew(self) -> None:
+        """The tablet's rows may be others now: what was read before is no ground for a write."""
+        self._writer.epoch += 1
         self._background.note_progress(FLUSH)
         self._background.note_progress(COMPACTION)
 
@@ -410,6 +425,7 @@ class Engine:
         They stay refused, until the tablet is closed or told to `stay`."""
         await self.prepare_move()
         async with self._background.stopped():
+            await self.state.at_rest()
             yield
 
     def stay(self) -> None:
@@ -434,15 +450,15 @@ class Engine:
         held = await load_snapshot(self.state.storage, name)
         self._check_writable()
         async with self._background.stopped(), self._writer.stopped():
+            self._check_writable()
             flushed = self.state.log.last_sequence
             if self.state.log.current is not None and not self.state.log.is_shared:
                 await self.state.log.begin_segment()  # So that the segments before it are needed no more.
-            await self.state.install_snapshot(held, flushed)
-            self._writer.epoch += 1
-            self.known_columns.clear()
+            try:
+                await self.state.install_snapshot(held, flushed)
+            finally:
+                self._began_anew()
             await self.state.sweep()
-        self._background.note_progress(FLUSH)
-        self._background.note_progress(COMPACTION)
 
     async def delete_snapshot(self, name: str) -> None:
         """Forget a snapshot, a damaged one too; SSTables that only it referred to go with it. Raises NotFound."""
@@ -508,9 +524,11 @@ class Engine:
             pass
 
     async def _change_schema(self, change: Callable[[Schema], Schema]) -> None:
-        self._check_writable()
-        await self.state.install_schema(change)
-        self.known_columns.clear()
+        def checked(schema: Schema) -> Schema:
+            self._check_writable()
+            return change(schema)
+
+        await self.state.install_schema(checked)
 
     def _stop_serving(self, reason: str) -> None:
         self._is_out_of_service, self._writer.refusal = True, reason
@@ -525,3 +543,8 @@ class Engine:
             raise Superseded(self.state.superseded)
         if self._writer.refusal:
             raise Conflict(f"this tablet is {self._writer.refusal}")
+
+
+def _always() -> bool:
+    """The tablet's memory is its own."""
+    return True

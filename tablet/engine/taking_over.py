@@ -1,12 +1,15 @@
 """Taking over a tablet whose server died: its SSTables, and what the sorted log of that server holds besides (BT 6).
 
-The memtable is filled from the log, piece by piece, and flushed whenever it is full and at the end, before anybody is
-served. So memory stays bounded by a memtable and the mutations of one piece; and once the tablet is open it needs
+The memtable is filled from the log, piece by piece, and flushed whenever it is full, or the memory that it shares with
+other tablets is, and at the end, before anybody is served. So memory stays bounded by a memtable, or by the share of
+it, and the mutations of one piece; and once the tablet is open it needs
 nothing of the other server any more. The redo point says how far it has got: who is interrupted begins where it stands.
 
 Sequences. The server that takes over has a log of its own, with sequences of its own. The tablet's records there must
 be later than those that it brings along, so the log passes over all sequences up to the redo point.
 """
+
+from collections.abc import Callable
 
 from runtime.errors import Conflict
 from tablet.engine.log.sorted_log import SortedLog
@@ -15,9 +18,11 @@ from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import TabletTakenOver
 
 
-async def take_over(state: TabletState, housekeeping: Housekeeping, former: SortedLog) -> None:
+async def take_over(
+    state: TabletState, housekeeping: Housekeeping, former: SortedLog, *, has_room: Callable[[], bool]
+) -> None:
     """Bring the mutations that only the log of the tablet's former server has into SSTables. The tablet was opened with
-    the log of its new server and serves nobody yet.
+    the log of its new server and serves nobody yet. `has_room`: whether the memory for all tablets has room for more.
 
     Raises Conflict if that log has records of the tablet too; Corrupted, NoSpace, DiskFailure.
     """
@@ -37,7 +42,8 @@ async def take_over(state: TabletState, housekeeping: Housekeeping, former: Sort
                 state.memtable.apply(row, fragment, sequence)
                 rows += 1
         state.last_timestamp = max(state.last_timestamp, part.last_timestamp)
-        if place == len(parts) or state.memtable.charged_bytes >= state.options.memtable_bytes:
+        is_full = state.memtable.charged_bytes >= state.options.memtable_bytes or not has_room()
+        if is_full or place == len(parts):
             state.freeze(part.last_sequence)
             await housekeeping.flush_oldest()
         await state.world.breathe()

@@ -3,8 +3,8 @@
 The problem. In the paper the server commits a split by a write to the METADATA table. Until then the old tablet is
 there, afterwards the new ones are, and whoever looks sees one or the other.
 
-The idea. The catalogue is small and changes rarely, so each change writes all of it, as a manifest does: one frame of
-JSON in `catalogue-000007`, written under a temporary name, synced and renamed. The highest number is the truth. A
+The idea. The catalogue is small and changes rarely, so each change writes all of it, as a manifest does: one small
+file, `catalogue-000007`, written under a temporary name, synced and renamed. The highest number is the truth. A
 number is taken by one owner: the renaming fails if there is such a file. The owner writes his *token* into it, which
 rises from owner to owner; who finds the next number taken has been superseded, and changes nothing any more.
 
@@ -12,28 +12,25 @@ Invariants: (1) the tablets of a table do not overlap; (2) `next_tablet` is abov
 ever named here; (3) after a renaming that failed nobody knows which catalogue is the truth, until a third one is.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from runtime.errors import (
     AlreadyExists,
     Corrupted,
-    IncompatibleFormat,
     InvalidRequest,
     NotFound,
     Superseded,
-    TabletopError,
 )
-from runtime.record_log import LogReader, encode_frame
+from runtime.tasks import to_the_end
+from runtime.wire import tablet_pb2
 from tablet.engine.world.names import TEMPORARY
+from tablet.engine.world.small_files import FileKind
 from tablet.engine.world.storage import Storage
 
-FORMAT = 1
-KIND = "tabletop tablet catalogue"
+_FILE = FileKind("tabletop tablet catalogue", 2, tablet_pb2.Catalogue)
 _OWN_NAME = "catalogue"
 _NAME = re.compile(r"catalogue-(\d{6,})$")
 _STAGED = re.compile(r"catalogue-\d{6,}(\.\d+)?\.new$")
@@ -102,23 +99,23 @@ class Catalogue:
 
     def encode(self) -> bytes:
         """The file's bytes."""
-        fields = {
-            "kind": KIND,
-            "format": FORMAT,
-            "number": self.number,
-            "token": self.token,
-            "next_tablet": self.next_tablet,
-            "tablets": [
-                [entry.name, entry.table, entry.start_row.decode("latin-1"), entry.end_row.decode("latin-1")]
-                for entry in self.tablets
-            ],
-        }
-        return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_sequence=0)
+        entries = [
+            tablet_pb2.CatalogueEntry(
+                name=entry.name, table=entry.table, start_row=entry.start_row, end_row=entry.end_row
+            )
+            for entry in self.tablets
+        ]
+        message = tablet_pb2.Catalogue(
+            number=self.number, token=self.token, next_tablet=self.next_tablet, tablets=entries
+        )
+        return _FILE.framed(message, sequence=max(1, self.number))
 
 
 class CatalogueFile:
     """The catalogue in a folder, and the only one who changes it. Make one with `load`. `in_doubt`: a renaming failed,
     and nobody knows what is the truth until `settle`."""
+
+    is_inline = False
 
     def __init__(self, storage: Storage, current: Catalogue) -> None:
         self.current = current
@@ -150,6 +147,7 @@ class CatalogueFile:
             return file
         raise Superseded("another owner changes this catalogue faster than it can be claimed; try again")
 
+    @to_the_end
     async def switch(self, changed: Catalogue) -> None:
         """Make another catalogue the truth. After an error in which `in_doubt` rises, it may be, or may not. Raises
         Superseded, NoSpace, DiskFailure."""
@@ -263,37 +261,17 @@ async def load_catalogue(storage: Storage) -> Catalogue | None:
 
 async def read_catalogue(storage: Storage, name: str) -> Catalogue:
     """One catalogue. Raises NotFound, Corrupted, IncompatibleFormat, DiskFailure."""
-    file = await storage.open(name)
+    message = await _FILE.read(storage, name)
+    found = Catalogue(
+        number=message.number,
+        token=message.token,
+        next_tablet=message.next_tablet,
+        tablets=tuple(
+            TabletEntry(entry.name, entry.table, entry.start_row, entry.end_row) for entry in message.tablets
+        ),
+    )
     try:
-        payloads = [record.payload async for record in LogReader(file, name)]
-    finally:
-        await file.close()
-    try:
-        (payload,) = payloads
-        fields = json.loads(payload)
-        if (fields["kind"], fields["format"]) != (KIND, FORMAT):
-            raise IncompatibleFormat(
-                f"{name} is a {fields['kind']!r} of format {fields['format']}, this program reads a {KIND!r} of "
-                f"format {FORMAT}; use the version that wrote it"
-            )
-        found = Catalogue(
-            number=_count(fields["number"]),
-            token=_count(fields["token"]),
-            next_tablet=_count(fields["next_tablet"]),
-            tablets=tuple(
-                TabletEntry(name, table, start.encode("latin-1"), end.encode("latin-1"))
-                for name, table, start, end in fields["tablets"]
-            ),
-        )
         found.refuse_overlap()
-        return found
-    except IncompatibleFormat:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, TabletopError) as error:
+    except InvalidRequest as error:
         raise Corrupted(f"{name} does not hold a catalogue ({error}); restore it from a copy") from error
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError(f"{value!r} is no number from 0 on")
-    return value
+    return found

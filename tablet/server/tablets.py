@@ -20,8 +20,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Superseded, TabletopError
+from runtime.tasks import uninterrupted
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog
+from tablet.engine.model.filters import EVERYTHING, RowFilter
 from tablet.engine.model.operations import Operation
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import GarbageRule, Schema
@@ -173,7 +175,7 @@ class Tablets:
                 Manifest(1, name, schema or Schema(), start_row=start, end_row=end, token=token)
                 for name, start, end in zip(names, bounds, bounds[1:], strict=False)
             ]
-            await self._shielded(self._replace(table, [], manifests))
+            await uninterrupted(self._replace(table, [], manifests))
 
     async def create_family(
         self, table: str, name: str, rule: GarbageRule | None = None, *, group: str = "default"
@@ -196,7 +198,7 @@ class Tablets:
                 raise NotFound(f"there is no table {table!r} here")
             await self._settle()
             engines = [self._engines[entry.name] for entry in entries if entry.name in self._engines]
-            await self._shielded(self._replace(table, engines, [], gone=entries))
+            await uninterrupted(self._replace(table, engines, [], gone=entries))
 
     async def split(self, name: str, row: bytes | None = None) -> tuple[str, str]:
         """Make two tablets of one, without rewriting a byte of its SSTables; returns their names. `row`: the first of
@@ -204,31 +206,38 @@ class Tablets:
         has snapshots, Superseded, NoSpace, DiskFailure."""
         async with self._reshaping:
             await self._settle()
-            return await self._shielded(self._split(self.named(name), row))
+            return await uninterrupted(self._split(self.named(name), row))
 
     async def merge(self, lower: str, upper: str) -> str:
         """Make one tablet of two neighbours, without rewriting a byte of their SSTables; returns its name. Raises
         NotFound, InvalidRequest, Conflict for different schemas or snapshots, Superseded, NoSpace, DiskFailure."""
         async with self._reshaping:
             await self._settle()
-            return await self._shielded(self._merge(self.named(lower), self.named(upper)))
+            return await uninterrupted(self._merge(self.named(lower), self.named(upper)))
+
+    async def on_row(self, table: str, row: bytes, action: Callable[[Engine], Coroutine[Any, Any, Result]]) -> Result:
+        """Do something to the tablet that has a row, once more if that was just being split or merged: `action` is told
+        so by Conflict, and has then done nothing. Errors as those of `engine` and of the action."""
+        return await self._insisting(lambda: action(self.engine(table, row)))
 
     async def write(self, table: str, row: bytes, operations: Sequence[Operation]) -> None:
         """Apply operations to one row, wherever it is, after a split or a merge that is under way. Errors as
         `Engine.write`."""
-        await self._insisting(lambda: self.engine(table, row).write(row, operations))
+        await self.on_row(table, row, lambda engine: engine.write(row, operations))
 
     async def get(self, table: str, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column, or None. Errors as `Engine.get`."""
-        return await self._insisting(lambda: self.engine(table, row).get(row, column))
+        return await self.on_row(table, row, lambda engine: engine.get(row, column))
 
-    async def scan(self, table: str, start: bytes = b"", end: bytes = b"") -> AsyncIterator[Row]:
+    async def scan(
+        self, table: str, start: bytes = b"", end: bytes = b"", *, wanted: RowFilter = EVERYTHING
+    ) -> AsyncIterator[Row]:
         """The rows of a table with start <= row < end (empty: no bound), through all of its tablets, in order."""
         while True:
             engine = await self._insisting(partial(self._at_once, table, start))
             stop = engine.state.manifest.end_row
             try:
-                async for row in engine.scan(start, end):
+                async for row in engine.scan(start, end, wanted=wanted):
                     yield row
                     start = row.key + b"\0"
             except Conflict:  # Split or merged meanwhile.
@@ -460,19 +469,6 @@ class Tablets:
                 f"tablet {engine.state.manifest.tablet} has the snapshots {', '.join(names)}, which belong to it "
                 f"alone; delete them, or clone it, first"
             )
-
-    async def _shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do it to the end, though the caller may be cancelled."""
-        task = asyncio.ensure_future(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            while not task.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # The events tell of it.
-            raise
 
     async def _at_once(self, table: str, row: bytes) -> Engine:
         return self.engine(table, row)

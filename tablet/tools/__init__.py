@@ -4,6 +4,7 @@
     inspection.py     the tree: files, ranges, filters, amplification
     dumping.py        a file part by part
     verification.py   every byte of every file
+    values.py         a message as plain values, for JSON and for people
 
 A tool takes no lock. It opens all files of one listing first, and reads them to the end that they had then.
 """

@@ -12,6 +12,7 @@ looked at; only where the bytes say nothing (an empty log, an SSTable that lost 
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import HEADER, HEADER_BYTES
@@ -24,9 +25,11 @@ from tablet.engine.sstable.format import MAGIC as TABLE_MAGIC
 from tablet.engine.sstable.format import TRAILER, TRAILER_BYTES, Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import load_manifest
+from tablet.engine.world.small_files import BEGINNING
 from tablet.engine.world.storage import Storage
 from tablet.tools.inspection import counted
 from tablet.tools.read_only import ReadOnlyStorage
+from tablet.tools.values import plain_values
 
 _COMPRESSIONS = {0: "none", 1: "snappy", 2: "lz4", 3: "zstd"}
 _SHOWN_BYTES = 60
@@ -57,7 +60,7 @@ async def kind_of(storage: Storage, name: str) -> str:
     if tail == TABLE_MAGIC:
         return "SSTable"
     if len(head) > HEADER_BYTES and HEADER.unpack_from(head)[0] == FRAME_MAGIC:
-        return "manifest" if head[HEADER_BYTES:] == b"{" else "log"
+        return "manifest" if head[HEADER_BYTES:] == BEGINNING else "log"
     if by_name:
         return by_name
     if name.startswith(("manifest-", "snapshot-")):
@@ -151,7 +154,10 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
             if table.damaged_parts is None:
                 yield Part(offset, stored, _part_headline(table, what, number), _part_details(table, what, cells))
             elif what in table.damaged_parts:
-                yield Part(offset, stored, f"{what} is damaged: {table.damaged_parts[what]}", damaged=True)
+                reason = table.damaged_parts[what]
+                damaged = isinstance(reason, Corrupted)
+                state = "is damaged" if damaged else "cannot be read"
+                yield Part(offset, stored, f"{what} {state}: {reason.message}", damaged=damaged)
             else:
                 yield Part(offset, stored, f"{what}: sound")
     finally:
@@ -163,19 +169,18 @@ async def _readable_blocks(storage: Storage, name: str) -> SSTable:
     """The SSTable, if need be without its filters and properties. Raises Corrupted without footer or index."""
     try:
         return await SSTable.open(storage, name, 0, BlockCache(0))
-    except Corrupted:
+    except (Corrupted, IncompatibleFormat):
         return await SSTable.open(storage, name, 0, BlockCache(0), only_blocks=True)
 
 
 async def _dump_manifest(storage: Storage, name: str, cells: bool) -> AsyncIterator[Part]:
     manifest = await load_manifest(storage, name)
-    payload = manifest.encode()
     owner = f"tablet {manifest.tablet!r}, " if manifest.tablet else ""
     headline = (
         f"manifest {manifest.number}: {owner}{counted(len(manifest.references()), 'SSTable')}, flushed up to record "
         f"{manifest.flushed_sequence}, logs {list(manifest.log_numbers)}, next file {manifest.next_file_number}"
     )
-    fields = json.loads(payload[HEADER_BYTES:])
+    fields = plain_values(manifest.to_message())
     details = tuple(json.dumps(fields, indent=2).splitlines()) if cells else tuple(_manifest_lines(fields))
     file = await storage.open(name)
     try:
@@ -223,11 +228,8 @@ def _entry_text(entry: Entry) -> str:
 
 def _part_headline(table: SSTable, what: str, number: int) -> str:
     if what.startswith("filter"):
-        bloom = table.filters[number].bloom
-        return (
-            f"{what}: {bloom.count} keys, {bloom.num_bits} bits in {bloom.num_slices} slices, "
-            f"{table.filters[number].fill_ratio:.0%} set"
-        )
+        bloom, policy = table.filters[number], table.properties.bloom_policy
+        return f"{what}: {policy}, {counted(bloom.keys, 'key')}, {bloom.shape}, {bloom.fill_ratio:.0%} set"
     if what == "index":
         return f"index: {counted(table.blocks, 'block')}, {counted(len(table.filters), 'filter')}"
     said = table.properties
@@ -239,7 +241,7 @@ def _part_headline(table: SSTable, what: str, number: int) -> str:
 
 def _part_details(table: SSTable, what: str, cells: bool) -> tuple[str, ...]:
     if what == "properties":
-        return tuple(f"{name}: {value}" for name, value in table.properties.to_json().items())
+        return tuple(f"{name}: {value}" for name, value in plain_values(table.properties.to_message()).items())
     if what == "index" and cells:
         places = range(table.blocks)
         return tuple(
@@ -249,15 +251,13 @@ def _part_details(table: SSTable, what: str, cells: bool) -> tuple[str, ...]:
     return ()
 
 
-def _manifest_lines(fields: dict[str, object]) -> Iterator[str]:
+def _manifest_lines(fields: dict[str, Any]) -> Iterator[str]:
     for name, value in fields.items():
         if name not in ("schema", "tables"):
             yield f"{name}: {value!r}"
     yield f"schema: {json.dumps(fields['schema'])}"
-    tables = fields["tables"]
-    assert isinstance(tables, dict)
-    for group, entries in tables.items():
-        for entry in entries:
+    for group in fields["tables"]:
+        for entry in group["tables"]:
             said = entry["properties"]
             span = f"{counted(said['rows'], 'row')}, {said['first_row']!r} to {said['last_row']!r}"
-            yield f"{group}: {entry['name']}, {entry['file_bytes']} bytes, {span}"
+            yield f"{group['group']}: {entry['name']}, {entry['file_bytes']} bytes, {span}"

@@ -22,7 +22,7 @@ from runtime.errors import NotFound, TabletopError
 from tablet.engine.maintenance.policies import TableSize, policy_named
 from tablet.engine.model.schema import Family, LocalityGroup
 from tablet.engine.sstable.block_cache import BlockCache
-from tablet.engine.sstable.bloom import HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import HashedKey, column_key
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, table_missing
@@ -37,9 +37,10 @@ PROBES = 4_000
 
 @dataclass(frozen=True, slots=True)
 class FilterReport:
-    """The Bloom filters of one SSTable. `fill`: the share of bits set. `measured_rate`: of `probes` absent keys, the
-    share that was not rejected; `wanted_rate` is what they were sized for."""
+    """The Bloom filters of one SSTable, made by one policy. `fill`: the share of bits set. `measured_rate`: of `probes`
+    absent keys, the share that was not rejected; `wanted_rate` is what they were sized for."""
 
+    policy: str
     partitions: int
     entries: int
     stored_bytes: int
@@ -179,6 +180,7 @@ def measure_filters(table: SSTable) -> FilterReport | None:
     mistakes = sum(filters[number % len(filters)].may_contain(probe) for number, probe in enumerate(probes))
     properties = table.properties
     return FilterReport(
+        policy=properties.bloom_policy,
         partitions=len(filters),
         entries=properties.bloom_entries,
         stored_bytes=properties.bloom_bytes,

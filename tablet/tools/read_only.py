@@ -75,6 +75,10 @@ class ReadOnlyStorage:
         """Refused: a tool only reads."""
         _refuse(f"rename {source}")
 
+    async def write_again(self, name: str, offset: int, count: int) -> None:
+        """Refused: a tool only reads."""
+        _refuse(f"write {name} again")
+
     async def remove(self, name: str) -> None:
         """Refused: a tool only reads."""
         _refuse(f"remove {name}")

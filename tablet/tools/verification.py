@@ -23,7 +23,7 @@ from tablet.engine.log.records import decode_header, decode_rows
 from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, zeros_at_end
 from tablet.engine.model.fragments import DELETE_CELLS, PUT, decode_fragment
 from tablet.engine.sstable.block_cache import BlockCache
-from tablet.engine.sstable.bloom import HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import HashedKey, column_key
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, refuse_missing_logs

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master.records import LogOpened, encode
+from master.records import FORMAT, LogOpened, encode
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, NotFound, TabletopError, Unavailable
 from runtime.record_log import encode_frame
 from tests.unit.master_fakes import MemoryDisk, Scene, fingerprint, played
@@ -217,7 +217,7 @@ async def test_a_log_of_another_version_or_program_is_refused(scene: Scene) -> N
     frame = encode_frame(encode(LogOpened(99, "t")), 1, 0)
     disk.files["log/00000000000000000001.log"] = bytearray(frame)
     disk.synced["log/00000000000000000001.log"] = frame
-    await refused_start(scene, disk, IncompatibleFormat, "format 99, this program reads format 3")
+    await refused_start(scene, disk, IncompatibleFormat, f"format 99, this program reads format {FORMAT}")
 
 
 @played()

@@ -81,9 +81,10 @@ class TabletAgainstModel(RuleBasedStateMachine):
         policy=st.sampled_from(["size_tiered", "leveling", "everything"]),
         compression=st.sampled_from(["none", "snappy", "lz4", "zstd"]),
         bloom=st.sampled_from(["none", "row", "row+column"]),
+        filters=st.sampled_from(["pybloom-live", "blocked"]),
         caches=st.sampled_from([0, 3000, 1 << 20]),
     )
-    def begin(self, policy, compression, bloom, caches):
+    def begin(self, policy, compression, bloom, filters, caches):
         self.parent = Path(tempfile.mkdtemp(prefix="tabletop-model-"))
         self.folder = self.parent / "0"
         self.options = Options(
@@ -99,7 +100,7 @@ class TabletAgainstModel(RuleBasedStateMachine):
         self.held: dict[str, Model] = {}
         self.crashed: list[EmbeddedTablet] = []
         self.tablet = tablet.engine.open(self.folder, self.options)
-        self.tablet.set_locality_group(LocalityGroup("default", 256, compression, bloom, 0.05))
+        self.tablet.set_locality_group(LocalityGroup("default", 256, compression, bloom, 0.05, bloom_policy=filters))
         self.tablet.set_locality_group(LocalityGroup("distant", 300, "none", "row", 0.01, in_memory=True))
         self.tablet.create_family("all")
         self.tablet.create_family("two", MaxVersions(KEPT_VERSIONS))

@@ -32,7 +32,7 @@ from tablet.engine.model.filters import ReadFilter, RowFilter
 from tablet.engine.model.fragments import PUT, Entries
 from tablet.engine.model.mutations import fragment_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
-from tablet.engine.model.schema import BloomKeys, LocalityGroup
+from tablet.engine.model.schema import BloomKeys, BloomPolicy, LocalityGroup
 from tablet.engine.serving import reading
 from tablet.engine.sstable import reader, writer
 from tablet.engine.tree import memtable, wide_row
@@ -108,17 +108,20 @@ filters = st.one_of(
     history=steps,
     asked=st.lists(filters, min_size=1, max_size=12),
     bloom=st.sampled_from(["none", "row", "row+column", "row+column"]),
+    policy=st.sampled_from(["pybloom-live", "blocked"]),
     compressed=st.booleans(),
     scan_cache=st.booleans(),
 )
 @settings(deadline=None, max_examples=80, derandomize=True)
 def test_reads_of_wide_rows_give_what_a_filter_makes_of_all_their_cells(
-    history, asked, bloom: BloomKeys, compressed, scan_cache
+    history, asked, bloom: BloomKeys, policy: BloomPolicy, compressed, scan_cache
 ):
     options = Options(scan_cache_bytes=1 << 20 if scan_cache else 0)
     with tempfile.TemporaryDirectory() as folder, tablet.engine.open(folder, options) as table:
         compression = "zstd" if compressed else "none"
-        table.set_locality_group(LocalityGroup(block_bytes=256, compression=compression, bloom_keys=bloom))
+        table.set_locality_group(
+            LocalityGroup(block_bytes=256, compression=compression, bloom_keys=bloom, bloom_policy=policy)
+        )
         for family in FAMILIES:
             table.create_family(family.decode())
         held: dict[bytes, Entries] = {}

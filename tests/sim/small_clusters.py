@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from cluster.placement import Placement
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
+from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.messages import Delay, Kind, Message
@@ -69,6 +70,7 @@ def play(
     clients: int = 2,
     loses_all: bool = False,
     overrides: dict[str, dict[str, Any]] | None = None,
+    client_settings: ClientSettings | None = None,
     **changes: Any,
 ) -> T:
     """Start a cluster of three chunkservers, unless `changes` says otherwise, and tell the story in it.
@@ -77,7 +79,9 @@ def play(
     values: dict[str, Any] = {"chunkservers": 3, "chunk_bytes": CHUNK_BYTES, "lease_seconds": 10.0}
     settings = ClusterSettings(**{**values, **changes})
     with Simulation(seed, quiet=loses_all) as simulation:
-        cluster = SmallCluster(simulation, settings, clients=clients, overrides=overrides)
+        cluster = SmallCluster(
+            simulation, settings, clients=clients, overrides=overrides, client_settings=client_settings
+        )
 
         async def begin() -> T:
             await cluster.start()

@@ -4,8 +4,8 @@ the copies too many (GFS 4.3, 4.4)."""
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation
-from runtime.simulated.messages import Double, Kind, Message
+from runtime.simulated.disk_faults import Operation, SlowDisk
+from runtime.simulated.messages import Delay, Double, Kind, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 1000
@@ -19,6 +19,12 @@ def doubled_orders(message: Message) -> Double | None:
 def no_removal(operation: Operation) -> TabletopError | None:
     is_removal = operation.verb in ("rename", "remove") and "chunks" in operation.path
     return DiskFailure("refused") if is_removal else None
+
+
+async def counted(cluster: SmallCluster) -> list[str]:
+    """The servers whose replicas of the only chunk count."""
+    (chunk,) = (await cluster.status(chunks=True)).chunks
+    return [replica.server for replica in chunk.chunk.replicas]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -49,9 +55,7 @@ def test_a_removal_that_failed_does_not_take_a_replica_that_counts_by_then(seed:
         await client.set_replication("/b", 3)
         await cluster.restart("master")
         await wait(15)
-        (chunk,) = (await cluster.status(chunks=True)).chunks
-        counted = [replica.server for replica in chunk.chunk.replicas]
-        for node in counted[:-1]:
+        for node in (await counted(cluster))[:-1]:
             await cluster.kill(node)
         for undo in heal:
             undo()
@@ -83,3 +87,61 @@ def test_after_a_loss_of_power_nobody_waits_for_a_server_whose_copy_was_one_too_
         assert await cluster.found("/b") == BODY
 
     play(seed, story)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("goal", [1, 2])
+def test_replicas_that_lost_power_are_compared_with_a_copy_too_many_that_did_not(seed: int, goal: int):
+    def late(message: Message) -> Delay | None:
+        is_order = message.method.endswith("/VerifyReplica") and message.kind is Kind.REQUEST
+        return Delay(4.0) if is_order else None
+
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        file = await client.open("/a", "xb")
+        await file.pwrite(0, BODY)
+        await wait(11)
+        await file.pwrite(len(BODY), BODY)
+        await file.close()
+        await client.rename("/a", "/b")  # Its lease ends, and nobody has made the last write durable yet.
+        forget = cluster.simulation.on_message(late)
+        await client.set_replication("/b", goal)
+        while len(keep := await counted(cluster)) > goal:
+            await wait(0.05)
+        for node in keep:
+            cluster.simulation.power_cut(node)
+        for node in keep:
+            await cluster.start_node(node)
+        forget()
+        await wait(60)
+        assert await cluster.found("/b") == BODY + BODY
+
+    play(seed, story, loses_all=True)
+
+
+def test_a_copy_whose_server_comes_back_empty_while_it_is_logged_does_not_count():
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        await client.write_file("/a", BODY)
+        await client.rename("/a", "/b")
+        (free,) = set(cluster.chunkservers()) - set(cluster.holders("/b"))
+        slow = []
+
+        def complete(message: Message) -> None:
+            is_reply = message.method.endswith("/Clone") and message.kind is Kind.REPLY
+            if is_reply and message.status == "OK" and not slow:
+                slow.append(cluster.disk("master").impose(SlowDisk(seconds_per_sync=4.0)))
+
+        cluster.simulation.on_message(complete)
+        await client.set_replication("/b", 4)
+        while not slow:
+            await wait(0.05)
+        cluster.simulation.kill(free)
+        cluster.disk(free).erase()
+        await cluster.start_node(free)
+        await wait(5)
+        slow[0]()
+        await wait(60)
+        assert set(await counted(cluster)) == set(cluster.holders("/b")) == set(cluster.chunkservers())
+
+    play(1, story, chunkservers=4)

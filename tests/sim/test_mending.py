@@ -36,7 +36,9 @@ def play(seed: int, story: Story, *, servers: int, replicas: int = 3, scrubs: bo
     return [type(record.event).__name__ for record in simulation.sink.records if getattr(record.event, "mended", 1) > 0]
 
 
-async def rot_on_one_and_power_cuts_of_the_others(simulation: Simulation, cluster: SimulatedCluster, data: bytes):
+async def rot_on_one_and_power_cuts_of_the_others(
+    simulation: Simulation, cluster: SimulatedCluster, data: bytes, patience: float = 90.0
+):
     """The others come back without the last bytes, so that the rotten replica is the only current one."""
     file = await cluster.client(1).open("/a", "xb")
     await file.write(data)
@@ -51,28 +53,30 @@ async def rot_on_one_and_power_cuts_of_the_others(simulation: Simulation, cluste
     await asyncio.sleep(1)
     for name in held[1:]:
         await cluster.start_node(name)
-    await asyncio.sleep(90)
+    await asyncio.sleep(patience)
     assert await cluster.client(2).read_file("/a") == data + b"n" * 50_000
 
 
-async def rot_on_one_and_a_lost_message_to_the_other(simulation: Simulation, cluster: SimulatedCluster, data: bytes):
-    """The grant goes on with the rotten replica alone, as nobody knows of the rot; the sound one is left out."""
+async def rot_on_one_and_lost_messages_to_the_other(simulation: Simulation, cluster: SimulatedCluster, data: bytes):
+    """The grant goes on with the rotten replica alone, as nobody knows of the rot; the sound one is left out, as its
+    server answers no order for longer than it is waited for."""
     await cluster.client(1).write_file("/a", data)
     await asyncio.sleep(25)
     bad, good = Placement(cluster).holders("/a", 0)
     await cluster.corrupt("/a", 0, 0, bad)
     lost: list[str] = []
 
-    def lose_one(message):
+    def lose(message):
         is_grant = message.method.endswith("/AdvanceChunks") and message.kind is Kind.REQUEST
-        if is_grant and message.target == good and not lost:
+        if is_grant and message.target == good:
             lost.append(good)
             return DROP
         return None
 
-    simulation.on_message(lose_one)
+    end_of_losses = simulation.on_message(lose)
     file = await cluster.client(1).open("/a", "r+b")
     await file.pwrite(140_000, b"z" * 100)
+    end_of_losses()
     await asyncio.sleep(90)
     assert lost
     assert await cluster.client(2).read_file("/a") == data[:140_000] + b"z" * 100 + data[140_100:]
@@ -86,8 +90,27 @@ def test_a_rotten_block_is_taken_from_replicas_that_lack_the_newest_bytes(seed: 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_rotten_block_is_taken_from_a_sound_replica_that_was_left_out(seed: int):
-    kinds = play(seed, rot_on_one_and_a_lost_message_to_the_other, servers=2, replicas=2, scrubs=False)
+    kinds = play(seed, rot_on_one_and_lost_messages_to_the_other, servers=2, replicas=2, scrubs=False)
     assert "BlocksMended" in kinds and "ReplicaMended" in kinds
+
+
+async def rot_and_a_lost_order_to_mend(simulation: Simulation, cluster: SimulatedCluster, data: bytes):
+    lost: list[str] = []
+
+    def lose_one(message):
+        if not lost and message.method.endswith("/MendReplica") and message.kind is Kind.REQUEST:
+            lost.append(message.target)
+            return DROP
+        return None
+
+    simulation.on_message(lose_one)
+    await rot_on_one_and_power_cuts_of_the_others(simulation, cluster, data, patience=25.0)
+    assert lost
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_order_to_mend_that_is_lost_is_given_again_within_seconds(seed: int):
+    assert "BlocksMended" in play(seed, rot_and_a_lost_order_to_mend, servers=3)
 
 
 @pytest.mark.parametrize("seed", range(6))

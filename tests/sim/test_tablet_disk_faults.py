@@ -375,7 +375,7 @@ def test_a_log_that_was_left_out_on_a_full_disk_does_not_come_back():
             first_log = disk.content("t/000001.log")
             first_log.truncate(len(first_log.cached) - 3)
             storage = WatchedStorage(again)
-            disk.capacity_bytes -= (await again.disk.usage()).free_bytes - 200
+            disk.capacity_bytes -= (await again.disk.usage()).free_bytes - 100
             engine = await Engine.open(storage, again, options)
             found = [row.key async for row in engine.scan()]
             assert found == [b"row%02d" % number for number in range(len(found))] and len(found) > 3

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from runtime.errors import Conflict, DiskFailure
+from runtime.errors import Conflict, Corrupted, DiskFailure
 from runtime.simulated.disk_faults import ShortWrites, WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
@@ -321,3 +321,26 @@ def test_no_acknowledged_row_of_any_tablet_is_lost(seed: int):
                 simulation.restart("desk")
 
         simulation.run(main())
+
+
+def test_a_tablet_is_not_opened_if_the_log_has_lost_records_since_it_was_opened_itself():
+    """Right after a start they would be taken for a torn end. Here it is known that they were there."""
+
+    async def before(world: SimulatedWorld) -> None:
+        tablet = await opened(world, await opened_log(world), "first")
+        for number in range(3):
+            await tablet.put(b"%d" % number, b"f:x", b"v")
+
+    async def after(world: SimulatedWorld) -> None:
+        log, disk = await opened_log(world), world.simulated_disk
+        (segment,) = segments(world)
+        last = len(disk.content(segment).cached) - 1
+        disk.rot(segment, last)
+        with pytest.raises(
+            Corrupted, match=r"had records up to 4 when it was opened, and can be read up to record 3 now"
+        ):
+            await opened(world, log, "first")
+        disk.rot(segment, last)
+        assert len(await values(await opened(world, log, "first"))) == 3
+
+    run(before, after)

@@ -166,7 +166,7 @@ class FakeMaster(ChunkserverRegistryServicer):
 
     def told_removals(self) -> list[Removal]:
         told, self.removals = self.removals, []
-        return [Removal(handle=handle, version=version) for handle, version in told]
+        return [Removal(handle=handle, version=version, milliseconds=5000) for handle, version in told]
 
     async def ReportCorruption(self, request: Any, context: Any) -> Any:
         self.reports.append(request)
@@ -247,7 +247,10 @@ class Desk:
 
     async def mend(self, name: str, handle: int, version: int, *sources: Any) -> Any:
         request = wire.MendRequest(handle=handle, version=version, sources=sources, authority=AUTHORITY)
-        return await self.stub(name).MendReplica(request, timeout=20)
+        async for step in self.stub(name).MendReplica(request, timeout=20):
+            if step.HasField("done"):
+                return step.done
+        raise AssertionError("mending ended without a word")
 
     async def salvage(self, name: str, handle: int, offset: int, length: int = BLOCK) -> tuple[Any, bytes]:
         request = ReadRequest(handle=handle, version=99, offset=offset, length=length, salvage=True)

@@ -386,7 +386,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             state=self.state(request.handle), digest=_digest(held), damaged_blocks=int(held.damaged)
         )
 
-    async def MendReplica(self, request: Any, context: Any) -> Any:
+    async def MendReplica(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """A damaged replica has one damaged block: who has the same bytes, whatever its version, has it whole."""
         self._obey(request.authority)
         self.mends.append(request)
@@ -401,7 +401,8 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             if any(one is not None and not one.damaged and one.content == held.content for one in found):
                 held.damaged, mended = False, 1
         left = held.doubtful if held.unsure else int(held.damaged)
-        return chunkserver_pb2.MendReply(state=self.state(request.handle), mended_blocks=mended, left_blocks=left)
+        reply = chunkserver_pb2.MendReply(state=self.state(request.handle), mended_blocks=mended, left_blocks=left)
+        yield chunkserver_pb2.MendProgress(done=reply)
 
     async def report_corruption(self, handle: int, *, version: int | None = None, block: int = 0) -> None:
         """A block has rotted, and the server has found it."""

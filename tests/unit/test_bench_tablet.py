@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import event_loop, hundred_tablets, tablet_engine
+from bench import bloom_filters, event_loop, hundred_tablets, tablet_engine
 from bench.tablet_contestants import contestant_named
 from bench.tablet_growth import picture
 from bench.tablet_wide_rows import wide_rows
@@ -140,3 +140,13 @@ def test_tablets_are_written_split_and_merged_within_the_budget(capsys: pytest.C
 def test_the_rounds_of_the_event_loop_are_told_of_each_load(capsys: pytest.CaptureFixture[str]) -> None:
     assert event_loop.main(["--share", "0.002"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(event_loop.LOADS)
+
+
+def test_bloom_filter_policies_are_measured_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bloom_filters.main(["--rounds", "1", "--keys", "200", "--rows", "90"]) == 0
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head == "|  | " + " | ".join(bloom_filters.CONTESTANTS) + " |"
+    assert sum("mistakes" in line for line in lines) == 2
+    assert sum("random write of" in line for line in lines) == 4
+    (reads,) = [line for line in lines if "absent row read" in line]
+    assert reads.count("µs") == len(bloom_filters.CONTESTANTS)

@@ -215,7 +215,7 @@ async def test_a_header_that_rots_while_the_server_runs_is_written_anew_from_mem
 # Folders.
 
 
-@pytest.mark.parametrize("content", [b"tabletop chunkserver 1\n", b"tabletop chunkserver 3\n", b"", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"tabletop chunkserver 1\n", b"tabletop chunkserver 9\n", b"", b"\xff\xfe"])
 async def test_a_folder_of_another_format_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "format").write_bytes(content)
     with pytest.raises(IncompatibleFormat):

@@ -11,6 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from tablet.engine.model.fragments import encode_fragment, encode_put
 from tablet.engine.model.mutations import fragment_of
 from tablet.engine.model.operations import DeleteRow
 from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
+from tablet.engine.sstable.bloom.blocked import BlockedPolicy
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.manifest import Manifest, write_manifest
 from tablet.engine.world.names import LOCK_NAME, TEMPORARY, log_name, manifest_name, snapshot_file_name, table_name
@@ -184,18 +186,36 @@ def test_each_page_of_a_tablet_shows_the_file_that_is_written(page: str, tmp_pat
     assert dumped_bytes(page) == (tmp_path / name).read_bytes()
 
 
+FILTER_KEYS = [b"apple", b"apple\0f:q", b"apricot", b"apricot\0f:q"]
+
+
 def test_the_filter_on_the_page_has_the_bits_that_the_page_says():
-    filter_, p = dumped_bytes("sstable.md")[0x57 : 0x8A - 5], 0.004
-    rate, slices, slice_bits, capacity, count = struct.unpack_from("<dQQQQ", filter_)
-    keys = [b"apple", b"apple\0f:q", b"apricot", b"apricot\0f:q"]
-    assert (rate, capacity, count) == (p, len(keys), len(keys))
+    filter_, p = dumped_bytes("sstable.md")[0x57 : 0x76 - 5], 0.004
+    rate, slices, slice_bits, count = struct.unpack_from("<dIII", filter_)
+    assert (rate, count) == (p, len(FILTER_KEYS))
     assert slices == math.ceil(math.log2(1 / p))
-    assert slice_bits == math.ceil(len(keys) * math.log(1 / p) / (slices * math.log(2) ** 2))
+    assert slice_bits == math.ceil(count * math.log(1 / p) / (slices * math.log(2) ** 2))
     salt = xxhash.xxh128(bytes(4)).digest()
-    numbers = [struct.unpack("<8H", xxhash.xxh128(salt + key).digest()) for key in keys]
+    numbers = [struct.unpack("<8H", xxhash.xxh128(salt + key).digest()) for key in FILTER_KEYS]
     wanted = {place * slice_bits + number[place] % slice_bits for number in numbers for place in range(slices)}
-    bits = filter_[40:]
+    bits = filter_[20:]
     assert {place for place in range(8 * len(bits)) if bits[place // 8] >> place % 8 & 1} == wanted
+
+
+def blocked_filter() -> bytes:
+    return BlockedPolicy().build(FILTER_KEYS, 0.004).encode()
+
+
+def test_the_page_shows_a_blocked_filter_with_the_bits_that_it_says():
+    shown = dumped_bytes("sstable.md", 1)
+    assert shown == blocked_filter()
+    count, words = struct.unpack_from("<II", shown)
+    ways = [sum(1 << bit for bit in three) for three in combinations(range(32), 3)]
+    wanted = [0] * words
+    for key in FILTER_KEYS:
+        a, b, c = struct.unpack(">HHI", xxhash.xxh3_64(key).digest())
+        wanted[c % words] |= ways[a % 4960] | ways[b % 4960] << 32
+    assert (count, list(struct.unpack_from(f"<{words}Q", shown, 8))) == (4, wanted)
 
 
 def test_the_page_of_a_tablets_folder_knows_every_kind_of_name():
@@ -216,17 +236,19 @@ def test_the_page_of_the_operation_log_lists_every_kind_of_record_with_its_field
 
 def main() -> None:
     """Write the dumps on the pages anew."""
-    found = {"record-log.md": record_log()}
-    found |= {page: master_files()[path] for page, path in MASTER_PAGES.items()}
+    found = {"record-log.md": [record_log()]}
+    found |= {page: [master_files()[path]] for page, path in MASTER_PAGES.items()}
     with tempfile.TemporaryDirectory() as folder:
         for page, (name, write) in TABLET_PAGES.items():
             asyncio.run(write(DiskStorage(RealDisk(Path(folder, page)))))
-            found[page] = Path(folder, page, name).read_bytes()
-    for page, data in found.items():
-        text = (PAGES / page).read_text(encoding="utf-8")
-        before, _, rest = text.partition("```hex\n")
-        _, end, after = rest.partition("```")
-        (PAGES / page).write_text(f"{before}```hex\n{hex_dump(data)}{end}{after}", encoding="utf-8")
+            found[page] = [Path(folder, page, name).read_bytes()]
+    found["sstable.md"].append(blocked_filter())
+    for page, dumps in found.items():
+        before, *rest = (PAGES / page).read_text(encoding="utf-8").split("```hex\n")
+        parts = [
+            f"```hex\n{hex_dump(data)}```{part.partition('```')[2]}" for data, part in zip(dumps, rest, strict=True)
+        ]
+        (PAGES / page).write_text(before + "".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -532,7 +532,7 @@ async def test_a_write_that_failed_names_the_file_as_its_writer_does_and_has_not
         client = cluster.new_client(impatient)
         for server in cluster.servers.values():
             server.afterwards["Write"] = [MutationFailed("not applied everywhere")] * 1000
-        with pytest.raises(MutationFailed, match="^/a was not stored: .*of /a may be written") as caught:
+        with pytest.raises(MutationFailed, match=r"^/a was not stored: .*of /a may be written") as caught:
             async with await client.open("/a", "wb") as file:
                 await file.write(b"text")
                 await file.flush()

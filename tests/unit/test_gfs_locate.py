@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gfs
-from gfs.locate import FORMAT, cluster_name, find_contact, home_folder
+from gfs.locate import FORMAT, Contact, cluster_name, find_contact, home_folder, master_gone
 from runtime.errors import IncompatibleFormat, InvalidRequest, NotFound, Unauthenticated, Unavailable
 
 
@@ -107,3 +107,34 @@ def test_a_cluster_that_is_down_is_known_by_its_folder_at_once(tmp_path: Path):
     failure.write_text(json.dumps({"kind": "NoSpace", "message": "the disk is full"}))
     with pytest.raises(Unavailable, match="is not running: the disk is full; start it again"):
         find_contact("desk", home=tmp_path)
+
+
+def test_a_program_that_has_connected_sees_that_the_masters_process_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("TABLETOP_CLUSTER", raising=False)
+    prepare(tmp_path, "desk", contact_of("desk"))
+    ready = tmp_path / "desk" / "nodes" / "master" / "ready.json"
+    ready.parent.mkdir(parents=True)
+    ready.write_text(json.dumps({"process_id": os.getpid()}))
+    contact = find_contact("desk", home=tmp_path)
+    assert master_gone(contact) is None
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    ready.write_text(json.dumps({"process_id": ended.pid}))
+    gone = master_gone(contact)
+    assert gone is not None and "start it with `tabletop up`" in gone.message
+    assert master_gone(Contact("desk", "elsewhere:1", "secret")) is None
+
+
+def test_the_patience_of_a_program_bounds_its_reads_and_its_writes():
+    with gfs.connect(master="127.0.0.1:1", token="secret", patience_seconds=50) as fs:
+        settings = fs.run(settings_of)
+    assert (settings.patience_seconds, settings.write_patience_seconds) == (30, 50)
+    short = gfs.connect(master="127.0.0.1:1", token="secret", patience_seconds=0.05)
+    with short as fs, pytest.raises(gfs.TimedOut, match=r"within 0\.05 seconds"):
+        fs.stat("/a")
+
+
+async def settings_of(client: gfs.Client) -> gfs.ClientSettings:
+    return client.settings

@@ -175,13 +175,10 @@ async def test_a_goal_that_cannot_be_logged_is_not_changed(scene: Scene) -> None
 
 
 @played(chunkservers=4)
-async def test_a_log_and_a_checkpoint_of_the_format_before_are_read(
-    scene: Scene,
-) -> None:
-    assert operation_log.FORMAT == 3
+async def test_a_log_and_a_checkpoint_of_the_formats_before_are_read(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operation_log, "FORMAT", 2)
-        patch.setattr("master.checkpoint.FORMAT", 2)
+        patch.setattr("master.checkpoint.FORMAT", 3)
         await scene.create("/a", 2)
         await scene.server.core.log.checkpoint()
         await scene.create("/b", 2)

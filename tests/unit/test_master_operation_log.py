@@ -9,9 +9,9 @@ import pytest
 
 from master.log_files import log_path
 from master.operation_log import OperationLog
-from master.records import FORMAT, FileCreated, LogOpened, encode
+from master.records import FORMAT, AdmissionConfirmed, EpochBegun, FileCreated, LogOpened, encode
 from master.recovery import recover
-from runtime.errors import Conflict, NoSpace, TabletopError
+from runtime.errors import Conflict, DiskFailure, NoSpace, TabletopError
 from runtime.events import MemorySink
 from runtime.record_log import HEADER as FRAME_HEADER
 from runtime.record_log import encode_frame
@@ -227,5 +227,74 @@ def test_flipping_any_byte_of_a_log_never_passes_unnoticed() -> None:
             else:
                 assert found.notes, f"byte {place}: nothing was noticed"
         assert refused == 150
+
+    run(story())
+
+
+class StuckDisk(MemoryDisk):
+    """A disk on which one file can neither be written, from `room` bytes on, nor removed."""
+
+    def __init__(self, stuck: str, room: int) -> None:
+        super().__init__()
+        self.stuck = stuck
+        self.room = room
+
+    async def open(self, path: str, mode: str) -> Any:
+        file = await super().open(path, mode)
+        return StuckFile(self, path) if path == self.stuck else file
+
+    async def remove(self, path: str) -> None:
+        if path == self.stuck:
+            raise DiskFailure(f"cannot remove {path}")
+        await super().remove(path)
+
+
+class StuckFile(MemoryFile):
+    disk: StuckDisk
+
+    async def append(self, data: Any) -> int:
+        await super().append(bytes(data)[: self.disk.room])
+        await super().sync()
+        raise DiskFailure(f"cannot write {self.path}")
+
+
+@pytest.mark.parametrize("room", [0, 10, 1000])
+@pytest.mark.parametrize("later_switch", [False, True])
+def test_what_a_failed_switch_leaves_keeps_no_later_run_from_starting(room: int, later_switch: bool) -> None:
+    """The old file goes on past the number of the file that could not be removed, and no checkpoint is behind it."""
+
+    async def story() -> None:
+        disk = StuckDisk(log_path(3), room)
+        log = log_on(disk)
+        await log.recover()
+        await log.commit(FileCreated("/a", 1, 1, 0))
+        with pytest.raises(DiskFailure):
+            await log.checkpoint()
+        await log.commit(FileCreated("/b", 1, 1, 0))
+        assert {log_path(1), log_path(3)} <= set(disk.files)
+        if later_switch:
+            await log._switch()  # A crash before the checkpoint has its name.
+            await log.commit(FileCreated("/c", 1, 1, 0))
+        disk.stuck = ""
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert names_in(again) == (["/a", "/b", "/c"] if later_switch else ["/a", "/b"])
+        await again.commit(FileCreated("/d", 1, 1, 0))
+
+
+@pytest.mark.parametrize("older", [2, 3])
+def test_a_log_in_an_older_format_is_read_and_continued(older: int) -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        frames = [encode(LogOpened(older, "test")), encode(FileCreated("/a", 1, 1, 0)), encode(EpochBegun(4))]
+        content = b"".join(encode_frame(payload, at, 0) for at, payload in enumerate(frames, start=1))
+        disk.files[log_path(1)] = disk.synced[log_path(1)] = bytearray(content)
+        log = log_on(disk)
+        await log.recover()
+        assert names_in(log) == ["/a"] and log.state.epoch == 4
+        await log.commit(AdmissionConfirmed(9, 2, ("cs1",), client=7, number=1, oldest=1))
+        again = log_on(disk)
+        await again.recover()
+        assert names_in(again) == ["/a"] and again.state.requests.answer(7, 1) == 2
 
     run(story())

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from master.records import (
+    FORMAT,
     KINDS,
+    READABLE_FORMATS,
+    AdmissionConfirmed,
     ChunkAllocated,
     DirectoriesMade,
     EntryMoved,
@@ -78,6 +81,9 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(ReplicaAdded(9, "c")).hex() == "0d0900000000000000010063"
     goals = "02000000000000000300000000000000"
     assert encode(GoalChanged("/a", 2, 3, 7, 9, 8)).hex() == "0e02002f61" + goals + request
+    confirmed = "0f09000000000000000100000000000000" + "0100010063"
+    assert encode(AdmissionConfirmed(9, 1, ("c",), 7, 9, 8)).hex() == confirmed + request
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (4, (2, 3, 4), 15)
 
 
 def test_a_kind_from_the_future_is_named() -> None:

@@ -366,6 +366,17 @@ async def test_a_temporary_file_that_nobody_writes_is_deleted_and_one_that_is_wr
     assert await scene.listed("/") == []
 
 
+@played(chunkservers=3, abandoned_seconds=100.0, namespace_scan_seconds=20.0, lease_seconds=4.0)
+async def test_a_temporary_file_whose_leases_live_between_two_looks_is_kept(scene: Scene) -> None:
+    await scene.create(WRITTEN)
+    for _ in range(15):
+        await scene.lease(WRITTEN)
+        await scene.pass_time(20)
+    assert await scene.listed("/") == [WRITTEN]
+    await scene.pass_time(150)
+    assert await scene.listed("/") == []
+
+
 @played(chunkservers=3, abandoned_seconds=100.0, namespace_scan_seconds=5.0)
 async def test_a_temporary_folder_is_deleted_whole_once_nothing_is_added_to_it_any_more(scene: Scene) -> None:
     for folder in (ABANDONED, WRITTEN):

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.swarm.contents import LATE_SECONDS
-from cluster.swarm.history import Answer
+from cluster.swarm.history import Answer, Operation
 from cluster.swarm.losses import Grant, Hindrance, Losses, PowerCut
 from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import judge_history
@@ -217,3 +217,36 @@ def test_the_grant_of_the_write_decides_which_servers_count():
     losses = Losses("replicated", (GRANT, Grant(8, 42, ("cs3",))), (PowerCut(12, "cs3"),))
     assert losses.may_be_lost_from(42, 2, 3) == FOREVER
     assert losses.may_be_lost_from(42, 10, 11) == 12
+
+
+def given_up(past: Past, *, is_taken: bool, later: Answer) -> tuple[Operation, Operation]:
+    """A write whose caller gave up, and a later one through the same open file."""
+    file = past.create("/a", (0, 1))
+    first = past.write(file, 0, 1000, (2, 3), answer=Answer.DOUBTFUL)
+    first.is_given_up, first.is_taken, first.handle = True, is_taken, file.number
+    second = past.write(file, 1000, 10, (200, 201), answer=later)
+    second.handle = file.number
+    return first, second
+
+
+def test_a_given_up_write_whose_bytes_were_taken_is_acknowledged_by_the_next_call_that_flushes():
+    past = Past()
+    _, second = given_up(past, is_taken=True, later=Answer.VALUE)
+    past.read_file("/a", bytes(1000) + written(second), (204, 205))
+    assert judged(past) == ["contents"]
+
+
+def test_a_given_up_write_whose_bytes_were_not_all_taken_stays_in_doubt():
+    past = Past()
+    first, second = given_up(past, is_taken=False, later=Answer.VALUE)
+    past.read_file("/a", bytes(1000) + written(second), (204, 205))
+    past.read_file("/a", written(first, 0, 500) + bytes(500) + written(second), (206, 207))
+    assert judged(past) == []
+
+
+def test_a_given_up_write_may_be_sent_by_a_later_call_however_late():
+    past = Past()
+    first, second = given_up(past, is_taken=True, later=Answer.DOUBTFUL)
+    past.read_file("/a", bytes(1000) + written(second), (204, 205))
+    past.read_file("/a", written(first) + written(second), (300, 301))
+    assert judged(past) == []

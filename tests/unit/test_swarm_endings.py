@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_format import SLOT_BYTES, SLOTS, TABLE_OFFSET, decode_metadata, encode_entries, encode_header
+from chunkserver.chunk_format import (
+    SLOT_BYTES,
+    SLOTS,
+    TABLE_OFFSET,
+    decode_metadata,
+    encode_entries,
+    encode_header,
+    with_table,
+)
 from chunkserver.events import ChunkPutAside
 from chunkserver.headers import rewritten
 from cluster.fault_runner import FaultBegan
@@ -121,7 +129,7 @@ def test_replicas_that_differ_are_named():
         found = decode_metadata(bytes(metadata), handle, boot=0, data_bytes=len(copy))
         checksums = checksums_of(copy)
         for slot in range(SLOTS):
-            header = encode_header(rewritten(found.header, len(copy), 0, checksums))
+            header = encode_header(with_table(rewritten(found.header, len(copy), 0, checksums), checksums))
             metadata[slot * SLOT_BYTES : slot * SLOT_BYTES + len(header)] = header
         entries = encode_entries(checksums[:1])
         metadata[TABLE_OFFSET : TABLE_OFFSET + len(entries)] = entries

@@ -12,8 +12,9 @@ from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.maintenance import compaction, housekeeping
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.operations import SetCell
-from tablet.engine.sstable import writer as sstable_writer
-from tablet.engine.sstable.bloom import PARTITION_KEYS
+from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.sstable.bloom.named import POLICIES
+from tablet.engine.sstable.bloom.policy import PARTITION_KEYS
 from tablet.engine.tree.budget import Budget
 from tablet.engine.tree.scan_cache import ScanCache, ScanMemory
 from tablet.engine.world.options import Options, PolicySettings
@@ -192,11 +193,11 @@ async def test_background_work_lets_others_run_after_a_slice(
         rows += len(chunk.rows)
         await real_slice(chunk, writer, **settings)
 
-    def build_filter(keys, rate):
+    def build_filter(self, keys, rate):
         nonlocal filters
         filters += 1
         assert len(keys) <= PARTITION_KEYS
-        return real_filter(keys, rate)
+        return real_filter(self, keys, rate)
 
     async def breathe(self):
         nonlocal rows, filters
@@ -213,10 +214,11 @@ async def test_background_work_lets_others_run_after_a_slice(
 
     real_finish = Housekeeping._finish
     monkeypatch.setattr(Housekeeping, "_finish", finish)
-    real_slice, real_filter, real_breath = compaction.write_slice, sstable_writer.build_filter, Housekeeping._breathe
+    policy = type(POLICIES[LocalityGroup().bloom_policy])
+    real_slice, real_filter, real_breath = compaction.write_slice, policy.build, Housekeeping._breathe
     monkeypatch.setattr(compaction, "write_slice", write_slice)
     monkeypatch.setattr(housekeeping, "write_slice", write_slice)
-    monkeypatch.setattr(sstable_writer, "build_filter", build_filter)
+    monkeypatch.setattr(policy, "build", build_filter)
     monkeypatch.setattr(Housekeeping, "_breathe", breathe)
     async with open_engine(tmp_path, Options(memtable_bytes=1 << 26)) as engine:
         await engine.create_family("f")

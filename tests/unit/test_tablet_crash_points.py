@@ -82,6 +82,10 @@ class MortalStorage:
         self.step()
         await self._inner.rename(source, target)
 
+    async def write_again(self, name: str, offset: int, count: int) -> None:
+        self.step()
+        await self._inner.write_again(name, offset, count)
+
     async def remove(self, name: str) -> None:
         self.step()
         await self._inner.remove(name)

@@ -1,9 +1,9 @@
 """Reports on a tablet's folder: the tree, the dump of a file, the verification of every byte, and a recovery."""
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +13,13 @@ import tablet.engine
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, NotFound
 from runtime.events import Record
 from runtime.real.disk import RealDisk
-from runtime.record_log import HEADER_BYTES, encode_frame
 from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.model.operations import DeleteFamily, SetCell
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.sstable.format import FOOTER_BYTES, MAGIC
+from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.sstable.writer import SSTableWriter
-from tablet.engine.tree.manifest import load_current
+from tablet.engine.tree.manifest import FILE, load_current, load_manifest
 from tablet.engine.world.events import TabletOpened
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
@@ -334,17 +334,17 @@ def test_rows_larger_than_a_block_are_verified_piece_by_piece(tmp_path: Path):
 
 def test_a_manifest_that_describes_another_file_is_found(folder: Path):
     path = only(folder, "manifest-*")
-    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    fields["tables"]["default"][0]["properties"]["rows"] = 7
-    path.write_bytes(encode_frame(json.dumps(fields).encode(), fields["number"], 0))
+    message = run(load_manifest(storage_of(folder), path.name)).to_message()
+    message.tables[0].tables[0].properties.rows = 7
+    path.write_bytes(FILE.framed(message, sequence=message.number))
     assert any("another file than is there" in problem for problem in problems_in(folder))
 
 
 def test_a_manifest_from_the_future_is_told_as_such(folder: Path):
     path = only(folder, "manifest-*")
-    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 4}).encode(), fields["number"], 0))
-    with pytest.raises(IncompatibleFormat, match="format 4"):
+    message = run(load_manifest(storage_of(folder), path.name)).to_message()
+    path.write_bytes(replace(FILE, format=9).framed(message, sequence=message.number))
+    with pytest.raises(IncompatibleFormat, match="format 9"):
         run(inspect(storage_of(folder)))
 
 
@@ -400,6 +400,21 @@ def test_a_dump_shows_what_is_left_of_an_sstable_with_a_damaged_part(tmp_path: P
         assert damaged.headline.startswith(f"{what} is damaged")
         assert [(part.offset, part.stored_bytes) for part in parts] == [(p.offset, p.stored_bytes) for p in whole]
         assert parts[0] == whole[0]
+
+
+def test_of_a_file_whose_filters_are_not_known_a_dump_shows_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said = TableProperties.to_message
+    monkeypatch.setattr(TableProperties, "to_message", lambda self: said(replace(self, bloom_policy="ribbon")))
+    with pytest.raises(IncompatibleFormat):
+        run(_written(tmp_path, chunk_of({b"a": b"1"})))
+    block, filter_, index, properties, footer = dumped(tmp_path, "000001.sst", cells=True)
+    assert block.details == ("a  f:q @1 = 1 (1 bytes)",)
+    assert "known are pybloom-live, blocked" in filter_.headline and filter_.headline.startswith(
+        "filter 0 cannot be read"
+    )
+    assert not any(part.damaged for part in (block, filter_, index, properties, footer))
+    (problem,) = run(verify_file(storage_of(tmp_path), "000001.sst", "SSTable")).problems
+    assert "'ribbon'; known are pybloom-live, blocked" in problem
 
 
 def test_a_file_is_known_by_its_bytes(folder: Path, tmp_path: Path):

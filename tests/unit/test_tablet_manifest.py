@@ -1,6 +1,5 @@
 """The manifest: one truth at each moment, and no other program's files touched."""
 
-import json
 import re
 from collections import deque
 from collections.abc import Callable
@@ -13,10 +12,12 @@ import pytest
 from runtime.errors import Conflict, Corrupted, DiskFailure, IncompatibleFormat, InvalidRequest, NotFound
 from runtime.real.disk import RealDisk
 from runtime.record_log import HEADER, HEADER_BYTES, encode_frame
+from runtime.wire import tablet_pb2
 from tablet.embedded.inline import InlineWorld, RecentEvents
 from tablet.engine.log.records import Segment, decode_header
 from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schema
 from tablet.engine.tree.manifest import (
+    FILE,
     Manifest,
     TableReference,
     load_current,
@@ -78,19 +79,25 @@ async def test_a_damaged_manifest_is_refused_at_every_byte(storage, tmp_path):
             await load_current(storage, await storage.list())
 
 
-async def test_a_manifest_of_a_later_version_or_of_something_else_is_refused(storage, tmp_path):
-    good = Manifest(number=1).encode()[HEADER_BYTES:]
-    for old, new, message in (
-        (b'"format": 3', b'"format": 9', "format 9"),
-        (b"tabletop tablet", b"tabletop cellar", "expected a 'tabletop tablet'"),
+async def test_a_manifest_of_another_version_or_of_something_else_is_refused(storage, tmp_path):
+    body = Manifest(number=1).to_message()
+    for payload, message in (
+        (replace(FILE, format=9).encode(body), "format 9"),
+        (replace(FILE, kind="tabletop cellar").encode(body), "expected a 'tabletop tablet'"),
+        (b'{"kind": "tabletop tablet", "format": 3}', "is JSON, as earlier versions wrote it"),
+        (b"", "expected a 'tabletop tablet'"),
     ):
-        (tmp_path / manifest_name(1)).write_bytes(encode_frame(good.replace(old, new), 1, 0))
+        (tmp_path / manifest_name(1)).write_bytes(encode_frame(payload, 1, 0))
         with pytest.raises(IncompatibleFormat, match=message):
             await load_manifest(storage, manifest_name(1))
-    for payload in (b"[]", b"{", b'{"kind": "tabletop tablet", "format": 3}'):
+    for payload in (b"[]", FILE.encode(body)[:-1], tablet_file(b"\xff\xff")):
         (tmp_path / manifest_name(1)).write_bytes(encode_frame(payload, 1, 0))
-        with pytest.raises(Corrupted, match="does not hold a manifest"):
+        with pytest.raises(Corrupted, match="does not hold a 'tabletop tablet'"):
             await load_manifest(storage, manifest_name(1))
+
+
+def tablet_file(body: bytes) -> bytes:
+    return tablet_pb2.TabletFile(kind=FILE.kind, format=FILE.format, body=body).SerializeToString()
 
 
 async def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -238,7 +245,7 @@ async def test_a_manifest_that_says_nothing_of_logs_is_that_of_a_servers_tablet(
     await folder_with_a_log_that_the_manifest_names(tmp_path)
     (path,) = tmp_path.glob("manifest-*")
     served = replace(await load_manifest(DiskStorage(RealDisk(tmp_path)), path.name), logs=None)
-    assert b'"logs"' not in served.encode()
+    assert not served.to_message().HasField("log")
     path.write_bytes(served.encode())
     with pytest.raises(Conflict, match="is a server's; open it with that log"):
         async with open_engine(tmp_path):
@@ -249,9 +256,9 @@ async def test_a_manifest_that_says_nothing_of_logs_is_that_of_a_servers_tablet(
 async def test_a_log_of_another_number_or_tablet_is_not_replayed(tmp_path, change):
     log = await folder_with_a_log_that_the_manifest_names(tmp_path)
     data = log.read_bytes()
-    end = data.index(b"}", HEADER_BYTES) + 1
-    header = replace(decode_header(data[HEADER_BYTES:end], "it"), **change)
-    log.write_bytes(encode_frame(header.encode(), HEADER.unpack_from(data)[3], 0) + data[end:])
+    header_bytes = data.index(data[:4], 1)  # The magic of the second frame.
+    header = replace(decode_header(data[HEADER_BYTES:header_bytes], "it"), **change)
+    log.write_bytes(encode_frame(header.encode(), HEADER.unpack_from(data)[3], 0) + data[header_bytes:])
     (expected,) = change.values()
     found = rf"{log.name} says that it is .*{expected}.*, expected .*: it was copied or renamed; put the right file"
     with pytest.raises(Corrupted, match=found):
@@ -267,56 +274,42 @@ async def manifest_with(folder: Path, change: Callable[[Any], None]) -> Path:
     """A tablet with an SSTable and a log, and in its manifest a change with the right checksum."""
     await folder_with_a_log_that_the_manifest_names(folder)
     (path,) = folder.glob("manifest-*")
-    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    number = fields["number"]
-    change(fields)
-    path.write_bytes(encode_frame(json.dumps(fields).encode(), number, 0))
+    message = (await load_manifest(DiskStorage(RealDisk(folder)), path.name)).to_message()
+    change(message)
+    path.write_bytes(FILE.framed(message, sequence=message.number))
     return path
 
 
+def first_reference(message: tablet_pb2.Manifest) -> tablet_pb2.TableReference:
+    return message.tables[0].tables[0]
+
+
 @pytest.mark.parametrize(
-    ("name", "wrong"),
+    ("change", "problem"),
     [
-        *(
-            (name, wrong)
-            for name in ("flushed_sequence", "next_file_number", "last_timestamp")
-            for wrong in (None, "1", -1)
+        (
+            lambda message: setattr(first_reference(message), "name", "../../etc/passwd"),
+            "is not the name of an SSTable",
         ),
-        ("number", None),
-        ("number", "six"),
-        ("logs", 5),
-        ("logs", ["5"]),
-        ("tables", []),
-        ("tables", {"default": [{}]}),
-        ("schema", None),
-        ("tablet", 5),
-        ("start_row", 5),
-        ("start_row", "\u1234"),
+        (lambda message: setattr(first_reference(message), "name", "000005.log"), "is not the name of an SSTable"),
+        (lambda message: setattr(first_reference(message), "number", 77), "is not the name of SSTable 77"),
+        (
+            lambda message: first_reference(message).spans.spans.add(start_row=b"b", end_row=b"a"),
+            "are not row ranges in order",
+        ),
+        (lambda message: setattr(message.schema.groups[0], "compression", "zip"), "compression is 'zip'"),
+        (lambda message: setattr(message.schema.groups[0], "block_bytes", 0), "block_bytes is 0"),
     ],
 )
-async def test_a_manifest_with_a_field_of_another_type_is_corrupted(tmp_path, name, wrong):
-    path = await manifest_with(tmp_path, lambda fields: fields.update({name: wrong}))
-    with pytest.raises(Corrupted, match=rf"{path.name} does not hold a manifest"):
+async def test_a_manifest_that_says_what_cannot_be_is_corrupted(tmp_path, change, problem):
+    path = await manifest_with(tmp_path, change)
+    with pytest.raises(Corrupted, match=rf"{path.name} does not hold a manifest .*{problem}"):
         await load_current(DiskStorage(RealDisk(tmp_path)), [path.name])
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        *(("name", wrong) for wrong in (5, "../../etc/passwd", "000005.log")),
-        *((name, "x") for name in ("number", "file_bytes", "rows", "false_positive_rate")),
-        ("markers", None),
-        ("first_row", 3),
-        ("blocks", 1.5),
-    ],
-)
-async def test_a_reference_with_a_field_of_another_type_is_corrupted(tmp_path, name, wrong):
-    def change(fields: Any) -> None:
-        reference = fields["tables"]["default"][0]
-        (reference if name in reference else reference["properties"])[name] = wrong
-
-    path = await manifest_with(tmp_path, change)
-    with pytest.raises(Corrupted, match=rf"{path.name} does not hold a manifest"):
+async def test_a_rule_of_a_later_version_is_told_as_such(tmp_path):
+    path = await manifest_with(tmp_path, lambda message: message.schema.families[0].rule.SetInParent())
+    with pytest.raises(IncompatibleFormat, match=rf"{path.name}: .*use the version that wrote it"):
         await load_current(DiskStorage(RealDisk(tmp_path)), [path.name])
 
 
@@ -328,7 +321,7 @@ async def test_a_reference_with_a_field_of_another_type_is_corrupted(tmp_path, n
     ],
 )
 async def test_numbers_that_no_manifest_can_say_are_problems(tmp_path, name, wrong, found):
-    await manifest_with(tmp_path, lambda fields: fields.update({name: wrong}))
+    await manifest_with(tmp_path, lambda message: setattr(message, name, wrong))
     verdicts = [verdict async for verdict in verify_folder(DiskStorage(RealDisk(tmp_path)))]
     assert any(found in problem for verdict in verdicts for problem in verdict.problems)
 

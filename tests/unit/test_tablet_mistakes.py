@@ -24,8 +24,8 @@ from tablet.engine.model.schema import (
     MaxVersions,
     Schema,
     Union,
-    rule_to_json,
 )
+from tablet.engine.model.schema_message import schema_from_message, schema_to_message
 from tablet.engine.world.options import Options, PolicySettings
 from tests.unit.tablet_support import open_engine
 
@@ -178,9 +178,9 @@ def test_a_buffer_is_taken_with_all_its_bytes_however_large_its_items_are(table)
 def test_a_rule_that_no_manifest_could_hold_is_not_written_as_none():
     for rule in (3, "max_versions=3", MaxVersions, {"max_versions": 3}):
         with pytest.raises(InvalidRequest, match="no garbage rule"):
-            rule_to_json(rule)  # type: ignore[arg-type]
+            Schema().with_family(Family("f", rule))  # type: ignore[arg-type]
     lists = Schema().with_family(Family("f", Union([MaxVersions(1), MaxAge(5)])))  # type: ignore[arg-type]
-    assert Schema.from_json(lists.to_json()).family("f").rule == Union((MaxVersions(1), MaxAge(5)))
+    assert schema_from_message(schema_to_message(lists)).family("f").rule == Union((MaxVersions(1), MaxAge(5)))
 
 
 def test_an_iterator_ends_with_its_tablet_and_says_so(tmp_path):

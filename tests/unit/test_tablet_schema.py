@@ -3,6 +3,7 @@
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, IncompatibleFormat, InvalidRequest, NotFound
+from runtime.wire import tablet_pb2
 from tablet.engine.model.schema import (
     FAMILY_LIMIT,
     Family,
@@ -12,8 +13,8 @@ from tablet.engine.model.schema import (
     MaxVersions,
     Schema,
     Union,
-    rule_from_json,
 )
+from tablet.engine.model.schema_message import schema_from_message, schema_to_message
 
 RULES = [
     None,
@@ -31,7 +32,7 @@ def test_a_schema_survives_the_manifest(rule):
         .with_group(LocalityGroup("hot", 8192, "zstd", "row", 0.001, True))
         .with_family(Family("f", rule, "hot"))
     )
-    assert Schema.from_json(schema.to_json()) == schema
+    assert schema_from_message(schema_to_message(schema)) == schema
 
 
 def test_a_union_collects_what_either_rule_collects_and_an_intersection_what_both_do():
@@ -51,8 +52,24 @@ def test_a_family_needs_a_printable_name(name):
         Schema().with_family(Family(name))
 
 
-@pytest.mark.parametrize("rule", [MaxVersions(0), MaxAge(0), Union(()), Intersection((MaxVersions(-1),))])
-def test_rules_that_keep_nothing_are_refused(rule):
+def nested(depth):
+    rule = MaxVersions(1)
+    for _ in range(depth - 1):
+        rule = Union((rule,))
+    return rule
+
+
+UNFIT_RULES = [MaxVersions(0), MaxAge(0), Union(()), Intersection((MaxVersions(-1),)), MaxAge(2**63), nested(21)]
+
+
+def test_the_deepest_rule_and_the_highest_numbers_survive_the_manifest():
+    schema = Schema().with_family(Family("f", nested(20))).with_family(Family("g", MaxAge(2**63 - 1)))
+    data = schema_to_message(schema).SerializeToString()
+    assert schema_from_message(tablet_pb2.Schema.FromString(data)) == schema
+
+
+@pytest.mark.parametrize("rule", UNFIT_RULES)
+def test_rules_that_keep_nothing_or_fit_no_manifest_are_refused(rule):
     with pytest.raises(InvalidRequest):
         Schema().with_family(Family("f", rule))
 
@@ -104,4 +121,4 @@ def test_only_age_and_absence_judge_a_single_version():
 
 def test_a_rule_of_a_later_version_is_refused():
     with pytest.raises(IncompatibleFormat):
-        rule_from_json({"keep_on_tuesdays": 1})
+        schema_from_message(tablet_pb2.Schema(families=[tablet_pb2.Family(name="f", rule=tablet_pb2.GarbageRule())]))

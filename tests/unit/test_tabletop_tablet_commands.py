@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 import tablet.engine
 from runtime.record_log import HEADER_BYTES, encode_frame
+from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.world.options import Options
 from tabletop import console
 from tabletop.application import app
@@ -202,10 +203,10 @@ def test_a_foreign_file_is_refused_in_one_message(command: str, content: bytes, 
 def test_a_tablet_of_the_future_is_refused_as_such(command: str, folder: Path, run: Runner):
     path = next(folder.glob("manifest-*"))
     fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 4}).encode(), fields["number"], 0))
+    path.write_bytes(encode_frame(json.dumps({**fields, "format": 5}).encode(), fields["number"], 0))
     result = run(command, folder)
     assert result.exit_code == 1
-    assert "format 4, this program reads 3" in result.stderr
+    assert "format 5, this program reads 4" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "replay"])
@@ -309,6 +310,21 @@ def test_long_keys_are_folded_and_stay_whole(tmp_path: Path, run: Runner, monkey
     width = lines[start].index("LAST ROW") - column
     rows = lines[start + 1 : lines.index("Bloom filters") - 1]
     assert "".join(line[column : column + width].strip() for line in rows) == key
+
+
+def test_the_commands_show_the_policy_of_the_bloom_filters(tmp_path: Path, run: Runner):
+    with tablet.engine.open(tmp_path) as table:
+        table.set_locality_group(LocalityGroup(bloom_policy="blocked"))
+        table.create_family("page")
+        table.put("com.example/a", "page:title", "A")
+        table.flush()
+    (path,) = tmp_path.glob("*.sst")
+    shown = run("inspect", tmp_path).stdout
+    assert re.search(rf"{path.name} +blocked +1 +2 ", shown)
+    groups = json.loads(run("inspect", "--json", tmp_path).stdout)["groups"]
+    assert groups[0]["tables"][0]["filters"]["policy"] == "blocked"
+    assert "filter 0: blocked, 2 keys, 64 bits in words of 64, " in run("dump", path).stdout
+    assert run("verify", tmp_path).exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["inspect", "dump", "verify", "replay", "simulate"])

@@ -6,12 +6,14 @@ faults as data, the search for an order, shrinking, sweeps, stories, the command
 The cluster is one node: a tablet server without a network, with a log and some tablets. Callers write, read, scan,
 delete, count, compare and set; some give up in the middle of a call. The node is killed, loses power, is stopped in
 good order; its disk is full, slow, fails, rots; its clock jumps. After a death the same log is opened again, or, as if
-another server took the tablets over, the log is sorted and the tablets are opened with a new one (BT 6).
+another server took the tablets over, the log is sorted and the tablets are opened with a new one (BT 6). In some seeds
+each of the tablets is a table, which callers split into tablets and merge again (BT 5.2).
 
     plan.py      a run as data                       history.py   what was asked and answered
     workload.py  drawing the work of a seed          mischief.py  drawing its faults
     host.py      the node: its log, its tablets      player.py    one caller
     rows.py      a row as a model                    judging.py   is there an order that explains every answer?
+    table.py     a table that is split and merged
     run.py       one seed from begin to verdict      marks.py     rare states that were reached
     bugs.py      planted bugs
 

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, replaced
+from runtime import tasks
+from tablet.engine.engine import Engine
 from tablet.engine.log import server_log
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.sstable.bloom import blocked
+from tablet.engine.sstable.bloom.policy import HashedKey
+from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
 bug = noted_in(BUGS)
@@ -37,6 +42,21 @@ def segments_dropped_too_early() -> Planted:
 
 
 @bug
+def unproven_end_only_synced() -> Planted:
+    """Without writing the unproven end of a log again, a sync that failed in the life before leaves records that are
+    not on the disk and count as durable: a power cut takes them, and the log cannot be opened."""
+
+    async def sync_alone(self: DiskStorage, name: str, offset: int, count: int) -> None:
+        file = await self.open(name)
+        try:
+            await file.sync()
+        finally:
+            await file.close()
+
+    return replaced(DiskStorage, "write_again", sync_alone)
+
+
+@bug
 def sequences_begin_anew() -> Planted:
     """Without passing over the sequences that a tablet brings along from another server's log, what it writes to the
     new one lies before its redo point, and is not replayed (BT 6: tablets move between servers)."""
@@ -48,3 +68,40 @@ def cancelled_writer_lets_go_at_once() -> Planted:
     """Without keeping the lock of a row whose writer has given up until its record has ended, a later write can be
     decided by a read that does not see it (BT 3: a row changes in one step)."""
     return replaced(RowLocks, "lend", lambda self, row: None)
+
+
+@bug
+def filter_bits_moved() -> Planted:
+    """Without another name for a Bloom filter policy that puts a key's bits elsewhere, the filters of the files that
+    there are deny keys that they hold (BT 6)."""
+
+    def moved(key: HashedKey) -> tuple[int, int]:
+        number, mask = hashed(key)
+        key.blocked = found = (number, mask >> 32 | (mask & (1 << 32) - 1) << 32)
+        return found
+
+    hashed = blocked._hashed
+    return replaced(blocked, "_hashed", moved)
+
+
+@bug
+def switch_cut_with_its_caller() -> Planted:
+    """Without doing it to its end, a change of the tablet's files that its caller's deadline cuts is on the disk, not
+    in memory: what was read, and built upon, is something else after a kill (BT 5.3: a tablet's files at each moment
+    are what METADATA says)."""
+
+    async def in_its_callers_time(work: Any) -> Any:
+        return await work
+
+    return replaced(tasks, "uninterrupted", in_its_callers_time)
+
+
+@bug
+def writes_taken_while_splitting() -> Planted:
+    """Without refusing writes from the second flush on, what a tablet takes while it is split or merged is in its
+    memory and its log alone, and nobody opens these again (BT 5.2, 6)."""
+
+    async def only_flush(self: Engine) -> None:
+        await self.flush()
+
+    return replaced(Engine, "prepare_move", only_flush)

@@ -33,6 +33,8 @@ _DOES = {
     Kind.FLUSH: "flush {tablet}",
     Kind.COMPACT: "compact {tablet}",
     Kind.SYNC: "sync the log",
+    Kind.SPLIT: "split {tablet} at row{number}",
+    Kind.MERGE: "merge the tablets of {tablet} from row{number} on",
 }
 
 
@@ -75,7 +77,7 @@ class Operation:
         row = f"{self.tablet}/row{self.planned.row}"
         rows = row if len(self.rows) < 2 else f"{self.tablet}/row{self.rows[0]} to row{self.rows[-1]}"
         cell = f"{row} {self.columns[0]}" if self.columns else row
-        return _DOES[self.kind].format(row=row, rows=rows, cell=cell, tablet=self.tablet)
+        return _DOES[self.kind].format(row=row, rows=rows, cell=cell, tablet=self.tablet, number=self.planned.row)
 
     def _outcome(self) -> str:
         if self.answer is Answer.NEVER:

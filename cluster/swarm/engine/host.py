@@ -12,10 +12,12 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cluster.faultplan import At, RottenEnd
 from cluster.interface import NodeReport, NodeState
 from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, RowState
-from cluster.swarm.engine.mischief import DISK_BYTES, SERVER
+from cluster.swarm.engine.mischief import DISK_BYTES, HOME, SERVER
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
+from cluster.swarm.engine.table import Table
 from cluster.swarm.engine.workload import COUNTER
 from cluster.swarm.history import Answer
 from runtime.errors import TabletopError
@@ -26,23 +28,31 @@ from tablet.engine.log.server_log import ServerLog
 from tablet.engine.log.sorted_log import SortedLog, sort_log
 from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.rows import Row
-from tablet.engine.model.schema import LocalityGroup, MaxVersions
+from tablet.engine.model.schema import BloomPolicy, Family, LocalityGroup, MaxVersions, Schema
 from tablet.engine.world.options import Options, PolicySettings
 from tablet.engine.world.storage import DiskStorage
+from tablet.server.folders import DiskFolders
+from tablet.server.tablets import Tablets
 
 NEWEST = ReadFilter(versions=1)
 _ROLE = "tablet server"
 _RETRY_SECONDS = 0.5
 _SORTED = "sorted"
+_POLICIES: tuple[BloomPolicy, ...] = ("pybloom-live", "blocked")
+"""Bloom filter policies of the group "side", one life after the other."""
+_ROT_SECONDS = 0.5
+"""A fault may strike so much later than it is planned."""
 
 
 @dataclass(slots=True)
 class LifeSpan:
-    """One life of the node: when it began and ended, and whether the power was cut before the next one."""
+    """One life of the node: when it began and ended, whether the power was cut before the next one, and whether the
+    next one opened a log whose newest bytes might be rotten."""
 
     began: float
     ended: float = float("inf")
     by_power_cut: bool = False
+    by_rot: bool = False
 
 
 class ServerNames:
@@ -61,13 +71,15 @@ class Host:
         self.settings = ServerNames()
         self.history = history
         self.tablets = [f"tablet{number}" for number in range(plan.setup.tablets)]
-        self.engines: dict[str, Engine] = {}
+        self.engines: dict[str, Engine | Table] = {}
+        self.server: Tablets | None = None
         self.log: ServerLog | None = None
         self.lives: list[LifeSpan] = []
         self.log_number = 1
         self.former: int | None = None
         """The number of the log that is to be taken over."""
         self._setup = plan.setup
+        self._faults = plan.faults
         self._starts = 0
         self._boots = 1
         simulation.add_node(SERVER, capacity_bytes=DISK_BYTES)
@@ -97,7 +109,7 @@ class Host:
         """Begin a life: open the log and all tablets that can be opened."""
         simulation = self.simulation
         world = simulation.restart(node)
-        self.engines, self.log = {}, None
+        self.engines, self.log, self.server = {}, None, None
         self._note_power_cut()
         span = LifeSpan(self.now)
         self.lives.append(span)
@@ -144,7 +156,20 @@ class Host:
         """The server gives up, for its log cannot be written any more: a supervisor starts it again."""
         self.simulation.kill(SERVER)
 
+    def _note_rot(self) -> None:
+        """Whether the end of the log that is opened may have rotted since the life before."""
+        before = self.lives[-2] if len(self.lives) > 1 else None
+        for fault in self._faults:
+            if before is not None and isinstance(fault.what, RottenEnd) and isinstance(fault.when, At):
+                before.by_rot = (
+                    before.by_rot or before.began <= fault.when.seconds + _ROT_SECONDS <= self.now + _ROT_SECONDS
+                )
+
     async def _open(self, world: SimulatedWorld) -> None:
+        self._note_rot()
+        if self._setup.reshapes:
+            await self._open_tables(world)
+            return
         former = await self._sorted(world)
         folder = await self._folder(world, f"log-{self.log_number}")
         setup = self._setup
@@ -157,6 +182,35 @@ class Host:
         )
         left = [name for name in self.tablets if not await self._try_to_open(world, log, former, name)]
         world.spawn(self._open_the_rest(world, log, former, left), "open the rest")
+
+    async def _open_tables(self, world: SimulatedWorld) -> None:
+        folders = DiskFolders(world.disk, HOME)
+        await folders.prepare()
+        self.server = server = await Tablets.open(
+            folders, world, self._options(), segment_bytes=self._setup.segment_bytes
+        )
+        for name in self.tablets:
+            if not server.catalogue.of_table(name):
+                await server.create_table(name, _schema())
+        server.start()
+        left = [name for name in self.tablets if not await self._try_table(server, name)]
+        world.spawn(self._mend_tables(world, server, left), "mend the tables")
+
+    async def _try_table(self, server: Tablets, name: str) -> bool:
+        try:
+            await self._look_at_all(Table(server, name), name)
+        except TabletopError:
+            return False
+        self.engines[name] = Table(server, name)
+        return True
+
+    async def _mend_tables(self, world: SimulatedWorld, server: Tablets, left: list[str]) -> None:
+        """Let callers into the tables that could not be read at once, and settle what was in doubt."""
+        while True:
+            await world.clock.sleep(_RETRY_SECONDS)
+            with contextlib.suppress(TabletopError):
+                await server.mend()
+            left = [name for name in left if not await self._try_table(server, name)]
 
     async def _sorted(self, world: SimulatedWorld) -> SortedLog | None:
         if self.former is None:
@@ -195,29 +249,41 @@ class Host:
         return True
 
     async def _complete_schema(self, engine: Engine) -> None:
-        if "side" not in engine.schema.groups:
-            await engine.set_locality_group(LocalityGroup("side", block_bytes=1024))
+        side = LocalityGroup("side", block_bytes=1024, bloom_policy=_POLICIES[self._starts % len(_POLICIES)])
+        if engine.schema.groups.get("side") != side:
+            await engine.set_locality_group(side)
         for family, group in (("f", "default"), ("g", "side"), ("n", "default")):
             if family.encode() not in engine.schema.families:
                 await engine.create_family(family, MaxVersions(1), group=group)
 
-    async def _look_at_all(self, engine: Engine, tablet: str) -> None:
+    async def _look_at_all(self, engine: Engine | Table, tablet: str) -> None:
         planned = PlannedOperation(HOST, 0.0, Kind.SCAN, self.tablets.index(tablet), rows=self._setup.rows)
         operation = self.history.new(HOST, planned, self.now, tablet, tuple(range(self._setup.rows)))
         await scan_all(engine, operation)
         operation.answer, operation.responded = Answer.VALUE, self.now
 
     async def _close(self) -> None:
+        if self.server is not None:
+            await self._close_tables(self.server)
+            return
         if self.log is None:
             return  # It had only begun to open it.
         planned = PlannedOperation(HOST, 0.0, Kind.SYNC)
         operation = self.history.new(HOST, planned, self.now, "")
         engines, self.engines = self.engines, {}
         for engine in engines.values():
+            assert isinstance(engine, Engine)
             await engine.close()
         await self.log.sync()
         await self.log.close()
         operation.answer, operation.responded = Answer.VALUE, self.now
+
+    async def _close_tables(self, server: Tablets) -> None:
+        operation = self.history.new(HOST, PlannedOperation(HOST, 0.0, Kind.SYNC), self.now, "")
+        self.engines = {}
+        await server.log.sync()
+        operation.answer, operation.responded = Answer.VALUE, self.now
+        await server.close()
 
     async def _folder(self, world: SimulatedWorld, name: str) -> DiskStorage:
         storage = DiskStorage(world.disk, name)
@@ -239,7 +305,14 @@ class Host:
         )
 
 
-async def scan_all(engine: Engine, operation: Operation) -> None:
+def _schema() -> Schema:
+    schema = Schema().with_group(LocalityGroup("side", block_bytes=1024))
+    for family, group in (("f", "default"), ("g", "side"), ("n", "default")):
+        schema = schema.with_family(Family(family, MaxVersions(1), group))
+    return schema
+
+
+async def scan_all(engine: Engine | Table, operation: Operation) -> None:
     """Read the rows that an operation is about by one scan, and write down what is there."""
     first, last = operation.rows[0], operation.rows[-1]
     operation.found = dict.fromkeys(operation.rows, NOTHING)

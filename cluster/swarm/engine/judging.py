@@ -6,6 +6,7 @@ ended in which it was asked for, or never. What was refused has not happened.
 
 With `sync="os"` a power cut may take what was acknowledged last. So the history of a row is cut there: the row as it
 was found afterwards must be one that it was at some moment since the last sync, and is what the history goes on with.
+Rot of the newest bytes of a log looks like its torn end (decision 3), and is judged in the same way, whatever the mode.
 What a tablet loses is a suffix: of two writes, one asked for after the other was acknowledged, the later one is not
 there alone.
 """
@@ -45,8 +46,8 @@ def judge_rows(history: History, lives: Sequence[LifeSpan], setup: Setup, tablet
     for tablet in tablets:
         for row in range(setup.rows):
             _judge_row(history, lives, setup.sync, tablet, row, judged)
-        if setup.sync == "os":
-            judged.verdicts += _judge_suffixes(history, lives, tablet)
+        if not setup.reshapes:  # Of two tablets of a table, one may have been flushed.
+            judged.verdicts += _judge_suffixes(history, lives, setup.sync, tablet)
     return judged
 
 
@@ -54,15 +55,16 @@ def _judge_row(
     history: History, lives: Sequence[LifeSpan], sync: SyncMode, tablet: str, row: int, judged: Judged
 ) -> None:
     about = [one for one in history.operations if one.tablet == tablet and row in one.rows]
-    cuts = [number for number, life in enumerate(lives) if life.by_power_cut] if sync == "os" else []
+    cuts = _cuts(lives, sync)
     initial, first = NOTHING, 0
     for cut in (*cuts, len(lives)):
         some = [one for one in about if first <= one.life <= cut]
         steps = [step for one in some if (step := _step(one, row, lives)) is not None]
         after = next((one for one in about if one.life > cut and one.client == HOST and _was_found(one)), None)
         if after is not None:
-            synced, ended = _last_sync(history, tablet, first, cut), lives[cut].ended
-            text = f"{shown(after.found[row])} is what a power cut left"
+            synced = -math.inf if lives[cut].by_rot else _last_sync(history, tablet, first, cut)
+            ended = lives[cut].ended
+            text = f"{shown(after.found[row])} is what {'rot' if lives[cut].by_rot else 'a power cut'} left"
             steps.append(Step(after.number, rows.read(after.found[row]), _PATHS, synced, ended, text=text))
         explained = explain(steps, initial=initial)
         judged.tried += explained.tried
@@ -77,11 +79,16 @@ def _judge_row(
             initial, first = after.found[row], cut + 1
 
 
-def _judge_suffixes(history: History, lives: Sequence[LifeSpan], tablet: str) -> Iterator[Verdict]:
+def _cuts(lives: Sequence[LifeSpan], sync: SyncMode) -> list[int]:
+    """The lives of which the end may be lost."""
+    return [number for number, life in enumerate(lives) if life.by_rot or (life.by_power_cut and sync == "os")]
+
+
+def _judge_suffixes(history: History, lives: Sequence[LifeSpan], sync: SyncMode, tablet: str) -> Iterator[Verdict]:
     """Whether a power cut took a write and left one that was asked for after that was acknowledged."""
     of_tablet = [one for one in history.operations if one.tablet == tablet]
     first = 0
-    for cut in [number for number, life in enumerate(lives) if life.by_power_cut]:
+    for cut in _cuts(lives, sync):
         after = next((one for one in of_tablet if one.life > cut and one.client == HOST and _was_found(one)), None)
         some = [one for one in of_tablet if first <= one.life <= cut and one.answer is not Answer.REFUSED]
         first = cut + 1

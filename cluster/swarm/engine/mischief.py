@@ -17,6 +17,7 @@ from cluster.faultplan import (
     OnDisk,
     OperationFails,
     PowerCut,
+    RottenEnd,
     RottenFile,
     Stop,
     WallOffset,
@@ -26,6 +27,8 @@ from runtime.simulated.disk_faults import FullDisk, ReadError, ShortWrites, Slow
 
 SERVER = "server"
 DISK_BYTES = 10_000_000
+HOME = "home"
+"""The folder of a server's tablets, if they are split and merged."""
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)
 _STEPS = (
@@ -50,6 +53,14 @@ _STEPS = (
     ("rename", "sorted*"),
     ("remove", "sorted*"),
 )
+_RESHAPING_STEPS = (
+    ("write", "catalogue*"),
+    ("rename", "catalogue*"),
+    ("sync_directory", ""),
+    ("make_directory", "tablet*"),
+    ("rename", "tablet*/manifest*"),
+    ("create", "tablet*/manifest*"),
+)
 
 
 def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
@@ -70,6 +81,7 @@ class _Draw:
     def __init__(self, chance: random.Random, setup: Setup) -> None:
         self.chance = chance
         self.setup = setup
+        self.has_rotten_log = False
 
     def at(self) -> At:
         return At(round(self.chance.uniform(0.2, self.setup.trouble_seconds), 3))
@@ -77,9 +89,13 @@ class _Draw:
     def seconds(self) -> float:
         return round(self.chance.choice(_DOWN_SECONDS) * self.chance.uniform(0.5, 1.5), 3)
 
+    def placed(self, path: str) -> str:
+        """Where the file or folder is, if tables are split."""
+        return f"{HOME}/{path.replace('log-*', 'log')}".rstrip("/") if self.setup.reshapes else path
+
     def step(self) -> OnDisk:
-        verb, path = self.chance.choice(_STEPS)
-        return OnDisk(verb, path, SERVER, nth=self.chance.choice([1, 1, 2, 3, 5, 10, 20, 50]))
+        verb, path = self.chance.choice((*_STEPS, *_RESHAPING_STEPS) if self.setup.reshapes else _STEPS)
+        return OnDisk(verb, self.placed(path), SERVER, nth=self.chance.choice([1, 1, 2, 3, 5, 10, 20, 50]))
 
     def ending(self) -> Ending:
         return self.chance.choice((Kill(), PowerCut()))
@@ -121,14 +137,26 @@ class _Draw:
 
     def error(self) -> Fault:
         path = self.chance.choice(["", "log", "tablet", "tablet0"])
-        fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path)])
+        path = self.placed(path) if path else ""
+        lost = SyncError(path, loses_pages=True)
+        fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path), lost])
         return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
 
     def rot(self) -> Fault:
         pattern = self.chance.choice(["tablet*/*.sst", "tablet*/*.sst", "tablet*/manifest*", "sorted*/*"])
         place, count = self.chance.random(), self.chance.choice([1, 1, 20])
-        what = RottenFile(pattern, self.chance.randrange(4), place, count)
+        what = RottenFile(self.placed(pattern), self.chance.randrange(4), place, count)
         return Fault(self.at(), what, _TARGET, 3.0 * self.seconds())
+
+    def rotten_log(self) -> tuple[Fault, ...]:
+        """The node dies, and the newest bytes of its log rot before it is started again; once, for bits that flip twice
+        are as before."""
+        if self.has_rotten_log:
+            return ()
+        self.has_rotten_log = True
+        when, rotten = self.at(), RottenEnd(self.placed("log-*/*.log"), self.chance.choice([1, 1, 20]))
+        dies = Fault(when, self.ending(), _TARGET, 0.2)
+        return dies, Fault(At(round(when.seconds + 0.05, 3)), rotten, _TARGET)
 
     def clock(self) -> Fault:
         seconds = self.chance.choice([-300.0, -1.0, 1.0, 300.0])
@@ -154,5 +182,6 @@ _DRAWERS: tuple[Callable[[_Draw], Fault | tuple[Fault, ...]], ...] = (
     _Draw.slow,
     _Draw.error,
     _Draw.rot,
+    _Draw.rotten_log,
     _Draw.clock,
 )

@@ -33,12 +33,15 @@ class Kind(enum.Enum):
     FLUSH = "flush"
     COMPACT = "compact"
     SYNC = "sync"
+    SPLIT = "split"  # the tablet of a row, there; only if the setup says that tables are split
+    MERGE = "merge"  # the tablet of a row with the next one
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The tablets of one run. `takes_over_every`: each so-manieth start after a death is that of another server, which
-    sorts the log and begins one of its own; 0: none is."""
+    sorts the log and begins one of its own; 0: none is. `reshapes`: each of the `tablets` is a table that is split into
+    tablets, which are merged again."""
 
     tablets: int = 3
     rows: int = 6
@@ -52,6 +55,7 @@ class Setup:
     flush_on_close_bytes: int = 0
     value_bytes: int = 50
     takes_over_every: int = 0
+    reshapes: bool = False
     piece_bytes: int = 4000
     trouble_seconds: float = 20.0
 

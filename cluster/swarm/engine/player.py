@@ -11,6 +11,7 @@ from cluster.swarm.engine.history import History, Operation
 from cluster.swarm.engine.host import NEWEST, Host, key_of, number_in, scan_all, state_of
 from cluster.swarm.engine.mischief import SERVER
 from cluster.swarm.engine.plan import Kind, PlannedOperation, Setup
+from cluster.swarm.engine.table import Table
 from cluster.swarm.engine.workload import COLUMNS, COUNTER
 from cluster.swarm.history import Answer
 from runtime.errors import TabletopError
@@ -22,7 +23,7 @@ from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow,
 LONGEST_SECONDS = 100.0
 LONGEST_WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 0.02
-_ROW_KINDS = frozenset(Kind) - {Kind.FLUSH, Kind.COMPACT, Kind.SYNC}
+_ROW_KINDS = frozenset(Kind) - {Kind.FLUSH, Kind.COMPACT, Kind.SYNC, Kind.SPLIT, Kind.MERGE}
 
 
 class Player:
@@ -78,7 +79,7 @@ class Player:
     def _complain(self, operation: Operation, what: str) -> None:
         self._complaints.append(f"at {self._host.now:.3f} s: {operation.told()}: {what}")
 
-    async def _served(self, tablet: str) -> Engine | None:
+    async def _served(self, tablet: str) -> Engine | Table | None:
         """The tablet, as soon as callers are let in."""
         begun = self._host.now
         while tablet not in self._host.engines or not self._host.is_running(SERVER):
@@ -98,11 +99,11 @@ class Player:
             columns = (COUNTER,)
         return self._history.new(self.name, planned, self._host.now, tablet, rows, columns)
 
-    async def _patiently(self, engine: Engine, operation: Operation) -> None:
+    async def _patiently(self, engine: Engine | Table, operation: Operation) -> None:
         async with asyncio.timeout(operation.planned.patience_seconds or None):
             await self._todo(engine, operation)
 
-    async def _todo(self, engine: Engine, operation: Operation) -> None:
+    async def _todo(self, engine: Engine | Table, operation: Operation) -> None:
         """What is asked of the engine."""
         row = key_of(operation.rows[0]) if operation.rows else b""
         first, second, third = (*(column.encode() for column in operation.columns), b"", b"")[:3]
@@ -143,3 +144,7 @@ class Player:
                 await engine.compact()
             case Kind.SYNC:
                 await engine.sync()
+            case Kind.SPLIT if isinstance(engine, Table):
+                await engine.split(key_of(operation.planned.row))
+            case Kind.MERGE if isinstance(engine, Table):
+                await engine.merge(key_of(operation.planned.row))

@@ -16,7 +16,7 @@ from cluster.swarm.engine.history import HOST, History
 from cluster.swarm.engine.host import Host
 from cluster.swarm.engine.judging import judge_rows
 from cluster.swarm.engine.marks import marks_of
-from cluster.swarm.engine.mischief import SERVER, draw_faults
+from cluster.swarm.engine.mischief import HOME, SERVER, draw_faults
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.engine.player import Player
 from cluster.swarm.engine.workload import CLIENTS, draw_operations, draw_setup
@@ -27,7 +27,10 @@ from cluster.swarm.verdicts import Verdict
 from runtime.errors import TabletopError
 from runtime.events import Record, TaskFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
-from tablet.engine.world.names import manifest_name, sorted_out
+from tablet.engine.engine import Engine
+from tablet.engine.world.names import LOCK_NAME, home_of, manifest_name, sorted_out
+from tablet.server.catalogue import tablet_number
+from tablet.server.tablets import Tablets
 
 REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
@@ -137,6 +140,8 @@ class _Run:
                     told = operation.told() if operation is not None else f"{name} is not served"
                     self._complain("final writes", told)
             self._look_for_leavings(name)
+        if host.server is not None:
+            await self._look_for_leavings_of_all(host.server)
         self._check_invariants()
 
     async def _all_open(self) -> None:
@@ -149,13 +154,33 @@ class _Run:
 
     def _look_for_leavings(self, name: str) -> None:
         """A tablet's folder holds exactly the files that its manifest names."""
-        state = self._host.engines[name].state
+        engine = self._host.engines[name]
+        if not isinstance(engine, Engine):
+            return
+        state = engine.state
         paths = self._host.simulation.world(SERVER).simulated_disk.paths()
         listing = sorted_out([path.removeprefix(f"{name}/") for path in paths if path.startswith(f"{name}/")])
         needed = {reference.name for reference in state.manifest.references()} | {manifest_name(state.manifest.number)}
         found = {*listing.tables.values(), *listing.manifests.values(), *listing.temporary, *listing.logs.values()}
         if found != needed:
             self._complain("leavings", f"{name} holds {sorted(found)}, and needs {sorted(needed)}")
+
+    async def _look_for_leavings_of_all(self, server: Tablets) -> None:
+        """The folders hold exactly the files to which some tablet refers."""
+        await server.mend()
+        await server.sweep()
+        needed: set[tuple[str, str]] = set()
+        for name, engine in server.engines.items():
+            needed |= {home_of(reference.name, name) for reference in engine.state.manifest.references()}
+            needed.add((name, manifest_name(engine.state.manifest.number)))
+        paths = self._host.simulation.world(SERVER).simulated_disk.paths()
+        found: set[tuple[str, str]] = set()
+        for path in paths:
+            folder, _, name = path.removeprefix(f"{HOME}/").rpartition("/")
+            if tablet_number(folder) and name != LOCK_NAME:
+                found.add((folder, name))
+        if found != needed:
+            self._complain("leavings", f"there are {sorted(found - needed)}, and missing are {sorted(needed - found)}")
 
     async def _watch(self) -> None:
         while True:

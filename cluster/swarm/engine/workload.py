@@ -27,12 +27,15 @@ _WEIGHTS = {
     Kind.FLUSH: 1,
     Kind.COMPACT: 1,
     Kind.SYNC: 2,
+    Kind.SPLIT: 3,
+    Kind.MERGE: 3,
 }
 
 
 def draw_setup(chance: random.Random) -> Setup:
     """The tablets."""
     segment_bytes = chance.choice([1000, 4000, 20_000])
+    reshapes = chance.random() < 0.3
     return Setup(
         tablets=chance.choice([1, 2, 3, 5]),
         rows=chance.choice([2, 5, 12]),
@@ -45,7 +48,8 @@ def draw_setup(chance: random.Random) -> Setup:
         fan_in=chance.choice([2, 3]),
         flush_on_close_bytes=chance.choice([0, 1 << 30]),
         value_bytes=chance.choice([4, 50, 300]),
-        takes_over_every=chance.choice([0, 0, 1, 2, 3]),
+        takes_over_every=0 if reshapes else chance.choice([0, 0, 1, 2, 3]),
+        reshapes=reshapes,
         piece_bytes=chance.choice([500, 3000, 100_000]),
         trouble_seconds=chance.choice([5.0, 20.0, 60.0]),
     )
@@ -53,7 +57,8 @@ def draw_setup(chance: random.Random) -> Setup:
 
 def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:
     """What the callers do, each one thing after the other."""
-    kinds = [kind for kind in Kind if chance.random() < 0.85 or kind in (Kind.PUT, Kind.READ)]
+    possible = [kind for kind in Kind if setup.reshapes or kind not in (Kind.SPLIT, Kind.MERGE)]
+    kinds = [kind for kind in possible if chance.random() < 0.85 or kind in (Kind.PUT, Kind.READ)]
     weights = [_WEIGHTS[kind] * chance.choice([0.5, 1.0, 3.0]) for kind in kinds]
     count = chance.randint(60, 300)
     pause = setup.trouble_seconds * len(CLIENTS) / count

@@ -8,19 +8,19 @@ will keep it:
 
 The tablet's name is there because a tablet server writes one log for all its tablets (BT 6); a tablet that stands alone
 has none. The timestamp is the highest that the tablet itself has given so far, so that none comes twice, whatever the
-wall clock does between two openings. The first frame of each log, u8 0 and JSON, says what the log is, and how far
-earlier logs were durable and acknowledged when it was begun.
+wall clock does between two openings. The first frame of each log, u8 0 and a `LogHeader` of `proto/tablet.proto`, says
+what the log is, and how far earlier logs were durable and acknowledged when it was begun.
 """
 
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.wire import tablet_pb2
+from tablet.engine.world.small_files import BEGINNING, FileKind
 
-FORMAT = 3
-KIND = "tabletop commit log"
+HEADER_FILE = FileKind("tabletop commit log", 4, tablet_pb2.LogHeader)
 HEADER_KIND = 0
 ROWS_KIND = 1
 SORTED_KIND = 2
@@ -55,15 +55,13 @@ class LogHeader:
 
     def encode(self) -> bytes:
         """The record's payload."""
-        fields = {
-            "kind": KIND,
-            "format": FORMAT,
-            "tablet": self.tablet,
-            "number": self.number,
-            "durable_sequence": self.durable_sequence,
-            "acknowledged_sequence": self.acknowledged_sequence,
-        }
-        return bytes((HEADER_KIND,)) + json.dumps(fields).encode()
+        message = tablet_pb2.LogHeader(
+            tablet=self.tablet,
+            number=self.number,
+            durable_sequence=self.durable_sequence,
+            acknowledged_sequence=self.acknowledged_sequence,
+        )
+        return bytes((HEADER_KIND,)) + HEADER_FILE.encode(message)
 
 
 def may_be_header(payload: bytes) -> bool:
@@ -73,23 +71,12 @@ def may_be_header(payload: bytes) -> bool:
 
 def decode_header(payload: bytes, name: str) -> LogHeader:
     """The reverse. Raises IncompatibleFormat for a log that is not a tablet's or of a future version, Corrupted."""
-    if payload[:1] == b"{":
+    if payload[:1] in (BEGINNING, b"{"):
         raise IncompatibleFormat(f"{name} is not a tablet's commit log: it holds a manifest under a log's name")
     if not may_be_header(payload):
         raise IncompatibleFormat(f"{name} is not a tablet's commit log: its first record is no header")
-    try:
-        fields = json.loads(payload[1:])
-        if fields["kind"] != KIND or fields["format"] != FORMAT:
-            raise IncompatibleFormat(
-                f"{name} is a {fields['kind']!r} of format {fields['format']}; this program reads {KIND!r} of {FORMAT}"
-            )
-        numbers = [fields[name] for name in ("number", "durable_sequence", "acknowledged_sequence")]
-        header = LogHeader(fields["tablet"], *numbers)
-        if not isinstance(header.tablet, str) or any(type(number) is not int for number in numbers):
-            raise Corrupted(f"{name}: its header cannot be read (a field has another type than it should have)")
-        return header
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupted(f"{name}: its header cannot be read ({error})") from error
+    found = HEADER_FILE.decode(payload[1:], name)
+    return LogHeader(found.tablet, found.number, found.durable_sequence, found.acknowledged_sequence)
 
 
 def encode_rows(tablet: bytes, rows: Sequence[RowFragment], last_timestamp: int = 0) -> bytes:

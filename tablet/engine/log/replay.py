@@ -11,6 +11,7 @@ damage, and the tablet does not open. If nothing does, a power cut took them, an
 out, so that what is lost is a suffix. Records that were never acknowledged are not missed.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,6 +67,9 @@ class Replay:
     """Whose logs they must be; None: anybody's."""
     tablet: bytes | None = None
     """Whose rows are wanted; None: everybody's."""
+    writes_again: bool = False
+    """Whether what is read counts as durable afterwards: then the records of which no later one says so are written
+    again. A sync of the life before may have failed, and a sync of today pass over them."""
     last_sequence: int = 0
     last_timestamp: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
@@ -101,7 +105,6 @@ class Replay:
             try:
                 async for sequence, mutations in self._one(file, number, self.logs[number], following):
                     yield sequence, mutations
-                await file.sync()
             except _Gap as gap:
                 await self._refuse_if_durable(numbers[place:], gap.sequence)
                 self.left_out = numbers[place:]
@@ -132,7 +135,11 @@ class Replay:
     ) -> AsyncIterator[tuple[int, Mutations]]:
         reader = log_reader(file, name, self.last_sequence + 1)
         first, records, row_count = True, 0, 0
+        unproven: deque[tuple[int, int]] = deque()  # Sequence and offset of records that no later one vouches for.
         async for record in reader:
+            unproven.append((record.sequence, record.offset))
+            while unproven and unproven[0][0] <= reader.durable_sequence:
+                unproven.popleft()
             found: Mutations | None = None
             try:
                 if first:
@@ -159,6 +166,9 @@ class Replay:
                 records, row_count = records + 1, row_count + len(found.rows)
                 yield record.sequence, found
             self.last_sequence = max(self.last_sequence, record.sequence)
+        if unproven and self.writes_again:
+            begin = unproven[0][1]
+            await self.storage.write_again(name, begin, reader.end.offset - begin)
         self.replayed += (CommitLogReplayed(name, records, row_count),)
         self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")
         if zeros := zeros_at_end(reader):

@@ -1,29 +1,31 @@
 """The list of a server's log segments, in a file of its own: the place where they are named.
 
-Each change writes all of it, as one frame of JSON, under the next number (`segments-000003`): first under a temporary
+Each change writes all of it, as one small file, under the next number (`segments-000003`): first under a temporary
 name, synced, then renamed into place; the highest number is the truth, and the one before is removed. So a segment
 counts from a certain moment on, and one that is missing is noticed.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, TabletopError
-from runtime.record_log import LogReader, encode_frame
+from runtime.errors import AlreadyExists, Corrupted, NotFound, TabletopError
+from runtime.tasks import to_the_end
+from runtime.wire import tablet_pb2
 from tablet.engine.log.records import Segment
 from tablet.engine.world.names import TEMPORARY, log_name, sorted_out
+from tablet.engine.world.small_files import FileKind
 from tablet.engine.world.storage import Storage
 
-FORMAT = 1
-KIND = "tabletop log segments"
+_FILE = FileKind("tabletop log segments", 2, tablet_pb2.SegmentList)
 _NAME = re.compile(r"segments-(\d{6,})$")
 
 
 class SegmentList:
     """The names of segments in a folder. Make one with `load`."""
+
+    is_inline = False
 
     def __init__(self, storage: Storage, number: int, segments: Sequence[Segment], next_segment: int) -> None:
         self.segments = tuple(segments)
@@ -44,21 +46,9 @@ class SegmentList:
         if not numbers:
             return cls(storage, 0, (), max(logs, default=0) + 1)
         name = _list_name(max(numbers))
-        file = await storage.open(name)
-        try:
-            payloads = [record.payload async for record in LogReader(file, name)]
-        finally:
-            await file.close()
-        try:
-            (payload,) = payloads
-            fields = json.loads(payload)
-            if (fields["kind"], fields["format"]) != (KIND, FORMAT):
-                raise IncompatibleFormat(f"{name} is a {fields['kind']!r} of format {fields['format']}")
-            segments = [Segment(int(number), int(first)) for number, first in fields["segments"]]
-            next_segment = max(int(fields["next_segment"]), max(logs, default=0) + 1)
-            found = cls(storage, max(numbers), segments, next_segment)
-        except (ValueError, KeyError, TypeError) as error:
-            raise Corrupted(f"{name} does not hold a list of log segments ({error}); restore it from a copy") from error
+        said = await _FILE.read(storage, name)
+        segments = [Segment(segment.number, segment.first_sequence) for segment in said.segments]
+        found = cls(storage, max(numbers), segments, max(said.next_segment, max(logs, default=0) + 1))
         for segment in segments:
             if log_name(segment.number) not in names:
                 raise Corrupted(f"{name} names the log {log_name(segment.number)}, which is missing; restore it")
@@ -72,11 +62,13 @@ class SegmentList:
         self._next_segment += 1
         return self._next_segment - 1
 
+    @to_the_end
     async def add(self, segment: Segment) -> None:
         """One more segment counts from here on. Raises NoSpace, DiskFailure."""
         async with self._changing:
             await self._replace((*self.segments, segment))
 
+    @to_the_end
     async def keep(self, choose: Callable[[Sequence[Segment]], Sequence[Segment]]) -> None:
         """Only those that are chosen count from here on, if that makes a difference. Raises NoSpace, DiskFailure."""
         async with self._changing:
@@ -90,12 +82,8 @@ class SegmentList:
 
     async def _replace(self, segments: Sequence[Segment]) -> None:
         number = self._number + 1
-        fields = {
-            "kind": KIND,
-            "format": FORMAT,
-            "next_segment": self._next_segment,
-            "segments": [[segment.number, segment.first_sequence] for segment in segments],
-        }
+        named = [tablet_pb2.LogSegment(number=found.number, first_sequence=found.first_sequence) for found in segments]
+        message = tablet_pb2.SegmentList(next_segment=self._next_segment, segments=named)
         name = _list_name(number)
         try:
             file = await self._storage.create(name + TEMPORARY)
@@ -103,7 +91,7 @@ class SegmentList:
             await self._storage.remove(name + TEMPORARY)
             file = await self._storage.create(name + TEMPORARY)
         try:
-            await file.append(encode_frame(json.dumps(fields).encode(), number, 0))
+            await file.append(_FILE.framed(message, sequence=number))
             await file.sync()
         finally:
             await file.close()

@@ -26,7 +26,8 @@ from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 
-from runtime.errors import TabletopError
+from runtime.errors import Corrupted, TabletopError
+from runtime.tasks import to_the_end
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import LogHeader, Segment
 from tablet.engine.log.replay import Replay
@@ -68,7 +69,7 @@ class ServerLog:
         self.unnamed: int | None = None
         self.closed_bytes = 0
         self._sync = sync
-        self._inline = inline
+        self.is_inline = inline
         self._new_number = new_number
         self._name = name
         self._segment_bytes = segment_bytes
@@ -108,7 +109,7 @@ class ServerLog:
             salt=salt,
         )
         log._list = named
-        replay = Replay(storage, log._files(), log.start_sequence, 0, owner)
+        replay = Replay(storage, log._files(), log.start_sequence, 0, owner, writes_again=True)
         async for _ in replay:
             pass
         log.recovered(replay.last_sequence)
@@ -124,6 +125,16 @@ class ServerLog:
         files = {segment.number: log_name(segment.number) for segment in segments}
         start = segments[0].first_sequence - 1 if segments else 0
         return Replay(self.storage, files, start, flushed_sequence, self.owner, tablet=tablet.encode())
+
+    def check_read(self, replay: Replay) -> None:
+        """Raise Corrupted if a tablet's `read` did not find every record that was there when the log was opened: the
+        segments can be read no further than before, so something has happened to them since."""
+        if replay.logs and replay.last_sequence < self._recovered_sequence:
+            raise Corrupted(
+                f"the log of {self.owner!r} had records up to {self._recovered_sequence} when it was opened, and can "
+                f"be read up to record {replay.last_sequence} now; restore the segments "
+                f"{', '.join(replay.logs.values())} from a copy"
+            )
 
     def _files(self) -> dict[int, str]:
         return {segment.number: log_name(segment.number) for segment in self.segments}
@@ -182,9 +193,10 @@ class ServerLog:
             self._passed_sequence = sequence
             self._current = None  # The records of a segment follow one another.
 
+    @to_the_end
     async def begin_segment(self) -> None:
-        """Write to a new segment from here on. Nobody may be writing. Raises NoSpace, DiskFailure, and then everything
-        is as before, but for a file that does not count."""
+        """Write to a new segment from here on, also if the caller is cancelled. Nobody may be writing. Raises NoSpace,
+        DiskFailure, and then everything is as before, but for a file that does not count."""
         if self.latest is not None:
             await self.latest.settled()
         segment = Segment(self._new_number(), self.last_sequence + 1)
@@ -196,7 +208,7 @@ class ServerLog:
                 header,
                 next_sequence=segment.first_sequence,
                 sync=self._sync,
-                inline=self._inline,
+                inline=self.is_inline,
                 identity=self._identity(segment),
             )
             try:
@@ -275,6 +287,7 @@ class ServerLog:
         """No attached tablet needs a record up to this one; None: nobody needs any."""
         return min((after for needed in self._needs.values() if (after := needed()) is not None), default=None)
 
+    @to_the_end
     async def drop_unneeded(self) -> None:
         """Drop the segments that no attached tablet needs. Raises NoSpace, DiskFailure."""
         assert self._list is not None, "the owner of a tablet's own log drops its segments"

@@ -17,25 +17,25 @@ the log itself is only read: it goes when no tablet needs it any more, and the s
 What we simplify. One server sorts the whole log; the paper's sort pieces of 64 MB on many servers at once.
 """
 
-import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import itemgetter
 
 from runtime.errors import Corrupted, IncompatibleFormat, NotFound
 from runtime.record_log import LogReader, encode_frame
+from runtime.wire import tablet_pb2
 from tablet.engine.log.records import decode_sorted, encode_sorted
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.world.events import LogLeftOut, LogSorted
 from tablet.engine.world.names import TEMPORARY, log_name
 from tablet.engine.world.options import EngineWorld
+from tablet.engine.world.small_files import FileKind
 from tablet.engine.world.storage import Storage, StoredFile
 
-FORMAT = 1
-KIND = "tabletop sorted log"
 LIST_NAME = "sorted"
+_LIST = FileKind("tabletop sorted log", 2, tablet_pb2.SortedLog)
 PIECE_BYTES = 64 * 1024 * 1024
 """BT 6: the log is sorted in segments of 64 MB."""
 
@@ -77,24 +77,17 @@ class SortedLog:
         Corrupted, IncompatibleFormat, DiskFailure."""
         if LIST_NAME not in await storage.list():
             return None
-        file = await storage.open(LIST_NAME)
         try:
-            payloads = [record.payload async for record in LogReader(file, LIST_NAME)]
-        finally:
-            await file.close()
-        try:
-            (payload,) = payloads
-            fields = json.loads(payload)
-            if (fields["kind"], fields["format"]) != (KIND, FORMAT):
-                raise IncompatibleFormat(f"{LIST_NAME} is a {fields['kind']!r} of format {fields['format']}")
-            parts = [Part(**part) for part in fields["parts"]]
-            found = str(fields["owner"])
-        except (ValueError, KeyError, TypeError) as error:
-            problem = f"{LIST_NAME} does not hold a list of pieces ({error})"
-            raise Corrupted(f"{problem}; {_again(owner)}") from error
-        if found != owner:
-            raise Corrupted(f"{LIST_NAME} is that of the log of {found!r}, expected {owner!r}; put the right one here")
-        return cls(storage, owner, parts)
+            said = await _LIST.read(storage, LIST_NAME)
+        except Corrupted as error:
+            raise Corrupted(f"{error.message}; or {_again(owner)}") from error
+        if said.owner != owner:
+            raise Corrupted(
+                f"{LIST_NAME} is that of the log of {said.owner!r}, expected {owner!r}; put the right one here"
+            )
+        return cls(
+            storage, owner, [Part(**{name: getattr(part, name) for name in Part.__slots__}) for part in said.parts]
+        )
 
     def parts_of(self, tablet: str, flushed_sequence: int = 0) -> list[Part]:
         """Where a tablet's mutations after its redo point are, the earliest first."""
@@ -265,10 +258,10 @@ class _Window:
 
 
 async def _write_list(storage: Storage, owner: str, parts: Sequence[Part]) -> None:
-    fields = {"kind": KIND, "format": FORMAT, "owner": owner, "parts": [asdict(part) for part in parts]}
+    said = [tablet_pb2.SortedPart(**{name: getattr(part, name) for name in Part.__slots__}) for part in parts]
     file = await storage.create(LIST_NAME + TEMPORARY)
     try:
-        await file.append(encode_frame(json.dumps(fields).encode(), 1, 0))
+        await file.append(_LIST.framed(tablet_pb2.SortedLog(owner=owner, parts=said), sequence=1))
         await file.sync()
     finally:
         await file.close()

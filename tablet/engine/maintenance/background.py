@@ -80,15 +80,22 @@ class Background:
         async with self.flushing:
             if not self._state.frozen or self._state.is_closed:
                 return False
-            await self._housekeeping.flush_oldest()
+            try:
+                await self._housekeeping.flush_oldest()
+            finally:
+                self.dismiss()  # Also if the one who asked for it was cancelled: it may be done.
         self.note_progress(FLUSH)
         return True
 
     async def compact_one(self) -> bool:
         """One merging compaction, if there is to be one; whether there was. Raises NoSpace, DiskFailure."""
         async with self.compacting:
-            if self._state.is_closed or not await self._housekeeping.compact_if_due():
-                return False
+            try:
+                if self._state.is_closed or not await self._housekeeping.compact_if_due():
+                    return False
+            except BaseException:
+                self.dismiss()
+                raise
         self.note_progress(COMPACTION)
         return True
 

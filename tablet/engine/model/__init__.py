@@ -7,6 +7,7 @@
     rows.py         what a read gives
     chunks.py       sorted runs of encoded rows, for bulk work
     schema.py       column families, version policies, locality groups
+    schema_message.py   a schema as a message, for the manifest
     filters.py      what a read wants to see: the usual conditions
     filter_tree.py  filters that are put together from parts, as Cloud Bigtable's
     filter_steps.py such a tree as a function

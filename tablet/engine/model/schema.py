@@ -16,23 +16,31 @@ compression and Bloom filter, and perhaps in memory (BT 6). Families that belong
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
-from runtime.errors import AlreadyExists, Conflict, IncompatibleFormat, InvalidRequest, NotFound
+from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 
 DAY_MICROSECONDS = 24 * 60 * 60 * 1_000_000
 DEFAULT_GROUP = "default"
 FAMILY_LIMIT = 500
 """Families per table: "at most hundreds" (BT 2)."""
 
+RULE_DEPTH_LIMIT = 20
+"""How deep rules may stand within rules: protobuf reads messages within messages up to 100 deep."""
+
+_HIGHEST = 2**63 - 1
 _NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 _NAME_LIMIT_BYTES = 64
 _BLOCK_BYTES_RANGE = (256, 16 * 1024 * 1024)
 
 Compression = Literal["none", "snappy", "lz4", "zstd"]
 BloomKeys = Literal["none", "row", "row+column"]
+BloomPolicy = Literal["pybloom-live", "blocked"]
 _COMPRESSIONS = ("none", "snappy", "lz4", "zstd")
 _BLOOM_KEYS = ("none", "row", "row+column")
+_LEAST_RATES: dict[BloomPolicy, float] = {"pybloom-live": 1e-9, "blocked": 0.001}
+BLOOM_POLICIES = tuple(_LEAST_RATES)
+"""The Bloom filter policies, and the lowest false-positive rate that each can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,8 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class LocalityGroup:
-    """How a group's SSTables are made. `false_positive_rate` is what the Bloom filters are sized for."""
+    """How a group's SSTables are made. `false_positive_rate` is what the Bloom filters are sized for; `bloom_policy`
+    says how their bits are arranged."""
 
     name: str = DEFAULT_GROUP
     block_bytes: int = 64 * 1024
@@ -105,6 +114,7 @@ class LocalityGroup:
     bloom_keys: BloomKeys = "row+column"
     false_positive_rate: float = 0.004
     in_memory: bool = False
+    bloom_policy: BloomPolicy = "pybloom-live"
 
     def check(self) -> None:
         """Raise InvalidRequest for settings that make no sense."""
@@ -122,8 +132,14 @@ class LocalityGroup:
             raise InvalidRequest(f"compression is {self.compression!r}; choose one of {', '.join(_COMPRESSIONS)}")
         if self.bloom_keys not in _BLOOM_KEYS:
             raise InvalidRequest(f"bloom_keys is {self.bloom_keys!r}; choose one of {', '.join(_BLOOM_KEYS)}")
-        if not 1e-9 <= self.false_positive_rate <= 0.5:
-            raise InvalidRequest(f"false_positive_rate is {self.false_positive_rate}; choose 0.000000001 to 0.5")
+        if self.bloom_policy not in _LEAST_RATES:
+            raise InvalidRequest(f"bloom_policy is {self.bloom_policy!r}; choose one of {', '.join(_LEAST_RATES)}")
+        least = _LEAST_RATES[self.bloom_policy]
+        if not least <= self.false_positive_rate <= 0.5:
+            raise InvalidRequest(
+                f"false_positive_rate is {self.false_positive_rate}; choose {f'{least:.9f}'.rstrip('0')} to 0.5 for "
+                f"the Bloom filter policy {self.bloom_policy!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,37 +218,6 @@ class Schema:
             raise NotFound(f"there is no column family {name!r}; there are: {known}. Create it with create_family")
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {
-            "families": [
-                {"name": family.name, "group": family.group, "rule": rule_to_json(family.rule)}
-                for family in self.families.values()
-            ],
-            "groups": [
-                {
-                    "name": group.name,
-                    "block_bytes": group.block_bytes,
-                    "compression": group.compression,
-                    "bloom_keys": group.bloom_keys,
-                    "false_positive_rate": group.false_positive_rate,
-                    "in_memory": group.in_memory,
-                }
-                for group in self.groups.values()
-            ],
-            "dropped": list(self.dropped),
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Schema":
-        """The reverse. Raises KeyError, TypeError or InvalidRequest for what no schema can be."""
-        groups = {entry["name"]: LocalityGroup(**entry) for entry in fields["groups"]}
-        families = {
-            entry["name"].encode(): Family(entry["name"], rule_from_json(entry["rule"]), entry["group"])
-            for entry in fields["families"]
-        }
-        return cls(families, groups, tuple(fields["dropped"]))
-
 
 def ages_in(rule: GarbageRule | None) -> list[int]:
     """The microseconds of every `MaxAge` in a rule.
@@ -258,44 +243,6 @@ def counts_versions(rule: GarbageRule | None) -> bool:
     return False
 
 
-def rule_to_json(rule: GarbageRule | None) -> Any:
-    """A garbage rule as JSON: {"max_versions": 3}, {"max_age": microseconds}, {"union": […]}, {"intersection": […]}.
-
-    Raises InvalidRequest for anything else."""
-    match rule:
-        case None:
-            return None
-        case MaxVersions(versions):
-            return {"max_versions": versions}
-        case MaxAge(microseconds):
-            return {"max_age": microseconds}
-        case Union(rules):
-            return {"union": [rule_to_json(inner) for inner in rules]}
-        case Intersection(rules):
-            return {"intersection": [rule_to_json(inner) for inner in rules]}
-    raise _no_rule(rule)
-
-
-def rule_from_json(fields: Any) -> GarbageRule | None:
-    """The reverse. Raises IncompatibleFormat for a rule of another version."""
-    match fields:
-        case None:
-            return None
-        case {"max_versions": int(versions)}:
-            return MaxVersions(versions)
-        case {"max_age": int(microseconds)}:
-            return MaxAge(microseconds)
-        case {"union": [*rules]}:
-            return Union(_rules_from_json(rules))
-        case {"intersection": [*rules]}:
-            return Intersection(_rules_from_json(rules))
-    raise IncompatibleFormat(f"{fields!r} is not a garbage rule that this version knows")
-
-
-def _rules_from_json(rules: list[Any]) -> tuple[GarbageRule, ...]:
-    return tuple(rule for inner in rules if (rule := rule_from_json(inner)) is not None)
-
-
 def _check_name(kind: str, name: str) -> None:
     if not isinstance(name, str):
         raise InvalidRequest(f"{name!r} cannot be the name of a {kind}; give a text")
@@ -306,18 +253,21 @@ def _check_name(kind: str, name: str) -> None:
         )
 
 
-def _check_rule(rule: GarbageRule | None) -> None:
+def _check_rule(rule: GarbageRule | None, depth: int = 1) -> None:
     """Raise InvalidRequest for a rule that keeps nothing, or that no manifest could hold."""
+    if depth > RULE_DEPTH_LIMIT:
+        raise InvalidRequest(f"the garbage rule has rules within rules, more than {RULE_DEPTH_LIMIT} deep; flatten it")
     match rule:
         case None:
             return
         case MaxVersions(versions):
-            if not _is_whole(versions) or versions < 1:
-                raise InvalidRequest(f"max versions is {versions!r}; give a whole number, at least 1")
+            if not _is_whole(versions) or not 1 <= versions <= _HIGHEST:
+                raise InvalidRequest(f"max versions is {versions!r}; give a whole number, 1 to {_HIGHEST:,}")
         case MaxAge(microseconds):
-            if not _is_whole(microseconds) or microseconds < 1:
+            if not _is_whole(microseconds) or not 1 <= microseconds <= _HIGHEST:
                 raise InvalidRequest(
-                    f"max age is {microseconds!r} microseconds; give a whole number, at least 1: round with int(...)"
+                    f"max age is {microseconds!r} microseconds; give a whole number, 1 to {_HIGHEST:,}: round with "
+                    f"int(...)"
                 )
         case Union(rules) | Intersection(rules):
             if not isinstance(rules, tuple | list) or not rules:
@@ -328,7 +278,7 @@ def _check_rule(rule: GarbageRule | None) -> None:
             for inner in rules:
                 if inner is None:
                     raise _no_rule(inner)
-                _check_rule(inner)
+                _check_rule(inner, depth + 1)
         case _:
             raise _no_rule(rule)
 

@@ -71,7 +71,9 @@ async def open_state(
             raise table_missing(manifest, error) from error
         if log is None:
             logs = {number: listing.logs[number] for number in manifest.log_numbers}
-            replay = Replay(storage, logs, state.log.start_sequence, manifest.flushed_sequence, manifest.tablet)
+            redo_point = manifest.flushed_sequence
+            start = state.log.start_sequence
+            replay = Replay(storage, logs, start, redo_point, manifest.tablet, writes_again=True)
         else:
             replay = log.read(manifest.tablet, manifest.flushed_sequence)
         async for sequence, rows in replay:
@@ -83,6 +85,7 @@ async def open_state(
         if log is None:
             state.log.recovered(replay.last_sequence)
         else:
+            log.check_read(replay)
             log.attach(manifest.tablet, lambda: needed_after(state.view.memtables))
         state.log.pass_over(manifest.flushed_sequence)
         state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)

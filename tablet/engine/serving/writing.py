@@ -208,9 +208,9 @@ class Writer:
             return
         async with self.stopped():
             await self.freeze()
+        self._frozen()
         if self._log.is_shared:
             await self._log.make_room()
-        self._frozen()
 
     async def freeze(self) -> None:
         """Freeze the memtable, while the writers are `stopped`."""

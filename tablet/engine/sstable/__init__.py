@@ -2,7 +2,7 @@
 
     format.py        the file, constant by constant
     properties.py    what a file says about itself
-    bloom.py         "certainly not here"
+    bloom/           "certainly not here", by one of several policies
     writer.py        chunks in, a file out
     block_cache.py   decompressed blocks, least recently used first out; pinned ones
     reader.py        one binary search, one block

@@ -26,7 +26,8 @@ for. Only blocks whose head is a small part of them are written so.
 
 The *index* says for each data block where it ends, its last row, if that row continues in the next block the first
 column there, and if it is readable in parts the length and the CRC32C of its head. The *filters* partition the blocks:
-filter i covers the blocks up to its index entry. The *properties* are JSON. The *footer* has a fixed size and ends with
+filter i covers the blocks up to its index entry. The *properties* are a message of
+`proto/tablet.proto`. The *footer* has a fixed size and ends with
 the magic, so that the file is read from its end.
 
 All numbers are little-endian. `docs/formats/sstable.md` walks through a small file byte by byte.
@@ -49,7 +50,7 @@ from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.schema import Compression
 
 MAGIC = b"TTsstab1"
-VERSION = 3
+VERSION = 4
 
 FOOTER = struct.Struct("<QIQIII8s")
 """index offset and length, properties offset and length, version, CRC32C of what is before it, magic."""

@@ -4,7 +4,11 @@ So a plan, a report and the choice of files for a read need no other file than t
 """
 
 from dataclasses import dataclass
-from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from runtime.errors import Corrupted
+from runtime.wire import tablet_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +33,23 @@ class TableProperties:
     bloom_keys: str
     bloom_entries: int
     bloom_bytes: int
+    bloom_policy: str
     false_positive_rate: float
     compression: str
 
-    def to_json(self) -> dict[str, Any]:
-        """For the file, and for the manifest; row keys as Latin-1 text."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return {**fields, "first_row": self.first_row.decode("latin-1"), "last_row": self.last_row.decode("latin-1")}
+    def to_message(self) -> tablet_pb2.TableProperties:
+        """For the file, and for the manifest."""
+        return tablet_pb2.TableProperties(**{name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "TableProperties":
-        """The reverse. Raises KeyError, TypeError or ValueError for something else."""
-        for name, value in fields.items():
-            expected = _OTHER_TYPES.get(name, (int,))
-            if type(value) not in expected:
-                raise TypeError(f"{name} is {value!r}, expected {expected[0].__name__}")
-        rows = {name: fields[name].encode("latin-1") for name in ("first_row", "last_row")}
-        return cls(**{**fields, **rows})
+    def decode(cls, data: bytes, name: str) -> "TableProperties":
+        """Those in the bytes of a file. Raises Corrupted."""
+        try:
+            return cls.from_message(tablet_pb2.TableProperties.FromString(data))
+        except DecodeError as error:
+            raise Corrupted(f"{name}: its properties cannot be read ({error}); restore the file from a copy") from error
 
-
-_TEXTS = ("group", "first_row", "last_row", "bloom_keys", "compression")
-_OTHER_TYPES: dict[str, tuple[type, ...]] = {**dict.fromkeys(_TEXTS, (str,)), "false_positive_rate": (float, int)}
-"""What properties are in JSON, if no whole number."""
+    @classmethod
+    def from_message(cls, message: tablet_pb2.TableProperties) -> "TableProperties":
+        """The reverse."""
+        return cls(**{name: getattr(message, name) for name in cls.__slots__})

@@ -11,7 +11,6 @@ What we simplify. The index is not itself split into blocks: a file of a million
 some hundred megabytes.
 """
 
-import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Coroutine, Sequence
 from itertools import pairwise
@@ -19,13 +18,14 @@ from typing import Any
 
 from crc32c import crc32c
 
-from runtime.errors import Corrupted, TabletopError
+from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
 from tablet.engine.model.spans import EVERYWHERE, Spans, contains
 from tablet.engine.sstable.block_cache import BlockCache
-from tablet.engine.sstable.bloom import Filter, HashedKey, column_key, decode_filter
+from tablet.engine.sstable.bloom.named import policy_of
+from tablet.engine.sstable.bloom.policy import Filter, FilterPolicy, HashedKey, column_key
 from tablet.engine.sstable.format import (
     FOOTER_BYTES,
     INDEX_HEADER,
@@ -109,7 +109,7 @@ class SSTable:
         self._cache = cache
         self._cache_number = cache.enter(file.path)
         self._properties: TableProperties | None = None
-        self.damaged_parts: dict[str, str] | None = None
+        self.damaged_parts: dict[str, TabletopError] | None = None
         self._block_ends: Sequence[int] = ()
         self._head_bytes: Sequence[int] = ()
         self._head_checksums: Sequence[int] = ()
@@ -135,7 +135,7 @@ class SSTable:
         only_blocks: bool = False,
     ) -> "SSTable":
         """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `only_blocks`:
-        filters and properties may be damaged; they are not there then, and `damaged_parts` says how."""
+        filters and properties may be damaged or unknown; they are not there then, and `damaged_parts` says how."""
         file = await storage.open(name)
         try:
             size = await file.size()
@@ -477,36 +477,37 @@ class SSTable:
         if self.damaged_parts is not None:
             await self._note_damaged_parts()
             return
-        for end in filter_ends:
-            self._filters.append(decode_filter(unsealed_body(await self._read(start, end - start), self.name, start)))
-            start = end
-        for found, last in zip(self._filters, self._filter_blocks, strict=True):
-            self._filter_of_block += [found] * (last - len(self._filter_of_block))
         where = footer.properties_offset
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
-        try:
-            self._properties = TableProperties.from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupted(f"{self.name}: its properties cannot be read ({error})") from error
+        self._properties = TableProperties.decode(text, self.name)
+        await self._load_filters([start, *filter_ends])
         self._first_row = self._properties.first_row
         self._column_keys = self._properties.bloom_keys == "row+column"
         self._marker_keys = self._column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
             self.max_relevant_timestamp = self._properties.newest_timestamp
 
+    async def _load_filters(self, bounds: Sequence[int]) -> None:
+        """All filters, by the policy that the file names."""
+        for start, end in pairwise(bounds):
+            policy = policy_of(self.name, self.properties.bloom_policy)
+            body = unsealed_body(await self._read(start, end - start), self.name, start)
+            self._filters.append(_decoded(policy, body, self.name, start))
+        for found, last in zip(self._filters, self._filter_blocks, strict=True):
+            self._filter_of_block += [found] * (last - len(self._filter_of_block))
+
     async def _note_damaged_parts(self) -> None:
         assert self.damaged_parts is not None
-        for what, offset, length in self._parts[:-1]:
+        policy_name = None
+        for what, offset, length in reversed(self._parts[:-1]):
             try:
                 body = unsealed_body(await self._read(offset, length), self.name, offset)
-                if what.startswith("filter"):
-                    decode_filter(body)
-                elif what == "properties":
-                    TableProperties.from_json(json.loads(body))
-            except Corrupted as error:
-                self.damaged_parts[what] = error.message
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self.damaged_parts[what] = f"{self.name}: its {what} cannot be read ({error})"
+                if what == "properties":
+                    policy_name = TableProperties.decode(body, self.name).bloom_policy
+                elif what.startswith("filter") and policy_name is not None:
+                    _decoded(policy_of(self.name, policy_name), body, self.name, offset)
+            except (Corrupted, IncompatibleFormat) as error:
+                self.damaged_parts[what] = error
 
     def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
         """Take the index apart; returns where each filter ends."""
@@ -542,6 +543,14 @@ def _parts_of(footer: Footer, filter_bounds: Sequence[int], file_bytes: int) -> 
     parts.append(("properties", footer.properties_offset, footer.properties_bytes))
     parts.append(("footer", file_bytes - FOOTER_BYTES, FOOTER_BYTES))
     return parts
+
+
+def _decoded(policy: FilterPolicy, body: bytes, name: str, offset: int) -> Filter:
+    """A filter. Raises Corrupted, naming the file and the offset, and IncompatibleFormat."""
+    try:
+        return policy.decode(body)
+    except (Corrupted, IncompatibleFormat) as error:
+        raise type(error)(f"{name}: the filter at offset {offset}: {error.message}") from error
 
 
 def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:

@@ -11,7 +11,6 @@ Invariants: (1) rows come in strictly rising order; (2) a block holds whole rows
 cut between cells; (3) each fragment can be decoded by itself.
 """
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -30,7 +29,8 @@ from tablet.engine.model.fragments import (
     is_single_put,
 )
 from tablet.engine.model.schema import LocalityGroup
-from tablet.engine.sstable.bloom import PARTITION_KEYS, build_filter, column_key
+from tablet.engine.sstable.bloom.named import POLICIES
+from tablet.engine.sstable.bloom.policy import PARTITION_KEYS, column_key
 from tablet.engine.sstable.format import (
     INDEX_HEADER,
     PIECE_BYTES,
@@ -71,6 +71,7 @@ class SSTableWriter:
         self._head_checksums: list[int] = []
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
+        self._bloom_policy = POLICIES[group.bloom_policy]
         self._filters: list[bytes] = []
         self._filter_blocks: list[int] = []
         self._keys: list[bytes] = []
@@ -141,7 +142,7 @@ class SSTableWriter:
         filter_ends = [self._put(filter_block) for filter_block in self._filters]
         index_offset = self._offset
         index_end = self._put(seal(self._index(filter_ends), self._group.compression))
-        properties_end = self._put(seal(json.dumps(properties.to_json()).encode(), self._group.compression))
+        properties_end = self._put(seal(properties.to_message().SerializeToString(), self._group.compression))
         footer = Footer(index_offset, index_end - index_offset, index_end, properties_end - index_end)
         self._put(footer.encode())
         await self.drain(all_of_it=True)
@@ -272,7 +273,7 @@ class SSTableWriter:
         if not self._keys:
             return
         self._bloom_entries += len(self._keys)
-        self._filters.append(seal(build_filter(self._keys, self._group.false_positive_rate).encode()))
+        self._filters.append(seal(self._bloom_policy.build(self._keys, self._group.false_positive_rate).encode()))
         self._filter_blocks.append(len(self._block_ends))
         self._keys = []
 
@@ -318,6 +319,7 @@ class SSTableWriter:
             bloom_keys=self._group.bloom_keys,
             bloom_entries=self._bloom_entries,
             bloom_bytes=sum(map(len, self._filters)),
+            bloom_policy=self._bloom_policy.name,
             false_positive_rate=self._group.false_positive_rate,
             compression=self._group.compression,
         )

@@ -121,6 +121,8 @@ class MemtableMemory:
 
     def extend(self, share: Share) -> bool:
         """See `Share.extend`."""
+        if share not in self._shares:
+            return True  # Its tablet was closed while a writer waited for room: that write is refused.
         wanted = share.used() + self.piece_bytes
         if self.reserved_bytes - share.reserved_bytes + wanted > self.limit_bytes:
             return False

@@ -4,7 +4,7 @@ The problem. A flush adds an SSTable and makes a log needless; a compaction puts
 crash in the middle must leave the state before or the state after. In the paper the METADATA table holds this state
 (BT 5.3: the SSTables and the redo points); a tablet that stands alone needs a file of its own.
 
-The idea. The state is small, so each change writes all of it: as JSON in one log frame (length, CRC32C) to a file
+The idea. The state is small, so each change writes all of it, one message in one log frame (length, CRC32C), to a file
 `manifest-000007.new`, synced, then renamed to `manifest-000007`. The highest number is the truth. Nothing is ever
 overwritten, so storage needs no atomic replacement, and an older manifest is removed only after the newer one is there.
 
@@ -19,16 +19,15 @@ one that comes first has the newer sequences. Sequences up to that of a merge ar
 compared; where a row is in both, the order alone counts.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, InvalidRequest, NotFound, TabletopError
-from runtime.record_log import LogReader, encode_frame
+from runtime.wire import tablet_pb2
 from tablet.engine.log.records import Segment
 from tablet.engine.model.schema import Schema
+from tablet.engine.model.schema_message import schema_from_message, schema_to_message
 from tablet.engine.model.spans import EVERYWHERE, Spans, overlap, refuse_disorder, within
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.world.names import (
@@ -40,10 +39,10 @@ from tablet.engine.world.names import (
     snapshot_file_name,
     sorted_out,
 )
+from tablet.engine.world.small_files import FileKind
 from tablet.engine.world.storage import Storage
 
-FORMAT = 3
-KIND = "tabletop tablet"
+FILE = FileKind("tabletop tablet", 4, tablet_pb2.Manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +78,20 @@ class TableReference:
             return True
         return not overlap(self.shown, newer.shown)
 
-    def to_json(self) -> dict[str, Any]:
-        """For the manifest; what is as usual is left out."""
-        fields: dict[str, Any] = {
-            "name": self.name,
-            "number": self.number,
-            "file_bytes": self.file_bytes,
-            "written_at": self.written_at,
-        }
+    def to_message(self) -> tablet_pb2.TableReference:
+        """For the manifest."""
+        message = tablet_pb2.TableReference(
+            name=self.name,
+            number=self.number,
+            file_bytes=self.file_bytes,
+            written_at=self.written_at,
+            properties=self.properties.to_message(),
+            share_bytes=self.share_bytes,
+        )
         if self.spans != EVERYWHERE:
-            fields["spans"] = [[start.decode("latin-1"), end.decode("latin-1")] for start, end in self.spans]
-        if self.share_bytes:
-            fields["share_bytes"] = self.share_bytes
-        return {**fields, "properties": self.properties.to_json()}
+            spans = [tablet_pb2.RowSpan(start_row=start, end_row=end) for start, end in self.spans]
+            message.spans.CopyFrom(tablet_pb2.RowSpans(spans=spans))
+        return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +134,34 @@ class Manifest:
                 f"ask the METADATA table who has it"
             )
 
+    def to_message(self) -> tablet_pb2.Manifest:
+        """What the file says."""
+        message = tablet_pb2.Manifest(
+            number=self.number,
+            tablet=self.tablet,
+            start_row=self.start_row,
+            end_row=self.end_row,
+            token=self.token,
+            merged_sequence=self.merged_sequence,
+            flushed_sequence=self.flushed_sequence,
+            next_file_number=self.next_file_number,
+            last_timestamp=self.last_timestamp,
+            schema=schema_to_message(self.schema),
+            tables=[
+                tablet_pb2.GroupTables(group=group, tables=[reference.to_message() for reference in references])
+                for group, references in self.tables.items()
+            ],
+        )
+        if self.logs is not None:
+            segments = [
+                tablet_pb2.LogSegment(number=log.number, first_sequence=log.first_sequence) for log in self.logs
+            ]
+            message.log.CopyFrom(tablet_pb2.OwnLog(segments=segments))
+        return message
+
     def encode(self) -> bytes:
         """The file's bytes."""
-        fields = {
-            "kind": KIND,
-            "format": FORMAT,
-            "number": self.number,
-            "tablet": self.tablet,
-            "start_row": self.start_row.decode("latin-1"),
-            "end_row": self.end_row.decode("latin-1"),
-            **({"token": self.token} if self.token else {}),
-            **({"merged_sequence": self.merged_sequence} if self.merged_sequence else {}),
-            **({} if self.logs is None else {"logs": [[log.number, log.first_sequence] for log in self.logs]}),
-            "flushed_sequence": self.flushed_sequence,
-            "next_file_number": self.next_file_number,
-            "last_timestamp": self.last_timestamp,
-            "schema": self.schema.to_json(),
-            "tables": {
-                group: [reference.to_json() for reference in references] for group, references in self.tables.items()
-            },
-        }
-        return encode_frame(json.dumps(fields, indent=1).encode(), sequence=max(1, self.number), durable_sequence=0)
+        return FILE.framed(self.to_message(), sequence=max(1, self.number))
 
 
 async def write_manifest(storage: Storage, manifest: Manifest, name: str) -> None:
@@ -233,88 +240,54 @@ def refuse_missing_logs(manifest: Manifest, listing: FolderListing) -> None:
 
 async def load_manifest(storage: Storage, name: str) -> Manifest:
     """Read one manifest or snapshot. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure."""
-    file = await storage.open(name)
+    message = await FILE.read(storage, name)
     try:
-        reader = LogReader(file, name)
-        payloads = [record.payload async for record in reader]
-    finally:
-        await file.close()
-    if len(payloads) != 1 or reader.end.kind != "clean":
-        reason = reader.end.reason or f"{len(payloads)} records where one is expected"
-        raise Corrupted(f"{name} is damaged ({reason}); restore it from a copy")
-    try:
-        fields = json.loads(payloads[0])
-        if fields["kind"] != KIND:
-            raise IncompatibleFormat(f"{name} describes a {fields['kind']!r}, expected a {KIND!r}")
-        if fields["format"] != FORMAT:
-            raise IncompatibleFormat(
-                f"{name} has format {fields['format']}, this program reads {FORMAT}; use the version that wrote it"
-            )
-        return _from_json(fields)
-    except TabletopError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Corrupted(
-            f"{name} does not hold a manifest ({type(error).__name__}: {error}); restore it from a copy"
-        ) from error
+        return _from_message(message)
+    except IncompatibleFormat as error:
+        raise IncompatibleFormat(f"{name}: {error.message}") from error
+    except (ValueError, InvalidRequest) as error:
+        raise Corrupted(f"{name} does not hold a manifest ({error}); restore it from a copy") from error
 
 
-def _from_json(fields: Mapping[str, Any]) -> Manifest:
-    logs = fields.get("logs")
+def _from_message(message: tablet_pb2.Manifest) -> Manifest:
+    logs = None
+    if message.HasField("log"):
+        logs = tuple(Segment(segment.number, segment.first_sequence) for segment in message.log.segments)
     return Manifest(
-        number=_count(fields, "number"),
-        tablet=_text(fields, "tablet"),
-        schema=Schema.from_json(fields["schema"]),
-        tables={group: tuple(map(_reference, entries)) for group, entries in fields["tables"].items()},
-        logs=None if logs is None else tuple(_segment(*log) for log in logs),
-        flushed_sequence=_count(fields, "flushed_sequence"),
-        next_file_number=_count(fields, "next_file_number"),
-        last_timestamp=_count(fields, "last_timestamp"),
-        start_row=_text(fields, "start_row").encode("latin-1"),
-        end_row=_text(fields, "end_row").encode("latin-1"),
-        token=_count(fields, "token") if "token" in fields else 0,
-        merged_sequence=_count(fields, "merged_sequence") if "merged_sequence" in fields else 0,
+        number=message.number,
+        tablet=message.tablet,
+        schema=schema_from_message(message.schema),
+        tables={group.group: tuple(map(_reference, group.tables)) for group in message.tables},
+        logs=logs,
+        flushed_sequence=message.flushed_sequence,
+        next_file_number=message.next_file_number,
+        last_timestamp=message.last_timestamp,
+        start_row=message.start_row,
+        end_row=message.end_row,
+        token=message.token,
+        merged_sequence=message.merged_sequence,
     )
 
 
-def _segment(number: Any, first_sequence: Any) -> Segment:
-    fields = {"number": number, "first_sequence": first_sequence}
-    return Segment(_count(fields, "number"), _count(fields, "first_sequence"))
-
-
-def _reference(fields: Mapping[str, Any]) -> TableReference:
-    name, number = _text(fields, "name"), _count(fields, "number")
+def _reference(message: tablet_pb2.TableReference) -> TableReference:
+    name, number = message.name, message.number
     where, _, file_name = name.rpartition("/")
     if not sorted_out([file_name]).tables or (where and not is_neighbour(name)):
         raise ValueError(f"{name!r} is not the name of an SSTable")
     if not where and sorted_out([name]).tables.get(number) != name:
         raise ValueError(f"{name!r} is not the name of SSTable {number}")
     spans = EVERYWHERE
-    if "spans" in fields:
-        spans = refuse_disorder((start.encode("latin-1"), end.encode("latin-1")) for start, end in fields["spans"])
+    if message.HasField("spans"):
+        spans = refuse_disorder((span.start_row, span.end_row) for span in message.spans.spans)
     return TableReference(
         name,
         number,
-        _count(fields, "file_bytes"),
-        TableProperties.from_json(fields["properties"]),
-        _count(fields, "written_at"),
+        message.file_bytes,
+        TableProperties.from_message(message.properties),
+        message.written_at,
         spans,
-        _count(fields, "share_bytes") if "share_bytes" in fields else 0,
+        message.share_bytes,
     )
-
-
-def _count(fields: Mapping[str, Any], name: str) -> int:
-    value = fields[name]
-    if type(value) is not int or value < 0:
-        raise TypeError(f"{name} is {value!r}, expected a number from 0 on")
-    return value
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields[name]
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}, expected a text")
-    return value
 
 
 async def load_snapshot(storage: Storage, name: str) -> Manifest:

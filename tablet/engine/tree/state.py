@@ -8,7 +8,8 @@ Invariants: (1) in a view, the memtables and each group's SSTables are ordered f
 sequence where they have rows in common; (2) `view.tables` and `manifest.tables` name the same files; (3) only `_switch`
 writes manifests, one at a time, and no file is swept meanwhile; (4) if the renaming of a manifest fails, nobody knows
 which of the two is the truth on the disk, so no file is swept until a third one is; (5) a manifest's number is taken by
-one owner: whoever finds the next one taken has been superseded, and changes nothing any more.
+one owner: whoever finds the next one taken has been superseded, and changes nothing any more; (6) whoever asks for a
+change may be cancelled, the change may not: the manifest and the view are switched together, or neither is.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, Superseded, TabletopError
+from runtime.tasks import to_the_end
 from tablet.engine.log.records import Segment
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.schema import Schema
@@ -96,6 +98,7 @@ class TabletState:
         self.budget = budget or Budget.of(options)
         self.block_cache, self.pinned_blocks = self.budget.block_cache, self.budget.pinned_blocks
         self.scan_cache = ScanCache(options.scan_cache_bytes, None if budget is None else budget.scan_memory)
+        self.is_inline = inline
         self.slice_rows = 0 if inline else _SLICE_ROWS
         """Background work lets others run after so many rows; 0: there are no others, and a block is enough."""
         self.log = log or ServerLog(
@@ -120,6 +123,8 @@ class TabletState:
         self.when_superseded: Callable[[str], None] = _nobody
         self.memtables_gone: Callable[[], None] = _nobody_cares
         """Called when rows in memory are in SSTables."""
+        self.schema_changed: Callable[[], None] = _nobody_cares
+        """Called in the step in which another schema holds."""
         self._is_fenced = is_fenced
         self._held_elsewhere = held_elsewhere or _nothing
         self._held_by_snapshots: set[str] = set()
@@ -162,6 +167,7 @@ class TabletState:
         self.memtable.seal(last_sequence)
         self._show(memtables=(Memtable(), *self.view.memtables))
 
+    @to_the_end
     async def _name_segment(self, segment: Segment) -> None:
         """Have the manifest name a segment of the log. Raises NoSpace, DiskFailure."""
         async with self._switching:
@@ -173,6 +179,7 @@ class TabletState:
                 except TabletopError as error:  # A write need not fail for that.
                     self.world.events.emit(FileNotRemoved(self.manifest.tablet, before, error.message))
 
+    @to_the_end
     async def install_flush(self, memtable: Memtable, made: Mapping[str, TableReference]) -> None:
         """The oldest memtable's rows are in SSTables now (at most one for each group)."""
         fresh = {group: (reference,) for group, reference in made.items()}
@@ -193,6 +200,7 @@ class TabletState:
             self._show(memtables=rest, tables=shown)
         self.memtables_gone()
 
+    @to_the_end
     async def install_compaction(self, group: str, numbers: Sequence[int], made: TableReference | None) -> None:
         """One SSTable (or none, if nothing was left) takes the place of neighbours."""
         between = (made,) if made is not None else ()
@@ -205,6 +213,7 @@ class TabletState:
             shown = self.view.tables[group]
             self._show(tables={**self.view.tables, group: shown[:place] + opened[group] + shown[end:]})
 
+    @to_the_end
     async def install_schema(self, change: Callable[[Schema], Schema]) -> None:
         """What `change` makes of the schema holds from here on. Raises what it raises."""
         async with self._switching:
@@ -212,7 +221,9 @@ class TabletState:
             await self._switch(schema=schema)
             self.scan_cache.clear()
             self._show(schema=schema)
+            self.schema_changed()
 
+    @to_the_end
     async def install_deletion(self, start: bytes, end: bytes) -> None:
         """No row of this range that is in an SSTable counts from here on (empty: no bound). Nothing of it may be in
         memory, and nobody may be writing or compacting."""
@@ -232,6 +243,7 @@ class TabletState:
                 shown = {group: tuple(opened[other.number] for other in found) for group, found in tables.items()}
                 self._show(tables=shown)
 
+    @to_the_end
     async def install_snapshot(self, held: Manifest, flushed: int) -> None:
         """The SSTables and the schema of a snapshot; everything in memory is forgotten, and so are log records up to
         `flushed`. Nobody may be writing."""
@@ -239,7 +251,13 @@ class TabletState:
             await self._switch(tables=held.tables, schema=held.schema, memtables=(), flushed_sequence=flushed)
             self.scan_cache.clear()
             self._show(schema=held.schema, memtables=(Memtable(),), tables=opened)
+            self.schema_changed()
         self.memtables_gone()
+
+    async def at_rest(self) -> None:
+        """Return when the change of the manifest that is under way has ended, if there is one."""
+        async with self._switching:
+            pass
 
     async def sweep(self) -> None:
         """Remove the files that neither the manifest, a snapshot, a log still needed, nor a reader refers to (BT 6).
@@ -302,6 +320,7 @@ class TabletState:
         self._held_by_snapshots = held
         return held
 
+    @to_the_end
     async def save_snapshot(self, name: str) -> None:
         """Keep a list of references to the SSTables of this moment under a name. AlreadyExists."""
         async with self._switching:

@@ -15,6 +15,8 @@ from runtime.errors import AlreadyExists, NotFound
 from runtime.world import Buffer, Disk, File
 from tablet.engine.world.names import home_of, is_neighbour
 
+_AGAIN_BYTES = 1024 * 1024
+
 
 class StoredFile(Protocol):
     """An open file. Errors are DiskFailure, NoSpace and Corrupted, with the path in the message."""
@@ -52,6 +54,10 @@ class Storage(Protocol):
     async def rename(self, source: str, target: str) -> None:
         """Rename, durably, unless `target` is there: AlreadyExists. Of two who rename to one name at the same moment,
         one succeeds: that is what keeps two owners of a tablet apart. NotFound."""
+
+    async def write_again(self, name: str, offset: int, count: int) -> None:
+        """Make these bytes of a file durable, which can be read, and that a sync of an earlier life may have failed to
+        write: a sync alone may do nothing, for the kernel may take them for written. NotFound."""
 
     async def remove(self, name: str) -> None:
         """Remove a file. NotFound."""
@@ -106,6 +112,17 @@ class DiskStorage:
             raise AlreadyExists(f"cannot rename {source} to {target} in {self._folder or 'the folder'}: that is taken")
         await self._disk.rename(self._prefix + source, self._prefix + target)
         await self._disk.sync_directory(self._folder)
+
+    async def write_again(self, name: str, offset: int, count: int) -> None:
+        """Write the same bytes once more, and sync them."""
+        file = await self._disk.open(self._prefix + name, "update")
+        try:
+            for begin in range(offset, offset + count, _AGAIN_BYTES):
+                data = await file.read_at(begin, min(_AGAIN_BYTES, offset + count - begin))
+                await file.write_at(begin, data)
+            await file.sync()
+        finally:
+            await file.close()
 
     async def remove(self, name: str) -> None:
         """Remove a file."""
