@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from chunkserver import chunk_files, chunk_format, opening
+from chunkserver import chunk_files, chunk_format, headers, opening
 from chunkserver.authority import Obedience
 from chunkserver.heartbeats import Heartbeats
 from chunkserver.placing import Placing
@@ -163,3 +163,29 @@ def clone_without_progress_bound() -> Planted:
         return await _clone(self, destination, **{**facts, "stall_seconds": facts["seconds"]})
 
     return replaced(Chunkservers, "clone", clone)
+
+
+@bug
+def table_unchecked() -> Planted:
+    """A replica whose table of checksums is not the one that its header speaks of is unsure.
+
+    Without the rule, a checksum that has rotted is believed, and where replicas differ the good one may be left out
+    (GFS 5.2)."""
+
+    def believed(header: Any, checksums: Any) -> bool:
+        return True
+
+    return together(replaced(chunk_format, "is_table_of", believed), replaced(chunk_files, "is_table_of", believed))
+
+
+@bug
+def lost_pages_only_synced() -> Planted:
+    """What the life before may have failed to sync is written again.
+
+    Without the rule, it is only synced, and the system finds its pages clean: what is called durable is on no disk
+    (GFS 3.1, and what it leaves open of a sync that fails)."""
+
+    async def nothing_again(file: Any, count: int) -> None:
+        pass
+
+    return together(replaced(headers, "write_again", nothing_again), replaced(opening, "write_again", nothing_again))

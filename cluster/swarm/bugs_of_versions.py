@@ -12,7 +12,7 @@ from chunkserver.heartbeats import Heartbeats
 from chunkserver.tries import Tries
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.patience import Patience
-from master import judging, raising, reporting
+from master import judging, raising, reporting, settling
 from master.core import Core
 from master.granting import Granting
 from master.judging import Answer, Reported
@@ -22,6 +22,7 @@ from master.replicas import ReplicaState
 from master.reporting import Reporting
 
 _judge_report = judging.judge_report
+_plan_comparison = settling.plan_comparison
 _judge = Reporting._judge
 _raise_version = Raising.raise_version
 _write = ChunkStore.write
@@ -235,3 +236,16 @@ def late_try_applied() -> Planted:
 
     Without the rule, a message that was late, or came twice, puts old bytes over what was written since (GFS 2.7.1)."""
     return replaced(Tries, "find", lambda self, number, oldest: None)
+
+
+@bug
+def copy_too_many_not_compared() -> Planted:
+    """A copy too many that has kept its power is compared with those that have lost theirs.
+
+    Without the rule, what only that copy has is given up with it, though it was acknowledged (GFS 4.3, 4.5)."""
+
+    def plan(*, states: Any, **facts: Any) -> Any:
+        kept = {name: state for name, state in states.items() if state is not ReplicaState.SURPLUS}
+        return _plan_comparison(states=kept, **facts)
+
+    return replaced(settling, "plan_comparison", plan)
