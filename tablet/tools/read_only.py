@@ -76,8 +76,7 @@ class ReadOnlyStorage:
         _refuse(f"rename {source}")
 
     async def write_again(self, name: str, offset: int, count: int) -> None:
-        """Refused: a tool only reads."""
-        _refuse(f"write {name} again")
+        """Nothing to do: who only looks makes nothing durable."""
 
     async def remove(self, name: str) -> None:
         """Refused: a tool only reads."""
