@@ -138,7 +138,9 @@ async def small_log(storage: DiskStorage) -> None:
 
 
 async def small_table(storage: DiskStorage) -> None:
-    writer = await SSTableWriter.create(storage, "000002.sst", LocalityGroup(compression="none"))
+    writer = await SSTableWriter.create(
+        storage, "000002.sst", LocalityGroup(compression="none", bloom_policy="pybloom-live")
+    )
     writer.add(Chunk([b"apple", b"apricot"], [encode_put(b"f:q", 7, b"A"), encode_put(b"f:q", 8, b"BB")], True))
     await writer.finish(first_sequence=2, last_sequence=3)
 

@@ -191,7 +191,7 @@ async def test_a_flipped_bit_in_a_filter_is_corrupted(storage, tmp_path, policy)
 async def test_a_filter_whose_checksum_is_right_but_not_its_content_names_the_file(storage, monkeypatch):
     monkeypatch.setattr(sliced.SlicedFilter, "encode", lambda self: b"no filter")
     with pytest.raises(Corrupted, match=r"000001\.sst: the filter at offset \d+: a Bloom filter of 9 bytes"):
-        await make_table(storage, 1, chunk_of(ROWS))
+        await make_table(storage, 1, chunk_of(ROWS), LocalityGroup(bloom_policy="pybloom-live"))
 
 
 async def test_a_policy_that_is_not_known_is_refused_with_those_that_are(storage, monkeypatch):

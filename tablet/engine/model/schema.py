@@ -114,7 +114,7 @@ class LocalityGroup:
     bloom_keys: BloomKeys = "row+column"
     false_positive_rate: float = 0.004
     in_memory: bool = False
-    bloom_policy: BloomPolicy = "pybloom-live"
+    bloom_policy: BloomPolicy = "blocked"
 
     def check(self) -> None:
         """Raise InvalidRequest for settings that make no sense."""
