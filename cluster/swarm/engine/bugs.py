@@ -44,7 +44,7 @@ def segments_dropped_too_early() -> Planted:
 @bug
 def unproven_end_only_synced() -> Planted:
     """Without writing the unproven end of a log again, a sync that failed in the life before leaves records that are
-    not on the disk and count as durable: a power cut takes them, and the log cannot be opened."""
+    not on the disk and count as durable: a power cut takes them, and the log cannot be opened (BT 5.3)."""
 
     async def sync_alone(self: DiskStorage, name: str, offset: int, count: int) -> None:
         file = await self.open(name)
