@@ -23,12 +23,13 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import tablet.engine
+from tablet.engine.model.operations import SetCell
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.world.options import Options
 
@@ -50,6 +51,12 @@ class Store(Protocol):
 
     def scan(self) -> Iterable[tuple[Any, Any]]:
         """All keys and values, in order."""
+
+    def scan_from(self, key: Any) -> Iterator[tuple[Any, Any]] | None:
+        """Keys and values from one on. None: the store cannot begin in the middle."""
+
+    def put_many(self, rows: Sequence[tuple[Any, Any]]) -> bool:
+        """Write some rows in one call. False: the store has none for that, and nothing was written."""
 
     def settle(self) -> bool:
         """Do the background work that is due. False: it is done by threads, which must be waited for."""
@@ -111,6 +118,15 @@ class Tabletop:
         """All rows."""
         return self._table.items(b"f:")
 
+    def scan_from(self, key: bytes) -> Iterator[tuple[Any, Any]]:
+        """Rows from one on."""
+        return iter(self._table.items(b"f:", key))
+
+    def put_many(self, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Each row is atomic, and logged with others."""
+        self._table.write_many((key, (SetCell(b"f:", value),)) for key, value in rows)
+        return True
+
     def settle(self) -> bool:
         """Flush what is frozen, and merge what the policy would."""
         self._table.settle()
@@ -149,6 +165,18 @@ class LevelDb:
         """All rows."""
         found: Iterable[tuple[Any, Any]] = self._base.iterator()
         return found
+
+    def scan_from(self, key: bytes) -> Iterator[tuple[Any, Any]]:
+        """Rows from one on."""
+        found: Iterator[tuple[Any, Any]] = self._base.iterator(start=key)
+        return found
+
+    def put_many(self, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+        """All of them atomically."""
+        with self._base.write_batch() as batch:
+            for key, value in rows:
+                batch.put(key, value)
+        return True
 
     def settle(self) -> bool:
         """A thread of its own does that."""
@@ -189,6 +217,15 @@ class RocksDb:
         found: Iterable[tuple[Any, Any]] = self._base.items()
         return found
 
+    def scan_from(self, key: bytes) -> Iterator[tuple[Any, Any]]:
+        """Rows from one on."""
+        found: Iterator[tuple[Any, Any]] = self._base.items(from_key=key)
+        return found
+
+    def put_many(self, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Not measured."""
+        return False
+
     def settle(self) -> bool:
         """Threads of its own do that."""
         return False
@@ -225,6 +262,13 @@ class BloomKv:
         """All rows."""
         found: Iterable[tuple[Any, Any]] = self._base.range_query("", "~")
         return found
+
+    def scan_from(self, key: str) -> None:
+        """It makes a list of all rows before it gives the first."""
+
+    def put_many(self, rows: Sequence[tuple[str, str]]) -> bool:
+        """There is no such call."""
+        return False
 
     def settle(self) -> bool:
         """A thread of its own does that."""
@@ -271,6 +315,13 @@ class YellowDb:
         """All rows."""
         found: Iterable[tuple[Any, Any]] = self._base.scan()
         return found
+
+    def scan_from(self, key: str) -> None:
+        """It makes a list of all rows before it gives the first."""
+
+    def put_many(self, rows: Sequence[tuple[str, bytes]]) -> bool:
+        """There is no such call."""
+        return False
 
     def settle(self) -> bool:
         """Merges happen within a write."""

@@ -35,16 +35,26 @@ from bench.tablet_workload import (
     COSTS,
     FILES,
     MEMORY,
+    OVERWRITTEN,
     RATES,
     SCAN,
     UNFILTERED_BLOCKS,
+    VALUE_BYTES,
     Measured,
 )
 
 SIZES = (10_000, 50_000, 200_000, 1_000_000, 2_000_000)
 GROWING = (OURS, RIVAL)
 _LONGEST_SECONDS = 900
-_UNITS = {SCAN: "rows/s", FILES: "", BLOCKS: "", ABSENT_BLOCKS: "", UNFILTERED_BLOCKS: "", MEMORY: "MiB"}
+_UNITS = {
+    SCAN: "rows/s",
+    OVERWRITTEN: "rows/s",
+    FILES: "",
+    BLOCKS: "",
+    ABSENT_BLOCKS: "",
+    UNFILTERED_BLOCKS: "",
+    MEMORY: "MiB",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +98,19 @@ class Record:
 
 
 def take_turn(
-    contestant: Contestant, wanted: int, rows: int, seed: int, *, growth: bool, keep: Path | None = None
+    contestant: Contestant,
+    wanted: int,
+    rows: int,
+    seed: int,
+    *,
+    growth: bool,
+    keep: Path | None = None,
+    value_bytes: int = VALUE_BYTES,
 ) -> Turn | None:
     """Measure a contestant in a process of its own. None, after a line that says so, if it fails or takes too long."""
     turn = Turn(contestant.name, wanted, rows, growth, Measured())
     command = [sys.executable, "-m", "bench.tablet_workload", contestant.name, "--rows", str(rows)]
+    command += ["--value-bytes", str(value_bytes)]
     command += ["--seed", str(seed), *(["--growth"] if growth else []), *(["--keep", str(keep)] if keep else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)
@@ -111,7 +129,9 @@ def take_turn(
     return replace(turn, found=found)
 
 
-def run_rounds(contestants: Sequence[Contestant], rows: int, rounds: int, record: Record) -> None:
+def run_rounds(
+    contestants: Sequence[Contestant], rows: int, rounds: int, record: Record, value_bytes: int = VALUE_BYTES
+) -> None:
     """Every contestant once a round, in the opposite order in every second one."""
     done = len([turn for turn in record.turns(growth=False) if turn.contestant == OURS and turn.rows == rows])
     lineup = [(contestant, contestant.rows(rows)) for contestant in contestants]
@@ -121,7 +141,7 @@ def run_rounds(contestants: Sequence[Contestant], rows: int, rounds: int, record
     for number in range(done, done + rounds):
         print(f"round {number + 1}")
         for contestant, count in lineup if number % 2 == 0 else reversed(lineup):
-            _take_and_record(contestant, rows, count, number, record, growth=False)
+            _take_and_record(contestant, rows, count, number, record, growth=False, value_bytes=value_bytes)
 
 
 def run_growth(contestants: Sequence[Contestant], sizes: Iterable[int], record: Record) -> None:
@@ -133,9 +153,16 @@ def run_growth(contestants: Sequence[Contestant], sizes: Iterable[int], record: 
 
 
 def _take_and_record(
-    contestant: Contestant, wanted: int, rows: int, seed: int, record: Record, *, growth: bool
+    contestant: Contestant,
+    wanted: int,
+    rows: int,
+    seed: int,
+    record: Record,
+    *,
+    growth: bool,
+    value_bytes: int = VALUE_BYTES,
 ) -> None:
-    turn = take_turn(contestant, wanted, rows, seed, growth=growth)
+    turn = take_turn(contestant, wanted, rows, seed, growth=growth, value_bytes=value_bytes)
     if turn is not None:
         record.add(turn)
 
@@ -181,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.keep and options.keep.exists() and any(options.keep.iterdir()):
         parser.error(f"{options.keep} is not empty; choose another folder for the store")
-    print(f"{machine()}; values of 1,000 random bytes, keys of 16")
+    print(f"{machine()}; values of {options.value_bytes:,} random bytes, keys of 16")
     if options.profile:
         print(profile(options.rows))
         return
@@ -208,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.plot:
             options.plot.write_text(picture(found), encoding="utf-8")
     else:
-        run_rounds(contestants, options.rows, options.rounds, record)
+        run_rounds(contestants, options.rows, options.rounds, record, options.value_bytes)
         turns = record.turns(growth=False)
         print("\n" + tables(turns, options.rows))
     for line in wrong_answers(turns):
@@ -221,6 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--value-bytes", type=int, default=VALUE_BYTES, help="how long a value is (default: 1000)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these contestants")
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep what is measured, and show all that is there")
     parser.add_argument("--growth", action="store_true", help="how figures grow with the rows; ours and LevelDB's")

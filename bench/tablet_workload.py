@@ -13,6 +13,8 @@ How each figure comes about:
   that are due, for stores with threads until the process uses no CPU and writes nothing. All reads come after that.
 - *Within the cache*: 5,000 rows, read twice before and four times for the measurement. *Larger than the cache*: rows of
   all that was written, each once. The operating system's page cache holds the files either way.
+- *Short scans* give the first three rows from a random key on, *batched writes* are a thousand rows a call.
+  *Overwritten*: a random fiftieth of the rows is written once more before the scan, and not merged yet.
 - Bytes written and read are the process's own, as Linux counts them at `read` and `write` (`/proc/self/io`), divided by
   those of the rows. A store that maps its files into memory, as LevelDB does to read them, is not seen reading.
 - Memory is the process's anonymous memory at its peak, less that before a store was opened, sampled 50 times a second.
@@ -42,11 +44,15 @@ from typing import Any
 from bench.tablet_contestants import MEBIBYTE, Contestant, Store, contestant_named
 
 VALUE_BYTES = 1000
+"""As long as a value is, if nothing else is asked for."""
 KEY_BYTES = 16
 POOL_BYTES = 16 * MEBIBYTE
 READS = 20_000
 HOT = 5_000
 HOT_PASSES = 4
+SHORT_SCANS = 2_000
+SHORT_ROWS = 3
+OVERWRITTEN_SHARE = 50
 
 SEQUENTIAL = "sequential writes"
 RANDOM = "random writes"
@@ -56,8 +62,11 @@ COLD = "random reads, larger than the cache"
 ABSENT = "absent keys, Bloom filter"
 UNFILTERED = "absent keys, no filter"
 SCAN = "scan"
+SHORT = "scans of 3 rows"
+OVERWRITTEN = "scan, 2 % overwritten"
+BATCHED = "batched writes"
 REOPEN = "reopenings, each with a first read"
-RATES = (SEQUENTIAL, RANDOM, SETTLED, WARM, COLD, ABSENT, UNFILTERED, SCAN, REOPEN)
+RATES = (SEQUENTIAL, BATCHED, RANDOM, SETTLED, WARM, COLD, ABSENT, UNFILTERED, SCAN, OVERWRITTEN, SHORT, REOPEN)
 
 WRITTEN = "write amplification"
 READ = "read amplification"
@@ -99,9 +108,10 @@ class Measured:
 class Rows:
     """The rows that are written, by number: nothing of them is kept but their order."""
 
-    def __init__(self, rows: int, seed: int, contestant: Contestant) -> None:
+    def __init__(self, rows: int, seed: int, contestant: Contestant, value_bytes: int = VALUE_BYTES) -> None:
         self.draw = random.Random(seed)
         self.rows = rows
+        self.value_bytes = value_bytes
         noise = self.draw.randbytes(POOL_BYTES)
         self._pool: Any = base64.b64encode(noise).decode() if contestant.text_values else noise
         self._text_keys = contestant.text_keys
@@ -116,8 +126,8 @@ class Rows:
 
     def value(self, number: int) -> Any:
         """The value of a row."""
-        place = number * _STRIDE % (POOL_BYTES - VALUE_BYTES)
-        return self._pool[place : place + VALUE_BYTES]
+        place = number * _STRIDE % (POOL_BYTES - self.value_bytes)
+        return self._pool[place : place + self.value_bytes]
 
     def shuffled(self) -> Sequence[int]:
         """All numbers in a random order; four bytes each."""
@@ -205,6 +215,21 @@ class Course:
         store.close()
         shutil.rmtree(folder)
 
+    def batched(self) -> None:
+        """Write in a random order, many rows a call."""
+        folder = self._folder / "batched"
+        store, spent = self._contestant.make(folder, self._filters), 0.0
+        for batch in _batches(self._rows.shuffled()):
+            rows = [(self._rows.key(number), self._rows.value(number)) for number in batch]
+            begin = time.perf_counter()
+            if not store.put_many(rows):
+                break
+            spent += time.perf_counter() - begin
+        else:
+            self._note_writes(BATCHED, spent)
+        store.close()
+        shutil.rmtree(folder)
+
     def main(self, keep: Path | None = None) -> None:
         """Write in a random order, read, scan, reopen; count bytes meanwhile. `keep`: do it in this folder."""
         folder = keep or self._folder / "random"
@@ -217,10 +242,12 @@ class Course:
         self._reads(store)
         self.found.costs[FILES] = store.sorted_files()
         store.close()
-        user_bytes = len(order) * (KEY_BYTES + VALUE_BYTES)
+        user_bytes = len(order) * (KEY_BYTES + self._rows.value_bytes)
         self._note_moved(WRITTEN, "wchar", before, user_bytes)
         self.found.costs[SPACE] = folder_bytes(folder) / user_bytes
         self._reopen(folder)
+        if keep is None:
+            self._overwritten(folder)
 
     def unfiltered(self) -> None:
         """Absent keys once more, in a store without Bloom filters."""
@@ -250,7 +277,7 @@ class Course:
         wanted, hot = self._rows.some(READS), self._rows.some(HOT)
         read, blocks = moved_bytes("rchar"), store.blocks_touched()
         self._read(store, COLD, wanted)
-        self._note_moved(READ, "rchar", read, len(wanted) * VALUE_BYTES)
+        self._note_moved(READ, "rchar", read, len(wanted) * self._rows.value_bytes)
         self._note_blocks(store, BLOCKS, blocks, len(wanted))
         for number in hot * 2:
             store.get(self._rows.key(number))
@@ -261,6 +288,7 @@ class Course:
         count = sum(1 for _, _ in store.scan())
         self.found.rates[SCAN] = count / (time.perf_counter() - begin)
         self._note_wrong(SCAN, abs(self._rows.rows - count))
+        self._short_scans(store)
 
     def _read(self, store: Store, label: str, numbers: Sequence[int]) -> None:
         spent, wrong = 0.0, 0
@@ -279,6 +307,32 @@ class Course:
         self.found.rates[label] = len(numbers) / seconds
         self._note_wrong(label, sum(answer is not None for answer in answers))
         self._note_blocks(store, blocks_label, before, len(numbers) / 100)
+
+    def _short_scans(self, store: Store) -> None:
+        starts = [min(number, self._rows.rows - SHORT_ROWS) for number in self._rows.some(SHORT_SCANS)]
+        spent, wrong = 0.0, 0
+        for number in starts:
+            key = self._rows.key(number)
+            begin = time.perf_counter()
+            scan = store.scan_from(key)
+            if scan is None:
+                return
+            found = list(itertools.islice(scan, SHORT_ROWS))
+            spent += time.perf_counter() - begin
+            wrong += found != [
+                (self._rows.key(one), self._rows.value(one)) for one in range(number, number + SHORT_ROWS)
+            ]
+        self.found.rates[SHORT] = len(starts) / spent
+        self._note_wrong(SHORT, wrong)
+
+    def _overwritten(self, folder: Path) -> None:
+        store = self._contestant.make(folder, self._filters)
+        self._write(store, self._rows.some(self._rows.rows // OVERWRITTEN_SHARE))
+        begin = time.perf_counter()
+        count = sum(1 for _, _ in store.scan())
+        self.found.rates[OVERWRITTEN] = count / (time.perf_counter() - begin)
+        self._note_wrong(OVERWRITTEN, abs(self._rows.rows - count))
+        store.close()
 
     def _reopen(self, folder: Path) -> None:
         (number,) = self._rows.some(1)
@@ -326,14 +380,24 @@ def _settled(store: Store) -> float:
     return time.perf_counter() - begin if store.settle() else wait_until_quiet()
 
 
-def measure(name: str, rows: int, seed: int, folder: Path, *, growth: bool, keep: Path | None = None) -> Measured:
+def measure(
+    name: str,
+    rows: int,
+    seed: int,
+    folder: Path,
+    *,
+    growth: bool,
+    keep: Path | None = None,
+    value_bytes: int = VALUE_BYTES,
+) -> Measured:
     """Run the course, or of it what growth is about: random writes, and what follows them."""
     contestant = contestant_named(name)
     importlib.import_module(contestant.module)
-    course = Course(contestant, Rows(rows, seed, contestant), folder)
+    course = Course(contestant, Rows(rows, seed, contestant, value_bytes), folder)
     memory = Memory()
     if not growth:
         course.sequential()
+        course.batched()
     course.main(keep)
     course.found.costs[MEMORY] = memory.grown_bytes() / MEBIBYTE
     if not growth:
@@ -348,11 +412,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--growth", action="store_true", help="only what follows random writes")
+    parser.add_argument("--value-bytes", type=int, default=VALUE_BYTES)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the store there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tabletop-bench-") as folder, contextlib.redirect_stdout(sys.stderr):
         found = measure(  # Some contestants talk, hence the redirection.
-            options.contestant, options.rows, options.seed, Path(folder), growth=options.growth, keep=options.keep
+            options.contestant,
+            options.rows,
+            options.seed,
+            Path(folder),
+            growth=options.growth,
+            keep=options.keep,
+            value_bytes=options.value_bytes,
         )
     print(found.to_json(), flush=True)
     sys.stderr.flush()

@@ -18,7 +18,7 @@ ROWS = 300
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Starting a process for each contestant is tested once; elsewhere it would only take time."""
 
-    def take_turn(contestant, wanted, rows, seed, *, growth, keep=None):
+    def take_turn(contestant, wanted, rows, seed, *, growth, keep=None, value_bytes=1000):
         folder = tmp_path / f"{contestant.name}-{rows}-{seed}"
         return tablet_engine.Turn(
             contestant.name, wanted, rows, growth, measure("tabletop", rows, seed, folder, growth=growth)
@@ -110,7 +110,7 @@ def test_slow_contestants_are_compared_with_ours_with_as_many_rows(
     rows = {("tabletop", 200_000): 1000.0, ("tabletop", 20_000): 400.0, ("bloomkv", 20_000): 100.0}
     rows |= {("yellowdb", 200_000): 10.0, ("leveldb", 200_000): 2000.0}
 
-    def take_turn(contestant, wanted, count, seed, *, growth):
+    def take_turn(contestant, wanted, count, seed, *, growth, value_bytes):
         return tablet_engine.Turn(
             contestant.name, wanted, count, growth, Measured({SCAN: rows[contestant.name, count]})
         )
