@@ -1,5 +1,6 @@
 """`tabletop tablet` as it is typed: what is printed where, and how it ends."""
 
+import dataclasses
 import json
 import os
 import re
@@ -10,8 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import tablet.engine
-from runtime.record_log import HEADER_BYTES, encode_frame
+from runtime.wire import tablet_pb2
 from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.tree.manifest import FILE
 from tablet.engine.world.options import Options
 from tabletop import console
 from tabletop.application import app
@@ -202,8 +204,8 @@ def test_a_foreign_file_is_refused_in_one_message(command: str, content: bytes, 
 @pytest.mark.parametrize("command", ["inspect", "verify", "replay"])
 def test_a_tablet_of_the_future_is_refused_as_such(command: str, folder: Path, run: Runner):
     path = next(folder.glob("manifest-*"))
-    fields = json.loads(path.read_bytes()[HEADER_BYTES:])
-    path.write_bytes(encode_frame(json.dumps({**fields, "format": 5}).encode(), fields["number"], 0))
+    message = tablet_pb2.Manifest(number=1)
+    path.write_bytes(dataclasses.replace(FILE, format=5).framed(message, sequence=1))
     result = run(command, folder)
     assert result.exit_code == 1
     assert "format 5, this program reads 4" in result.stderr
