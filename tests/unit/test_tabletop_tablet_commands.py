@@ -208,7 +208,7 @@ def test_a_tablet_of_the_future_is_refused_as_such(command: str, folder: Path, r
     path.write_bytes(dataclasses.replace(FILE, format=5).framed(message, sequence=1))
     result = run(command, folder)
     assert result.exit_code == 1
-    assert "format 5, this program reads 4" in result.stderr
+    assert "has format 5, this program reads a 'tabletop tablet' of format 4" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "replay"])
