@@ -31,9 +31,8 @@ from chunkserver.chunk_format import (
     with_table,
 )
 from runtime.errors import DiskFailure, TabletopError
+from runtime.rewriting import write_again
 from runtime.world import Disk, File
-
-_PIECE_BYTES = 1024 * 1024
 
 
 def rewritten(header: Header, length: int, first: int, updated: Sequence[int]) -> Header:
@@ -64,16 +63,6 @@ def _with_table_after(header: Header, files: ChunkFiles, updated: Sequence[int])
         "I", updated[: header.entries_count]
     )
     return with_table(header, table)
-
-
-async def write_again(file: File, count: int) -> None:
-    """Write the first `count` bytes of a file as they are, so that the next sync makes them durable. A sync alone might
-    not: if one of an earlier life has failed, the kernel may take pages for clean that the disk does not have. Raises
-    NoSpace, DiskFailure."""
-    for offset in range(0, count, _PIECE_BYTES):
-        piece = await file.read_at(offset, min(_PIECE_BYTES, count - offset))
-        if piece:
-            await file.write_at(offset, piece)
 
 
 class HeaderWriter:
@@ -147,7 +136,7 @@ class HeaderWriter:
         chunk's lock if it is to be written again. Raises NoSpace, DiskFailure."""
         if chunk.is_to_write_again:
             if files.data is not None:
-                await write_again(files.data, chunk.length)
+                await write_again(files.data, 0, chunk.length)
             chunk.is_to_write_again = False
         if chunk.is_dirty and files.data is not None:
             await self._sync(chunk, files.data)

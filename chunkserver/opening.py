@@ -39,11 +39,11 @@ from chunkserver.chunk_files import (
 from chunkserver.chunk_format import decode_metadata
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import ChunkPutAside, ChunkUnreadable, StoreOpened, WriteResolved
-from chunkserver.headers import write_again
 from chunkserver.identity import IdentityFile, open_identity
 from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import settle
 from runtime.errors import Corrupted, DiskFailure, NotFound
+from runtime.rewriting import write_again
 from runtime.world import World
 
 OPEN_CHUNKS = 128  # whose files are kept open: two descriptors each
@@ -199,7 +199,7 @@ class _Opening:
             data_bytes = await disk.size(data_path(handle)) if await disk.exists(data_path(handle)) else 0
             found = decode_metadata(raw, handle, boot=store.writer.boot, data_bytes=data_bytes)
             if self._is_to_sync:
-                await metadata.write_at(0, raw)  # Not only synced: see `write_again`.
+                await write_again(metadata, 0, len(raw))
                 await metadata.sync()
             chunk = Chunk.as_found(found)
             chunk.is_to_write_again = self._is_to_sync and chunk.is_dirty
@@ -210,7 +210,7 @@ class _Opening:
             files = ChunkFiles(metadata, data, array("I", found.checksums))
             try:
                 if self._is_to_sync and data is not None:
-                    await write_again(data, data_bytes)
+                    await write_again(data, 0, data_bytes)
                 verdict = await settle(store.writer, chunk, files, found.intent)
             except DiskFailure:
                 if not chunk.has_lost_pages:

@@ -19,6 +19,7 @@ from master.records import FORMAT, READABLE_FORMATS, LogOpened, decode
 from master.state import MasterState
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import HEADER_BYTES, LogEnd, LogReader
+from runtime.rewriting import write_again
 from runtime.world import World
 
 _BREATHE_EVERY = 256
@@ -162,11 +163,10 @@ class _Replay:
         self.expected = sequence + 1
 
     async def _write_again(self, path: str, begin: int, end: int) -> None:
-        """Make the last records durable: the next one will say that they are. To sync the file would not do. If a sync
-        of the run before has failed, the kernel may have forgotten that these bytes are not on the disk."""
+        """Make the last records durable: the next one will say that they are."""
         file = await self._world.disk.open(path, "update")
         try:
-            await file.write_at(begin, await file.read_at(begin, end - begin))
+            await write_again(file, begin, end)
             await file.sync()
         finally:
             await file.close()

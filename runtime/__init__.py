@@ -15,6 +15,7 @@ in one process, time jumps from event to event, and everything that can happen i
     locks.py       a read-write lock, first come, first served
     record_log.py  framed, checksummed records in a file: the master's operation log stands on it
     tasks.py       work that is done to its end though its caller is cancelled
+    rewriting.py   bytes of an earlier process, written again because its sync may have failed
     settings.py    how settings are read, and refused by name
     real/          the world of processes, sockets and files
     simulated/     the world of virtual time

@@ -185,7 +185,7 @@ def lost_pages_only_synced() -> Planted:
     Without the rule, it is only synced, and the system finds its pages clean: what is called durable is on no disk
     (GFS 3.1, and what it leaves open of a sync that fails)."""
 
-    async def nothing_again(file: Any, count: int) -> None:
+    async def nothing_again(file: Any, begin: int, end: int) -> None:
         pass
 
     return together(replaced(headers, "write_again", nothing_again), replaced(opening, "write_again", nothing_again))

@@ -12,10 +12,9 @@ a name that the next one sees and a power cut takes away again; so what is liste
 from typing import Protocol
 
 from runtime.errors import AlreadyExists, NotFound
+from runtime.rewriting import write_again
 from runtime.world import Buffer, Disk, File
 from tablet.engine.world.names import home_of, is_neighbour
-
-_AGAIN_BYTES = 1024 * 1024
 
 
 class StoredFile(Protocol):
@@ -117,9 +116,7 @@ class DiskStorage:
         """Write the same bytes once more, and sync them."""
         file = await self._disk.open(self._prefix + name, "update")
         try:
-            for begin in range(offset, offset + count, _AGAIN_BYTES):
-                data = await file.read_at(begin, min(_AGAIN_BYTES, offset + count - begin))
-                await file.write_at(begin, data)
+            await write_again(file, offset, offset + count)
             await file.sync()
         finally:
             await file.close()
