@@ -1,7 +1,7 @@
 """What the tests of acknowledged bytes share: small clusters, and how a test looks at them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from cluster.placement import Placement
@@ -27,6 +27,13 @@ class SmallCluster(SimulatedCluster):
 
     def chunkservers(self) -> list[str]:
         return [name for name in self.settings.node_names() if name != "master"]
+
+    async def lose_power(self, nodes: Sequence[str]) -> None:
+        """Take the power from all of these machines at once, and start their servers again."""
+        for node in nodes:
+            self.simulation.power_cut(node)
+        for node in nodes:
+            await self.start_node(node)
 
     def holders(self, path: str) -> list[str]:
         """The servers whose disks hold the first chunk of a file."""

@@ -108,10 +108,7 @@ def test_replicas_that_lost_power_are_compared_with_a_copy_too_many_that_did_not
         await client.set_replication("/b", goal)
         while len(keep := await counted(cluster)) > goal:
             await wait(0.05)
-        for node in keep:
-            cluster.simulation.power_cut(node)
-        for node in keep:
-            await cluster.start_node(node)
+        await cluster.lose_power(keep)
         forget()
         await wait(60)
         assert await cluster.found("/b") == BODY + BODY

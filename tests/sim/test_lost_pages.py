@@ -33,13 +33,6 @@ async def kill_and_start(cluster: SmallCluster) -> None:
         await cluster.start_node(node)
 
 
-async def cut_power(cluster: SmallCluster) -> None:
-    for node in cluster.chunkservers():
-        cluster.simulation.power_cut(node)
-    for node in cluster.chunkservers():
-        await cluster.start_node(node)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_an_overwrite_that_failed_costs_no_bytes_that_were_durable_before(seed: int):
     async def story(cluster: SmallCluster) -> None:
@@ -53,7 +46,7 @@ def test_an_overwrite_that_failed_costs_no_bytes_that_were_durable_before(seed: 
         cluster.simulation.kill("client1")
         await kill_and_start(cluster)
         await wait(5)
-        await cut_power(cluster)
+        await cluster.lose_power(cluster.chunkservers())
         await wait(30)
         found = await cluster.found("/a")
         assert isinstance(found, bytes)
@@ -76,7 +69,7 @@ def test_bytes_whose_background_sync_failed_are_written_again_by_the_next_life(s
         await until_all_have_failed(cluster)
         await kill_and_start(cluster)
         await wait(60)
-        await cut_power(cluster)
+        await cluster.lose_power(cluster.chunkservers())
         await wait(30)
         assert await cluster.found("/a") == BODY
 

@@ -33,10 +33,7 @@ def test_a_rotten_checksum_of_the_only_replica_that_kept_its_power_costs_no_bloc
         handle = await two_files(cluster)
         rotten, *good = cluster.holders("/a")
         await rot_table(cluster, rotten, handle)
-        for node in good:
-            cluster.simulation.power_cut(node)
-        for node in good:
-            await cluster.start_node(node)
+        await cluster.lose_power(good)
         await wait(60)
         assert await cluster.found("/a") == BODY
 
@@ -70,10 +67,7 @@ def test_a_replica_whose_metadata_is_gone_is_no_judge_of_the_others(seed: int):
         await cluster.disk(broken).remove(metadata_path(handle))
         while not any(type(record.event).__name__ == "CorruptionReported" for record in cluster.events("master")):
             await wait(0.001)
-        for node in good:
-            cluster.simulation.power_cut(node)
-        for node in good:
-            await cluster.start_node(node)
+        await cluster.lose_power(good)
         await wait(60)
         assert await cluster.found("/a") == BODY
 
