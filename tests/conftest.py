@@ -1,12 +1,19 @@
-"""What all tests share: tests that are coroutines run in an event loop of their own."""
+"""What all tests share: tests that are coroutines run in an event loop of their own, and Ctrl-C means Ctrl-C."""
 
 import asyncio
 import inspect
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from runtime.simulated.world import OPEN_SIMULATIONS
+
+
+def pytest_configure() -> None:
+    """A shell script starts what it puts in the background with Ctrl-C ignored, and so would the tests of Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
