@@ -187,6 +187,18 @@ class Chunkservers:
         held = Held(state.version, state.length, is_unsure=state.unsure)
         return Mended(held, state.damaged, reply.mended_blocks, reply.left_blocks)
 
+    async def held(self, server: str, handle: int) -> Held | None:
+        """What a server has of a chunk at this moment, None if nothing. Raises what it raises."""
+        request = chunkserver_pb2.ChunkStatesRequest(handles=[handle])
+        try:
+            reply = await self._stub(server).GetChunkStates(request, timeout=self._call_seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
+            raise
+        for state in reply.states:
+            return Held(state.version, state.length, is_unsure=state.unsure, is_damaged=state.damaged)
+        return None
+
     async def answers(self, server: str) -> bool:
         """Whether the server answers a trivial call, under its own name and in time; it is suspect if not."""
         try:

@@ -422,7 +422,8 @@ class Repair:
             if len(now.replicas) < now.goal or core.is_guarded(handle):
                 return
             going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
-            if any(replica.state is not ReplicaState.STALE for replica in going):
+            # One that has the number of a raise that failed would refuse an order up to the confirmed version.
+            if any(replica.state is not ReplicaState.STALE or replica.version >= now.version for replica in going):
                 await self._leave_out(handle, now.replicas)
                 return  # The next look removes them.
             for replica in going:

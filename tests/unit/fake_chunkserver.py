@@ -374,6 +374,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
                 return Replica(held.version, held.length, held.content)
         raise Unavailable(f"none of {[place.server for place in request.sources]} has version {request.version} whole")
 
+    async def GetChunkStates(self, request: Any, context: Any) -> Any:
+        held = [handle for handle in request.handles if handle in self.chunks]
+        return chunkserver_pb2.ChunkStatesReply(states=[self.state(handle) for handle in held])
+
     async def VerifyReplica(self, request: Any, context: Any) -> Any:
         self._obey(request.authority)
         self.verified.append(request.handle)
@@ -421,9 +425,6 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     async def Write(self, request: Any, context: Any) -> Any:
         raise InvalidRequest("a pretended chunkserver takes no writes")
-
-    async def GetChunkStates(self, request: Any, context: Any) -> Any:
-        raise InvalidRequest("a pretended chunkserver reports no chunk states to clients")
 
     async def Apply(self, request: Any, context: Any) -> Any:
         raise Corrupted("a pretended chunkserver applies nothing")

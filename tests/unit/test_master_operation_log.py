@@ -11,7 +11,7 @@ from master.log_files import log_path
 from master.operation_log import OperationLog
 from master.records import FORMAT, AdmissionConfirmed, EpochBegun, FileCreated, LogOpened, encode
 from master.recovery import recover
-from runtime.errors import Conflict, DiskFailure, NoSpace, TabletopError
+from runtime.errors import Conflict, Corrupted, DiskFailure, NoSpace, TabletopError
 from runtime.events import MemorySink
 from runtime.record_log import HEADER as FRAME_HEADER
 from runtime.record_log import encode_frame
@@ -296,5 +296,34 @@ def test_a_log_in_an_older_format_is_read_and_continued(older: int) -> None:
         again = log_on(disk)
         await again.recover()
         assert names_in(again) == ["/a"] and again.state.requests.answer(7, 1) == 2
+
+    run(story())
+
+
+def test_a_file_that_was_only_begun_vouches_for_the_records_before_it() -> None:
+    """The master dies between the switch and the checkpoint, and then the newest records rot. Recovery refuses, however
+    often it is tried: nothing is cut off, and the witness stays."""
+
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        for number in range(3):
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
+        (name,) = disk.files
+        begin = len(disk.files[name]) - FRAME_HEADER.size - len(encode(FileCreated("/2", 1, 1, 0)))
+        await log._switch()
+        whole = bytes(disk.files[name])
+        for place in random.Random(1).sample(range(begin, len(whole)), 20):
+            damaged = disk.after_power_cut()
+            damaged.files[name] = bytearray(whole)
+            damaged.files[name][place] ^= 0x40
+            for _ in range(2):
+                with pytest.raises(Corrupted):
+                    await log_on(damaged).recover()
+            damaged.files[name][place] ^= 0x40
+            again = log_on(damaged)
+            await again.recover()
+            assert names_in(again) == ["/0", "/1", "/2"]
 
     run(story())
