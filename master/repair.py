@@ -460,7 +460,13 @@ class Repair:
         """Whether the server has just compared every block of its replica at this version, and found no damage."""
         core = self._core
         try:
-            held = await core.calls.verify(server, handle=handle, version=version, seconds=core.settings.verify_seconds)
+            held = await core.calls.verify(
+                server,
+                handle=handle,
+                version=version,
+                stall_seconds=core.settings.clone_stall_seconds,
+                seconds=core.settings.verify_seconds,
+            )
         except TabletopError:
             return False
         # One that has the number of a raise that failed counts like the others (`judging.py`).
