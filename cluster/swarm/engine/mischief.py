@@ -16,6 +16,7 @@ from cluster.faultplan import (
     Node,
     OnDisk,
     OperationFails,
+    Pause,
     PowerCut,
     RottenEnd,
     RottenFile,
@@ -63,6 +64,20 @@ _RESHAPING_STEPS = (
 )
 
 
+_FENCED_STEPS = (
+    ("write", "log-*/*.log"),
+    ("write", "log-*/*.log"),
+    ("sync", "log-*/*.log"),
+    ("exists", "log-*/claim*"),
+    ("exists", "log-*/claim*"),
+    ("rename", "log-*/segments*"),
+    ("*", "log-*/*"),
+    ("*", "tablet*/manifest*"),
+    ("*", "*"),
+)
+"""Where a server that is succeeded may stand still."""
+
+
 def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
     """What will strike."""
     share = chance.choice([0.2, 0.4, 0.7])
@@ -73,6 +88,12 @@ def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
         drawn = drawer(draw)
         found.extend(drawn if isinstance(drawn, tuple) else (drawn,))
     return tuple(found)
+
+
+def draw_pauses(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
+    """How often, and when, the server stands still, and then wakes up."""
+    draw = _Draw(chance, setup)
+    return tuple(draw.pause() for _ in range(chance.choice([1, 2, 4])))
 
 
 class _Draw:
@@ -114,6 +135,14 @@ class _Draw:
 
     def step_fails(self) -> Fault:
         return Fault(self.step(), OperationFails(), _TARGET, self.chance.choice([None, None, 0.5]))
+
+    def pause(self) -> Fault:
+        seconds = self.chance.choice([0.2, 0.6, 1.0, 3.0]) * self.chance.uniform(0.8, 1.5)
+        if self.chance.random() < 0.4:
+            return Fault(self.at(), Pause(), _TARGET, round(seconds, 3))
+        verb, path = self.chance.choice(_FENCED_STEPS)
+        step = OnDisk(verb, self.placed(path), SERVER, nth=self.chance.choice([1, 2, 5, 10, 20, 50]))
+        return Fault(step, Pause(), _TARGET, round(seconds, 3))
 
     def full(self) -> Fault:
         return Fault(self.at(), DiskTrouble(FullDisk()), _TARGET, self.seconds())

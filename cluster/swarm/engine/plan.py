@@ -41,7 +41,8 @@ class Kind(enum.Enum):
 class Setup:
     """The tablets of one run. `takes_over_every`: each so-manieth start after a death is that of another server, which
     sorts the log and begins one of its own; 0: none is. `reshapes`: each of the `tablets` is a table that is split into
-    tablets, which are merged again."""
+    tablets, which are merged again. `fenced`: the disk has no locks, each life has a token, and one that stands still
+    is succeeded by another while it is not dead."""
 
     tablets: int = 3
     rows: int = 6
@@ -56,6 +57,7 @@ class Setup:
     value_bytes: int = 50
     takes_over_every: int = 0
     reshapes: bool = False
+    fenced: bool = False
     piece_bytes: int = 4000
     trouble_seconds: float = 20.0
 

@@ -20,6 +20,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
 
+READS = frozenset({Kind.GET, Kind.READ, Kind.SCAN, Kind.SCAN_BACK})
 LONGEST_SECONDS = 100.0
 LONGEST_WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 0.02
@@ -72,7 +73,9 @@ class Player:
             trace = "".join(traceback.format_exception(error)[-3:])
             self._complain(operation, f"an exception that is none of ours\n{trace}")
         else:
-            operation.answer = Answer.VALUE
+            # Who was succeeded may read what is old: nobody promises more without leases.
+            is_old = operation.kind in READS and not host.is_current(world)
+            operation.answer = Answer.DOUBTFUL if is_old else Answer.VALUE
         operation.responded = host.now
         return operation
 

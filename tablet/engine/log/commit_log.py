@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 
 from runtime.errors import DiskFailure, NoSpace, TabletopError
-from runtime.record_log import Ended, LogWriter
+from runtime.record_log import Ended, Fence, LogWriter
 from tablet.engine.log.records import ONLY_ROW_HEAD, LogHeader, RowFragment, encode_rows
 from tablet.engine.world.names import log_name
 from tablet.engine.world.options import SyncMode
@@ -28,7 +28,7 @@ from tablet.engine.world.storage import Storage, StoredFile
 
 class CommitLog:
     """One log being written. `inline`: there is no event loop, so a commit is an append and a sync of its own.
-    `identity`: what its frames are told by from those of all other logs."""
+    `identity`: what its frames are told by from those of all other logs. `fence`: see `runtime/record_log.py`."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class CommitLog:
         sync: SyncMode,
         inline: bool,
         identity: int = 0,
+        fence: Fence | None = None,
     ) -> None:
         self.number = header.number
         self._file = file
@@ -51,6 +52,7 @@ class CommitLog:
             durable_sequence=header.durable_sequence,
             acknowledged_sequence=header.acknowledged_sequence,
             identity=identity,
+            fence=fence,
         )
         self._first_sequence = next_sequence
         self._mark_sequence = 0
@@ -65,13 +67,16 @@ class CommitLog:
         sync: SyncMode,
         inline: bool,
         identity: int = 0,
+        fence: Fence | None = None,
     ) -> "CommitLog":
         """Begin a log; its header takes one sequence. Raises NoSpace, DiskFailure, and then leaves no file behind if
         the disk lets it be removed: a writer without room for a log tries again, each time under a new number."""
         name = log_name(header.number)
         try:
             file = await storage.create(name)
-            log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline, identity=identity)
+            log = cls(
+                file, header, next_sequence=next_sequence, sync=sync, inline=inline, identity=identity, fence=fence
+            )
             try:
                 await log._writer.append(header.encode(), promised=False)
             except BaseException:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.wire import tablet_pb2
+from tablet.engine.world.names import log_name
 from tablet.engine.world.small_files import BEGINNING, FileKind
 
 HEADER_FILE = FileKind("tabletop commit log", 4, tablet_pb2.LogHeader)
@@ -37,10 +38,18 @@ ONLY_ROW_HEAD = struct.Struct("<qII")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One file of a log, as it is named: its number, and the sequence of its header."""
+    """One file of a log, as it is named: its number, and the sequence of its header. `copied_for`: the number of the
+    list whose owner has copied what was in it, for the file's writer may still be at work; 0: it is that file itself.
+    """
 
     number: int
     first_sequence: int
+    copied_for: int = 0
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called."""
+        return log_name(self.number, self.copied_for)
 
 
 @dataclass(frozen=True, slots=True)
