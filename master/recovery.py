@@ -78,7 +78,7 @@ async def recover(world: World) -> Recovered:
 async def _without_leftovers(world: World, notes: list[str]) -> list[str]:
     """The folder's files, after removing checkpoints that were never finished."""
     names = []
-    for name in await world.disk.list(log_files.FOLDER):
+    for name in log_files.without_hidden(await world.disk.list(log_files.FOLDER)):
         log_files.sequence_of(name)
         if name.endswith(log_files.PART_SUFFIX):
             notes.append(f"dropped the unfinished checkpoint {name}")

@@ -122,6 +122,7 @@ class Engine:
         chosen = options or Options()
         chosen.check()
         await storage.lock()
+        known_to_log = log.tablets if log is not None else []
         try:
             state = await open_state(
                 storage,
@@ -147,6 +148,8 @@ class Engine:
                 await state.close()
                 if engine._share is not None:
                     engine._share.leave()
+                if state.log.is_shared and state.manifest.tablet not in known_to_log:
+                    state.log.detach(state.manifest.tablet)  # What it had in memory is in the log of the former server.
                 await storage.unlock()
                 raise
         return engine

@@ -367,3 +367,20 @@ def test_a_checkpoint_for_which_there_is_no_room_takes_none_from_the_log() -> No
         await log.commit(EntryRemoved("/0"))
 
     run(story())
+
+
+def test_hidden_files_of_the_system_stop_neither_a_start_nor_the_removal_of_old_logs() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        disk.files["log/.DS_Store"], disk.synced["log/.DS_Store"] = bytearray(b"junk"), b"junk"
+        for number in range(4):
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
+            await log.checkpoint()
+        assert log_path(1) not in disk.files
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert names_in(again) == ["/0", "/1", "/2", "/3"]
+
+    run(story())

@@ -30,6 +30,8 @@ SERVER = "server"
 DISK_BYTES = 10_000_000
 HOME = "home"
 """The folder of a server's tablets, if they are split and merged."""
+LOST_PAGES_SHARE = 0.15
+"""Of the seeds, in which the log's pages are lost by a failed sync, and then the power is."""
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)
 _STEPS = (
@@ -94,6 +96,11 @@ def draw_pauses(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
     """How often, and when, the server stands still, and then wakes up."""
     draw = _Draw(chance, setup)
     return tuple(draw.pause() for _ in range(chance.choice([1, 2, 4])))
+
+
+def draw_sequences(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
+    """Faults that harm together, in this order, and seldom meet by chance; in some seeds."""
+    return _Draw(chance, setup).lost_pages() if chance.random() < LOST_PAGES_SHARE else ()
 
 
 class _Draw:
@@ -170,6 +177,18 @@ class _Draw:
         lost = SyncError(path, loses_pages=True)
         fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path), lost])
         return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
+
+    def lost_pages(self) -> tuple[Fault, ...]:
+        """A sync of the log fails and forgets what it should have written; the process ends, and the next one finds
+        these bytes in the cache. Then the power goes."""
+        chance, when = self.chance, self.at().seconds
+        lost = DiskTrouble(SyncError(self.placed("log-*").removesuffix("-*"), loses_pages=True))
+        dies, gone = when + chance.choice([0.05, 0.2, 0.5]), when + chance.uniform(1.0, 3.0)
+        return (
+            Fault(At(when), lost, _TARGET, round(dies - when, 3)),
+            Fault(At(round(dies, 3)), Kill(), _TARGET, 0.1),
+            Fault(At(round(gone, 3)), PowerCut(), _TARGET, 0.1),
+        )
 
     def rot(self) -> Fault:
         pattern = self.chance.choice(["tablet*/*.sst", "tablet*/*.sst", "tablet*/manifest*", "sorted*/*"])

@@ -65,7 +65,8 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class PlannedOperation:
     """What a caller will do, `pause` seconds after its last operation ended. `rows`: how many neighbours, from `row`
-    on. `patience_seconds`: after so long it gives up; 0: never."""
+    on. `patience_seconds`: after so long it gives up; 0: never. `patience_steps`: when the disk has made so many steps
+    since it began; 0: never."""
 
     client: str
     pause: float
@@ -75,6 +76,7 @@ class PlannedOperation:
     column: int = 0
     rows: int = 1
     patience_seconds: float = 0.0
+    patience_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

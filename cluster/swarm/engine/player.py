@@ -15,6 +15,7 @@ from cluster.swarm.engine.table import Table
 from cluster.swarm.engine.workload import COLUMNS, COUNTER
 from cluster.swarm.history import Answer
 from runtime.errors import TabletopError
+from runtime.simulated.disk_faults import Operation as DiskOperation
 from runtime.simulated.world import NodeEnded
 from tablet.engine.engine import Engine
 from tablet.engine.model.filters import ReadFilter
@@ -57,7 +58,8 @@ class Player:
         except NodeEnded:
             pass
         except TimeoutError:
-            if not planned.patience_seconds or host.now - operation.invoked > LONGEST_SECONDS / 2:
+            is_patient = not planned.patience_seconds and not planned.patience_steps
+            if is_patient or host.now - operation.invoked > LONGEST_SECONDS / 2:
                 self._complain(operation, f"has no end: given up after {LONGEST_SECONDS:g} s")
             operation.answer, operation.error = Answer.DOUBTFUL, "Cancelled"
         except TabletopError as error:
@@ -103,8 +105,20 @@ class Player:
         return self._history.new(self.name, planned, self._host.now, tablet, rows, columns)
 
     async def _patiently(self, engine: Engine | Table, operation: Operation) -> None:
-        async with asyncio.timeout(operation.planned.patience_seconds or None):
-            await self._todo(engine, operation)
+        planned = operation.planned
+        disk = self._host.simulation.world(SERVER).simulated_disk
+        async with asyncio.timeout(planned.patience_seconds or None) as patience:
+            last = disk.operations + planned.patience_steps
+
+            def watch(step: DiskOperation) -> None:
+                if step.number == last:
+                    patience.reschedule(self._host.now)
+
+            forget = disk.on_operation(watch) if planned.patience_steps else _nothing
+            try:
+                await self._todo(engine, operation)
+            finally:
+                forget()
 
     async def _todo(self, engine: Engine | Table, operation: Operation) -> None:
         """What is asked of the engine."""
@@ -151,3 +165,7 @@ class Player:
                 await engine.split(key_of(operation.planned.row))
             case Kind.MERGE if isinstance(engine, Table):
                 await engine.merge(key_of(operation.planned.row))
+
+
+def _nothing() -> None:
+    """Nobody watches the disk."""

@@ -16,10 +16,10 @@ from cluster.swarm.engine.history import HOST, History
 from cluster.swarm.engine.host import Host
 from cluster.swarm.engine.judging import judge_rows
 from cluster.swarm.engine.marks import marks_of
-from cluster.swarm.engine.mischief import HOME, SERVER, draw_faults, draw_pauses
+from cluster.swarm.engine.mischief import HOME, SERVER, draw_faults, draw_pauses, draw_sequences
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.engine.player import Player
-from cluster.swarm.engine.workload import CLIENTS, draw_operations, draw_setup
+from cluster.swarm.engine.workload import CLIENTS, draw_operations, draw_setup, with_cuts
 from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
 from cluster.swarm.sweep import WALL_SECONDS
@@ -64,6 +64,8 @@ def draw_plan(seed: int) -> Plan:
     if chance.random() < FENCED_SHARE:
         setup = replace(setup, fenced=True)
         faults += draw_pauses(chance, setup)
+    operations = with_cuts(random.Random(f"cuts of engine swarm {seed}"), operations)
+    faults += draw_sequences(random.Random(f"sequences of engine swarm {seed}"), setup)
     return Plan(seed, setup, operations, faults)
 
 
