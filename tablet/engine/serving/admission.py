@@ -9,15 +9,20 @@ from collections.abc import Sequence
 
 from tablet.engine.model.checks import (
     MUTATION_LIMIT_BYTES,
+    ROW_LIMIT_BYTES,
     check_column,
     check_fragment_size,
     check_row,
     check_timestamp,
 )
-from tablet.engine.model.fragments import CELL_BYTES, encode_fragment, family_of
+from tablet.engine.model.fragments import CELL, CELL_BYTES, PUT, encode_fragment, family_of
 from tablet.engine.model.mutations import fragment_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, Operation, SetCell
+from tablet.engine.tree.manifest import Manifest
 from tablet.engine.tree.state import TabletState
+
+Mutation = tuple[bytes, Sequence[Operation]]
+"""(row, what is done to it)"""
 
 _KNOWN_COLUMNS = 10_000
 
@@ -48,6 +53,54 @@ class Admission:
                 self._check_family(operation.family)
         self.check_row(row, size)
         return size
+
+    def check_many(self, mutations: Sequence[Mutation]) -> list[int]:
+        """`check` each mutation; returns how long they are with their rows, never less."""
+        known, manifest = self.known_columns, self._state.manifest
+        start, end = manifest.start_row, manifest.end_row
+        sizes: list[int] = []
+        for row, operations in mutations:
+            if len(operations) == 1 and (operation := operations[0]).__class__ is SetCell:
+                # The most common mutation, where nothing is wrong with it, without a call. `check` says what is wrong.
+                column, row_bytes = operation.column, len(row)
+                size = CELL_BYTES + 8 + len(column) + len(operation.value)
+                if (
+                    column in known
+                    and operation.timestamp is None
+                    and 0 < row_bytes <= ROW_LIMIT_BYTES
+                    and size <= MUTATION_LIMIT_BYTES
+                    and row >= start
+                    and (row < end or not end)
+                ):
+                    sizes.append(row_bytes + size)
+                    continue
+            sizes.append(len(row) + self.check(row, operations))
+        return sizes
+
+    def encode_many(self, mutations: Sequence[Mutation], checked: Manifest) -> tuple[list[bytes], list[bytes], bool]:
+        """Encode mutations of rows whose locks are held, each as of a later time than the one before: the rows, their
+        fragments, and whether each is exactly one cell. Mutations that say nothing are left out. They were checked
+        under the manifest `checked`; under a later one they are once more. Errors as `check`."""
+        if self._state.manifest is not checked:
+            self.check_many(mutations)
+        now, pack, single_puts = self.next_timestamp() - 1, CELL.pack, True
+        rows: list[bytes] = []
+        fragments: list[bytes] = []
+        for row, operations in mutations:
+            now += 1
+            if len(operations) == 1 and (operation := operations[0]).__class__ is SetCell:
+                column, value, timestamp = operation.column, operation.value, operation.timestamp
+                if timestamp is None:
+                    timestamp = now
+                fragments.append(pack(PUT, 0, len(column), timestamp, len(value)) + column + value)
+            elif fragment := encode_fragment(fragment_of(operations, now)):
+                fragments.append(fragment)
+                single_puts = False
+            else:
+                continue
+            rows.append(row)
+        self._state.last_timestamp = now
+        return rows, fragments, single_puts
 
     def encode(self, row: bytes, operations: Sequence[Operation], *, not_before: int = 0) -> bytes:
         """Check a mutation and encode it as of now, or as of `not_before` if that is later; empty if it says nothing.
