@@ -53,10 +53,12 @@ from tablet.engine.tree.state import HeldElsewhere, TabletState
 from tablet.engine.world.events import TabletClosed, WritesStalled
 from tablet.engine.world.eventual import finished
 from tablet.engine.world.names import snapshot_file_name, sorted_out
-from tablet.engine.world.options import EngineWorld, Options
+from tablet.engine.world.options import EngineWorld, Options, SyncMode
 from tablet.engine.world.storage import Storage
 
-_BATCH_BYTES = 1024 * 1024
+_RECORD_BYTES: dict[SyncMode, int] = {"os": 256 * 1024, "fsync": 1024 * 1024}
+"""Mutations that are written together go into log records of this size: larger ones take fresh memory for each copy,
+which costs more than the record; but where each record is synced, fewer are better."""
 _CLOSED = "closed; open it again"
 _MOVING = "about to move and takes no more writes; ask the master where it goes"
 
@@ -247,7 +249,7 @@ class Engine:
         self._check_writable()
         checked = self.state.manifest
         sizes = self._admission.check_many(mutations)
-        for first, end in _records(sizes):
+        for first, end in _records(sizes, _RECORD_BYTES[self._options.sync]):
             batch = mutations[first:end]
             await self._writer.commit_batch(
                 [row for row, _ in batch], partial(self._admission.encode_many, batch, checked)
@@ -539,16 +541,16 @@ class Engine:
             raise Conflict(f"this tablet is {self._writer.refusal}")
 
 
-def _records(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """From where to where mutations of these sizes go into one log record: of at most `_BATCH_BYTES`, or of one.
+def _records(sizes: Sequence[int], most_bytes: int) -> Iterator[tuple[int, int]]:
+    """From where to where mutations of these sizes share a log record: of at most so many bytes, or one mutation.
 
-    >>> list(_records([_BATCH_BYTES - 5, 5, 1, _BATCH_BYTES, 2])), list(_records([]))
+    >>> list(_records([95, 5, 1, 100, 2], 100)), list(_records([], 100))
     ([(0, 2), (2, 3), (3, 4), (4, 5)], [])
     """
     ends = list(accumulate(sizes))
     first = written = 0
     while first < len(ends):
-        end = max(first + 1, bisect_right(ends, written + _BATCH_BYTES))
+        end = max(first + 1, bisect_right(ends, written + most_bytes))
         yield first, end
         first, written = end, ends[end - 1]
 

@@ -121,7 +121,7 @@ class CommitLog:
     def write_one(self, head: bytes, row: bytes, fragment: bytes, last_timestamp: int = 0) -> Awaitable[int]:
         """As `write`, of one mutation. `head`: that of the tablet's records (`one_row_head`)."""
         sizes = ONLY_ROW_HEAD.pack(last_timestamp, len(row), len(fragment))
-        return self._written(b"".join((head, sizes, row, fragment)))
+        return self._writer.write_alone(b"".join((head, sizes, row, fragment)), durable=self._sync_mode != "os")
 
     def write(
         self, tablet: bytes, rows: Sequence[bytes], fragments: Sequence[bytes], last_timestamp: int = 0
@@ -132,7 +132,8 @@ class CommitLog:
 
         Raises NoSpace (definite) or DiskFailure.
         """
-        return self._written(encode_rows(tablet, rows, fragments, last_timestamp))
+        payload = encode_rows(tablet, rows, fragments, last_timestamp)
+        return self._writer.write_alone(payload, durable=self._sync_mode != "os")
 
     def queue(
         self,
@@ -167,6 +168,3 @@ class CommitLog:
     async def close(self) -> None:
         """Let go of the file."""
         await self._file.close()
-
-    def _written(self, payload: bytes) -> Awaitable[int]:
-        return self._writer.append(payload) if self._sync_mode == "os" else self._writer.commit_alone(payload)

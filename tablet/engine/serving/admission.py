@@ -110,10 +110,12 @@ class Admission:
 
     def check_row(self, row: bytes, size: int) -> None:
         """Check the row of a mutation and its size in bytes. Raises InvalidRequest."""
-        check_row(row)
-        if size > MUTATION_LIMIT_BYTES:
+        manifest, end = self._state.manifest, self._state.manifest.end_row
+        is_right = 0 < len(row) <= ROW_LIMIT_BYTES and size <= MUTATION_LIMIT_BYTES
+        if not (is_right and row >= manifest.start_row and (row < end or not end)):
+            check_row(row)
             check_fragment_size(row, size)
-        self._state.manifest.check_holds(row)
+            manifest.check_holds(row)
 
     def check_column(self, column: bytes) -> None:
         """Check a column. Raises InvalidRequest, NotFound for its family."""
@@ -126,8 +128,11 @@ class Admission:
     def next_timestamp(self) -> int:
         """The wall clock, but later than any timestamp that the tablet has ever given: two writes are two versions."""
         state = self._state
-        state.last_timestamp = max(state.world.clock.wall_microseconds(), state.last_timestamp + 1)
-        return state.last_timestamp
+        now = state.world.clock.wall_microseconds()
+        if now <= state.last_timestamp:
+            now = state.last_timestamp + 1
+        state.last_timestamp = now
+        return now
 
     def _check_family(self, family: bytes) -> None:
         schema = self._state.manifest.schema

@@ -69,7 +69,8 @@ class Memtable:
             self._puts_only = is_single_put(fragment)
         if not self.first_sequence:
             self.first_sequence = sequence
-        self.last_sequence = max(self.last_sequence, sequence)
+        if sequence > self.last_sequence:
+            self.last_sequence = sequence
         rows = self._rows
         before = rows.get(row)
         if before is None:
