@@ -40,14 +40,12 @@ class Admission:
         size = 0
         for operation in operations:
             size += CELL_BYTES + 8
-            if isinstance(operation, SetCell | DeleteCells):
-                size += len(operation.column) + (len(operation.value) if isinstance(operation, SetCell) else 0)
-                if operation.column not in self.known_columns:
-                    self.check_column(operation.column)
-                stamps = (operation.timestamp,) if isinstance(operation, SetCell) else (operation.start, operation.end)
-                for timestamp in stamps:
-                    if timestamp is not None:
-                        check_timestamp(timestamp)
+            if isinstance(operation, SetCell):
+                size += len(operation.column) + len(operation.value)
+                self._check_cells(operation.column, (operation.timestamp,))
+            elif isinstance(operation, DeleteCells):
+                size += len(operation.column)
+                self._check_cells(operation.column, (operation.start, operation.end))
             elif isinstance(operation, DeleteFamily):
                 size += len(operation.family) + 1
                 self._check_family(operation.family)
@@ -60,21 +58,21 @@ class Admission:
         start, end = manifest.start_row, manifest.end_row
         sizes: list[int] = []
         for row, operations in mutations:
-            if len(operations) == 1 and (operation := operations[0]).__class__ is SetCell:
-                # The most common mutation, where nothing is wrong with it, without a call. `check` says what is wrong.
-                column, row_bytes = operation.column, len(row)
-                size = CELL_BYTES + 8 + len(column) + len(operation.value)
-                if (
-                    column in known
-                    and operation.timestamp is None
-                    and 0 < row_bytes <= ROW_LIMIT_BYTES
-                    and size <= MUTATION_LIMIT_BYTES
-                    and row >= start
-                    and (row < end or not end)
-                ):
+            row_bytes, size = len(row), 0
+            for operation in operations:
+                if operation.__class__ is not SetCell or operation.timestamp is not None:
+                    break
+                column = operation.column
+                size += CELL_BYTES + 8 + len(column) + len(operation.value)
+                if column not in known:
+                    break
+            else:
+                is_right = 0 < row_bytes <= ROW_LIMIT_BYTES and size <= MUTATION_LIMIT_BYTES
+                if is_right and row >= start and (row < end or not end):
+                    # The most common mutations are right, and found so without a call.
                     sizes.append(row_bytes + size)
                     continue
-            sizes.append(len(row) + self.check(row, operations))
+            sizes.append(row_bytes + self.check(row, operations))
         return sizes
 
     def encode_many(self, mutations: Sequence[Mutation], checked: Manifest) -> tuple[list[bytes], list[bytes], bool]:
@@ -133,6 +131,13 @@ class Admission:
             now = state.last_timestamp + 1
         state.last_timestamp = now
         return now
+
+    def _check_cells(self, column: bytes, timestamps: tuple[int | None, ...]) -> None:
+        if column not in self.known_columns:
+            self.check_column(column)
+        for timestamp in timestamps:
+            if timestamp is not None:
+                check_timestamp(timestamp)
 
     def _check_family(self, family: bytes) -> None:
         schema = self._state.manifest.schema
