@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from runtime.errors import AlreadyExists, InvalidRequest, TabletopError
 from runtime.real.disk import RealDisk, names_in
-from tablet.embedded.arguments import operations_of, pairs, size_of
+from tablet.embedded.arguments import mutations_of, operations_of, size_of
 from tablet.embedded.folder import Folder, path_of
 from tablet.embedded.guard import INTERRUPTED, OpenTablet, forwarded, nothing_cached
 from tablet.embedded.inline import go_on, run_inline
@@ -36,8 +36,6 @@ from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 
 T = TypeVar("T")
-
-_BATCH_ROWS = 500
 
 
 class EmbeddedTablet(OpenTablet):
@@ -118,13 +116,7 @@ class EmbeddedTablet(OpenTablet):
         self, mutations: Mapping[Text, Sequence[Operation]] | Iterable[tuple[Text, Sequence[Operation]]]
     ) -> None:
         """Apply mutations to many rows, each row atomically: quicker than one `write` for each."""
-        rows = [(as_bytes("a row", row), operations_of(operations)) for row, operations in pairs(mutations)]
-        for start in range(0, len(rows), _BATCH_ROWS):
-            self._alone(self._write_many, rows[start : start + _BATCH_ROWS])
-
-    async def _write_many(self, rows: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
-        await self._engine.write_many(rows)
-        self._advance(sum(size_of(operations) for _, operations in rows))
+        self._alone(self._engine.write_many, mutations_of(mutations), written=self._advance)
 
     def delete(
         self, row: Text, column: Text | None = None, *, start: int | None = None, end: int | None = None

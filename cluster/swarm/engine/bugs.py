@@ -27,8 +27,15 @@ def log_not_synced() -> Planted:
     """Without the sync of the log before the answer, a power cut takes rows that were acknowledged (BT 5.3: the log is
     what makes a write durable)."""
 
-    def queue(self: CommitLog, tablet: bytes, rows: Sequence[Any], ended: Any, last_timestamp: int = 0) -> Any:
-        return self._writer.append(encode_rows(tablet, rows, last_timestamp), ended)
+    def queue(
+        self: CommitLog,
+        tablet: bytes,
+        rows: Sequence[bytes],
+        fragments: Sequence[bytes],
+        ended: Any,
+        last_timestamp: int = 0,
+    ) -> Any:
+        return self._writer.append(encode_rows(tablet, rows, fragments, last_timestamp), ended)
 
     return replaced(CommitLog, "queue", queue)
 

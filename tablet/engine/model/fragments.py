@@ -28,6 +28,7 @@ What we simplify. Timestamps are not compressed inside a block.
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from runtime.errors import Corrupted
 
@@ -92,7 +93,12 @@ def encode_fragment(entries: Iterable[Entry]) -> bytes:
     parts: list[bytes] = []
     before = b""
     for column, minus, kind, value in entries:
-        shared = len(column) if column == before else _shared_length(before, column)
+        if not before:
+            shared = 0
+        elif len(column) <= _SHORT_COLUMN_BYTES:
+            shared = _known_shared_length(before, column)
+        else:
+            shared = _shared_length(before, column)
         parts += (CELL.pack(kind, shared, len(column) - shared, -minus, len(value)), column[shared:], value)
         before = column
     return b"".join(parts)
@@ -164,6 +170,10 @@ def family_of(column: bytes) -> bytes:
     return column.partition(b":")[0]
 
 
+_SHORT_COLUMN_BYTES = 64
+"""Of shorter columns it is remembered what they share with the one before: the same ones come in row after row."""
+
+
 def _shared_length(before: bytes, column: bytes) -> int:
     if column.startswith(before):
         return len(before)
@@ -173,3 +183,6 @@ def _shared_length(before: bytes, column: bytes) -> int:
             break
         shared += 1
     return shared
+
+
+_known_shared_length = lru_cache(maxsize=4096)(_shared_length)

@@ -64,8 +64,9 @@ def merge_entries(fragments: Sequence[Entries]) -> Entries:
 
 def lay_over(newer: Entries, older: Entries) -> Entries:
     """`merge_entries` of two, quick where the newer one is a few cells and no marker."""
-    if any(kind != PUT for _, _, kind, _ in newer):
-        return merge_entries((newer, older))
+    for entry in newer:
+        if entry[2] != PUT:
+            return merge_entries((newer, older))
     entries = list(older)
     for entry in newer:
         probe = entry[:3]

@@ -104,4 +104,4 @@ class WideRow:
 
 def charge_of(entries: Iterable[Entry]) -> int:
     """What decoded entries are charged, in bytes."""
-    return sum(len(column) + len(value) + ENTRY_OVERHEAD_BYTES for column, _, _, value in entries)
+    return sum([len(column) + len(value) + ENTRY_OVERHEAD_BYTES for column, _, _, value in entries])
