@@ -152,6 +152,46 @@ def is_single_put(fragment: bytes) -> bool:
     return bool(kind == PUT and CELL_BYTES + suffix + length == len(fragment))
 
 
+def newer_over_older(newer: bytes, older: bytes) -> bytes | None:
+    """Two fragments of exactly one cell each, and of the same column, as one; None if they are anything else.
+
+    >>> decode_fragment(newer_over_older(encode_put(b"f:q", 2, b"new"), encode_put(b"f:q", 1, b"old")) or b"")
+    ((b'f:q', -2, 0, b'new'), (b'f:q', -1, 0, b'old'))
+    """
+    if len(newer) < CELL_BYTES or len(older) < CELL_BYTES:
+        return None
+    kind, _, length, timestamp, value_bytes = CELL.unpack_from(newer)
+    kind_before, _, length_before, timestamp_before, value_bytes_before = CELL.unpack_from(older)
+    end = CELL_BYTES + length
+    if (
+        kind != PUT
+        or kind_before != PUT
+        or length != length_before
+        or end + value_bytes != len(newer)
+        or end + value_bytes_before != len(older)
+        or newer[CELL_BYTES:end] != older[CELL_BYTES:end]
+    ):
+        return None
+    if timestamp > timestamp_before:
+        return newer + CELL.pack(PUT, length, 0, timestamp_before, value_bytes_before) + older[end:]
+    if timestamp < timestamp_before:
+        return older + CELL.pack(PUT, length, 0, timestamp, value_bytes) + newer[end:]
+    return newer
+
+
+def newest_value_in(fragment: bytes, column: bytes) -> bytes | None:
+    """The value of the newest cell of a column, or None. Raises Corrupted."""
+    if len(fragment) >= CELL_BYTES:
+        kind, _, length, _, value_bytes = CELL.unpack_from(fragment)
+        end = CELL_BYTES + length
+        if kind == PUT and fragment[CELL_BYTES:end] == column and end + value_bytes <= len(fragment):
+            return fragment[end : end + value_bytes]
+    for found, _, kind, value in decode_fragment(fragment):
+        if found == column and kind == PUT:
+            return value
+    return None
+
+
 def column_of(entry: Entry) -> bytes:
     """The column of an entry."""
     return entry[0]

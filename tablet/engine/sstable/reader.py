@@ -40,7 +40,7 @@ from tablet.engine.sstable.format import (
     unsealed_body,
 )
 from tablet.engine.sstable.properties import TableProperties
-from tablet.engine.world.eventual import Eventual
+from tablet.engine.world.eventual import Eventual, finished
 from tablet.engine.world.storage import Storage, StoredFile
 
 _RUN_BYTES = 64 * 1024
@@ -227,7 +227,7 @@ class SSTable:
         if place > last:
             return None
         block_place = bisect_right(self._next_columns, low, place, last)
-        block = await self.at_hand(block_place)
+        block = await finished(self.at_hand(block_place))
         if not block.wide:
             return None
         taken = 1 + cells * _CELL_BYTES // PIECE_BYTES
@@ -236,23 +236,25 @@ class SSTable:
             return block.first_column(piece)
         return self._next_columns[block_place] if block_place < last else None
 
-    async def few_rows(
-        self, place: int, block: Block, bounds: tuple[bytes, bytes], few: int, *, last: bool = False
-    ) -> Chunk:
-        """Of the block at `place`, which is `at_hand` and not wide, the first rows within the bounds (start, end;
-        empty: none), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
-        start, end = bounds
+    def few_rows(
+        self, place: int, block: Block, start: bytes, end: bytes, few: int, *, last: bool = False
+    ) -> Eventual[Chunk]:
+        """Of the block at `place`, which is `at_hand` and not wide, the first rows with start <= row < end (empty: no
+        bound), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
         begin = block.place_of(start) if start else 0
-        stop = block.place_of(end) if end else block.count
+        stop = block.place_of(end) if end and end <= self._last_rows[place] else block.count
         if last:
             begin = max(begin, stop - few)
         else:
             stop = min(stop, begin + few)
         if begin >= stop:
             return EMPTY
-        if block.whole:
-            return block.chunk(begin, stop)
-        base, first, after = self.block_range(place)[0], block.part(begin)[0], block.part(stop - 1)[1]
+        return block.chunk(begin, stop) if block.whole else self._read_rows(place, block, begin, stop)
+
+    async def _read_rows(self, place: int, block: Block, begin: int, stop: int) -> Chunk:
+        """The rows of a block from `begin` to `stop`, not included, in one reading, and each as sure as a block."""
+        base = self._block_ends[place - 1] if place else 0
+        first, after = block.part(begin)[0], block.part(stop - 1)[1]
         chunk = block.chunk(begin, stop, await self._file.read_at(base + first, after - first))
         if list(map(crc32c, chunk.fragments)) != block.checksums(begin, stop):
             for fragment, number in zip(chunk.fragments, range(begin, stop), strict=True):
@@ -426,7 +428,7 @@ class SSTable:
         done = (first, 0)
         for low, high in spans:
             for number in self._span(first, last, (low, high)):
-                block = await self.at_hand(number)
+                block = await finished(self.at_hand(number))
                 if not block.wide or block.prefix != wanted.row:
                     raise Corrupted(
                         f"{self.name}: block {number} lacks the row {wanted.row[:80]!r}, which continues there; "
@@ -439,10 +441,10 @@ class SSTable:
                     done = (number, end)
         return b"".join(found)
 
-    async def at_hand(self, place: int) -> Block:
-        """A block, or its head if that is enough to find what is in it."""
+    def at_hand(self, place: int) -> Eventual[Block]:
+        """A block, or its head if that is enough to find what is in it; at once, if it is in the cache."""
         block = self._cache.get((self._cache_number, place))
-        return block if block is not None else await self._load_for_search(place)
+        return block if block is not None else self._load_for_search(place)
 
     def _load_for_search(self, place: int) -> Coroutine[Any, Any, Block]:
         """Read a block, or its head if it is readable in parts, and put it into the cache."""
