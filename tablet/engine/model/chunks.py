@@ -10,7 +10,7 @@ bearable.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -87,3 +87,20 @@ class Chunk:
 
 
 EMPTY = Chunk([], [], True)
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks one after the other; where a wide row continues, its pieces become one fragment again."""
+    rows: list[bytes] = []
+    fragments: list[bytes] = []
+    single_puts = True
+    for chunk in chunks:
+        skipped = 0
+        if rows and rows[-1] == chunk.rows[0]:
+            fragments[-1] += chunk.fragments[0]
+            skipped = 1
+            single_puts = False
+        rows += chunk.rows[skipped:]
+        fragments += chunk.fragments[skipped:]
+        single_puts = single_puts and chunk.single_puts
+    return Chunk(rows, fragments, single_puts)

@@ -57,7 +57,7 @@ class Labelled(tuple[bytes, int, int, bytes]):
 
 CELL = struct.Struct("<BHHqI")
 CELL_BYTES = CELL.size
-_TIMESTAMP_OFFSET = 5
+_LENGTH_OFFSET = 3
 TIMESTAMP = struct.Struct("<q")
 FAMILY_MARK = b"\0"
 AFTER_MARKERS = b"\1"
@@ -74,16 +74,18 @@ def encode_put(column: bytes, timestamp: int, value: bytes) -> bytes:
 
 
 def values_of_puts(rows: Sequence[bytes], fragments: Sequence[bytes], column: bytes) -> list[tuple[bytes, bytes]]:
-    """(row, value) of those fragments that are of this column; each fragment is exactly one cell.
+    """(row, value) of those fragments that are of this column; each fragment is exactly one cell, so that only the
+    length of its column and the column must be compared.
 
     >>> values_of_puts([b"r1", b"r2"], [encode_put(b"f:a", 1, b"A"), encode_put(b"f:b", 1, b"B")], b"f:b")
     [(b'r2', b'B')]
     """
-    head, end = CELL.pack(PUT, 0, len(column), 0, 0)[:_TIMESTAMP_OFFSET], CELL_BYTES + len(column)
+    low, high = len(column).to_bytes(2, "little")
+    start, end = CELL_BYTES, CELL_BYTES + len(column)
     return [
         (row, fragment[end:])
         for row, fragment in zip(rows, fragments, strict=True)
-        if fragment[:_TIMESTAMP_OFFSET] == head and fragment[CELL_BYTES:end] == column
+        if fragment[start:end] == column and fragment[_LENGTH_OFFSET] == low and fragment[_LENGTH_OFFSET + 1] == high
     ]
 
 
@@ -118,6 +120,22 @@ def decode_fragment(fragment: bytes) -> Entries:
     if position != end:
         raise Corrupted(f"a row fragment of {end} bytes has cells of {position} bytes")
     return tuple(entries)
+
+
+def first_value(fragment: bytes, column: bytes) -> bytes | None:
+    """The value of the fragment's first entry if that is a cell of this column, and so its newest; else None, which
+    says nothing.
+
+    >>> first_value(encode_put(b"f:a", 1, b"A"), b"f:a"), first_value(encode_put(b"f:a", 1, b"A"), b"f:b")
+    (b'A', None)
+    """
+    if len(fragment) < CELL_BYTES:
+        return None
+    kind, _, suffix, _, length = CELL.unpack_from(fragment)
+    start = CELL_BYTES + suffix
+    if kind != PUT or fragment[CELL_BYTES:start] != column or start + length > len(fragment):
+        return None
+    return fragment[start : start + length]
 
 
 def decode_without_values(fragment: bytes) -> Entries:
@@ -181,11 +199,8 @@ def newer_over_older(newer: bytes, older: bytes) -> bytes | None:
 
 def newest_value_in(fragment: bytes, column: bytes) -> bytes | None:
     """The value of the newest cell of a column, or None. Raises Corrupted."""
-    if len(fragment) >= CELL_BYTES:
-        kind, _, length, _, value_bytes = CELL.unpack_from(fragment)
-        end = CELL_BYTES + length
-        if kind == PUT and fragment[CELL_BYTES:end] == column and end + value_bytes <= len(fragment):
-            return fragment[end : end + value_bytes]
+    if (first := first_value(fragment, column)) is not None:
+        return first
     for found, _, kind, value in decode_fragment(fragment):
         if found == column and kind == PUT:
             return value

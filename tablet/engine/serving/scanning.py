@@ -29,6 +29,7 @@ from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import View
 from tablet.engine.world.eventual import Eventual, finished
 
+_NOTHING = encode_put(b"", 0, b"")
 _LOOKUPS = 64
 """How many single keys are looked up for one batch."""
 
@@ -55,7 +56,6 @@ class Scan:
         self._start = self._end = b""
         self._view: View | None = None
         self._cursor: Source | None = None
-        self._as_stored = wanted in (EVERYTHING, LATEST)
         self._judges = False
         self._within = False
 
@@ -68,10 +68,8 @@ class Scan:
                 chunk = self._next_chunk()
                 if not isinstance(chunk, Chunk):
                     chunk = await chunk
-                if not chunk.rows and not self._next_is_single():
-                    return []
                 rows = self._shown(chunk)
-            if rows:
+            if rows or self._is_done:
                 return rows
 
     async def next_items(self) -> list[tuple[bytes, bytes]]:
@@ -85,10 +83,8 @@ class Scan:
                 chunk = self._next_chunk()
                 if not isinstance(chunk, Chunk):
                     chunk = await chunk
-                if not chunk.rows and not self._next_is_single():
-                    return []
                 items = self._items(chunk, column)
-            if items:
+            if items or self._is_done:
                 return items
 
     def _next_is_single(self) -> bool:
@@ -108,45 +104,42 @@ class Scan:
                 rows.append(Row(row, entries))
         return rows
 
+    @property
+    def _is_done(self) -> bool:
+        return not self._within and not self._ranges
+
     def _next_chunk(self) -> Eventual[Chunk]:
-        """The next rows of a range, merged; EMPTY at the end, or before a single key."""
+        """The next rows of the range, merged, or of the next one; EMPTY at its end."""
         self._check_open()
-        while self._within or self._ranges:
-            if not self._within:
-                if self._next_is_single():
-                    return EMPTY
-                part = self._ranges.pop()
-                self._start, self._end, self._within = part.start, part.end, True
-            view = self._state.view
-            if self._cursor is None or self._view is not view:
-                self._view, self._cursor = view, self._open(view)
-                self._judges = view.schema.judges_single_cells
-            chunk = self._cursor.next()
-            if not isinstance(chunk, Chunk):
-                return self._chunk_later(view, chunk)
-            if self._noted(chunk):
-                return chunk
-        return EMPTY
+        if not self._within:
+            if not self._ranges:
+                return EMPTY
+            part = self._ranges.pop()
+            self._start, self._end, self._within = part.start, part.end, True
+        view = self._state.view
+        if self._cursor is None or self._view is not view:
+            self._view, self._cursor = view, self._open(view)
+            self._judges = view.schema.judges_single_cells
+        chunk = self._cursor.next()
+        return self._noted(chunk) if isinstance(chunk, Chunk) else self._chunk_later(view, chunk)
 
     async def _chunk_later(self, view: View, reading: Awaitable[Chunk]) -> Chunk:
         view.pins += 1
         try:
-            chunk = await reading
+            return self._noted(await reading)
         finally:
             view.pins -= 1
-        return chunk if self._noted(chunk) else await finished(self._next_chunk())
 
-    def _noted(self, chunk: Chunk) -> bool:
-        """Whether there are any rows. What comes next begins after them, or in the next range."""
+    def _noted(self, chunk: Chunk) -> Chunk:
+        """What comes next begins after these rows or, if there are none, in the next range."""
         if not chunk.rows:
             self._within = False
-            self._cursor = self._view = None
-            return False
-        if self._reverse:
+            self._cursor = None
+        elif self._reverse:
             self._end = chunk.rows[0]
         else:
             self._start = chunk.rows[-1] + b"\0"
-        return True
+        return chunk
 
     def _check_open(self) -> None:
         if self._state.is_closed:
@@ -191,7 +184,7 @@ class Scan:
             fragments = fragments.copy()
             for place in others:
                 value = newest_value_in(fragments[place], column)
-                fragments[place] = b"" if value is None else encode_put(column, 0, value)
+                fragments[place] = _NOTHING if value is None else encode_put(column, 0, value)
         items = values_of_puts(chunk.rows, fragments, column)
         if self._reverse:
             items.reverse()
@@ -203,7 +196,7 @@ class Scan:
             return []
         families, now = view.schema.families, self._state.world.clock.wall_microseconds()
         rows: list[Row]
-        if self._as_stored and not self._judges:
+        if wanted in (EVERYTHING, LATEST) and not self._judges:
             rows = list(map(Row, chunk.rows, chunk.fragments))
             for place in reversed(chunk.places_of_others()):
                 entries = visible(rows[place].key, decode_fragment(chunk.fragments[place]), families, now, wanted)

@@ -85,6 +85,8 @@ def lay_over(newer: Entries, older: Entries) -> Entries:
 
 def merge_chunks(chunks: Sequence[Chunk]) -> Chunk:
     """Merge chunks of different sources, the newest first. Markers are kept."""
+    if len(chunks) == 1:
+        return chunks[0]
     full = [chunk for chunk in chunks if chunk.rows]
     if len(full) < 2:
         return full[0] if full else EMPTY

@@ -19,7 +19,7 @@ from tablet.engine.tree.memtable import Memtable
 from tablet.engine.world.eventual import Eventual, finished
 
 MEMTABLE_ROWS = 256
-FEW_ROWS = 8
+FEW_ROWS = 4
 """Many scans take a few rows and are left: so many are read first."""
 MORE = 8
 """Then so many times as many, each time."""
@@ -114,7 +114,12 @@ class ChainedSource:
 
     async def _later(self, reading: Awaitable[Chunk]) -> Chunk:
         chunk = await reading
-        return chunk if chunk.rows else await finished(self.next())
+        while not chunk.rows:
+            self._left.pop()
+            if not self._left:
+                return EMPTY
+            chunk = await finished(self._left[-1].next())
+        return chunk
 
 
 def clipped_source(table: SSTable, *, start: bytes = b"", end: bytes = b"", cached: bool = True) -> Source:
@@ -216,8 +221,9 @@ class Heads:
 
     async def _fill_later(self, place: int, reading: Awaitable[Chunk]) -> None:
         self._take(place, await reading)
-        if (waiting := self.fill()) is not None:
-            await waiting
+        for before in range(place - 1, -1, -1):
+            if not self.chunks[before].rows:
+                self._take(before, await finished(self._sources[before].next()))
 
     def _take(self, place: int, chunk: Chunk) -> None:
         if chunk.rows:
