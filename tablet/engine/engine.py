@@ -34,10 +34,10 @@ from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.checks import Text, as_bytes, check_timestamp
 from tablet.engine.model.filter_program import prepared
-from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit, newest_of
+from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit
 from tablet.engine.model.fragments import CELL_BYTES, encode_put
 from tablet.engine.model.operations import Operation
-from tablet.engine.model.ranges import RowRange, united
+from tablet.engine.model.ranges import RowRange, between, united
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Family, GarbageRule, LocalityGroup, Schema
 from tablet.engine.serving.admission import Admission, Mutation
@@ -284,10 +284,11 @@ class Engine:
         reverse: bool = False,
     ) -> Scan:
         """A scan over the rows with start <= row < end (empty: no bound), with `prefix`, and among `rows` (single keys
-        and ranges, in any order); `reverse`: from the last one to the first. Ask it for `next_batch`."""
+        and ranges, in any order); `reverse`: from the last one to the first. Ask it for `next_batch`, or
+        for `next_items` if the newest values of one column are `wanted`."""
         self._check_open()
         manifest = self.state.manifest
-        bounds = RowRange(start, end).within(RowRange(manifest.start_row, manifest.end_row))
+        bounds = between(start, end, (manifest.start_row, manifest.end_row))
         if prefix:
             bounds = bounds.within(RowRange.with_prefix(prefix))
         ranges = [bounds] if rows is None else [part.within(bounds) for part in united(rows)]
@@ -312,19 +313,6 @@ class Engine:
             for row in found[:left]:
                 yield row
             left = None if left is None else left - min(left, len(found))
-
-    def item_batches(
-        self,
-        column: bytes,
-        start: bytes = b"",
-        end: bytes = b"",
-        *,
-        prefix: bytes = b"",
-        rows: Iterable[RowRange | Text] | None = None,
-        reverse: bool = False,
-    ) -> Scan:
-        """As `scan_batches`, over the newest values of one column; ask it for `next_items`."""
-        return self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=newest_of(column), reverse=reverse)
 
     async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
         """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware

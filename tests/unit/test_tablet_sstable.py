@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import Corrupted, IncompatibleFormat, NotFound
-from runtime.real.disk import RealDisk
+from runtime.real.disk import RealDisk, RealFile
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.fragments import decode_fragment
 from tablet.engine.model.mutations import fragment_of
@@ -36,7 +36,7 @@ def storage(tmp_path) -> Iterator[DiskStorage]:
 async def all_rows(table: SSTable, **bounds: bytes) -> list[bytes]:
     source = TableSource(table, **bounds)  # type: ignore[arg-type]
     found: list[bytes] = []
-    while (chunk := await source.next()).rows:
+    while (chunk := await finished(source.next())).rows:
         found += chunk.rows
     return found
 
@@ -114,7 +114,7 @@ async def test_a_row_larger_than_a_block_is_cut_between_cells_and_read_in_part(s
     assert await all_rows(table) == [b"a", b"giant", b"z"]
     source = TableSource(table)
     chunks: list[Chunk] = []
-    while (chunk := await source.next()).rows:
+    while (chunk := await finished(source.next())).rows:
         chunks.append(chunk)
     fragments = {row: fragment for chunk in chunks for row, fragment in zip(chunk.rows, chunk.fragments, strict=True)}
     assert decode_fragment(fragments[b"giant"]) == giant
@@ -192,18 +192,25 @@ def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
-async def test_of_blocks_that_are_not_compressed_a_point_read_takes_the_head_and_one_fragment(storage):
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each read of a file asks for."""
+    counts: list[int] = []
+    read_now = RealFile.read_now
+
+    def counted(file: RealFile, offset: int, count: int) -> bytes:
+        counts.append(count)
+        return read_now(file, offset, count)
+
+    monkeypatch.setattr(RealFile, "read_now", counted)
+    return counts
+
+
+async def test_of_blocks_that_are_not_compressed_a_point_read_takes_the_head_and_one_fragment(storage, read):
     rows = {b"row%05d" % number: noise(900 + number) for number in range(100)}
     table = await make_table(storage, 1, chunk_of(rows), LocalityGroup(block_bytes=16 * 1024))
     assert table.blocks < 10
-    read: list[int] = []
-    storage_read_at = table._file.read_at
-
-    async def counted(offset: int, count: int) -> bytes:
-        read.append(count)
-        return await storage_read_at(offset, count)
-
-    table._file.read_at = counted  # type: ignore[method-assign]
+    read.clear()
     for _ in range(2):
         for row, value in rows.items():
             assert await find(table, row) == value
@@ -218,25 +225,18 @@ async def test_of_blocks_that_are_not_compressed_a_point_read_takes_the_head_and
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-async def test_the_first_rows_of_a_scan_are_read_without_their_neighbours(storage, reverse):
+async def test_the_first_rows_of_a_scan_are_read_without_their_neighbours(storage, read, reverse):
     rows = {b"row%05d" % number: noise(900 + number) for number in range(100)}
     table = await make_table(storage, 1, chunk_of(rows), LocalityGroup())
     await find(table, b"row00000"), await find(table, b"row00099")  # Their blocks' heads are in the cache now.
-    read: list[int] = []
-    storage_read_at = table._file.read_at
-
-    async def counted(offset: int, count: int) -> bytes:
-        read.append(count)
-        return await storage_read_at(offset, count)
-
-    table._file.read_at = counted  # type: ignore[method-assign]
+    read.clear()
     bounds = {"start": b"row00004", "end": b"row00095"}
     source = TableBackwards(table, **bounds) if reverse else TableSource(table, **bounds)
-    first = (await source.next()).rows
-    assert first == sorted(rows)[slice(87, 95) if reverse else slice(4, 12)]
-    assert len(read) == 1 and read[0] < 8 * 1100
+    first = (await finished(source.next())).rows
+    assert first == sorted(rows)[slice(91, 95) if reverse else slice(4, 8)]
+    assert len(read) == 1 and read[0] < 4 * 1100
     found = [first]
-    while (chunk := await source.next()).rows:
+    while (chunk := await finished(source.next())).rows:
         found.append(chunk.rows)
     assert list(chain(*(reversed(found) if reverse else found))) == sorted(rows)[4:95]
 
@@ -249,10 +249,10 @@ async def test_damage_to_one_of_the_first_rows_of_a_scan_is_told_with_its_place(
     place = data.index(rows[b"row00020"])
     data[place + 100] ^= 1
     path.write_bytes(data)
-    assert (await TableSource(table, start=b"row00008").next()).rows == sorted(rows)[8:16]
-    for source in (TableSource(table, start=b"row00015"), TableBackwards(table, end=b"row00022")):
+    assert (await finished(TableSource(table, start=b"row00008").next())).rows == sorted(rows)[8:12]
+    for source in (TableSource(table, start=b"row00018"), TableBackwards(table, end=b"row00022")):
         with pytest.raises(Corrupted, match=rf"{table.name}: the fragment of a row at offset {place - 20} has CRC32C"):
-            await source.next()
+            await finished(source.next())
 
 
 async def test_blocks_are_taken_whole_where_that_is_asked_for_or_heads_are_long(storage):

@@ -230,11 +230,12 @@ class Memtable:
     def _encoded(self, rows: list[bytes]) -> Chunk:
         found = list(map(self._rows.__getitem__, rows))
         fragments = [content for content in found if isinstance(content, bytes)]
-        if len(fragments) < len(found):
-            fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
-        elif self._puts_only:
-            return Chunk(rows, fragments, True)
-        return Chunk(rows, fragments, all(map(is_single_put, fragments)))
+        if len(fragments) == len(found):
+            return Chunk(rows, fragments, self._puts_only or all(map(is_single_put, fragments)))
+        fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
+        if not self._puts_only:
+            return Chunk(rows, fragments, False)
+        return Chunk(rows, fragments, False, [p for p, content in enumerate(found) if not isinstance(content, bytes)])
 
 
 def _merged_pieces(first: list[bytes], second: list[bytes]) -> Iterator[list[bytes]]:
