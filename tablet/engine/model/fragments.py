@@ -120,6 +120,22 @@ def decode_fragment(fragment: bytes) -> Entries:
     return tuple(entries)
 
 
+def first_value(fragment: bytes, column: bytes) -> bytes | None:
+    """The value of the fragment's first entry if that is a cell of this column, and so its newest; else None, which
+    says nothing.
+
+    >>> first_value(encode_put(b"f:a", 1, b"A"), b"f:a"), first_value(encode_put(b"f:a", 1, b"A"), b"f:b")
+    (b'A', None)
+    """
+    if len(fragment) < CELL_BYTES:
+        return None
+    kind, _, suffix, _, length = CELL.unpack_from(fragment)
+    start = CELL_BYTES + suffix
+    if kind != PUT or fragment[CELL_BYTES:start] != column or start + length > len(fragment):
+        return None
+    return fragment[start : start + length]
+
+
 def decode_without_values(fragment: bytes) -> Entries:
     """As `decode_fragment`, with the values of cells left empty and not copied."""
     entries: list[Entry] = []
