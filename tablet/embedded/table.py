@@ -140,23 +140,21 @@ class EmbeddedTablet(OpenTablet):
     def get(self, row: Text, column: Text) -> bytes | None:
         """The newest value of one column, or None. Raises InvalidRequest, NotFound for the family, Corrupted,
         DiskFailure."""
-        try:
-            row = row.encode() if isinstance(row, str) else row
-            column = column.encode() if isinstance(column, str) else column
-            known = self._cached(row, column)  # type: ignore[arg-type]
-        except (TypeError, UnicodeEncodeError):  # Nothing that could be a key: below it is taken, or refused.
-            known = None
-        if known is not None:
-            return known
         if type(row) is not bytes:
             row = as_bytes("the row", row)
         if type(column) is not bytes:
             column = as_bytes("the column", column)
+        # Functions are kept in local names: so CPython calls them without looking for a method of that name first.
+        cached = self._cached
+        known = cached(row, column)
+        if known is not None:
+            return known
         if self._busy:
             self._refuse()
+        get = self._get
         try:
             self._busy = True
-            found = self._get(row, column)
+            found = get(row, column)
             if found is not None and not isinstance(found, bytes):
                 found = run_inline(found)
         finally:

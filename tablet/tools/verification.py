@@ -23,7 +23,7 @@ from tablet.engine.log.records import decode_header, decode_rows
 from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, zeros_at_end
 from tablet.engine.model.fragments import DELETE_CELLS, PUT, decode_fragment
 from tablet.engine.sstable.block_cache import BlockCache
-from tablet.engine.sstable.bloom.policy import HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import column_key
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, refuse_missing_logs
@@ -301,7 +301,7 @@ class _TableCheck:
             keys += [column_key(row, column) for column in columns]
         self.keys += len(keys)
         for key in keys:
-            if not bloom.may_contain(HashedKey(key)):
+            if not bloom.may_contain(key):
                 self._note(f"{where}: the Bloom filter denies {key[:80]!r}, so reads would not find it")
 
     def _note(self, problem: str) -> None:

@@ -304,11 +304,11 @@ class Block:
         """The block's length, decompressed."""
         return int(self._fragments_start + self._numbers[2 * self.count - 1])
 
-    def find(self, row: bytes) -> int:
-        """The row's place in the block, or -1."""
+    def part_of(self, row: bytes) -> tuple[int, int, int] | None:
+        """As `part`, of a row; None if it is not here."""
         prefix = self.prefix
         if not row.startswith(prefix):
-            return -1
+            return None
         key = row[len(prefix) :]
         data, ends, start, length = self.data, self._numbers, self._keys_start, len(key)
         low, high = 0, self.count
@@ -321,14 +321,16 @@ class Block:
         begin, stop = start + (ends[low - 1] if low else 0), start + ends[high - 1]
         while (found := data.find(key, begin, stop)) >= 0:
             end = found - start + length
-            place = bisect_left(ends, end, low, high)
+            place = (found - start) // (length or 1)  # It is there, if all keys are as long as this one.
+            if place >= high or ends[place] != end:
+                place = bisect_left(ends, end, low, high)
             if ends[place] == end and (ends[place - 1] if place else 0) == end - length:
-                return place
+                return self.part(place)
             place = bisect_right(ends, found - start, low, high)  # The key that these bytes lie in, or begin in.
             if place == high:
                 break
             begin = start + ends[place]
-        return -1
+        return None
 
     def place_of(self, row: bytes) -> int:
         """How many rows come before this one."""
@@ -381,11 +383,8 @@ class Block:
         """The row's fragment, or None. Only of a whole block."""
         assert self.whole
         assert not self.wide
-        place = self.find(row)
-        if place < 0:
-            return None
-        begin, end, _ = self.part(place)
-        return self.data[begin:end]
+        part = self.part_of(row)
+        return None if part is None else self.data[part[0] : part[1]]
 
     def chunk(self, begin: int = 0, end: int | None = None, stored: bytes | None = None) -> Chunk:
         """The rows from one place to another, not included; all by default. `stored`: their fragments, if the block is

@@ -4,8 +4,9 @@ The problem. A point read should touch one block, or none if the row is not ther
 and no byte may be believed that does not match its checksum.
 
 The idea. Opening reads the footer, the index, the filters and the properties; they stay in memory, a few bytes for each
-row. A read asks the filter of the partition where the row would be, finds the block by `bisect` on the last rows of the
-blocks, and looks for the block in the cache before it reads it.
+row. If the filters do not deny the row (`directory.py`), its block is found by `bisect` on the last rows of the blocks,
+and looked for in the cache before it is read. A file that never makes its reader wait (`PromptFile`) is read at once;
+for any other there is a coroutine that reads (`world/eventual.py`). What is done with the bytes is the same.
 
 What we simplify. The index is not itself split into blocks: a file of a million 64 KB blocks would have an index of
 some hundred megabytes.
@@ -22,10 +23,10 @@ from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk, joined
 from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
-from tablet.engine.model.spans import EVERYWHERE, Spans, contains
+from tablet.engine.model.spans import EVERYWHERE, Spans
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom.named import policy_of
-from tablet.engine.sstable.bloom.policy import Filter, FilterPolicy, HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import Filter, FilterPolicy, column_key
 from tablet.engine.sstable.format import (
     FOOTER_BYTES,
     INDEX_HEADER,
@@ -53,34 +54,19 @@ _FRAGMENT = "fragment of a row"
 
 
 class Lookup:
-    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter.
+    """What a point read asks an SSTable: a row, or one column of it.
 
     `spans`: of a wide row only these columns are wanted, in order, if not one `column` is. `cut`: so some of it has
     been left out.
     """
 
-    __slots__ = ("_marker_key", "_row_key", "column", "cut", "row", "spans", "wanted_key")
+    __slots__ = ("column", "cut", "row", "spans")
 
     def __init__(self, row: bytes, column: bytes | None, spans: Sequence[Span] = ALL_COLUMNS) -> None:
         self.row = row
         self.column = column
         self.spans = spans
         self.cut = False
-        self.wanted_key = HashedKey(row if column is None else column_key(row, column))
-        self._row_key = self.wanted_key if column is None else None
-        self._marker_key: HashedKey | None = None
-
-    def row_key(self) -> HashedKey:
-        """The key of the row, for filters that know nothing of columns."""
-        if self._row_key is None:
-            self._row_key = HashedKey(self.row)
-        return self._row_key
-
-    def marker_key(self) -> HashedKey:
-        """The key of a deletion of the whole row or of a family."""
-        if self._marker_key is None:
-            self._marker_key = HashedKey(column_key(self.row, b""))
-        return self._marker_key
 
 
 class SSTable:
@@ -89,7 +75,8 @@ class SSTable:
     `max_relevant_timestamp`: it has nothing to say about versions newer than this. That is the timestamp of its newest
     cell, unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these
     claim. `spans`: only these rows of it count for the tablet that has opened it; the other ones are another tablet's,
-    or deleted. Point reads (`locate`) see no others; who reads chunks asks for the spans (`clipped_source`).
+    or deleted. Point reads (`directory.py`) see no others; who reads chunks asks for the spans (`clipped_source`).
+    `column_keys`: the filters know columns; `marker_keys`: and deletions of whole rows or families, which there are.
     """
 
     def __init__(
@@ -100,11 +87,10 @@ class SSTable:
         self.file_bytes = file_bytes
         self.max_relevant_timestamp = LATEST_TIMESTAMP
         self.bloom_checks = 0
-        self.bloom_rejections = 0
+        self.bloom_passes = 0
         self.bloom_mistakes = 0
         self.spans = spans
         self._is_closed = False
-        self._is_clipped = spans != EVERYWHERE
         self._file = file
         self._read_now = file.read_now if isinstance(file, PromptFile) else None
         self._cache = cache
@@ -114,14 +100,14 @@ class SSTable:
         self._block_ends: Sequence[int] = ()
         self._head_bytes: Sequence[int] = ()
         self._head_checksums: Sequence[int] = ()
-        self._first_row = b""
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
+        self._has_wide_rows = False
         self._filters: list[Filter] = []
-        self._filter_blocks: Sequence[int] = ()
-        self._filter_of_block: list[Filter] = []
-        self._column_keys = False
-        self._marker_keys = False
+        self.filter_ends: Sequence[int] = ()
+        """For each filter, the first block that it does not cover."""
+        self.column_keys = False
+        self.marker_keys = False
         self._parts: list[tuple[str, int, int]] = []
 
     @classmethod
@@ -168,54 +154,47 @@ class SSTable:
         """The Bloom filters, one for each partition."""
         return self._filters
 
-    def locate(self, wanted: "Lookup") -> int:
-        """The place of the first block that may hold anything that is looked for, or -1. No I/O."""
-        row = wanted.row
+    @property
+    def bloom_rejections(self) -> int:
+        """How often the filters denied what they were asked for."""
+        return self.bloom_checks - self.bloom_passes if self._filters else 0
+
+    def fragment(self, wanted: "Lookup", loaded: Block | None = None) -> Eventual[bytes | None]:
+        """The fragment of a row that is not larger than the last one here, or None. Of a wide row, what is not wanted
+        is left out. `loaded`: what `_load_for_search` has read for it."""
+        row, read_now = wanted.row, self._read_now
         place = bisect_left(self._last_rows, row)
-        if place == len(self._last_rows) or row < self._first_row:
-            return -1
-        if self._is_clipped and not contains(self.spans, row):
-            return -1
-        if not self._filters:
-            return place
-        self.bloom_checks += 1
-        found = self._filter_of_block[place]
-        if found.may_contain(wanted.wanted_key if self._column_keys else wanted.row_key()):
-            return place
-        if self._next_columns[place] and self._last_rows[place] == row:
-            if self._wide_may_hold(place, wanted):
-                return place
-        elif self._marker_keys and found.may_contain(wanted.marker_key()):
-            return place
-        self.bloom_rejections += 1
-        return -1
-
-    def fragment(self, place: int, wanted: "Lookup") -> Eventual[bytes | None]:
-        """The row's fragment, or None; `place` is from `locate`. Of a wide row, what is not wanted is left out."""
-        if self._next_columns[place] and self._last_rows[place] == wanted.row:
+        if self._has_wide_rows and self._next_columns[place] and self._last_rows[place] == row:
             return self._wide_row(place, wanted)
-        block = self._cache.get((self._cache_number, place))
-        return self._load_fragment(place, wanted) if block is None else self._in_block(place, block, wanted)
-
-    def _in_block(self, place: int, block: Block, wanted: "Lookup") -> Eventual[bytes | None]:
-        """As `fragment`, of a row that is in this block or nowhere."""
-        row = wanted.row
-        if block.wide and block.prefix == row:
-            return self._wide_row(place, wanted)
-        found = -1 if block.wide else block.find(row)
-        if found < 0:
+        block = self._cache.get((self._cache_number, place)) if loaded is None else loaded
+        if block is None:
+            if read_now is None:
+                return self._fragment_later(place, wanted)
+            block = self._checked_for_search(place, read_now(*self._range_for_search(place)))
+        if block.wide:
+            if block.prefix == row:
+                return self._wide_row(place, wanted)
+            part = None
+        else:
+            part = block.part_of(row)
+        if part is None:
             self.bloom_mistakes += 1
             return None
-        begin, end, checksum = block.part(found)
+        begin, end, checksum = part
         if block.whole:
             return block.data[begin:end]
-        return self._read_part(begin + (self._block_ends[place - 1] if place else 0), end - begin, checksum)
+        offset = begin + (self._block_ends[place - 1] if place else 0)
+        if read_now is None:
+            return self._part_later(offset, end - begin, checksum)
+        fragment = read_now(offset, end - begin)
+        if crc32c(fragment) != checksum:
+            check_part(fragment, checksum, _FRAGMENT, self.name, offset)
+        return fragment
 
-    async def _load_fragment(self, place: int, wanted: "Lookup") -> bytes | None:
-        found = self._in_block(place, await self._load_for_search(place), wanted)
-        return found if found is None or isinstance(found, bytes) else await found
+    async def _fragment_later(self, place: int, wanted: "Lookup") -> bytes | None:
+        return await finished(self.fragment(wanted, await self._load_for_search(place)))
 
-    async def _read_part(self, offset: int, length: int, checksum: int) -> bytes:
+    async def _part_later(self, offset: int, length: int, checksum: int) -> bytes:
         """One fragment of a block that is readable in parts."""
         fragment = await self._file.read_at(offset, length)
         check_part(fragment, checksum, _FRAGMENT, self.name, offset)
@@ -323,7 +302,7 @@ class SSTable:
 
     def filter_of(self, place: int) -> Filter | None:
         """The Bloom filter that covers a block."""
-        return self._filter_of_block[place] if self._filter_of_block else None
+        return self._filters[bisect_right(self.filter_ends, place)] if self._filters else None
 
     @property
     def parts(self) -> Sequence[tuple[str, int, int]]:
@@ -340,7 +319,7 @@ class SSTable:
         data, total = 0, self._block_ends[-1]
         for start, end in spans:
             first, last = self.place_of(start), min(self.place_of(end), self.blocks - 1) if end else self.blocks - 1
-            if first <= last and (not end or end > self._first_row):
+            if first <= last and (not end or end > self.properties.first_row):
                 data += self._block_ends[last] - (self._block_ends[first - 1] if first else 0)
         return min(self.file_bytes, max(1, self.file_bytes * data // max(1, total)))
 
@@ -399,15 +378,6 @@ class SSTable:
             self._cache.put((self._cache_number, place), block)
         return block
 
-    async def _load_head(self, place: int) -> Block:
-        """The head of a block that is readable in parts."""
-        start, length = self.block_range(place)
-        data = await self._read(start, self._head_bytes[place])
-        check_part(data, self._head_checksums[place], _HEAD, self.name, start)
-        block = Block(data, length - TRAILER_BYTES, self.name, start)
-        self._cache.put((self._cache_number, place), block)
-        return block
-
     def _blocks_of(self, row: bytes) -> tuple[int, int]:
         """The first and the last block of a row that is the last one in its blocks; (0, -1) for any other."""
         first = bisect_left(self._last_rows, row)
@@ -421,21 +391,19 @@ class SSTable:
         end = last if high is None else bisect_right(self._next_columns, high, begin, last)
         return range(begin, end + 1)
 
-    def _wide_may_hold(self, place: int, wanted: "Lookup") -> bool:
+    def wide_row_may_hold(self, row: bytes, column: bytes | None) -> bool:
         """What the filters say of a row that has several blocks, and so perhaps several filters. The row is there."""
-        if wanted.column is None or not self._column_keys:
+        if column is None or not self.column_keys:
             return True
-        filters = self._filter_of_block
-        places = self._span(*self._blocks_of(wanted.row), (wanted.column, wanted.column))
-        return any(filters[block].may_contain(wanted.wanted_key) for block in places) or (
-            self._may_hold_markers(place, wanted)
-        )
+        first, last = self._blocks_of(row)
+        key = column_key(row, column)
+        found = [self.filter_of(place) for place in self._span(first, last, (column, column))]
+        return any(one is not None and one.may_contain(key) for one in found) or self._may_hold_markers(first, row)
 
-    def _may_hold_markers(self, place: int, wanted: "Lookup") -> bool:
+    def _may_hold_markers(self, place: int, row: bytes) -> bool:
         """Whether the row that begins in this block may have been deleted, or a family of it."""
-        if not self._marker_keys:
-            return self.properties.broad_markers > 0
-        return self._filter_of_block[place].may_contain(wanted.marker_key())
+        found = self.filter_of(place) if self.marker_keys else None
+        return self.properties.broad_markers > 0 if found is None else found.may_contain(column_key(row, b""))
 
     async def _wide_row(self, place: int, wanted: "Lookup") -> bytes:
         """The fragments of a wide row that may hold what is wanted, one after another; the first ones if they hold
@@ -444,7 +412,7 @@ class SSTable:
         spans = wanted.spans if wanted.column is None else ((wanted.column, wanted.column),)
         if spans is not ALL_COLUMNS:
             wanted.cut = True
-        if spans[0][0] >= AFTER_MARKERS and self._may_hold_markers(first, wanted):
+        if spans[0][0] >= AFTER_MARKERS and self._may_hold_markers(first, wanted.row):
             spans = (_MARKERS, *spans)
         found: list[bytes] = []
         done = (first, 0)
@@ -468,10 +436,26 @@ class SSTable:
         block = self._cache.get((self._cache_number, place))
         return block if block is not None else self._load_for_search(place)
 
-    def _load_for_search(self, place: int) -> Coroutine[Any, Any, Block]:
+    async def _load_for_search(self, place: int) -> Block:
         """Read a block, or its head if it is readable in parts, and put it into the cache."""
-        in_parts = self._head_bytes[place] and not self._cache.whole_blocks
-        return self._load_head(place) if in_parts else self._load_block(place)
+        return self._checked_for_search(place, await self._file.read_at(*self._range_for_search(place)))
+
+    def _range_for_search(self, place: int) -> tuple[int, int]:
+        """Where the block begins, and how much of it is read."""
+        start = self._block_ends[place - 1] if place else 0
+        head_bytes = 0 if self._cache.whole_blocks else self._head_bytes[place]
+        return start, head_bytes or self._block_ends[place] - start
+
+    def _checked_for_search(self, place: int, data: bytes) -> Block:
+        """The block, or the head of it, of which these bytes were read; it goes into the cache."""
+        if self._cache.whole_blocks or not self._head_bytes[place]:
+            return self._checked_block(place, data)
+        start, length = self.block_range(place)
+        self._check_length(data, start, self._head_bytes[place])
+        check_part(data, self._head_checksums[place], _HEAD, self.name, start)
+        block = Block(data, length - TRAILER_BYTES, self.name, start)
+        self._cache.put((self._cache_number, place), block)
+        return block
 
     async def _pieces(self, place: int, block: Block, begin: int, end: int) -> bytes:
         """The fragments of a wide row's block from `begin` to `end`, not included, in one reading."""
@@ -508,9 +492,8 @@ class SSTable:
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
         self._properties = TableProperties.decode(text, self.name)
         await self._load_filters([start, *filter_ends])
-        self._first_row = self._properties.first_row
-        self._column_keys = self._properties.bloom_keys == "row+column"
-        self._marker_keys = self._column_keys and self._properties.broad_markers > 0
+        self.column_keys = self._properties.bloom_keys == "row+column"
+        self.marker_keys = self.column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
             self.max_relevant_timestamp = self._properties.newest_timestamp
 
@@ -520,8 +503,6 @@ class SSTable:
             policy = policy_of(self.name, self.properties.bloom_policy)
             body = unsealed_body(await self._read(start, end - start), self.name, start)
             self._filters.append(_decoded(policy, body, self.name, start))
-        for found, last in zip(self._filters, self._filter_blocks, strict=True):
-            self._filter_of_block += [found] * (last - len(self._filter_of_block))
 
     async def _note_damaged_parts(self) -> None:
         assert self.damaged_parts is not None
@@ -550,12 +531,13 @@ class SSTable:
             self._head_checksums = unpack_numbers("I", index[position : (position := position + 4 * count)])
             self._last_rows = _cut(index, position, row_ends)
             self._next_columns = _cut(index, position + row_ends[-1], column_ends)
+            self._has_wide_rows = column_ends[-1] > 0
             rising = [*self._block_ends, *filter_ends, footer.index_offset]
             if position + row_ends[-1] + column_ends[-1] != len(index) or rising != sorted(rising):
                 raise ValueError("its lengths do not add up")
             if filters and filter_blocks[-1] != count:
                 raise ValueError("the filters do not cover all blocks")
-            self._filter_blocks = filter_blocks
+            self.filter_ends = filter_blocks
         except TabletopError:
             raise
         except Exception as error:
