@@ -3,7 +3,7 @@
 A checkpoint is a sequence of frames as in `runtime/record_log.py`, numbered from 1. The first byte of each payload
 says what it holds:
 
-    H   u32 format, u64 first sequence of the log that follows, then the totals: 7 u64
+    H   u32 format, u64 first sequence of the log that follows, then the totals: 8 u64
     S   names of the chunkservers that ever joined, UTF-8, separated by NUL
     N   leaves of the namespace table, each as u32 length and bytes
     G   groups of servers that were given a version together: names separated by NUL, likewise
@@ -30,7 +30,8 @@ from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import LogReader, encode_frame
 from runtime.world import World
 
-_HEADER = struct.Struct("<IQ7Q")
+_HEADER = struct.Struct("<IQ8Q")
+_HEADER_BEFORE_5 = struct.Struct("<IQ7Q")  # without the size of chunks
 _PAIR = struct.Struct("<QQ")
 _REQUEST = struct.Struct("<4Q")
 _LENGTH = struct.Struct("<I")
@@ -128,7 +129,9 @@ def _header(path: str, body: bytes) -> tuple[int, ...]:
     (found,) = _LENGTH.unpack_from(body)
     if found not in READABLE_FORMATS:
         raise IncompatibleFormat(f"{path} is in format {found}, this program reads format {FORMAT}; use a newer one")
-    fields: tuple[int, ...] = _HEADER.unpack(body)
+    fields: tuple[int, ...] = (
+        (*_HEADER_BEFORE_5.unpack(body), 0) if len(body) == _HEADER_BEFORE_5.size else _HEADER.unpack(body)
+    )
     return fields
 
 
@@ -145,6 +148,7 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         totals.last_stamp,
         totals.namespace,
         totals.epoch,
+        totals.chunk_bytes,
     )
     if snapshot.servers:
         count += 1
