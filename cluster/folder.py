@@ -228,6 +228,14 @@ class ClusterFolder:
         """The parts of all nodes that were ever started."""
         return [NodeFolder(path.parent) for path in sorted(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*/config.json"))]
 
+    def has_nodes(self) -> bool:
+        """Whether there is a node of the cluster, with its data: also if cluster.json is lost."""
+        return any(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*"))
+
+    def forget_record(self) -> None:
+        """Remove cluster.json, and nothing else."""
+        self._record.unlink(missing_ok=True)
+
     def purge(self) -> None:
         """Remove the folder and everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -309,7 +317,10 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     try:
-        beside.write_bytes(content)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # Otherwise a loss of power may leave an empty file under the name.
         beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)

@@ -59,6 +59,35 @@ def test_an_interrupted_start_leaves_no_process_and_no_file(desk: Desk):
     assert desk.files() == []
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_cluster_that_has_lost_its_record_loses_nothing_else(desk: Desk, tmp_path: Path, is_damaged: bool):
+    """A node does not start then, so that the start fails: it is undone, and the data stays."""
+    source, copy, folder = tmp_path / "source", tmp_path / "copy", desk.home / "desk"
+    source.write_bytes(os.urandom(1_000_000))
+    desk.run("up", "--chunkservers", "3", *QUICK)
+    desk.run("fs", "put", str(source), "/file")
+    record = folder / "cluster.json"
+    content = record.read_bytes()
+    record.unlink()
+    assert "kill" in desk.run("up", *QUICK, expect=1)
+    record.write_bytes(content)
+    desk.run("down")
+    record.unlink()
+    identity = folder / "nodes" / "cs1" / "data" / "identity"
+    kept = identity.read_bytes()
+    if is_damaged:
+        identity.write_bytes(b"rotten")
+        assert "identity" in desk.run("up", "--chunkservers", "3", *QUICK, expect=1)
+        identity.write_bytes(kept)
+    assert "chunks of" in desk.run("up", "--chunkservers", "3", expect=1)
+    assert desk.programs() == []
+    desk.run("up", "--chunkservers", "3", *QUICK)
+    desk.run("fs", "get", "/file", str(copy))
+    assert copy.read_bytes() == source.read_bytes()
+    desk.run("down", "--purge")
+    assert desk.files() == []
+
+
 def test_nodes_that_belong_to_a_program_end_with_it_however_it_ends(desk: Desk, tmp_path: Path):
     owner = desk.start("demo", "--from", str(Path(__file__).resolve().parent.parent), "--chunkservers", "4")
     found: list[processes.ProcessIdentity] = []
