@@ -157,6 +157,12 @@ def _failure_record(kind: str, message: str) -> bytes:
     return json.dumps({"kind": kind, "message": shortened}).ljust(FAILURE_BYTES - 1).encode("ascii") + b"\n"
 
 
+_RECORD_ADVICE = (
+    "restore it; or remove it, and start the cluster with the options of `tabletop up` that it was made with: nothing "
+    "of its files is lost by that"
+)
+
+
 class ClusterFolder:
     """The folder of the cluster of this name."""
 
@@ -188,7 +194,7 @@ class ClusterFolder:
 
     def read_record(self) -> ClusterRecord:
         """What cluster.json says. Raises IncompatibleFormat when another version wrote it."""
-        values = read_json(self._record) or {}
+        values = read_json(self._record, advice=_RECORD_ADVICE) or {}
         found = values.get("format")
         if found != gfs.locate.FORMAT:
             raise IncompatibleFormat(
@@ -291,18 +297,16 @@ def cluster_names(home: Path | None = None) -> list[str]:
     return sorted(path.parent.name for path in home.glob("*/cluster.json"))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, *, advice: str = "if you did not change it, remove it") -> dict[str, Any] | None:
     """A JSON object from a file; None if there is no such file. Raises IncompatibleFormat for anything else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise IncompatibleFormat(
-            f"{path} is not a JSON object: {error}; if you did not change it, remove it"
-        ) from error
+        raise IncompatibleFormat(f"{path} is not a JSON object: {error}; {advice}") from error
     if not isinstance(values, dict):
-        raise IncompatibleFormat(f"{path} is not a JSON object; if you did not change it, remove it")
+        raise IncompatibleFormat(f"{path} is not a JSON object; {advice}")
     return values
 
 
@@ -317,9 +321,8 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
+        beside.write_bytes(content)
+        with beside.open("rb") as file:
             os.fsync(file.fileno())  # Otherwise a loss of power may leave an empty file under the name.
         beside.replace(path)
     except OSError:

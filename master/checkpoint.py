@@ -26,8 +26,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from master.records import FORMAT, READABLE_FORMATS
 from master.state import MasterState, Snapshot, Totals
-from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
-from runtime.record_log import LogReader, encode_frame
+from runtime.errors import Conflict, Corrupted, IncompatibleFormat, TabletopError
+from runtime.record_log import PAYLOAD_LIMIT_BYTES, LogReader, encode_frame
 from runtime.world import World
 
 _HEADER = struct.Struct("<IQ8Q")
@@ -40,8 +40,8 @@ _ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
 
 
 async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
-    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure: then nothing
-    of it is left, so that a full disk has room for the log.
+    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure, Conflict (a
+    part is too large): then nothing of it is left, so that a full disk has room for the log.
 
     `first_sequence` is the number of the first log record that the snapshot does not contain.
     """
@@ -62,6 +62,11 @@ async def _write_part(world: World, part: str, snapshot: Snapshot, first_sequenc
     size = 0
     try:
         for number, payload in enumerate(_payloads(snapshot, first_sequence), start=1):
+            if len(payload) > PAYLOAD_LIMIT_BYTES:
+                raise Conflict(
+                    f"{part}: a part of the checkpoint has {len(payload)} bytes, none above {PAYLOAD_LIMIT_BYTES} "
+                    "could be read again; the log keeps everything"
+                )
             frame = encode_frame(payload, number, 0)
             await file.append(frame)
             size += len(frame)
