@@ -34,6 +34,7 @@ from typing import Any
 
 import gfs.locate
 from cluster.processes import ProcessIdentity
+from cluster.roles import MASTER
 from cluster.settings import ClusterSettings, check_cluster_name
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
 from runtime.real.disk import translated
@@ -158,8 +159,7 @@ def _failure_record(kind: str, message: str) -> bytes:
 
 
 _RECORD_ADVICE = (
-    "restore it; or remove it, and start the cluster with the options of `tabletop up` that it was made with: nothing "
-    "of its files is lost by that"
+    "restore it; or remove it: `tabletop up` writes it anew, by what the cluster's nodes know, and nothing else is lost"
 )
 
 
@@ -237,6 +237,28 @@ class ClusterFolder:
     def has_nodes(self) -> bool:
         """Whether there is a node of the cluster, with its data: also if cluster.json is lost."""
         return any(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*"))
+
+    def record_of_nodes(self) -> ClusterRecord | None:
+        """What cluster.json said, if it is lost, by what the nodes were told of it; None if they were not.
+
+        Raises IncompatibleFormat for a damaged configuration of a node."""
+        found = [values for folder in self.node_folders() if (values := read_json(folder.config)) is not None]
+        configs = [NodeConfig.from_json(values) for values in found]
+        master = next((config for config in configs if config.node == MASTER), None)
+        servers = [config for config in configs if config.node != MASTER]
+        if master is None or not servers:
+            return None
+        told = master.settings
+        settings = ClusterSettings(
+            chunkservers=len(servers),
+            replicas=told["replication_goal"],
+            chunk_bytes=told["chunk_bytes"],
+            lease_seconds=told["lease_seconds"],
+            heartbeat_seconds=told["heartbeat_seconds"],
+            durability=servers[0].settings["durability"],
+            trash_seconds=told["trash_grace_seconds"],
+        )
+        return ClusterRecord(master.cluster, told["control_address"], settings)
 
     def forget_record(self) -> None:
         """Remove cluster.json, and nothing else."""

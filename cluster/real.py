@@ -78,6 +78,11 @@ class RealCluster:
         """What the cluster was set up with."""
         return self.folder.require().settings
 
+    def made_with(self) -> ClusterSettings | None:
+        """What the cluster was set up with, also if it has lost its cluster.json; None if there is no cluster."""
+        record = self.folder.read_record() if self.folder.exists() else self.folder.record_of_nodes()
+        return None if record is None else record.settings
+
     async def start(self, settings: ClusterSettings, *, port: int | None = None) -> tuple[str, ...]:
         """Bring the cluster up; returns when every node that was started serves, and has registered with the master.
         What runs already is left alone. Returns the names of the nodes that were started.
@@ -85,17 +90,19 @@ class RealCluster:
         Raises what `ClusterSettings.check` raises, Conflict for a port in use or settings other than those the cluster
         was made with, and whatever kept a node from starting. On any failure everything that was started is stopped,
         and a cluster that did not exist before leaves no file. A folder that holds nodes is a cluster, also if
-        cluster.json is lost: then it is written anew, and nothing else is changed.
+        cluster.json is lost: then it is written anew, by what the nodes know.
         """
         settings.check()
         processes.require_descriptors()
         async with self.folder.locked():
             missing = settings.node_names()
+            if not self.folder.exists() and self.folder.has_nodes():
+                self._refuse_unless_at_rest()
+                if (lost := self.folder.record_of_nodes()) is not None:
+                    self.folder.write_record(lost)
             if self.folder.exists():
                 self._check_same(settings)
                 missing = [report.node for report in await self.nodes() if report.state not in LIVING]
-            elif self.folder.has_nodes():
-                self._refuse_unless_at_rest()
             with self._undone_on_failure(missing):
                 await self._start_all(settings, missing, port)
         return tuple(missing)
@@ -356,7 +363,7 @@ class RealCluster:
             numbers = " ".join(str(identity.process_id) for identity in found)
             raise Conflict(
                 f"{self.folder.path} has lost its cluster.json, and nodes of it run; end them with `kill {numbers}`, "
-                "then start the cluster with the options that it was made with"
+                "then start the cluster again"
             )
 
     def _check_same(self, settings: ClusterSettings) -> None:
