@@ -26,6 +26,7 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    FileSystemFounded,
     GoalChanged,
     HandlesReserved,
     LogOpened,
@@ -51,6 +52,7 @@ class Totals:
     last_stamp: int
     namespace: int
     epoch: int
+    chunk_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class MasterState:
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
         self.requests = RequestTable()
         self.identity = 0  # the namespace's number; 0 before it is founded
+        self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
         self.epoch = 0
         self.handle_limit = self.chunks.next_handle
         self.last_stamp = 0  # of the hidden names that records made
@@ -86,6 +89,8 @@ class MasterState:
         match record:
             case NamespaceFounded():
                 self.identity = record.namespace
+            case FileSystemFounded():
+                self.identity, self.chunk_bytes = record.namespace, record.chunk_bytes
             case EpochBegun():
                 self.epoch = max(self.epoch, record.epoch)
             case FileCreated():
@@ -161,6 +166,7 @@ class MasterState:
             self.last_stamp,
             self.identity,
             self.epoch,
+            self.chunk_bytes,
         )
         segments, attempted, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
@@ -185,7 +191,7 @@ class MasterState:
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
         state.last_stamp = totals.last_stamp
-        state.identity, state.epoch = totals.namespace, totals.epoch
+        state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
 
     def check_invariants(self) -> None:

@@ -17,6 +17,7 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    FileSystemFounded,
     GoalChanged,
     HandlesReserved,
     LogOpened,
@@ -83,7 +84,8 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(GoalChanged("/a", 2, 3, 7, 9, 8)).hex() == "0e02002f61" + goals + request
     confirmed = "0f09000000000000000100000000000000" + "0100010063"
     assert encode(AdmissionConfirmed(9, 1, ("c",), 7, 9, 8)).hex() == confirmed + request
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (4, (2, 3, 4), 15)
+    assert encode(FileSystemFounded(9, 65536)).hex() == "1109000000000000000000010000000000"
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (5, (2, 3, 4, 5), 17)
 
 
 def test_a_kind_from_the_future_is_named() -> None:
