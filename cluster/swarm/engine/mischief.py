@@ -30,7 +30,7 @@ SERVER = "server"
 DISK_BYTES = 10_000_000
 HOME = "home"
 """The folder of a server's tablets, if they are split and merged."""
-LOST_PAGES_SHARE = 0.15
+LOST_PAGES_SHARE = 0.1
 """Of the seeds, in which the log's pages are lost by a failed sync, and then the power is."""
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)

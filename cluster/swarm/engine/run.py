@@ -45,9 +45,9 @@ from tablet.server.tablets import Tablets
 REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
 OPEN_SECONDS = 60.0
-FENCED_SHARE = 0.3
+FENCED_SHARE = 0.25
 """Of the seeds, in which a server that stands still is succeeded."""
-CUT_SHARE = 0.15
+CUT_SHARE = 0.1
 """Of the seeds, in which a caller builds upon a change that it has cut."""
 
 

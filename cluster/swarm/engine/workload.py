@@ -102,7 +102,7 @@ def with_cuts(chance: random.Random, operations: tuple[PlannedOperation, ...]) -
 
 def with_snapshots(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
     """The same work, in which some deletions of rows and some flushes make way for snapshots."""
-    share = chance.choice([0.0, 0.2, 0.5])
+    share = chance.choice([0.0, 0.1, 0.3])
     return tuple(
         replace(planned, kind=Kind.SAVE, rows=1)
         if planned.kind in (Kind.FLUSH, Kind.DELETE_ROW, Kind.DELETE_ROWS) and chance.random() < share
