@@ -452,7 +452,9 @@ class Engine:
         self._check_open()
         if snapshot_file_name(name) not in await self.state.storage.list():
             await load_snapshot(self.state.storage, name)
-        await self.state.storage.remove(snapshot_file_name(name))
+        async with self._background.flushing:
+            self._check_writable()  # The tablets of a split under way may have it already.
+            await self.state.storage.remove(snapshot_file_name(name))
         await self.state.sweep()
 
     def figures(self) -> EngineFigures:
