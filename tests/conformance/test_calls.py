@@ -17,8 +17,8 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.events import because, current_cause
+from runtime.guard import HandlerFailed
 from runtime.node import NodeService
-from runtime.rpc import HandlerFailed
 from runtime.wire import node_pb2, node_pb2_grpc
 from tests.conformance.both_worlds import echo, gathered, in_both_worlds, serving, settled, several, stub_for, text
 
