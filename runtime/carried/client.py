@@ -141,7 +141,7 @@ class ClientStream(End):
 def _again(error: TabletopError) -> TabletopError:
     """The same error for another caller: each raises its own."""
     other = copy.copy(error)
-    other.is_answer = error.is_answer
+    other.is_answer = True
     return other
 
 
