@@ -27,7 +27,7 @@ class Dial(Protocol):
     """How a transport begins: it waits for `pause` seconds, then opens the stream, or has it refused."""
 
     def __call__(self, stream: ClientStream, pause: float) -> None:
-        """Return at once; `stream.opened`, or one of the stream's endings, is called later or now."""
+        """Return at once. `stream.opened` may be called now, the stream's endings later."""
 
 
 class CarriedChannel:
