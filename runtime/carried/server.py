@@ -141,7 +141,7 @@ class ServerStream(End):
             assert self._transport is not None
             self._transport.abort()  # No caller of ours gives two calls one number.
             return
-        deadline = self._loop.time() + envelope.seconds
+        deadline = self._loop.time() + max(0.0, envelope.seconds)
         call = ServedCall(self._loop, self._peer, path, number, deadline)
         self._running[number] = call
         self._deadlines.add(deadline, number)

@@ -26,6 +26,13 @@ from runtime.real.disk import RealFile
 from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar, PlainChannel
 from runtime.world import Buffer, ByteStream, File, Random
 
+# A machine that lost power says nothing. Without pings, a stream of calls to it would be taken for alive until the
+# operating system gives up, a quarter of an hour later.
+_PINGS: list[tuple[str, Any]] = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -34,11 +41,14 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),
+    *_PINGS,
 ]
 _SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    *_PINGS,
 ]
 _HEADER_BUFFER_BYTES = 16 * 1024
 _BACKLOG = 512

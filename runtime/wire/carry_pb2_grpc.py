@@ -45,7 +45,8 @@ class CarrierServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Carry(self, request_iterator, context):
-        """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there.
+        """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+        caller that closes its half gives up the calls that are not answered yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,13 +35,17 @@ class CarrierStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CarrierAsyncStub: ...
     Carry: _grpc.StreamStreamMultiCallable[_carry_pb2.Envelopes, _carry_pb2.Envelopes]
-    """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there."""
+    """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+    caller that closes its half gives up the calls that are not answered yet.
+    """
 
 @_typing.type_check_only
 class CarrierAsyncStub(CarrierStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Carry: _aio.StreamStreamMultiCallable[_carry_pb2.Envelopes, _carry_pb2.Envelopes]  # type: ignore[assignment]
-    """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there."""
+    """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+    caller that closes its half gives up the calls that are not answered yet.
+    """
 
 class CarrierServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -50,6 +54,8 @@ class CarrierServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_carry_pb2.Envelopes],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_carry_pb2.Envelopes], _abc.AsyncIterator[_carry_pb2.Envelopes]]:
-        """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there."""
+        """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+        caller that closes its half gives up the calls that are not answered yet.
+        """
 
 def add_CarrierServicer_to_server(servicer: CarrierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
