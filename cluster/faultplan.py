@@ -224,9 +224,11 @@ class BadLink:
 
 @dataclass(frozen=True, slots=True)
 class StreamsReset:
-    """The streams of calls between the target and the other (None: everybody) break, though both live: once."""
+    """The streams of calls between the target and the other (None: everybody) break, though both live: once. With
+    `one_sided` callers alone notice, and servers serve on."""
 
     other: Target | None = None
+    one_sided: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,24 +16,29 @@ _begin = ClientStream.begin
 def answer_of_an_earlier_stream() -> Planted:
     """An answer is looked up among the calls of the stream on which it came.
 
-    Without the rule, there is one table for all streams to an address, and numbers begin anew in each: an answer that
-    was late for a broken stream is handed to another call of the next one (simulation: StreamsReset)."""
+    Without the rule, an answer that was late for a stream that broke is handed to the oldest call of the same method
+    that is in flight to that address (simulation: StreamsReset, late messages)."""
 
-    tables: WeakKeyDictionary[EventLog, dict[str, dict[int, Call]]] = WeakKeyDictionary()
+    paths: WeakKeyDictionary[ClientStream, dict[int, str]] = WeakKeyDictionary()
+    waiting: WeakKeyDictionary[EventLog, dict[str, list[Call]]] = WeakKeyDictionary()
 
     def begin(self: ClientStream, call: Call) -> None:
         _begin(self, call)
-        tables.setdefault(self._events, {}).setdefault(self._address, {})[call.number] = call
+        paths.setdefault(self, {})[call.number] = call.path
+        calls = waiting.setdefault(self._events, {}).setdefault(self._address, [])
+        calls[:] = [other for other in calls if other.wanted] + [call]
 
     def arrives(self: ClientWay, envelope: Envelope) -> None:
         stream = self.stream
-        if self.is_closed:
-            late = tables.get(stream._events, {}).get(self._address, {}).get(envelope.number)
-            if late is not None and not late.answer.done():
-                late.answer.set_result(envelope)
-        else:
+        if not self.is_closed:
             self._received += 1
             self._receive(envelope)
+            return
+        path = paths.get(stream, {}).get(envelope.number)
+        for call in waiting.get(stream._events, {}).get(self._address, []):
+            if call.path == path and call.wanted:
+                call.answer.set_result(envelope)
+                return
 
     return together(replaced(ClientStream, "begin", begin), replaced(ClientWay, "_arrives", arrives))
 

@@ -328,9 +328,10 @@ class _Draw:
 
     def reset(self) -> Fault:
         """Streams of calls break, at some moment or in the middle of a call."""
+        one_sided = self.chance.random() < 0.6
         if self.chance.random() < 0.3:
-            return Fault(self.at(), StreamsReset(), self.node())
-        return Fault(self.message(), StreamsReset(TheReceiver()), TheSender())
+            return Fault(self.at(), StreamsReset(None, one_sided), self.node())
+        return Fault(self.message(), StreamsReset(TheReceiver(), one_sided), TheSender())
 
     def clock(self) -> Fault:
         drift, offset = self.chance.choice([-0.05, -0.01, 0.01, 0.05]), self.chance.choice([-300.0, 300.0])

@@ -67,9 +67,9 @@ class Way(abc.ABC):
             one._forget = one._fabric.when_ended(one.life, one._died)
         self._forget_connection = self._fabric.note_connection(self.life.node, other.life.node, self._break)
 
-    def _break(self) -> None:
+    def _break(self, one_sided: bool) -> None:
         """Somebody between the two has broken the connection."""
-        for side in (self, self._other):
+        for side in (self,) if one_sided else (self, self._other):
             if not side.is_closed:
                 self._loop.call_soon(side.lost, "reset on the way", context=side._context)
 

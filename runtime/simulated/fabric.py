@@ -84,7 +84,7 @@ class Fabric:
         self._hooks = Imposed[MessageHook]()
         self._messages = 0
         self._mourners: dict[int, dict[int, Callable[[], None]]] = {}
-        self._connections: dict[int, tuple[str, str, Callable[[], None]]] = {}
+        self._connections: dict[int, tuple[str, str, Callable[[bool], None]]] = {}
         self._ports: dict[str, int] = {}
         self._numbers = 0
 
@@ -259,7 +259,7 @@ class Fabric:
 
         return forget
 
-    def note_connection(self, one: str, other: str, break_it: Callable[[], None]) -> Callable[[], None]:
+    def note_connection(self, one: str, other: str, break_it: Callable[[bool], None]) -> Callable[[], None]:
         """There is a stream of calls between two nodes, which `reset` breaks; returns what forgets it."""
         self._numbers += 1
         number = self._numbers
@@ -270,11 +270,12 @@ class Fabric:
 
         return forget
 
-    def reset(self, node: str, other: str = ANY) -> None:
-        """Break every stream of calls between the two, as a router does that has forgotten them. Both ends are told."""
+    def reset(self, node: str, other: str = ANY, *, one_sided: bool = False) -> None:
+        """Break every stream of calls between the two, as a router does that has forgotten them. Both ends are told, or
+        (`one_sided`) the callers' alone: servers serve on, and learn of it by what comes of their answers."""
         for one, another, break_it in list(self._connections.values()):
             if _matches((node, other), one, another) or _matches((node, other), another, one):
-                break_it()
+                break_it(one_sided)
 
     def ended(self, life: Life) -> None:
         """Tell whoever waits for it that a life is over: its doors close and its connections break."""

@@ -314,9 +314,9 @@ class Simulation:
         """Make one way slow, lossy, or given to duplicates; "*" stands for any node."""
         return self.fabric.impose(faults, source, target)
 
-    def reset(self, name: str, other: str = ANY) -> None:
-        """Break the streams of calls between two nodes; "*" stands for any node."""
-        self.fabric.reset(name, other)
+    def reset(self, name: str, other: str = ANY, *, one_sided: bool = False) -> None:
+        """Break the streams of calls between two nodes; "*" stands for any node. `one_sided`: callers alone notice."""
+        self.fabric.reset(name, other, one_sided=one_sided)
 
     def slow(self, name: str, seconds: float) -> Undo:
         """Delay all that a node sends or receives."""
