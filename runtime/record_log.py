@@ -216,35 +216,17 @@ class LogWriter:
         """
         if self.is_busy:
             return await self._queued(payload, ended, durable=False, promised=promised)
-        return await self._alone(payload, ended, durable=False, promised=promised)
+        return await self.write_alone(payload, ended, durable=False, promised=promised)
 
     async def commit(self, payload: Buffer, ended: Ended | None = None) -> int:
         """Write one record and return its sequence once it is durable. `ended` and errors as in `append`."""
         return await self._queued(payload, ended, durable=True, promised=True)
 
-    async def commit_alone(self, payload: Buffer) -> int:
-        """As `commit`, without an event loop: nobody else may be writing."""
-        return await self._alone(payload, None, durable=True, promised=True)
-
-    async def sync(self) -> None:
-        """Make everything appended so far durable. Raises DiskFailure."""
-        self._check()
-        await self._sync_file()
-
-    async def settled(self) -> None:
-        """Return when no record is being written, and none is left behind whose writer was cancelled within it."""
-        while self.is_busy:
-            if self._flusher is not None and not self._flusher.done():
-                await asyncio.wait([self._flusher])
-            else:
-                self._free = asyncio.Event()
-                await self._free.wait()
-        if self._must_cut and not self.is_busy and self._broken is None:
-            with suppress(TabletopError):  # The log is broken now; what follows it says where it ended.
-                await self._cut_back()
-
-    async def _alone(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> int:
-        """Write a record in the caller's own time: if the caller is cancelled, the record is cut off again."""
+    async def write_alone(
+        self, payload: Buffer, ended: Ended | None = None, *, durable: bool, promised: bool = True
+    ) -> int:
+        """As `append` or, if it is to be `durable`, as `commit`, while nobody else is writing, and with no need of an
+        event loop: the record is written in the caller's own time. If the caller is cancelled, it is cut off again."""
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise _too_large(payload)
         assert not self.is_busy
@@ -267,6 +249,23 @@ class LogWriter:
             if self._free is not None:
                 self._free.set()
                 self._free = None
+
+    async def sync(self) -> None:
+        """Make everything appended so far durable. Raises DiskFailure."""
+        self._check()
+        await self._sync_file()
+
+    async def settled(self) -> None:
+        """Return when no record is being written, and none is left behind whose writer was cancelled within it."""
+        while self.is_busy:
+            if self._flusher is not None and not self._flusher.done():
+                await asyncio.wait([self._flusher])
+            else:
+                self._free = asyncio.Event()
+                await self._free.wait()
+        if self._must_cut and not self.is_busy and self._broken is None:
+            with suppress(TabletopError):  # The log is broken now; what follows it says where it ended.
+                await self._cut_back()
 
     async def _queued(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> int:
         if len(payload) > PAYLOAD_LIMIT_BYTES:

@@ -13,7 +13,6 @@ from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable.bloom import blocked
-from tablet.engine.sstable.bloom.policy import HashedKey
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.names import FolderListing
 from tablet.engine.world.storage import DiskStorage
@@ -27,8 +26,15 @@ def log_not_synced() -> Planted:
     """Without the sync of the log before the answer, a power cut takes rows that were acknowledged (BT 5.3: the log is
     what makes a write durable)."""
 
-    def queue(self: CommitLog, tablet: bytes, rows: Sequence[Any], ended: Any, last_timestamp: int = 0) -> Any:
-        return self._writer.append(encode_rows(tablet, rows, last_timestamp), ended)
+    def queue(
+        self: CommitLog,
+        tablet: bytes,
+        rows: Sequence[bytes],
+        fragments: Sequence[bytes],
+        ended: Any,
+        last_timestamp: int = 0,
+    ) -> Any:
+        return self._writer.append(encode_rows(tablet, rows, fragments, last_timestamp), ended)
 
     return replaced(CommitLog, "queue", queue)
 
@@ -78,10 +84,9 @@ def filter_bits_moved() -> Planted:
     """Without another name for a Bloom filter policy that puts a key's bits elsewhere, the filters of the files that
     there are deny keys that they hold (BT 6)."""
 
-    def moved(key: HashedKey) -> tuple[int, int]:
+    def moved(key: bytes) -> tuple[int, int]:
         number, mask = hashed(key)
-        key.blocked = found = (number, mask >> 32 | (mask & (1 << 32) - 1) << 32)
-        return found
+        return number, mask >> 32 | (mask & (1 << 32) - 1) << 32
 
     hashed = blocked._hashed
     return replaced(blocked, "_hashed", moved)

@@ -446,6 +446,7 @@ class TabletState:
         old = self.view
         fields = {"schema": old.schema, "memtables": old.memtables, "tables": old.tables, **changes}
         self.view = View(generation=old.generation + 1, families=families_by_group(fields["schema"]), **fields)
+        old.count_questions()
         kept = set(self.view.all_tables())
         self._retired += [table for table in old.all_tables() if table not in kept]
         self._old_views.append(old)

@@ -9,7 +9,7 @@ by one writer: under a temporary name, synced, then renamed into place. A proces
 a name that the next one sees and a power cut takes away again; so what is listed under the lock is durable too.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runtime.errors import AlreadyExists, NotFound
 from runtime.rewriting import write_again
@@ -39,6 +39,14 @@ class StoredFile(Protocol):
 
     async def close(self) -> None:
         """Let go of the file."""
+
+
+@runtime_checkable
+class PromptFile(Protocol):
+    """A file that never makes its reader wait, as those of a local disk: its bytes can be had without a coroutine."""
+
+    def read_now(self, offset: int, count: int) -> bytes:
+        """As `read_at`."""
 
 
 class Storage(Protocol):
