@@ -8,5 +8,6 @@ Each compares things side by side in one run, in turns, since machines are share
     python -m bench.hundred_tablets  one hundred tablets in one server: written, split and merged within one budget
     python -m bench.master_scale     the master's memory and restart time at 1,000,000 files
     python -m bench.rpc              small calls between two processes: plain gRPC, and carried in one stream
+    python -m bench.rpc_parts        what parts of a carried call cost, beside what could stand in their place
     python -m bench.simulated_rpc    the simulated world's RPCs a second, and how many chunkservers it carries
 """

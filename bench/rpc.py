@@ -1,10 +1,11 @@
 """Small calls between two processes: as plain gRPC, and carried in one stream for each pair of peers.
 
-    python -m bench.rpc
+    python -m bench.rpc [--alone]
 
 A generated stub calls a method of a generated servicer in another process, which answers at once; token, causes, clocks
 and deadlines are as everywhere. There are 1, 4, 32 and 128 calls in flight. Each way has several rounds, by turns, and
 the best of each is shown: calls a second, and the processor time of client and server for a call, in microseconds.
+With `--alone` each carried call has a message to itself, to show what it is that sharing one brings.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from runtime.carried import end as ends_of_streams
 from runtime.real.world import RealWorld
 from runtime.wire import node_pb2, node_pb2_grpc
 
@@ -86,10 +88,10 @@ def spent(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def measure(*, rounds: int = 3, seconds: float = 1.0) -> list[Figures]:
+def measure(*, rounds: int = 3, seconds: float = 1.0, alone: bool = False) -> list[Figures]:
     """All figures: the best round of each."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bench.rpc", "--serve", folder]
+        command = [sys.executable, "-m", "bench.rpc", "--serve", folder, *(["--alone"] if alone else [])]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
         assert process.stdout is not None
         try:
@@ -143,11 +145,14 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--seconds", type=float, default=1.0, help="for each round")
     arguments.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    arguments.add_argument("--alone", action="store_true", help="a message for each carried call")
     options = arguments.parse_args()
+    if options.alone:
+        ends_of_streams.MESSAGE_BYTES = 1
     if options.serve is not None:
         asyncio.run(serve(options.serve))
     else:
-        print("\n".join(lines(measure(rounds=options.rounds, seconds=options.seconds))))
+        print("\n".join(lines(measure(rounds=options.rounds, seconds=options.seconds, alone=options.alone))))
 
 
 if __name__ == "__main__":

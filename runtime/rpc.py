@@ -159,9 +159,10 @@ class NodeChannel:
 
 class NodeRegistrar:
     """What the generated `add_…Servicer_to_server` is handed. It guards every handler and gives it to the raw server;
-    `methods` are the unary ones by path, for calls that are carried."""
+    `methods` are the unary ones by path, for calls that are carried, and `services` the names of all."""
 
     def __init__(self, raw: Any, guard: Guard) -> None:
+        self.services: list[str] = []
         self.methods: dict[str, Method] = {}
         self._raw = raw
         self._guard = guard
@@ -176,6 +177,7 @@ class NodeRegistrar:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Guard and register the methods of one service."""
+        self.services.append(service)
         guarded = {name: self._guarded(f"{service}/{name}", handler) for name, handler in handlers.items()}
         self._raw.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
         self._raw.add_registered_method_handlers(service, guarded)

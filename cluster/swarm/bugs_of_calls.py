@@ -2,10 +2,13 @@
 
 from weakref import WeakKeyDictionary
 
+from grpc import StatusCode
+
 from cluster.swarm.bug_tools import Planted, bug, replaced, together
 from runtime.carried.client import ClientStream
 from runtime.carried.letters import Call
 from runtime.events import EventLog
+from runtime.guard import unanswered
 from runtime.simulated.carrier import ClientWay
 from runtime.wire.carry_pb2 import Envelope
 
@@ -44,13 +47,19 @@ def answer_of_an_earlier_stream() -> Planted:
 
 
 @bug
-def broken_stream_is_definite() -> Planted:
-    """A call that had left when its stream broke may have been done.
+def unanswered_is_definite() -> Planted:
+    """A call that has left may have been done, whatever ended the wait for its answer.
 
-    Without the rule, its caller hears for certain that it was not: it gives up what may be there, or says of a change
-    that stands that it never happened (GFS 3.1)."""
+    Without the rule, a caller whose stream broke, or whose time was up, hears for certain that nothing was done: it
+    says of a change that stands that it never happened (GFS 3.1)."""
 
     def broke(self: ClientStream, words: str) -> None:
         self._end(lambda call: self._unavailable(call, words, never_began=True))
 
-    return replaced(ClientStream, "broke", broke)
+    def expire(self: ClientStream, call: Call) -> None:
+        self.give_up(call)
+        error = unanswered(call.path, self._address, StatusCode.DEADLINE_EXCEEDED, "no answer", never_began=True)
+        if call.wanted:
+            call.answer.set_result(error)
+
+    return together(replaced(ClientStream, "broke", broke), replaced(ClientStream, "_expire", expire))

@@ -67,11 +67,12 @@ class End:
     def taken(self, make: Make) -> list[tuple[Letter, Envelope]]:
         """The letters of the next message, each with its envelope made by `make`. If there are none, the transport is
         woken when there are."""
+        waited = len(self._letters)
         letters = self._next_letters()
+        self._admit(waited - len(self._letters))
         if not letters:
             self._is_awake = False
             return []
-        self._admit(len(letters))
         now, sent = self._loop.time(), self._events.sent
         return [(letter, letter.written(make, now, sent())) for letter in letters]
 

@@ -4,6 +4,7 @@
     disk.py        a folder
     network.py     grpc.aio for control, TCP for bulk bytes
     carrier.py     streams of carried calls over grpc.aio
+    reflection.py  what services a node has, for those who ask: on request
     event_file.py  the file its events go to, and back from it
     world.py       one process's world
 

@@ -21,6 +21,7 @@ from runtime.carried.channel import CarriedChannel
 from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
 from runtime.guard import Guard
+from runtime.real import reflection
 from runtime.real.carrier import Carrier, Dialler
 from runtime.real.disk import RealFile
 from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar, PlainChannel
@@ -250,6 +251,7 @@ class RealRpcServer:
     async def start(self) -> None:
         """Bind and serve. Raises Conflict if the port is taken, InvalidRequest if the address is none."""
         host, port = _split(self.address)
+        reflection.add_if_wanted(self._registrar)
         try:
             bound = self._server.add_insecure_port(self.address)
         except RuntimeError as error:

@@ -1,4 +1,7 @@
-"""gRPC between simulated nodes: a channel and a server under which generated stubs and servicers run unmodified.
+"""Plain gRPC between simulated nodes: a channel and a server under which generated stubs and servicers run unmodified.
+
+Unary calls of our own stubs do not come here: they are carried (carrier.py). Calls that stream do, and the unary calls
+of strangers.
 
 The problem. `grpc.aio` needs real sockets and a C thread that polls them; it cannot live on a virtual clock. The idea:
 generated stubs ask their channel only for `unary_unary` and its three kin, and generated code asks a server only to

@@ -257,6 +257,21 @@ async def test_callers_wait_for_room_and_no_more_than_the_bound_is_kept():
         task.cancel()
 
 
+async def test_callers_that_give_up_make_room_for_those_that_wait():
+    there = Dialled()
+    tasks = await there.asked(*["x" * 1_000_000] * 5)
+    (late,) = await there.asked("late")
+    for task in tasks:
+        task.cancel()
+    await asyncio.sleep(0)
+    assert message(there.streams[0]) == [], "nobody wants those any more"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    (request,) = message(there.streams[0])
+    there.streams[0].arrived(answer(request, "ok"))
+    assert (await late).value == "ok"
+
+
 async def test_a_caller_that_waits_for_room_too_long_was_certainly_not_heard():
     there = Dialled()
     tasks = await there.asked(*["x" * 1_000_000] * 5)
