@@ -33,6 +33,7 @@ class Admission:
     def __init__(self, state: TabletState) -> None:
         self.known_columns: set[bytes] = set()
         self._state = state
+        self._wall_microseconds = state.world.clock.wall_microseconds
 
     def check(self, row: bytes, operations: Sequence[Operation]) -> int:
         """Check a mutation of one row; returns about how long its fragment is, never less. Raises InvalidRequest,
@@ -126,7 +127,7 @@ class Admission:
     def next_timestamp(self) -> int:
         """The wall clock, but later than any timestamp that the tablet has ever given: two writes are two versions."""
         state = self._state
-        now = state.world.clock.wall_microseconds()
+        now = self._wall_microseconds()
         if now <= state.last_timestamp:
             now = state.last_timestamp + 1
         state.last_timestamp = now

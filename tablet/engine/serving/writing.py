@@ -49,6 +49,7 @@ class Writer:
         self._log = state.log
         self._tablet = state.manifest.tablet.encode()
         self._head = one_row_head(self._tablet)
+        self._is_inline = state.is_inline
         self.refusal = ""
         self.epoch = 0
         self.user_bytes = 0
@@ -75,7 +76,7 @@ class Writer:
                 self._check_fragment(fragment)
         if epoch is not None and epoch != self.epoch:
             raise Overtaken
-        if not log.is_free:
+        if not (self._is_inline or log.is_free):
             await self._queue(memtable, log, ((row,), (fragment,), single_put))
             return
         self._under_way += 1
