@@ -78,17 +78,6 @@ def cancelled_writer_lets_go_at_once() -> Planted:
 
 
 @bug
-def batch_waits_for_no_row() -> Planted:
-    """Without waiting until all rows of a batch are free, it writes to a row between the read and the write of somebody
-    who changes what he has read (BT 3: a row changes in one step)."""
-
-    async def only_free_ones(self: RowLocks, rows: Sequence[bytes]) -> dict[bytes, None]:
-        return {row: None for row in rows if self.try_acquire(row)}
-
-    return replaced(RowLocks, "acquire_all", only_free_ones)
-
-
-@bug
 def filter_bits_moved() -> Planted:
     """Without another name for a Bloom filter policy that puts a key's bits elsewhere, the filters of the files that
     there are deny keys that they hold (BT 6)."""

@@ -21,14 +21,12 @@ from runtime.errors import Conflict, Superseded, TabletopError
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import one_row_head
 from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
+from tablet.engine.serving.admission import Batch
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.tree.budget import Share
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import MemtableFrozen
-
-Batch = tuple[Sequence[bytes], Sequence[bytes], bool]
-"""Mutations that are logged together: the rows, their fragments, and whether each is known to be exactly one cell."""
 
 
 class Overtaken(Exception):
