@@ -31,11 +31,13 @@ from bench.tablet_profile import profile
 from bench.tablet_wide_rows import wide_rows
 from bench.tablet_workload import (
     ABSENT_BLOCKS,
+    BATCHED_PROCESSOR,
     BLOCKS,
     COSTS,
     FILES,
     MEMORY,
     OVERWRITTEN,
+    RANDOM_PROCESSOR,
     RATES,
     SCAN,
     UNFILTERED_BLOCKS,
@@ -54,6 +56,8 @@ _UNITS = {
     ABSENT_BLOCKS: "",
     UNFILTERED_BLOCKS: "",
     MEMORY: "MiB",
+    BATCHED_PROCESSOR: "µs",
+    RANDOM_PROCESSOR: "µs",
 }
 
 
