@@ -83,8 +83,11 @@ def test_merging_chunks_equals_merging_each_row(sources):
 
 
 many_rows = st.dictionaries(st.integers(0, 60).map(lambda number: b"%02d" % number), fragment.filter(bool))
-few_rows = st.dictionaries(st.integers(0, 60).map(lambda number: b"%02d" % number), fragment.filter(bool), max_size=3)
 one_cell = st.builds(encode_put, COLUMNS, st.integers(0, 3), st.binary(max_size=2))
+mostly_one_cell = one_cell.map(decode_fragment) | one_cell.map(decode_fragment) | fragment.filter(bool)
+few_rows = st.dictionaries(
+    st.integers(0, 60).map(lambda number: b"%02d" % number), one_cell.map(decode_fragment), max_size=3
+) | st.dictionaries(st.integers(0, 60).map(lambda number: b"%02d" % number), mostly_one_cell, max_size=3)
 
 
 def many_and_few() -> st.SearchStrategy[list[dict[bytes, Entries]]]:
@@ -102,6 +105,13 @@ def many_and_few() -> st.SearchStrategy[list[dict[bytes, Entries]]]:
     )
 
 
+def knowing_others(source: dict[bytes, Entries]) -> Chunk:
+    """A chunk that says which of its fragments are not one cell."""
+    chunk = chunk_of(source)
+    others = [place for place, fragment in enumerate(chunk.fragments) if not is_single_put(fragment)]
+    return Chunk(chunk.rows, chunk.fragments, not others, others)
+
+
 def expected_of(sources: list[dict[bytes, Entries]]) -> dict[bytes, Entries]:
     """Each row merged by itself, the newest source first."""
     rows = sorted({row for source in sources for row in source})
@@ -116,10 +126,12 @@ def check_others(chunk: Chunk) -> None:
     assert chunk.others is None or chunk.others == sorted(chunk.others)
 
 
-@given(many_and_few() | st.lists(many_rows, max_size=3), st.integers(0, 61))
+@given(
+    many_and_few() | st.lists(many_rows, max_size=3), st.integers(0, 61), st.sampled_from([chunk_of, knowing_others])
+)
 @settings(deadline=None)
-def test_few_rows_among_many_are_merged_as_each_row_by_itself(sources, cut):
-    merged = merge_chunks([chunk_of(source) for source in sources])
+def test_few_rows_among_many_are_merged_as_each_row_by_itself(sources, cut, made):
+    merged = merge_chunks([made(source) for source in sources])
     expected = expected_of(sources)
     assert merged.rows == list(expected)
     assert list(map(decode_fragment, merged.fragments)) == list(expected.values())
