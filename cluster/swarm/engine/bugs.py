@@ -13,6 +13,7 @@ from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable.bloom import blocked
 from tablet.engine.sstable.bloom.policy import HashedKey
+from tablet.engine.tree import merge
 from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
@@ -105,3 +106,10 @@ def writes_taken_while_splitting() -> Planted:
         await self.flush()
 
     return replaced(Engine, "prepare_move", only_flush)
+
+
+@bug
+def older_source_wins() -> Planted:
+    """Without the order of the sources where two of them have a row, a scan shows what has been overwritten, and a
+    compaction makes it last (BT 5.3: reads see the merged view of the memtable and the SSTables)."""
+    return replaced(merge, "merge_fragments", lambda fragments: fragments[-1])
