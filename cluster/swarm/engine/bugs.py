@@ -13,6 +13,7 @@ from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable.bloom import blocked
+from tablet.engine.tree import merge
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.names import FolderListing
 from tablet.engine.world.storage import DiskStorage
@@ -135,3 +136,10 @@ def number_taken_twice() -> Planted:
         pass
 
     return replaced(TabletState, "_check_listing", unlooked)
+
+
+@bug
+def older_source_wins() -> Planted:
+    """Without the order of the sources where two of them have a row, a scan shows what has been overwritten, and a
+    compaction makes it last (BT 5.3: reads see the merged view of the memtable and the SSTables)."""
+    return replaced(merge, "merge_fragments", lambda fragments: fragments[-1])
