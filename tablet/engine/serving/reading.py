@@ -1,9 +1,10 @@
 """Reading a tablet: the merged view (BT 5.3).
 
-A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filter does not exclude the row
-(or the row and column, if one column is wanted). If only the newest version counts, SSTables whose newest timestamp is
-not newer than what was found need not be asked at all. Of a hot value the scan cache may know that no memtable has a
-say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
+A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filters do not exclude the row
+(or the row and column, if one column is wanted): all filters are asked at once (`sstable/directory.py`). If only the
+newest version counts, SSTables whose newest timestamp is not newer than what was found need not be read at all. Of a
+hot value the scan cache may know that no memtable has a say in it; then it is asked first (`Engine.get`), and nobody
+else. A scan merges all sources in bulk.
 
 A point read is a plain function that gives the answer or, where a block must be read first, a coroutine that reads it
 and finishes (`world/eventual.py`).

@@ -249,7 +249,8 @@ def check_part(part: bytes, checksum: int, what: str, name: str, offset: int) ->
 class Block:
     """A decompressed data block, read in place. Raises Corrupted if its lengths do not add up.
 
-    The block has `length` bytes; `data` may be longer, or only the block's head: it is `whole` or not. Both find a row;
+    The block has `length` bytes, from `offset` of its file on; `data` may be longer, or only the block's head: it is
+    `whole` or not. Both find a row;
     where it is not whole, its fragment must be fetched. `wide`: it has fragments of one row alone, the `prefix`, and
     finds those of a span of columns.
 
@@ -267,6 +268,7 @@ class Block:
         "count",
         "data",
         "in_parts",
+        "offset",
         "prefix",
         "single_puts",
         "whole",
@@ -285,6 +287,7 @@ class Block:
         if count == 0 or fragments_start > held:
             raise Corrupted(f"{name}: the data block at offset {offset} claims {count} rows in {held} bytes")
         self.data = data
+        self.offset = offset
         self.count: int = count
         self.prefix = data[BLOCK_HEADER.size : prefix_end]
         self.single_puts = bool(flags & SINGLE_PUTS)
@@ -318,7 +321,8 @@ class Block:
                 low = middle
             else:
                 high = middle
-        begin, stop = start + (ends[low - 1] if low else 0), start + ends[high - 1]
+        begin = start + (ends[low - 1] if low else 0)
+        stop = start + ends[high - 1] if high < self.count else self._fragments_start
         while (found := data.find(key, begin, stop)) >= 0:
             end = found - start + length
             place = (found - start) // (length or 1)  # It is there, if all keys are as long as this one.
