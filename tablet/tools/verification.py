@@ -27,6 +27,7 @@ from tablet.engine.sstable.bloom.policy import column_key
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, refuse_missing_logs
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.names import FolderListing, is_neighbour, log_number_of, manifest_name
 from tablet.engine.world.storage import Storage
 from tablet.tools.inspection import counted, file_bytes
@@ -182,7 +183,7 @@ async def verify_table(storage: Storage, name: str, reference: TableReference | 
         check = _TableCheck(table)
         for place in range(table.blocks):
             try:
-                block = await table.block(place, cached=False)
+                block = await finished(table.block(place, cached=False))
                 table.check_parts(place, block)
                 check.take(place, block)
             except TabletopError as error:

@@ -358,6 +358,11 @@ class Block:
         begin = start + numbers[number - 1] if place else start
         return begin, start + numbers[number], numbers[number + self.count] if self.in_parts else 0
 
+    def extent(self, begin: int, end: int) -> tuple[int, int]:
+        """Where the fragments of the rows from one place to another, not included, begin and end in the block."""
+        numbers, start, number = self._numbers, self._fragments_start, self.count + begin - 1
+        return start + numbers[number] if begin else start, start + numbers[self.count + end - 1]
+
     def checksums(self, begin: int, end: int) -> list[int]:
         """The CRC32C of each of these fragments, of a block that is readable in parts."""
         first = 2 * self.count
@@ -405,11 +410,13 @@ class Block:
         end = count if end is None else end
         if begin >= end:
             return EMPTY
-        start, first, ends = self._keys_start, numbers[begin - 1] if begin else 0, numbers[begin:end].tolist()
-        rows = [prefix + data[start + low : start + high] for low, high in zip([first, *ends], ends, strict=False)]
-        first, ends = numbers[count + begin - 1] if begin else 0, numbers[count + begin : count + end].tolist()
+        # Each key and each fragment begins where the one before ends.
+        keys, at = data[self._keys_start : self._fragments_start], numbers[begin - 1] if begin else 0
+        rows = [prefix + keys[at : (at := key_end)] for key_end in numbers[begin:end].tolist()]
+        first = numbers[count + begin - 1] if begin else 0
         data, start = (data, self._fragments_start) if stored is None else (stored, -first)
-        fragments = [data[start + low : start + high] for low, high in zip([first, *ends], ends, strict=False)]
+        at = start + first
+        fragments = [data[at : (at := start + ended)] for ended in numbers[count + begin : count + end].tolist()]
         return Chunk(rows, fragments, self.single_puts)
 
 

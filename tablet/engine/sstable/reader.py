@@ -13,14 +13,15 @@ some hundred megabytes.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from itertools import pairwise
+from typing import Any
 
 from crc32c import crc32c
 
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
-from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.chunks import EMPTY, Chunk, joined
 from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
 from tablet.engine.model.spans import EVERYWHERE, Spans
 from tablet.engine.sstable.block_cache import BlockCache
@@ -206,7 +207,7 @@ class SSTable:
         if place > last:
             return None
         block_place = bisect_right(self._next_columns, low, place, last)
-        block = await self.at_hand(block_place)
+        block = await finished(self.at_hand(block_place))
         if not block.wide:
             return None
         taken = 1 + cells * _CELL_BYTES // PIECE_BYTES
@@ -215,14 +216,13 @@ class SSTable:
             return block.first_column(piece)
         return self._next_columns[block_place] if block_place < last else None
 
-    async def few_rows(
-        self, place: int, block: Block, bounds: tuple[bytes, bytes], few: int, *, last: bool = False
-    ) -> Chunk:
-        """Of the block at `place`, which is `at_hand` and not wide, the first rows within the bounds (start, end;
-        empty: none), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
-        start, end = bounds
+    def few_rows(
+        self, place: int, block: Block, start: bytes, end: bytes, few: int, *, last: bool = False
+    ) -> Eventual[Chunk]:
+        """Of the block at `place`, which is `at_hand` and not wide, the first rows with start <= row < end (empty: no
+        bound), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
         begin = block.place_of(start) if start else 0
-        stop = block.place_of(end) if end else block.count
+        stop = block.place_of(end) if end and end <= self._last_rows[place] else block.count
         if last:
             begin = max(begin, stop - few)
         else:
@@ -231,8 +231,20 @@ class SSTable:
             return EMPTY
         if block.whole:
             return block.chunk(begin, stop)
-        base, first, after = self.block_range(place)[0], block.part(begin)[0], block.part(stop - 1)[1]
-        chunk = block.chunk(begin, stop, await self._file.read_at(base + first, after - first))
+        base = self._block_ends[place - 1] if place else 0
+        first, after = block.extent(begin, stop)
+        if self._read_now is None:
+            return self._rows_later(base, block, begin, stop, self._file.read_at(base + first, after - first))
+        return self._checked_rows(base, block, begin, stop, self._read_now(base + first, after - first))
+
+    async def _rows_later(
+        self, base: int, block: Block, begin: int, stop: int, reading: Coroutine[Any, Any, bytes]
+    ) -> Chunk:
+        return self._checked_rows(base, block, begin, stop, await reading)
+
+    def _checked_rows(self, base: int, block: Block, begin: int, stop: int, stored: bytes) -> Chunk:
+        """The rows of a block, which begins at `base`, from one place to another, of which the fragments were read."""
+        chunk = block.chunk(begin, stop, stored)
         if list(map(crc32c, chunk.fragments)) != block.checksums(begin, stop):
             for fragment, number in zip(chunk.fragments, range(begin, stop), strict=True):
                 offset, _, checksum = block.part(number)
@@ -245,13 +257,15 @@ class SSTable:
         chunks: list[Chunk] = []
         taken = 0
         while place < until:
-            block = await self.block(place, cached=cached)
+            block = self.block(place, cached=cached)
+            if not isinstance(block, Block):
+                block = await block
             chunks.append(block.chunk())
             taken += block.charged_bytes
             place += 1
             if taken >= _RUN_BYTES and not self._next_columns[place - 1]:
                 break
-        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+        return (joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
 
     async def chunk_before(self, place: int, since: int) -> tuple[Chunk, int]:
         """All rows of the block before `place`, and of those before it, from block `since` on, if it is small or its
@@ -260,23 +274,27 @@ class SSTable:
         taken = 0
         while place > since:
             place -= 1
-            block = await self.block(place)
+            block = await finished(self.block(place))
             blocks.append(block)
             taken += block.charged_bytes
             if taken >= _RUN_BYTES and not (place and self._next_columns[place - 1]):
                 break
         chunks = [block.chunk() for block in reversed(blocks)]
-        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+        return (joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
 
     def place_of(self, row: bytes) -> int:
         """The first block that may hold `row` or a later one."""
         return bisect_left(self._last_rows, row)
 
-    async def block(self, place: int, *, cached: bool = True) -> Block:
+    def block(self, place: int, *, cached: bool = True) -> Eventual[Block]:
         """One whole data block, checked; from the cache if it is there, and into it if `cached`, unless the cache keeps
         its head: a scan does not drive heads out with what the page cache has as well."""
         found = self._cache.get((self._cache_number, place)) if cached else None
-        return found if found is not None and found.whole else await self._load_block(place, keep=cached)
+        if found is not None and found.whole:
+            return found
+        if self._read_now is None:
+            return self._load_block(place, keep=cached)
+        return self._checked_block(place, self._read_now(*self.block_range(place)), keep=cached)
 
     def index_entry(self, place: int) -> tuple[bytes, bytes]:
         """What the index says of a block: its last row; and if that continues in the next block, the column there."""
@@ -400,7 +418,7 @@ class SSTable:
         done = (first, 0)
         for low, high in spans:
             for number in self._span(first, last, (low, high)):
-                block = await self.at_hand(number)
+                block = await finished(self.at_hand(number))
                 if not block.wide or block.prefix != wanted.row:
                     raise Corrupted(
                         f"{self.name}: block {number} lacks the row {wanted.row[:80]!r}, which continues there; "
@@ -413,10 +431,10 @@ class SSTable:
                     done = (number, end)
         return b"".join(found)
 
-    async def at_hand(self, place: int) -> Block:
-        """A block, or its head if that is enough to find what is in it."""
+    def at_hand(self, place: int) -> Eventual[Block]:
+        """A block, or its head if that is enough to find what is in it; at once, if it is in the cache."""
         block = self._cache.get((self._cache_number, place))
-        return block if block is not None else await self._load_for_search(place)
+        return block if block is not None else self._load_for_search(place)
 
     async def _load_for_search(self, place: int) -> Block:
         """Read a block, or its head if it is readable in parts, and put it into the cache."""
@@ -441,7 +459,7 @@ class SSTable:
 
     async def _pieces(self, place: int, block: Block, begin: int, end: int) -> bytes:
         """The fragments of a wide row's block from `begin` to `end`, not included, in one reading."""
-        start, stop = block.part(begin)[0], block.part(end - 1)[1]
+        start, stop = block.extent(begin, end)
         if block.whole:
             return block.data[start:stop]
         base = self.block_range(place)[0]
@@ -548,20 +566,3 @@ def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
     if not ends[-1]:
         return [b""] * len(ends)
     return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
-
-
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Chunks one after the other; where a wide row continues, its pieces become one fragment again."""
-    rows: list[bytes] = []
-    fragments: list[bytes] = []
-    single_puts = True
-    for chunk in chunks:
-        skipped = 0
-        if rows and rows[-1] == chunk.rows[0]:
-            fragments[-1] += chunk.fragments[0]
-            skipped = 1
-            single_puts = False
-        rows += chunk.rows[skipped:]
-        fragments += chunk.fragments[skipped:]
-        single_puts = single_puts and chunk.single_puts
-    return Chunk(rows, fragments, single_puts)

@@ -62,6 +62,9 @@ class Storage(Protocol):
         """Rename, durably, unless `target` is there: AlreadyExists. Of two who rename to one name at the same moment,
         one succeeds: that is what keeps two owners of a tablet apart. NotFound."""
 
+    async def exists(self, name: str) -> bool:
+        """Whether there is a file by that name."""
+
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Make these bytes of a file durable, which can be read, and that a sync of an earlier life may have failed to
         write: a sync alone may do nothing, for the kernel may take them for written. NotFound."""
@@ -119,6 +122,10 @@ class DiskStorage:
             raise AlreadyExists(f"cannot rename {source} to {target} in {self._folder or 'the folder'}: that is taken")
         await self._disk.rename(self._prefix + source, self._prefix + target)
         await self._disk.sync_directory(self._folder)
+
+    async def exists(self, name: str) -> bool:
+        """Whether the name is there."""
+        return await self._disk.exists(self._prefix + name)
 
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Write the same bytes once more, and sync them."""
