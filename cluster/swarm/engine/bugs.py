@@ -12,6 +12,7 @@ from tablet.engine.log.records import Segment, encode_rows
 from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.sstable import directory
 from tablet.engine.sstable.bloom import blocked
 from tablet.engine.tree import merge
 from tablet.engine.tree.state import TabletState
@@ -91,6 +92,20 @@ def filter_bits_moved() -> Planted:
 
     hashed = blocked._hashed
     return replaced(blocked, "_hashed", moved)
+
+
+@bug
+def deletions_hidden_by_filters() -> Planted:
+    """Without asking the filters for deletions too, a file that deletes a row and knows nothing of the column is left
+    out, and what older files hold of the column is shown again (BT 6)."""
+    return replaced(directory._Panel, "_with_deletions", lambda self, passed, row, column: passed)
+
+
+@bug
+def spans_forgotten_by_reads() -> Planted:
+    """Without cutting a file's partitions to the spans that count for the tablet, reads find rows of a range that was
+    deleted, or that another tablet has (BT 6)."""
+    return replaced(directory, "_partitions", lambda table: iter(directory._all_partitions(table).items()))
 
 
 @bug
