@@ -3,7 +3,7 @@
 import asyncio
 import math
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
@@ -15,6 +15,7 @@ from gfs.write_behind import WriteBehind
 from gfs.writing import ChunkWriter
 from master import granting, service
 from master.core import Core
+from master.creating import checked_goal
 from master.namespace import FileEntry
 from master.once import Once
 from master.prefix_table import PrefixTable
@@ -105,7 +106,10 @@ def requests_without_identity() -> Planted:
     async def do(self: Once, named: Any, work: Callable[[], Awaitable[int]]) -> int:
         return await work()
 
-    return replaced(Once, "do", do)
+    async def do_all(self: Once, named: Sequence[Any], work: Callable[[Sequence[int]], Awaitable[Any]]) -> Any:
+        return list(await work(range(len(named))))
+
+    return together(replaced(Once, "do", do), replaced(Once, "do_all", do_all))
 
 
 @bug
@@ -193,7 +197,7 @@ def goal_not_logged() -> Planted:
     async def set_replication(self: MasterService, request: Any) -> int:
         state = self._core.state
         before = granting.opened_file(state.namespace.file(request.path), request.path, request.file_id).goal
-        state.apply(GoalChanged(request.path, self._goal(request.path, request.replication_goal), before))
+        state.apply(GoalChanged(request.path, checked_goal(self._core, request.path, request.replication_goal), before))
         return before
 
     return replaced(MasterService, "_set_replication", set_replication)
