@@ -19,7 +19,7 @@ from chunkserver.settings import ChunkserverSettings
 from runtime.errors import TabletopError
 from runtime.world import World
 
-_AT_ONCE = 8
+_AT_ONCE = 32
 
 
 class WriteBack:
