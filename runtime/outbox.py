@@ -41,27 +41,34 @@ class Outbox(Generic[Item, Answer]):
         self._items_a_call = items_a_call
         self._calls_at_once = calls_at_once
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._calls: dict[asyncio.Task[None], None] = {}
+        self._calls = 0
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     async def ask(self, item: Item) -> Answer:
         """The answer to one question. Raises what the call raised that it travelled in."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._calls) < self._calls_at_once:
+        if self._calls < self._calls_at_once:
+            self._calls += 1
             task = asyncio.create_task(self._empty(), name="empty an outbox")
-            self._calls[task] = None
-            task.add_done_callback(self._ended)
+            self._tasks[task] = None
+            task.add_done_callback(self._forget)
         return await future
 
     async def _empty(self) -> None:
-        while self._waiting:
-            batch: list[tuple[Item, asyncio.Future[Answer]]] = []
-            while self._waiting and len(batch) < self._items_a_call:
-                item, future = self._waiting.popleft()
-                if not future.done():
-                    batch.append((item, future))
-            if batch:
+        try:
+            while batch := self._next_batch():
                 await self._call(batch)
+        finally:
+            self._calls -= 1  # In the same moment in which nothing waits: what comes next begins another call.
+
+    def _next_batch(self) -> list[tuple[Item, "asyncio.Future[Answer]"]]:
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        while self._waiting and len(batch) < self._items_a_call:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
 
     async def _call(self, batch: Sequence[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
         try:
@@ -80,8 +87,8 @@ class Outbox(Generic[Item, Answer]):
                 if not future.done():
                     future.set_result(answer)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        del self._calls[task]
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        del self._tasks[task]
 
 
 def _own(error: BaseException) -> Exception:
