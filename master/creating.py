@@ -20,7 +20,7 @@ from master.new_chunks import NewChunk, NewChunks
 from master.records import FileCreated as FileCreatedRecord
 from master.records import FileWithChunkCreated
 from master.settings import LARGEST_GOAL
-from runtime.errors import AlreadyExists, InvalidRequest, TabletopError, TooFewServers, shown
+from runtime.errors import InvalidRequest, TabletopError, TooFewServers, shown
 from runtime.events import because
 from runtime.wire import master_pb2
 
@@ -45,30 +45,31 @@ class Creating:
         """Make files with their first chunks; for each its id, or why it was not created."""
         outcomes: dict[int, int | TabletopError] = {}
         goals: dict[int, int] = {}
-        wanted: dict[str, int] = {}
         for place, request in enumerate(requests):
             try:
                 goals[place] = self._checked(request)
-                if wanted.setdefault(request.path, place) != place:
-                    raise AlreadyExists(f"{shown(request.path)} is asked for twice in one call; the first one counts")
             except TabletopError as error:
                 outcomes[place] = error
-
-        async def create(place: int) -> None:
-            try:
-                outcomes[place] = await self._create_with_chunk(requests[place], goals[place])
-            except TabletopError as error:
-                outcomes[place] = error
-
-        async with self._core.locks.hold(plan_locks(write=list(wanted))):
-            await asyncio.gather(*(create(place) for place in wanted.values()))
+        left = list(goals)
+        while left:  # Of several files of one path, the second comes after the first: whether it may depends on that.
+            places: dict[str, int] = {}
+            for place in left:
+                places.setdefault(requests[place].path, place)
+            together = list(places.values())
+            async with self._core.locks.hold(plan_locks(write=list(places))):
+                work = (self._create_with_chunk(requests[place], goals[place]) for place in together)
+                outcomes.update(zip(together, await asyncio.gather(*work), strict=True))
+            left = [place for place in left if place not in outcomes]
         return [outcomes[place] for place in range(len(requests))]
 
-    async def _create_with_chunk(self, request: master_pb2.CreateRequest, goal: int) -> int:
+    async def _create_with_chunk(self, request: master_pb2.CreateRequest, goal: int) -> int | TabletopError:
         with because(request.cause):
-            self._core.state.namespace.check_create(request.path)
-            async with self._new_chunks.forming(request.path, goal) as chunk:
-                return await self._commit(request, goal, chunk)
+            try:
+                self._core.state.namespace.check_create(request.path)
+                async with self._new_chunks.forming(request.path, goal) as chunk:
+                    return await self._commit(request, goal, chunk)
+            except TabletopError as error:
+                return error
 
     async def _commit(self, request: master_pb2.CreateRequest, goal: int, chunk: NewChunk | None) -> int:
         """Log the file, and its first chunk; the caller holds the path's write lock."""
