@@ -8,5 +8,6 @@ Each compares things side by side in one run, in turns, since machines are share
     python -m bench.bloom_filters    the Bloom filter policies: mistakes, size, speed, and what they add to a write
     python -m bench.hundred_tablets  one hundred tablets in one server: written, split and merged within one budget
     python -m bench.master_scale     the master's memory and restart time at 1,000,000 files
+    python -m bench.rpc              small calls between two processes: plain gRPC, and carried in one stream
     python -m bench.simulated_rpc    the simulated world's RPCs a second, and how many chunkservers it carries
 """

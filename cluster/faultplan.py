@@ -223,6 +223,15 @@ class BadLink:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsReset:
+    """The streams of calls between the target and the other (None: everybody) break, though both live: once. With
+    `one_sided` callers alone notice, and servers serve on."""
+
+    other: Target | None = None
+    one_sided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SlowNode:
     """Whatever the target sends or receives takes so much longer."""
 
@@ -349,7 +358,17 @@ Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
 Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
 OfTrigger = MessageLost | MessageDelayed | MessageDoubled | OperationFails
 Lasting = (
-    Pause | Partition | Isolate | BadLink | SlowNode | ClockDrift | WallOffset | DiskTrouble | RottenFile | RottenEnd
+    Pause
+    | Partition
+    | Isolate
+    | BadLink
+    | StreamsReset
+    | SlowNode
+    | ClockDrift
+    | WallOffset
+    | DiskTrouble
+    | RottenFile
+    | RottenEnd
 )
 What = Ending | Damage | OfTrigger | Lasting
 

@@ -24,6 +24,7 @@ from cluster.faultplan import (
     RottenHeader,
     RottenTable,
     SlowNode,
+    StreamsReset,
     TornBlock,
     TornHeader,
     WallOffset,
@@ -62,6 +63,10 @@ def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) 
             peers = [ANY] if other is None else [name for name in others if name != node]
             away = [simulation.impose(faults, node, peer) for peer in peers]
             return away if one_way else away + [simulation.impose(faults, peer, node) for peer in peers]
+        case StreamsReset(other, one_sided):
+            for peer in [ANY] if other is None else [name for name in others if name != node]:
+                simulation.reset(node, peer, one_sided=one_sided)
+            return []
         case SlowNode(seconds):
             return [simulation.slow(node, seconds)]
         case ClockDrift(drift):

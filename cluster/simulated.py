@@ -293,8 +293,7 @@ class SimulatedCluster:
             return NodeReport(node, role, NodeState.STARTING)
         control, bulk = run.server.control_address, run.server.bulk_address
         try:
-            stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(control))
-            found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+            found = await self._described(control)
         except (Unavailable, TimedOut) as error:
             return NodeReport(node, role, NodeState.HUNG, 0, control, bulk, note=error.message)
         return NodeReport(
@@ -308,6 +307,14 @@ class SimulatedCluster:
             version=found.version,
             counters=dict(found.counters),
         )
+
+    async def _described(self, address: str) -> node_pb2.NodeDescription:
+        stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(address))
+        try:
+            return await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+        except Unavailable:
+            # It may be the stream to an earlier life, of which nobody has said that it is over.
+            return await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
 
     def _require(self, node: str) -> None:
         known = [*self.settings.node_names(), *self._clients]

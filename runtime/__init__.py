@@ -9,7 +9,9 @@ in one process, time jumps from event to event, and everything that can happen i
     world.py       the interfaces: Clock, Disk, File, Network, ByteStream, World
     errors.py      one tree of errors, each definite or indefinite, and its table to gRPC codes
     events.py      typed events with cause ids and Lamport clocks
-    rpc.py         what both worlds' channels and servers share: token, causes, clocks, errors
+    guard.py       what stands before every servicer: token, bugs, words for a call without an answer
+    carried/       unary calls as envelopes in one stream for each pair of peers
+    rpc.py         channels and servers as generated code sees them: carried calls, and plain gRPC
     bulk.py        the headers and payloads of the bulk protocol (GFS 3.2)
     bulk_pool.py   connections for bulk bytes, kept for the next transfer
     locks.py       a read-write lock, first come, first served
@@ -24,3 +26,11 @@ in one process, time jumps from event to event, and everything that can happen i
 What we simplify. Both papers assume a data centre's own services for naming and monitoring. Here a node learns the
 master's address from its configuration.
 """
+
+import os
+
+# Both are read when `grpc` is first imported, which no module of ours does before this one.
+# The C core of gRPC reports every closed connection on standard error, which belongs to our own messages.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# Its handlers of forks do not help grpc.aio, and crash the child while a stream is open; `gfs` refuses forked children.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -192,7 +192,7 @@ class Network(Protocol):
         """A channel for generated stubs; cached by address. Calls raise our errors, carry the token and the cause."""
 
     def rpc_server(self, address: str) -> RpcServer:
-        """A gRPC server to be bound to `address` (port 0: any free one). Checks the token on every call."""
+        """A gRPC server to be bound to `address` (port 0: any free one). Checks the token of every caller."""
 
     async def connect(self, address: str) -> ByteStream:
         """Open a bulk stream. Unavailable (definite) if nobody listens there."""

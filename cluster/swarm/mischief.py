@@ -33,6 +33,7 @@ from cluster.faultplan import (
     RottenHeader,
     RottenTable,
     Stop,
+    StreamsReset,
     Target,
     TheMaster,
     ThePrimary,
@@ -325,6 +326,13 @@ class _Draw:
         other = None if chance.random() < 0.3 else self.target(TheMaster(), Node(chance.choice(self.servers)))
         return Fault(self.at(), BadLink(faults, other, one_way=chance.random() < 0.5), source, self.seconds())
 
+    def reset(self) -> Fault:
+        """Streams of calls break, at some moment or in the middle of a call."""
+        one_sided = self.chance.random() < 0.6
+        if self.chance.random() < 0.3:
+            return Fault(self.at(), StreamsReset(None, one_sided), self.node())
+        return Fault(self.message(), StreamsReset(TheReceiver(), one_sided), TheSender())
+
     def clock(self) -> Fault:
         drift, offset = self.chance.choice([-0.05, -0.01, 0.01, 0.05]), self.chance.choice([-300.0, 300.0])
         what = self.what(ClockDrift(drift), WallOffset(offset))
@@ -413,6 +421,8 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.isolate,
     _Draw.bad_link,
     _Draw.bad_link,
+    _Draw.reset,
+    _Draw.reset,
     _Draw.clock,
     _Draw.disk_error,
     _Draw.one_disk_error,

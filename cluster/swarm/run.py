@@ -37,7 +37,7 @@ from cluster.swarm.workload import (
 )
 from gfs.events import MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
-from runtime.rpc import HandlerFailed
+from runtime.guard import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 
 # When everything is healed, clients may need this long to come to the end of what they are doing.

@@ -3,6 +3,7 @@
     clock.py       the operating system's clock
     disk.py        a folder
     network.py     grpc.aio for control, TCP for bulk bytes
+    carrier.py     streams of carried calls over grpc.aio
     event_file.py  the file its events go to, and back from it
     world.py       one process's world
 

@@ -17,17 +17,22 @@ from typing import Any, Literal, cast
 import grpc
 import grpc.aio
 
+from runtime.carried.channel import CarriedChannel
 from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
+from runtime.guard import Guard
+from runtime.real.carrier import Carrier, Dialler
 from runtime.real.disk import RealFile
-from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar
-from runtime.world import Buffer, ByteStream, File
+from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar, PlainChannel
+from runtime.world import Buffer, ByteStream, File, Random
 
-# The C core of gRPC reports every closed connection on standard error, which belongs to our own messages.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-# Its handlers of forks do not help grpc.aio, and say so on standard error; `gfs` refuses forked children itself.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
+# A machine that lost power says nothing. Without pings, a stream of calls to it would be taken for alive until the
+# operating system gives up, a quarter of an hour later.
+_PINGS: list[tuple[str, Any]] = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -36,11 +41,14 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),
+    *_PINGS,
 ]
 _SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    *_PINGS,
 ]
 _HEADER_BUFFER_BYTES = 16 * 1024
 _BACKLOG = 512
@@ -227,10 +235,12 @@ OpenSockets = dict[RealStream | RealListener, None]
 class RealRpcServer:
     """A grpc.aio server bound to an address."""
 
-    def __init__(self, address: str, token: str, events: EventLog) -> None:
+    def __init__(self, address: str, guard: Guard) -> None:
         self.address = address
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
-        self._registrar = NodeRegistrar(self._server, token, events)
+        self._registrar = NodeRegistrar(self._server, guard)
+        self._carrier = Carrier(self._registrar, guard)
+        self._carrier.register(self._server)
 
     @property
     def registrar(self) -> grpc.aio.Server:
@@ -250,16 +260,18 @@ class RealRpcServer:
         await self._server.start()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Stop serving."""
+        """Stop serving: at once for new calls, after their answers for those that run, if the grace suffices."""
+        await self._carrier.drain()
         await self._server.stop(grace_seconds)
 
 
 class RealNetwork:
     """One process's way to the others."""
 
-    def __init__(self, token: str, events: EventLog, spawn: Any) -> None:
+    def __init__(self, token: str, events: EventLog, spawn: Any, random: Random) -> None:
         self.token = token
-        self._events = events
+        self._guard = Guard(token, events)
+        self._random = random
         self._spawn = spawn
         self._channels: dict[str, NodeChannel] = {}
         self._open_sockets: OpenSockets = {}
@@ -269,13 +281,15 @@ class RealNetwork:
         found = self._channels.get(address)
         if found is None:
             raw = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-            ready = partial(_connected, raw)
-            found = self._channels[address] = NodeChannel(raw, address, self.token, self._events, ready)
+            plain = PlainChannel(raw, address, self._guard, partial(_connected, raw))
+            dial = Dialler(plain, self._guard, self._spawn)
+            carried = CarriedChannel(address, self._guard.events, self._random, dial)
+            found = self._channels[address] = NodeChannel(carried, plain)
         return found.as_channel()
 
     def rpc_server(self, address: str) -> RealRpcServer:
         """A server to be started at an address."""
-        return RealRpcServer(address, self.token, self._events)
+        return RealRpcServer(address, self._guard)
 
     async def connect(self, address: str) -> RealStream:
         """Open a TCP connection. Raises Unavailable (definite)."""
@@ -315,7 +329,8 @@ class RealNetwork:
         for opened in list(self._open_sockets):
             await opened.close()
         for channel in self._channels.values():
-            await channel.raw.close()
+            channel.carried.close()
+            await channel.plain.raw.close()
         self._channels.clear()
 
 

@@ -46,7 +46,7 @@ class RealWorld:
         self.random: Random = random.Random()
         self.disk: Disk = RealDisk(root)
         self.events = EventLog(node, sink or MemorySink(), self.clock.wall_microseconds)
-        self._sockets = RealNetwork(token, self.events, self.spawn)
+        self._sockets = RealNetwork(token, self.events, self.spawn, self.random)
         self.network: Network = self._sockets
         self._tasks: dict[asyncio.Task[Any], str] = {}
 

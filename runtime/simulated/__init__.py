@@ -5,7 +5,8 @@
     loop.py      an asyncio event loop whose clock jumps to the next timer; lives of nodes
     fabric.py    hops between nodes, and what can happen to them
     messages.py  what a hook sees of a message, and may do to it
-    rpc.py       gRPC channels and servers (rpc_server.py), under which generated stubs run unmodified
+    carrier.py   streams of carried calls: the ends are those of runtime/carried
+    rpc.py       plain gRPC (rpc_server.py): calls that stream, and those of strangers
     streams.py   bulk byte streams that share bandwidth
     disk.py      files that lose what was not synced (disk_file.py, disk_image.py, disk_faults.py)
     network.py   one node's network
@@ -16,6 +17,7 @@ The faults that are permitted, in this world:
     kill             nothing of the process runs any more; its machine closes its connections and refuses new ones
     power cut        a kill that nobody is told of: silence until the restart; unsynced sectors are lost, kept or torn,
                      unsynced names lost
+    reset            the streams of calls between two nodes break, though both live
     pause, resume    the process stands still, its machine accepts what comes
     partition        two-way, one-way, or one node from all others; bulk streams survive a short one, as TCP does
     links            delay, jitter (and so reordering), loss, duplication, flipped bits of bulk streams, each one-way; a

@@ -84,6 +84,7 @@ class Fabric:
         self._hooks = Imposed[MessageHook]()
         self._messages = 0
         self._mourners: dict[int, dict[int, Callable[[], None]]] = {}
+        self._connections: dict[int, tuple[str, str, Callable[[bool], None]]] = {}
         self._ports: dict[str, int] = {}
         self._numbers = 0
 
@@ -166,15 +167,19 @@ class Fabric:
         *arguments: Any,
         not_before: int = 0,
         late: int = 0,
+        orphaned: Callable[[], None] | None = None,
     ) -> int:
         """Carry something; `arrive` runs in the target's life, `late` nanoseconds after the time that the link takes.
-        Returns the virtual time of arrival in nanoseconds (also of what will be lost), so that a stream can keep its
-        order by passing it as `not_before`."""
+        `orphaned` runs instead, in nobody's, if the target's machine is up and its life is over. Returns the virtual
+        time of arrival in nanoseconds (also of what will be lost), so that a stream can keep its order by passing it as
+        `not_before`."""
         self.hops += 1
         due = max(self.loop.nanoseconds + self.delay_nanoseconds(source.node, target.node), not_before) + late
         if self.is_blocked(source.node, target.node) or self.loses(source.node, target.node):
             return due
-        self.loop.call_at_nanoseconds(due, self._arrived, source.node, target, arrive, arguments, context=EMPTY)
+        self.loop.call_at_nanoseconds(
+            due, self._arrived, source.node, target, arrive, arguments, orphaned, context=EMPTY
+        )
         return due
 
     def judge(self, source: str, target: str, kind: Kind, method: str, body: Buffer, status: str = "") -> Fate | None:
@@ -210,10 +215,20 @@ class Fabric:
         damaged[bit // 8] ^= 1 << bit % 8
         return memoryview(damaged)
 
-    def _arrived(self, source: str, target: Life, arrive: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        # A link that was cut while the message was under way has lost it.
-        if target.alive and not self.is_blocked(source, target.node):
+    def _arrived(
+        self,
+        source: str,
+        target: Life,
+        arrive: Callable[..., None],
+        arguments: tuple[Any, ...],
+        orphaned: Callable[[], None] | None,
+    ) -> None:
+        if self.is_blocked(source, target.node):
+            return  # A link that was cut while the message was under way has lost it.
+        if target.alive:
             self.loop.call_soon(arrive, *arguments, context=context_of(target))
+        elif orphaned is not None:
+            orphaned()
 
     # Addresses and deaths.
 
@@ -243,6 +258,24 @@ class Fabric:
             mourners.pop(number, None)
 
         return forget
+
+    def note_connection(self, one: str, other: str, break_it: Callable[[bool], None]) -> Callable[[], None]:
+        """There is a stream of calls between two nodes, which `reset` breaks; returns what forgets it."""
+        self._numbers += 1
+        number = self._numbers
+        self._connections[number] = (one, other, break_it)
+
+        def forget() -> None:
+            self._connections.pop(number, None)
+
+        return forget
+
+    def reset(self, node: str, other: str = ANY, *, one_sided: bool = False) -> None:
+        """Break every stream of calls between the two, as a router does that has forgotten them. Both ends are told, or
+        (`one_sided`) the callers' alone: servers serve on, and learn of it by what comes of their answers."""
+        for one, another, break_it in list(self._connections.values()):
+            if _matches((node, other), one, another) or _matches((node, other), another, one):
+                break_it(one_sided)
 
     def ended(self, life: Life) -> None:
         """Tell whoever waits for it that a life is over: its doors close and its connections break."""

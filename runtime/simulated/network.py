@@ -5,15 +5,18 @@ from typing import Any
 
 import grpc.aio
 
+from runtime.carried.channel import CarriedChannel
 from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
-from runtime.rpc import NodeChannel, NodeRegistrar
+from runtime.guard import Guard
+from runtime.rpc import NodeChannel, PlainChannel
+from runtime.simulated.carrier import Dialler
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.simulated.rpc import SimulatedChannel
 from runtime.simulated.rpc_server import SimulatedServer
 from runtime.simulated.streams import Card, SimulatedListener, SimulatedStream
-from runtime.world import ByteStream
+from runtime.world import ByteStream, Random
 
 CONNECT_SECONDS = 5.0
 
@@ -36,15 +39,14 @@ class Cards:
 class SimulatedRpcServer:
     """A server at an address of this node; see `runtime.world.RpcServer`."""
 
-    def __init__(self, fabric: Fabric, life: Life, address: str, token: str, events: EventLog) -> None:
+    def __init__(self, fabric: Fabric, life: Life, address: str, guard: Guard) -> None:
         self.address = address
-        self._server = SimulatedServer(fabric, life)
-        self._registrar = NodeRegistrar(self._server, token, events)
+        self._server = SimulatedServer(fabric, life, guard)
 
     @property
     def registrar(self) -> grpc.aio.Server:
         """What the generated functions are handed."""
-        return self._registrar.as_server()
+        return self._server.registrar.as_server()
 
     async def start(self) -> None:
         """Listen. Raises Conflict if the port is taken."""
@@ -61,13 +63,21 @@ class SimulatedNetwork:
     """The way of one life of one node to the others. Hosts are node names: "cs1:7001"."""
 
     def __init__(
-        self, fabric: Fabric, cards: Cards, life: Life, token: str, events: EventLog, spawn: Callable[..., Any]
+        self,
+        fabric: Fabric,
+        cards: Cards,
+        life: Life,
+        token: str,
+        events: EventLog,
+        spawn: Callable[..., Any],
+        random: Random,
     ) -> None:
         self.token = token
         self._fabric = fabric
         self._cards = cards
         self._life = life
-        self._events = events
+        self._guard = Guard(token, events)
+        self._random = random
         self._spawn = spawn
         self._channels: dict[str, NodeChannel] = {}
 
@@ -75,13 +85,15 @@ class SimulatedNetwork:
         """A channel to an address."""
         found = self._channels.get(address)
         if found is None:
-            raw = SimulatedChannel(self._fabric, self._life, address)
-            found = self._channels[address] = NodeChannel(raw, address, self.token, self._events)
+            plain = PlainChannel(SimulatedChannel(self._fabric, self._life, address), address, self._guard)
+            dial = Dialler(self._fabric, self._life, address, self._guard)
+            carried = CarriedChannel(address, self._guard.events, self._random, dial)
+            found = self._channels[address] = NodeChannel(carried, plain)
         return found.as_channel()
 
     def rpc_server(self, address: str) -> SimulatedRpcServer:
         """A server to be started at an address of this node."""
-        return SimulatedRpcServer(self._fabric, self._life, self._own(address), self.token, self._events)
+        return SimulatedRpcServer(self._fabric, self._life, self._own(address), self._guard)
 
     async def connect(self, address: str) -> SimulatedStream:
         """Open a stream: a round trip. Raises Unavailable, definite."""

@@ -7,21 +7,25 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
 
+from runtime.guard import Guard
+from runtime.rpc import NodeRegistrar
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import Life
 from runtime.simulated.messages import Kind, method_of
 
 if TYPE_CHECKING:
+    from runtime.simulated.carrier import ServerWay
     from runtime.simulated.rpc import ClientCall
 
 WINDOW = 16
 Pairs = tuple[tuple[str, str | bytes], ...]
 END = object()
+T = TypeVar("T")
 
 
 class Inbox:
@@ -49,11 +53,14 @@ class Inbox:
 class SimulatedServer:
     """What servicers are registered with; listens at one address once it is started."""
 
-    def __init__(self, fabric: Fabric, life: Life) -> None:
+    def __init__(self, fabric: Fabric, life: Life, guard: Guard) -> None:
         self.fabric = fabric
         self.life = life
+        self.guard = guard
+        self.registrar = NodeRegistrar(self, guard)
         self.address = ""
         self.calls: dict[int, ServerCall] = {}
+        self.streams: dict[int, ServerWay] = {}
         self._handlers: dict[str, Any] = {}
         self._numbers = 0
 
@@ -78,24 +85,37 @@ class SimulatedServer:
 
     def note(self, call: "ServerCall") -> Callable[[], None]:
         """Remember a running call; returns what forgets it."""
+        return self._note(self.calls, call)
+
+    def note_stream(self, way: "ServerWay") -> Callable[[], None]:
+        """Remember a carried stream; returns what forgets it."""
+        return self._note(self.streams, way)
+
+    def _note(self, running: dict[int, T], one: T) -> Callable[[], None]:
         self._numbers += 1
         number = self._numbers
-        self.calls[number] = call
+        running[number] = one
 
         def forget() -> None:
-            self.calls.pop(number, None)
+            running.pop(number, None)
 
         return forget
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the running ones as long as the grace, then cut them."""
         self.fabric.doors.pop(self.address, None)
+        for way in list(self.streams.values()):
+            way.stream.drain()
         tasks = [call.task for call in self.calls.values() if call.task is not None]
+        tasks += [task for way in self.streams.values() for task in way.stream.tasks()]
         tasks = [task for task in tasks if task is not asyncio.current_task()]
         if tasks and grace:
             await asyncio.wait(tasks, timeout=grace)
+        await asyncio.sleep(0)  # Streams that have drained end now.
         for call in list(self.calls.values()):
             call.cut()
+        for way in list(self.streams.values()):
+            way.cut()
 
 
 class ServerCall:

@@ -102,7 +102,13 @@ class SimulatedWorld:
         self.random: Random = simulation.tape.generator(f"{node} life {simulation.lives_of(node)}")
         self.events = EventLog(node, simulation.sink, clock.wall_microseconds, simulation.true_microseconds)
         self.network: Network = SimulatedNetwork(
-            simulation.fabric, simulation.cards, life, simulation.token_of(node), self.events, self.spawn
+            simulation.fabric,
+            simulation.cards,
+            life,
+            simulation.token_of(node),
+            self.events,
+            self.spawn,
+            self.random,
         )
         self._loop = simulation.loop
         self._boot_id = f"{node} boot {simulation.boots_of(node)}"
@@ -307,6 +313,10 @@ class Simulation:
     def impose(self, faults: LinkFaults, source: str = ANY, target: str = ANY) -> Undo:
         """Make one way slow, lossy, or given to duplicates; "*" stands for any node."""
         return self.fabric.impose(faults, source, target)
+
+    def reset(self, name: str, other: str = ANY, *, one_sided: bool = False) -> None:
+        """Break the streams of calls between two nodes; "*" stands for any node. `one_sided`: callers alone notice."""
+        self.fabric.reset(name, other, one_sided=one_sided)
 
     def slow(self, name: str, seconds: float) -> Undo:
         """Delay all that a node sends or receives."""

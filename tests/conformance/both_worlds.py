@@ -3,10 +3,15 @@
 A story is a coroutine `story(place, desk)`. It runs as the node "desk"; `place.node(name)` gives it further nodes, and
 `place.on(world, work)` does some work as one of them. Stories touch nothing but the interfaces of `runtime.world`, so
 that whatever they find is a property of both worlds, or else a fault of one.
+
+Unary calls travel in two ways: carried in a stream, as those of our own stubs do, or as plain gRPC, as those of others
+do. A story that is told `in_both_ways` is told four times, and `stub_for` gives it a stub of the way.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +29,10 @@ TOKEN = "the token of this cluster"
 SERVICE = "conformance.Echo"
 
 
+WAYS = ("carried", "plain")
+_way: ContextVar[str] = ContextVar("way", default="carried")
+
+
 class RealPlace:
     """Nodes of the real world, all of them in this process."""
 
@@ -31,6 +40,7 @@ class RealPlace:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._relays: list[Relay] = []
         self._worlds: list[RealWorld] = []
         self._servers: list[RpcServer] = []
 
@@ -55,6 +65,16 @@ class RealPlace:
         """What a node recorded."""
         return world.events.sink.records  # type: ignore[attr-defined,no-any-return]
 
+    async def breakable(self, server: RpcServer) -> str:
+        """An address at which the server is reached by connections that `break_connections` can break."""
+        self._relays.append(Relay(server.address))
+        return await self._relays[-1].start()
+
+    def break_connections(self) -> None:
+        """Break those that are open, though both ends live."""
+        for relay in self._relays:
+            relay.cut()
+
     def run(self, story: "Story") -> None:
         """Tell the story."""
 
@@ -65,10 +85,53 @@ class RealPlace:
             finally:
                 for server in self._servers:
                     await server.stop(0)
+                for relay in self._relays:
+                    await relay.stop()
                 for world in self._worlds:
                     await world.close()
 
         asyncio.run(whole())
+
+
+class Relay:
+    """Hands bytes on between its own port and another one, until it is cut."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> str:
+        """Listen; returns the address."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        return f"{host}:{port}"
+
+    def cut(self) -> None:
+        """Reset what is open."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def stop(self) -> None:
+        """Hand on no more."""
+        self.cut()
+        self._server.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self._target.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        self._writers += [writer, far_writer]
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._tasks.append(asyncio.create_task(self._hand_on(source, sink)))
+
+    async def _hand_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        sink.transport.abort()
 
 
 class SimulatedPlace:
@@ -96,6 +159,14 @@ class SimulatedPlace:
         """What a node recorded."""
         return [record for record in self._simulation.sink.records if record.node == world.node]
 
+    async def breakable(self, server: RpcServer) -> str:
+        """An address at which the server is reached by connections that `break_connections` can break."""
+        return server.address
+
+    def break_connections(self) -> None:
+        """Break those that are open, though both ends live."""
+        self._simulation.reset("*")
+
     def run(self, story: "Story") -> None:
         """Tell the story."""
         with self._simulation as simulation:
@@ -114,6 +185,21 @@ def in_both_worlds(story: Story) -> Callable[..., None]:
     def told(world: str, tmp_path: Path) -> None:
         place = RealPlace(tmp_path) if world == "real" else SimulatedPlace(tmp_path)
         place.run(story)
+
+    told.__name__, told.__doc__, told.__module__ = story.__name__, story.__doc__, story.__module__
+    return told
+
+
+def in_both_ways(story: Story) -> Callable[..., None]:
+    """Make a story a test that runs once in each world for each way in which unary calls travel."""
+
+    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("world", ["real", "simulated"])
+    def told(world: str, way: str, tmp_path: Path) -> None:
+        place = RealPlace(tmp_path) if world == "real" else SimulatedPlace(tmp_path)
+        context = copy_context()
+        context.run(_way.set, way)
+        context.run(place.run, story)
 
     told.__name__, told.__doc__, told.__module__ = story.__name__, story.__doc__, story.__module__
     return told
@@ -176,9 +262,10 @@ async def serving(place: Place, world: World, **behaviours: Behaviour) -> RpcSer
     return await place.on(world, begin())
 
 
-def stub_for(world: World, server: RpcServer) -> EchoStub:
-    """A stub at the node that calls the server."""
-    return EchoStub(world.network.channel(server.address))
+def stub_for(world: World, server: RpcServer | str) -> EchoStub:
+    """A stub at the node that calls the server, or an address."""
+    channel: Any = world.network.channel(server if isinstance(server, str) else server.address)
+    return EchoStub(channel.plain if _way.get() == "plain" else channel)
 
 
 async def echo(request: StringValue, context: Any) -> StringValue:

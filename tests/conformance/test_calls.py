@@ -1,4 +1,4 @@
-"""Calls are alike in both worlds: answers, errors, tokens, causes, deadlines, dead servers."""
+"""Calls are alike in both worlds and both ways: answers, errors, tokens, causes, deadlines, dead servers."""
 
 import asyncio
 
@@ -17,19 +17,19 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.events import because, current_cause
+from runtime.guard import HandlerFailed
 from runtime.node import NodeService
-from runtime.rpc import HandlerFailed
 from runtime.wire import node_pb2, node_pb2_grpc
-from tests.conformance.both_worlds import echo, gathered, in_both_worlds, serving, settled, several, stub_for, text
+from tests.conformance.both_worlds import echo, gathered, in_both_ways, serving, settled, several, stub_for, text
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_call_gets_its_answer(place, desk):
     server = await serving(place, place.node("server"), Unary=echo)
     assert (await stub_for(desk, server).unary(text("hello"), timeout=5)).value == "echo hello"
 
 
-@in_both_worlds
+@in_both_ways
 async def test_calls_at_the_same_time_get_each_its_own_answer(place, desk):
     async def patient(request, context):
         await asyncio.sleep(0.01 * (5 - int(request.value)))
@@ -40,7 +40,7 @@ async def test_calls_at_the_same_time_get_each_its_own_answer(place, desk):
     assert [reply.value for reply in replies] == ["0", "1", "2", "3", "4"]
 
 
-@in_both_worlds
+@in_both_ways
 async def test_generated_stubs_and_servicers_run_unmodified(place, desk):
     world = place.node("server")
     server = world.network.rpc_server(place.address(world))
@@ -53,7 +53,7 @@ async def test_generated_stubs_and_servicers_run_unmodified(place, desk):
     assert (description.node, description.role, description.control_address) == ("server", "test", server.address)
 
 
-@in_both_worlds
+@in_both_ways
 async def test_messages_are_copies(place, desk):
     kept = []
 
@@ -68,7 +68,7 @@ async def test_messages_are_copies(place, desk):
     assert reply is not kept[0] and kept[0].value == "before" and reply.value == "before"
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_servicers_error_reaches_the_caller_as_the_same_class(place, desk):
     async def refuse(request, context):
         raise NotPrimary("no lease for chunk 0x2a", definite=request.value == "definite")
@@ -80,7 +80,7 @@ async def test_a_servicers_error_reaches_the_caller_as_the_same_class(place, des
         assert caught.value.definite is definite
 
 
-@in_both_worlds
+@in_both_ways
 async def test_the_servers_that_an_error_names_reach_the_caller(place, desk):
     async def fail(request, context):
         raise MutationFailed("not everywhere", servers=tuple(request.value.split()))
@@ -92,7 +92,7 @@ async def test_the_servers_that_an_error_names_reach_the_caller(place, desk):
         assert caught.value.servers == servers and not caught.value.definite
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_bug_in_a_servicer_is_an_internal_error_there_and_here(place, desk):
     async def broken(request, context):
         return request.value[99]
@@ -104,7 +104,7 @@ async def test_a_bug_in_a_servicer_is_an_internal_error_there_and_here(place, de
     assert [record for record in place.records(world) if isinstance(record.event, HandlerFailed)]
 
 
-@in_both_worlds
+@in_both_ways
 async def test_an_aborting_servicer_gives_its_status(place, desk):
     async def abort(request, context):
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more")
@@ -114,14 +114,14 @@ async def test_an_aborting_servicer_gives_its_status(place, desk):
         await stub.unary(text("x"), timeout=5)
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_method_that_is_not_there_is_an_error(place, desk):
     stub = stub_for(desk, await serving(place, place.node("server"), Up=echo))
     with pytest.raises(InternalError, match="Unary"):
         await stub.unary(text("x"), timeout=5)
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_wrong_token_is_refused(place, desk):
     server = await serving(place, place.node("server"), Unary=echo)
     stranger = place.node("stranger", token="another token")
@@ -129,7 +129,7 @@ async def test_a_wrong_token_is_refused(place, desk):
         await place.on(stranger, stub_for(stranger, server).unary(text("x"), timeout=5))
 
 
-@in_both_worlds
+@in_both_ways
 async def test_the_cause_crosses_a_call_and_the_lamport_clock_advances(place, desk):
     causes = []
 
@@ -146,7 +146,7 @@ async def test_the_cause_crosses_a_call_and_the_lamport_clock_advances(place, de
     assert desk.events.lamport > world.events.lamport - 1 >= 4
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_call_that_takes_too_long_times_out_and_its_handler_is_cancelled(place, desk):
     ended = []
 
@@ -164,7 +164,7 @@ async def test_a_call_that_takes_too_long_times_out_and_its_handler_is_cancelled
     await settled(lambda: ended == ["x"])
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_cancelled_call_cancels_its_handler(place, desk):
     begun, ended = [], []
 
@@ -184,7 +184,7 @@ async def test_a_cancelled_call_cancels_its_handler(place, desk):
     await settled(lambda: ended == ["x"])
 
 
-@in_both_worlds
+@in_both_ways
 async def test_nobody_listening_is_unavailable_and_definite(place, desk):
     world = place.node("server")
     server = await serving(place, world, Unary=echo)
@@ -194,7 +194,7 @@ async def test_nobody_listening_is_unavailable_and_definite(place, desk):
     assert caught.value.definite
 
 
-@in_both_worlds
+@in_both_ways
 async def test_every_kind_of_call_says_for_certain_that_nobody_listens(place, desk):
     world = place.node("server")
     server = await serving(place, world, Unary=echo)
@@ -212,7 +212,7 @@ async def test_every_kind_of_call_says_for_certain_that_nobody_listens(place, de
             assert caught.value.definite
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_servicers_words_do_not_decide_whether_its_call_was_made(place, desk):
     """It was made: the servicer itself could not connect, to somebody else."""
 
@@ -225,14 +225,14 @@ async def test_a_servicers_words_do_not_decide_whether_its_call_was_made(place, 
     assert not caught.value.definite
 
 
-@in_both_worlds
+@in_both_ways
 async def test_many_first_calls_at_once_each_get_their_answer(place, desk):
     stub = stub_for(desk, await serving(place, place.node("server"), Unary=echo))
     replies = await asyncio.gather(*(stub.unary(text(str(number)), timeout=5) for number in range(20)))
     assert [reply.value for reply in replies] == [f"echo {number}" for number in range(20)]
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_first_call_that_is_cancelled_before_it_is_connected_harms_no_other(place, desk):
     stub = stub_for(desk, await serving(place, place.node("server"), Unary=echo))
     first = asyncio.create_task(stub.unary(text("first"), timeout=5))
@@ -243,7 +243,7 @@ async def test_a_first_call_that_is_cancelled_before_it_is_connected_harms_no_ot
     assert (await stub.unary(text("second"), timeout=5)).value == "echo second"
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_call_that_a_stopping_server_cuts_is_unavailable_and_not_definite(place, desk):
     begun = []
 
@@ -261,7 +261,7 @@ async def test_a_call_that_a_stopping_server_cuts_is_unavailable_and_not_definit
     assert not caught.value.definite
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_stopping_server_waits_for_its_calls_as_long_as_the_grace(place, desk):
     async def slow(request, context):
         await asyncio.sleep(0.2)
@@ -275,7 +275,7 @@ async def test_a_stopping_server_waits_for_its_calls_as_long_as_the_grace(place,
     assert (await call).value == "x"
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_server_is_reached_again_at_its_old_address_after_a_restart(place, desk):
     world = place.node("server")
     server = await serving(place, world, Unary=echo)
@@ -300,7 +300,7 @@ async def test_a_server_is_reached_again_at_its_old_address_after_a_restart(plac
     assert description.role == "again"
 
 
-@in_both_worlds
+@in_both_ways
 async def test_a_taken_port_is_a_conflict_and_a_bad_address_invalid(place, desk):
     world = place.node("server")
     server = await serving(place, world, Unary=echo)
@@ -310,13 +310,13 @@ async def test_a_taken_port_is_a_conflict_and_a_bad_address_invalid(place, desk)
         await place.on(world, world.network.rpc_server("nowhere").start())
 
 
-@in_both_worlds
+@in_both_ways
 async def test_large_messages_pass(place, desk):
     stub = stub_for(desk, await serving(place, place.node("server"), Unary=echo))
     assert len((await stub.unary(text("x" * 8_000_000), timeout=30)).value) == 8_000_005
 
 
-@in_both_worlds
+@in_both_ways
 async def test_not_found_is_definite_by_default(place, desk):
     async def missing(request, context):
         raise NotFound(f"no file {request.value}")

@@ -470,8 +470,8 @@ class FakeCluster:
         for number in range(1, chunkservers + 1):
             self.servers[f"cs{number}"] = FakeChunkserver(self, f"cs{number}")
 
-    def new_world(self, node: str) -> Any:
-        world = RealWorld(node=node, root=self.folder / node, token="secret")
+    def new_world(self, node: str, *, token: str = "secret") -> Any:
+        world = RealWorld(node=node, root=self.folder / node, token=token)
         self.worlds.append(world)
         return world
 

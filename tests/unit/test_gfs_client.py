@@ -541,10 +541,8 @@ async def test_a_master_that_stays_away_is_reported_with_definiteness(tmp_path: 
 
 async def test_a_wrong_token_is_refused_at_once(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
-        client = cluster.new_client()
-        client._world.network.token = "wrong"
-        client._world.network._channels.clear()
-        stranger = type(client)(client._world, cluster.master.rpc.address, QUICK)
+        stranger = Client(cluster.new_world("stranger", token="wrong"), cluster.master.rpc.address, QUICK)
+        cluster.clients.append(stranger)
         with pytest.raises(Unauthenticated, match="token"):
             await stranger.stat("/")
 

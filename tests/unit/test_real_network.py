@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import socket
 import warnings
 from collections.abc import Coroutine, Iterator
@@ -43,7 +44,7 @@ async def silence(stream: Any) -> None:
 
 
 def network(spawn: Any) -> RealNetwork:
-    return RealNetwork("token", EventLog("test", MemorySink(), lambda: 0), spawn)
+    return RealNetwork("token", EventLog("test", MemorySink(), lambda: 0), spawn, random.Random(0))
 
 
 def test_a_connection_whose_task_is_cancelled_before_it_starts_is_closed():

@@ -331,3 +331,100 @@ def test_the_id_of_the_boot_changes_at_a_power_cut_and_not_at_a_kill():
         simulation.power_cut("a")
         assert simulation.restart("a").boot_id() not in (first, other)
         assert before.boot_id() == first
+
+
+def test_a_reset_of_the_callers_side_leaves_the_handler_at_work_and_its_answer_reaches_nobody():
+    async def story(scene):
+        done = []
+
+        async def slow(request, context):
+            await asyncio.sleep(1)
+            done.append(request.value)
+            return text(f"late {request.value}")
+
+        await scene.serve(Unary=slow)
+        asking = asyncio.create_task(scene.ask("first", timeout=30))
+        await asyncio.sleep(0.5)
+        scene.simulation.reset("client", "server", one_sided=True)
+        with pytest.raises(Unavailable, match="reset on the way") as caught:
+            await asking
+        assert not caught.value.definite and done == []
+        assert await scene.ask("second", timeout=30) == "late second"
+        assert done == ["first", "second"]
+
+    told(story)
+
+
+def test_a_stream_through_which_nothing_gets_for_long_breaks_though_the_call_has_time_left():
+    async def story(scene):
+        await scene.serve(Unary=scene.never)
+        asking = asyncio.create_task(scene.ask("x", timeout=1000))
+        await asyncio.sleep(0.1)
+        end = scene.simulation.isolate("server")
+        lost = asyncio.create_task(scene.ask("y", timeout=1000))
+        for call in (asking, lost):
+            with pytest.raises(Unavailable, match="nothing got through for 20 seconds") as caught:
+                await call
+            assert not caught.value.definite
+        assert 20 <= asyncio.get_running_loop().time() <= 21 and scene.seen == ["x"] and not scene.ended
+        end()
+        with pytest.raises(TimedOut):
+            await scene.ask("z", timeout=1)
+        assert scene.seen == ["x", "z"]
+
+    told(story)
+
+
+def test_a_brief_partition_does_not_break_a_stream():
+    async def story(scene):
+        await scene.serve(Unary=scene.never)
+        asking = asyncio.create_task(scene.ask("x", timeout=60))
+        await asyncio.sleep(0.1)
+        end = scene.simulation.isolate("server")
+        lost = asyncio.create_task(scene.ask("y", timeout=60))
+        await asyncio.sleep(10)
+        end()
+        await asyncio.sleep(30)
+        assert not asking.done() and not lost.done() and scene.seen == ["x"]
+        for call in (asking, lost):
+            with pytest.raises(TimedOut):
+                await call
+
+    told(story)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_end_of_a_stream_says_for_certain_of_a_call_that_was_served_that_it_was_not(seed):
+    async def story(scene):
+        await scene.serve()
+        scene.simulation.impose(LinkFaults(jitter=0.02, loss=0.05, duplication=0.05))
+        certain: list[str] = []
+
+        async def ask(name: str) -> None:
+            for number in range(30):
+                try:
+                    await scene.ask(f"{name}{number}", timeout=0.3)
+                except (TimedOut, Unavailable) as error:
+                    if error.definite:
+                        certain.append(f"{name}{number}")
+
+        asking = asyncio.gather(*(ask(name) for name in "abcdef"))
+        for round_number in range(6):
+            await asyncio.sleep(0.2)
+            if round_number % 3 == 0:
+                scene.simulation.reset("*", one_sided=bool(seed % 2))
+            elif round_number % 3 == 1:
+                await scene.simulation.on(scene.server, scene.rpc.stop(0.05))
+                await asyncio.sleep(0.05)
+                await scene.serve()
+            else:
+                scene.simulation.kill("server")
+                scene.simulation.restart("server")
+                scene.server = scene.simulation.world("server")
+                await asyncio.sleep(0.05)
+                await scene.serve()
+        await asking
+        await asyncio.sleep(1)
+        assert certain and not set(certain) & set(scene.seen)
+
+    told(story, seed)
