@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from master.chunkservers import Chunkservers, Held
-from master.events import LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
-from master.leases import LeaseTable
+from master.events import LeaseGranted, LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
+from master.leases import Lease, LeaseTable
 from master.namespace_locks import NamespaceLocks
 from master.operation_log import OperationLog
 from master.placement import Candidate
@@ -286,6 +286,16 @@ class Core:
         self.state.chunks.settle_length(handle, length)
 
     # Leases
+
+    def begin_lease(self, handle: int, version: int, members: tuple[str, ...], answered: float) -> Lease:
+        """Give the lease, for which the chunk was marked, to the first of the members; the last of them has answered at
+        that moment."""
+        until = answered + self.settings.lease_seconds
+        self.leases.grant(handle, version=version, primary=members[0], secondaries=members[1:], until=until)
+        self.emit(LeaseGranted(handle=handle, version=version, primary=members[0], secondaries=members[1:]))
+        lease = self.leases.lease(handle)
+        assert lease is not None
+        return lease
 
     async def revoke(self, handle: int, reason: str, *, until: float | None = None) -> bool:
         """End the chunk's lease with its primary's consent; the caller holds the guard.

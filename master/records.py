@@ -189,6 +189,21 @@ class AdmissionConfirmed:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FileWithChunkCreated:
+    """A file with its first chunk, at version 1: as FileCreated and ChunkAllocated, both or neither."""
+
+    path: str
+    goal: int
+    created_microseconds: int
+    file_id: int
+    handle: int
+    members: tuple[str, ...]
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -205,6 +220,7 @@ Record = (
     | ReplicaAdded
     | GoalChanged
     | AdmissionConfirmed
+    | FileWithChunkCreated
     | FileSystemFounded
 )
 
@@ -224,6 +240,7 @@ KINDS: dict[int, type[Record]] = {
     13: ReplicaAdded,
     14: GoalChanged,
     15: AdmissionConfirmed,
+    16: FileWithChunkCreated,
     17: FileSystemFounded,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}

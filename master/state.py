@@ -27,6 +27,7 @@ from master.records import (
     EpochBegun,
     FileCreated,
     FileSystemFounded,
+    FileWithChunkCreated,
     GoalChanged,
     HandlesReserved,
     LogOpened,
@@ -100,6 +101,16 @@ class MasterState:
                     created_microseconds=record.created_microseconds,
                     file_id=record.file_id,
                 )
+                self._note_request(record, record.file_id)
+            case FileWithChunkCreated():
+                self.namespace.create(
+                    record.path,
+                    goal=record.goal,
+                    created_microseconds=record.created_microseconds,
+                    file_id=record.file_id,
+                    handles=(record.handle,),
+                )
+                self.chunks.create(record.handle, goal=record.goal, version=1, members=record.members)
                 self._note_request(record, record.file_id)
             case DirectoriesMade():
                 for path in record.paths:
@@ -216,7 +227,13 @@ class MasterState:
 
     def _note_request(
         self,
-        record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved | GoalChanged | AdmissionConfirmed,
+        record: FileCreated
+        | FileWithChunkCreated
+        | DirectoriesMade
+        | EntryMoved
+        | EntryRemoved
+        | GoalChanged
+        | AdmissionConfirmed,
         answer: int,
     ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
