@@ -44,7 +44,10 @@ def found_by(name: str) -> int:
     pytest.fail(f"{name} is not found in {len(BUG_SEEDS)} seeds")
 
 
-@pytest.mark.parametrize("name", ["log-not-synced", "segments-dropped-too-early", "filter-bits-moved"])
+NAMES = ["log-not-synced", "segments-dropped-too-early", "filter-bits-moved", "spans-forgotten-by-reads"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_planted_bug_is_found_within_a_few_seeds(name: str):
     found_by(name)
 
