@@ -50,6 +50,7 @@ def found_by(name: str) -> int:
         "log-not-synced",
         "segments-dropped-too-early",
         "filter-bits-moved",
+        "spans-forgotten-by-reads",
         "unproven-end-only-synced",
         "switch-cut-with-its-caller",
         "log-not-fenced",
