@@ -28,6 +28,7 @@ not know what its chunks are for: the master tells it what to create, at which v
     chunk_store.py        all chunks: create, raise, admit, write, read verified, remove        2.5, 4.5, 5.2
     writeback.py          syncing in the background                                             3.1
     opening.py            what is on the disk at start                                          5.1.1
+    signs.py              signs of life while an order is carried out that may take a minute
     push_buffer.py        pushed data that waits for its mutation: LRU by bytes                 3.1
     tries.py              what clients have tried to write: each try once, or never               3.1
     leases.py             leases that this server holds, as primary                             3.1

@@ -14,6 +14,7 @@ memory is bounded too.
 """
 
 import asyncio
+import re
 from array import array
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -45,6 +46,15 @@ def data_path(handle: int) -> str:
 def metadata_path(handle: int) -> str:
     """The file that holds a chunk's version, length and checksums, relative to the node's disk."""
     return f"{folder_of(handle)}/{handle:016x}.meta"
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a folder of this name is one for chunks' files.
+
+    >>> is_folder_name("a1"), is_folder_name(".DS_Store")
+    (True, False)
+    """
+    return re.fullmatch("[0-9a-f]{2}", name) is not None
 
 
 def handle_of(name: str) -> int | None:

@@ -23,8 +23,8 @@ server is at it.
 
 What we simplify. A replica whose metadata cannot be read is not mended; it is replaced by a copy."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 from chunkserver.advancing import to_wire
 from chunkserver.block_mender import BadBlock, BlockMender
@@ -35,6 +35,7 @@ from chunkserver.events import BlocksMended
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.peers import read_from
 from chunkserver.settings import ChunkserverSettings
+from chunkserver.signs import with_signs
 from runtime.bulk_pool import BulkPool
 from runtime.errors import NotFound, TabletopError, TimedOut, Unavailable
 from runtime.events import current_cause
@@ -45,7 +46,6 @@ from runtime.world import World
 
 _AT_ONCE = 16  # blocks that are held in memory before they are put in
 _SOURCE_SECONDS = 30.0  # in all, for one chunk
-_WORD_SECONDS = 1.0  # between two signs that the order was heard
 
 
 class _Sources:
@@ -83,22 +83,14 @@ class Mending:
         """Read a replica, and mend what does not match its checksums; a word every second, and at last what came of it.
 
         Raises NotFound, StaleVersion, Corrupted (its metadata), NoSpace, DiskFailure."""
-        task = self._world.spawn(self._outcome(request), f"mend chunk {request.handle:#x}")
-        while not task.done():
-            await asyncio.wait([task], timeout=_WORD_SECONDS)
-            if not task.done():
-                yield MendProgress()
-        outcome = task.result()
-        if isinstance(outcome, TabletopError):
-            raise outcome
-        yield MendProgress(done=outcome)
+        work, name = self._in_turn(request), f"mend chunk {request.handle:#x}"
+        async with aclosing(with_signs(self._world, work, name, ends_with_caller=False)) as signs:
+            async for done in signs:
+                yield MendProgress(done=done)
 
-    async def _outcome(self, request: MendRequest) -> MendReply | TabletopError:
-        try:
-            async with self._orders.hold(request.handle):
-                return await self._mend(request)
-        except TabletopError as error:
-            return error
+    async def _in_turn(self, request: MendRequest) -> MendReply:
+        async with self._orders.hold(request.handle):
+            return await self._mend(request)
 
     async def _mend(self, request: MendRequest) -> MendReply:
         handle, store = request.handle, self._store

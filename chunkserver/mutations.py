@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from runtime.wire.chunkserver_pb2_grpc import ChunkserverAsyncStub
 
 _MOST_QUEUES = 16_384
+_MOST_PAST = 1_048_576
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Mutations:
         self._buffer = buffer
         self._leases = leases
         self._queues: OrderedDict[int, _Queue] = OrderedDict()
+        self._past: OrderedDict[int, tuple[int, int]] = OrderedDict()  # version and last serial, of forgotten queues
         self._idle: dict[int, asyncio.Event] = {}
         self._stubs: dict[str, ChunkserverAsyncStub] = {}
 
@@ -226,6 +228,7 @@ class Mutations:
 
     def begin_version(self, handle: int) -> None:
         """The chunk's version has risen: what waits under the old one is refused, serials begin at 1 again."""
+        self._past.pop(handle, None)
         queue = self._queues.pop(handle, None)
         if queue is not None:
             queue.is_over = True
@@ -335,16 +338,21 @@ class Mutations:
             raise StaleVersion(f"chunk {handle:#x} is at version {state.version} here, the mutation is for {version}")
         queue = self._queues.get(handle)
         if queue is None or queue.order.version != version:
-            queue = self._queues[handle] = _Queue(SerialOrder(version))
+            past, last = self._past.pop(handle, (version, 0))
+            queue = self._queues[handle] = _Queue(SerialOrder(version, last=last if past == version else 0))
             if len(self._queues) > _MOST_QUEUES:
                 self._forget_an_idle_queue()
         self._queues.move_to_end(handle)
         return queue
 
     def _forget_an_idle_queue(self) -> None:
-        """If the chunk is mutated again after all, its next mutation waits in vain for its predecessor once."""
+        """What was applied is forgotten, and not how far the chunk has come: a doubled message that is late must not be
+        taken for the first one, and be applied over what came after it."""
         for handle, queue in self._queues.items():
             if not queue.running and not queue.waiting and self._leases.find(handle) is None:
+                self._past[handle] = (queue.order.version, queue.order.last)
+                if len(self._past) > _MOST_PAST:
+                    self._past.popitem(last=False)
                 del self._queues[handle]
                 return
 

@@ -13,6 +13,7 @@ Found, and what becomes of it:
     metadata without one                      put aside, with its data
     data without metadata                     put aside: its metadata was lost
     files that the disk does not give         left where they are, told to the master as such, and tried again
+    names that are no chunk's of that folder  left where they are: a file manager or a person has put them there
     a copy that was complete                  put in its place; one that was not is removed
     a removal that was begun                  completed
 
@@ -33,7 +34,9 @@ from chunkserver.chunk_files import (
     Chunk,
     ChunkFiles,
     data_path,
+    folder_of,
     handle_of,
+    is_folder_name,
     metadata_path,
 )
 from chunkserver.chunk_format import decode_metadata
@@ -42,7 +45,7 @@ from chunkserver.events import ChunkPutAside, ChunkUnreadable, StoreOpened, Writ
 from chunkserver.identity import IdentityFile, open_identity
 from chunkserver.settings import ChunkserverSettings
 from chunkserver.settling import settle
-from runtime.errors import Corrupted, DiskFailure, NotFound
+from runtime.errors import Corrupted, DiskFailure, IsADirectory, NotFound, TabletopError
 from runtime.rewriting import write_again
 from runtime.world import World
 
@@ -121,15 +124,14 @@ class _Opening:
             await self._store.placing.make_folder(folder)
             if self._is_to_sync:
                 await self._disk.sync_directory(folder)
-        folders = [f"{CHUNKS}/{name}" for name in await self._disk.list(CHUNKS)]
         if self._is_to_sync:
-            for folder in folders:
+            for folder in await self._folders():
                 await self._disk.sync_directory(folder)
         await self._end_what_was_begun()
         count = 0
-        for folder in [f"{CHUNKS}/{name}" for name in await self._disk.list(CHUNKS)]:
+        for folder in await self._folders():
             for handle in dict.fromkeys(handle_of(name) for name in await self._disk.list(folder)):
-                if handle is not None:
+                if handle is not None and folder_of(handle) == folder:
                     await self._find(handle)
                     count += 1
                     if count % _CHUNKS_BETWEEN_BREATHS == 0:
@@ -145,6 +147,10 @@ class _Opening:
             )
         )
 
+    async def _folders(self) -> list[str]:
+        """The folders of chunks."""
+        return [f"{CHUNKS}/{name}" for name in await self._disk.list(CHUNKS) if is_folder_name(name)]
+
     async def _end_what_was_begun(self) -> None:
         """Copies and removals that the last process left in the middle; a copy may have come after a removal."""
         for name in await self._disk.list(INCOMING):
@@ -157,14 +163,14 @@ class _Opening:
                 is_here = await self._disk.exists(metadata_path(handle))
                 await self._store.placing.end_removal(handle, is_here_again=is_here)
         for name in await self._disk.list(INCOMING):
-            with suppress(DiskFailure):  # Half a copy that cannot be removed takes space, and nothing else.
+            with suppress(TabletopError):  # Half a copy that cannot be removed takes space, and nothing else.
                 await self._disk.remove(f"{INCOMING}/{name}")
 
     async def _find(self, handle: int) -> None:
         """Count in the chunk of this handle, or put aside what there is of it."""
         try:
             await self._open_chunk(handle)
-        except (Corrupted, NotFound) as error:
+        except (Corrupted, NotFound, IsADirectory) as error:
             self._aside += 1
             await self._store.placing.put_aside(handle)
             self._world.events.emit(ChunkPutAside(handle, error.message))

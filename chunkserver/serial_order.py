@@ -44,9 +44,9 @@ class Applied:
 class SerialOrder:
     """One chunk's progress under one version."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, *, last: int = 0) -> None:
         self.version = version
-        self.last = 0
+        self.last = last
         self._applied: OrderedDict[int, Applied] = OrderedDict()
 
     def judge(self, serial: int) -> Turn:

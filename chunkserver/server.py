@@ -108,7 +108,7 @@ class ChunkserverServer:
             store.on_repair = lambda handle, found: self._world.events.emit(MetadataRepaired(handle, found))
             parts = (heartbeats, mutations, flow, cloning, mending, scrubber, write_back)
             self._counters = [part.counters for part in parts]
-            service = ChunkserverService(store, advancing, mutations, cloning, mending, obedience)
+            service = ChunkserverService(self._world, store, advancing, mutations, cloning, mending, obedience)
             await self._open_doors(service, flow)
         except BaseException:
             await self._close()

@@ -1,6 +1,7 @@
 """The chunkserver's control face: each method hands over to the module that knows."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from chunkserver.advancing import Advancing, to_wire
@@ -9,9 +10,11 @@ from chunkserver.chunk_store import ChunkStore
 from chunkserver.cloning import Cloning
 from chunkserver.mending import Mending
 from chunkserver.mutations import Mutations
+from chunkserver.signs import with_signs
 from runtime.errors import NotFound, TabletopError
 from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverServicer
+from runtime.world import World
 
 
 class ChunkserverService(ChunkserverServicer):
@@ -19,6 +22,7 @@ class ChunkserverService(ChunkserverServicer):
 
     def __init__(
         self,
+        world: World,
         store: ChunkStore,
         advancing: Advancing,
         mutations: Mutations,
@@ -26,6 +30,7 @@ class ChunkserverService(ChunkserverServicer):
         mending: Mending,
         obedience: Obedience,
     ) -> None:
+        self._world = world
         self._store = store
         self._advancing = advancing
         self._mutations = mutations
@@ -48,10 +53,17 @@ class ChunkserverService(ChunkserverServicer):
         async for progress in self._cloning.clone(request):
             yield progress
 
-    async def VerifyReplica(self, request: wire.VerifyRequest, context: Any) -> wire.VerifyReply:
-        """Compare every block with its checksum, now (GFS 5.2), after making durable what is here: the master removes
-        copies that it needs no more when the others were verified, and these must not lose their last bytes then."""
+    async def VerifyReplica(self, request: wire.VerifyRequest, context: Any) -> AsyncIterator[wire.VerifyProgress]:
+        """Compare every block with its checksum, now (GFS 5.2)."""
         await self._obedience.check(request.authority)
+        work, name = self._verified(request), f"verify chunk {request.handle:#x}"
+        async with aclosing(with_signs(self._world, work, name, ends_with_caller=True)) as signs:
+            async for done in signs:
+                yield wire.VerifyProgress(done=done)
+
+    async def _verified(self, request: wire.VerifyRequest) -> wire.VerifyReply:
+        """What is here is made durable first: the master removes copies that it needs no more when the others were
+        verified, and these must not lose their last bytes then."""
         await self._store.write_back(request.handle)
         try:
             await self._store.check_metadata(request.handle)

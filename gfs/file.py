@@ -19,6 +19,9 @@ bytes. A cancelled write or flush loses nothing that was taken before, and the f
 the cancelled write are in doubt until a later `flush` or `close` returns: a first part of them may be there then. A
 cancelled `close` has failed, and abandons the file as any failed `close` does. The abandoning itself cannot be stopped.
 
+A gap before the bytes of a write reads as zeros, and its chunks are made, one after the other. A file has at most
+1,048,576 chunks: bytes beyond that are refused at once.
+
 An open file serves one task at a time.
 """
 

@@ -8,6 +8,13 @@ sequential pieces are aligned however the caller's reads and writes fall.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runtime.settings import MOST_CHUNKS
+
+
+def most_bytes(chunk_bytes: int) -> int:
+    """How long a file can become."""
+    return MOST_CHUNKS * chunk_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:

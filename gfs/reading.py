@@ -31,7 +31,7 @@ from gfs.location_cache import FileFacts, LocationCache
 from gfs.master_link import Causes, MasterLink
 from gfs.patience import Patience
 from gfs.piece_stream import PieceStream
-from gfs.pieces import Piece, cut
+from gfs.pieces import Piece, cut, most_bytes
 from gfs.replicas import Replicas
 from gfs.settings import ClientSettings
 from runtime.errors import (
@@ -184,9 +184,8 @@ class ChunkReader:
             return 0
         facts = await self.facts(file)
         done = 0
-        for piece in cut(
-            position, len(target), chunk_bytes=facts.chunk_bytes, piece_bytes=self._settings.read_piece_bytes
-        ):
+        within = min(len(target), max(0, most_bytes(facts.chunk_bytes) - position))
+        for piece in cut(position, within, chunk_bytes=facts.chunk_bytes, piece_bytes=self._settings.read_piece_bytes):
             got = await self.read_piece(file, piece, target[done : done + piece.length], since)
             done += got
             if got < piece.length:

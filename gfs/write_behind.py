@@ -24,10 +24,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from gfs.identity import FileIdentity
-from gfs.pieces import Piece, piece_at
+from gfs.pieces import Piece, most_bytes, piece_at
 from gfs.settings import ClientSettings
 from gfs.writing import ChunkWriter
-from runtime.errors import MutationFailed, TabletopError
+from runtime.errors import InvalidRequest, MutationFailed, TabletopError
+from runtime.settings import MOST_CHUNKS
 from runtime.world import Buffer
 
 Source = Callable[[memoryview], Awaitable[int]]
@@ -58,8 +59,9 @@ class WriteBehind:
 
     async def write(self, position: int, data: Buffer) -> None:
         """Take bytes that begin at `position`. They are copied, or of a type that cannot change, so that the caller may
-        go on at once. Raises the failure of an earlier piece."""
+        go on at once. Raises the failure of an earlier piece, and InvalidRequest for bytes that no file can have."""
         view = memoryview(data).cast("B")
+        self._check_reach(position, len(view))
         done = 0
         while done < len(view):
             self._raise_failure()
@@ -85,6 +87,7 @@ class WriteBehind:
         begin = position
         while True:
             self._raise_failure()
+            self._check_reach(position, 1)
             await self._make_room(position)
             room = self._open_buffer(position)
             try:
@@ -114,6 +117,15 @@ class WriteBehind:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _check_reach(self, position: int, count: int) -> None:
+        """Raise InvalidRequest before anything has changed: all chunks of the gap would have to be made first."""
+        most = most_bytes(self._chunk_bytes)
+        if count and position + count > most:
+            raise InvalidRequest(
+                f"bytes {position} to {position + count} of {self._file.path}: a file may have {most} bytes here, "
+                f"{MOST_CHUNKS} chunks"
+            )
 
     async def _make_room(self, position: int) -> None:
         """Send the buffer, if a byte of this position cannot be added to it."""

@@ -95,7 +95,13 @@ class Checking:
                 version = core.replicas.version(handle, name)
             try:
                 held = await core.unless_stopping(
-                    core.calls.verify(name, handle=handle, version=version, seconds=seconds)
+                    core.calls.verify(
+                        name,
+                        handle=handle,
+                        version=version,
+                        stall_seconds=core.settings.clone_stall_seconds,
+                        seconds=seconds,
+                    )
                 )
             except StaleVersion as error:
                 problem = error.message

@@ -20,12 +20,13 @@ Writing goes in slices of a quarter of a megabyte with a breath in between, whil
 valid by a rename, after everything in it is on stable storage.
 """
 
+import contextlib
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from master.records import FORMAT, READABLE_FORMATS
 from master.state import MasterState, Snapshot, Totals
-from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import LogReader, encode_frame
 from runtime.world import World
 
@@ -38,11 +39,24 @@ _ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
 
 
 async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
-    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure.
+    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure: then nothing
+    of it is left, so that a full disk has room for the log.
 
     `first_sequence` is the number of the first log record that the snapshot does not contain.
     """
     part = path + ".part"
+    try:
+        size = await _write_part(world, part, snapshot, first_sequence)
+        await world.disk.rename(part, path)
+    except TabletopError:
+        with contextlib.suppress(TabletopError):  # Recovery removes what cannot be removed now.
+            await world.disk.remove(part)
+        raise
+    await world.disk.sync_directory(path.rpartition("/")[0])
+    return size
+
+
+async def _write_part(world: World, part: str, snapshot: Snapshot, first_sequence: int) -> int:
     file = await world.disk.open(part, "replace")
     size = 0
     try:
@@ -54,8 +68,6 @@ async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_se
         await file.sync()
     finally:
         await file.close()
-    await world.disk.rename(part, path)
-    await world.disk.sync_directory(path.rpartition("/")[0])
     return size
 
 

@@ -12,6 +12,7 @@ says so: then this one is not in charge any more, and `on_deposed` is called.
 import asyncio
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from master.events import ChunkserverSuspected
 from master.servers import Address, Server, ServerTable
@@ -22,6 +23,8 @@ from runtime.world import World
 _ITEMS_A_CALL = 512
 _CALLS_AT_ONCE = 2
 _GONE = (Unavailable, TimedOut)
+_Step = TypeVar("_Step", chunkserver_pb2.VerifyProgress, chunkserver_pb2.MendProgress)
+_Reply = TypeVar("_Reply", chunkserver_pb2.VerifyReply, chunkserver_pb2.MendReply)
 _Item = tuple[chunkserver_pb2.Advance, "asyncio.Future[Outcome]"]
 
 
@@ -147,12 +150,14 @@ class Chunkservers:
             self._note_failure(destination, error)
             raise
 
-    async def verify(self, server: str, *, handle: int, version: int, seconds: float) -> Held:
-        """Have a server compare every block of a replica of at least this version with its checksum. Raises what it
-        raises."""
+    async def verify(self, server: str, *, handle: int, version: int, stall_seconds: float, seconds: float) -> Held:
+        """Have a server compare every block of a replica of at least this version with its checksum.
+
+        Raises TimedOut if it says nothing for `stall_seconds` (the order may have been lost), and what it raises."""
         request = chunkserver_pb2.VerifyRequest(handle=handle, version=version, authority=self._authority())
+        progress = self._stub(server).VerifyReplica(request, timeout=seconds)
         try:
-            reply = await self._stub(server).VerifyReplica(request, timeout=seconds)
+            reply = await self._until_done(server, progress, stall_seconds, lambda step: step.done)
         except TabletopError as error:
             self._note_failure(server, error)
             raise
@@ -179,13 +184,25 @@ class Chunkservers:
         )
         progress = self._stub(server).MendReplica(request, timeout=seconds)
         try:
-            reply = await self._until_mended(server, progress, stall_seconds)
+            reply = await self._until_done(server, progress, stall_seconds, lambda step: step.done)
         except TabletopError as error:
             self._note_failure(server, error)
             raise
         state = reply.state
         held = Held(state.version, state.length, is_unsure=state.unsure)
         return Mended(held, state.damaged, reply.mended_blocks, reply.left_blocks)
+
+    async def held(self, server: str, handle: int) -> Held | None:
+        """What a server has of a chunk at this moment, None if nothing. Raises what it raises."""
+        request = chunkserver_pb2.ChunkStatesRequest(handles=[handle])
+        try:
+            reply = await self._stub(server).GetChunkStates(request, timeout=self._call_seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
+            raise
+        for state in reply.states:
+            return Held(state.version, state.length, is_unsure=state.unsure, is_damaged=state.damaged)
+        return None
 
     async def answers(self, server: str) -> bool:
         """Whether the server answers a trivial call, under its own name and in time; it is suspect if not."""
@@ -258,19 +275,20 @@ class Chunkservers:
             ) from None
         raise Unavailable(f"{destination} ended the copy without a word")
 
-    async def _until_mended(
-        self, server: str, progress: AsyncIterable[chunkserver_pb2.MendProgress], stall_seconds: float
-    ) -> chunkserver_pb2.MendReply:
+    async def _until_done(
+        self, server: str, progress: AsyncIterable[_Step], stall_seconds: float, done: Callable[[_Step], _Reply]
+    ) -> _Reply:
+        """The reply in the last step; the others are signs that the server is at it."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(loop.time() + stall_seconds) as limit:
                 async for step in progress:
                     if step.HasField("done"):
-                        return step.done
+                        return done(step)
                     limit.reschedule(loop.time() + stall_seconds)
         except TimeoutError:
             raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
-        raise Unavailable(f"{server} ended the mending without a word")
+        raise Unavailable(f"{server} ended its work without a word")
 
     def _note_failure(self, server: str, error: TabletopError) -> None:
         if isinstance(error, Superseded):

@@ -41,6 +41,7 @@ from master.replicas import ReplicaState
 from master.servers import Server, ServerState
 from master.settling import Settling
 from runtime.errors import Conflict, InvalidRequest, NoSpace, NotFound, TabletopError, Unavailable, shown, without_call
+from runtime.settings import MOST_CHUNKS
 from runtime.wire import master_pb2
 
 _NUMBERS_A_RECORD = 1024
@@ -384,5 +385,7 @@ def opened_file(entry: FileEntry, path: str, file_id: int) -> FileEntry:
 
 
 def _check_index(path: str, index: int, count: int, allocate: bool) -> None:
+    if index >= MOST_CHUNKS:
+        raise InvalidRequest(f"chunk {index} of {shown(path)}: a file may have {MOST_CHUNKS} chunks")
     if index > count or not allocate:
         raise NotFound(f"{shown(path)} has {count} chunks, there is no number {index}; look the file up again")

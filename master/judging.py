@@ -19,8 +19,10 @@ one, and not judged; only a registration, which says everything, is believed wha
 
 Why a replica whose version is above the confirmed one counts: a number between the confirmed and the attempted version
 was sent in a raise that failed, to replicas that were current; no client was ever told of it, so nothing was written
-under it. A version above every number that this master ever used is from a future that its log has lost: as in the
-paper, the higher version is taken to be up-to-date (4.5), but only after a comparison.
+under it. Such a number makes no replica better than it was: one that is no member got it because an operator wished to
+admit it, and that failed, so that it is stale as before, though its server takes it for whole. A version above every
+number that this master ever used is from a future that its log has lost: as in the paper, the higher version is taken
+to be up-to-date (4.5), but only after a comparison.
 """
 
 from collections.abc import Sequence
@@ -58,6 +60,8 @@ def judge_report(
     if version is None:
         return ReplicaState.ORPHAN
     counted = (ReplicaState.CURRENT, ReplicaState.CORRUPT, ReplicaState.SURPLUS)
+    if not is_member and version < report.version <= attempted:
+        return ReplicaState.STALE
     if report.version < version:
         is_outdated = was in counted and not is_registration
         return was if is_outdated else ReplicaState.STALE

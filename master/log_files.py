@@ -25,6 +25,11 @@ def checkpoint_path(sequence: int) -> str:
     return f"{FOLDER}/{sequence:0{_DIGITS}d}{CHECKPOINT_SUFFIX}"
 
 
+def without_hidden(names: list[str]) -> list[str]:
+    """The names that may be ours: what begins with a dot is the system's, such as .DS_Store and .nfs0001."""
+    return [name for name in names if not name.startswith(".")]
+
+
 def sequence_of(name: str) -> int:
     """The record number in a file's name. Raises IncompatibleFormat for a name that is none of ours."""
     digits = name.partition(".")[0]

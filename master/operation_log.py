@@ -185,7 +185,7 @@ class OperationLog:
 
     async def _remove_unneeded(self) -> None:
         """Remove what is older than the oldest checkpoint that we keep."""
-        names = await self._world.disk.list(log_files.FOLDER)
+        names = log_files.without_hidden(await self._world.disk.list(log_files.FOLDER))
         checkpoints = [log_files.sequence_of(name) for name in names if name.endswith(log_files.CHECKPOINT_SUFFIX)]
         if len(checkpoints) < self._kept:
             return

@@ -6,8 +6,8 @@ nothing that anyone was promised. The fourth must be noticed and refused: a mast
 out a file that another client has deleted, or a version number for the second time.
 
 The idea. Load the newest checkpoint that is complete. Replay the log files behind it, in order, each record exactly
-once, without a gap. A torn record is forgiven only at the end of the newest file. Everything that was passed over or
-cut off is said in a note.
+once, without a gap. A torn record is forgiven only at the end of the newest file. One that was begun and never used is
+dropped, but what it says of the records before it holds. Everything that was passed over or cut off is said in a note.
 """
 
 from collections import deque
@@ -58,14 +58,19 @@ async def recover(world: World) -> Recovered:
             f"{log_files.FOLDER}: the log file from record {first} on, which follows the checkpoint, is missing; "
             "restore it from a copy"
         )
-    while logs and await _is_unused(world, logs[-1], has_older=len(logs) > 1):
-        await _drop(world, logs.pop(), notes)
+    unused: list[str] = []
+    while logs and (durable := await _claim_of_unused(world, logs[-1], has_older=len(logs) > 1)) is not None:
+        unused.append(logs.pop())
+        replay.durable = max(replay.durable, durable)
     for name in logs:
-        if log_files.sequence_of(name) < replay.expected and await _is_unused(world, name, has_older=True):
+        is_behind = log_files.sequence_of(name) < replay.expected
+        if is_behind and await _claim_of_unused(world, name, has_older=True) is not None:
             # A switch to this file failed, and so did the removal of it: the file before it went on past its number.
-            await _drop(world, name, notes)
+            unused.append(name)
             continue
         await replay.file(name, is_newest=name == logs[-1])
+    for name in unused:
+        await _drop(world, name, notes)
     state.finish_recovery()
     return Recovered(state, replay.records, tuple(notes), replay.expected, replay.log, replay.log_bytes)
 
@@ -73,7 +78,7 @@ async def recover(world: World) -> Recovered:
 async def _without_leftovers(world: World, notes: list[str]) -> list[str]:
     """The folder's files, after removing checkpoints that were never finished."""
     names = []
-    for name in await world.disk.list(log_files.FOLDER):
+    for name in log_files.without_hidden(await world.disk.list(log_files.FOLDER)):
         log_files.sequence_of(name)
         if name.endswith(log_files.PART_SUFFIX):
             notes.append(f"dropped the unfinished checkpoint {name}")
@@ -101,10 +106,12 @@ async def _newest_checkpoint(world: World, names: list[str], notes: list[str]) -
 
 
 class _Replay:
-    """Applies log files to a state, one after the other."""
+    """Applies log files to a state, one after the other. `durable`: the last record that a file which was begun and
+    never used says to be durable."""
 
     def __init__(self, world: World, state: MasterState, first: int, notes: list[str]) -> None:
         self.expected = first
+        self.durable = 0
         self.records = 0
         self.log = ""
         self.log_bytes = 0
@@ -136,6 +143,12 @@ class _Replay:
             raise Corrupted(f"{path}: {reader.end.reason or 'it holds no record'}; restore it from a copy")
         if reader.end.dropped_bytes and not is_newest:
             raise Corrupted(f"{path}: {reader.end.reason}, and a later log file exists; restore it from a copy")
+        if is_newest and self.expected <= self.durable:
+            why = reader.end.reason or f"it ends before record {self.expected}"
+            raise Corrupted(
+                f"{path}: {why}, and the file that was begun after it shows that record {self.durable} had been "
+                "durable; restore it from a copy"
+            )
         if reader.end.dropped_bytes:
             await self._cut(path, reader.end)
         if is_newest and unproven:
@@ -182,10 +195,11 @@ class _Replay:
             await file.close()
 
 
-async def _is_unused(world: World, name: str, *, has_older: bool) -> bool:
-    """Whether nothing was ever committed to this log file: it was about to be used, or only just begun.
+async def _claim_of_unused(world: World, name: str, *, has_older: bool) -> int | None:
+    """The record up to which this log file says that all were durable when it was begun, 0 if it does not say; None if
+    something was committed to it. One with nothing in it was about to be used, or only just begun.
 
-    A file with nothing but its opening is dropped only if an older file can go on in its place.
+    A file with nothing but its opening can be dropped only if an older file can go on in its place.
     """
     path = f"{log_files.FOLDER}/{name}"
     file = await world.disk.open(path, "read")
@@ -195,9 +209,10 @@ async def _is_unused(world: World, name: str, *, has_older: bool) -> bool:
         async for record in reader:
             records += 1
             if records > 1 or not isinstance(decode(record.payload), LogOpened):
-                return False
+                return None
         # A first record that was torn is no longer than one frame.
-        return has_older if records else await file.size() <= _OPENING_LIMIT_BYTES
+        is_unused = has_older if records else await file.size() <= _OPENING_LIMIT_BYTES
+        return reader.durable_sequence if is_unused else None
     finally:
         await file.close()
 

@@ -422,7 +422,8 @@ class Repair:
             if len(now.replicas) < now.goal or core.is_guarded(handle):
                 return
             going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
-            if any(replica.state is not ReplicaState.STALE for replica in going):
+            # One that has the number of a raise that failed would refuse an order up to the confirmed version.
+            if any(replica.state is not ReplicaState.STALE or replica.version >= now.version for replica in going):
                 await self._leave_out(handle, now.replicas)
                 return  # The next look removes them.
             for replica in going:
@@ -459,7 +460,13 @@ class Repair:
         """Whether the server has just compared every block of its replica at this version, and found no damage."""
         core = self._core
         try:
-            held = await core.calls.verify(server, handle=handle, version=version, seconds=core.settings.verify_seconds)
+            held = await core.calls.verify(
+                server,
+                handle=handle,
+                version=version,
+                stall_seconds=core.settings.clone_stall_seconds,
+                seconds=core.settings.verify_seconds,
+            )
         except TabletopError:
             return False
         # One that has the number of a raise that failed counts like the others (`judging.py`).

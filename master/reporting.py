@@ -206,11 +206,13 @@ class Reporting:
                 chunks.note_length(handle, state.length)
             elif was is ReplicaState.CURRENT:
                 core.emit(ReplicaReportOutdated(handle=handle, server=server, version=state.version))
-            elif was is ReplicaState.STALE and is_known and state.version < chunks.version(handle):
-                core.judge(handle, server, was, version=state.version, reason="of an older version")
+            elif was is ReplicaState.STALE and is_known:
+                core.judge(
+                    handle, server, was, version=state.version, reason=_why_stale(state.version, chunks.version(handle))
+                )
             return
         if verdict is ReplicaState.STALE:
-            reason = f"it has version {state.version}, not {chunks.version(handle)}"
+            reason = _why_stale(state.version, chunks.version(handle))
         else:
             reason = "its server has lost power" if state.unsure else ""
         core.judge(handle, server, verdict, version=state.version, reason=reason, length=state.length)
@@ -274,6 +276,12 @@ class Reporting:
             for state in wanted
             if core.leases.extend(state.handle, name, state.version, core.now + seconds)
         ]
+
+
+def _why_stale(found: int, version: int) -> str:
+    if found > version:
+        return f"it was left out of version {version}, and has the number {found} of an admission that failed"
+    return f"it has version {found}, not {version}"
 
 
 def _registration(request: master_pb2.RegisterRequest) -> Registration:

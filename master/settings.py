@@ -55,7 +55,7 @@ class MasterSettings:
     clones_per_server: int = 2
     clone_bytes_per_second: int = 0  # the destination's throttle (GFS 4.3); 0: none
     clone_seconds: float = 600.0  # how long one clone may take while it makes progress
-    clone_stall_seconds: float = 5.0  # how long a clone may make no progress, and a server that mends say nothing
+    clone_stall_seconds: float = 5.0  # how long a clone may make no progress, and one that mends or reads say nothing
     verify_seconds: float = 60.0  # how long a server may take to read one chunk and compare it with its checksums
     abandoned_seconds: float = 3600.0  # a temporary file or folder in which nothing has happened for so long is deleted
     repair_seconds: float = 0.5  # between looks for chunks that need a clone

@@ -21,7 +21,7 @@ from master.mending import Mending
 from master.raising import Raising, in_order
 from master.records import VersionAttempted
 from master.replicas import ReplicaState
-from runtime.errors import Unavailable
+from runtime.errors import TabletopError, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,9 @@ class Settling:
         """
         core = self._core
         plan = self.plan(handle)
+        if plan.targets and not plan.has_sure:
+            await self._ask_the_others(handle, plan.targets)
+            plan = self.plan(handle)
         if plan.waits_for:
             raise Unavailable(
                 f"chunk {handle:#x} waits for {', '.join(plan.waits_for)}: every replica that can be reached has lost "
@@ -112,6 +115,35 @@ class Settling:
             may_be_unsure=not plan.has_sure,
         )
         core.emit(ReplicasCompared(handle=handle, compared=plan.targets, alike=raised.members))
+
+    async def _ask_the_others(self, handle: int, targets: Sequence[str]) -> None:
+        """None of the targets is sure. Have the other members that are up say what they hold now: the registration by
+        which they were judged may be older than the version. Raises Unavailable (definite): one does not answer."""
+        core, chunks = self._core, self._core.state.chunks
+        others = [name for name in chunks.members(handle) if name not in targets and core.live_servers((name,))]
+        for name in others:
+            try:
+                held = await core.unless_stopping(core.calls.held(name, handle))
+            except TabletopError as error:
+                raise Unavailable(
+                    f"chunk {handle:#x} cannot be compared yet, as {name} does not say what it has: {error.message}; "
+                    "try again",
+                    definite=True,
+                ) from error
+            if handle not in chunks:
+                raise Unavailable(f"chunk {handle:#x} was deleted meanwhile", definite=True)
+            was = core.replicas.state(handle, name)
+            is_misjudged = was in (ReplicaState.ABSENT, ReplicaState.STALE, ReplicaState.CONDEMNED)
+            if (
+                held is not None
+                and held.version >= chunks.version(handle)
+                and is_misjudged
+                and core.live_servers((name,))
+            ):
+                if was is ReplicaState.CONDEMNED:
+                    core.judge(handle, name, ReplicaState.ABSENT)
+                reason = "it was judged by an outdated registration"
+                core.judge(handle, name, ReplicaState.UNSURE, version=held.version, reason=reason)
 
     async def _reserve_beyond_reports(self, handle: int) -> None:
         """If a replica has a version that this master never used, its log has lost its end: the number is used up."""

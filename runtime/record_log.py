@@ -41,7 +41,7 @@ import asyncio
 import re
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -122,6 +122,9 @@ class LogEnd:
 
 Ended = Callable[[int | None], None]
 """Told how a record ended: its sequence once it is as safe as was asked for, or None if it failed."""
+Fence = Callable[[], Awaitable[None]]
+"""Raises if somebody else may have read the log by now: asked when a record is as safe as was asked for, and before
+anybody is told."""
 
 
 def encode_frame(payload: Buffer, sequence: int, durable_sequence: int, identity: int = 0) -> bytes:
@@ -172,6 +175,7 @@ class LogWriter:
     `next_sequence` are. `acknowledged_sequence`: the last promised record whose writer was told that it is written,
     or would have been if it had waited; `claimed_sequence`: the highest durable sequence in a frame of this writer.
     `identity`: what the file's frames are told by. A file may take what is appended more than once, and padding.
+    `fence`: a record of which it says no is neither acknowledged nor refused for certain, and the file takes no more.
     """
 
     def __init__(
@@ -183,6 +187,7 @@ class LogWriter:
         durable_sequence: int | None = None,
         acknowledged_sequence: int | None = None,
         identity: int = 0,
+        fence: Fence | None = None,
     ) -> None:
         self.next_sequence = next_sequence
         self.offset = offset
@@ -195,6 +200,7 @@ class LogWriter:
         self.syncs = 0
         self._file = file
         self._identity = identity
+        self._fence = fence
         self._broken: TabletopError | None = None
         self._must_cut = False
         self._free: asyncio.Event | None = None
@@ -210,15 +216,39 @@ class LogWriter:
         """
         if self.is_busy:
             return await self._queued(payload, ended, durable=False, promised=promised)
-        return await self._alone(payload, ended, durable=False, promised=promised)
+        return await self.write_alone(payload, ended, durable=False, promised=promised)
 
     async def commit(self, payload: Buffer, ended: Ended | None = None) -> int:
         """Write one record and return its sequence once it is durable. `ended` and errors as in `append`."""
         return await self._queued(payload, ended, durable=True, promised=True)
 
-    async def commit_alone(self, payload: Buffer) -> int:
-        """As `commit`, without an event loop: nobody else may be writing."""
-        return await self._alone(payload, None, durable=True, promised=True)
+    async def write_alone(
+        self, payload: Buffer, ended: Ended | None = None, *, durable: bool, promised: bool = True
+    ) -> int:
+        """As `append` or, if it is to be `durable`, as `commit`, while nobody else is writing, and with no need of an
+        event loop: the record is written in the caller's own time. If the caller is cancelled, it is cut off again."""
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
+            raise _too_large(payload)
+        assert not self.is_busy
+        self.is_busy = True
+        written: int | None = None
+        try:
+            sequence = await self._write((payload,), is_synced_next=durable)
+            if durable:
+                await self._sync_file()
+            written = sequence
+            if promised:
+                self.acknowledged_sequence = sequence
+            return sequence
+        finally:
+            if ended is not None:
+                ended(written)
+            self.is_busy = False
+            if self._waiting:
+                self._start_flusher()
+            if self._free is not None:
+                self._free.set()
+                self._free = None
 
     async def sync(self) -> None:
         """Make everything appended so far durable. Raises DiskFailure."""
@@ -236,31 +266,6 @@ class LogWriter:
         if self._must_cut and not self.is_busy and self._broken is None:
             with suppress(TabletopError):  # The log is broken now; what follows it says where it ended.
                 await self._cut_back()
-
-    async def _alone(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> int:
-        """Write a record in the caller's own time: if the caller is cancelled, the record is cut off again."""
-        if len(payload) > PAYLOAD_LIMIT_BYTES:
-            raise _too_large(payload)
-        assert not self.is_busy
-        self.is_busy = True
-        written: int | None = None
-        try:
-            sequence = await self._write((payload,))
-            if durable:
-                await self._sync_file()
-            written = sequence
-            if promised:
-                self.acknowledged_sequence = sequence
-            return sequence
-        finally:
-            if ended is not None:
-                ended(written)
-            self.is_busy = False
-            if self._waiting:
-                self._start_flusher()
-            if self._free is not None:
-                self._free.set()
-                self._free = None
 
     async def _queued(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> int:
         if len(payload) > PAYLOAD_LIMIT_BYTES:
@@ -284,8 +289,9 @@ class LogWriter:
             while self._waiting:
                 group = self._next_group()
                 try:
-                    first = await self._write([queued.payload for queued in group])
-                    if any(queued.durable for queued in group):
+                    durable = any(queued.durable for queued in group)
+                    first = await self._write([queued.payload for queued in group], is_synced_next=durable)
+                    if durable:
                         await self._sync_file()
                 except TabletopError as error:
                     for queued in group:
@@ -314,8 +320,9 @@ class LogWriter:
             size += len(group[-1].payload)
         return group
 
-    async def _write(self, payloads: Sequence[Buffer]) -> int:
-        """Write a group of records; returns the sequence of the first, the others follow it."""
+    async def _write(self, payloads: Sequence[Buffer], *, is_synced_next: bool) -> int:
+        """Write a group of records; returns the sequence of the first, the others follow it. If no sync follows, the
+        fence is asked here: a caller that is cancelled meanwhile takes its record back."""
         if self._broken is not None:
             raise self._broken
         if self._must_cut:
@@ -334,7 +341,10 @@ class LogWriter:
         except TabletopError:
             # At once: a crash now must not leave whole frames behind whose writers are told that nothing happened.
             await self._cut_back()
+            await self._ask_fence()  # Whoever owns the log now may have read them before they were cut off.
             raise
+        if not is_synced_next:
+            await self._ask_fence()
         # Nothing is called between these lines, so that an interrupt finds the record counted or to be cut off.
         self.next_sequence, self.offset, self.claimed_sequence, self._must_cut = following, end, durable, False
         return first
@@ -364,6 +374,17 @@ class LogWriter:
             raise self._broken from error
         self.syncs += 1
         self.durable_sequence = max(self.durable_sequence, sequence)
+        await self._ask_fence()
+
+    async def _ask_fence(self) -> None:
+        """Raise what the fence says. What was written last may count or not, so nothing may follow it in this file."""
+        if self._fence is None:
+            return
+        try:
+            await self._fence()
+        except TabletopError as error:
+            self.is_over, self._broken = True, error
+            raise type(error)(error.message, definite=False) from error
 
     def _check(self) -> None:
         if self._broken is not None:

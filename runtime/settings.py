@@ -35,6 +35,7 @@ MEBIBYTE = 1024 * 1024
 # The paper's numbers, and where it names none, ours: what master, chunkservers and clusters are set up with by default.
 CHUNK_BYTES = 64 * MEBIBYTE  # GFS 2.5
 CHUNK_BYTES_BELOW = 2**32  # the chunk files have 32 bits for a length
+MOST_CHUNKS = 1 << 20  # of one file: what lies beyond is a mistaken position, and is refused before a gap is filled
 REPLICAS = 3  # GFS 2.3
 LEASE_SECONDS = 60.0  # GFS 3.1
 HEARTBEAT_SECONDS = 1.0

@@ -31,10 +31,16 @@ S = TypeVar("S", bound=MayBeInline)
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     """Do `work` to its end. Raises what it raises; CancelledError, if the caller was cancelled, when it has ended.
+    Without a running loop nothing is done: RuntimeError.
 
     Within work that is done so already, no other task is needed: nobody can cancel this one.
     """
-    if asyncio.current_task() in _UNINTERRUPTED:
+    try:
+        asker = asyncio.current_task()
+    except RuntimeError:  # The loop is gone, and a task that it has left unfinished is cleaning up: nothing can run.
+        work.close()
+        raise
+    if asker in _UNINTERRUPTED:
         return await work
     task = asyncio.ensure_future(work)
     _UNINTERRUPTED.add(task)

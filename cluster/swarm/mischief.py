@@ -60,7 +60,7 @@ from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.messages import Kind
 
 MASTER = "master"
-_DOWN_SECONDS = (0.3, 1.0, 3.0, 8.0, 15.0)
+DOWN_SECONDS = (0.3, 1.0, 3.0, 8.0, 15.0)
 # A pause of a client's own is nothing that the servers have to bear, so that clients are only killed and cut off.
 _SERVER_CALLS = (
     "Chunkserver/Write",
@@ -118,26 +118,6 @@ def draw_faults(chance: random.Random, setup: Setup, paths: list[str]) -> tuple[
     return tuple(found)
 
 
-def faults_of_admissions(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
-    """All servers lose power, and one of them stays away, so that the others are not sure of what they have; and what
-    an operator asks for is lost, late, or comes a second time."""
-    draw = _Draw(chance, setup, [], spares_master=True)
-    found: list[Fault] = []
-    for _ in range(chance.randint(1, 3)):
-        when = OnMessage("Chunkserver/Write", Kind.REQUEST, nth=chance.randint(2, 30))
-        away = chance.choice(draw.servers)
-        others = Group(tuple(Node(name) for name in draw.servers if name != away))
-        found.append(Fault(when, PowerCut(), Node(away), chance.choice([12.0, 25.0])))
-        found.append(Fault(when, PowerCut(), others, draw.seconds()))
-    for nth in chance.sample(range(1, 7), k=chance.randint(1, 4)):
-        late = chance.choice([2.0, 8.0, 20.0])
-        is_lost = chance.random() < 0.5
-        what: What = MessageLost() if is_lost else MessageDoubled(late)
-        kind = Kind.REPLY if is_lost else Kind.REQUEST
-        found.append(Fault(OnMessage("Master/AdmitReplica", kind, nth=nth), what, TheSender()))
-    return tuple(found)
-
-
 class _Draw:
     """Draws single faults."""
 
@@ -152,7 +132,7 @@ class _Draw:
         return At(round(self.chance.uniform(2.0, self.setup.trouble_seconds), 3))
 
     def seconds(self) -> float:
-        return round(self.chance.choice(_DOWN_SECONDS) * self.chance.uniform(0.5, 1.2), 3)
+        return round(self.chance.choice(DOWN_SECONDS) * self.chance.uniform(0.5, 1.2), 3)
 
     def what(self, *choices: What) -> What:
         return self.chance.choice(choices)

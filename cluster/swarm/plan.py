@@ -37,6 +37,7 @@ class Setup:
     write_patience_seconds: float = 120.0
     client_host: str = ""  # where all clients are: beside a chunkserver, or ("") near none
     trouble_seconds: float = 60.0
+    scrub_bytes_per_second: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ judgement    all files are read once more, the log is replayed, and the judges l
 """
 
 import asyncio
-import dataclasses
 import random
 import time
 from dataclasses import dataclass, field
@@ -17,17 +16,17 @@ from cluster.swarm import endings, orders
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
-from cluster.swarm.mischief import draw_faults, faults_of_admissions
+from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts
+from cluster.swarm.stories import STORIES
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
 from cluster.swarm.workload import (
     CLIENTS,
-    draw_admissions,
     draw_operations,
     draw_setup,
     with_giving_up,
@@ -43,8 +42,6 @@ from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 FINISH_SECONDS = 900.0
 # The share of seeds in which no server is restarted before the end is judged.
 WITHOUT_RESTART = 0.4
-# The share of seeds in which an operator admits replicas.
-WITH_OPERATOR = 0.15
 # The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
 STIRRED = 0.5
 STIRRED_BYTES = 16
@@ -82,11 +79,8 @@ def draw_plan(seed: int) -> Plan:
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     faults = draw_faults(chance, setup, paths)
-    operator = random.Random(f"operator {seed}")
-    if operator.random() < WITH_OPERATOR:
-        setup = dataclasses.replace(setup, durability="replicated")  # Or else few replicas would ever be unsure.
-        operations += draw_admissions(operator, JUDGE)
-        faults += faults_of_admissions(operator, setup)
+    for story in STORIES:
+        setup, operations, faults = story(seed, setup, operations, faults)
     return Plan(seed, setup, operations, faults)
 
 

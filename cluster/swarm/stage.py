@@ -25,7 +25,7 @@ from cluster.faultplan import (
     Stop,
     WrongFolder,
 )
-from cluster.roles import MASTER
+from cluster.roles import CHUNKSERVER_ROLE, MASTER
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.history import Kind
@@ -122,7 +122,8 @@ class Stage:
                     "checkpoint_log_bytes": setup.checkpoint_log_bytes,
                     "abandoned_seconds": ABANDONED_SECONDS,
                     "dead_after_seconds": setup.dead_after_heartbeats * setup.heartbeat_seconds,
-                }
+                },
+                CHUNKSERVER_ROLE: {"scrub_bytes_per_second": setup.scrub_bytes_per_second},
             },
         )
         self.insight = Insight(self.cluster)

@@ -133,16 +133,6 @@ def with_goals(
     return tuple(found)
 
 
-def draw_admissions(chance: random.Random, operator: str) -> tuple[PlannedOperation, ...]:
-    """An operator admits replicas of chunks that have no current one; or, where none is found, others."""
-    return tuple(
-        PlannedOperation(
-            operator, chance.choice([0.0, 1.0]), Kind.ADMIT, force=chance.random() < 0.6, count=chance.randrange(4)
-        )
-        for _ in range(chance.randint(3, 8))
-    )
-
-
 def with_giving_up(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
     """In some seeds callers give up, after a moment, some of the calls of open files, and go on with the file. Drawn
     apart from all else, so that the other seeds are what they would be without."""

@@ -144,8 +144,9 @@ class SimulatedDisk:
                 raise kind(f"cannot create the folder {self._shown(path)}: {folder} is a file")
             self._folders[folder] = None
 
-    async def rename(self, source: str, target: str) -> None:
-        """Rename in one step, replacing an existing file."""
+    async def rename(self, source: str, target: str, *, replace: bool = True) -> None:
+        """Rename in one step, replacing an existing file; or, as a file system does that several servers share, without
+        `replace`: AlreadyExists, for whoever comes second."""
         target = _clean(target)
         source = await self._begin("rename", source, target=target)
         self._fail_if(self._faults.write_errors, source, "rename")
@@ -157,6 +158,8 @@ class SimulatedDisk:
             raise self._missing(source, "rename")
         if target in self._folders:
             raise IsADirectory(f"cannot rename {self._shown(source)}: {target} is a folder")
+        if not replace and target in self._files:
+            raise AlreadyExists(f"cannot rename {self._shown(source)}: {self._shown(target)} is there")
         if target != source:
             self._rename_all({source: None, target: self._files[source]})
 

@@ -256,8 +256,7 @@ class Simulation:
 
     def kill(self, name: str) -> None:
         """End the node as SIGKILL does: nothing of it runs any more, its disk keeps the page cache."""
-        life = self.world(name).life
-        if life.alive:
+        for life in [life for life in self._lives[name] if life.alive]:
             life.alive = False
             life.held.clear()
             for task in life.tasks.values():
@@ -276,6 +275,12 @@ class Simulation:
         """Begin another life of the node, on the same disk; a life that still goes on is killed."""
         old = self.world(name)
         self.kill(name)
+        return self._begin_life(name, old.simulated_disk, old.simulated_clock)
+
+    def succeed(self, name: str) -> SimulatedWorld:
+        """Begin another life of the node, on the same disk, beside the one before, which is paused perhaps and not
+        dead: as a second server begins that reaches the same files. Whatever ends the node ends both."""
+        old = self.world(name)
         return self._begin_life(name, old.simulated_disk, old.simulated_clock)
 
     def pause(self, name: str) -> Undo:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from runtime.wire import common_pb2 as runtime_dot_wire_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/chunkserver.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\"\x97\x01\n\x07\x41\x64vance\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\r\x12\x12\n\nto_version\x18\x03 \x01(\r\x12\x1a\n\x12lease_milliseconds\x18\x04 \x01(\r\x12\'\n\x0bsecondaries\x18\x05 \x03(\x0b\x32\x12.tabletop.Location\x12\r\n\x05\x61\x64mit\x18\x06 \x01(\x08\"`\n\x14\x41\x64vanceChunksRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tabletop.Advance\x12&\n\tauthority\x18\x02 \x01(\x0b\x32\x13.tabletop.Authority\"\xa0\x01\n\rAdvanceResult\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x06\x12\x17\n\x0f\x64oubtful_blocks\x18\x07 \x01(\r\">\n\x12\x41\x64vanceChunksReply\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.tabletop.AdvanceResult\",\n\tLeaseName\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\x13RevokeLeasesRequest\x12#\n\x06leases\x18\x01 \x03(\x0b\x32\x13.tabletop.LeaseName\x12&\n\tauthority\x18\x02 \x01(\x0b\x32\x13.tabletop.Authority\"9\n\x11RevokeLeasesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState\"\x96\x01\n\x0c\x43loneRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x07sources\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x04\x12&\n\tauthority\x18\x05 \x01(\x0b\x32\x13.tabletop.Authority\"^\n\rCloneProgress\x12\x14\n\x0c\x63opied_bytes\x18\x01 \x01(\r\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\r\x12\"\n\x04\x64one\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\"X\n\rVerifyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12&\n\tauthority\x18\x03 \x01(\x0b\x32\x13.tabletop.Authority\"Z\n\x0bVerifyReply\x12#\n\x05state\x18\x01 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x06\x12\x16\n\x0e\x64\x61maged_blocks\x18\x03 \x01(\r\"{\n\x0bMendRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x07sources\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12&\n\tauthority\x18\x04 \x01(\x0b\x32\x13.tabletop.Authority\"1\n\x0cMendProgress\x12!\n\x04\x64one\x18\x01 \x01(\x0b\x32\x13.tabletop.MendReply\"\\\n\tMendReply\x12#\n\x05state\x18\x01 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x15\n\rmended_blocks\x18\x02 \x01(\r\x12\x13\n\x0bleft_blocks\x18\x03 \x01(\r\"(\n\x06\x44\x61taId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x06\"x\n\x08Mutation\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\"\n\x06pushed\x18\x03 \x01(\x0b\x32\x10.tabletop.DataIdH\x00\x12\x10\n\x06inline\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x42\x06\n\x04\x64\x61ta\"\x85\x01\n\x0cWriteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x08mutation\x18\x03 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x0e\n\x06\x63lient\x18\x04 \x01(\x06\x12\x0e\n\x06number\x18\x05 \x01(\x04\x12\x0e\n\x06oldest\x18\x06 \x01(\x04\",\n\nWriteReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"\x8d\x01\n\x0c\x41pplyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06serial\x18\x03 \x01(\x04\x12$\n\x08mutation\x18\x04 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x17\n\x0fsettled_through\x18\x05 \x01(\x04\x12\r\n\x05reach\x18\x06 \x01(\r\"\x1c\n\nApplyReply\x12\x0e\n\x06length\x18\x01 \x01(\r\"%\n\x12\x43hunkStatesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"8\n\x10\x43hunkStatesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState2\x9f\x04\n\x0b\x43hunkserver\x12M\n\rAdvanceChunks\x12\x1e.tabletop.AdvanceChunksRequest\x1a\x1c.tabletop.AdvanceChunksReply\x12J\n\x0cRevokeLeases\x12\x1d.tabletop.RevokeLeasesRequest\x1a\x1b.tabletop.RevokeLeasesReply\x12:\n\x05\x43lone\x12\x16.tabletop.CloneRequest\x1a\x17.tabletop.CloneProgress0\x01\x12?\n\rVerifyReplica\x12\x17.tabletop.VerifyRequest\x1a\x15.tabletop.VerifyReply\x12>\n\x0bMendReplica\x12\x15.tabletop.MendRequest\x1a\x16.tabletop.MendProgress0\x01\x12\x35\n\x05Write\x12\x16.tabletop.WriteRequest\x1a\x14.tabletop.WriteReply\x12J\n\x0eGetChunkStates\x12\x1c.tabletop.ChunkStatesRequest\x1a\x1a.tabletop.ChunkStatesReply\x12\x35\n\x05\x41pply\x12\x16.tabletop.ApplyRequest\x1a\x14.tabletop.ApplyReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/chunkserver.proto\x12\x08tabletop\x1a\x19runtime/wire/common.proto\"\x97\x01\n\x07\x41\x64vance\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\r\x12\x12\n\nto_version\x18\x03 \x01(\r\x12\x1a\n\x12lease_milliseconds\x18\x04 \x01(\r\x12\'\n\x0bsecondaries\x18\x05 \x03(\x0b\x32\x12.tabletop.Location\x12\r\n\x05\x61\x64mit\x18\x06 \x01(\x08\"`\n\x14\x41\x64vanceChunksRequest\x12 \n\x05items\x18\x01 \x03(\x0b\x32\x11.tabletop.Advance\x12&\n\tauthority\x18\x02 \x01(\x0b\x32\x13.tabletop.Authority\"\xa0\x01\n\rAdvanceResult\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x06\x12\x17\n\x0f\x64oubtful_blocks\x18\x07 \x01(\r\">\n\x12\x41\x64vanceChunksReply\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.tabletop.AdvanceResult\",\n\tLeaseName\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\x13RevokeLeasesRequest\x12#\n\x06leases\x18\x01 \x03(\x0b\x32\x13.tabletop.LeaseName\x12&\n\tauthority\x18\x02 \x01(\x0b\x32\x13.tabletop.Authority\"9\n\x11RevokeLeasesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState\"\x96\x01\n\x0c\x43loneRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x07sources\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12\x18\n\x10\x62ytes_per_second\x18\x04 \x01(\x04\x12&\n\tauthority\x18\x05 \x01(\x0b\x32\x13.tabletop.Authority\"^\n\rCloneProgress\x12\x14\n\x0c\x63opied_bytes\x18\x01 \x01(\r\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\r\x12\"\n\x04\x64one\x18\x03 \x01(\x0b\x32\x14.tabletop.ChunkState\"X\n\rVerifyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12&\n\tauthority\x18\x03 \x01(\x0b\x32\x13.tabletop.Authority\"5\n\x0eVerifyProgress\x12#\n\x04\x64one\x18\x01 \x01(\x0b\x32\x15.tabletop.VerifyReply\"Z\n\x0bVerifyReply\x12#\n\x05state\x18\x01 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x06\x12\x16\n\x0e\x64\x61maged_blocks\x18\x03 \x01(\r\"{\n\x0bMendRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12#\n\x07sources\x18\x03 \x03(\x0b\x32\x12.tabletop.Location\x12&\n\tauthority\x18\x04 \x01(\x0b\x32\x13.tabletop.Authority\"1\n\x0cMendProgress\x12!\n\x04\x64one\x18\x01 \x01(\x0b\x32\x13.tabletop.MendReply\"\\\n\tMendReply\x12#\n\x05state\x18\x01 \x01(\x0b\x32\x14.tabletop.ChunkState\x12\x15\n\rmended_blocks\x18\x02 \x01(\r\x12\x13\n\x0bleft_blocks\x18\x03 \x01(\r\"(\n\x06\x44\x61taId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x0e\n\x06number\x18\x02 \x01(\x06\"x\n\x08Mutation\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r\x12\"\n\x06pushed\x18\x03 \x01(\x0b\x32\x10.tabletop.DataIdH\x00\x12\x10\n\x06inline\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x42\x06\n\x04\x64\x61ta\"\x85\x01\n\x0cWriteRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12$\n\x08mutation\x18\x03 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x0e\n\x06\x63lient\x18\x04 \x01(\x06\x12\x0e\n\x06number\x18\x05 \x01(\x04\x12\x0e\n\x06oldest\x18\x06 \x01(\x04\",\n\nWriteReply\x12\x0e\n\x06length\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"\x8d\x01\n\x0c\x41pplyRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06serial\x18\x03 \x01(\x04\x12$\n\x08mutation\x18\x04 \x01(\x0b\x32\x12.tabletop.Mutation\x12\x17\n\x0fsettled_through\x18\x05 \x01(\x04\x12\r\n\x05reach\x18\x06 \x01(\r\"\x1c\n\nApplyReply\x12\x0e\n\x06length\x18\x01 \x01(\r\"%\n\x12\x43hunkStatesRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"8\n\x10\x43hunkStatesReply\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.tabletop.ChunkState2\xa4\x04\n\x0b\x43hunkserver\x12M\n\rAdvanceChunks\x12\x1e.tabletop.AdvanceChunksRequest\x1a\x1c.tabletop.AdvanceChunksReply\x12J\n\x0cRevokeLeases\x12\x1d.tabletop.RevokeLeasesRequest\x1a\x1b.tabletop.RevokeLeasesReply\x12:\n\x05\x43lone\x12\x16.tabletop.CloneRequest\x1a\x17.tabletop.CloneProgress0\x01\x12\x44\n\rVerifyReplica\x12\x17.tabletop.VerifyRequest\x1a\x18.tabletop.VerifyProgress0\x01\x12>\n\x0bMendReplica\x12\x15.tabletop.MendRequest\x1a\x16.tabletop.MendProgress0\x01\x12\x35\n\x05Write\x12\x16.tabletop.WriteRequest\x1a\x14.tabletop.WriteReply\x12J\n\x0eGetChunkStates\x12\x1c.tabletop.ChunkStatesRequest\x1a\x1a.tabletop.ChunkStatesReply\x12\x35\n\x05\x41pply\x12\x16.tabletop.ApplyRequest\x1a\x14.tabletop.ApplyReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,30 +52,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLONEPROGRESS']._serialized_end=1002
   _globals['_VERIFYREQUEST']._serialized_start=1004
   _globals['_VERIFYREQUEST']._serialized_end=1092
-  _globals['_VERIFYREPLY']._serialized_start=1094
-  _globals['_VERIFYREPLY']._serialized_end=1184
-  _globals['_MENDREQUEST']._serialized_start=1186
-  _globals['_MENDREQUEST']._serialized_end=1309
-  _globals['_MENDPROGRESS']._serialized_start=1311
-  _globals['_MENDPROGRESS']._serialized_end=1360
-  _globals['_MENDREPLY']._serialized_start=1362
-  _globals['_MENDREPLY']._serialized_end=1454
-  _globals['_DATAID']._serialized_start=1456
-  _globals['_DATAID']._serialized_end=1496
-  _globals['_MUTATION']._serialized_start=1498
-  _globals['_MUTATION']._serialized_end=1618
-  _globals['_WRITEREQUEST']._serialized_start=1621
-  _globals['_WRITEREQUEST']._serialized_end=1754
-  _globals['_WRITEREPLY']._serialized_start=1756
-  _globals['_WRITEREPLY']._serialized_end=1800
-  _globals['_APPLYREQUEST']._serialized_start=1803
-  _globals['_APPLYREQUEST']._serialized_end=1944
-  _globals['_APPLYREPLY']._serialized_start=1946
-  _globals['_APPLYREPLY']._serialized_end=1974
-  _globals['_CHUNKSTATESREQUEST']._serialized_start=1976
-  _globals['_CHUNKSTATESREQUEST']._serialized_end=2013
-  _globals['_CHUNKSTATESREPLY']._serialized_start=2015
-  _globals['_CHUNKSTATESREPLY']._serialized_end=2071
-  _globals['_CHUNKSERVER']._serialized_start=2074
-  _globals['_CHUNKSERVER']._serialized_end=2617
+  _globals['_VERIFYPROGRESS']._serialized_start=1094
+  _globals['_VERIFYPROGRESS']._serialized_end=1147
+  _globals['_VERIFYREPLY']._serialized_start=1149
+  _globals['_VERIFYREPLY']._serialized_end=1239
+  _globals['_MENDREQUEST']._serialized_start=1241
+  _globals['_MENDREQUEST']._serialized_end=1364
+  _globals['_MENDPROGRESS']._serialized_start=1366
+  _globals['_MENDPROGRESS']._serialized_end=1415
+  _globals['_MENDREPLY']._serialized_start=1417
+  _globals['_MENDREPLY']._serialized_end=1509
+  _globals['_DATAID']._serialized_start=1511
+  _globals['_DATAID']._serialized_end=1551
+  _globals['_MUTATION']._serialized_start=1553
+  _globals['_MUTATION']._serialized_end=1673
+  _globals['_WRITEREQUEST']._serialized_start=1676
+  _globals['_WRITEREQUEST']._serialized_end=1809
+  _globals['_WRITEREPLY']._serialized_start=1811
+  _globals['_WRITEREPLY']._serialized_end=1855
+  _globals['_APPLYREQUEST']._serialized_start=1858
+  _globals['_APPLYREQUEST']._serialized_end=1999
+  _globals['_APPLYREPLY']._serialized_start=2001
+  _globals['_APPLYREPLY']._serialized_end=2029
+  _globals['_CHUNKSTATESREQUEST']._serialized_start=2031
+  _globals['_CHUNKSTATESREQUEST']._serialized_end=2068
+  _globals['_CHUNKSTATESREPLY']._serialized_start=2070
+  _globals['_CHUNKSTATESREPLY']._serialized_end=2126
+  _globals['_CHUNKSERVER']._serialized_start=2129
+  _globals['_CHUNKSERVER']._serialized_end=2677
 # @@protoc_insertion_point(module_scope)

@@ -49,10 +49,10 @@ class ChunkserverStub:
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.CloneRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.CloneProgress.FromString,
                 _registered_method=True)
-        self.VerifyReplica = channel.unary_unary(
+        self.VerifyReplica = channel.unary_stream(
                 '/tabletop.Chunkserver/VerifyReplica',
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
-                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
+                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyProgress.FromString,
                 _registered_method=True)
         self.MendReplica = channel.unary_stream(
                 '/tabletop.Chunkserver/MendReplica',
@@ -148,10 +148,10 @@ def add_ChunkserverServicer_to_server(servicer, server):
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.CloneRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_chunkserver__pb2.CloneProgress.SerializeToString,
             ),
-            'VerifyReplica': grpc.unary_unary_rpc_method_handler(
+            'VerifyReplica': grpc.unary_stream_rpc_method_handler(
                     servicer.VerifyReplica,
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.FromString,
-                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.SerializeToString,
+                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.VerifyProgress.SerializeToString,
             ),
             'MendReplica': grpc.unary_stream_rpc_method_handler(
                     servicer.MendReplica,
@@ -276,12 +276,12 @@ class Chunkserver:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/tabletop.Chunkserver/VerifyReplica',
             runtime_dot_wire_dot_chunkserver__pb2.VerifyRequest.SerializeToString,
-            runtime_dot_wire_dot_chunkserver__pb2.VerifyReply.FromString,
+            runtime_dot_wire_dot_chunkserver__pb2.VerifyProgress.FromString,
             options,
             channel_credentials,
             insecure,

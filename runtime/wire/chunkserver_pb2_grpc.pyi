@@ -35,7 +35,7 @@ class ChunkserverStub:
     """From the master."""
     RevokeLeases: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.RevokeLeasesRequest, _chunkserver_pb2.RevokeLeasesReply]
     Clone: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.CloneRequest, _chunkserver_pb2.CloneProgress]
-    VerifyReplica: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyReply]
+    VerifyReplica: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyProgress]
     MendReplica: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendProgress]
     Write: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]
     """From clients."""
@@ -50,7 +50,7 @@ class ChunkserverAsyncStub(ChunkserverStub):
     """From the master."""
     RevokeLeases: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.RevokeLeasesRequest, _chunkserver_pb2.RevokeLeasesReply]  # type: ignore[assignment]
     Clone: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.CloneRequest, _chunkserver_pb2.CloneProgress]  # type: ignore[assignment]
-    VerifyReplica: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyReply]  # type: ignore[assignment]
+    VerifyReplica: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.VerifyRequest, _chunkserver_pb2.VerifyProgress]  # type: ignore[assignment]
     MendReplica: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendProgress]  # type: ignore[assignment]
     Write: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]  # type: ignore[assignment]
     """From clients."""
@@ -86,7 +86,7 @@ class ChunkserverServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _chunkserver_pb2.VerifyRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_chunkserver_pb2.VerifyReply, _abc.Awaitable[_chunkserver_pb2.VerifyReply]]: ...
+    ) -> _typing.Union[_abc.Iterator[_chunkserver_pb2.VerifyProgress], _abc.AsyncIterator[_chunkserver_pb2.VerifyProgress]]: ...
 
     @_abc_1.abstractmethod
     def MendReplica(

@@ -144,17 +144,21 @@ class LogSegment(_message.Message):
 
     NUMBER_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    COPIED_FOR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     first_sequence: _builtins.int
+    copied_for: _builtins.int
+    """the number of the list for which it was copied; 0: the file that its writer made"""
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         first_sequence: _builtins.int = ...,
+        copied_for: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copied_for", b"copied_for", "first_sequence", b"first_sequence", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,7 +544,10 @@ class SegmentList(_message.Message):
 
     NEXT_SEGMENT_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     next_segment: _builtins.int
+    token: _builtins.int
+    """of the owner who wrote it; 0: only a lock keeps others out"""
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogSegment]:
         """oldest first"""
@@ -550,10 +557,11 @@ class SegmentList(_message.Message):
         *,
         next_segment: _builtins.int = ...,
         segments: _abc.Iterable[Global___LogSegment] | None = ...,
+        token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_segment", b"next_segment", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_segment", b"next_segment", "segments", b"segments", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

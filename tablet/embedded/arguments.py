@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.errors import InvalidRequest
+from tablet.engine.model.checks import as_bytes
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
 from tablet.engine.world.options import Options
 
@@ -29,22 +30,26 @@ def checked_options(options: Options | None) -> Options:
     return options
 
 
-def pairs(mutations: Any) -> list[tuple[Any, Any]]:
-    """(row, operations) for each mutation of a mapping, or of a collection of such pairs."""
-    given = mutations.items() if isinstance(mutations, Mapping) else mutations
+def mutations_of(given: Any) -> list[tuple[bytes, tuple[Operation, ...]]]:
+    """The mutations of a mapping of rows to operations, or of a collection of such pairs."""
+    pairs = given.items() if isinstance(given, Mapping) else given
     try:
-        waiting = iter(given)
+        waiting = iter(pairs)
     except TypeError as error:
         raise InvalidRequest(
-            f"write_many takes a mapping of rows to lists of operations, or pairs of both; not {_shown(given)}"
+            f"write_many takes a mapping of rows to lists of operations, or pairs of both; not {_shown(pairs)}"
         ) from error
-    found: list[tuple[Any, Any]] = []
+    found: list[tuple[bytes, tuple[Operation, ...]]] = []
     for pair in waiting:
         try:
             row, operations = pair
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"{_shown(pair)} is no pair of a row and a list of operations") from error
-        found.append((row, operations))
+        is_tuple = type(operations) is tuple and type(pair) is tuple
+        if is_tuple and len(operations) == 1 and type(operations[0]) is SetCell and type(row) is bytes:
+            found.append(pair)  # The most common one is right as it is.
+        else:
+            found.append((as_bytes("a row", row), operations_of(operations)))
     return found
 
 

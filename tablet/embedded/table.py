@@ -12,12 +12,14 @@ surprises in the middle of a read, and the same order of events in every run. `d
 One thread at a time may use an `EmbeddedTablet`. Rows, columns and values may be texts, which are taken as UTF-8.
 """
 
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from runtime.errors import AlreadyExists, InvalidRequest, TabletopError
 from runtime.real.disk import RealDisk, names_in
-from tablet.embedded.arguments import operations_of, pairs, size_of
+from tablet.embedded.arguments import mutations_of, operations_of, size_of
 from tablet.embedded.folder import Folder, path_of
 from tablet.embedded.guard import INTERRUPTED, OpenTablet, forwarded, nothing_cached
 from tablet.embedded.inline import go_on, run_inline
@@ -26,7 +28,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.figures import EngineFigures
 from tablet.engine.model.checks import Text, as_bytes, as_timestamp
 from tablet.engine.model.filter_tree import families_named
-from tablet.engine.model.filters import EVERYTHING, RowFilter, check_filter, check_limit
+from tablet.engine.model.filters import EVERYTHING, RowFilter, check_filter, check_limit, newest_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
@@ -36,8 +38,6 @@ from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 
 T = TypeVar("T")
-
-_BATCH_ROWS = 500
 
 
 class EmbeddedTablet(OpenTablet):
@@ -118,13 +118,7 @@ class EmbeddedTablet(OpenTablet):
         self, mutations: Mapping[Text, Sequence[Operation]] | Iterable[tuple[Text, Sequence[Operation]]]
     ) -> None:
         """Apply mutations to many rows, each row atomically: quicker than one `write` for each."""
-        rows = [(as_bytes("a row", row), operations_of(operations)) for row, operations in pairs(mutations)]
-        for start in range(0, len(rows), _BATCH_ROWS):
-            self._alone(self._write_many, rows[start : start + _BATCH_ROWS])
-
-    async def _write_many(self, rows: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
-        await self._engine.write_many(rows)
-        self._advance(sum(size_of(operations) for _, operations in rows))
+        self._alone(self._engine.write_many, mutations_of(mutations), written=self._advance)
 
     def delete(
         self, row: Text, column: Text | None = None, *, start: int | None = None, end: int | None = None
@@ -146,23 +140,21 @@ class EmbeddedTablet(OpenTablet):
     def get(self, row: Text, column: Text) -> bytes | None:
         """The newest value of one column, or None. Raises InvalidRequest, NotFound for the family, Corrupted,
         DiskFailure."""
-        try:
-            row = row.encode() if isinstance(row, str) else row
-            column = column.encode() if isinstance(column, str) else column
-            known = self._cached(row, column)  # type: ignore[arg-type]
-        except (TypeError, UnicodeEncodeError):  # Nothing that could be a key: below it is taken, or refused.
-            known = None
-        if known is not None:
-            return known
         if type(row) is not bytes:
             row = as_bytes("the row", row)
         if type(column) is not bytes:
             column = as_bytes("the column", column)
+        # Functions are kept in local names: so CPython calls them without looking for a method of that name first.
+        cached = self._cached
+        known = cached(row, column)
+        if known is not None:
+            return known
         if self._busy:
             self._refuse()
+        get = self._get
         try:
             self._busy = True
-            found = self._get(row, column)
+            found = get(row, column)
             if found is not None and not isinstance(found, bytes):
                 found = run_inline(found)
         finally:
@@ -222,13 +214,14 @@ class EmbeddedTablet(OpenTablet):
         """(row, newest value) of one column, for the rows that have it; rows as in `scan`, and quicker than that."""
         if self._busy:
             self._refuse()
-        check_limit(limit)
+        if limit is not None:
+            check_limit(limit)
         column = as_bytes("the column", column)
         if column not in self._known_columns:
             self._check_column(column)
         bounds = as_bytes("start", start), as_bytes("end", end)
-        batches = self._engine.item_batches(
-            column, *bounds, prefix=as_bytes("prefix", prefix), rows=rows, reverse=reverse
+        batches = self._engine.scan_batches(
+            *bounds, prefix=as_bytes("prefix", prefix), rows=rows, wanted=newest_of(column), reverse=reverse
         )
         return self._one_by_one(batches.next_items, limit)
 
@@ -301,14 +294,10 @@ class EmbeddedTablet(OpenTablet):
         """Counters and sizes."""
         return self._engine.figures()
 
-    def _one_by_one(
-        self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]], limit: int | None
-    ) -> Generator[T, None, None]:
+    def _one_by_one(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]], limit: int | None) -> Iterator[T]:
         """What the batches hold, at most `limit` of it. What a batch has read may be had after the tablet is closed."""
-        left = limit
-        while left != 0 and (batch := self._alone(next_batch)):
-            yield from batch if left is None else batch[:left]
-            left = None if left is None else left - min(left, len(batch))
+        rows = chain.from_iterable(iter(partial(self._alone, next_batch), []))
+        return rows if limit is None else islice(rows, limit)
 
     def _check_family(self, family: bytes) -> None:
         schema = self._engine.schema

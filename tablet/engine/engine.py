@@ -13,9 +13,11 @@ what a crash could take back.
 What we simplify. No checksum guards the memtable.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import accumulate
 
 from runtime.errors import (
     Conflict,
@@ -26,20 +28,19 @@ from runtime.errors import (
     TabletopError,
 )
 from tablet.engine.figures import EngineFigures, figures_of
-from tablet.engine.log.records import RowFragment
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.log.sorted_log import SortedLog
 from tablet.engine.maintenance.background import COMPACTION, FLUSH, Background
 from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.checks import Text, as_bytes, check_timestamp
 from tablet.engine.model.filter_program import prepared
-from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit, newest_of
+from tablet.engine.model.filters import EVERYTHING, RowFilter, check_limit
 from tablet.engine.model.fragments import CELL_BYTES, encode_put
 from tablet.engine.model.operations import Operation
-from tablet.engine.model.ranges import RowRange, united
+from tablet.engine.model.ranges import RowRange, between, united
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Family, GarbageRule, LocalityGroup, Schema
-from tablet.engine.serving.admission import Admission
+from tablet.engine.serving.admission import Admission, Mutation
 from tablet.engine.serving.atomic_changes import AtomicChanges
 from tablet.engine.serving.opening import open_state
 from tablet.engine.serving.reading import Reader
@@ -52,10 +53,12 @@ from tablet.engine.tree.state import HeldElsewhere, TabletState
 from tablet.engine.world.events import TabletClosed, WritesStalled
 from tablet.engine.world.eventual import finished
 from tablet.engine.world.names import snapshot_file_name, sorted_out
-from tablet.engine.world.options import EngineWorld, Options
+from tablet.engine.world.options import EngineWorld, Options, SyncMode
 from tablet.engine.world.storage import Storage
 
-_BATCH_BYTES = 1024 * 1024
+_RECORD_BYTES: dict[SyncMode, int] = {"os": 256 * 1024, "fsync": 1024 * 1024}
+"""Mutations that are written together go into log records of this size: larger ones take fresh memory for each copy,
+which costs more than the record; but where each record is synced, fewer are better."""
 _CLOSED = "closed; open it again"
 _MOVING = "about to move and takes no more writes; ask the master where it goes"
 
@@ -122,6 +125,7 @@ class Engine:
         chosen = options or Options()
         chosen.check()
         await storage.lock()
+        known_to_log = log.tablets if log is not None else []
         try:
             state = await open_state(
                 storage,
@@ -147,6 +151,8 @@ class Engine:
                 await state.close()
                 if engine._share is not None:
                     engine._share.leave()
+                if state.log.is_shared and state.manifest.tablet not in known_to_log:
+                    state.log.detach(state.manifest.tablet)  # What it had in memory is in the log of the former server.
                 await storage.unlock()
                 raise
         return engine
@@ -239,27 +245,20 @@ class Engine:
         finally:
             self._locks.release(row)
 
-    async def write_many(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
+    async def write_many(self, mutations: Sequence[Mutation], *, written: Callable[[int], None] | None = None) -> None:
         """Apply mutations to many rows, each row atomically, in few log records. All are checked before any is applied;
-        after a NoSpace or DiskFailure a part may have been. Errors as `put`."""
+        after a NoSpace or DiskFailure a part may have been. `written` is told of each record how many bytes of
+        mutations it holds. Errors as `put`."""
         self._check_writable()
-        sizes = [len(row) + self._admission.check(row, operations) for row, operations in mutations]
-        first = size = 0
-        for place, mutation_bytes in enumerate(sizes):
-            if size and size + mutation_bytes > _BATCH_BYTES:
-                await self._write_batch(mutations[first:place])
-                first, size = place, 0
-            size += mutation_bytes
-        await self._write_batch(mutations[first:])
-
-    async def _write_batch(self, batch: Sequence[tuple[bytes, Sequence[Operation]]]) -> None:
-        """One log record: of at most `_BATCH_BYTES`, or of one mutation."""
-        if batch:
-            await self._writer.commit_batch([row for row, _ in batch], partial(self._encoded, batch))
-
-    def _encoded(self, mutations: Sequence[tuple[bytes, Sequence[Operation]]]) -> list[RowFragment]:
-        found = [(row, self._admission.encode(row, operations)) for row, operations in mutations]
-        return [(row, fragment) for row, fragment in found if fragment]
+        checked = self.state.manifest
+        sizes = self._admission.check_many(mutations)
+        for first, end in _records(sizes, _RECORD_BYTES[self._options.sync]):
+            batch = mutations[first:end]
+            await self._writer.commit_batch(
+                [row for row, _ in batch], partial(self._admission.encode_many, batch, checked)
+            )
+            if written is not None:
+                written(sum(sizes[first:end]))
 
     async def get(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
@@ -285,10 +284,11 @@ class Engine:
         reverse: bool = False,
     ) -> Scan:
         """A scan over the rows with start <= row < end (empty: no bound), with `prefix`, and among `rows` (single keys
-        and ranges, in any order); `reverse`: from the last one to the first. Ask it for `next_batch`."""
+        and ranges, in any order); `reverse`: from the last one to the first. Ask it for `next_batch`, or
+        for `next_items` if the newest values of one column are `wanted`."""
         self._check_open()
         manifest = self.state.manifest
-        bounds = RowRange(start, end).within(RowRange(manifest.start_row, manifest.end_row))
+        bounds = between(start, end, (manifest.start_row, manifest.end_row))
         if prefix:
             bounds = bounds.within(RowRange.with_prefix(prefix))
         ranges = [bounds] if rows is None else [part.within(bounds) for part in united(rows)]
@@ -313,19 +313,6 @@ class Engine:
             for row in found[:left]:
                 yield row
             left = None if left is None else left - min(left, len(found))
-
-    def item_batches(
-        self,
-        column: bytes,
-        start: bytes = b"",
-        end: bytes = b"",
-        *,
-        prefix: bytes = b"",
-        rows: Iterable[RowRange | Text] | None = None,
-        reverse: bool = False,
-    ) -> Scan:
-        """As `scan_batches`, over the newest values of one column; ask it for `next_items`."""
-        return self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=newest_of(column), reverse=reverse)
 
     async def increment(self, row: bytes, column: bytes, delta: int = 1) -> int:
         """Add to a 64-bit big-endian counter (a missing one is 0) and return its new value; wraps around as hardware
@@ -543,6 +530,20 @@ class Engine:
             raise Superseded(self.state.superseded)
         if self._writer.refusal:
             raise Conflict(f"this tablet is {self._writer.refusal}")
+
+
+def _records(sizes: Sequence[int], most_bytes: int) -> Iterator[tuple[int, int]]:
+    """From where to where mutations of these sizes share a log record: of at most so many bytes, or one mutation.
+
+    >>> list(_records([95, 5, 1, 100, 2], 100)), list(_records([], 100))
+    ([(0, 2), (2, 3), (3, 4), (4, 5)], [])
+    """
+    ends = list(accumulate(sizes))
+    first = written = 0
+    while first < len(ends):
+        end = max(first + 1, bisect_right(ends, written + most_bytes))
+        yield first, end
+        first, written = end, ends[end - 1]
 
 
 def _always() -> bool:

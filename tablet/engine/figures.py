@@ -42,6 +42,7 @@ class EngineFigures:
 
 def figures_of(state: TabletState, housekeeping: Housekeeping, user_bytes: int) -> EngineFigures:
     """Take stock."""
+    state.view.count_questions()
     tables = tuple(
         TableFigures(
             table.name,

@@ -130,7 +130,10 @@ class CatalogueFile:
         cannot change it any more. Raises Superseded if there was a later owner, Corrupted, IncompatibleFormat,
         DiskFailure."""
         for _ in range(_ATTEMPTS):
-            found = await load_catalogue(storage)
+            try:
+                found = await load_catalogue(storage)
+            except NotFound:  # The earlier owner has put another one in its place meanwhile.
+                continue
             current = found or Catalogue()
             if token < current.token:
                 raise Superseded(
@@ -164,6 +167,8 @@ class CatalogueFile:
             await self._storage.rename(staged, catalogue_name(number))
         except AlreadyExists as error:
             raise self.now_superseded(number) from error
+        if changed.token:  # A later owner had this number perhaps, and has removed it: then there is a higher one.
+            self.check_listing(await self._storage.list())
         self.current, self.in_doubt = changed, False
 
     async def settle(self) -> None:

@@ -103,6 +103,7 @@ class Tablets:
                 sync=chosen.sync,
                 segment_bytes=segment_bytes,
                 segment_limit=_SEGMENT_LIMIT,
+                token=token,
             )
             tablets = cls(folders, world, chosen, catalogue, log, budget or Budget.of(chosen))
             try:

@@ -25,6 +25,7 @@ from tablet.engine.sstable.format import MAGIC as TABLE_MAGIC
 from tablet.engine.sstable.format import TRAILER, TRAILER_BYTES, Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import load_manifest
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.small_files import BEGINNING
 from tablet.engine.world.storage import Storage
 from tablet.tools.inspection import counted
@@ -134,7 +135,7 @@ async def _dump_table(storage: Storage, name: str, cells: bool) -> AsyncIterator
         for place in range(table.blocks):
             start, stored = table.block_range(place)
             try:
-                block = await table.block(place, cached=False)
+                block = await finished(table.block(place, cached=False))
                 chunk = block.chunk()
                 trailer = await file.read_at(start + stored - TRAILER_BYTES, TRAILER_BYTES)
                 code, checksum = TRAILER.unpack(trailer)

@@ -22,7 +22,7 @@ from runtime.errors import NotFound, TabletopError
 from tablet.engine.maintenance.policies import TableSize, policy_named
 from tablet.engine.model.schema import Family, LocalityGroup
 from tablet.engine.sstable.block_cache import BlockCache
-from tablet.engine.sstable.bloom.policy import HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import column_key
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, table_missing
@@ -176,7 +176,7 @@ def measure_filters(table: SSTable) -> FilterReport | None:
     filters = table.filters
     if not filters:
         return None
-    probes = [HashedKey(column_key(b"\xff\xfe absent %d" % number, b"")) for number in range(PROBES)]
+    probes = [column_key(b"\xff\xfe absent %d" % number, b"") for number in range(PROBES)]
     mistakes = sum(filters[number % len(filters)].may_contain(probe) for number, probe in enumerate(probes))
     properties = table.properties
     return FilterReport(

@@ -67,6 +67,10 @@ class ReadOnlyStorage:
         """As the storage underneath."""
         return await self._storage.list()
 
+    async def exists(self, name: str) -> bool:
+        """As the storage underneath."""
+        return await self._storage.exists(name)
+
     async def create(self, name: str) -> StoredFile:
         """Refused: a tool only reads."""
         _refuse(f"create {name}")

@@ -23,10 +23,11 @@ from tablet.engine.log.records import decode_header, decode_rows
 from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, zeros_at_end
 from tablet.engine.model.fragments import DELETE_CELLS, PUT, decode_fragment
 from tablet.engine.sstable.block_cache import BlockCache
-from tablet.engine.sstable.bloom.policy import HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import column_key
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest, refuse_missing_logs
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.names import FolderListing, is_neighbour, log_number_of, manifest_name
 from tablet.engine.world.storage import Storage
 from tablet.tools.inspection import counted, file_bytes
@@ -182,7 +183,7 @@ async def verify_table(storage: Storage, name: str, reference: TableReference | 
         check = _TableCheck(table)
         for place in range(table.blocks):
             try:
-                block = await table.block(place, cached=False)
+                block = await finished(table.block(place, cached=False))
                 table.check_parts(place, block)
                 check.take(place, block)
             except TabletopError as error:
@@ -300,7 +301,7 @@ class _TableCheck:
             keys += [column_key(row, column) for column in columns]
         self.keys += len(keys)
         for key in keys:
-            if not bloom.may_contain(HashedKey(key)):
+            if not bloom.may_contain(key):
                 self._note(f"{where}: the Bloom filter denies {key[:80]!r}, so reads would not find it")
 
     def _note(self, problem: str) -> None:

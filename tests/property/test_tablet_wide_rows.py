@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 import tablet.engine
 from tablet.engine.model.filter_program import Program
@@ -146,6 +146,7 @@ def test_reads_of_wide_rows_give_what_a_filter_makes_of_all_their_cells(
 
 
 @given(st.lists(mutations.map(fragment_of), min_size=1, max_size=8), columns, columns, st.integers(0, 5))
+@example([fragment_of([DeleteCells(b"f:00")]), fragment_of([DeleteCells(b"f:00", 0)])], b"f:01", b"f:06", 4)
 def test_a_wide_row_holds_what_its_mutations_laid_over_one_another_give(fragments, one, other, count):
     row, expected = WideRow(()), ()
     for number, newer in enumerate(fragments, 1):

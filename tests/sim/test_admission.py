@@ -1,5 +1,7 @@
 """An operator admits a replica that was put aside, while messages are lost or doubled (GFS 4.5 leaves it open)."""
 
+import asyncio
+
 import pytest
 
 from master.events import ReplicaAdmitted
@@ -72,3 +74,87 @@ def test_an_admission_that_was_refused_is_not_carried_out_by_its_doubled_message
         assert admissions(cluster) == 0
 
     play(seed, story)
+
+
+async def refuse_an_admission(cluster: SmallCluster, place: int = 0, *, loses_power: bool = False) -> str:
+    """An overwrite is acknowledged without one server, which is admitted when the others are down: it takes the order,
+    and is gone before anybody hears of it. Returns its name."""
+    await cluster.client(1).write_file("/a", BODY)
+    handle = await cluster.handle("/a")
+    stale = cluster.holders("/a")[place]
+    better = [name for name in cluster.chunkservers() if name != stale]
+    await wait(25)
+    await cluster.kill(stale)
+    async with await cluster.client(1).open("/a", "r+b") as file:
+        await file.pwrite(0, b"later")
+    await wait(20)  # Until it is on stable storage as well, and the chunk at its goal.
+    for server in better:
+        await (cluster.power_cut(server) if loses_power else cluster.kill(server))
+    await cluster.start_node(stale)
+    await wait(10)
+    taken: list[asyncio.Task[None]] = []
+
+    def lose_one(message: Message) -> Drop | None:
+        is_answer = message.method.endswith("/AdvanceChunks") and message.kind is Kind.REPLY
+        if is_answer and message.source == stale and not taken:
+            taken.append(asyncio.create_task(cluster.kill(stale)))
+            return DROP
+        return None
+
+    cluster.simulation.on_message(lose_one)
+    error = await outcome(cluster.client(1).admit_replica(handle, stale, force=True))
+    assert taken and isinstance(error, NotFound) and error.definite
+    for server in [*better, stale]:
+        await cluster.start_node(server)
+    await wait(40)
+    return stale
+
+
+@pytest.mark.parametrize("loses_power", [False, True])
+@pytest.mark.parametrize("place", range(2))
+def test_what_was_refused_admission_does_not_outvote_a_member(place: int, loses_power: bool):
+    async def story(cluster: SmallCluster) -> None:
+        await refuse_an_admission(cluster, place, loses_power=loses_power)
+        assert await cluster.found("/a") == b"later" + BODY[5:]
+        [chunk] = (await cluster.client().cluster_status(chunks=True)).chunks
+        assert len(chunk.chunk.replicas) == 2
+
+    play(1, story, chunkservers=2, replicas=2)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_was_refused_admission_does_not_go_on_when_all_others_have_lost_their_replicas(seed: int):
+    async def story(cluster: SmallCluster) -> None:
+        handle, stale = await stale_and_lost(cluster)
+        await cluster.start_node(stale)
+        await wait(10)
+        taken: list[asyncio.Task[None]] = []
+
+        def lose_one(message: Message) -> Drop | None:
+            is_answer = message.method.endswith("/AdvanceChunks") and message.kind is Kind.REPLY
+            if is_answer and not taken:
+                taken.append(asyncio.create_task(cluster.kill(stale)))
+                return DROP
+            return None
+
+        cluster.simulation.on_message(lose_one)
+        error = await outcome(cluster.client(1).admit_replica(handle, stale, force=True))
+        assert taken and isinstance(error, NotFound) and error.definite
+        await cluster.start_node(stale)
+        await wait(30)
+        assert not isinstance(await cluster.found("/a"), bytes), "the master has decided by itself"
+        assert await cluster.client().admit_replica(handle, stale, force=True)
+        assert await cluster.found("/a") == BODY
+
+    play(seed, story)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_was_refused_admission_is_removed_when_nobody_needs_it(seed: int):
+    async def story(cluster: SmallCluster) -> None:
+        stale = await refuse_an_admission(cluster)
+        assert await cluster.found("/a") == b"later" + BODY[5:]
+        await wait(60)
+        assert cluster.holders("/a") == [name for name in cluster.chunkservers() if name != stale]
+
+    play(seed, story, replicas=2)

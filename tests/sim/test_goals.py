@@ -5,7 +5,7 @@ import pytest
 
 from runtime.errors import DiskFailure, TabletopError
 from runtime.simulated.disk_faults import Operation, SlowDisk
-from runtime.simulated.messages import Delay, Double, Kind, Message
+from runtime.simulated.messages import DROP, Delay, Double, Drop, Kind, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 1000
@@ -114,6 +114,29 @@ def test_replicas_that_lost_power_are_compared_with_a_copy_too_many_that_did_not
         assert await cluster.found("/b") == BODY + BODY
 
     play(seed, story, loses_all=True)
+
+
+@pytest.mark.parametrize("kind", [Kind.REQUEST, Kind.REPLY])
+@pytest.mark.parametrize("seed", range(2))
+def test_an_order_to_verify_that_is_lost_is_given_again_within_seconds(seed: int, kind: Kind):
+    lost: list[str] = []
+
+    def lose_one(message: Message) -> Drop | None:
+        if not lost and message.method.endswith("/VerifyReplica") and message.kind is kind:
+            lost.append(message.source)
+            return DROP
+        return None
+
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        await client.write_file("/a", BODY)
+        await client.rename("/a", "/b")  # Its lease ends.
+        cluster.simulation.on_message(lose_one)
+        await client.set_replication("/b", 2)
+        await wait(25)
+        assert lost and len(cluster.holders("/b")) == 2
+
+    play(seed, story)
 
 
 def test_a_copy_whose_server_comes_back_empty_while_it_is_logged_does_not_count():

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from chunkserver import mutations
 from gfs.client import Client
 from runtime.errors import NoSpace, TabletopError
 from runtime.simulated.disk_faults import FullDisk
 from runtime.simulated.fabric import LinkFaults
+from runtime.simulated.messages import Double, Kind, Message
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 OLD = b"o" * 1000
@@ -91,3 +93,30 @@ def test_a_change_that_the_master_puts_off_is_not_called_definitely_undone(
         return error
 
     play(seed, story, clients=3, lease_seconds=60.0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_mutation_is_not_applied_again_by_a_server_that_has_turned_to_many_other_chunks(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mutations, "_MOST_QUEUES", 1)
+
+    def double(message: Message) -> Double | None:
+        is_order = message.method.endswith("/Apply") and message.kind is Kind.REQUEST
+        return Double(LATE_SECONDS) if is_order else None
+
+    async def story(cluster: SmallCluster) -> None:
+        await cluster.client(1).write_file("/a", OLD)
+        file = await cluster.client(1).open("/a", "r+b")
+        end_of_doubling = cluster.simulation.on_message(double)
+        await file.pwrite(0, b"1" * 500)
+        end_of_doubling()
+        await file.pwrite(0, b"2" * 500)
+        for number in range(6):
+            await cluster.client(1).write_file(f"/b{number}", OLD)
+        await wait(2 * LATE_SECONDS)
+        found = await cluster.client(1).verify_chunk(await cluster.handle("/a"))
+        assert len(found) == 3 and len({replica.digest for replica in found}) == 1
+        assert await cluster.found("/a") == b"2" * 500 + OLD[500:]
+
+    play(seed, story, lease_seconds=60.0)

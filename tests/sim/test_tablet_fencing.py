@@ -10,36 +10,20 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.swarm.engine.shared import SharedStorage
 from runtime.errors import DiskFailure, Superseded, TabletopError
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.tree.manifest import load_current
 from tablet.engine.world.options import Options, PolicySettings
-from tablet.engine.world.storage import DiskStorage
 
 OPTIONS = Options(sync="fsync", memtable_bytes=2000, policy_settings=PolicySettings(fan_in=2), flush_on_close_bytes=0)
 
 
-class Unlocked(DiskStorage):
-    """A folder that anybody may open, and whose renaming takes one step."""
-
-    renaming = asyncio.Lock()
-
-    async def lock(self) -> None:
-        """Nobody is kept out."""
-
-    async def unlock(self) -> None:
-        """Nobody was."""
-
-    async def rename(self, source: str, target: str) -> None:
-        async with self.renaming:
-            await super().rename(source, target)
-
-
 async def opened(world: SimulatedWorld, token: int) -> Engine:
     await world.disk.make_directory("t")
-    engine = await Engine.open(Unlocked(world.disk, "t"), world, OPTIONS, token=token)
+    engine = await Engine.open(SharedStorage(world.simulated_disk, "t"), world, OPTIONS, token=token)
     if not engine.schema.families:
         await engine.create_family("f")
     return engine
@@ -51,7 +35,6 @@ async def rows(engine: Engine) -> list[bytes]:
 
 def simulated(story):
     with Simulation(0) as simulation:
-        Unlocked.renaming = asyncio.Lock()
         return simulation.run(story(simulation.add_node("desk")))
 
 
@@ -210,3 +193,37 @@ def test_without_a_token_the_lock_alone_keeps_others_out():
         assert engine.state.manifest == replace(engine.state.manifest, token=0)
 
     simulated(story)
+
+
+def test_an_owner_that_wakes_up_takes_no_number_that_a_later_one_has_had_and_removed():
+    """He stands still before he prepares his next manifest; meanwhile the later one has written two, and swept."""
+
+    async def story(world: SimulatedWorld, simulation: Simulation) -> None:
+        world.simulated_disk.speed.seconds_per_operation = 0.001
+        first = await opened(world, 1)
+        stopped = asyncio.Event()
+
+        def stand_still(operation: Operation) -> None:
+            if operation.verb == "create" and "manifest" in operation.path and not stopped.is_set():
+                simulation.pause("desk")
+                stopped.set()
+
+        world.simulated_disk.on_operation(stand_still)
+        changing = world.spawn(first.create_family("g"), "change the schema")
+        await stopped.wait()
+        again = simulation.succeed("desk")
+        second = await simulation.on(again, opened(again, 2))
+        for row in (b"a", b"b"):
+            await simulation.on(again, second.put(row, b"f:x", b"1"))
+            await simulation.on(again, second.flush())
+        simulation.loop.resume(world.life)
+        with pytest.raises(Superseded):
+            await changing
+        await simulation.on(again, second.close())
+        third = await simulation.on(again, opened(again, 3))
+        assert list(third.schema.families) == [b"f"]
+        assert await simulation.on(again, rows(third)) == [b"a", b"b"]
+
+    with Simulation(0, quiet=True) as simulation:
+        world = simulation.add_node("desk")
+        simulation.run(story(world, simulation))

@@ -13,13 +13,13 @@ from typing import Literal, TypeVar
 
 import pytest
 
+from cluster.swarm.engine.shared import SharedFolders
 from runtime.errors import Conflict, DiskFailure, Superseded, TabletopError
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.model.operations import SetCell
 from tablet.engine.world.names import LOCK_NAME, home_of, manifest_name
 from tablet.engine.world.options import Options, PolicySettings
-from tablet.engine.world.storage import DiskStorage
 from tablet.server.catalogue import catalogue_name
 from tablet.server.folders import DiskFolders
 from tablet.server.tablets import Tablets
@@ -31,29 +31,6 @@ ERRORS = {"error": 1, "errors": 4}
 
 
 Result = TypeVar("Result")
-
-
-class UnlockedStorage(DiskStorage):
-    """A folder that anybody may open, as in GFS, and whose renaming takes one step."""
-
-    renaming = asyncio.Lock()
-
-    async def lock(self) -> None:
-        """Nobody is kept out."""
-
-    async def unlock(self) -> None:
-        """Nobody was."""
-
-    async def rename(self, source: str, target: str) -> None:
-        async with self.renaming:
-            await super().rename(source, target)
-
-
-class UnlockedFolders(DiskFolders):
-    """Folders that anybody may open."""
-
-    def storage(self, name: str = "") -> DiskStorage:
-        return UnlockedStorage(self._disk, self._path(name))
 
 
 class Life:
@@ -235,7 +212,7 @@ def two_owners(at: int) -> bool:
     async def story(world: SimulatedWorld) -> bool:
         world.simulated_disk.speed.seconds_per_operation = 0.001
         life, moment = Life(), asyncio.Event()
-        folders = UnlockedFolders(world.disk, "tablets")
+        folders = SharedFolders(world.simulated_disk, "tablets")
         await folders.prepare()
         first = await Tablets.open(folders, world, OPTIONS, token=1)
         await first.create_table("users")
@@ -279,7 +256,6 @@ def two_owners(at: int) -> bool:
         return True
 
     with Simulation(0, quiet=True) as simulation:
-        UnlockedStorage.renaming = asyncio.Lock()
         return simulation.run(story(simulation.add_node("desk")))
 
 

@@ -243,7 +243,10 @@ class Desk:
 
     async def verify(self, name: str, handle: int, version: int) -> Any:
         request = wire.VerifyRequest(handle=handle, version=version, authority=AUTHORITY)
-        return await self.stub(name).VerifyReplica(request, timeout=10)
+        async for step in self.stub(name).VerifyReplica(request, timeout=10):
+            if step.HasField("done"):
+                return step.done
+        raise AssertionError("the verification ended without a word")
 
     async def mend(self, name: str, handle: int, version: int, *sources: Any) -> Any:
         request = wire.MendRequest(handle=handle, version=version, sources=sources, authority=AUTHORITY)

@@ -374,7 +374,11 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
                 return Replica(held.version, held.length, held.content)
         raise Unavailable(f"none of {[place.server for place in request.sources]} has version {request.version} whole")
 
-    async def VerifyReplica(self, request: Any, context: Any) -> Any:
+    async def GetChunkStates(self, request: Any, context: Any) -> Any:
+        held = [handle for handle in request.handles if handle in self.chunks]
+        return chunkserver_pb2.ChunkStatesReply(states=[self.state(handle) for handle in held])
+
+    async def VerifyReplica(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self._obey(request.authority)
         self.verified.append(request.handle)
         held = self.chunks.get(request.handle)
@@ -382,9 +386,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
             raise StaleVersion(f"{self.name} does not have version {request.version} of chunk {request.handle:#x}")
         if held.unsure:
             raise Unavailable(f"{self.name} has lost power and awaits comparison", definite=True)
-        return chunkserver_pb2.VerifyReply(
+        reply = chunkserver_pb2.VerifyReply(
             state=self.state(request.handle), digest=_digest(held), damaged_blocks=int(held.damaged)
         )
+        yield chunkserver_pb2.VerifyProgress(done=reply)
 
     async def MendReplica(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """A damaged replica has one damaged block: who has the same bytes, whatever its version, has it whole."""
@@ -421,9 +426,6 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     async def Write(self, request: Any, context: Any) -> Any:
         raise InvalidRequest("a pretended chunkserver takes no writes")
-
-    async def GetChunkStates(self, request: Any, context: Any) -> Any:
-        raise InvalidRequest("a pretended chunkserver reports no chunk states to clients")
 
     async def Apply(self, request: Any, context: Any) -> Any:
         raise Corrupted("a pretended chunkserver applies nothing")

@@ -80,11 +80,13 @@ async def test_an_order_of_a_stranger_or_of_an_older_master_changes_nothing(tmp_
                 stub.RevokeLeases(
                     wire.RevokeLeasesRequest(leases=[wire.LeaseName(handle=7, version=9)], authority=authority)
                 ),
-                stub.VerifyReplica(wire.VerifyRequest(handle=7, version=1, authority=authority)),
             ]
             for order in orders:
                 with pytest.raises(error):
                     await order
+            with pytest.raises(error):
+                async for _ in stub.VerifyReplica(wire.VerifyRequest(handle=7, version=1, authority=authority)):
+                    pass
             with pytest.raises(error):
                 async for _ in stub.MendReplica(wire.MendRequest(handle=7, version=1, authority=authority)):
                     pass

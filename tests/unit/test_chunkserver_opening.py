@@ -141,3 +141,41 @@ def test_a_sync_that_fails_while_an_overwrite_is_settled_is_damage_and_is_not_tr
         assert opened.unreadable.handles() == [] and state is not None and state.is_damaged
 
     told(simulation, story, "replicated")
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "chunks/.DS_Store",
+        "chunks/07/.DS_Store",
+        "chunks/07/0000000000000077.data",
+        "chunks/07/0000000000000077.meta",
+        "incoming/.DS_Store",
+        "removing/.DS_Store",
+    ],
+)
+def test_names_that_are_nobodys_are_passed_over_and_stay(stray: str):
+    simulation = Simulation(1)
+
+    async def story(disk: SimulatedDisk, start: Start) -> None:
+        file = await disk.open(stray, "create")
+        await file.write_at(0, b"of a file manager, or of a person")
+        await file.close()
+        for _ in range(2):
+            opened = await start()
+            assert await content(opened) == DATA and len(opened.store) == 1
+        assert stray.startswith("incoming") or await disk.exists(stray)
+
+    told(simulation, story, "replicated")
+
+
+def test_a_folder_in_the_place_of_a_chunks_file_is_put_aside():
+    simulation = Simulation(1)
+
+    async def story(disk: SimulatedDisk, start: Start) -> None:
+        await disk.make_directory("chunks/08/0000000000000008.meta")
+        opened = await start()
+        assert await content(opened) == DATA and len(opened.store) == 1
+        assert await disk.exists("aside/0000000000000008.meta")
+
+    told(simulation, story, "replicated")

@@ -132,8 +132,8 @@ def test_each_page_of_the_master_shows_the_file_that_is_written(page: str):
 async def small_log(storage: DiskStorage) -> None:
     header = LogHeader("", 1, 0, 0)
     log = await CommitLog.create(storage, header, next_sequence=1, sync="fsync", inline=True)
-    await log.write(b"", [(b"r1", encode_put(b"f:q", 7, b"v"))])
-    await log.write(b"", [(b"r2", encode_fragment(fragment_of([DeleteRow()])))])
+    await log.write(b"", [b"r1"], [encode_put(b"f:q", 7, b"v")])
+    await log.write(b"", [b"r2"], [encode_fragment(fragment_of([DeleteRow()]))])
     await log.close()
 
 
@@ -160,7 +160,7 @@ async def small_piece(storage: DiskStorage) -> None:
     await log.make_room()
     assert log.current is not None
     for tablet, row in ((b"b", b"r2"), (b"a", b"r1"), (b"b", b"r1")):
-        await log.current.write(tablet, [(row, encode_put(b"f:q", 7, b"v"))], last_timestamp=7)
+        await log.current.write(tablet, [row], [encode_put(b"f:q", 7, b"v")], last_timestamp=7)
     await log.close()
     await sort_log(storage, storage, InlineWorld(RecentEvents(deque())), owner="server")
 

@@ -9,9 +9,9 @@ import pytest
 
 from master.log_files import log_path
 from master.operation_log import OperationLog
-from master.records import FORMAT, AdmissionConfirmed, EpochBegun, FileCreated, LogOpened, encode
+from master.records import FORMAT, AdmissionConfirmed, EntryRemoved, EpochBegun, FileCreated, LogOpened, encode
 from master.recovery import recover
-from runtime.errors import Conflict, DiskFailure, NoSpace, TabletopError
+from runtime.errors import Conflict, Corrupted, DiskFailure, NoSpace, TabletopError
 from runtime.events import MemorySink
 from runtime.record_log import HEADER as FRAME_HEADER
 from runtime.record_log import encode_frame
@@ -281,6 +281,8 @@ def test_what_a_failed_switch_leaves_keeps_no_later_run_from_starting(room: int,
         assert names_in(again) == (["/a", "/b", "/c"] if later_switch else ["/a", "/b"])
         await again.commit(FileCreated("/d", 1, 1, 0))
 
+    run(story())
+
 
 @pytest.mark.parametrize("older", [2, 3])
 def test_a_log_in_an_older_format_is_read_and_continued(older: int) -> None:
@@ -296,5 +298,89 @@ def test_a_log_in_an_older_format_is_read_and_continued(older: int) -> None:
         again = log_on(disk)
         await again.recover()
         assert names_in(again) == ["/a"] and again.state.requests.answer(7, 1) == 2
+
+    run(story())
+
+
+def test_a_file_that_was_only_begun_vouches_for_the_records_before_it() -> None:
+    """The master dies between the switch and the checkpoint, and then the newest records rot. Recovery refuses, however
+    often it is tried: nothing is cut off, and the witness stays."""
+
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        for number in range(3):
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
+        (name,) = disk.files
+        begin = len(disk.files[name]) - FRAME_HEADER.size - len(encode(FileCreated("/2", 1, 1, 0)))
+        await log._switch()
+        whole = bytes(disk.files[name])
+        for place in random.Random(1).sample(range(begin, len(whole)), 20):
+            damaged = disk.after_power_cut()
+            damaged.files[name] = bytearray(whole)
+            damaged.files[name][place] ^= 0x40
+            for _ in range(2):
+                with pytest.raises(Corrupted):
+                    await log_on(damaged).recover()
+            damaged.files[name][place] ^= 0x40
+            again = log_on(damaged)
+            await again.recover()
+            assert names_in(again) == ["/0", "/1", "/2"]
+
+    run(story())
+
+
+class NarrowDisk(MemoryDisk):
+    """A disk that takes so many bytes in all."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+
+    async def open(self, path: str, mode: str) -> Any:
+        await super().open(path, mode)
+        return NarrowFile(self, path)
+
+
+class NarrowFile(MemoryFile):
+    disk: NarrowDisk
+
+    async def append(self, data: Any) -> int:
+        room = max(0, self.disk.capacity - sum(map(len, self.disk.files.values())))
+        offset = await super().append(bytes(data)[:room])
+        if room < len(data):
+            raise NoSpace(f"{self.path}: the disk is full")
+        return offset
+
+
+def test_a_checkpoint_for_which_there_is_no_room_takes_none_from_the_log() -> None:
+    async def story() -> None:
+        disk = NarrowDisk(100_000)
+        log = log_on(disk)
+        await log.recover()
+        for number in range(50):
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
+        disk.capacity = sum(map(len, disk.files.values())) + 500
+        with pytest.raises(NoSpace):
+            await log.checkpoint()
+        await log.commit(EntryRemoved("/0"))
+
+    run(story())
+
+
+def test_hidden_files_of_the_system_stop_neither_a_start_nor_the_removal_of_old_logs() -> None:
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        disk.files["log/.DS_Store"], disk.synced["log/.DS_Store"] = bytearray(b"junk"), b"junk"
+        for number in range(4):
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
+            await log.checkpoint()
+        assert log_path(1) not in disk.files
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert names_in(again) == ["/0", "/1", "/2", "/3"]
 
     run(story())

@@ -21,10 +21,11 @@ from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom import blocked, sliced
 from tablet.engine.sstable.bloom.blocked import WORD_BITS, BlockedPolicy, keys_per_word
 from tablet.engine.sstable.bloom.named import POLICIES, policy_of
-from tablet.engine.sstable.bloom.policy import PARTITION_KEYS, Filter, HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import PARTITION_KEYS, Filter, column_key
 from tablet.engine.sstable.bloom.sliced import SlicedPolicy
+from tablet.engine.sstable.directory import Directory
 from tablet.engine.sstable.properties import TableProperties
-from tablet.engine.sstable.reader import Lookup, SSTable
+from tablet.engine.sstable.reader import SSTable
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.manifest import FILE, load_manifest
 from tablet.engine.world.storage import DiskStorage
@@ -40,7 +41,7 @@ def keys(count: int, seed: int = 1) -> list[bytes]:
 
 
 def knows(found: Filter, key: bytes) -> bool:
-    return found.may_contain(HashedKey(key))
+    return found.may_contain(key)
 
 
 def test_the_policies_are_those_that_a_schema_can_name():
@@ -148,7 +149,7 @@ def test_a_blocked_filter_has_the_bits_that_its_format_says():
 
 
 def test_the_choices_of_three_bits_are_all_there_are_in_lexicographic_order():
-    assert blocked._LOWER[:3] + blocked._LOWER[-1:] == [0b111, 0b1011, 0b10011, 0b111 << 29]
+    assert [*blocked._LOWER[:3], blocked._LOWER[-1]] == [0b111, 0b1011, 0b10011, 0b111 << 29]
     assert len(set(blocked._LOWER)) == 4960
     assert {choice.bit_count() for choice in blocked._LOWER} == {3}
 
@@ -171,9 +172,10 @@ async def test_a_file_names_its_policy_and_is_read_with_it(storage, policy):
     table = await make_table(storage, 1, chunk_of(ROWS), LocalityGroup(block_bytes=512, bloom_policy=policy))
     assert table.properties.bloom_policy == policy
     assert {type(found) for found in table.filters} == {type(POLICIES[policy].build([b"a"], 0.01))}
-    assert all(table.locate(Lookup(row, b"f:q")) >= 0 for row in ROWS)
+    directory = Directory((table,))
+    assert all(directory.asked(row, b"f:q") for row in ROWS)
     strangers = [row + b"x" for row in ROWS]
-    assert sum(table.locate(Lookup(row, b"f:q")) >= 0 for row in strangers) < 0.02 * len(strangers)
+    assert sum(bool(directory.asked(row, b"f:q")) for row in strangers) < 0.02 * len(strangers)
 
 
 @pytest.mark.parametrize("policy", list(POLICIES))

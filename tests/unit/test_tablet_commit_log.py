@@ -30,7 +30,7 @@ async def write_log(
     header = LogHeader("t", number, durable, first - 1)
     log = await CommitLog.create(storage, header, next_sequence=first, sync=sync, inline=False)
     for row in range(rows):
-        await log.queue(b"t", [(b"row%d" % (first + 1 + row), b"fragment")], lambda sequence: None)
+        await log.queue(b"t", [b"row%d" % (first + 1 + row)], [b"fragment"], lambda sequence: None)
     return log
 
 
@@ -129,7 +129,7 @@ async def test_whole_records_after_a_dropped_one_are_counted(storage, tmp_path: 
 
 
 async def test_a_log_that_is_no_tablets_is_refused_with_record_and_offset(storage, tmp_path: Path):
-    (tmp_path / "000001.log").write_bytes(encode_frame(encode_rows(b"", [(b"a", b"1")]), 7, 0))
+    (tmp_path / "000001.log").write_bytes(encode_frame(encode_rows(b"", [b"a"], [b"1"]), 7, 0))
     with pytest.raises(IncompatibleFormat, match=r"000001\.log .* record 7 at offset 0: .*no header"):
         await replayed(storage, 1)
     header = encode_frame(LogHeader("", 1, 0, 0).encode(), 1, 0)
@@ -151,8 +151,8 @@ async def test_damage_before_a_durable_record_names_offset_and_record(storage, t
 
 async def test_padding_and_repeated_records_of_record_append_are_skipped(storage, tmp_path: Path):
     header = encode_frame(LogHeader("t", 1, 0, 0).encode(), 1, 0)
-    second = encode_frame(encode_rows(b"t", [(b"a", b"1")]), 2, 0)
-    third = encode_frame(encode_rows(b"t", [(b"b", b"2")]), 3, 0)
+    second = encode_frame(encode_rows(b"t", [b"a"], [b"1"]), 2, 0)
+    third = encode_frame(encode_rows(b"t", [b"b"], [b"2"]), 3, 0)
     (tmp_path / "000001.log").write_bytes(header + second + bytes(100) + second + third + bytes(7) + third)
     found, replay = await replayed(storage, 1)
     assert found == [(2, b"a"), (3, b"b")]
@@ -164,7 +164,7 @@ async def test_concurrent_commits_share_syncs(storage):
 
     log = await CommitLog.create(storage, LogHeader("", 1, 0, 0), next_sequence=1, sync="fsync", inline=False)
     sequences = await asyncio.gather(
-        *(log.queue(b"t", [(b"r%d" % number, b"f")], lambda sequence: None) for number in range(50))
+        *(log.queue(b"t", [b"r%d" % number], [b"f"], lambda sequence: None) for number in range(50))
     )
     assert sorted(sequences) == list(range(2, 52))
     assert log.syncs < 10
@@ -176,13 +176,13 @@ async def test_a_log_knows_how_far_it_is_durable(storage):
     assert (log.last_sequence, log.durable_sequence) == (7, 4)
     await log.sync()
     assert log.durable_sequence == 7
-    await log.write(b"t", [(b"a", b"1"), (b"b", b"2")])
+    await log.write(b"t", [b"a", b"b"], [b"1", b"2"])
     assert (log.last_sequence, log.durable_sequence) == (8, 7)
 
 
 def test_a_foreign_or_future_log_is_refused():
     with pytest.raises(IncompatibleFormat, match="no header"):
-        decode_header(encode_rows(b"", []), "x.log")
+        decode_header(encode_rows(b"", [], []), "x.log")
     with pytest.raises(IncompatibleFormat, match="format 9"):
         decode_header(header_of_the_future(), "x.log")
     with pytest.raises(IncompatibleFormat, match="is JSON, as earlier versions wrote it"):
@@ -195,10 +195,10 @@ def header_of_the_future() -> bytes:
     return b"\0" + replace(HEADER_FILE, format=9).encode(tablet_pb2.LogHeader(number=1))
 
 
-@pytest.mark.parametrize("cut", range(len(encode_rows(b"t", [(b"row", b"fragment")]))))
+@pytest.mark.parametrize("cut", range(len(encode_rows(b"t", [b"row"], [b"fragment"]))))
 def test_a_record_that_is_cut_off_is_corrupted(cut):
     with pytest.raises(Corrupted):
-        decode_rows(encode_rows(b"t", [(b"row", b"fragment")])[:cut])
+        decode_rows(encode_rows(b"t", [b"row"], [b"fragment"])[:cut])
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
@@ -241,7 +241,7 @@ async def test_a_log_counts_although_records_before_it_are_lost_that_were_never_
     await write_log(storage, 1, 1, 3)
     header = LogHeader("t", 2, 2, 3)
     log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
-    await log.write(b"t", [(b"answered", b"fragment")])
+    await log.write(b"t", [b"answered"], [b"fragment"])
     path = tmp_path / "000001.log"
     last = path.read_bytes().rindex(FRAME_START)
     path.write_bytes(path.read_bytes()[:last])
@@ -263,7 +263,7 @@ async def test_a_log_whose_sync_failed_says_how_far_it_is_durable(storage):
 
     log._file.sync = failing  # type: ignore[method-assign]
     with pytest.raises(DiskFailure):
-        await log.queue(b"t", [(b"never answered", b"fragment")], lambda sequence: None)
+        await log.queue(b"t", [b"never answered"], [b"fragment"], lambda sequence: None)
     assert (log.last_sequence, log.durable_sequence) == (4, 3)
 
 
@@ -273,7 +273,7 @@ async def test_what_was_never_answered_counts_for_nothing_once_a_later_log_has_b
     assert [sequence for sequence, _ in found] == [2, 3, 4]
     header = LogHeader("t", 2, 2, acknowledged_sequence=3)
     log = await CommitLog.create(storage, header, next_sequence=5, sync="fsync", inline=True)
-    await log.write(b"t", [(b"row6", b"fragment")])
+    await log.write(b"t", [b"row6"], [b"fragment"])
     found, replay = await replayed(storage, 1, 2)
     assert found == [(2, b"row2"), (3, b"row3"), (6, b"row6")]
     assert replay.dropped == ()

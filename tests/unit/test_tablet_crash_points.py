@@ -82,6 +82,9 @@ class MortalStorage:
         self.step()
         await self._inner.rename(source, target)
 
+    async def exists(self, name: str) -> bool:
+        return await self._inner.exists(name)
+
     async def write_again(self, name: str, offset: int, count: int) -> None:
         self.step()
         await self._inner.write_again(name, offset, count)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import tablet.engine
-from runtime.errors import AlreadyExists, Conflict, DiskFailure, NoSpace, NotFound
+from runtime.errors import AlreadyExists, Conflict, DiskFailure, InvalidRequest, NoSpace, NotFound, TabletopError
 from tablet.engine.model.filters import ReadFilter
-from tablet.engine.model.operations import DeleteCells, SetCell
+from tablet.engine.model.operations import DeleteCells, DeleteRow, SetCell
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.world.options import Options, PolicySettings
 
@@ -38,6 +38,44 @@ def test_texts_are_taken_as_utf_8(tmp_path):
         assert table.increment("r", "f:n") == 1
         assert table.check_and_mutate("r", ReadFilter(columns=frozenset([b"f:n"])), [DeleteCells(b"f:n")])
         assert str(tmp_path) in repr(table)
+
+
+def test_many_mutations_are_all_checked_before_one_is_applied(tmp_path):
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        fine: list[tuple] = [(f"r{number:04}", (SetCell("f:a", "v" * 3000),)) for number in range(1000)]
+        for wrong in (SetCell("g:a", ""), SetCell("f:a", "", 2**63), SetCell("nocolon", ""), "no operation"):
+            with pytest.raises(TabletopError):
+                table.write_many([*fine, ("last", [SetCell("f:b", ""), wrong])])
+            with pytest.raises(TabletopError):
+                table.write_many([*fine, ("last", (wrong,))])
+        with pytest.raises(InvalidRequest, match="the row key is empty"):
+            table.write_many([*fine, (b"", (SetCell("f:a", ""),))])
+        assert list(table.scan()) == []
+        table.write_many(fine)
+        assert len(list(table.scan())) == 1000
+
+
+def test_of_many_mutations_each_has_a_time_of_its_own_and_a_row_may_come_again(tmp_path):
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        table.write_many([(b"r", (SetCell(b"f:a", b"%d" % number),)) for number in range(3)])
+        table.write_many(
+            [
+                (b"s", (SetCell(b"f:a", b"old"),)),
+                (b"s", (DeleteRow(),)),
+                (b"s", [SetCell(b"f:b", b"new", 7)]),
+                (b"t", ()),
+            ]
+        )
+        table.write_many([[bytearray(b"u"), [SetCell("f:a", "lists")]]])
+        table.write_many([])
+        found = list(table.scan())
+        assert [row.key for row in found] == [b"r", b"s", b"u"]
+        assert [cell.value for cell in found[0]] == [b"2", b"1", b"0"]
+        assert found[1].cells == ((b"f:b", 7, b"new"),)
+        table.put(b"r", b"f:a", b"3")
+        assert table.get(b"r", b"f:a") == b"3"
 
 
 def test_each_write_pays_for_some_background_work(tmp_path):

@@ -34,6 +34,33 @@ def test_a_memtable_holds_the_merge_of_its_mutations(mutations):
         assert decode_fragment(fragment) == merge_entries(expected[row]) == memtable.entries(row)
 
 
+@given(st.lists(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), mutation), max_size=6), max_size=4))
+def test_a_batch_is_as_good_as_its_mutations_one_by_one(batches):
+    batched, single = Memtable(), Memtable()
+    for sequence, batch in enumerate(batches, 1):
+        rows, fragments = [row for row, _ in batch], [encode_fragment(entries) for _, entries in batch]
+        batched.apply_batch(rows, fragments, sequence)
+        for row, fragment in zip(rows, fragments, strict=True):
+            single.apply(row, fragment, sequence)
+        batched.check_invariants()
+    assert batched.charged_bytes == single.charged_bytes
+    assert (batched.first_sequence, batched.last_sequence) == (single.first_sequence, single.last_sequence)
+    assert batched.rows() == single.rows()
+    assert [batched.entries(row) for row in batched.rows()] == [single.entries(row) for row in single.rows()]
+    assert batched.chunk(b"", 9).single_puts == single.chunk(b"", 9).single_puts
+
+
+def test_a_batch_may_hold_a_wide_row():
+    memtable = Memtable()
+    wide = fragment_of([SetCell(b"f:%04d" % number, b"v" * 50, 1) for number in range(200)])
+    memtable.apply_batch([b"a", b"w"], [encode_put(b"f:q", 1, b"v"), encode_fragment(wide)], 1)
+    memtable.apply_batch([b"a", b"w"], [encode_put(b"f:q", 2, b"v"), encode_put(b"f:0000", 2, b"n")], 2)
+    memtable.check_invariants()
+    assert len(memtable.entries(b"a") or ()) == 2
+    assert memtable.column_after(b"w", b"f:0000", 10) is not None
+    assert not memtable.chunk(b"", 9).single_puts
+
+
 def test_a_reader_keeps_the_row_it_holds_while_a_writer_replaces_it():
     memtable = Memtable()
     memtable.apply(b"r", encode_put(b"f:q", 1, b"old"), 1)

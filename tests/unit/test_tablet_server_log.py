@@ -54,7 +54,7 @@ def log_in(folder: Path, names: Names) -> ServerLog:
 
 async def write(log: ServerLog, row: bytes) -> int:
     assert log.current is not None
-    return await log.current.write(b"t", [(row, b"fragment")])
+    return await log.current.write(b"t", [row], [b"fragment"])
 
 
 async def test_sequences_continue_from_segment_to_segment(tmp_path: Path, names: Names):

@@ -45,8 +45,9 @@ async def written_log(world: World, records: int = 200, value_bytes: int = 40, s
     for number in range(records):
         await log.make_room()
         assert log.current is not None
-        rows = [(b"row%d" % choice.randrange(30), b"%d" % number * (value_bytes // 4)) for _ in range(2)]
-        await log.current.write(choice.choice(TABLETS), rows, last_timestamp=number)
+        rows = [b"row%d" % choice.randrange(30) for _ in range(2)]
+        fragments = [b"%d" % number * (value_bytes // 4)] * 2
+        await log.current.write(choice.choice(TABLETS), rows, fragments, last_timestamp=number)
     await log.close()
 
 

@@ -9,10 +9,12 @@ from tablet.engine.engine import Engine
 from tablet.engine.log import server_log
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import Segment, encode_rows
+from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable.bloom import blocked
-from tablet.engine.sstable.bloom.policy import HashedKey
+from tablet.engine.tree.state import TabletState
+from tablet.engine.world.names import FolderListing
 from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
@@ -24,8 +26,15 @@ def log_not_synced() -> Planted:
     """Without the sync of the log before the answer, a power cut takes rows that were acknowledged (BT 5.3: the log is
     what makes a write durable)."""
 
-    def queue(self: CommitLog, tablet: bytes, rows: Sequence[Any], ended: Any, last_timestamp: int = 0) -> Any:
-        return self._writer.append(encode_rows(tablet, rows, last_timestamp), ended)
+    def queue(
+        self: CommitLog,
+        tablet: bytes,
+        rows: Sequence[bytes],
+        fragments: Sequence[bytes],
+        ended: Any,
+        last_timestamp: int = 0,
+    ) -> Any:
+        return self._writer.append(encode_rows(tablet, rows, fragments, last_timestamp), ended)
 
     return replaced(CommitLog, "queue", queue)
 
@@ -75,10 +84,9 @@ def filter_bits_moved() -> Planted:
     """Without another name for a Bloom filter policy that puts a key's bits elsewhere, the filters of the files that
     there are deny keys that they hold (BT 6)."""
 
-    def moved(key: HashedKey) -> tuple[int, int]:
+    def moved(key: bytes) -> tuple[int, int]:
         number, mask = hashed(key)
-        key.blocked = found = (number, mask >> 32 | (mask & (1 << 32) - 1) << 32)
-        return found
+        return number, mask >> 32 | (mask & (1 << 32) - 1) << 32
 
     hashed = blocked._hashed
     return replaced(blocked, "_hashed", moved)
@@ -105,3 +113,25 @@ def writes_taken_while_splitting() -> Planted:
         await self.flush()
 
     return replaced(Engine, "prepare_move", only_flush)
+
+
+@bug
+def log_not_fenced() -> Planted:
+    """Without the look at its claim before each answer, an owner that was paused, and wakes up when another one has
+    read its log, acknowledges what nobody will see (BT 5.2, 5.3: a server whose lock is lost must stop)."""
+
+    async def no_look(self: SegmentList) -> None:
+        pass
+
+    return replaced(SegmentList, "check_owner", no_look)
+
+
+@bug
+def number_taken_twice() -> Planted:
+    """Without a look for a higher number after each switch of a manifest, an owner that was paused takes a number that
+    a later one had, and has removed: what it was told to change is changed for nobody (BT 5.2)."""
+
+    def unlooked(self: TabletState, listing: FolderListing) -> None:
+        pass
+
+    return replaced(TabletState, "_check_listing", unlooked)

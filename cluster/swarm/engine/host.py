@@ -6,9 +6,15 @@ over it. A tablet that cannot be opened is tried again, while the others are ser
 
 As a master would, the host remembers which folder has the log that counts. If another server is to take the tablets
 over, it names a new folder, and the old log is sorted; until every tablet is taken over, each start goes on with that.
+
+If the setup says so, the disk is one that several servers reach, without locks. Then a life that stands still for a
+while has lost its session, as a lock service would say, and is succeeded by another one with a higher token, which
+opens the same files, or sorts the log. The earlier one wakes up when the fault ends, and goes on with what it did.
 """
 
+import asyncio
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +23,7 @@ from cluster.interface import NodeReport, NodeState
 from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, RowState
 from cluster.swarm.engine.mischief import DISK_BYTES, HOME, SERVER
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
+from cluster.swarm.engine.shared import SharedFolders, SharedStorage
 from cluster.swarm.engine.table import Table
 from cluster.swarm.engine.workload import COUNTER
 from cluster.swarm.history import Answer
@@ -40,6 +47,9 @@ _RETRY_SECONDS = 0.5
 _SORTED = "sorted"
 _POLICIES: tuple[BloomPolicy, ...] = ("pybloom-live", "blocked")
 """Bloom filter policies of the group "side", one life after the other."""
+_LOOK_SECONDS = 0.1
+_SESSION_SECONDS = 0.3
+"""Who stands still for so long is succeeded."""
 _ROT_SECONDS = 0.5
 """A fault may strike so much later than it is planned."""
 
@@ -53,6 +63,17 @@ class LifeSpan:
     ended: float = float("inf")
     by_power_cut: bool = False
     by_rot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the master has told one life. `former`: the number of the log that it is to take over. A token of 0: the
+    locks of the disk keep others out."""
+
+    world: SimulatedWorld
+    token: int
+    log_number: int
+    former: int | None
 
 
 class ServerNames:
@@ -82,6 +103,7 @@ class Host:
         self._faults = plan.faults
         self._starts = 0
         self._boots = 1
+        self._successions: list[asyncio.Task[None]] = []
         simulation.add_node(SERVER, capacity_bytes=DISK_BYTES)
         simulation.kill(SERVER)
 
@@ -107,8 +129,30 @@ class Host:
 
     async def start_node(self, node: str) -> None:
         """Begin a life: open the log and all tablets that can be opened."""
-        simulation = self.simulation
-        world = simulation.restart(node)
+        await self._begin(self.simulation.restart(node))
+
+    async def watch_session(self) -> None:
+        """Whenever the present life stands still for too long, begin another one, which takes over from it."""
+        loop, since = self.simulation.loop, math.inf
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            life = self.simulation.world(SERVER).life
+            since = min(since, self.now) if life.alive and life.paused else math.inf
+            if self.now - since >= _SESSION_SECONDS:
+                work = self._take_over(self.simulation.succeed(SERVER))
+                self._successions.append(loop.create_task(work, name="take over"))
+                since = math.inf
+
+    async def _take_over(self, world: SimulatedWorld) -> None:
+        with contextlib.suppress(TabletopError):  # A supervisor starts it again.
+            await self._begin(world)
+
+    def is_current(self, world: SimulatedWorld) -> bool:
+        """Whether this is the life that serves, and not one that was succeeded."""
+        return self.simulation.world(SERVER) is world
+
+    async def _begin(self, world: SimulatedWorld) -> None:
+        simulation, node = self.simulation, world.node
         self.engines, self.log, self.server = {}, None, None
         self._note_power_cut()
         span = LifeSpan(self.now)
@@ -116,26 +160,28 @@ class Host:
         self.history.life = len(self.lives) - 1
 
         def ended() -> None:
-            span.ended = self.now
+            span.ended = min(span.ended, self.now)
 
         simulation.fabric.when_ended(world.life, ended)
         self._starts += 1
         every = self._setup.takes_over_every
         if every and self._starts > 1 and self._starts % every == 0 and self.former is None:
             self.former, self.log_number = self.log_number, self.log_number + 1
+        orders = Orders(world, self._starts * self._setup.fenced, self.log_number, self.former)
         try:
-            await simulation.on(world, self._open(world))
+            await simulation.on(world, self._open(orders))
         except NodeEnded:
             return
         except TabletopError:
-            simulation.kill(node)
-            raise
+            if self.is_current(world):
+                simulation.kill(node)
+                raise
 
     async def stop_node(self, node: str) -> None:
         """Close everything in good order, and end."""
         simulation, world = self.simulation, self.simulation.world(node)
         with contextlib.suppress(NodeEnded, TabletopError):
-            await simulation.on(world, self._close())
+            await simulation.on(world, self._close(world))
         if simulation.world(node) is world:
             simulation.kill(node)
 
@@ -165,87 +211,120 @@ class Host:
                     before.by_rot or before.began <= fault.when.seconds + _ROT_SECONDS <= self.now + _ROT_SECONDS
                 )
 
-    async def _open(self, world: SimulatedWorld) -> None:
+    async def _open(self, orders: Orders) -> None:
         self._note_rot()
         if self._setup.reshapes:
-            await self._open_tables(world)
+            await self._open_tables(orders)
             return
-        former = await self._sorted(world)
-        folder = await self._folder(world, f"log-{self.log_number}")
-        setup = self._setup
-        self.log = log = await ServerLog.open(
-            folder,
-            owner=f"server {self.log_number}",
+        setup, former = self._setup, await self._sorted(orders)
+        log = await ServerLog.open(
+            await self._folder(orders, f"log-{orders.log_number}"),
+            owner=f"server {orders.log_number}",
             sync=setup.sync,
             segment_bytes=setup.segment_bytes,
             segment_limit=setup.segment_limit,
+            token=orders.token,
         )
-        left = [name for name in self.tablets if not await self._try_to_open(world, log, former, name)]
-        world.spawn(self._open_the_rest(world, log, former, left), "open the rest")
+        if not self._takes_office(orders):
+            return
+        self.log = log
+        left = [name for name in self.tablets if not await self._try_to_open(orders, log, former, name)]
+        orders.world.spawn(self._open_the_rest(orders, log, former, left), "open the rest")
 
-    async def _open_tables(self, world: SimulatedWorld) -> None:
-        folders = DiskFolders(world.disk, HOME)
+    async def _open_tables(self, orders: Orders) -> None:
+        world = orders.world
+        shared = SharedFolders(world.simulated_disk, HOME)
+        folders = shared if orders.token else DiskFolders(world.disk, HOME)
         await folders.prepare()
-        self.server = server = await Tablets.open(
-            folders, world, self._options(), segment_bytes=self._setup.segment_bytes
+        server = await Tablets.open(
+            folders, world, self._options(), token=orders.token, segment_bytes=self._setup.segment_bytes
         )
+        if not self._takes_office(orders):
+            return
+        self.server = server
         for name in self.tablets:
             if not server.catalogue.of_table(name):
                 await server.create_table(name, _schema())
         server.start()
-        left = [name for name in self.tablets if not await self._try_table(server, name)]
-        world.spawn(self._mend_tables(world, server, left), "mend the tables")
+        left = [name for name in self.tablets if not await self._try_table(orders, server, name)]
+        world.spawn(self._mend_tables(orders, server, left), "mend the tables")
 
-    async def _try_table(self, server: Tablets, name: str) -> bool:
-        try:
-            await self._look_at_all(Table(server, name), name)
-        except TabletopError:
+    def _takes_office(self, orders: Orders) -> bool:
+        """A life has claimed the log: what those before it were asked for has happened, or never will. False if it was
+        itself succeeded meanwhile."""
+        if not self.is_current(orders.world):
             return False
-        self.engines[name] = Table(server, name)
+        for span in self.lives[:-1]:
+            span.ended = min(span.ended, self.now)
         return True
 
-    async def _mend_tables(self, world: SimulatedWorld, server: Tablets, left: list[str]) -> None:
+    async def _try_table(self, orders: Orders, server: Tablets, name: str) -> bool:
+        try:
+            await self._look_at_all(orders, Table(server, name), name)
+        except TabletopError:
+            return False
+        if self.is_current(orders.world):
+            self.engines[name] = Table(server, name)
+        return True
+
+    async def _mend_tables(self, orders: Orders, server: Tablets, left: list[str]) -> None:
         """Let callers into the tables that could not be read at once, and settle what was in doubt."""
-        while True:
-            await world.clock.sleep(_RETRY_SECONDS)
+        while self.is_current(orders.world):
+            await orders.world.clock.sleep(_RETRY_SECONDS)
             with contextlib.suppress(TabletopError):
                 await server.mend()
-            left = [name for name in left if not await self._try_table(server, name)]
+            left = [name for name in left if not await self._try_table(orders, server, name)]
 
-    async def _sorted(self, world: SimulatedWorld) -> SortedLog | None:
-        if self.former is None:
+    async def _sorted(self, orders: Orders) -> SortedLog | None:
+        """The log that is to be taken over, sorted. Who is fenced sorts it for itself: another one, who is still at
+        it, may remove what it finds in its own folder."""
+        if orders.former is None:
             return None
-        source = DiskStorage(world.disk, f"log-{self.former}")
-        target = await self._folder(world, f"{_SORTED}-{self.former}")
-        owner = f"server {self.former}"
-        return await sort_log(source, target, world, owner=owner, piece_bytes=self._setup.piece_bytes)
+        source = await self._folder(orders, f"log-{orders.former}")
+        name = f"{_SORTED}-{orders.former}" + f"-{orders.token}" * bool(orders.token)
+        return await sort_log(
+            source,
+            await self._folder(orders, name),
+            orders.world,
+            owner=f"server {orders.former}",
+            piece_bytes=self._setup.piece_bytes,
+            token=orders.token,
+        )
 
-    async def _open_the_rest(
-        self, world: SimulatedWorld, log: ServerLog, former: SortedLog | None, left: list[str]
-    ) -> None:
+    async def _open_the_rest(self, orders: Orders, log: ServerLog, former: SortedLog | None, left: list[str]) -> None:
         """Until every tablet is open; then nobody needs what was taken over."""
         while left:
-            await world.clock.sleep(_RETRY_SECONDS)
-            left = [name for name in left if not await self._try_to_open(world, log, former, name)]
-        if former is not None:
+            await orders.world.clock.sleep(_RETRY_SECONDS)
+            left = [name for name in left if not await self._try_to_open(orders, log, former, name)]
+            if not self.is_current(orders.world):
+                return
+        if former is not None and self.is_current(orders.world):
             self.former = None
             with contextlib.suppress(TabletopError):
                 await former.remove()
 
-    async def _try_to_open(self, world: SimulatedWorld, log: ServerLog, former: SortedLog | None, name: str) -> bool:
-        engine = None
+    async def _try_to_open(self, orders: Orders, log: ServerLog, former: SortedLog | None, name: str) -> bool:
+        engine, world = None, orders.world
         try:
-            storage = await self._folder(world, name)
-            engine = await Engine.open(storage, world, self._options(), tablet=name, log=log, former=former)
+            engine = await Engine.open(
+                await self._folder(orders, name),
+                world,
+                self._options(),
+                tablet=name,
+                log=log,
+                former=former,
+                token=orders.token,
+            )
             await self._complete_schema(engine)
-            await self._look_at_all(engine, name)
+            await self._look_at_all(orders, engine, name)
         except TabletopError:
             if engine is not None:
                 with contextlib.suppress(TabletopError):
                     await engine.close()
             return False
         engine.start()
-        self.engines[name] = engine
+        if self.is_current(world):
+            self.engines[name] = engine
         return True
 
     async def _complete_schema(self, engine: Engine) -> None:
@@ -256,13 +335,16 @@ class Host:
             if family.encode() not in engine.schema.families:
                 await engine.create_family(family, MaxVersions(1), group=group)
 
-    async def _look_at_all(self, engine: Engine | Table, tablet: str) -> None:
+    async def _look_at_all(self, orders: Orders, engine: Engine | Table, tablet: str) -> None:
         planned = PlannedOperation(HOST, 0.0, Kind.SCAN, self.tablets.index(tablet), rows=self._setup.rows)
         operation = self.history.new(HOST, planned, self.now, tablet, tuple(range(self._setup.rows)))
         await scan_all(engine, operation)
-        operation.answer, operation.responded = Answer.VALUE, self.now
+        if self.is_current(orders.world):
+            operation.answer, operation.responded = Answer.VALUE, self.now
 
-    async def _close(self) -> None:
+    async def _close(self, world: SimulatedWorld) -> None:
+        if not self.is_current(world):
+            return
         if self.server is not None:
             await self._close_tables(self.server)
             return
@@ -285,8 +367,9 @@ class Host:
         operation.answer, operation.responded = Answer.VALUE, self.now
         await server.close()
 
-    async def _folder(self, world: SimulatedWorld, name: str) -> DiskStorage:
-        storage = DiskStorage(world.disk, name)
+    async def _folder(self, orders: Orders, name: str) -> DiskStorage:
+        disk = orders.world.simulated_disk
+        storage = SharedStorage(disk, name) if orders.token else DiskStorage(disk, name)
         await storage.prepare()
         return storage
 

@@ -35,6 +35,10 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
     "a write was refused for want of space": _some(lambda one: one.error == "NoSpace"),
     "a write ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.PUT),
     "a read was refused because of damage": _some(lambda one: one.error == "Corrupted"),
+    "a server that had been succeeded was told so": _some(lambda one: one.error == "Superseded"),
+    "a write was in doubt, for its server had been succeeded": _some(
+        lambda one: one.error == "Superseded" and one.answer is Answer.DOUBTFUL
+    ),
     "the log could not be written any more": _some(lambda one: "restart this node" in one.message),
 }
 

@@ -16,6 +16,7 @@ from cluster.faultplan import (
     Node,
     OnDisk,
     OperationFails,
+    Pause,
     PowerCut,
     RottenEnd,
     RottenFile,
@@ -29,6 +30,8 @@ SERVER = "server"
 DISK_BYTES = 10_000_000
 HOME = "home"
 """The folder of a server's tablets, if they are split and merged."""
+LOST_PAGES_SHARE = 0.15
+"""Of the seeds, in which the log's pages are lost by a failed sync, and then the power is."""
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)
 _STEPS = (
@@ -63,6 +66,20 @@ _RESHAPING_STEPS = (
 )
 
 
+_FENCED_STEPS = (
+    ("write", "log-*/*.log"),
+    ("write", "log-*/*.log"),
+    ("sync", "log-*/*.log"),
+    ("exists", "log-*/claim*"),
+    ("exists", "log-*/claim*"),
+    ("rename", "log-*/segments*"),
+    ("*", "log-*/*"),
+    ("*", "tablet*/manifest*"),
+    ("*", "*"),
+)
+"""Where a server that is succeeded may stand still."""
+
+
 def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
     """What will strike."""
     share = chance.choice([0.2, 0.4, 0.7])
@@ -73,6 +90,17 @@ def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
         drawn = drawer(draw)
         found.extend(drawn if isinstance(drawn, tuple) else (drawn,))
     return tuple(found)
+
+
+def draw_pauses(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
+    """How often, and when, the server stands still, and then wakes up."""
+    draw = _Draw(chance, setup)
+    return tuple(draw.pause() for _ in range(chance.choice([1, 2, 4])))
+
+
+def draw_sequences(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
+    """Faults that harm together, in this order, and seldom meet by chance; in some seeds."""
+    return _Draw(chance, setup).lost_pages() if chance.random() < LOST_PAGES_SHARE else ()
 
 
 class _Draw:
@@ -115,6 +143,14 @@ class _Draw:
     def step_fails(self) -> Fault:
         return Fault(self.step(), OperationFails(), _TARGET, self.chance.choice([None, None, 0.5]))
 
+    def pause(self) -> Fault:
+        seconds = self.chance.choice([0.2, 0.6, 1.0, 3.0]) * self.chance.uniform(0.8, 1.5)
+        if self.chance.random() < 0.4:
+            return Fault(self.at(), Pause(), _TARGET, round(seconds, 3))
+        verb, path = self.chance.choice(_FENCED_STEPS)
+        step = OnDisk(verb, self.placed(path), SERVER, nth=self.chance.choice([1, 2, 5, 10, 20, 50]))
+        return Fault(step, Pause(), _TARGET, round(seconds, 3))
+
     def full(self) -> Fault:
         return Fault(self.at(), DiskTrouble(FullDisk()), _TARGET, self.seconds())
 
@@ -141,6 +177,18 @@ class _Draw:
         lost = SyncError(path, loses_pages=True)
         fault = self.chance.choice([ReadError(path), WriteError(path), SyncError(path), lost])
         return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
+
+    def lost_pages(self) -> tuple[Fault, ...]:
+        """A sync of the log fails and forgets what it should have written; the process ends, and the next one finds
+        these bytes in the cache. Then the power goes."""
+        chance, when = self.chance, self.at().seconds
+        lost = DiskTrouble(SyncError(self.placed("log-*").removesuffix("-*"), loses_pages=True))
+        dies, gone = when + chance.choice([0.05, 0.2, 0.5]), when + chance.uniform(1.0, 3.0)
+        return (
+            Fault(At(when), lost, _TARGET, round(dies - when, 3)),
+            Fault(At(round(dies, 3)), Kill(), _TARGET, 0.1),
+            Fault(At(round(gone, 3)), PowerCut(), _TARGET, 0.1),
+        )
 
     def rot(self) -> Fault:
         pattern = self.chance.choice(["tablet*/*.sst", "tablet*/*.sst", "tablet*/manifest*", "sorted*/*"])

@@ -41,7 +41,8 @@ class Kind(enum.Enum):
 class Setup:
     """The tablets of one run. `takes_over_every`: each so-manieth start after a death is that of another server, which
     sorts the log and begins one of its own; 0: none is. `reshapes`: each of the `tablets` is a table that is split into
-    tablets, which are merged again."""
+    tablets, which are merged again. `fenced`: the disk has no locks, each life has a token, and one that stands still
+    is succeeded by another while it is not dead."""
 
     tablets: int = 3
     rows: int = 6
@@ -56,6 +57,7 @@ class Setup:
     value_bytes: int = 50
     takes_over_every: int = 0
     reshapes: bool = False
+    fenced: bool = False
     piece_bytes: int = 4000
     trouble_seconds: float = 20.0
 
@@ -63,7 +65,8 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class PlannedOperation:
     """What a caller will do, `pause` seconds after its last operation ended. `rows`: how many neighbours, from `row`
-    on. `patience_seconds`: after so long it gives up; 0: never."""
+    on. `patience_seconds`: after so long it gives up; 0: never. `patience_steps`: when the disk has made so many steps
+    since it began; 0: never."""
 
     client: str
     pause: float
@@ -73,6 +76,7 @@ class PlannedOperation:
     column: int = 0
     rows: int = 1
     patience_seconds: float = 0.0
+    patience_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from cluster.swarm.engine.table import Table
 from cluster.swarm.engine.workload import COLUMNS, COUNTER
 from cluster.swarm.history import Answer
 from runtime.errors import TabletopError
+from runtime.simulated.disk_faults import Operation as DiskOperation
 from runtime.simulated.world import NodeEnded
 from tablet.engine.engine import Engine
 from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
 
+READS = frozenset({Kind.GET, Kind.READ, Kind.SCAN, Kind.SCAN_BACK})
 LONGEST_SECONDS = 100.0
 LONGEST_WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 0.02
@@ -56,7 +58,8 @@ class Player:
         except NodeEnded:
             pass
         except TimeoutError:
-            if not planned.patience_seconds or host.now - operation.invoked > LONGEST_SECONDS / 2:
+            is_patient = not planned.patience_seconds and not planned.patience_steps
+            if is_patient or host.now - operation.invoked > LONGEST_SECONDS / 2:
                 self._complain(operation, f"has no end: given up after {LONGEST_SECONDS:g} s")
             operation.answer, operation.error = Answer.DOUBTFUL, "Cancelled"
         except TabletopError as error:
@@ -72,7 +75,9 @@ class Player:
             trace = "".join(traceback.format_exception(error)[-3:])
             self._complain(operation, f"an exception that is none of ours\n{trace}")
         else:
-            operation.answer = Answer.VALUE
+            # Who was succeeded may read what is old: nobody promises more without leases.
+            is_old = operation.kind in READS and not host.is_current(world)
+            operation.answer = Answer.DOUBTFUL if is_old else Answer.VALUE
         operation.responded = host.now
         return operation
 
@@ -100,8 +105,20 @@ class Player:
         return self._history.new(self.name, planned, self._host.now, tablet, rows, columns)
 
     async def _patiently(self, engine: Engine | Table, operation: Operation) -> None:
-        async with asyncio.timeout(operation.planned.patience_seconds or None):
-            await self._todo(engine, operation)
+        planned = operation.planned
+        disk = self._host.simulation.world(SERVER).simulated_disk
+        async with asyncio.timeout(planned.patience_seconds or None) as patience:
+            last = disk.operations + planned.patience_steps
+
+            def watch(step: DiskOperation) -> None:
+                if step.number == last:
+                    patience.reschedule(self._host.now)
+
+            forget = disk.on_operation(watch) if planned.patience_steps else _nothing
+            try:
+                await self._todo(engine, operation)
+            finally:
+                forget()
 
     async def _todo(self, engine: Engine | Table, operation: Operation) -> None:
         """What is asked of the engine."""
@@ -148,3 +165,7 @@ class Player:
                 await engine.split(key_of(operation.planned.row))
             case Kind.MERGE if isinstance(engine, Table):
                 await engine.merge(key_of(operation.planned.row))
+
+
+def _nothing() -> None:
+    """Nobody watches the disk."""

@@ -9,17 +9,17 @@ judgement    the node is ended once more and opened; every row is read, each tab
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.fault_runner import FaultBegan, FaultRunner
 from cluster.swarm.engine.history import HOST, History
 from cluster.swarm.engine.host import Host
 from cluster.swarm.engine.judging import judge_rows
 from cluster.swarm.engine.marks import marks_of
-from cluster.swarm.engine.mischief import HOME, SERVER, draw_faults
+from cluster.swarm.engine.mischief import HOME, SERVER, draw_faults, draw_pauses, draw_sequences
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.engine.player import Player
-from cluster.swarm.engine.workload import CLIENTS, draw_operations, draw_setup
+from cluster.swarm.engine.workload import CLIENTS, draw_operations, draw_setup, with_cuts
 from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
 from cluster.swarm.sweep import WALL_SECONDS
@@ -35,6 +35,8 @@ from tablet.server.tablets import Tablets
 REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
 OPEN_SECONDS = 60.0
+FENCED_SHARE = 0.3
+"""Of the seeds, in which a server that stands still is succeeded."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,14 @@ def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"engine swarm {seed}")
     setup = draw_setup(chance)
-    return Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup))
+    operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
+    chance = random.Random(f"owners of engine swarm {seed}")
+    if chance.random() < FENCED_SHARE:
+        setup = replace(setup, fenced=True)
+        faults += draw_pauses(chance, setup)
+    operations = with_cuts(random.Random(f"cuts of engine swarm {seed}"), operations)
+    faults += draw_sequences(random.Random(f"sequences of engine swarm {seed}"), setup)
+    return Plan(seed, setup, operations, faults)
 
 
 def run_plan(plan: Plan) -> Result:
@@ -94,6 +103,7 @@ class _Run:
         loop = asyncio.get_running_loop()
         await self._host.start_node(SERVER)
         watch = loop.create_task(self._watch(), name="watch invariants")
+        session = loop.create_task(self._host.watch_session(), name="watch the session")
         self._faults.begin()
         callers = [loop.create_task(self._play(name), name=f"play {name}") for name in CLIENTS]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
@@ -106,8 +116,9 @@ class _Run:
             if task.done() and not task.cancelled():
                 task.result()
         await self._end_and_look()
-        watch.cancel()
-        await asyncio.wait([watch])
+        for task in (watch, session):
+            task.cancel()
+        await asyncio.wait([watch, session])
 
     async def _play(self, name: str) -> None:
         player = Player(name, self._host, self._plan.setup, self._complaints)

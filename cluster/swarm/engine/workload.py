@@ -1,6 +1,7 @@
 """Drawing the tablets of one seed, and what its callers do: often with the same few rows, so that they collide."""
 
 import random
+from dataclasses import replace
 
 from cluster.swarm.engine.plan import Kind, PlannedOperation, Setup
 from tablet.engine.world.options import POLICY_NAMES
@@ -30,6 +31,7 @@ _WEIGHTS = {
     Kind.SPLIT: 3,
     Kind.MERGE: 3,
 }
+_CHANGES_OF_FILES = frozenset({Kind.DELETE_RANGE, Kind.FLUSH, Kind.COMPACT, Kind.SPLIT, Kind.MERGE})
 
 
 def draw_setup(chance: random.Random) -> Setup:
@@ -79,4 +81,18 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperati
                 patience_seconds=chance.choice([0.0002, 0.001, 0.005, 0.05]) if chance.random() < gives_up else 0.0,
             )
         )
+    return tuple(found)
+
+
+def with_cuts(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
+    """The same work, of which some changes of a tablet's files are cut in the middle: their callers give up at a step
+    of the disk. Some of the puts become deletions of ranges, so that there is more to cut."""
+    share, deletions = chance.choice([0.0, 0.3, 0.8]), chance.choice([0.0, 0.0, 0.06])
+    found = []
+    for planned in operations:
+        if planned.kind is Kind.PUT and chance.random() < deletions:
+            planned = replace(planned, kind=Kind.DELETE_RANGE)
+        if planned.kind in _CHANGES_OF_FILES and chance.random() < share:
+            planned = replace(planned, patience_seconds=0.0, patience_steps=chance.randint(1, 24))
+        found.append(planned)
     return tuple(found)

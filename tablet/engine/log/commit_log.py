@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 
 from runtime.errors import DiskFailure, NoSpace, TabletopError
-from runtime.record_log import Ended, LogWriter
-from tablet.engine.log.records import ONLY_ROW_HEAD, LogHeader, RowFragment, encode_rows
+from runtime.record_log import Ended, Fence, LogWriter
+from tablet.engine.log.records import ONLY_ROW_HEAD, LogHeader, encode_rows
 from tablet.engine.world.names import log_name
 from tablet.engine.world.options import SyncMode
 from tablet.engine.world.storage import Storage, StoredFile
@@ -28,7 +28,7 @@ from tablet.engine.world.storage import Storage, StoredFile
 
 class CommitLog:
     """One log being written. `inline`: there is no event loop, so a commit is an append and a sync of its own.
-    `identity`: what its frames are told by from those of all other logs."""
+    `identity`: what its frames are told by from those of all other logs. `fence`: see `runtime/record_log.py`."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class CommitLog:
         sync: SyncMode,
         inline: bool,
         identity: int = 0,
+        fence: Fence | None = None,
     ) -> None:
         self.number = header.number
         self._file = file
@@ -51,6 +52,7 @@ class CommitLog:
             durable_sequence=header.durable_sequence,
             acknowledged_sequence=header.acknowledged_sequence,
             identity=identity,
+            fence=fence,
         )
         self._first_sequence = next_sequence
         self._mark_sequence = 0
@@ -65,13 +67,16 @@ class CommitLog:
         sync: SyncMode,
         inline: bool,
         identity: int = 0,
+        fence: Fence | None = None,
     ) -> "CommitLog":
         """Begin a log; its header takes one sequence. Raises NoSpace, DiskFailure, and then leaves no file behind if
         the disk lets it be removed: a writer without room for a log tries again, each time under a new number."""
         name = log_name(header.number)
         try:
             file = await storage.create(name)
-            log = cls(file, header, next_sequence=next_sequence, sync=sync, inline=inline, identity=identity)
+            log = cls(
+                file, header, next_sequence=next_sequence, sync=sync, inline=inline, identity=identity, fence=fence
+            )
             try:
                 await log._writer.append(header.encode(), promised=False)
             except BaseException:
@@ -121,24 +126,32 @@ class CommitLog:
     def write_one(self, head: bytes, row: bytes, fragment: bytes, last_timestamp: int = 0) -> Awaitable[int]:
         """As `write`, of one mutation. `head`: that of the tablet's records (`one_row_head`)."""
         sizes = ONLY_ROW_HEAD.pack(last_timestamp, len(row), len(fragment))
-        return self._written(b"".join((head, sizes, row, fragment)))
+        return self._writer.write_alone(b"".join((head, sizes, row, fragment)), durable=self._sync_mode != "os")
 
-    def write(self, tablet: bytes, rows: Sequence[RowFragment], last_timestamp: int = 0) -> Awaitable[int]:
-        """Log mutations of a tablet in one record, while the log `is_free`; returns its sequence when it is as durable
-        as the mode says. If the caller is cancelled, the record is taken back. `last_timestamp`: the highest that the
-        tablet gave.
+    def write(
+        self, tablet: bytes, rows: Sequence[bytes], fragments: Sequence[bytes], last_timestamp: int = 0
+    ) -> Awaitable[int]:
+        """Log mutations of a tablet in one record, of each row the fragment in the same place, while the log `is_free`;
+        returns its sequence when it is as durable as the mode says. If the caller is cancelled, the record is taken
+        back. `last_timestamp`: the highest that the tablet gave.
 
         Raises NoSpace (definite) or DiskFailure.
         """
-        return self._written(encode_rows(tablet, rows, last_timestamp))
+        payload = encode_rows(tablet, rows, fragments, last_timestamp)
+        return self._writer.write_alone(payload, durable=self._sync_mode != "os")
 
     def queue(
-        self, tablet: bytes, rows: Sequence[RowFragment], ended: Ended, last_timestamp: int = 0
+        self,
+        tablet: bytes,
+        rows: Sequence[bytes],
+        fragments: Sequence[bytes],
+        ended: Ended,
+        last_timestamp: int = 0,
     ) -> Awaitable[int]:
         """As `write`, at any time. `ended` is called in the order of the log, once the record is as durable as the mode
         says (with its sequence) or has failed (with None): whether or not the caller still waits."""
         write = self._writer.append if self._sync_mode == "os" else self._writer.commit
-        return write(encode_rows(tablet, rows, last_timestamp), ended)
+        return write(encode_rows(tablet, rows, fragments, last_timestamp), ended)
 
     def settled(self) -> Awaitable[None]:
         """Wait until no record is being written, and none is left behind whose writer was cancelled within it."""
@@ -155,11 +168,8 @@ class CommitLog:
         Not synced itself, for whatever it says is true without it. Raises NoSpace, DiskFailure."""
         durable = self._writer.durable_sequence
         if durable > max(self._writer.claimed_sequence, self._first_sequence) and durable != self._mark_sequence:
-            self._mark_sequence = await self._writer.append(encode_rows(self._owner, ()), promised=False)
+            self._mark_sequence = await self._writer.append(encode_rows(self._owner, (), ()), promised=False)
 
     async def close(self) -> None:
         """Let go of the file."""
         await self._file.close()
-
-    def _written(self, payload: bytes) -> Awaitable[int]:
-        return self._writer.append(payload) if self._sync_mode == "os" else self._writer.commit_alone(payload)

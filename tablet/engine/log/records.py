@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from runtime.errors import Corrupted, IncompatibleFormat
 from runtime.wire import tablet_pb2
+from tablet.engine.world.names import log_name
 from tablet.engine.world.small_files import BEGINNING, FileKind
 
 HEADER_FILE = FileKind("tabletop commit log", 4, tablet_pb2.LogHeader)
@@ -37,10 +38,18 @@ ONLY_ROW_HEAD = struct.Struct("<qII")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One file of a log, as it is named: its number, and the sequence of its header."""
+    """One file of a log, as it is named: its number, and the sequence of its header. `copied_for`: the number of the
+    list whose owner has copied what was in it, for the file's writer may still be at work; 0: it is that file itself.
+    """
 
     number: int
     first_sequence: int
+    copied_for: int = 0
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called."""
+        return log_name(self.number, self.copied_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +88,12 @@ def decode_header(payload: bytes, name: str) -> LogHeader:
     return LogHeader(found.tablet, found.number, found.durable_sequence, found.acknowledged_sequence)
 
 
-def encode_rows(tablet: bytes, rows: Sequence[RowFragment], last_timestamp: int = 0) -> bytes:
-    """The payload of mutations that are logged together."""
+def encode_rows(tablet: bytes, rows: Sequence[bytes], fragments: Sequence[bytes], last_timestamp: int = 0) -> bytes:
+    """The payload of mutations that are logged together: of each row the fragment in the same place."""
+    pack = ROW_HEAD.pack
     parts = [ROWS_HEAD.pack(ROWS_KIND, len(tablet), len(rows)), tablet, _TIMESTAMP.pack(last_timestamp)]
-    for row, fragment in rows:
-        parts += (ROW_HEAD.pack(len(row), len(fragment)), row, fragment)
+    for row, fragment in zip(rows, fragments, strict=True):
+        parts += (pack(len(row), len(fragment)), row, fragment)
     return b"".join(parts)
 
 
@@ -104,7 +114,7 @@ class Mutations:
 def decode_rows(payload: bytes) -> Mutations:
     """The reverse. Raises Corrupted if the lengths do not add up.
 
-    >>> found = decode_rows(encode_rows(b"users", [(b"r1", b"fragment"), (b"r2", b"")], 7))
+    >>> found = decode_rows(encode_rows(b"users", [b"r1", b"r2"], [b"fragment", b""], 7))
     >>> found.tablet, found.rows, found.last_timestamp
     (b'users', [(b'r1', b'fragment'), (b'r2', b'')], 7)
     """

@@ -27,12 +27,12 @@ from functools import partial
 from hashlib import blake2b
 
 from runtime.errors import Corrupted, TabletopError
+from runtime.record_log import Fence
 from runtime.tasks import to_the_end
 from tablet.engine.log.commit_log import CommitLog
 from tablet.engine.log.records import LogHeader, Segment
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.segment_list import SegmentList
-from tablet.engine.world.names import log_name
 from tablet.engine.world.options import SyncMode
 from tablet.engine.world.storage import Storage
 
@@ -40,6 +40,7 @@ from tablet.engine.world.storage import Storage
 class ServerLog:
     """A log being written. `owner`: whose it is, as its headers say. `new_number` gives each segment a number that no
     other has had. `name` makes it durable that there is one more segment: afterwards, and not before, it counts.
+    `fence`: asked before a record is acknowledged, whether the log still has this owner (`segment_list.py`).
     `segment_bytes`: at this size a segment is full; 0: each memtable of the only tablet has one of its own.
     `segment_limit`: if there are more, the tablet that pins the oldest is asked to flush; 0: nobody is. `salt`: makes
     the identities of this log's frames differ from those of other logs."""
@@ -57,6 +58,7 @@ class ServerLog:
         segment_bytes: int = 0,
         segment_limit: int = 0,
         salt: int = 0,
+        fence: Fence | None = None,
     ) -> None:
         self.owner = owner
         self.storage = storage
@@ -75,11 +77,13 @@ class ServerLog:
         self._segment_bytes = segment_bytes
         self._segment_limit = segment_limit
         self._salt = salt
+        self._fence = fence
         self._recovered_sequence = self.start_sequence
         self._passed_sequence = 0
         self._list: SegmentList | None = None
         self._needs: dict[str, Callable[[], int | None]] = {}
         self._flushers: dict[str, Callable[[], None]] = {}
+        self._stopping: dict[str, Callable[[str], None]] = {}
         self._rolling: asyncio.Event | None = None
 
     @classmethod
@@ -92,10 +96,13 @@ class ServerLog:
         segment_bytes: int,
         segment_limit: int = 0,
         salt: int = 0,
+        token: int = 0,
     ) -> "ServerLog":
-        """The log of a server, to be shared by its tablets, from the folder of its own. Raises Corrupted,
-        IncompatibleFormat, NoSpace, DiskFailure."""
-        named = await SegmentList.load(storage)
+        """The log of a server, to be shared by its tablets, from the folder of its own. `token`: rises from owner to
+        owner; an earlier owner who is still at work acknowledges nothing any more that is not read here, and learns of
+        it by Superseded. 0: only a lock keeps others out. Raises Superseded, Corrupted, IncompatibleFormat, NoSpace,
+        DiskFailure."""
+        named = await SegmentList.load(storage, token)
         log = cls(
             storage,
             owner=owner,
@@ -107,8 +114,10 @@ class ServerLog:
             segment_bytes=segment_bytes,
             segment_limit=segment_limit,
             salt=salt,
+            fence=named.check_owner if token else None,
         )
         log._list = named
+        named.when_superseded = log._stop
         replay = Replay(storage, log._files(), log.start_sequence, 0, owner, writes_again=True)
         async for _ in replay:
             pass
@@ -122,7 +131,7 @@ class ServerLog:
         """The records of one tablet after its redo point. Only segments are read that are kept for it: others may be
         dropped at any time. Of a tablet that has never written here, there are none."""
         segments = self.remaining(flushed_sequence) if tablet in self._needs else ()
-        files = {segment.number: log_name(segment.number) for segment in segments}
+        files = {segment.number: segment.file_name for segment in segments}
         start = segments[0].first_sequence - 1 if segments else 0
         return Replay(self.storage, files, start, flushed_sequence, self.owner, tablet=tablet.encode())
 
@@ -137,7 +146,7 @@ class ServerLog:
             )
 
     def _files(self) -> dict[int, str]:
-        return {segment.number: log_name(segment.number) for segment in self.segments}
+        return {segment.number: segment.file_name for segment in self.segments}
 
     @property
     def current(self) -> CommitLog | None:
@@ -210,6 +219,7 @@ class ServerLog:
                 sync=self._sync,
                 inline=self.is_inline,
                 identity=self._identity(segment),
+                fence=self._fence,
             )
             try:
                 await self._name(segment)
@@ -251,9 +261,18 @@ class ServerLog:
             self._rolling = None
         self._ask_who_pins()
 
-    def attach(self, tablet: str, needed_after: Callable[[], int | None]) -> None:
-        """A tablet writes here from now on. `needed_after`: it needs no record up to this one; None: none at all."""
+    def attach(
+        self, tablet: str, needed_after: Callable[[], int | None], *, superseded: Callable[[str], None] | None = None
+    ) -> None:
+        """A tablet writes here from now on. `needed_after`: it needs no record up to this one; None: none at all.
+        `superseded` is told why, if the log comes to have another owner."""
         self._needs[tablet] = needed_after
+        if superseded is not None:
+            self._stopping[tablet] = superseded
+
+    def _stop(self, reason: str) -> None:
+        for stop in self._stopping.values():
+            stop(reason)
 
     @property
     def tablets(self) -> list[str]:
@@ -263,6 +282,7 @@ class ServerLog:
     def detach(self, tablet: str) -> None:
         """A tablet that was flushed and moved away needs nothing any more."""
         del self._needs[tablet]
+        self._stopping.pop(tablet, None)
 
     def flushed_by(self, tablet: str, ask: Callable[[], None] | None) -> None:
         """Call `ask` when this tablet should flush its memtable, because it keeps the oldest of too many segments;

@@ -12,7 +12,7 @@ was sorted, and the next attempt begins anew.
 Invariants: (1) the pieces hold the mutations that count by the verdict of `replay.py`, each once; damage is refused as
 there; (2) all records of a piece are earlier than those of the next; in a piece, a tablet's mutations lie side by side,
 by row and then by sequence; (3) the list is written when all pieces are durable, and neither changes afterwards; (4)
-the log itself is only read: it goes when no tablet needs it any more, and the sorted log with it.
+the log itself is only read, once it is claimed: it goes when no tablet needs it any more, and the sorted log with it.
 
 What we simplify. One server sorts the whole log; the paper's sort pieces of 64 MB on many servers at once.
 """
@@ -29,7 +29,7 @@ from tablet.engine.log.records import decode_sorted, encode_sorted
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.world.events import LogLeftOut, LogSorted
-from tablet.engine.world.names import TEMPORARY, log_name
+from tablet.engine.world.names import TEMPORARY
 from tablet.engine.world.options import EngineWorld
 from tablet.engine.world.small_files import FileKind
 from tablet.engine.world.storage import Storage, StoredFile
@@ -128,20 +128,22 @@ class SortedLog:
 
 
 async def sort_log(
-    log: Storage, target: Storage, world: EngineWorld, *, owner: str, piece_bytes: int = PIECE_BYTES
+    log: Storage, target: Storage, world: EngineWorld, *, owner: str, piece_bytes: int = PIECE_BYTES, token: int = 0
 ) -> SortedLog:
     """Sort the log that a server has left in the folder `log` into the folder `target`, which holds nothing else. If it
-    was sorted already, that is found and nothing is done. The server must not write any more.
+    was sorted already, that is found and nothing is done. `token`: a server that is still at work, with a lower one,
+    acknowledges nothing any more that is not in here. 0: the server must not write any more.
 
-    Raises Corrupted and IncompatibleFormat for the log as `Replay` does; NoSpace, DiskFailure.
+    Raises Superseded if the log has a later owner; Corrupted and IncompatibleFormat for the log as `Replay` does;
+    NoSpace, DiskFailure.
     """
     found = await SortedLog.load(target, owner)
     if found is not None:
         return found
     await _clear(target)  # An earlier attempt may have left pieces.
     started = world.clock.now()
-    named = await SegmentList.load(log)
-    files = {segment.number: log_name(segment.number) for segment in named.segments}
+    named = await SegmentList.load(log, token)
+    files = {segment.number: segment.file_name for segment in named.segments}
     replay = Replay(log, files, named.segments[0].first_sequence - 1 if named.segments else 0, 0, owner)
     sorting = _Sorting(target, world, piece_bytes)
     async for sequence, record in replay.mutations():

@@ -14,6 +14,7 @@ from tablet.engine.sstable.reader import SSTable
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.merge import collect_chunk, merge_chunks
 from tablet.engine.tree.sources import MergeCursor, clipped_source
+from tablet.engine.world.eventual import finished
 
 
 class UnreadableInput(Exception):
@@ -34,7 +35,7 @@ class _Input:
 
     async def next(self) -> Chunk:
         try:
-            return await self._source.next()
+            return await finished(self._source.next())
         except TabletopError as error:
             raise UnreadableInput(self._table, error) from error
 
@@ -55,7 +56,7 @@ async def apply_compaction(
     the output."""
     start, end = bounds
     cursor = MergeCursor([_Input(table, start, end) for table in tables], merge_chunks, slice_rows=slice_rows)
-    while (chunk := await cursor.next()) is not EMPTY:
+    while (chunk := await finished(cursor.next())) is not EMPTY:
         await write_slice(chunk, writer, schema=schema, now=now, drop_markers=drop_markers)
         await breathe()
 

@@ -230,7 +230,7 @@ class Housekeeping:
             async with AsyncExitStack() as cleanup:
                 writer, number = await self._begin(settings, cleanup, flush=True)
                 now = state.world.clock.wall_microseconds()
-                while (chunk := await source.next()) is not EMPTY:
+                while (chunk := source.next()) is not EMPTY:
                     for piece in chunk.pieces(_SLICE_BYTES):
                         await write_slice(piece, writer, schema=schema, now=now, drop_markers=drop_markers)
                         await self._breathe()

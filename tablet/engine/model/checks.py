@@ -32,6 +32,8 @@ def as_bytes(what: str, given: object) -> bytes:
     >>> as_bytes("the row", "zeile"), as_bytes("the value", memoryview(b"ab"))
     (b'zeile', b'ab')
     """
+    if type(given) is bytes:
+        return given
     if isinstance(given, str):
         try:
             return given.encode()
@@ -39,8 +41,6 @@ def as_bytes(what: str, given: object) -> bytes:
             raise InvalidRequest(
                 f"{what} is the text {given[:80]!r}, which is not valid Unicode ({error.reason}); give bytes"
             ) from error
-    if type(given) is bytes:
-        return given
     try:
         return memoryview(given).tobytes()  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

@@ -28,6 +28,7 @@ What we simplify. Timestamps are not compressed inside a block.
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from runtime.errors import Corrupted
 
@@ -57,7 +58,7 @@ class Labelled(tuple[bytes, int, int, bytes]):
 
 CELL = struct.Struct("<BHHqI")
 CELL_BYTES = CELL.size
-_TIMESTAMP_OFFSET = 5
+_LENGTH_OFFSET = 3
 TIMESTAMP = struct.Struct("<q")
 FAMILY_MARK = b"\0"
 AFTER_MARKERS = b"\1"
@@ -74,16 +75,18 @@ def encode_put(column: bytes, timestamp: int, value: bytes) -> bytes:
 
 
 def values_of_puts(rows: Sequence[bytes], fragments: Sequence[bytes], column: bytes) -> list[tuple[bytes, bytes]]:
-    """(row, value) of those fragments that are of this column; each fragment is exactly one cell.
+    """(row, value) of those fragments that are of this column; each fragment is exactly one cell, so that only the
+    length of its column and the column must be compared.
 
     >>> values_of_puts([b"r1", b"r2"], [encode_put(b"f:a", 1, b"A"), encode_put(b"f:b", 1, b"B")], b"f:b")
     [(b'r2', b'B')]
     """
-    head, end = CELL.pack(PUT, 0, len(column), 0, 0)[:_TIMESTAMP_OFFSET], CELL_BYTES + len(column)
+    low, high = len(column).to_bytes(2, "little")
+    start, end = CELL_BYTES, CELL_BYTES + len(column)
     return [
         (row, fragment[end:])
         for row, fragment in zip(rows, fragments, strict=True)
-        if fragment[:_TIMESTAMP_OFFSET] == head and fragment[CELL_BYTES:end] == column
+        if fragment[start:end] == column and fragment[_LENGTH_OFFSET] == low and fragment[_LENGTH_OFFSET + 1] == high
     ]
 
 
@@ -92,7 +95,12 @@ def encode_fragment(entries: Iterable[Entry]) -> bytes:
     parts: list[bytes] = []
     before = b""
     for column, minus, kind, value in entries:
-        shared = len(column) if column == before else _shared_length(before, column)
+        if not before:
+            shared = 0
+        elif len(column) <= _SHORT_COLUMN_BYTES:
+            shared = _known_shared_length(before, column)
+        else:
+            shared = _shared_length(before, column)
         parts += (CELL.pack(kind, shared, len(column) - shared, -minus, len(value)), column[shared:], value)
         before = column
     return b"".join(parts)
@@ -118,6 +126,22 @@ def decode_fragment(fragment: bytes) -> Entries:
     if position != end:
         raise Corrupted(f"a row fragment of {end} bytes has cells of {position} bytes")
     return tuple(entries)
+
+
+def first_value(fragment: bytes, column: bytes) -> bytes | None:
+    """The value of the fragment's first entry if that is a cell of this column, and so its newest; else None, which
+    says nothing.
+
+    >>> first_value(encode_put(b"f:a", 1, b"A"), b"f:a"), first_value(encode_put(b"f:a", 1, b"A"), b"f:b")
+    (b'A', None)
+    """
+    if len(fragment) < CELL_BYTES:
+        return None
+    kind, _, suffix, _, length = CELL.unpack_from(fragment)
+    start = CELL_BYTES + suffix
+    if kind != PUT or fragment[CELL_BYTES:start] != column or start + length > len(fragment):
+        return None
+    return fragment[start : start + length]
 
 
 def decode_without_values(fragment: bytes) -> Entries:
@@ -152,6 +176,43 @@ def is_single_put(fragment: bytes) -> bool:
     return bool(kind == PUT and CELL_BYTES + suffix + length == len(fragment))
 
 
+def newer_over_older(newer: bytes, older: bytes) -> bytes | None:
+    """Two fragments of exactly one cell each, and of the same column, as one; None if they are anything else.
+
+    >>> decode_fragment(newer_over_older(encode_put(b"f:q", 2, b"new"), encode_put(b"f:q", 1, b"old")) or b"")
+    ((b'f:q', -2, 0, b'new'), (b'f:q', -1, 0, b'old'))
+    """
+    if len(newer) < CELL_BYTES or len(older) < CELL_BYTES:
+        return None
+    kind, _, length, timestamp, value_bytes = CELL.unpack_from(newer)
+    kind_before, _, length_before, timestamp_before, value_bytes_before = CELL.unpack_from(older)
+    end = CELL_BYTES + length
+    if (
+        kind != PUT
+        or kind_before != PUT
+        or length != length_before
+        or end + value_bytes != len(newer)
+        or end + value_bytes_before != len(older)
+        or newer[CELL_BYTES:end] != older[CELL_BYTES:end]
+    ):
+        return None
+    if timestamp > timestamp_before:
+        return newer + CELL.pack(PUT, length, 0, timestamp_before, value_bytes_before) + older[end:]
+    if timestamp < timestamp_before:
+        return older + CELL.pack(PUT, length, 0, timestamp, value_bytes) + newer[end:]
+    return newer
+
+
+def newest_value_in(fragment: bytes, column: bytes) -> bytes | None:
+    """The value of the newest cell of a column, or None. Raises Corrupted."""
+    if (first := first_value(fragment, column)) is not None:
+        return first
+    for found, _, kind, value in decode_fragment(fragment):
+        if found == column and kind == PUT:
+            return value
+    return None
+
+
 def column_of(entry: Entry) -> bytes:
     """The column of an entry."""
     return entry[0]
@@ -164,6 +225,10 @@ def family_of(column: bytes) -> bytes:
     return column.partition(b":")[0]
 
 
+_SHORT_COLUMN_BYTES = 64
+"""Of shorter columns it is remembered what they share with the one before: the same ones come in row after row."""
+
+
 def _shared_length(before: bytes, column: bytes) -> int:
     if column.startswith(before):
         return len(before)
@@ -173,3 +238,6 @@ def _shared_length(before: bytes, column: bytes) -> int:
             break
         shared += 1
     return shared
+
+
+_known_shared_length = lru_cache(maxsize=4096)(_shared_length)

@@ -48,7 +48,8 @@ def fragment_of(operations: Sequence[Operation], now: int = 0) -> Entries:
         hidden = Hidden((marker,))
         cells = {key: value for key, value in cells.items() if not hidden.hides(*key)}
     entries = [(column, minus, PUT, value) for (column, minus), value in cells.items()]
-    entries += _without_covered(markers)
+    if markers:
+        entries += _without_covered(markers)
     entries.sort()
     return tuple(entries)
 

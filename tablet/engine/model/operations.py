@@ -19,9 +19,13 @@ class SetCell:
     timestamp: int | None = None
 
     def __init__(self, column: Text, value: Text, timestamp: int | None = None) -> None:
-        _set(self, "column", column if type(column) is bytes else as_bytes("the column", column))
-        _set(self, "value", value if type(value) is bytes else as_bytes("the value", value))
-        _set(self, "timestamp", timestamp if timestamp is None else as_timestamp(timestamp))
+        _set_column(self, column if type(column) is bytes else as_bytes("the column", column))
+        _set_value(self, value if type(value) is bytes else as_bytes("the value", value))
+        _set_timestamp(self, timestamp if timestamp is None else as_timestamp(timestamp))
+
+
+# The slots themselves: the most common mutation is made a fifth quicker than through `object.__setattr__`.
+_set_column, _set_value, _set_timestamp = (vars(SetCell)[name].__set__ for name in ("column", "value", "timestamp"))
 
 
 @dataclass(frozen=True, slots=True, init=False)

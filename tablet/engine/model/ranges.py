@@ -78,6 +78,16 @@ def after_prefix(prefix: bytes) -> bytes:
     return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else b""
 
 
+def between(start: bytes, end: bytes, bounds: tuple[bytes, bytes]) -> RowRange:
+    """The rows with start <= row < end that are within the bounds; empty: no bound.
+
+    >>> between(b"c", b"", (b"a", b"x"))
+    RowRange(start=b'c', end=b'x')
+    """
+    low, high = bounds
+    return _made(max(start, low), min(end, high) if end and high else end or high)
+
+
 def _made(start: bytes, end: bytes) -> RowRange:
     """A range of bounds that have been checked."""
     made = object.__new__(RowRange)

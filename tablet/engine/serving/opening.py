@@ -4,6 +4,7 @@ What is only opened and read is not written to: the log that takes new writes is
 (`writing.py`). So a tablet can be read on a full disk, and a thousand openings leave nothing behind.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
 from runtime.errors import AlreadyExists, Conflict, NotFound, Superseded
@@ -86,7 +87,9 @@ async def open_state(
             state.log.recovered(replay.last_sequence)
         else:
             log.check_read(replay)
-            log.attach(manifest.tablet, lambda: needed_after(state.view.memtables))
+            log.attach(
+                manifest.tablet, lambda: needed_after(state.view.memtables), superseded=state.stop_for_another_owner
+            )
         state.log.pass_over(manifest.flushed_sequence)
         state.last_timestamp = max(state.last_timestamp, replay.last_timestamp)
         await state.sweep()
@@ -100,8 +103,7 @@ async def open_state(
 async def _manifest(
     storage: Storage, options: Options, tablet: str, *, own_log: bool
 ) -> tuple[Manifest, FolderListing]:
-    names = await storage.list()
-    manifest = await load_current(storage, names)
+    manifest, names = await _current(storage)
     if manifest is None:
         if not options.create:
             raise NotFound("the folder holds no tablet, and Options.create is off")
@@ -115,11 +117,25 @@ async def _manifest(
     return manifest, sorted_out(names)
 
 
+async def _current(storage: Storage) -> tuple[Manifest | None, list[str]]:
+    """The newest manifest, and the names in the folder. An earlier owner who is still at work may put another one in
+    its place between the two."""
+    for _ in range(_ATTEMPTS):
+        names = await storage.list()
+        with suppress(NotFound):
+            return await load_current(storage, names), names
+    raise _too_fast("read")
+
+
+def _too_fast(verb: str) -> Conflict:
+    return Conflict(f"another owner changes this tablet faster than it can be {verb}; try again")
+
+
 async def _claim(storage: Storage, token: int) -> tuple[Manifest, FolderListing]:
     """Take the next manifest's number for the owner with this token: an earlier one, who may still be at work, finds it
     taken and stops. Raises Superseded if there was a later one."""
     for _ in range(_ATTEMPTS):
-        manifest = await load_current(storage, await storage.list())
+        manifest, _ = await _current(storage)
         assert manifest is not None, "there was one a moment ago, and nobody removes the last"
         if token < manifest.token:
             raise Superseded(
@@ -135,7 +151,7 @@ async def _claim(storage: Storage, token: int) -> tuple[Manifest, FolderListing]
         except (AlreadyExists, NotFound):  # The earlier owner was quicker, or has swept: look again.
             continue
         return manifest, sorted_out(await storage.list())
-    raise Conflict("another owner changes this tablet faster than it can be claimed; try again")
+    raise _too_fast("claimed")
 
 
 def _refuse_other_log(manifest: Manifest, log: ServerLog | None) -> None:

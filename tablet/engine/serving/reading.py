@@ -28,8 +28,10 @@ from tablet.engine.model.fragments import (
     decode_fragment,
     decode_without_values,
     family_of,
+    first_value,
 )
 from tablet.engine.model.schema import Family, counts_versions
+from tablet.engine.sstable.directory import Directory
 from tablet.engine.sstable.reader import Lookup
 from tablet.engine.tree.merge import merge_entries
 from tablet.engine.tree.scan_cache import ScanKey
@@ -59,6 +61,7 @@ class Reader:
 
     def __init__(self, state: TabletState) -> None:
         self._state = state
+        self._scan_cache = state.scan_cache
         self._start, self._end = state.manifest.start_row, state.manifest.end_row
 
     def row(self, row: bytes, wanted: Wanted) -> Eventual[Entries]:
@@ -84,9 +87,11 @@ class Reader:
             latest=wanted.wants_latest,
             part=part,
         )
-        if isinstance(found, tuple):
-            return self._visible(view, row, wanted, found)
-        return self._row_later(view, row, wanted, self._searched(found))
+        if isinstance(found, Search):
+            if found.reading is not None:
+                return self._row_later(view, row, wanted, self._searched(found))
+            found = self._found(found)
+        return self._visible(view, row, wanted, found)
 
     async def _row_later(
         self, view: View, row: bytes, wanted: Wanted, reading: Coroutine[Any, Any, Entries]
@@ -110,7 +115,7 @@ class Reader:
         parts: list[Entries] = []
         for group in groups:
             found = self._group(view, group, row, column, recent, latest=latest, part=part)
-            parts.append(found if isinstance(found, tuple) else await self._searched(found))
+            parts.append(await self._searched(found) if isinstance(found, Search) else found)
         if len(parts) == 1:
             return parts[0]
         return tuple(sorted(entry for part in parts for entry in part if entry[2] == PUT))
@@ -145,24 +150,41 @@ class Reader:
         if row < self._start or (self._end and row >= self._end):
             self._state.manifest.check_holds(row)
         view = self._state.view
-        family = view.schema.families.get(family_of(column))
-        if family is None:
+        place = view.columns.get(column) or view.place_of(column)
+        if place is None:
             return None
-        recent: list[Entries] = []
+        family, key, directory = place
         for memtable in view.memtables:
             if memtable.holds(row):
-                recent.append(memtable.part(row, ((column, column),)) or ())
-        found = self._group(view, family.group, row, column, recent, latest=True)
-        if isinstance(found, tuple):
-            return self._newest(view, family, column, found)
-        return self._newest_later(view, family, column, found)
+                recent = _recent(view, row, ((column, column),))
+                found = self._group(view, family.group, row, column, recent, latest=True)
+                break
+        else:
+            found = self._search(view, key, directory, row)
+        if not isinstance(found, Search):
+            return self._newest(view, family, column, found) if found else None
+        if found.reading is not None:
+            return self._newest_later(family, found)
+        return self._newest_found(family, found)
 
-    async def _newest_later(self, view: View, family: Family, column: bytes, search: "Search") -> bytes | None:
-        view.pins += 1
+    async def _newest_later(self, family: Family, search: "Search") -> bytes | None:
+        search.view.pins += 1
         try:
-            return self._newest(view, family, column, await self._searched(search))
+            await self._read_all(search)
+            return self._newest_found(family, search)
         finally:
-            view.pins -= 1
+            search.view.pins -= 1
+
+    def _newest_found(self, family: Family, search: "Search") -> bytes | None:
+        """The newest value of its column, of a search that has ended. Mostly it is the one thing that was found."""
+        keep, found, column = self._is_to_be_kept(search), search.found, search.column
+        assert column is not None
+        if not keep and len(found) == 1 and not search.fragments and family.rule is None:
+            fragment = found[0]
+            value = first_value(fragment, column) if isinstance(fragment, bytes) else None
+            if value is not None:
+                return value
+        return self._newest(search.view, family, column, self._merged(search, keep=keep))
 
     def _newest(self, view: View, family: Family, column: bytes, entries: Entries) -> bytes | None:
         if family.rule is not None and entries:
@@ -181,9 +203,9 @@ class Reader:
         latest: bool,
         part: Part | None = None,
     ) -> "Entries | Search":
-        """The merged entries of one locality group, or a search that `_searched` must finish; with `column`, other
-        columns may be missing; if only the `latest` version of it matters, older ones may be missing too. `recent`:
-        what the memtables say of the row. `part`: what else may be missing."""
+        """The merged entries of one locality group, or the search for them; with `column`, other columns may be
+        missing; if only the `latest` version of it matters, older ones may be missing too. `recent`: what the memtables
+        say of the row. `part`: what else may be missing."""
         fragments: list[Entries] = []
         for entries in recent:
             if len(view.schema.groups) > 1:
@@ -196,44 +218,73 @@ class Reader:
             newest = max([_newest_timestamp(entries, column) for entries in fragments])
             if newest > NEVER and not [table for table in tables if table.max_relevant_timestamp > newest]:
                 return merge_entries(fragments)
-        key = (group, column, latest)
+        return self._search(view, (group, column, latest), view.directory(group), row, fragments, newest, part)
+
+    def _search(
+        self,
+        view: View,
+        key: ScanKey,
+        directory: Directory,
+        row: bytes,
+        fragments: Sequence[Entries] = (),
+        newest: int = NEVER,
+        part: Part | None = None,
+    ) -> "Entries | Search":
+        """What all SSTables of a locality group, laid under `fragments`, say: from the scan cache, or as a search that
+        has gone as far as it can. For the arguments see `Search`."""
         # The cache speaks of the newest SSTables: after a flush, of some that came later than the memtables were asked.
-        stored = self._state.scan_cache.get(row, key) if self._is_current(view) else None
+        cache = self._scan_cache if view is self._state.view else None
+        stored = None if cache is None else cache.get(row, key)
         if stored is not None:
             return merge_entries([*fragments, stored]) if fragments else stored
+        tables = directory.asked(row, key[1])
+        if not tables and not fragments and part is None:
+            if cache is not None and cache.wants(row):
+                cache.put(row, key, ())
+            return ()
+        search = Search(row, key, view, tables)
+        if fragments:
+            search.fragments, search.newest, search.leans = fragments, newest, newest != NEVER
         if part is not None:
-            asked = tables_within(tables, view, part.times)
-            part.complete = part.complete and len(asked) == len(tables)
-            tables = asked
-        search = Search(row, key, view, tables, fragments, newest, part)
-        return self._found(search) if search.proceed() is None else search
+            search.part, search.spans = part, part.spans
+            search.leave_out(part.times)
+        search.proceed()
+        return search
 
     async def _searched(self, search: "Search") -> Entries:
         """The end of a search that must read blocks. Its view is pinned."""
+        await self._read_all(search)
+        return self._found(search)
+
+    async def _read_all(self, search: "Search") -> None:
         while (reading := search.reading) is not None:
             search.take(await reading)
             search.proceed()
-        return self._found(search)
 
     def _found(self, search: "Search") -> Entries:
         """What a search has found, together with what the memtables said; and into the cache, if it is for others."""
-        stored = merge_entries(search.found) if search.found else ()
-        part, view, row = search.part, search.view, search.row
+        return self._merged(search, keep=self._is_to_be_kept(search))
+
+    def _is_to_be_kept(self, search: "Search") -> bool:
+        """Whether the scan cache wants what a search has found. An answer that leans on what the memtable knew, or that
+        a flush has overtaken, or that is a part of the row, is not for others."""
+        part = search.part
         if part is not None and search.cut and search.column is None:
             part.complete = False
-        # An answer that leans on what the memtable knew, or that a flush has overtaken, or that is a part of the row,
-        # is not for others.
-        if not search.leans and (part is None or part.complete) and self._is_current(view):
-            cache = self._state.scan_cache
-            if cache.wants(row):
-                final = search.key[2] and not search.fragments
-                cache.put(row, search.key, stored, _final(view, row, search.column, stored) if final else None)
-        return merge_entries([*search.fragments, stored]) if search.fragments else stored
+        return (
+            not search.leans
+            and (part is None or part.complete)
+            and search.view is self._state.view
+            and self._scan_cache.wants(search.row)
+        )
 
-    def _is_current(self, view: View) -> bool:
-        """Whether the cache speaks of the SSTables of this view."""
-        present = self._state.view
-        return view is present or view.generation == present.generation
+    def _merged(self, search: "Search", *, keep: bool) -> Entries:
+        stored = search.entries()
+        if keep:
+            final = search.key[2] and not search.fragments
+            newest = _final(search.view, search.row, search.column, stored) if final else None
+            self._scan_cache.put(search.row, search.key, stored, newest)
+        return merge_entries([*search.fragments, stored]) if search.fragments else stored
 
 
 class Search(Lookup):
@@ -244,66 +295,74 @@ class Search(Lookup):
     known, an SSTable need not be asked that has nothing to say about newer ones (see `SSTable.max_relevant_timestamp`).
     What is found in an SSTable counts as known unless a deletion was found before or with it: that might hide it.
 
-    `key`: that of the scan cache. `fragments`: what the memtables say; the search `leans` on it if they hold the
-    column. `found`: what SSTables say, so far. `reading`: the coroutine that reads what comes next; None at the end.
+    `key`: that of the scan cache. `tables`: those that may hold the row. `fragments`: what the memtables say; the
+    search `leans` on it if they hold the column. `part`: what of the row is enough. `found`: what SSTables say so far,
+    decoded where that was needed to go on. `reading`: the coroutine that reads what comes next; None at the end.
     """
 
-    __slots__ = ("_judges", "_left", "_newest", "found", "fragments", "key", "leans", "part", "reading", "view")
+    __slots__ = ("_judges", "_left", "found", "fragments", "key", "leans", "newest", "part", "reading", "view")
 
-    def __init__(
-        self,
-        row: bytes,
-        key: ScanKey,
-        view: View,
-        tables: Tables,
-        fragments: list[Entries],
-        newest: int,
-        part: Part | None,
-    ) -> None:
-        column = key[1]
-        super().__init__(row, column, ALL_COLUMNS if part is None else part.spans)
+    def __init__(self, row: bytes, key: ScanKey, view: View, tables: Tables) -> None:
+        self.row = row
+        self.column = column = key[1]
+        self.spans = ALL_COLUMNS
+        self.cut = self.leans = False
         self.key = key
         self.view = view
-        self.part = part
-        self.fragments = fragments
-        self.found: list[Entries] = []
-        self.leans = newest != NEVER
+        self.part: Part | None = None
+        self.fragments: Sequence[Entries] = ()
+        self.newest = NEVER
+        self.found: list[bytes | Entries] = []
         self.reading: Coroutine[Any, Any, bytes | None] | None = None
-        self._left = iter(tables)
-        self._newest = newest
+        self._left = list(tables)
+        self._left.reverse()  # They are taken from the end.
         self._judges = key[2] and column is not None
 
-    def proceed(self) -> Coroutine[Any, Any, bytes | None] | None:
-        """Ask the SSTables that are left, up to the first that must be read; returns its `reading`."""
-        self.reading = None
-        for table in self._left:
-            if table.max_relevant_timestamp <= self._newest:
+    def leave_out(self, times: tuple[int | None, int | None]) -> None:
+        """Do not ask SSTables that have nothing to say about these times."""
+        tables = self.view.tables.get(self.key[0], ())
+        within = tables_within(tables, self.view, times)
+        if self.part is not None and len(within) < len(tables):
+            self.part.complete = False
+            self._left = [table for table in self._left if table in within]
+
+    def proceed(self) -> None:
+        """Ask the SSTables that are left, up to the first that must be read: then there is something to be awaited in
+        `reading`."""
+        left = self._left
+        while left:
+            table = left.pop()
+            if table.max_relevant_timestamp <= self.newest:
                 continue
-            place = table.locate(self)
-            if place < 0:
-                continue
-            fragment = table.fragment(place, self)
-            if fragment is None:
-                continue
-            if not isinstance(fragment, bytes):
+            fragment = table.fragment(self)
+            if fragment is not None and not isinstance(fragment, bytes):
                 self.reading = fragment
-                return fragment
+                return
             self.take(fragment)
-        return None
+        self.reading = None
 
     def take(self, fragment: bytes | None) -> None:
         """Add what an SSTable says."""
         if fragment is None:
             return
-        entries = (
-            decode_fragment(fragment) if self.part is None or self.part.values else decode_without_values(fragment)
-        )
+        if not self._left or not self._judges or self.column is None:
+            self.found.append(fragment)
+            return
+        entries = self._decoded(fragment)
         self.found.append(entries)
-        if self._judges and self.column is not None:
-            if _has_marker(entries):
-                self._judges = False
-            else:
-                self._newest = max(self._newest, _newest_timestamp(entries, self.column))
+        if _has_marker(entries):
+            self._judges = False
+        else:
+            self.newest = max(self.newest, _newest_timestamp(entries, self.column))
+
+    def entries(self) -> Entries:
+        """All that was found, made one."""
+        return merge_entries([found if isinstance(found, tuple) else self._decoded(found) for found in self.found])
+
+    def _decoded(self, fragment: bytes) -> Entries:
+        if self.part is None or self.part.values:
+            return decode_fragment(fragment)
+        return decode_without_values(fragment)
 
 
 def _final(view: View, row: bytes, column: bytes | None, stored: Entries) -> bytes | None:

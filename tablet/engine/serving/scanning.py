@@ -6,15 +6,19 @@ show is not read: locality groups without a family of interest, SSTables that ar
 its expressions for row keys cannot match.
 """
 
-from collections.abc import Sequence
-from itertools import compress
-from operator import not_
+from collections.abc import Awaitable, Sequence
 
 from runtime.errors import Conflict
-from tablet.engine.model.chunks import Chunk
+from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.filter_program import Program, Wanted, visible
-from tablet.engine.model.filters import EVERYTHING, LATEST, visible_cells
-from tablet.engine.model.fragments import decode_fragment, decode_without_values, is_single_put, values_of_puts
+from tablet.engine.model.filters import EVERYTHING, LATEST
+from tablet.engine.model.fragments import (
+    decode_fragment,
+    decode_without_values,
+    encode_put,
+    newest_value_in,
+    values_of_puts,
+)
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
 from tablet.engine.serving.reading import Reader, groups_of, tables_within
@@ -23,8 +27,9 @@ from tablet.engine.tree.merge import merge_chunks
 from tablet.engine.tree.sources import MemtableSource, MergeCursor, Source, clipped_source, unite_chunks
 from tablet.engine.tree.state import TabletState
 from tablet.engine.tree.view import View
-from tablet.engine.world.eventual import finished
+from tablet.engine.world.eventual import Eventual, finished
 
+_NOTHING = encode_put(b"", 0, b"")
 _LOOKUPS = 64
 """How many single keys are looked up for one batch."""
 
@@ -40,7 +45,6 @@ class Scan:
         self, state: TabletState, ranges: Sequence[RowRange], wanted: Wanted = EVERYTHING, *, reverse: bool = False
     ) -> None:
         self._state = state
-        self._reader = Reader(state)
         self._wanted = wanted
         self._reverse = reverse
         if isinstance(wanted, Program):
@@ -52,6 +56,7 @@ class Scan:
         self._start = self._end = b""
         self._view: View | None = None
         self._cursor: Source | None = None
+        self._judges = False
         self._within = False
 
     async def next_batch(self) -> list[Row]:
@@ -60,11 +65,11 @@ class Scan:
             if self._next_is_single():
                 rows = await self._looked_up()
             else:
-                taken = await self._next_chunk()
-                if taken is None:
-                    return []
-                rows = self._shown(*taken)
-            if rows:
+                chunk = self._next_chunk()
+                if not isinstance(chunk, Chunk):
+                    chunk = await chunk
+                rows = self._shown(chunk)
+            if rows or self._is_done:
                 return rows
 
     async def next_items(self) -> list[tuple[bytes, bytes]]:
@@ -75,26 +80,11 @@ class Scan:
             if self._next_is_single():
                 items = _values(await self._looked_up(), column)
             else:
-                taken = await self._next_chunk()
-                if taken is None:
-                    return []
-                chunk, view = taken
-                if chunk.single_puts and not view.schema.judges_single_cells:
-                    items = values_of_puts(chunk.rows, chunk.fragments, column)
-                    if self._reverse:
-                        items.reverse()
-                elif view.schema.judges_single_cells:
-                    items = _values(self._shown(*taken), column)
-                else:  # Only the rows that have more than one cell need a closer look.
-                    alone = list(map(is_single_put, chunk.fragments))
-                    others = list(map(not_, alone))
-                    rest = Chunk(list(compress(chunk.rows, others)), list(compress(chunk.fragments, others)), False)
-                    items = values_of_puts(
-                        list(compress(chunk.rows, alone)), list(compress(chunk.fragments, alone)), column
-                    )
-                    items += _values(self._shown(rest, view), column)
-                    items.sort(reverse=self._reverse)
-            if items:
+                chunk = self._next_chunk()
+                if not isinstance(chunk, Chunk):
+                    chunk = await chunk
+                items = self._items(chunk, column)
+            if items or self._is_done:
                 return items
 
     def _next_is_single(self) -> bool:
@@ -104,39 +94,52 @@ class Scan:
         """The rows of the ranges that come next and are single keys."""
         self._check_open()
         rows: list[Row] = []
+        reader = Reader(self._state)
         for _ in range(_LOOKUPS):
             row = self._ranges[-1].only_row if self._ranges else None
             if row is None:
                 break
             self._ranges.pop()
-            if entries := await finished(self._reader.row(row, self._wanted)):
+            if entries := await finished(reader.row(row, self._wanted)):
                 rows.append(Row(row, entries))
         return rows
 
-    async def _next_chunk(self) -> tuple[Chunk, View] | None:
-        """The next rows of a range, merged, and the view they are from; None at the end, or before a single key."""
+    @property
+    def _is_done(self) -> bool:
+        return not self._within and not self._ranges
+
+    def _next_chunk(self) -> Eventual[Chunk]:
+        """The next rows of the range, merged, or of the next one; EMPTY at its end."""
         self._check_open()
-        while self._within or self._ranges:
-            if not self._within:
-                part = self._ranges.pop()
-                self._start, self._end, self._within = part.start, part.end, True
-            view = self._state.view
-            if self._cursor is None or self._view is not view:
-                self._view, self._cursor = view, self._open(view)
-            view.pins += 1
-            try:
-                chunk = await self._cursor.next()
-            finally:
-                view.pins -= 1
-            if chunk.rows:
-                if self._reverse:
-                    self._end = chunk.rows[0]
-                else:
-                    self._start = chunk.rows[-1] + b"\0"
-                return chunk, view
+        if not self._within:
+            if not self._ranges:
+                return EMPTY
+            part = self._ranges.pop()
+            self._start, self._end, self._within = part.start, part.end, True
+        view = self._state.view
+        if self._cursor is None or self._view is not view:
+            self._view, self._cursor = view, self._open(view)
+            self._judges = view.schema.judges_single_cells
+        chunk = self._cursor.next()
+        return self._noted(chunk) if isinstance(chunk, Chunk) else self._chunk_later(view, chunk)
+
+    async def _chunk_later(self, view: View, reading: Awaitable[Chunk]) -> Chunk:
+        view.pins += 1
+        try:
+            return self._noted(await reading)
+        finally:
+            view.pins -= 1
+
+    def _noted(self, chunk: Chunk) -> Chunk:
+        """What comes next begins after these rows or, if there are none, in the next range."""
+        if not chunk.rows:
             self._within = False
-            self._cursor = self._view = None
-        return None
+            self._cursor = None
+        elif self._reverse:
+            self._end = chunk.rows[0]
+        else:
+            self._start = chunk.rows[-1] + b"\0"
+        return chunk
 
     def _check_open(self) -> None:
         if self._state.is_closed:
@@ -170,27 +173,45 @@ class Scan:
             sources += stored[0]
         else:
             sources.append(cursor([cursor(tables, merge_chunks) for tables in stored], unite_chunks))
-        return cursor(sources, merge_chunks)
+        return cursor(sources, merge_chunks) if len(sources) != 1 else sources[0]
 
-    def _shown(self, chunk: Chunk, view: View) -> list[Row]:
-        families, wanted = view.schema.families, self._wanted
-        if chunk.single_puts and not view.schema.judges_single_cells and wanted in (EVERYTHING, LATEST):
+    def _items(self, chunk: Chunk, column: bytes) -> list[tuple[bytes, bytes]]:
+        """The rows that have the column, with its newest value."""
+        if self._judges:
+            return _values(self._shown(chunk), column)
+        fragments = chunk.fragments
+        if others := chunk.places_of_others():  # Of these the newest cell is made the only one.
+            fragments = fragments.copy()
+            for place in others:
+                value = newest_value_in(fragments[place], column)
+                fragments[place] = _NOTHING if value is None else encode_put(column, 0, value)
+        items = values_of_puts(chunk.rows, fragments, column)
+        if self._reverse:
+            items.reverse()
+        return items
+
+    def _shown(self, chunk: Chunk) -> list[Row]:
+        wanted, view = self._wanted, self._view
+        if view is None:
+            return []
+        families, now = view.schema.families, self._state.world.clock.wall_microseconds()
+        rows: list[Row]
+        if wanted in (EVERYTHING, LATEST) and not self._judges:
             rows = list(map(Row, chunk.rows, chunk.fragments))
+            for place in reversed(chunk.places_of_others()):
+                entries = visible(rows[place].key, decode_fragment(chunk.fragments[place]), families, now, wanted)
+                if entries:
+                    rows[place] = Row(rows[place].key, entries)
+                else:
+                    del rows[place]
         else:
-            now = self._state.world.clock.wall_microseconds()
-            found = zip(chunk.rows, chunk.fragments, strict=True)
             rows = []
-            if isinstance(wanted, Program):
-                decode = decode_fragment if wanted.values else decode_without_values
-                for row, fragment in found:
-                    if wanted.may_show(row) and (entries := visible(row, decode(fragment), families, now, wanted)):
-                        rows.append(Row(row, entries))
-            else:
-                as_stored = not view.schema.judges_single_cells and wanted in (EVERYTHING, LATEST)
-                for row, fragment in found:
-                    if as_stored and is_single_put(fragment):
-                        rows.append(Row(row, fragment))
-                    elif entries := visible_cells(decode_fragment(fragment), families, now, wanted):
+            may_show = wanted.may_show if isinstance(wanted, Program) else None
+            decode = decode_without_values if isinstance(wanted, Program) and not wanted.values else decode_fragment
+            for row, fragment in zip(chunk.rows, chunk.fragments, strict=True):
+                if may_show is None or may_show(row):
+                    entries = visible(row, decode(fragment), families, now, wanted)
+                    if entries:
                         rows.append(Row(row, entries))
         if self._reverse:
             rows.reverse()

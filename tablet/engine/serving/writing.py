@@ -10,18 +10,21 @@ writes that are under way.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from runtime.errors import Conflict, Superseded, TabletopError
 from tablet.engine.log.commit_log import CommitLog
-from tablet.engine.log.records import RowFragment, one_row_head
+from tablet.engine.log.records import one_row_head
 from tablet.engine.model.fragments import DELETE_ROW, decode_fragment, family_of
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.tree.budget import Share
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.state import TabletState
 from tablet.engine.world.events import MemtableFrozen
+
+Batch = tuple[Sequence[bytes], Sequence[bytes], bool]
+"""Mutations that are logged together: the rows, their fragments, and whether each is known to be exactly one cell."""
 
 
 class Overtaken(Exception):
@@ -73,7 +76,7 @@ class Writer:
         if epoch is not None and epoch != self.epoch:
             raise Overtaken
         if not log.is_free:
-            await self._queue(memtable, log, ((row, fragment),), single_put=single_put)
+            await self._queue(memtable, log, ((row,), (fragment,), single_put))
             return
         self._under_way += 1
         try:
@@ -85,52 +88,45 @@ class Writer:
             self._one_ended()
         self.user_bytes += len(row) + len(fragment)
 
-    async def commit_batch(self, rows: Collection[bytes], encode: Callable[[], Sequence[RowFragment]]) -> None:
-        """Log and apply mutations of several rows, which are encoded when the rows' locks are held and there is room.
-        Locks are taken in the rows' order, so that batches do not block one another for ever."""
-        rows = sorted(set(rows))
-        taken: list[bytes] = []
+    async def commit_batch(self, rows: Sequence[bytes], encode: Callable[[], Batch]) -> None:
+        """Log and apply mutations of these rows in one record. They are encoded when the rows' locks are held and there
+        is room."""
+        held = await self.locks.acquire_all(rows)
         try:
-            for row in rows:
-                await self.locks.acquire(row)
-                taken.append(row)
             memtable, log = await self._room()
             batch = encode()
-            if not batch:
+            if not batch[0]:
                 return
             if not log.is_free:
                 await self._queue(memtable, log, batch)
                 return
             self._under_way += 1
             try:
-                self._apply(memtable, batch, await log.write(self._tablet, batch, self._state.last_timestamp))
+                sequence = await log.write(self._tablet, batch[0], batch[1], self._state.last_timestamp)
+                self._apply(memtable, batch, sequence)
             finally:
                 self._one_ended()
         finally:
-            for row in taken:
-                self.locks.release(row)
+            self.locks.release_all(held)
 
-    async def _queue(
-        self, memtable: Memtable, log: CommitLog, batch: Sequence[RowFragment], *, single_put: bool = False
-    ) -> None:
+    async def _queue(self, memtable: Memtable, log: CommitLog, batch: Batch) -> None:
         """Log and apply a batch after what others are writing. The rows' locks are held; if the caller is cancelled
         while the record is under way, they are until it has ended."""
         has_ended = left = False
-        rows = dict.fromkeys(row for row, _ in batch)
+        rows, fragments, _ = batch
 
         def ended(sequence: int | None) -> None:
             nonlocal has_ended
             has_ended = True
             if sequence is not None:
-                self._apply(memtable, batch, sequence, single_put=single_put)
+                self._apply(memtable, batch, sequence)
             self._one_ended()
             if left:
-                for row in rows:
-                    self.locks.release(row)
+                self.locks.release_all(dict.fromkeys(rows))
 
         self._under_way += 1
         try:
-            await log.queue(self._tablet, batch, ended, self._state.last_timestamp)
+            await log.queue(self._tablet, rows, fragments, ended, self._state.last_timestamp)
         except asyncio.CancelledError:
             if not has_ended:
                 left = True
@@ -142,13 +138,12 @@ class Writer:
                 ended(None)
             raise
 
-    def _apply(
-        self, memtable: Memtable, batch: Sequence[RowFragment], sequence: int, *, single_put: bool = False
-    ) -> None:
-        for row, fragment in batch:
-            memtable.apply(row, fragment, sequence, single_put=single_put)
+    def _apply(self, memtable: Memtable, batch: Batch, sequence: int) -> None:
+        rows, fragments, single_puts = batch
+        memtable.apply_batch(rows, fragments, sequence, single_puts=single_puts)
+        for row in filter(self._cached, rows):
             self._state.scan_cache.overtaken(row)
-            self.user_bytes += len(row) + len(fragment)
+        self.user_bytes += sum(map(len, rows)) + sum(map(len, fragments))
 
     def _one_ended(self) -> None:
         self._under_way -= 1

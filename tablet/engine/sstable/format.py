@@ -304,11 +304,11 @@ class Block:
         """The block's length, decompressed."""
         return int(self._fragments_start + self._numbers[2 * self.count - 1])
 
-    def find(self, row: bytes) -> int:
-        """The row's place in the block, or -1."""
+    def part_of(self, row: bytes) -> tuple[int, int, int] | None:
+        """As `part`, of a row; None if it is not here."""
         prefix = self.prefix
         if not row.startswith(prefix):
-            return -1
+            return None
         key = row[len(prefix) :]
         data, ends, start, length = self.data, self._numbers, self._keys_start, len(key)
         low, high = 0, self.count
@@ -321,14 +321,16 @@ class Block:
         begin, stop = start + (ends[low - 1] if low else 0), start + ends[high - 1]
         while (found := data.find(key, begin, stop)) >= 0:
             end = found - start + length
-            place = bisect_left(ends, end, low, high)
+            place = (found - start) // (length or 1)  # It is there, if all keys are as long as this one.
+            if place >= high or ends[place] != end:
+                place = bisect_left(ends, end, low, high)
             if ends[place] == end and (ends[place - 1] if place else 0) == end - length:
-                return place
+                return self.part(place)
             place = bisect_right(ends, found - start, low, high)  # The key that these bytes lie in, or begin in.
             if place == high:
                 break
             begin = start + ends[place]
-        return -1
+        return None
 
     def place_of(self, row: bytes) -> int:
         """How many rows come before this one."""
@@ -343,6 +345,11 @@ class Block:
         numbers, start, number = self._numbers, self._fragments_start, self.count + place
         begin = start + numbers[number - 1] if place else start
         return begin, start + numbers[number], numbers[number + self.count] if self.in_parts else 0
+
+    def extent(self, begin: int, end: int) -> tuple[int, int]:
+        """Where the fragments of the rows from one place to another, not included, begin and end in the block."""
+        numbers, start, number = self._numbers, self._fragments_start, self.count + begin - 1
+        return start + numbers[number] if begin else start, start + numbers[self.count + end - 1]
 
     def checksums(self, begin: int, end: int) -> list[int]:
         """The CRC32C of each of these fragments, of a block that is readable in parts."""
@@ -376,11 +383,8 @@ class Block:
         """The row's fragment, or None. Only of a whole block."""
         assert self.whole
         assert not self.wide
-        place = self.find(row)
-        if place < 0:
-            return None
-        begin, end, _ = self.part(place)
-        return self.data[begin:end]
+        part = self.part_of(row)
+        return None if part is None else self.data[part[0] : part[1]]
 
     def chunk(self, begin: int = 0, end: int | None = None, stored: bytes | None = None) -> Chunk:
         """The rows from one place to another, not included; all by default. `stored`: their fragments, if the block is
@@ -394,11 +398,13 @@ class Block:
         end = count if end is None else end
         if begin >= end:
             return EMPTY
-        start, first, ends = self._keys_start, numbers[begin - 1] if begin else 0, numbers[begin:end].tolist()
-        rows = [prefix + data[start + low : start + high] for low, high in zip([first, *ends], ends, strict=False)]
-        first, ends = numbers[count + begin - 1] if begin else 0, numbers[count + begin : count + end].tolist()
+        # Each key and each fragment begins where the one before ends.
+        keys, at = data[self._keys_start : self._fragments_start], numbers[begin - 1] if begin else 0
+        rows = [prefix + keys[at : (at := key_end)] for key_end in numbers[begin:end].tolist()]
+        first = numbers[count + begin - 1] if begin else 0
         data, start = (data, self._fragments_start) if stored is None else (stored, -first)
-        fragments = [data[start + low : start + high] for low, high in zip([first, *ends], ends, strict=False)]
+        at = start + first
+        fragments = [data[at : (at := start + ended)] for ended in numbers[count + begin : count + end].tolist()]
         return Chunk(rows, fragments, self.single_puts)
 
 

@@ -4,8 +4,9 @@ The problem. A point read should touch one block, or none if the row is not ther
 and no byte may be believed that does not match its checksum.
 
 The idea. Opening reads the footer, the index, the filters and the properties; they stay in memory, a few bytes for each
-row. A read asks the filter of the partition where the row would be, finds the block by `bisect` on the last rows of the
-blocks, and looks for the block in the cache before it reads it.
+row. If the filters do not deny the row (`directory.py`), its block is found by `bisect` on the last rows of the blocks,
+and looked for in the cache before it is read. A file that never makes its reader wait (`PromptFile`) is read at once;
+for any other there is a coroutine that reads (`world/eventual.py`). What is done with the bytes is the same.
 
 What we simplify. The index is not itself split into blocks: a file of a million 64 KB blocks would have an index of
 some hundred megabytes.
@@ -20,12 +21,12 @@ from crc32c import crc32c
 
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
-from tablet.engine.model.chunks import EMPTY, Chunk
+from tablet.engine.model.chunks import EMPTY, Chunk, joined
 from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
-from tablet.engine.model.spans import EVERYWHERE, Spans, contains
+from tablet.engine.model.spans import EVERYWHERE, Spans
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom.named import policy_of
-from tablet.engine.sstable.bloom.policy import Filter, FilterPolicy, HashedKey, column_key
+from tablet.engine.sstable.bloom.policy import Filter, FilterPolicy, column_key
 from tablet.engine.sstable.format import (
     FOOTER_BYTES,
     INDEX_HEADER,
@@ -40,8 +41,8 @@ from tablet.engine.sstable.format import (
     unsealed_body,
 )
 from tablet.engine.sstable.properties import TableProperties
-from tablet.engine.world.eventual import Eventual
-from tablet.engine.world.storage import Storage, StoredFile
+from tablet.engine.world.eventual import Eventual, finished
+from tablet.engine.world.storage import PromptFile, Storage, StoredFile
 
 _RUN_BYTES = 64 * 1024
 _CELL_BYTES = 40
@@ -53,34 +54,19 @@ _FRAGMENT = "fragment of a row"
 
 
 class Lookup:
-    """What a point read asks every SSTable: a row, or one column of it. Each key is hashed once, not once a filter.
+    """What a point read asks an SSTable: a row, or one column of it.
 
     `spans`: of a wide row only these columns are wanted, in order, if not one `column` is. `cut`: so some of it has
     been left out.
     """
 
-    __slots__ = ("_marker_key", "_row_key", "column", "cut", "row", "spans", "wanted_key")
+    __slots__ = ("column", "cut", "row", "spans")
 
     def __init__(self, row: bytes, column: bytes | None, spans: Sequence[Span] = ALL_COLUMNS) -> None:
         self.row = row
         self.column = column
         self.spans = spans
         self.cut = False
-        self.wanted_key = HashedKey(row if column is None else column_key(row, column))
-        self._row_key = self.wanted_key if column is None else None
-        self._marker_key: HashedKey | None = None
-
-    def row_key(self) -> HashedKey:
-        """The key of the row, for filters that know nothing of columns."""
-        if self._row_key is None:
-            self._row_key = HashedKey(self.row)
-        return self._row_key
-
-    def marker_key(self) -> HashedKey:
-        """The key of a deletion of the whole row or of a family."""
-        if self._marker_key is None:
-            self._marker_key = HashedKey(column_key(self.row, b""))
-        return self._marker_key
 
 
 class SSTable:
@@ -89,7 +75,8 @@ class SSTable:
     `max_relevant_timestamp`: it has nothing to say about versions newer than this. That is the timestamp of its newest
     cell, unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these
     claim. `spans`: only these rows of it count for the tablet that has opened it; the other ones are another tablet's,
-    or deleted. Point reads (`locate`) see no others; who reads chunks asks for the spans (`clipped_source`).
+    or deleted. Point reads (`directory.py`) see no others; who reads chunks asks for the spans (`clipped_source`).
+    `column_keys`: the filters know columns; `marker_keys`: and deletions of whole rows or families, which there are.
     """
 
     def __init__(
@@ -100,12 +87,12 @@ class SSTable:
         self.file_bytes = file_bytes
         self.max_relevant_timestamp = LATEST_TIMESTAMP
         self.bloom_checks = 0
-        self.bloom_rejections = 0
+        self.bloom_passes = 0
         self.bloom_mistakes = 0
         self.spans = spans
         self._is_closed = False
-        self._is_clipped = spans != EVERYWHERE
         self._file = file
+        self._read_now = file.read_now if isinstance(file, PromptFile) else None
         self._cache = cache
         self._cache_number = cache.enter(file.path)
         self._properties: TableProperties | None = None
@@ -113,14 +100,14 @@ class SSTable:
         self._block_ends: Sequence[int] = ()
         self._head_bytes: Sequence[int] = ()
         self._head_checksums: Sequence[int] = ()
-        self._first_row = b""
         self._last_rows: list[bytes] = []
         self._next_columns: list[bytes] = []
+        self._has_wide_rows = False
         self._filters: list[Filter] = []
-        self._filter_blocks: Sequence[int] = ()
-        self._filter_of_block: list[Filter] = []
-        self._column_keys = False
-        self._marker_keys = False
+        self.filter_ends: Sequence[int] = ()
+        """For each filter, the first block that it does not cover."""
+        self.column_keys = False
+        self.marker_keys = False
         self._parts: list[tuple[str, int, int]] = []
 
     @classmethod
@@ -167,54 +154,47 @@ class SSTable:
         """The Bloom filters, one for each partition."""
         return self._filters
 
-    def locate(self, wanted: "Lookup") -> int:
-        """The place of the first block that may hold anything that is looked for, or -1. No I/O."""
-        row = wanted.row
+    @property
+    def bloom_rejections(self) -> int:
+        """How often the filters denied what they were asked for."""
+        return self.bloom_checks - self.bloom_passes if self._filters else 0
+
+    def fragment(self, wanted: "Lookup", loaded: Block | None = None) -> Eventual[bytes | None]:
+        """The fragment of a row that is not larger than the last one here, or None. Of a wide row, what is not wanted
+        is left out. `loaded`: what `_load_for_search` has read for it."""
+        row, read_now = wanted.row, self._read_now
         place = bisect_left(self._last_rows, row)
-        if place == len(self._last_rows) or row < self._first_row:
-            return -1
-        if self._is_clipped and not contains(self.spans, row):
-            return -1
-        if not self._filters:
-            return place
-        self.bloom_checks += 1
-        found = self._filter_of_block[place]
-        if found.may_contain(wanted.wanted_key if self._column_keys else wanted.row_key()):
-            return place
-        if self._next_columns[place] and self._last_rows[place] == row:
-            if self._wide_may_hold(place, wanted):
-                return place
-        elif self._marker_keys and found.may_contain(wanted.marker_key()):
-            return place
-        self.bloom_rejections += 1
-        return -1
-
-    def fragment(self, place: int, wanted: "Lookup") -> Eventual[bytes | None]:
-        """The row's fragment, or None; `place` is from `locate`. Of a wide row, what is not wanted is left out."""
-        if self._next_columns[place] and self._last_rows[place] == wanted.row:
+        if self._has_wide_rows and self._next_columns[place] and self._last_rows[place] == row:
             return self._wide_row(place, wanted)
-        block = self._cache.get((self._cache_number, place))
-        return self._load_fragment(place, wanted) if block is None else self._in_block(place, block, wanted)
-
-    def _in_block(self, place: int, block: Block, wanted: "Lookup") -> Eventual[bytes | None]:
-        """As `fragment`, of a row that is in this block or nowhere."""
-        row = wanted.row
-        if block.wide and block.prefix == row:
-            return self._wide_row(place, wanted)
-        found = -1 if block.wide else block.find(row)
-        if found < 0:
+        block = self._cache.get((self._cache_number, place)) if loaded is None else loaded
+        if block is None:
+            if read_now is None:
+                return self._fragment_later(place, wanted)
+            block = self._checked_for_search(place, read_now(*self._range_for_search(place)))
+        if block.wide:
+            if block.prefix == row:
+                return self._wide_row(place, wanted)
+            part = None
+        else:
+            part = block.part_of(row)
+        if part is None:
             self.bloom_mistakes += 1
             return None
-        begin, end, checksum = block.part(found)
+        begin, end, checksum = part
         if block.whole:
             return block.data[begin:end]
-        return self._read_part(begin + (self._block_ends[place - 1] if place else 0), end - begin, checksum)
+        offset = begin + (self._block_ends[place - 1] if place else 0)
+        if read_now is None:
+            return self._part_later(offset, end - begin, checksum)
+        fragment = read_now(offset, end - begin)
+        if crc32c(fragment) != checksum:
+            check_part(fragment, checksum, _FRAGMENT, self.name, offset)
+        return fragment
 
-    async def _load_fragment(self, place: int, wanted: "Lookup") -> bytes | None:
-        found = self._in_block(place, await self._load_for_search(place), wanted)
-        return found if found is None or isinstance(found, bytes) else await found
+    async def _fragment_later(self, place: int, wanted: "Lookup") -> bytes | None:
+        return await finished(self.fragment(wanted, await self._load_for_search(place)))
 
-    async def _read_part(self, offset: int, length: int, checksum: int) -> bytes:
+    async def _part_later(self, offset: int, length: int, checksum: int) -> bytes:
         """One fragment of a block that is readable in parts."""
         fragment = await self._file.read_at(offset, length)
         check_part(fragment, checksum, _FRAGMENT, self.name, offset)
@@ -227,7 +207,7 @@ class SSTable:
         if place > last:
             return None
         block_place = bisect_right(self._next_columns, low, place, last)
-        block = await self.at_hand(block_place)
+        block = await finished(self.at_hand(block_place))
         if not block.wide:
             return None
         taken = 1 + cells * _CELL_BYTES // PIECE_BYTES
@@ -236,14 +216,13 @@ class SSTable:
             return block.first_column(piece)
         return self._next_columns[block_place] if block_place < last else None
 
-    async def few_rows(
-        self, place: int, block: Block, bounds: tuple[bytes, bytes], few: int, *, last: bool = False
-    ) -> Chunk:
-        """Of the block at `place`, which is `at_hand` and not wide, the first rows within the bounds (start, end;
-        empty: none), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
-        start, end = bounds
+    def few_rows(
+        self, place: int, block: Block, start: bytes, end: bytes, few: int, *, last: bool = False
+    ) -> Eventual[Chunk]:
+        """Of the block at `place`, which is `at_hand` and not wide, the first rows with start <= row < end (empty: no
+        bound), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
         begin = block.place_of(start) if start else 0
-        stop = block.place_of(end) if end else block.count
+        stop = block.place_of(end) if end and end <= self._last_rows[place] else block.count
         if last:
             begin = max(begin, stop - few)
         else:
@@ -252,8 +231,20 @@ class SSTable:
             return EMPTY
         if block.whole:
             return block.chunk(begin, stop)
-        base, first, after = self.block_range(place)[0], block.part(begin)[0], block.part(stop - 1)[1]
-        chunk = block.chunk(begin, stop, await self._file.read_at(base + first, after - first))
+        base = self._block_ends[place - 1] if place else 0
+        first, after = block.extent(begin, stop)
+        if self._read_now is None:
+            return self._rows_later(base, block, begin, stop, self._file.read_at(base + first, after - first))
+        return self._checked_rows(base, block, begin, stop, self._read_now(base + first, after - first))
+
+    async def _rows_later(
+        self, base: int, block: Block, begin: int, stop: int, reading: Coroutine[Any, Any, bytes]
+    ) -> Chunk:
+        return self._checked_rows(base, block, begin, stop, await reading)
+
+    def _checked_rows(self, base: int, block: Block, begin: int, stop: int, stored: bytes) -> Chunk:
+        """The rows of a block, which begins at `base`, from one place to another, of which the fragments were read."""
+        chunk = block.chunk(begin, stop, stored)
         if list(map(crc32c, chunk.fragments)) != block.checksums(begin, stop):
             for fragment, number in zip(chunk.fragments, range(begin, stop), strict=True):
                 offset, _, checksum = block.part(number)
@@ -266,13 +257,15 @@ class SSTable:
         chunks: list[Chunk] = []
         taken = 0
         while place < until:
-            block = await self.block(place, cached=cached)
+            block = self.block(place, cached=cached)
+            if not isinstance(block, Block):
+                block = await block
             chunks.append(block.chunk())
             taken += block.charged_bytes
             place += 1
             if taken >= _RUN_BYTES and not self._next_columns[place - 1]:
                 break
-        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+        return (joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
 
     async def chunk_before(self, place: int, since: int) -> tuple[Chunk, int]:
         """All rows of the block before `place`, and of those before it, from block `since` on, if it is small or its
@@ -281,23 +274,27 @@ class SSTable:
         taken = 0
         while place > since:
             place -= 1
-            block = await self.block(place)
+            block = await finished(self.block(place))
             blocks.append(block)
             taken += block.charged_bytes
             if taken >= _RUN_BYTES and not (place and self._next_columns[place - 1]):
                 break
         chunks = [block.chunk() for block in reversed(blocks)]
-        return (_joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
+        return (joined(chunks) if len(chunks) > 1 else chunks[0] if chunks else EMPTY), place
 
     def place_of(self, row: bytes) -> int:
         """The first block that may hold `row` or a later one."""
         return bisect_left(self._last_rows, row)
 
-    async def block(self, place: int, *, cached: bool = True) -> Block:
+    def block(self, place: int, *, cached: bool = True) -> Eventual[Block]:
         """One whole data block, checked; from the cache if it is there, and into it if `cached`, unless the cache keeps
         its head: a scan does not drive heads out with what the page cache has as well."""
         found = self._cache.get((self._cache_number, place)) if cached else None
-        return found if found is not None and found.whole else await self._load_block(place, keep=cached)
+        if found is not None and found.whole:
+            return found
+        if self._read_now is None:
+            return self._load_block(place, keep=cached)
+        return self._checked_block(place, self._read_now(*self.block_range(place)), keep=cached)
 
     def index_entry(self, place: int) -> tuple[bytes, bytes]:
         """What the index says of a block: its last row; and if that continues in the next block, the column there."""
@@ -305,7 +302,7 @@ class SSTable:
 
     def filter_of(self, place: int) -> Filter | None:
         """The Bloom filter that covers a block."""
-        return self._filter_of_block[place] if self._filter_of_block else None
+        return self._filters[bisect_right(self.filter_ends, place)] if self._filters else None
 
     @property
     def parts(self) -> Sequence[tuple[str, int, int]]:
@@ -322,7 +319,7 @@ class SSTable:
         data, total = 0, self._block_ends[-1]
         for start, end in spans:
             first, last = self.place_of(start), min(self.place_of(end), self.blocks - 1) if end else self.blocks - 1
-            if first <= last and (not end or end > self._first_row):
+            if first <= last and (not end or end > self.properties.first_row):
                 data += self._block_ends[last] - (self._block_ends[first - 1] if first else 0)
         return min(self.file_bytes, max(1, self.file_bytes * data // max(1, total)))
 
@@ -369,19 +366,16 @@ class SSTable:
 
     async def _load_block(self, place: int, *, keep: bool = True) -> Block:
         start, length = self.block_range(place)
-        data, body_bytes = unseal(await self._read(start, length), self.name, start)
+        return self._checked_block(place, await self._file.read_at(start, length), keep=keep)
+
+    def _checked_block(self, place: int, stored: bytes, *, keep: bool = True) -> Block:
+        """A block of which these bytes were read."""
+        start, length = self.block_range(place)
+        self._check_length(stored, start, length)
+        data, body_bytes = unseal(stored, self.name, start)
         block = Block(data, body_bytes, self.name, start)
         if keep and (self._cache.whole_blocks or not block.in_parts):
             self._cache.put((self._cache_number, place), block)
-        return block
-
-    async def _load_head(self, place: int) -> Block:
-        """The head of a block that is readable in parts."""
-        start, length = self.block_range(place)
-        data = await self._read(start, self._head_bytes[place])
-        check_part(data, self._head_checksums[place], _HEAD, self.name, start)
-        block = Block(data, length - TRAILER_BYTES, self.name, start)
-        self._cache.put((self._cache_number, place), block)
         return block
 
     def _blocks_of(self, row: bytes) -> tuple[int, int]:
@@ -397,21 +391,19 @@ class SSTable:
         end = last if high is None else bisect_right(self._next_columns, high, begin, last)
         return range(begin, end + 1)
 
-    def _wide_may_hold(self, place: int, wanted: "Lookup") -> bool:
+    def wide_row_may_hold(self, row: bytes, column: bytes | None) -> bool:
         """What the filters say of a row that has several blocks, and so perhaps several filters. The row is there."""
-        if wanted.column is None or not self._column_keys:
+        if column is None or not self.column_keys:
             return True
-        filters = self._filter_of_block
-        places = self._span(*self._blocks_of(wanted.row), (wanted.column, wanted.column))
-        return any(filters[block].may_contain(wanted.wanted_key) for block in places) or (
-            self._may_hold_markers(place, wanted)
-        )
+        first, last = self._blocks_of(row)
+        key = column_key(row, column)
+        found = [self.filter_of(place) for place in self._span(first, last, (column, column))]
+        return any(one is not None and one.may_contain(key) for one in found) or self._may_hold_markers(first, row)
 
-    def _may_hold_markers(self, place: int, wanted: "Lookup") -> bool:
+    def _may_hold_markers(self, place: int, row: bytes) -> bool:
         """Whether the row that begins in this block may have been deleted, or a family of it."""
-        if not self._marker_keys:
-            return self.properties.broad_markers > 0
-        return self._filter_of_block[place].may_contain(wanted.marker_key())
+        found = self.filter_of(place) if self.marker_keys else None
+        return self.properties.broad_markers > 0 if found is None else found.may_contain(column_key(row, b""))
 
     async def _wide_row(self, place: int, wanted: "Lookup") -> bytes:
         """The fragments of a wide row that may hold what is wanted, one after another; the first ones if they hold
@@ -420,13 +412,13 @@ class SSTable:
         spans = wanted.spans if wanted.column is None else ((wanted.column, wanted.column),)
         if spans is not ALL_COLUMNS:
             wanted.cut = True
-        if spans[0][0] >= AFTER_MARKERS and self._may_hold_markers(first, wanted):
+        if spans[0][0] >= AFTER_MARKERS and self._may_hold_markers(first, wanted.row):
             spans = (_MARKERS, *spans)
         found: list[bytes] = []
         done = (first, 0)
         for low, high in spans:
             for number in self._span(first, last, (low, high)):
-                block = await self.at_hand(number)
+                block = await finished(self.at_hand(number))
                 if not block.wide or block.prefix != wanted.row:
                     raise Corrupted(
                         f"{self.name}: block {number} lacks the row {wanted.row[:80]!r}, which continues there; "
@@ -439,19 +431,35 @@ class SSTable:
                     done = (number, end)
         return b"".join(found)
 
-    async def at_hand(self, place: int) -> Block:
-        """A block, or its head if that is enough to find what is in it."""
+    def at_hand(self, place: int) -> Eventual[Block]:
+        """A block, or its head if that is enough to find what is in it; at once, if it is in the cache."""
         block = self._cache.get((self._cache_number, place))
-        return block if block is not None else await self._load_for_search(place)
+        return block if block is not None else self._load_for_search(place)
 
-    def _load_for_search(self, place: int) -> Coroutine[Any, Any, Block]:
+    async def _load_for_search(self, place: int) -> Block:
         """Read a block, or its head if it is readable in parts, and put it into the cache."""
-        in_parts = self._head_bytes[place] and not self._cache.whole_blocks
-        return self._load_head(place) if in_parts else self._load_block(place)
+        return self._checked_for_search(place, await self._file.read_at(*self._range_for_search(place)))
+
+    def _range_for_search(self, place: int) -> tuple[int, int]:
+        """Where the block begins, and how much of it is read."""
+        start = self._block_ends[place - 1] if place else 0
+        head_bytes = 0 if self._cache.whole_blocks else self._head_bytes[place]
+        return start, head_bytes or self._block_ends[place] - start
+
+    def _checked_for_search(self, place: int, data: bytes) -> Block:
+        """The block, or the head of it, of which these bytes were read; it goes into the cache."""
+        if self._cache.whole_blocks or not self._head_bytes[place]:
+            return self._checked_block(place, data)
+        start, length = self.block_range(place)
+        self._check_length(data, start, self._head_bytes[place])
+        check_part(data, self._head_checksums[place], _HEAD, self.name, start)
+        block = Block(data, length - TRAILER_BYTES, self.name, start)
+        self._cache.put((self._cache_number, place), block)
+        return block
 
     async def _pieces(self, place: int, block: Block, begin: int, end: int) -> bytes:
         """The fragments of a wide row's block from `begin` to `end`, not included, in one reading."""
-        start, stop = block.part(begin)[0], block.part(end - 1)[1]
+        start, stop = block.extent(begin, end)
         if block.whole:
             return block.data[start:stop]
         base = self.block_range(place)[0]
@@ -463,9 +471,12 @@ class SSTable:
 
     async def _read(self, start: int, length: int) -> bytes:
         data = await self._file.read_at(start, length)
+        self._check_length(data, start, length)
+        return data
+
+    def _check_length(self, data: bytes, start: int, length: int) -> None:
         if len(data) != length:
             raise Corrupted(f"{self.name}: {length} bytes expected at offset {start}, the file has {len(data)} there")
-        return data
 
     async def _load(self) -> None:
         tail = await self._file.read_at(max(0, self.file_bytes - FOOTER_BYTES), FOOTER_BYTES)
@@ -481,9 +492,8 @@ class SSTable:
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
         self._properties = TableProperties.decode(text, self.name)
         await self._load_filters([start, *filter_ends])
-        self._first_row = self._properties.first_row
-        self._column_keys = self._properties.bloom_keys == "row+column"
-        self._marker_keys = self._column_keys and self._properties.broad_markers > 0
+        self.column_keys = self._properties.bloom_keys == "row+column"
+        self.marker_keys = self.column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
             self.max_relevant_timestamp = self._properties.newest_timestamp
 
@@ -493,8 +503,6 @@ class SSTable:
             policy = policy_of(self.name, self.properties.bloom_policy)
             body = unsealed_body(await self._read(start, end - start), self.name, start)
             self._filters.append(_decoded(policy, body, self.name, start))
-        for found, last in zip(self._filters, self._filter_blocks, strict=True):
-            self._filter_of_block += [found] * (last - len(self._filter_of_block))
 
     async def _note_damaged_parts(self) -> None:
         assert self.damaged_parts is not None
@@ -523,12 +531,13 @@ class SSTable:
             self._head_checksums = unpack_numbers("I", index[position : (position := position + 4 * count)])
             self._last_rows = _cut(index, position, row_ends)
             self._next_columns = _cut(index, position + row_ends[-1], column_ends)
+            self._has_wide_rows = column_ends[-1] > 0
             rising = [*self._block_ends, *filter_ends, footer.index_offset]
             if position + row_ends[-1] + column_ends[-1] != len(index) or rising != sorted(rising):
                 raise ValueError("its lengths do not add up")
             if filters and filter_blocks[-1] != count:
                 raise ValueError("the filters do not cover all blocks")
-            self._filter_blocks = filter_blocks
+            self.filter_ends = filter_blocks
         except TabletopError:
             raise
         except Exception as error:
@@ -557,20 +566,3 @@ def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
     if not ends[-1]:
         return [b""] * len(ends)
     return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]
-
-
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Chunks one after the other; where a wide row continues, its pieces become one fragment again."""
-    rows: list[bytes] = []
-    fragments: list[bytes] = []
-    single_puts = True
-    for chunk in chunks:
-        skipped = 0
-        if rows and rows[-1] == chunk.rows[0]:
-            fragments[-1] += chunk.fragments[0]
-            skipped = 1
-            single_puts = False
-        rows += chunk.rows[skipped:]
-        fragments += chunk.fragments[skipped:]
-        single_puts = single_puts and chunk.single_puts
-    return Chunk(rows, fragments, single_puts)

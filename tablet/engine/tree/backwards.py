@@ -4,14 +4,24 @@ A chunk is in rising order here, too, and each chunk lies before the one that ca
 same chunks with the same functions, and who wants single rows turns each chunk round.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from tablet.engine.model.chunks import EMPTY, Chunk
-from tablet.engine.model.spans import within
+from tablet.engine.model.spans import EVERYWHERE, within
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
-from tablet.engine.tree.sources import FEW_ROWS, MANY_ROWS, MEMTABLE_ROWS, MORE, ChainedSource, Source, restricted
+from tablet.engine.tree.sources import (
+    FEW_ROWS,
+    MANY_ROWS,
+    MEMTABLE_ROWS,
+    MORE,
+    ChainedSource,
+    Heads,
+    Source,
+    restricted,
+)
+from tablet.engine.world.eventual import Eventual, finished
 
 
 class TableBackwards:
@@ -26,21 +36,41 @@ class TableBackwards:
         self._few = FEW_ROWS
         self._block: Block | None = None
 
-    async def next(self) -> Chunk:
-        """The rows of the block before, or so, or a few."""
+    def next(self) -> Eventual[Chunk]:
+        """A few rows, or those of the block before or so."""
         while self._few < MANY_ROWS and self._place > self._since:
-            block = self._block = self._block or await self._table.at_hand(self._place - 1)
+            block = self._block or self._table.at_hand(self._place - 1)
+            if not isinstance(block, Block):
+                return self._after_loading(block)
             if block.wide:
                 break
-            bounds = self._start, self._end
-            few = await self._table.few_rows(self._place - 1, block, bounds, self._few, last=True)
-            if len(few) < self._few:  # The block has no more.
-                self._place -= 1
-                self._block = None
-            self._few *= MORE
-            if few:
-                self._end = few.rows[0]
+            self._block = block
+            few = self._table.few_rows(self._place - 1, block, self._start, self._end, self._few, last=True)
+            if not isinstance(few, Chunk):
+                return self._after_reading(few)
+            if self._noted(few):
                 return few
+        return self._whole_blocks() if self._place > self._since else EMPTY
+
+    def _noted(self, few: Chunk) -> bool:
+        """Whether there are any. What comes next lies before them."""
+        if len(few.rows) < self._few:  # The block has no more.
+            self._place -= 1
+            self._block = None
+        self._few *= MORE
+        if few.rows:
+            self._end = few.rows[0]
+        return bool(few.rows)
+
+    async def _after_loading(self, block: Awaitable[Block]) -> Chunk:
+        self._block = await block
+        return await finished(self.next())
+
+    async def _after_reading(self, reading: Awaitable[Chunk]) -> Chunk:
+        few = await reading
+        return few if self._noted(few) else await finished(self.next())
+
+    async def _whole_blocks(self) -> Chunk:
         self._few, self._block = MANY_ROWS, None
         while self._place > self._since:
             chunk, self._place = await self._table.chunk_before(self._place, self._since)
@@ -58,7 +88,10 @@ class TableBackwards:
 
 def clipped_backwards(table: SSTable, *, start: bytes = b"", end: bytes = b"") -> Source:
     """As `clipped_source`: the rows with start <= row < end that count."""
-    spans = within(table.spans, start, end)
+    spans = ((start, end),) if table.spans == EVERYWHERE else within(table.spans, start, end)
+    if len(spans) == 1:
+        (low, high), *_ = spans
+        return TableBackwards(table, start=low, end=high)
     return ChainedSource([TableBackwards(table, start=low, end=high) for low, high in reversed(spans)])
 
 
@@ -75,7 +108,7 @@ class MemtableBackwards:
         self._done = False
         self._few = FEW_ROWS
 
-    async def next(self) -> Chunk:
+    def next(self) -> Chunk:
         """The rows before that have anything to say."""
         while not self._done:
             chunk = self._memtable.rows_before(self._end, self._few)
@@ -96,21 +129,26 @@ class MergeBackwards:
     """As `MergeCursor`, from the last row to the first."""
 
     def __init__(self, sources: Sequence[Source], merge: Callable[[Sequence[Chunk]], Chunk]) -> None:
-        self._sources = list(sources)
-        self._heads: list[Chunk] = [EMPTY] * len(sources)
+        self._heads = Heads(sources)
         self._merge = merge
 
-    async def next(self) -> Chunk:
+    def next(self) -> Eventual[Chunk]:
         """The merged rows down to the nearest beginning of a chunk: for these, every source has said all it knows."""
-        for place, source in enumerate(self._sources):
-            if not self._heads[place].rows:
-                self._heads[place] = await source.next()
-        alive = [place for place, head in enumerate(self._heads) if head.rows]
-        self._sources = [self._sources[place] for place in alive]
-        self._heads = [self._heads[place] for place in alive]
-        if not self._heads:
+        waiting = self._heads.fill()
+        return self._merged() if waiting is None else self._later(waiting)
+
+    async def _later(self, waiting: Awaitable[None]) -> Chunk:
+        await waiting
+        return self._merged()
+
+    def _merged(self) -> Chunk:
+        heads = self._heads.chunks
+        if not heads:
             return EMPTY
-        limit = max([head.rows[0] for head in self._heads])
-        parts = [head.since(limit) for head in self._heads]
-        self._heads = [head.before(limit) for head in self._heads]
-        return self._merge([part for part in parts if part.rows])
+        limit = max([head.rows[0] for head in heads])
+        parts: list[Chunk] = []
+        for place, head in enumerate(heads):
+            if head.rows[-1] >= limit:
+                heads[place], part = head.split_before(limit)
+                parts.append(part)
+        return self._merge(parts)

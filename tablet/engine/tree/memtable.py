@@ -69,7 +69,8 @@ class Memtable:
             self._puts_only = is_single_put(fragment)
         if not self.first_sequence:
             self.first_sequence = sequence
-        self.last_sequence = max(self.last_sequence, sequence)
+        if sequence > self.last_sequence:
+            self.last_sequence = sequence
         rows = self._rows
         before = rows.get(row)
         if before is None:
@@ -95,6 +96,31 @@ class Memtable:
             self.charged_bytes += charge_of(new)
         else:
             self.charged_bytes += charge_of(entries) - _charge(before)
+
+    def apply_batch(
+        self, rows: Sequence[bytes], fragments: Sequence[bytes], sequence: int, *, single_puts: bool = False
+    ) -> None:
+        """Lay the fragments of one log record over their rows, in this order. `single_puts`: each is known to be
+        exactly one cell. Rows that are new here, and come once, are taken in bulk."""
+        known, fresh = self._rows, dict(zip(rows, fragments, strict=True))
+        if len(fresh) < len(rows):
+            for row, fragment in zip(rows, fragments, strict=True):
+                self.apply(row, fragment, sequence, single_put=single_puts)
+            return
+        alone = list(filter(known.__contains__, fresh))
+        if not single_puts:
+            alone += [row for row, fragment in fresh.items() if len(fragment) >= _LONG_BYTES and row not in known]
+        for row in alone:
+            self.apply(row, fresh.pop(row), sequence, single_put=single_puts)
+        if not fresh:
+            return
+        if not single_puts and self._puts_only:
+            self._puts_only = all(map(is_single_put, fresh.values()))
+        self.first_sequence = self.first_sequence or sequence
+        self.last_sequence = max(self.last_sequence, sequence)
+        known.update(fresh)
+        self._unsorted += fresh
+        self.charged_bytes += sum(map(len, fresh)) + sum(map(len, fresh.values())) + len(fresh) * ROW_OVERHEAD_BYTES
 
     def begin(self, first_sequence: int) -> None:
         """The first of the records whose mutations come now, if they do not come in the order of their sequences; those
@@ -204,11 +230,12 @@ class Memtable:
     def _encoded(self, rows: list[bytes]) -> Chunk:
         found = list(map(self._rows.__getitem__, rows))
         fragments = [content for content in found if isinstance(content, bytes)]
-        if len(fragments) < len(found):
-            fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
-        elif self._puts_only:
-            return Chunk(rows, fragments, True)
-        return Chunk(rows, fragments, all(map(is_single_put, fragments)))
+        if len(fragments) == len(found):
+            return Chunk(rows, fragments, self._puts_only or all(map(is_single_put, fragments)))
+        fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
+        if not self._puts_only:
+            return Chunk(rows, fragments, False)
+        return Chunk(rows, fragments, False, [p for p, content in enumerate(found) if not isinstance(content, bytes)])
 
 
 def _merged_pieces(first: list[bytes], second: list[bytes]) -> Iterator[list[bytes]]:

@@ -24,6 +24,7 @@ What we simplify. One row's cells must fit into memory.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import compress
 
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.fragments import (
@@ -35,9 +36,14 @@ from tablet.engine.model.fragments import (
     decode_fragment,
     encode_fragment,
     family_of,
+    newer_over_older,
 )
 from tablet.engine.model.mutations import Hidden
 from tablet.engine.model.schema import Schema
+
+_SPARSE = 8
+"""If all other chunks together have so many times fewer rows than the largest, they are put in between its rows. Else
+all rows are sorted anew, which costs each row the same."""
 
 
 def merge_entries(fragments: Sequence[Entries]) -> Entries:
@@ -64,8 +70,9 @@ def merge_entries(fragments: Sequence[Entries]) -> Entries:
 
 def lay_over(newer: Entries, older: Entries) -> Entries:
     """`merge_entries` of two, quick where the newer one is a few cells and no marker."""
-    if any(kind != PUT for _, _, kind, _ in newer):
-        return merge_entries((newer, older))
+    for entry in newer:
+        if entry[2] != PUT:
+            return merge_entries((newer, older))
     entries = list(older)
     for entry in newer:
         probe = entry[:3]
@@ -79,34 +86,79 @@ def lay_over(newer: Entries, older: Entries) -> Entries:
 
 def merge_chunks(chunks: Sequence[Chunk]) -> Chunk:
     """Merge chunks of different sources, the newest first. Markers are kept."""
+    if len(chunks) == 1:
+        return chunks[0]
     full = [chunk for chunk in chunks if chunk.rows]
     if len(full) < 2:
         return full[0] if full else EMPTY
+    sizes = [len(chunk.rows) for chunk in full]
+    largest = max(sizes)
+    if (sum(sizes) - largest) * _SPARSE <= largest:
+        laid = full[-1]
+        for newer in full[-2::-1]:
+            laid = _laid_over(newer, laid)
+        return laid
     merged: dict[bytes, bytes] = {}
     for chunk in reversed(full):
         merged.update(zip(chunk.rows, chunk.fragments, strict=True))
-    total = sum(map(len, full))
     rows = sorted(merged)
-    if len(rows) == total:
-        return Chunk(rows, list(map(merged.__getitem__, rows)), all(chunk.single_puts for chunk in full))
-    return _merge_collisions(full, rows)
+    shared = _merge_shared(full, merged) if len(rows) < sum(sizes) else set()
+    return _together(full, rows, list(map(merged.__getitem__, rows)), shared)
 
 
-def _merge_collisions(chunks: Sequence[Chunk], rows: list[bytes]) -> Chunk:
-    """Where some rows occur more than once: only these are looked into."""
-    merged: dict[bytes, bytes] = {}
-    for chunk in reversed(chunks):
-        fresh = dict(zip(chunk.rows, chunk.fragments, strict=True))
-        for row in [row for row in chunk.rows if row in merged]:
-            fresh[row] = merge_fragments((fresh[row], merged[row]))
-        merged.update(fresh)
-    return Chunk(rows, list(map(merged.__getitem__, rows)), False)
+def _laid_over(newer: Chunk, older: Chunk) -> Chunk:
+    """Two chunks as one, where one has few rows among many of the other: what lies between the few is moved in runs."""
+    few, many = (newer, older) if len(newer.rows) < len(older.rows) else (older, newer)
+    rows, fragments = many.rows.copy(), many.fragments.copy()
+    shared: set[bytes] = set()
+    for row, fragment in zip(few.rows, few.fragments, strict=True):
+        place = bisect_left(rows, row)
+        if place < len(rows) and rows[place] == row:
+            both = (fragment, fragments[place]) if few is newer else (fragments[place], fragment)
+            fragments[place] = merge_fragments(both)
+            shared.add(row)
+        else:
+            rows.insert(place, row)
+            fragments.insert(place, fragment)
+    return _together((newer, older), rows, fragments, shared)
+
+
+def _merge_shared(chunks: Sequence[Chunk], merged: dict[bytes, bytes]) -> set[bytes]:
+    """Look into the rows that several chunks have, and only these: put what is made of them into `merged`."""
+    seen: set[bytes] = set()
+    shared: set[bytes] = set()
+    for chunk in chunks:
+        shared |= seen.intersection(chunk.rows)
+        seen.update(chunk.rows)
+    found: dict[bytes, list[bytes]] = {row: [] for row in shared}
+    for chunk in chunks:
+        for row, fragment in compress(
+            zip(chunk.rows, chunk.fragments, strict=True), map(found.__contains__, chunk.rows)
+        ):
+            found[row].append(fragment)
+    merged.update({row: merge_fragments(fragments) for row, fragments in found.items()})
+    return shared
+
+
+def _together(chunks: Sequence[Chunk], rows: list[bytes], fragments: list[bytes], shared: set[bytes]) -> Chunk:
+    """What has been made of some chunks. Its fragments that are not one cell are those, and of the rows `shared`."""
+    if not shared and all(chunk.single_puts for chunk in chunks):
+        return Chunk(rows, fragments, True)
+    looked_into = set(shared)
+    for chunk in chunks:
+        if not chunk.single_puts:
+            if chunk.others is None:
+                return Chunk(rows, fragments, False)
+            looked_into.update([chunk.rows[place] for place in chunk.others])
+    return Chunk(rows, fragments, False, [bisect_left(rows, row) for row in sorted(looked_into)])
 
 
 def merge_fragments(fragments: Sequence[bytes]) -> bytes:
     """`merge_entries` for encoded fragments, the newest first."""
     if len(fragments) == 1:
         return fragments[0]
+    if len(fragments) == 2 and (both := newer_over_older(*fragments)) is not None:
+        return both
     return encode_fragment(merge_entries([decode_fragment(fragment) for fragment in fragments]))
 
 

@@ -95,7 +95,8 @@ class ScanCache:
     def newest(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of a column, if it is known here that it is; a caller that gets None asks further, so that
         only a hit counts."""
-        found = self._find(row)
+        find = self._find
+        found = find(row)
         if found is None or found[3] != column:
             return None
         self._hits += 1

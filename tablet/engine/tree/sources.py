@@ -3,20 +3,23 @@
 A source gives its rows a chunk at a time; `EMPTY` is its end. A cursor over several sources takes from each what lies
 up to the smallest last row among their current chunks: for these rows it knows everything, so it can merge them in
 bulk.
+
+What is in memory is there at once, and no coroutine is made for it (`world/eventual.py`): many scans take three rows.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.fragments import PUT, decode_fragment, encode_fragment, family_of
-from tablet.engine.model.spans import within
+from tablet.engine.model.spans import EVERYWHERE, within
 from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
+from tablet.engine.world.eventual import Eventual, finished
 
 MEMTABLE_ROWS = 256
-FEW_ROWS = 8
+FEW_ROWS = 4
 """Many scans take a few rows and are left: so many are read first."""
 MORE = 8
 """Then so many times as many, each time."""
@@ -27,8 +30,9 @@ MANY_ROWS = 128
 class Source(Protocol):
     """Sorted rows, chunk by chunk."""
 
-    async def next(self) -> Chunk:
-        """The next rows, at least one; EMPTY at the end, again and again."""
+    def next(self) -> Eventual[Chunk]:
+        """The next rows, at least one, at once or, if something must be read, later; EMPTY at the end, again and
+        again. Whoever gets a coroutine waits for it before he asks again."""
 
 
 class TableSource:
@@ -44,20 +48,41 @@ class TableSource:
         self._place = table.place_of(start) if start else 0
         self._until = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
 
-    async def next(self) -> Chunk:
-        """The rows of the next block or so, or a few."""
+    def next(self) -> Eventual[Chunk]:
+        """A few rows, or those of the next block or so."""
         while self._few < MANY_ROWS and self._place < self._until:
-            block = self._block = self._block or await self._table.at_hand(self._place)
+            block = self._block or self._table.at_hand(self._place)
+            if not isinstance(block, Block):
+                return self._after_loading(block)
             if block.wide:
                 break
-            few = await self._table.few_rows(self._place, block, (self._start, self._end), self._few)
-            if len(few) < self._few:  # The block has no more.
-                self._place += 1
-                self._block = None
-            self._few *= MORE
-            if few:
-                self._start = few.rows[-1] + b"\0"
+            self._block = block
+            few = self._table.few_rows(self._place, block, self._start, self._end, self._few)
+            if not isinstance(few, Chunk):
+                return self._after_reading(few)
+            if self._noted(few):
                 return few
+        return self._whole_blocks() if self._place < self._until else EMPTY
+
+    def _noted(self, few: Chunk) -> bool:
+        """Whether there are any. What comes next begins after them."""
+        if len(few.rows) < self._few:  # The block has no more.
+            self._place += 1
+            self._block = None
+        self._few *= MORE
+        if few.rows:
+            self._start = few.rows[-1] + b"\0"
+        return bool(few.rows)
+
+    async def _after_loading(self, block: Awaitable[Block]) -> Chunk:
+        self._block = await block
+        return await finished(self.next())
+
+    async def _after_reading(self, reading: Awaitable[Chunk]) -> Chunk:
+        few = await reading
+        return few if self._noted(few) else await finished(self.next())
+
+    async def _whole_blocks(self) -> Chunk:
         self._few, self._block = MANY_ROWS, None
         while self._place < self._until:
             chunk, self._place = await self._table.chunk(self._place, self._until, cached=self._cached)
@@ -76,19 +101,30 @@ class ChainedSource:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._left = list(reversed(sources))
 
-    async def next(self) -> Chunk:
+    def next(self) -> Eventual[Chunk]:
         """The next rows of the first source that has any."""
         while self._left:
-            chunk = await self._left[-1].next()
+            chunk = self._left[-1].next()
+            if not isinstance(chunk, Chunk):
+                return self._later(chunk)
             if chunk.rows:
                 return chunk
             self._left.pop()
         return EMPTY
 
+    async def _later(self, reading: Awaitable[Chunk]) -> Chunk:
+        chunk = await reading
+        while not chunk.rows:
+            self._left.pop()
+            if not self._left:
+                return EMPTY
+            chunk = await finished(self._left[-1].next())
+        return chunk
+
 
 def clipped_source(table: SSTable, *, start: bytes = b"", end: bytes = b"", cached: bool = True) -> Source:
     """The rows of an SSTable with start <= row < end that count: those of its spans."""
-    spans = within(table.spans, start, end)
+    spans = ((start, end),) if table.spans == EVERYWHERE else within(table.spans, start, end)
     if len(spans) == 1:
         (low, high), *_ = spans
         return TableSource(table, start=low, end=high, cached=cached)
@@ -109,7 +145,7 @@ class MemtableSource:
         self._done = False
         self._few = FEW_ROWS
 
-    async def next(self) -> Chunk:
+    def next(self) -> Chunk:
         """The next rows that have anything to say."""
         while not self._done:
             if self._last is None:
@@ -120,12 +156,12 @@ class MemtableSource:
             self._few = min(self._few * MORE, MEMTABLE_ROWS)
             if chunk.rows:
                 self._last = chunk.rows[-1]
-            if self._end and chunk.rows and chunk.rows[-1] >= self._end:
-                chunk, self._done = chunk.before(self._end), True
-            if self._families is not None:
-                chunk = restricted(chunk, self._families)
-            if chunk.rows:
-                return chunk
+                if self._end and self._last >= self._end:
+                    chunk, self._done = chunk.before(self._end), True
+                if self._families is not None:
+                    chunk = restricted(chunk, self._families)
+                if chunk.rows:
+                    return chunk
         return EMPTY
 
 
@@ -137,39 +173,63 @@ class MergeCursor:
         self, sources: Sequence[Source], merge: Callable[[Sequence[Chunk]], Chunk], *, slice_rows: int = 0
     ) -> None:
         self._slice_rows = slice_rows
-        self._sources = list(sources)
-        self._heads: list[Chunk] = [EMPTY] * len(sources)
+        self._heads = Heads(sources)
         self._merge = merge
 
-    async def next(self) -> Chunk:
+    def next(self) -> Eventual[Chunk]:
         """The merged rows up to the nearest end of a chunk."""
-        heads = self._heads
-        if len(heads) == 1:
-            head, heads[0] = heads[0], EMPTY
-            if not head.rows:
-                head = await self._sources[0].next()
-            if 0 < self._slice_rows < len(head.rows):
-                head, heads[0] = head.split_after(head.rows[self._slice_rows - 1])
-            return head
-        ended = False
-        for place, source in enumerate(self._sources):
-            if not heads[place].rows:
-                heads[place] = await source.next()
-                ended = ended or not heads[place].rows
-        if ended:
-            alive = [place for place, head in enumerate(heads) if head.rows]
-            self._sources = [self._sources[place] for place in alive]
-            heads = self._heads = [heads[place] for place in alive]
+        waiting = self._heads.fill()
+        return self._merged() if waiting is None else self._later(waiting)
+
+    async def _later(self, waiting: Awaitable[None]) -> Chunk:
+        await waiting
+        return self._merged()
+
+    def _merged(self) -> Chunk:
+        heads = self._heads.chunks
         if not heads:
             return EMPTY
+        if len(heads) == 1 and not self._slice_rows:
+            head, heads[0] = heads[0], EMPTY
+            return head
         each = max(1, self._slice_rows // len(heads))
         limit = min([head.rows[min(each, len(head.rows)) - 1 if self._slice_rows else -1] for head in heads])
         parts: list[Chunk] = []
         for place, head in enumerate(heads):
-            part, heads[place] = head.split_after(limit)
-            if part.rows:
+            if head.rows[0] <= limit:
+                part, heads[place] = head.split_after(limit)
                 parts.append(part)
         return self._merge(parts)
+
+
+class Heads:
+    """The chunk that comes next of each of some sources that have not ended, in their order."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.chunks: list[Chunk] = [EMPTY] * len(sources)
+        self._sources = list(sources)
+
+    def fill(self) -> Coroutine[Any, Any, None] | None:
+        """Ask the sources whose chunk is used up; None if that is done, else a coroutine that does the rest."""
+        for place in range(len(self.chunks) - 1, -1, -1):
+            if not self.chunks[place].rows:
+                found = self._sources[place].next()
+                if not isinstance(found, Chunk):
+                    return self._fill_later(place, found)
+                self._take(place, found)
+        return None
+
+    async def _fill_later(self, place: int, reading: Awaitable[Chunk]) -> None:
+        self._take(place, await reading)
+        for before in range(place - 1, -1, -1):
+            if not self.chunks[before].rows:
+                self._take(before, await finished(self._sources[before].next()))
+
+    def _take(self, place: int, chunk: Chunk) -> None:
+        if chunk.rows:
+            self.chunks[place] = chunk
+        else:
+            del self.chunks[place], self._sources[place]
 
 
 def restricted(chunk: Chunk, families: frozenset[bytes]) -> Chunk:

@@ -275,9 +275,8 @@ class TabletState:
         if self.in_doubt or self.is_closed or self.superseded or not self.options.sweeps:
             return
         listing = sorted_out(await self.storage.list())
-        if max(listing.manifests, default=0) > self._last_manifest_number:
-            # What another owner has made since is not ours to judge. What is in a listing without his manifest is.
-            raise self._now_superseded(max(listing.manifests))
+        # What another owner has made since is not ours to judge. What is in a listing without his manifest is.
+        self._check_listing(listing)
         needed = {manifest_name(self.manifest.number)} | self.growing.names()
         needed |= {reference.name for reference in self.manifest.references()} | {table.name for table in used}
         needed |= await self._read_snapshots(listing)
@@ -382,11 +381,19 @@ class TabletState:
         self._last_manifest_number, self.in_doubt = number, True
         try:
             await self.storage.rename(staged, manifest_name(number))
-        except AlreadyExists as error:
+        except (AlreadyExists, NotFound) as error:  # Another owner has this number, or has swept what was prepared.
             raise self._now_superseded(number) from error
+        if self._is_fenced:
+            # A later owner had this number perhaps, and has removed it: then there is a higher one.
+            self._check_listing(sorted_out(await self.storage.list()))
         self.manifest, self.in_doubt = manifest, False
         if logs is not None:
             self.log.keep(logs)
+
+    def _check_listing(self, listing: FolderListing) -> None:
+        """Raise Superseded if it shows a manifest that another owner has written."""
+        if max(listing.manifests, default=0) > self._last_manifest_number:
+            raise self._now_superseded(max(listing.manifests))
 
     async def _resolve_doubt(self) -> None:
         """The last renaming failed, or did it? Another owner may have taken that number meanwhile. We may pass over it
@@ -399,12 +406,16 @@ class TabletState:
 
     def _now_superseded(self, number: int) -> Superseded:
         """The error for this and every later attempt: somebody else has written the manifest of this number."""
-        self.superseded = (
+        self.stop_for_another_owner(
             f"{manifest_name(number)} of tablet {self.manifest.tablet!r} was written by another owner, and this one, "
             f"with the token {self.manifest.token}, stops: close it, and ask who serves the tablet"
         )
-        self.when_superseded(self.superseded)
         return Superseded(self.superseded)
+
+    def stop_for_another_owner(self, reason: str) -> None:
+        """Change nothing any more: the tablet, or the log that it shares, is another owner's."""
+        self.superseded = reason
+        self.when_superseded(reason)
 
     @asynccontextmanager
     async def _opened(
@@ -431,6 +442,7 @@ class TabletState:
         old = self.view
         fields = {"schema": old.schema, "memtables": old.memtables, "tables": old.tables, **changes}
         self.view = View(generation=old.generation + 1, families=families_by_group(fields["schema"]), **fields)
+        old.count_questions()
         kept = set(self.view.all_tables())
         self._retired += [table for table in old.all_tables() if table not in kept]
         self._old_views.append(old)

@@ -6,16 +6,24 @@ A view is never changed but for the count of its readers. While it has any, the 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tablet.engine.model.schema import Schema
+from tablet.engine.model.fragments import family_of
+from tablet.engine.model.schema import Family, Schema
+from tablet.engine.sstable.directory import Directory
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
+from tablet.engine.tree.scan_cache import ScanKey
 
 Tables = tuple[SSTable, ...]
+ColumnPlace = tuple[Family, ScanKey, Directory]
+"""Where a column is: its family, what the scan cache calls its newest version, and the SSTables to be asked."""
+_COLUMNS_KNOWN = 1000
+"""A view remembers where so many columns are."""
 
 
 @dataclass(slots=True, eq=False)
 class View:
-    """What a reader sees: the newest first. `pins` counts the readers that use it now."""
+    """What a reader sees: the newest first. `pins` counts the readers that use it now. `directories`: of the groups
+    that were asked for, what tells which SSTables may hold a row; `columns`: where those are that were asked for."""
 
     generation: int
     schema: Schema
@@ -23,10 +31,35 @@ class View:
     tables: Mapping[str, Tables]
     pins: int = 0
     families: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    directories: dict[str, Directory] = field(default_factory=dict)
+    columns: dict[bytes, ColumnPlace] = field(default_factory=dict)
 
     def all_tables(self) -> list[SSTable]:
         """The SSTables of all groups."""
         return [table for group in self.tables.values() for table in group]
+
+    def directory(self, group: str) -> Directory:
+        """The SSTables of a locality group, by the rows that they may hold."""
+        found = self.directories.get(group)
+        if found is None:
+            found = self.directories[group] = Directory(self.tables.get(group, ()))
+        return found
+
+    def place_of(self, column: bytes) -> ColumnPlace | None:
+        """Where a column is; None if its family is not known."""
+        family = self.schema.families.get(family_of(column))
+        if family is None:
+            return None
+        if len(self.columns) >= _COLUMNS_KNOWN:
+            self.columns.clear()
+        key = (family.group, column, True)
+        found = self.columns[column] = (family, key, self.directory(family.group))
+        return found
+
+    def count_questions(self) -> None:
+        """Let the SSTables know how often their filters were asked."""
+        for directory in self.directories.values():
+            directory.count()
 
 
 def families_by_group(schema: Schema) -> dict[str, frozenset[bytes]]:

@@ -79,9 +79,13 @@ def table_name(number: int) -> str:
     return f"{number:06}.sst"
 
 
-def log_name(number: int) -> str:
-    """The file name of a commit log."""
-    return f"{number:06}.log"
+def log_name(number: int, copied_for: int = 0) -> str:
+    """The file name of a commit log, or of the copy that the owner of the list `copied_for` has made of it.
+
+    >>> log_name(5), log_name(5, 12)
+    ('000005.log', '000005.12.log')
+    """
+    return f"{number:06}.{copied_for}.log" if copied_for else f"{number:06}.log"
 
 
 def log_number_of(name: str) -> int | None:

@@ -9,7 +9,7 @@ by one writer: under a temporary name, synced, then renamed into place. A proces
 a name that the next one sees and a power cut takes away again; so what is listed under the lock is durable too.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runtime.errors import AlreadyExists, NotFound
 from runtime.rewriting import write_again
@@ -41,6 +41,14 @@ class StoredFile(Protocol):
         """Let go of the file."""
 
 
+@runtime_checkable
+class PromptFile(Protocol):
+    """A file that never makes its reader wait, as those of a local disk: its bytes can be had without a coroutine."""
+
+    def read_now(self, offset: int, count: int) -> bytes:
+        """As `read_at`."""
+
+
 class Storage(Protocol):
     """One tablet's files, in one flat folder."""
 
@@ -53,6 +61,9 @@ class Storage(Protocol):
     async def rename(self, source: str, target: str) -> None:
         """Rename, durably, unless `target` is there: AlreadyExists. Of two who rename to one name at the same moment,
         one succeeds: that is what keeps two owners of a tablet apart. NotFound."""
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is a file by that name."""
 
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Make these bytes of a file durable, which can be read, and that a sync of an earlier life may have failed to
@@ -111,6 +122,10 @@ class DiskStorage:
             raise AlreadyExists(f"cannot rename {source} to {target} in {self._folder or 'the folder'}: that is taken")
         await self._disk.rename(self._prefix + source, self._prefix + target)
         await self._disk.sync_directory(self._folder)
+
+    async def exists(self, name: str) -> bool:
+        """Whether the name is there."""
+        return await self._disk.exists(self._prefix + name)
 
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Write the same bytes once more, and sync them."""

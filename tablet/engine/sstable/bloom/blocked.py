@@ -9,8 +9,10 @@ It depends on the key alone, not on the size of the filter; so a key that many f
 and each of them costs one remainder, one `&` and one comparison.
 
 >>> found = BlockedPolicy().build([b"row1", b"row2"], false_positive_rate=0.01)
->>> found.may_contain(HashedKey(b"row1")), found.may_contain(HashedKey(b"row3"))
+>>> found.may_contain(b"row1"), found.may_contain(b"row3")
 (True, False)
+>>> BlockedPolicy().sieve([(found, "first file"), (found, "second file")])(b"row1")
+('first file', 'second file')
 
 What it costs. Some words get more keys than others, and those answer "perhaps" more often. To keep the rate the filter
 must be larger: about 16 bits a key in place of 11.5 for a rate of 0.004. It grows fast below that, so the schema does
@@ -29,7 +31,7 @@ import xxhash
 
 from runtime.errors import Corrupted
 from tablet.engine.model.schema import BloomPolicy
-from tablet.engine.sstable.bloom.policy import HashedKey
+from tablet.engine.sstable.bloom.policy import Sieve, T
 from tablet.engine.sstable.format import pack_numbers, unpack_numbers
 
 WORD_BITS = 64
@@ -43,26 +45,26 @@ _HEADER = struct.Struct("<II")
 _HASH = struct.Struct(">HHI")
 """The canonical form of a 64-bit hash: the choice in the lower half, that in the upper half, the word."""
 
-_LOWER = [sum(1 << bit for bit in bits) for bits in combinations(range(_HALF_BITS), _HALF_KEY_BITS)]
-"""All ways to choose three of 32 bits, in lexicographic order."""
-_UPPER = [choice << _HALF_BITS for choice in _LOWER]
+_LOWER = array("I", [sum(1 << bit for bit in bits) for bits in combinations(range(_HALF_BITS), _HALF_KEY_BITS)])
+"""All ways to choose three of 32 bits, in lexicographic order. An array, for it stays in the processor's cache."""
+_UPPER = array("Q", [choice << _HALF_BITS for choice in _LOWER])
 _CHOICES = len(_LOWER)
 
 _NEGLIGIBLE = 1e-12
 """A word with so many keys is so rare that it, and fuller ones, need not be thought of."""
 
 _digest: Any = xxhash.xxh3_64_digest
+_unpack = _HASH.unpack
 
 
 class BlockedFilter:
     """One filter of words."""
 
-    __slots__ = ("_count", "_keys", "_words")
+    __slots__ = ("_keys", "words")
 
     def __init__(self, keys: int, words: "array[int]") -> None:
         self._keys = keys
-        self._words = words
-        self._count = len(words)
+        self.words = words
 
     @property
     def keys(self) -> int:
@@ -72,21 +74,21 @@ class BlockedFilter:
     @property
     def shape(self) -> str:
         """How its bits are arranged, for people."""
-        return f"{WORD_BITS * self._count} bits in words of {WORD_BITS}"
+        return f"{WORD_BITS * len(self.words)} bits in words of {WORD_BITS}"
 
     @property
     def fill_ratio(self) -> float:
         """The share of bits that are set; less than one half, for words differ."""
-        return sum(map(int.bit_count, self._words)) / (WORD_BITS * self._count)
+        return sum(map(int.bit_count, self.words)) / (WORD_BITS * len(self.words))
 
-    def may_contain(self, key: HashedKey) -> bool:
+    def may_contain(self, key: bytes) -> bool:
         """False if the key was certainly not put in."""
-        number, mask = key.blocked or _hashed(key)
-        return self._words[number % self._count] & mask == mask
+        number, mask = _hashed(key)
+        return self.words[number % len(self.words)] & mask == mask
 
     def encode(self) -> bytes:
         """The number of keys and of words, and the words."""
-        return _HEADER.pack(self._keys, self._count) + pack_numbers("Q", self._words)
+        return _HEADER.pack(self._keys, len(self.words)) + pack_numbers("Q", self.words)
 
 
 class BlockedPolicy:
@@ -110,6 +112,20 @@ class BlockedPolicy:
             if count and len(data) == _HEADER.size + count * WORD_BITS // 8:
                 return BlockedFilter(keys, unpack_numbers("Q", data[_HEADER.size :]))
         raise Corrupted(f"a Bloom filter of {len(data)} bytes does not have the words that it claims")
+
+    def sieve(self, filters: Sequence[tuple[BlockedFilter, T]]) -> Sieve[T]:
+        """One question for all these filters, each with what stands for it."""
+        asked = tuple([(found.words, len(found.words), what) for found, what in filters])
+
+        def passed(key: bytes) -> tuple[T, ...]:
+            number, mask = _hashed(key)
+            found: tuple[T, ...] = ()
+            for words, count, what in asked:
+                if words[number % count] & mask == mask:
+                    found += (what,)
+            return found
+
+        return passed
 
 
 @lru_cache
@@ -146,8 +162,7 @@ def expected_rate(load: float) -> float:
     return rate
 
 
-def _hashed(key: HashedKey) -> tuple[int, int]:
+def _hashed(key: bytes) -> tuple[int, int]:
     """Which word, before the remainder, and which bits in it."""
-    first, second, number = _HASH.unpack(_digest(key.key))
-    key.blocked = found = (number, _LOWER[first % _CHOICES] | _UPPER[second % _CHOICES])
-    return found
+    first, second, number = _unpack(_digest(key))
+    return number, _LOWER[first % _CHOICES] | _UPPER[second % _CHOICES]

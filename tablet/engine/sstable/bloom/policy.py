@@ -9,27 +9,21 @@ while the file is written, without a pause that grows with it.
 A policy's name stands for its bits: whoever changes where a key's bits are must give the policy another name.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from tablet.engine.model.schema import BloomPolicy
 
 PARTITION_KEYS = 20_000
 """Keys per filter, but for a single block with more of them."""
 
-_SEPARATOR = b"\0"
+SEPARATOR = b"\0"
+"""Stands between the row and the column in a key."""
 
 
-class HashedKey:
-    """A key, hashed at most once by each policy for all the filters that are asked about it. `sliced`, `blocked`: what
-    the policies need of it, once they have been asked; they fill it in themselves."""
-
-    __slots__ = ("blocked", "key", "sliced")
-
-    def __init__(self, key: bytes) -> None:
-        self.key = key
-        self.sliced: tuple[int, ...] | None = None
-        self.blocked: tuple[int, int] | None = None
+T = TypeVar("T")
+Sieve = Callable[[bytes], tuple[T, ...]]
+"""Asks several filters about one key; gives what stands for those that may contain it, in their order."""
 
 
 class Filter(Protocol):
@@ -47,7 +41,7 @@ class Filter(Protocol):
     def fill_ratio(self) -> float:
         """The share of bits that are set."""
 
-    def may_contain(self, key: HashedKey) -> bool:
+    def may_contain(self, key: bytes) -> bool:
         """False if the key was certainly not put in."""
 
     def encode(self) -> bytes:
@@ -67,7 +61,11 @@ class FilterPolicy(Protocol):
     def decode(self, data: bytes) -> Filter:
         """The reverse of `Filter.encode`. Raises Corrupted for what this policy cannot have written."""
 
+    def sieve(self, filters: Sequence[tuple[Any, T]]) -> Sieve[T]:
+        """One question for all these filters of this policy, each with what stands for it: a read asks all files of a
+        tablet, and hashes its key once."""
+
 
 def column_key(row: bytes, column: bytes) -> bytes:
     """The key that stands for a row and a column."""
-    return row + _SEPARATOR + column
+    return row + SEPARATOR + column

@@ -6,7 +6,7 @@ Python: above 2**15 bits per slice that library needs 4-byte hashes, and so the 
 of 1 in 256. Then the bits are set and tested in bulk, past the library's own loop, and are the same bits:
 
 >>> found = SlicedPolicy().build([b"row1", b"row2"], false_positive_rate=0.01)
->>> found.may_contain(HashedKey(b"row1")), found.may_contain(HashedKey(b"row3"))
+>>> found.may_contain(b"row1"), found.may_contain(b"row3")
 (True, False)
 >>> "row1" in found.bloom, "row3" in found.bloom
 (True, False)
@@ -28,7 +28,7 @@ from pybloom_live import BloomFilter
 
 from runtime.errors import Corrupted, IncompatibleFormat
 from tablet.engine.model.schema import BloomPolicy
-from tablet.engine.sstable.bloom.policy import HashedKey
+from tablet.engine.sstable.bloom.policy import Sieve, T
 
 _HEADER = struct.Struct("<dIII")
 """rate, slices, bits per slice, keys."""
@@ -75,12 +75,16 @@ class SlicedFilter:
         """The share of bits that are set; at capacity about one half."""
         return self._bits.count() / len(self._bits)
 
-    def may_contain(self, key: HashedKey) -> bool:
+    def may_contain(self, key: bytes) -> bool:
         """False if the key was certainly not put in."""
+        return self.has(key, _hashed(key) if self._quick else ())
+
+    def has(self, key: bytes, hashes: Sequence[int]) -> bool:
+        """As `may_contain`, of a key whose eight hashes are known."""
         if not self._quick:
-            return _as_text(key.key) in self.bloom
+            return _as_text(key) in self.bloom
         bits, slice_bits, offset = self._bits, self._slice_bits, 0
-        for number in (key.sliced or _hashed(key))[: self._slices]:
+        for number in hashes[: self._slices]:
             if not bits[offset + number % slice_bits]:
                 return False
             offset += slice_bits
@@ -133,12 +137,21 @@ class SlicedPolicy:
                     return SlicedFilter(bloom)
         raise Corrupted(f"a Bloom filter of {len(data)} bytes has parameters that do not fit together")
 
+    def sieve(self, filters: Sequence[tuple[SlicedFilter, T]]) -> Sieve[T]:
+        """One question for all these filters, each with what stands for it."""
+        asked = tuple(filters)
 
-def _hashed(key: HashedKey) -> tuple[int, ...]:
+        def passed(key: bytes) -> tuple[T, ...]:
+            hashes = _hashed(key)
+            return tuple([what for found, what in asked if found.has(key, hashes)])
+
+        return passed
+
+
+def _hashed(key: bytes) -> tuple[int, ...]:
     """Eight numbers. pybloom_live seeds its hash with a salt and adds the key; hashing both in one go is the same."""
-    data = key.key if key.key.isascii() else _as_text(key.key).encode()
-    key.sliced = found = _EIGHT_HASHES.unpack(_hash_function(_SALT + data).digest())
-    return found
+    data = key if key.isascii() else _as_text(key).encode()
+    return _EIGHT_HASHES.unpack(_hash_function(_SALT + data).digest())
 
 
 @cache
