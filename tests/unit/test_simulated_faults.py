@@ -9,7 +9,7 @@ from runtime.errors import TimedOut, Unavailable
 from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.messages import DROP, Delay, Double, Kind, Message
 from runtime.simulated.world import NodeEnded, Simulation
-from tests.conformance.both_worlds import gathered, text
+from tests.conformance.both_worlds import WAYS, gathered, text
 from tests.unit.test_simulated_rpc import Scene, told
 from tests.unit.test_simulated_streams import connected, listening
 from tests.unit.test_simulated_streams import told as told_with_streams
@@ -117,8 +117,10 @@ def test_drifts_and_offsets_of_a_clock_add_up():
         simulation.run(story())
 
 
-def test_a_hook_sees_both_messages_of_a_call_with_the_name_of_the_method():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hook_sees_both_messages_of_a_call_with_the_name_of_the_method(way):
     async def story(scene):
+        scene.way = way
         seen: list[Message] = []
         await scene.serve()
         scene.simulation.on_message(seen.append)
@@ -137,8 +139,10 @@ def test_a_hook_sees_both_messages_of_a_call_with_the_name_of_the_method():
     told(story)
 
 
-def test_a_dropped_request_was_never_served_and_a_dropped_reply_was():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_dropped_request_was_never_served_and_a_dropped_reply_was(way):
     async def story(scene):
+        scene.way = way
         await scene.serve()
         for kind in (Kind.REQUEST, Kind.REPLY):
             forget = scene.simulation.on_message(lambda message, kind=kind: DROP if message.kind is kind else None)
@@ -171,8 +175,10 @@ def test_a_delayed_message_is_overtaken_and_several_delays_add_up():
     told(story)
 
 
-def test_a_request_that_is_doubled_is_served_again_later_and_answered_once():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_request_that_is_doubled_is_served_again_later_and_answered_once(way):
     async def story(scene):
+        scene.way = way
         await scene.serve()
         forget = scene.simulation.on_message(lambda message: Double(2.0))
         await scene.ask("doubled")
@@ -197,8 +203,10 @@ def test_a_stream_takes_nothing_after_a_part_that_was_dropped():
     told(story)
 
 
-def test_a_node_can_be_killed_at_its_nth_reply_which_then_never_leaves():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_node_can_be_killed_at_its_nth_reply_which_then_never_leaves(way):
     async def story(scene):
+        scene.way = way
         await scene.serve()
         replies = itertools.count(1)
 

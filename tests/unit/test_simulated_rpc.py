@@ -8,7 +8,7 @@ import pytest
 from runtime.errors import TimedOut, Unavailable
 from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.world import Simulation
-from tests.conformance.both_worlds import EchoStub, echo, register, several, text
+from tests.conformance.both_worlds import WAYS, EchoStub, echo, register, several, text
 
 ADDRESS = "server:7001"
 
@@ -18,6 +18,7 @@ class Scene:
 
     def __init__(self, simulation):
         self.simulation = simulation
+        self.way = "carried"
         self.client = simulation.add_node("client")
         self.server = simulation.add_node("server")
         self.seen = []
@@ -63,7 +64,8 @@ class Scene:
 
     @property
     def stub(self):
-        return EchoStub(self.client.network.channel(ADDRESS))
+        channel = self.client.network.channel(ADDRESS)
+        return EchoStub(channel.plain if self.way == "plain" else channel)
 
     async def ask(self, value="x", timeout=1.0):
         """One unary call of the client."""
@@ -76,8 +78,10 @@ def told(story, seed=0):
         return simulation.run(story(Scene(simulation)))
 
 
-def test_a_lost_request_was_not_served_and_a_lost_reply_was_and_the_caller_cannot_tell():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_lost_request_was_not_served_and_a_lost_reply_was_and_the_caller_cannot_tell(way):
     async def story(scene):
+        scene.way = way
         await scene.serve()
         for source, target, served in (("client", "server", []), ("server", "client", ["x"])):
             scene.seen.clear()
@@ -106,8 +110,10 @@ def test_lost_messages_are_as_many_as_was_set():
     told(story)
 
 
-def test_a_duplicated_request_is_served_twice():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_duplicated_request_is_served_twice(way):
     async def story(scene):
+        scene.way = way
         await scene.serve()
         scene.simulation.impose(LinkFaults(duplication=1.0), "client", "server")
         assert await scene.ask() == "echo x"
@@ -117,8 +123,10 @@ def test_a_duplicated_request_is_served_twice():
     told(story)
 
 
-def test_a_call_that_finds_a_stopped_server_was_certainly_not_made_unless_it_was_doubled():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_that_finds_a_stopped_server_was_certainly_not_made_unless_it_was_doubled(way):
     async def story(scene):
+        scene.way = way
         for duplication in (0.0, 1.0):
             scene.simulation.impose(LinkFaults(delay=0.1, duplication=duplication), "client", "server")
             await scene.serve()
@@ -245,8 +253,10 @@ def test_a_paused_server_answers_when_it_goes_on():
     told(story)
 
 
-def test_a_killed_caller_cancels_its_handlers():
+@pytest.mark.parametrize("way", WAYS)
+def test_a_killed_caller_cancels_its_handlers(way):
     async def story(scene):
+        scene.way = way
         await scene.serve(Unary=scene.never)
         scene.client.spawn(scene.stub.unary(text("x"), timeout=1000), "ask")
         await asyncio.sleep(1)
