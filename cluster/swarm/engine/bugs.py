@@ -13,8 +13,6 @@ from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable.bloom import blocked
-from tablet.engine.tree.state import TabletState
-from tablet.engine.world.names import FolderListing
 from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
@@ -124,14 +122,3 @@ def log_not_fenced() -> Planted:
         pass
 
     return replaced(SegmentList, "check_owner", no_look)
-
-
-@bug
-def number_taken_twice() -> Planted:
-    """Without a look for a higher number after each switch of a manifest, an owner that was paused takes a number that
-    a later one had, and has removed: what it was told to change is changed for nobody (BT 5.2)."""
-
-    def unlooked(self: TabletState, listing: FolderListing) -> None:
-        pass
-
-    return replaced(TabletState, "_check_listing", unlooked)
