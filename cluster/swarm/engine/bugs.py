@@ -15,8 +15,6 @@ from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable import directory
 from tablet.engine.sstable.bloom import blocked
 from tablet.engine.tree import merge
-from tablet.engine.tree.state import TabletState
-from tablet.engine.world.names import FolderListing
 from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
@@ -140,17 +138,6 @@ def log_not_fenced() -> Planted:
         pass
 
     return replaced(SegmentList, "check_owner", no_look)
-
-
-@bug
-def number_taken_twice() -> Planted:
-    """Without a look for a higher number after each switch of a manifest, an owner that was paused takes a number that
-    a later one had, and has removed: what it was told to change is changed for nobody (BT 5.2)."""
-
-    def unlooked(self: TabletState, listing: FolderListing) -> None:
-        pass
-
-    return replaced(TabletState, "_check_listing", unlooked)
 
 
 @bug
