@@ -717,7 +717,9 @@ class ChunkStatus(_message.Message):
     primary: _builtins.str
     """empty without a live lease"""
     waits_for: _builtins.str
-    """Why nothing is done yet about a replica that it lacks, or has too many, in words; empty: nothing is in the way."""
+    """Why nothing is done yet about a replica that it lacks, or has too many, or may turn out to have when all servers have
+    reported, in words; empty: nothing is in the way.
+    """
     @_builtins.property
     def chunk(self) -> _common_pb2.ChunkLocations: ...
     @_builtins.property
