@@ -256,6 +256,7 @@ class Simulation:
 
     def kill(self, name: str) -> None:
         """End the node as SIGKILL does: nothing of it runs any more, its disk keeps the page cache."""
+        self.world(name)
         for life in [life for life in self._lives[name] if life.alive]:
             life.alive = False
             life.held.clear()
