@@ -1,7 +1,7 @@
 """Channels and servers, as generated stubs and servicers see them in both worlds.
 
 The problem. Generated code knows nothing of tokens, causes, clocks or our errors, and the two worlds must treat all
-four alike. And a unary call of `grpc.aio` costs about a millisecond, most of it not ours. The idea is one wrapper on
+four alike. And a unary call of `grpc.aio` is dear, and hardly anything of its price is ours. The idea is one wrapper on
 each side. `NodeChannel` is what a generated stub is made with. `NodeRegistrar` is what a generated
 `add_…Servicer_to_server` is handed. Between the two a call goes one of two ways:
 

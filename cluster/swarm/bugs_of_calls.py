@@ -1,49 +1,29 @@
 """Bugs in how calls travel: answers, ends of streams, doubt (runtime/carried; GFS 3.1, 3.2)."""
 
-from weakref import WeakKeyDictionary
-
 from grpc import StatusCode
 
 from cluster.swarm.bug_tools import Planted, bug, replaced, together
 from runtime.carried.client import ClientStream
 from runtime.carried.letters import Call
-from runtime.events import EventLog
 from runtime.guard import unanswered
-from runtime.simulated.carrier import ClientWay
 from runtime.wire.carry_pb2 import Envelope
 
-_begin = ClientStream.begin
+_arrived = ClientStream.arrived
 
 
 @bug
-def answer_of_an_earlier_stream() -> Planted:
-    """An answer is looked up among the calls of the stream on which it came.
+def answers_in_order_of_calls() -> Planted:
+    """An answer goes to the call whose number it names.
 
-    Without the rule, an answer that was late for a stream that broke is handed to the oldest call of the same method
-    that is in flight to that address (simulation: StreamsReset, late messages)."""
+    Without the rule, it goes to the oldest call that has none, as if a server answered in order: whoever asked while
+    another call was slow, or was lost, is told what another one wanted to know (simulation)."""
 
-    paths: WeakKeyDictionary[ClientStream, dict[int, str]] = WeakKeyDictionary()
-    waiting: WeakKeyDictionary[EventLog, dict[str, list[Call]]] = WeakKeyDictionary()
+    def arrived(self: ClientStream, envelope: Envelope) -> None:
+        if envelope.number in self._calls:
+            envelope.number = next(number for number, call in self._calls.items() if call.has_left)
+        _arrived(self, envelope)
 
-    def begin(self: ClientStream, call: Call) -> None:
-        _begin(self, call)
-        paths.setdefault(self, {})[call.number] = call.path
-        calls = waiting.setdefault(self._events, {}).setdefault(self._address, [])
-        calls[:] = [other for other in calls if other.wanted] + [call]
-
-    def arrives(self: ClientWay, envelope: Envelope) -> None:
-        stream = self.stream
-        if not self.is_closed:
-            self._received += 1
-            self._receive(envelope)
-            return
-        path = paths.get(stream, {}).get(envelope.number)
-        for call in waiting.get(stream._events, {}).get(self._address, []):
-            if call.path == path and call.wanted:
-                call.answer.set_result(envelope)
-                return
-
-    return together(replaced(ClientStream, "begin", begin), replaced(ClientWay, "_arrives", arrives))
+    return replaced(ClientStream, "arrived", arrived)
 
 
 @bug

@@ -81,6 +81,7 @@ _SERVER_CALLS = (
     "Master/FindLeaseHolder",
     "bulk",
 )
+_ASKED_OFTEN = ("Master/*", "Master/*", "Chunkserver/Apply", "Chunkserver/GetChunkStates", "Chunkserver/Write")
 _DISK_STEPS = (
     ("sync", "log/*", "master"),
     ("write", "log/*", "master"),
@@ -314,6 +315,17 @@ class _Draw:
             return Fault(self.at(), StreamsReset(None, one_sided), self.node())
         return Fault(self.message(), StreamsReset(TheReceiver(), one_sided), TheSender())
 
+    def late_answers(self) -> tuple[Fault, ...]:
+        """Answers of one kind are late for a while, and streams break on which such answers are awaited: they arrive
+        when other calls of that kind are on their way."""
+        method, nth = self.chance.choice(_ASKED_OFTEN), self.chance.choice([1, 3, 10, 30])
+        late = MessageDelayed(self.chance.choice([0.03, 0.1, 0.3]))
+        found = [Fault(OnMessage(method, Kind.REPLY, nth=nth), late, TheSender(), 6.0)]
+        for later in (2, 5, 9, 14):
+            when = OnMessage(method, Kind.REPLY, nth=nth + later)
+            found.append(Fault(when, StreamsReset(TheSender(), one_sided=True), TheReceiver()))
+        return tuple(found)
+
     def clock(self) -> Fault:
         drift, offset = self.chance.choice([-0.05, -0.01, 0.01, 0.05]), self.chance.choice([-300.0, 300.0])
         what = self.what(ClockDrift(drift), WallOffset(offset))
@@ -403,7 +415,7 @@ _DRAWERS: tuple[_Drawer, ...] = (
     _Draw.bad_link,
     _Draw.bad_link,
     _Draw.reset,
-    _Draw.reset,
+    _Draw.late_answers,
     _Draw.clock,
     _Draw.disk_error,
     _Draw.one_disk_error,

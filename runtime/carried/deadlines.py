@@ -3,6 +3,8 @@
 Nearly every call is over long before its deadline, and a timer of asyncio for each would cost more than the call's
 share of a message. So the deadlines lie in a heap, and one timer is set for the nearest. A call that is over stays in
 the heap as a number, until its time comes or most of the heap is such numbers.
+
+A loop that was kept from running finds the timer due and answers unread that came in time. It reads those first.
 """
 
 import asyncio
@@ -13,6 +15,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 OVER_KEPT = 1000
+LATE_SECONDS = 0.005  # A timer that rings later than this found the loop busy.
+READING_SECONDS = 0.005  # What the loop is given then, to read what has come.
 
 
 class Deadlines(Generic[T]):
@@ -25,6 +29,7 @@ class Deadlines(Generic[T]):
         self._heap: list[tuple[float, int]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._set_for = math.inf
+        self._has_read = False
 
     def add(self, deadline: float, number: int) -> None:
         """Watch a call of the table. `deadline` is a time of the loop."""
@@ -49,6 +54,11 @@ class Deadlines(Generic[T]):
 
     def _ring(self) -> None:
         now = max(self._loop.time(), self._set_for)  # The loop may ring a little early.
+        if now - self._set_for > LATE_SECONDS and not self._has_read:
+            self._has_read = True
+            self._timer = self._loop.call_later(READING_SECONDS, self._ring)
+            return
+        self._has_read = False
         self._timer, self._set_for = None, math.inf
         heap = self._heap
         while heap:

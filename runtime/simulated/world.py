@@ -255,7 +255,7 @@ class Simulation:
     # Faults of nodes.
 
     def kill(self, name: str) -> None:
-        """End the node as SIGKILL does: nothing of it runs any more, its disk keeps the page cache. Raises NotFound."""
+        """End the node as SIGKILL does: nothing of it runs any more, its disk keeps the page cache."""
         self.world(name)
         for life in [life for life in self._lives[name] if life.alive]:
             life.alive = False

@@ -11,7 +11,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from runtime.carried import end as end_module
 from runtime.carried.channel import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, CarriedChannel
 from runtime.carried.client import ClientStream
-from runtime.carried.deadlines import OVER_KEPT, Deadlines
+from runtime.carried.deadlines import LATE_SECONDS, OVER_KEPT, Deadlines
 from runtime.carried.end import LARGE_BYTES, MESSAGE_BYTES, QUEUE_BYTES, QUEUE_LETTERS
 from runtime.carried.letters import Call
 from runtime.carried.server import Method, ServerStream
@@ -458,6 +458,21 @@ async def test_deadlines_ring_in_order_of_time_for_the_calls_that_are_left():
     del table[4]
     await asyncio.sleep(0.12)
     assert rung == [1, 3, 7, 9]
+
+
+async def test_an_answer_that_came_while_the_loop_was_busy_is_read_before_its_call_is_given_up():
+    loop = asyncio.get_running_loop()
+    table, rung = {1: 1, 2: 2}, []
+    deadlines = Deadlines(loop, table, rung.append)
+    for number in table:
+        deadlines.add(loop.time() + 0.001, number)
+    # What reads an answer takes some turns of the loop.
+    loop.call_soon(loop.call_soon, loop.call_soon, loop.call_soon, loop.call_soon, table.pop, 1)
+    busy_until = loop.time() + 2 * LATE_SECONDS
+    while loop.time() < busy_until:
+        pass
+    await asyncio.sleep(0.05)
+    assert rung == [2]
 
 
 async def test_deadlines_of_calls_that_are_over_are_not_kept():

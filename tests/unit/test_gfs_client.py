@@ -367,8 +367,10 @@ async def test_a_length_that_no_replica_tells_is_marked_so(tmp_path: Path):
         for server in cluster.servers.values():
             server.mishaps["GetChunkStates"] = [Unavailable("down")] * 1000
         assert not (await client.stat("/a")).length_is_exact
-        impatient = cluster.new_client(replace(QUICK, patience_seconds=0.05))
-        with pytest.raises(Unavailable, match=r"length of /a is not known: .* within 0\.05 seconds"):
+        # The first pause lasts until the patience is over: no later call can be cut off by its end.
+        settings = replace(QUICK, patience_seconds=0.5, first_pause_seconds=1.0, longest_pause_seconds=1.0)
+        impatient = cluster.new_client(settings)
+        with pytest.raises(Unavailable, match=r"length of /a is not known: .* within 0\.5 seconds"):
             await impatient.open("/a", "ab")
 
 
