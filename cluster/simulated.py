@@ -22,9 +22,9 @@ here waits for a node that has died in the meantime: whoever starts or stops one
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster import faults
 from cluster.interface import (
@@ -49,6 +49,8 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
+T = TypeVar("T")
+SLACK_SECONDS = 0.5
 END_SECONDS = 60.0  # for a server that ends by itself to stop in good order
 
 
@@ -152,7 +154,8 @@ class SimulatedCluster:
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
         """What the master knows."""
         stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(MASTER_ADDRESS))
-        return await stub.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=STATUS_SECONDS)
+        request = master_pb2.ClusterStatusRequest(chunks=chunks)
+        return await _answered(stub.GetClusterStatus(request, timeout=STATUS_SECONDS), STATUS_SECONDS)
 
     def client(self, number: int = 1) -> Client:
         """The file system of this cluster, as one of its clients sees it, counted from 1."""
@@ -309,12 +312,12 @@ class SimulatedCluster:
         )
 
     async def _described(self, address: str) -> node_pb2.NodeDescription:
-        stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(address))
+        stub, request = node_pb2_grpc.NodeStub(self.client_world.network.channel(address)), node_pb2.DescribeRequest()
         try:
-            return await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+            return await _answered(stub.Describe(request, timeout=DESCRIBE_SECONDS), DESCRIBE_SECONDS)
         except Unavailable:
             # It may be the stream to an earlier life, of which nobody has said that it is over.
-            return await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+            return await _answered(stub.Describe(request, timeout=DESCRIBE_SECONDS), DESCRIBE_SECONDS)
 
     def _require(self, node: str) -> None:
         known = [*self.settings.node_names(), *self._clients]
@@ -325,3 +328,13 @@ class SimulatedCluster:
         self._require(node)
         if not self.is_running(node):
             raise Conflict(f"{node} of cluster {self.name!r} is not running; restart it first")
+
+
+async def _answered(call: Awaitable[T], seconds: float) -> T:
+    """The answer to a call that somebody outside makes by a client's way. If the client is killed in that moment,
+    nothing of it runs any more, not even the deadline of the call. Raises TimedOut."""
+    try:
+        async with asyncio.timeout(seconds + SLACK_SECONDS):
+            return await call
+    except TimeoutError:
+        raise TimedOut(f"no answer in {seconds:g} seconds: the client whose way was used has ended") from None

@@ -136,6 +136,18 @@ def test_nobody_waits_for_a_node_that_is_killed_at_any_step_of_its_stop_or_start
     told(story)
 
 
+def test_whoever_looks_at_the_nodes_is_answered_though_the_client_of_the_way_dies():
+    async def story(cluster: SimulatedCluster) -> None:
+        await states(cluster)
+        (name,) = cluster.client_names()
+        looking = asyncio.create_task(cluster.nodes())
+        await asyncio.sleep(0)
+        cluster.simulation.kill(name)
+        assert [report.state for report in await asyncio.wait_for(looking, 60)] == [NodeState.HUNG] * 4
+
+    told(story)
+
+
 def test_a_server_that_ends_by_itself_is_failed():
     async def story(cluster: SimulatedCluster) -> None:
         server = cluster.server("cs2")
