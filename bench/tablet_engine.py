@@ -3,6 +3,7 @@
     python -m bench.tablet_engine [--rows 200000] [--rounds 3] [--only NAME ...]
     python -m bench.tablet_engine --growth [--sizes 10000,...] [--plot growth.svg]
     python -m bench.tablet_engine --profile
+    python -m bench.tablet_engine --points                          point reads alone, beside LevelDB, in processor time
     python -m bench.tablet_engine --wide                            cells of rows with few columns, and with very many
     python -m bench.tablet_engine --keep FOLDER --rows 1000000      only our store, left in FOLDER
 
@@ -27,15 +28,18 @@ from pathlib import Path
 from bench.report import Row, machine, table
 from bench.tablet_contestants import CONTESTANTS, OURS, RIVAL, Contestant, contestant_named
 from bench.tablet_growth import growth_tables, picture
+from bench.tablet_points import points
 from bench.tablet_profile import profile
 from bench.tablet_wide_rows import wide_rows
 from bench.tablet_workload import (
     ABSENT_BLOCKS,
+    BATCHED_PROCESSOR,
     BLOCKS,
     COSTS,
     FILES,
     MEMORY,
     OVERWRITTEN,
+    RANDOM_PROCESSOR,
     RATES,
     SCAN,
     UNFILTERED_BLOCKS,
@@ -54,6 +58,8 @@ _UNITS = {
     ABSENT_BLOCKS: "",
     UNFILTERED_BLOCKS: "",
     MEMORY: "MiB",
+    BATCHED_PROCESSOR: "µs",
+    RANDOM_PROCESSOR: "µs",
 }
 
 
@@ -212,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.profile:
         print(profile(options.rows))
         return
+    if options.points:
+        print(points(options.rows))
+        return
     if options.wide:
         print(wide_rows())
         return
@@ -255,6 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_sizes, default=SIZES, help="rows, with commas between")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the growth")
     parser.add_argument("--profile", action="store_true", help="where our engine's time goes, by function")
+    parser.add_argument("--points", action="store_true", help="point reads alone, in processor time")
     parser.add_argument("--wide", action="store_true", help="wide rows: cells and slices of rows of several widths")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="only make a store of ours, and leave it there")
     return parser

@@ -76,7 +76,20 @@ BLOCKS = "blocks per random read"
 ABSENT_BLOCKS = "blocks per 100 absent keys, Bloom filter"
 UNFILTERED_BLOCKS = "blocks per 100 absent keys, no filter"
 MEMORY = "peak memory"
-COSTS = (WRITTEN, READ, SPACE, FILES, BLOCKS, ABSENT_BLOCKS, UNFILTERED_BLOCKS, MEMORY)
+BATCHED_PROCESSOR = "processor time of a batched write"
+RANDOM_PROCESSOR = "processor time of a random write"
+COSTS = (
+    BATCHED_PROCESSOR,
+    RANDOM_PROCESSOR,
+    WRITTEN,
+    READ,
+    SPACE,
+    FILES,
+    BLOCKS,
+    ABSENT_BLOCKS,
+    UNFILTERED_BLOCKS,
+    MEMORY,
+)
 
 _BATCH = 1000
 _STRIDE = 4099
@@ -103,6 +116,22 @@ class Measured:
     def from_json(text: str) -> "Measured":
         """The other way."""
         return Measured(**json.loads(text))
+
+
+class Spent:
+    """The time that passes in `with` blocks, and the processor time of all threads meanwhile: that of other processes
+    does not count."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.processor_seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._processor_begin, self._begin = time.process_time(), time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begin
+        self.processor_seconds += time.process_time() - self._processor_begin
 
 
 class Rows:
@@ -211,22 +240,22 @@ class Course:
         """Write in the order of the keys."""
         folder = self._folder / "sequential"
         store = self._contestant.make(folder, self._filters)
-        self._note_writes(SEQUENTIAL, self._write(store, range(self._rows.rows)))
+        self._note_writes(SEQUENTIAL, self._write(store, range(self._rows.rows)).seconds)
         store.close()
         shutil.rmtree(folder)
 
     def batched(self) -> None:
         """Write in a random order, many rows a call."""
         folder = self._folder / "batched"
-        store, spent = self._contestant.make(folder, self._filters), 0.0
+        store, spent = self._contestant.make(folder, self._filters), Spent()
         for batch in _batches(self._rows.shuffled()):
             rows = [(self._rows.key(number), self._rows.value(number)) for number in batch]
-            begin = time.perf_counter()
-            if not store.put_many(rows):
-                break
-            spent += time.perf_counter() - begin
+            with spent:
+                if not store.put_many(rows):
+                    break
         else:
-            self._note_writes(BATCHED, spent)
+            self._note_writes(BATCHED, spent.seconds)
+            self.found.costs[BATCHED_PROCESSOR] = spent.processor_seconds / self._rows.rows * 1e6
         store.close()
         shutil.rmtree(folder)
 
@@ -237,8 +266,9 @@ class Course:
         before = moved_bytes("wchar")
         store = self._contestant.make(folder, self._filters)
         spent = self._write(store, order)
-        self._note_writes(RANDOM, spent)
-        self._note_writes(SETTLED, spent + _settled(store))
+        self._note_writes(RANDOM, spent.seconds)
+        self.found.costs[RANDOM_PROCESSOR] = spent.processor_seconds / len(order) * 1e6
+        self._note_writes(SETTLED, spent.seconds + _settled(store))
         self._reads(store)
         self.found.costs[FILES] = store.sorted_files()
         store.close()
@@ -261,16 +291,15 @@ class Course:
         store.close()
         shutil.rmtree(folder)
 
-    def _write(self, store: Store, numbers: Sequence[int]) -> float:
-        """Write rows; returns the seconds within the store."""
-        spent, put, clock = 0.0, store.put, time.perf_counter
+    def _write(self, store: Store, numbers: Sequence[int]) -> "Spent":
+        """Write rows; returns the time within the store."""
+        spent, put = Spent(), store.put
         key, value = self._rows.key, self._rows.value
         for batch in _batches(numbers):
             rows = [(key(number), value(number)) for number in batch]
-            begin = clock()
-            for row, content in rows:
-                put(row, content)
-            spent += clock() - begin
+            with spent:
+                for row, content in rows:
+                    put(row, content)
         return spent
 
     def _reads(self, store: Store) -> None:

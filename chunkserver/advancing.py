@@ -36,7 +36,7 @@ from runtime.wire.chunkserver_pb2 import Advance, AdvanceResult, LeaseName
 from runtime.wire.common_pb2 import Authority, ChunkState
 from runtime.world import World
 
-_AT_ONCE = 8
+_AT_ONCE = 64
 _REVOCATION_MARGIN_SECONDS = 1.0
 
 

@@ -34,6 +34,7 @@ from typing import Any
 
 import gfs.locate
 from cluster.processes import ProcessIdentity
+from cluster.roles import MASTER
 from cluster.settings import ClusterSettings, check_cluster_name
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
 from runtime.real.disk import translated
@@ -157,6 +158,11 @@ def _failure_record(kind: str, message: str) -> bytes:
     return json.dumps({"kind": kind, "message": shortened}).ljust(FAILURE_BYTES - 1).encode("ascii") + b"\n"
 
 
+_RECORD_ADVICE = (
+    "restore it; or remove it: `tabletop up` writes it anew, by what the cluster's nodes know, and nothing else is lost"
+)
+
+
 class ClusterFolder:
     """The folder of the cluster of this name."""
 
@@ -188,7 +194,7 @@ class ClusterFolder:
 
     def read_record(self) -> ClusterRecord:
         """What cluster.json says. Raises IncompatibleFormat when another version wrote it."""
-        values = read_json(self._record) or {}
+        values = read_json(self._record, advice=_RECORD_ADVICE) or {}
         found = values.get("format")
         if found != gfs.locate.FORMAT:
             raise IncompatibleFormat(
@@ -227,6 +233,36 @@ class ClusterFolder:
     def node_folders(self) -> list[NodeFolder]:
         """The parts of all nodes that were ever started."""
         return [NodeFolder(path.parent) for path in sorted(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*/config.json"))]
+
+    def has_nodes(self) -> bool:
+        """Whether there is a node of the cluster, with its data: also if cluster.json is lost."""
+        return any(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*"))
+
+    def record_of_nodes(self) -> ClusterRecord | None:
+        """What cluster.json said, if it is lost, by what the nodes were told of it; None if they were not.
+
+        Raises IncompatibleFormat for a damaged configuration of a node."""
+        found = [values for folder in self.node_folders() if (values := read_json(folder.config)) is not None]
+        configs = [NodeConfig.from_json(values) for values in found]
+        master = next((config for config in configs if config.node == MASTER), None)
+        servers = [config for config in configs if config.node != MASTER]
+        if master is None or not servers:
+            return None
+        told = master.settings
+        settings = ClusterSettings(
+            chunkservers=len(servers),
+            replicas=told["replication_goal"],
+            chunk_bytes=told["chunk_bytes"],
+            lease_seconds=told["lease_seconds"],
+            heartbeat_seconds=told["heartbeat_seconds"],
+            durability=servers[0].settings["durability"],
+            trash_seconds=told["trash_grace_seconds"],
+        )
+        return ClusterRecord(master.cluster, told["control_address"], settings)
+
+    def forget_record(self) -> None:
+        """Remove cluster.json, and nothing else."""
+        self._record.unlink(missing_ok=True)
 
     def purge(self) -> None:
         """Remove the folder and everything in it."""
@@ -283,18 +319,16 @@ def cluster_names(home: Path | None = None) -> list[str]:
     return sorted(path.parent.name for path in home.glob("*/cluster.json"))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, *, advice: str = "if you did not change it, remove it") -> dict[str, Any] | None:
     """A JSON object from a file; None if there is no such file. Raises IncompatibleFormat for anything else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise IncompatibleFormat(
-            f"{path} is not a JSON object: {error}; if you did not change it, remove it"
-        ) from error
+        raise IncompatibleFormat(f"{path} is not a JSON object: {error}; {advice}") from error
     if not isinstance(values, dict):
-        raise IncompatibleFormat(f"{path} is not a JSON object; if you did not change it, remove it")
+        raise IncompatibleFormat(f"{path} is not a JSON object; {advice}")
     return values
 
 
@@ -310,6 +344,8 @@ def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_bytes(content)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())  # Otherwise a loss of power may leave an empty file under the name.
         beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)

@@ -78,23 +78,32 @@ class RealCluster:
         """What the cluster was set up with."""
         return self.folder.require().settings
 
+    def made_with(self) -> ClusterSettings | None:
+        """What the cluster was set up with, also if it has lost its cluster.json; None if there is no cluster."""
+        record = self.folder.read_record() if self.folder.exists() else self.folder.record_of_nodes()
+        return None if record is None else record.settings
+
     async def start(self, settings: ClusterSettings, *, port: int | None = None) -> tuple[str, ...]:
         """Bring the cluster up; returns when every node that was started serves, and has registered with the master.
         What runs already is left alone. Returns the names of the nodes that were started.
 
         Raises what `ClusterSettings.check` raises, Conflict for a port in use or settings other than those the cluster
         was made with, and whatever kept a node from starting. On any failure everything that was started is stopped,
-        and a cluster that did not exist before leaves no file.
+        and a cluster that did not exist before leaves no file. A folder that holds nodes is a cluster, also if
+        cluster.json is lost: then it is written anew, by what the nodes know.
         """
         settings.check()
         processes.require_descriptors()
         async with self.folder.locked():
-            fresh = not self.folder.exists()
             missing = settings.node_names()
-            if not fresh:
+            if not self.folder.exists() and self.folder.has_nodes():
+                self._refuse_unless_at_rest()
+                if (lost := self.folder.record_of_nodes()) is not None:
+                    self.folder.write_record(lost)
+            if self.folder.exists():
                 self._check_same(settings)
                 missing = [report.node for report in await self.nodes() if report.state not in LIVING]
-            with self._undone_on_failure(fresh, missing):
+            with self._undone_on_failure(missing):
                 await self._start_all(settings, missing, port)
         return tuple(missing)
 
@@ -113,7 +122,7 @@ class RealCluster:
             settings.check()
             added = settings.node_names()[-count:]
             try:
-                with self._undone_on_failure(False, added):
+                with self._undone_on_failure(added):
                     await self._start_all(settings, added, None)
             except BaseException:
                 self.folder.write_record(record)
@@ -309,16 +318,21 @@ class RealCluster:
         return False
 
     @contextlib.contextmanager
-    def _undone_on_failure(self, fresh: bool, names: list[str]) -> Iterator[None]:
+    def _undone_on_failure(self, names: list[str]) -> Iterator[None]:
+        """Nothing is removed that was there before: the folder only if it held no node."""
+        had_record, had_nodes = self.folder.exists(), self.folder.has_nodes()
         try:
             yield
         except BaseException:
             with _without_interrupts():
-                if fresh:
-                    self._end_all()
-                    self.folder.purge()
-                else:
+                if had_record:
                     self._end_nodes(names)
+                else:
+                    self._end_all()
+                    if had_nodes:
+                        self.folder.forget_record()
+                    else:
+                        self.folder.purge()
             raise
 
     def _end_nodes(self, names: list[str]) -> None:
@@ -341,6 +355,16 @@ class RealCluster:
         child = self._children.pop(node, None)
         if child is not None:
             child.wait()
+
+    def _refuse_unless_at_rest(self) -> None:
+        """Raise Conflict if nodes run of which no cluster.json tells."""
+        found = processes.find_programs(self.folder.path)
+        if found:
+            numbers = " ".join(str(identity.process_id) for identity in found)
+            raise Conflict(
+                f"{self.folder.path} has lost its cluster.json, and nodes of it run; end them with `kill {numbers}`, "
+                "then start the cluster again"
+            )
 
     def _check_same(self, settings: ClusterSettings) -> None:
         made_with = self.folder.read_record().settings

@@ -49,6 +49,7 @@ from runtime.wire.master_pb2 import (
     CreateRequest,
     DeleteRequest,
     FileInfo,
+    LeaseHolder,
     ListRequest,
     MakeDirectoryRequest,
     RenameRequest,
@@ -311,16 +312,20 @@ class Client:
     async def write_file(self, path: Path, data: Buffer, *, overwrite: bool = False, replication_goal: int = 0) -> None:
         """Write a whole file. Raises AlreadyExists, NotFound (the directory), NoSpace, MutationFailed, TimedOut.
 
-        A file that fits in one mutation takes three calls: create, ask for the lease, write. It is empty or whole at
-        any moment, and gone if the write fails; that failure is indefinite, as others may have seen the file. A larger
-        one is written as by `open(path, "wb")`: a reader could find its first chunk without the next.
+        A file that fits in one mutation takes two calls: it is created with its first chunk, and written; files that
+        are created at the same time share the first. It is empty or whole at any moment, and gone if the write fails;
+        that failure is indefinite, as others may have seen the file. A larger one is written as by `open(path, "wb")`:
+        a reader could find its first chunk without the next.
         """
         path, size = checked_path(path), checked_bytes(data).nbytes
         if overwrite or size > min(self.settings.write_piece_bytes, self._chunk_bytes):
             async with await self.open(path, "wb", overwrite=overwrite, replication_goal=replication_goal) as file:
                 await file.write(data)
             return
-        file = self._created(path, "xb", await self._create(path, replication_goal))
+        info, holder = await self._create_to_write(path, replication_goal, size)
+        file = self._created(path, "xb", info)
+        if holder is not None:
+            self._writer.holders.remember(identity_of(info), holder)
         try:
             async with file:
                 await file.write(data)
@@ -475,10 +480,20 @@ class Client:
                 )
 
     async def _create(self, path: str, replication_goal: int) -> FileInfo:
+        return await self._master.change(self._master.stub.Create, self._create_request(path, replication_goal))
+
+    async def _create_to_write(
+        self, path: str, replication_goal: int, size: int
+    ) -> tuple[FileInfo, LeaseHolder | None]:
+        """A file for so many bytes, with its first chunk if there are any."""
+        if size == 0:
+            return await self._create(path, replication_goal), None
+        return await self._master.create_with_chunk(self._create_request(path, replication_goal))
+
+    def _create_request(self, path: str, replication_goal: int) -> CreateRequest:
         checked_goal(replication_goal, least=0)
         self._forget_tree(path)
-        request = CreateRequest(path=path, replication_goal=replication_goal)
-        return await self._master.change(self._master.stub.Create, request)
+        return CreateRequest(path=path, replication_goal=replication_goal)
 
     async def _delete(
         self,

@@ -16,17 +16,29 @@ Invariants:
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gfs.events import MasterAskedAgain
 from gfs.identity import FileIdentity
 from gfs.patience import Patience
 from gfs.settings import ClientSettings
-from runtime.errors import NoSpace, TabletopError, TimedOut, TooFewServers, Unavailable, advised, without_call
+from runtime.errors import (
+    NoSpace,
+    TabletopError,
+    TimedOut,
+    TooFewServers,
+    Unavailable,
+    advised,
+    error_from_wire,
+    without_call,
+)
 from runtime.events import because, current_cause
+from runtime.outbox import Outbox
 from runtime.wire.master_pb2 import (
     AdmitReplicaRequest,
+    CreateFileResult,
+    CreateFilesRequest,
     CreateRequest,
     DeleteRequest,
     FileInfo,
@@ -46,6 +58,9 @@ from runtime.world import World
 if TYPE_CHECKING:
     from runtime.wire.master_pb2_grpc import MasterAsyncStub
 
+# Files that one call creates, and how many such calls are under way: what comes meanwhile waits, and shares the next.
+_FILES_A_CALL = 64
+_CALLS_AT_ONCE = 2
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 Change = TypeVar(
@@ -122,6 +137,7 @@ class MasterLink:
         self._master_gone = master_gone
         self._gone_since = math.inf
         self.stub: MasterAsyncStub = MasterStub(world.network.channel(address))
+        self._creations = Outbox(self._create_files, items_a_call=_FILES_A_CALL, calls_at_once=_CALLS_AT_ONCE)
 
     async def stat(self, path: str) -> FileInfo:
         """Stat one path. Raises NotFound, NotADirectory, InvalidRequest, TimedOut."""
@@ -189,6 +205,38 @@ class MasterLink:
         finally:
             self._ids.end(name)
 
+    async def create_with_chunk(self, request: CreateRequest) -> tuple[FileInfo, LeaseHolder | None]:
+        """Have a file made that is about to be written, and its first chunk, if that can be at once; returns who orders
+        the mutations of that. Files that are asked for at the same time share a call. Raises as `change`."""
+        name = self._ids.begin()
+        request.request.CopyFrom(name)
+        try:
+            with because(self._causes.next()):
+                request.cause = current_cause()
+                try:
+                    result = await self._creations.ask(request)
+                    if not result.error_kind:
+                        return result.file, result.holder if result.HasField("holder") else None
+                    error = error_from_wire(result.error_kind, result.message, definite=result.definite)
+                    error.is_answer = True
+                except (Unavailable, TimedOut) as silence:
+                    error = silence
+                if not isinstance(error, Unavailable | TimedOut):
+                    raise error
+                # Asked for again alone, under the same name: it is made once, whatever became of it in the shared call.
+                may_have_arrived = error.is_answer or not error.definite
+                call = self.stub.Create
+                info = await self._until_answered(
+                    call, request, None, is_change=True, may_have_arrived=may_have_arrived
+                )
+                return info, None
+        finally:
+            self._ids.end(name)
+
+    async def _create_files(self, requests: Sequence[CreateRequest]) -> Sequence[CreateFileResult]:
+        request = CreateFilesRequest(items=requests)
+        return (await self.stub.CreateFiles(request, timeout=self._settings.call_seconds)).results
+
     async def _until_answered(
         self,
         call: Callable[..., Awaitable[Reply]],
@@ -197,9 +245,9 @@ class MasterLink:
         *,
         is_change: bool,
         call_seconds: float = 0.0,
+        may_have_arrived: bool = False,
     ) -> Reply:
         patience = patience or Patience(self._world, self._settings, self._settings.patience_seconds)
-        may_have_arrived = False
         with because(self._causes.next()):
             while True:
                 try:

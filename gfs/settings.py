@@ -56,7 +56,7 @@ class ClientSettings:
     longest_pause_seconds: float = 2.0
 
     # Connections kept open to each server for the next transfer.
-    idle_connections: int = 8
+    idle_connections: int = 24
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""

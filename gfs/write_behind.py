@@ -3,7 +3,8 @@
 The problem. Each piece is pushed, then written, and the next push need not wait for that. The idea: bytes are gathered
 into the buffer of one piece; a full piece becomes a task; at most `write_window` tasks run. The pushes of the pieces
 overlap; their writes come one after the other. Memory is bounded by the window whatever the file's size. The buffer of
-a piece that was written takes the next one: memory that is fresh costs more than the copy into it.
+a piece that was written takes the next one: memory that is fresh costs more than the copy into it. For the same reason
+the first buffer is small, and grows with what is written: most files are.
 
 Invariants:
 1. A piece is written only after the one before it was acknowledged. So nobody ever sees bytes after a gap that is still
@@ -32,6 +33,7 @@ from runtime.settings import MOST_CHUNKS
 from runtime.world import Buffer
 
 Source = Callable[[memoryview], Awaitable[int]]
+_FIRST_BUFFER_BYTES = 64 * 1024
 
 
 class WriteBehind:
@@ -54,6 +56,7 @@ class WriteBehind:
         self._buffer: memoryview | None = None
         self._begin = 0  # Position of the buffer's first byte.
         self._filled = 0
+        self._room = 0  # Bytes that the piece in the buffer may have.
         self._last: asyncio.Task[TabletopError | None] | None = None  # The piece that the next one comes after.
         self._may_have_written = False  # Since the last successful flush.
 
@@ -73,7 +76,7 @@ class WriteBehind:
                 self._start(piece, view[done : done + piece.length])
                 done += piece.length
                 continue
-            room = self._open_buffer(here)
+            room = self._open_buffer(here, len(view) - done)
             count = min(len(room), len(view) - done)
             room[:count] = view[done : done + count]
             done += count
@@ -89,7 +92,7 @@ class WriteBehind:
             self._raise_failure()
             self._check_reach(position, 1)
             await self._make_room(position)
-            room = self._open_buffer(position)
+            room = self._open_buffer(position, self._piece_bytes)
             try:
                 count = await source(room)
             except BaseException:
@@ -132,23 +135,33 @@ class WriteBehind:
         if self._is_full() or (self._buffer is not None and position != self._begin + self._filled):
             await self._send_buffer()
 
-    def _open_buffer(self, position: int) -> memoryview:
-        """The free part of the current piece's buffer."""
+    def _open_buffer(self, position: int, wanted: int) -> memoryview:
+        """The free part of the current piece's buffer, of which `wanted` bytes are about to be filled, if the piece has
+        room for so many."""
         if self._buffer is None:
-            memory = self._spare.pop() if self._spare else memoryview(bytearray(self._piece_bytes))
-            self._buffer = memory[: self._room_from(position)]
-            self._begin, self._filled = position, 0
+            self._begin, self._filled, self._room = position, 0, self._room_from(position)
+            memory = self._spare.pop() if self._spare else memoryview(bytearray(0))
+            self._buffer = memory[: self._room]
+        needed = min(self._room, self._filled + wanted)
+        if len(self._buffer) < needed:
+            size = min(self._piece_bytes, max(needed, 2 * len(self._buffer), _FIRST_BUFFER_BYTES))
+            self._move_buffer(size)
         return self._buffer[self._filled :]
 
     def _leave_buffer(self) -> None:
         """Leave the buffer to a source that failed or was cancelled: its thread may still be filling it."""
         if self._buffer is not None:
-            memory = bytearray(self._piece_bytes)
-            memory[: self._filled] = self._buffer[: self._filled]
-            self._buffer = memoryview(memory)[: len(self._buffer)]
+            self._move_buffer(self._piece_bytes)
+
+    def _move_buffer(self, size: int) -> None:
+        """Go on with what was taken so far in another memory."""
+        assert self._buffer is not None
+        memory = bytearray(size)
+        memory[: self._filled] = self._buffer[: self._filled]
+        self._buffer = memoryview(memory)[: self._room]
 
     def _is_full(self) -> bool:
-        return self._buffer is not None and self._filled == len(self._buffer)
+        return self._buffer is not None and self._filled == self._room
 
     async def _fill(self, count: int) -> None:
         self._filled += count

@@ -28,7 +28,9 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     chunkservers.py     the calls to chunkservers, many chunks in one
     raising.py          one procedure that raises a chunk's version on alike replicas    3.1, 4.5
     settling.py         comparing replicas whose servers have lost power
-    granting.py         new chunks, leases, and fences against old writers               3.1
+    new_chunks.py       chunks that do not exist yet                                     3.1, 4.2
+    creating.py         new files, many in a call
+    granting.py         leases, and fences against old writers                           3.1
     reporting.py        registrations, heartbeats, corruption reports                    2.6.2, 4.4, 5.2
     repair.py           background work: deaths, clones, removals, reclamation           4.3, 4.4
     checking.py         an operator has replicas read and compared                       5.2

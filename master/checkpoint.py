@@ -3,7 +3,7 @@
 A checkpoint is a sequence of frames as in `runtime/record_log.py`, numbered from 1. The first byte of each payload
 says what it holds:
 
-    H   u32 format, u64 first sequence of the log that follows, then the totals: 7 u64
+    H   u32 format, u64 first sequence of the log that follows, then the totals: 8 u64
     S   names of the chunkservers that ever joined, UTF-8, separated by NUL
     N   leaves of the namespace table, each as u32 length and bytes
     G   groups of servers that were given a version together: names separated by NUL, likewise
@@ -26,11 +26,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from master.records import FORMAT, READABLE_FORMATS
 from master.state import MasterState, Snapshot, Totals
-from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
-from runtime.record_log import LogReader, encode_frame
+from runtime.errors import Conflict, Corrupted, IncompatibleFormat, TabletopError
+from runtime.record_log import PAYLOAD_LIMIT_BYTES, LogReader, encode_frame
 from runtime.world import World
 
-_HEADER = struct.Struct("<IQ7Q")
+_HEADER = struct.Struct("<IQ8Q")
+_HEADER_BEFORE_5 = struct.Struct("<IQ7Q")  # without the size of chunks
 _PAIR = struct.Struct("<QQ")
 _REQUEST = struct.Struct("<4Q")
 _LENGTH = struct.Struct("<I")
@@ -39,8 +40,8 @@ _ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
 
 
 async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
-    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure: then nothing
-    of it is left, so that a full disk has room for the log.
+    """Write a snapshot to `path`, durably and in one step; returns its bytes. Raises NoSpace, DiskFailure, Conflict (a
+    part is too large): then nothing of it is left, so that a full disk has room for the log.
 
     `first_sequence` is the number of the first log record that the snapshot does not contain.
     """
@@ -61,6 +62,11 @@ async def _write_part(world: World, part: str, snapshot: Snapshot, first_sequenc
     size = 0
     try:
         for number, payload in enumerate(_payloads(snapshot, first_sequence), start=1):
+            if len(payload) > PAYLOAD_LIMIT_BYTES:
+                raise Conflict(
+                    f"{part}: a part of the checkpoint has {len(payload)} bytes, none above {PAYLOAD_LIMIT_BYTES} "
+                    "could be read again; the log keeps everything"
+                )
             frame = encode_frame(payload, number, 0)
             await file.append(frame)
             size += len(frame)
@@ -128,7 +134,9 @@ def _header(path: str, body: bytes) -> tuple[int, ...]:
     (found,) = _LENGTH.unpack_from(body)
     if found not in READABLE_FORMATS:
         raise IncompatibleFormat(f"{path} is in format {found}, this program reads format {FORMAT}; use a newer one")
-    fields: tuple[int, ...] = _HEADER.unpack(body)
+    fields: tuple[int, ...] = (
+        (*_HEADER_BEFORE_5.unpack(body), 0) if len(body) == _HEADER_BEFORE_5.size else _HEADER.unpack(body)
+    )
     return fields
 
 
@@ -145,6 +153,7 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         totals.last_stamp,
         totals.namespace,
         totals.epoch,
+        totals.chunk_bytes,
     )
     if snapshot.servers:
         count += 1

@@ -13,17 +13,17 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from master.chunkservers import Chunkservers, Held
-from master.events import LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
-from master.leases import LeaseTable
+from master.events import LeaseGranted, LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
+from master.leases import Lease, LeaseTable
 from master.namespace_locks import NamespaceLocks
 from master.operation_log import OperationLog
 from master.placement import Candidate
-from master.records import EpochBegun, NamespaceFounded, Record
+from master.records import EpochBegun, FileSystemFounded, Record
 from master.replicas import ReplicaState, ReplicaTable
 from master.servers import Registration, Server, ServerTable
 from master.settings import MasterSettings
 from master.state import MasterState
-from runtime.errors import Superseded, TabletopError, TimedOut, Unavailable
+from runtime.errors import Conflict, Superseded, TabletopError, TimedOut, Unavailable
 from runtime.events import Event
 from runtime.wire import common_pb2
 from runtime.world import World
@@ -91,13 +91,22 @@ class Core:
         self.world.events.emit(event)
 
     async def recover(self) -> None:
-        """Load the persistent state and begin an epoch. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace."""
+        """Load the persistent state and begin an epoch. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace, and
+        Conflict if the files have chunks of another size than the settings say."""
         await self.log.recover()
+        chunk_bytes = self.settings.chunk_bytes
+        if self.state.chunk_bytes not in (0, chunk_bytes):
+            raise Conflict(
+                f"the files of this master have chunks of {self.state.chunk_bytes} bytes, its settings say "
+                f"{chunk_bytes}, and everything would be read at a wrong place; start it with the size that it was "
+                "made with"
+            )
         self.replicas = ReplicaTable(self.state.chunks)
         for name in self.state.servers:
             self.servers.expect(name)
-        if not self.state.identity:
-            await self.commit(NamespaceFounded(self.world.random.getrandbits(63) + 1))
+        if not self.state.chunk_bytes:
+            identity = self.state.identity or self.world.random.getrandbits(63) + 1
+            await self.commit(FileSystemFounded(identity, chunk_bytes))
         # Durable before the first order: chunkservers that obey it refuse every earlier run from then on.
         await self.commit(EpochBegun(self.state.epoch + 1))
         self.started = self.now
@@ -277,6 +286,16 @@ class Core:
         self.state.chunks.settle_length(handle, length)
 
     # Leases
+
+    def begin_lease(self, handle: int, version: int, members: tuple[str, ...], answered: float) -> Lease:
+        """Give the lease, for which the chunk was marked, to the first of the members; the last of them has answered at
+        that moment."""
+        until = answered + self.settings.lease_seconds
+        self.leases.grant(handle, version=version, primary=members[0], secondaries=members[1:], until=until)
+        self.emit(LeaseGranted(handle=handle, version=version, primary=members[0], secondaries=members[1:]))
+        lease = self.leases.lease(handle)
+        assert lease is not None
+        return lease
 
     async def revoke(self, handle: int, reason: str, *, until: float | None = None) -> bool:
         """End the chunk's lease with its primary's consent; the caller holds the guard.

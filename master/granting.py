@@ -1,12 +1,8 @@
-"""New chunks and leases: what a writer asks for (GFS 3.1).
+"""Leases: what a writer asks for (GFS 3.1).
 
 A writer asks who orders the mutations of a chunk. If somebody holds a lease, that is the answer. If not, the chunk's
 version is raised on all its replicas (`raising.py`), one of them becomes primary, and the writer is told of it after
 that.
-
-A new chunk is created on its servers first and logged after that, in one record with its place in the file. If any
-server fails, the handle is thrown away and another one is used on other servers: whatever the first attempt left
-behind is an orphan, which garbage collection removes.
 
 A primary whose answer was lost may believe in a lease at a number that no client was ever told: it orders nothing.
 
@@ -30,22 +26,17 @@ from dataclasses import dataclass
 
 from master import paths
 from master.core import Core
-from master.events import ChunkCreated, LeaseGranted
 from master.leases import Lease, LeaseState
 from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
-from master.placement import plan_placement
+from master.new_chunks import NewChunks
 from master.raising import Raising, in_order
-from master.records import ChunkAllocated, HandlesReserved
-from master.replicas import ReplicaState
-from master.servers import Server, ServerState
+from master.servers import Server
 from master.settling import Settling
-from runtime.errors import Conflict, InvalidRequest, NoSpace, NotFound, TabletopError, Unavailable, shown, without_call
+from runtime.errors import Conflict, InvalidRequest, NotFound, Unavailable, shown
 from runtime.settings import MOST_CHUNKS
 from runtime.wire import master_pb2
 
-_NUMBERS_A_RECORD = 1024
-_CREATION_ROUNDS = 4
 _COMPLAINTS_BEFORE_ACTING = 2
 _LOOK_SECONDS = 0.1
 
@@ -61,11 +52,11 @@ class _Complaint:
 class Granting:
     """Finds or makes the lease that a writer needs."""
 
-    def __init__(self, core: Core, raising: Raising, settling: Settling) -> None:
+    def __init__(self, core: Core, raising: Raising, settling: Settling, new_chunks: NewChunks) -> None:
         self._core = core
         self._raising = raising
         self._settling = settling
-        self._reserving = asyncio.Lock()
+        self._new_chunks = new_chunks
         self._complaints: dict[int, dict[str, _Complaint]] = {}
         # Pairs of servers of a chunk that failed each other, the primary first, and when.
         self._failed_pairs: dict[int, dict[tuple[str, str], float]] = {}
@@ -96,24 +87,8 @@ class Granting:
                 _check_index(path, index, len(handles), request.allocate)
                 if not is_new:
                     raise Unavailable(f"{shown(path)} has changed meanwhile; ask again", definite=True)
-                return await self._create_chunk(path, index)
+                return await self._new_chunks.append(path, index)
             return await self._lease_on(handles[index], request, deadline)
-
-    async def new_number(self) -> int:
-        """A number for a chunk or a file that nobody has ever heard of, not even from an earlier run of the master."""
-        state = self._core.state
-        async with self._reserving:
-            await self._reserve()
-            # A number that the log has lost, and a server still knows, would be taken for the chunk of the same name.
-            while self._core.replicas.others(state.chunks.next_handle):
-                state.chunks.reserve_handle()
-                await self._reserve()
-            return state.chunks.reserve_handle()
-
-    async def _reserve(self) -> None:
-        state = self._core.state
-        if state.chunks.next_handle >= state.handle_limit:
-            await self._core.commit(HandlesReserved(state.chunks.next_handle + _NUMBERS_A_RECORD))
 
     def _file(self, request: master_pb2.FindLeaseHolderRequest) -> FileEntry:
         return opened_file(self._core.state.namespace.file(request.path), request.path, request.file_id)
@@ -223,7 +198,7 @@ class Granting:
         try:
             raised = await self._raising.raise_version(handle, targets, reason="a lease is granted", is_grant=True)
             self._complaints.pop(handle, None)
-            return self._begin_lease(handle, raised.version, raised.members, raised.answered)
+            return core.begin_lease(handle, raised.version, raised.members, raised.answered)
         finally:
             if core.leases.state(handle) is LeaseState.GRANTING:
                 core.leases.end(handle)
@@ -256,15 +231,6 @@ class Granting:
         """The primary first: none with a damaged replica, as long as there is another."""
         current = self._core.state.chunks.replicas(handle)
         return sorted(in_order(handle, servers), key=lambda server: server.name not in current)
-
-    def _begin_lease(self, handle: int, version: int, members: tuple[str, ...], answered: float) -> Lease:
-        core = self._core
-        until = answered + core.settings.lease_seconds
-        core.leases.grant(handle, version=version, primary=members[0], secondaries=members[1:], until=until)
-        core.emit(LeaseGranted(handle=handle, version=version, primary=members[0], secondaries=members[1:]))
-        lease = core.leases.lease(handle)
-        assert lease is not None
-        return lease
 
     # Leases that end before their time
 
@@ -310,68 +276,6 @@ class Granting:
     def _knows_all_leases(self) -> bool:
         """Whether the leases that an earlier run of the master gave have ended by the clock."""
         return self._core.now >= self._core.started + self._core.settings.lease_seconds
-
-    # Chunks that do not exist yet
-
-    async def _create_chunk(self, path: str, index: int) -> Lease:
-        """Make the next chunk of a file; the caller holds the path's write lock."""
-        core = self._core
-        goal = core.state.namespace.file(path).goal
-        failed: list[str] = []
-        problem: TabletopError | None = None
-        reason = "none is alive"
-        for _ in range(_CREATION_ROUNDS):
-            targets = self._place(path, goal, failed, problem, reason)
-            handle = await self.new_number()
-            names = tuple(server.name for server in targets)
-            incarnations = [server.incarnation for server in targets]
-            for name in names:
-                core.judge(handle, name, ReplicaState.FORMING)
-            try:
-                bad = await self._raising.create(handle, targets)
-                answered = core.now
-                if not bad:
-                    await core.commit(ChunkAllocated(path, index, handle, 1, names))
-                    for server, incarnation in zip(targets, incarnations, strict=True):
-                        if not server.is_alive or server.incarnation != incarnation:
-                            continue  # Given up or started again meanwhile: it says itself what it has.
-                        if core.replicas.state(handle, server.name) is ReplicaState.FORMING:
-                            core.replicas.change(handle, server.name, ReplicaState.CURRENT)
-                    core.emit(ChunkCreated(handle=handle, path=path, index=index, servers=names))
-                    core.leases.begin(handle)
-                    return self._begin_lease(handle, 1, names, answered)
-            finally:
-                for name in names:
-                    if core.replicas.state(handle, name) is ReplicaState.FORMING:
-                        core.judge(handle, name, ReplicaState.ABSENT)
-            failed.extend(name for name, _ in bad)
-            name, problem = bad[0]
-            reason = f"{name}: {without_call(problem.message)}"
-        raise Unavailable(f"no chunk could be created for {shown(path)}: {reason}; try again", definite=True)
-
-    def _place(
-        self, path: str, goal: int, failed: list[str], problem: TabletopError | None, reason: str
-    ) -> list[Server]:
-        core = self._core
-        able = [server for server in core.servers.alive() if server.name not in failed]
-        steady = [server for server in able if server.state is ServerState.LIVE] or able
-        reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
-        names = plan_placement(core.shuffled_candidates(steady), count=goal, needed_bytes=reserve)
-        if not names:
-            if isinstance(problem, NoSpace) or (able and problem is None):
-                raise NoSpace(
-                    f"no chunkserver has {reserve} bytes free for a new chunk of {shown(path)}; delete something "
-                    "with `tabletop fs rm --skip-trash`, or add a chunkserver"
-                )
-            raise Unavailable(
-                f"no chunkserver can take a new chunk of {shown(path)} ({reason}); see `tabletop status`, and try "
-                "again",
-                definite=True,
-            )
-        chosen = [server for name in names for server in steady if server.name == name]
-        for server in chosen:
-            server.note_creation(core.now)
-        return chosen
 
 
 def opened_file(entry: FileEntry, path: str, file_id: int) -> FileEntry:

@@ -265,9 +265,11 @@ class Namespace:
 
     # Changing: only after the change was logged, and it cannot fail
 
-    def create(self, path: str, *, goal: int, created_microseconds: int, file_id: int) -> None:
-        """Add an empty file."""
-        self._put(path, FileEntry(goal, created_microseconds, (), file_id))
+    def create(
+        self, path: str, *, goal: int, created_microseconds: int, file_id: int, handles: tuple[int, ...] = ()
+    ) -> None:
+        """Add a file, with the chunks that it has from the beginning."""
+        self._put(path, FileEntry(goal, created_microseconds, handles, file_id))
         self._count_child(path, +1)
         self.files += 1
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 4
-# Format 3 lacks the kinds from 15 on, format 2 those from 14 on; both are read as they are.
-READABLE_FORMATS = (2, 3, 4)
+FORMAT = 5
+# Format 4 lacks the kinds from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are read as they are.
+READABLE_FORMATS = (2, 3, 4, 5)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -39,8 +39,17 @@ class LogOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSystemFounded:
+    """The log of a new namespace begins: chunkservers belong to it by this number (never 0), and all of its files have
+    chunks of this size, bytes: with another one nobody would find what was written."""
+
+    namespace: int
+    chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceFounded:
-    """The log of a new namespace begins: chunkservers belong to it by this number (never 0)."""
+    """As FileSystemFounded, of the formats before 5, which do not say how large chunks are."""
 
     namespace: int
 
@@ -180,6 +189,21 @@ class AdmissionConfirmed:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FileWithChunkCreated:
+    """A file with its first chunk, at version 1: as FileCreated and ChunkAllocated, both or neither."""
+
+    path: str
+    goal: int
+    created_microseconds: int
+    file_id: int
+    handle: int
+    members: tuple[str, ...]
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -196,6 +220,8 @@ Record = (
     | ReplicaAdded
     | GoalChanged
     | AdmissionConfirmed
+    | FileWithChunkCreated
+    | FileSystemFounded
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -214,6 +240,8 @@ KINDS: dict[int, type[Record]] = {
     13: ReplicaAdded,
     14: GoalChanged,
     15: AdmissionConfirmed,
+    16: FileWithChunkCreated,
+    17: FileSystemFounded,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

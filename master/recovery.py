@@ -61,7 +61,10 @@ async def recover(world: World) -> Recovered:
     unused: list[str] = []
     while logs and (durable := await _claim_of_unused(world, logs[-1], has_older=len(logs) > 1)) is not None:
         unused.append(logs.pop())
-        replay.durable = max(replay.durable, durable)
+        first_of_unused = log_files.sequence_of(unused[-1])
+        # What the file after it vouches for may be no more than its own opening, which is not missed.
+        is_its_opening = replay.durable == first_of_unused
+        replay.durable = first_of_unused - 1 if is_its_opening else max(replay.durable, durable)
     for name in logs:
         is_behind = log_files.sequence_of(name) < replay.expected
         if is_behind and await _claim_of_unused(world, name, has_older=True) is not None:

@@ -4,9 +4,11 @@ import asyncio
 
 from master.admission import Admission
 from master.core import Core
+from master.creating import Creating
 from master.events import MasterFailed
 from master.granting import Granting
 from master.mending import Mending
+from master.new_chunks import NewChunks
 from master.raising import Raising
 from master.repair import Repair
 from master.reporting import Reporting
@@ -31,7 +33,9 @@ class MasterServer:
         raising = Raising(self.core)
         mending = Mending(self.core)
         settling = Settling(self.core, raising, mending)
-        self.granting = Granting(self.core, raising, settling)
+        new_chunks = NewChunks(self.core, raising)
+        self.creating = Creating(self.core, new_chunks)
+        self.granting = Granting(self.core, raising, settling, new_chunks)
         self.repair = Repair(self.core, raising, settling, mending)
         self.admission = Admission(self.core, raising)
         self.reporting = Reporting(self.core)
@@ -58,7 +62,7 @@ class MasterServer:
     async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        service = MasterService(self.core, self.granting, self.repair, self.admission)
+        service = MasterService(self.core, self.creating, self.granting, self.repair, self.admission)
         master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
         registry = RegistryService(self.core, self.reporting)
         master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)

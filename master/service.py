@@ -8,7 +8,8 @@ Renaming and deleting a file end the leases on its chunks first: whoever had it 
 any more (GFS 3.1: the master may revoke a lease "to disable mutations on a file that is being renamed"). Of a directory
 only the leases that the master knows of are ended."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from master import paths
@@ -16,21 +17,22 @@ from master.admission import Admission
 from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
-from master.events import EntryRenamed, FileCreated, FileDeleted, ReplicationSet
+from master.creating import Creating, checked_goal
+from master.events import EntryRenamed, FileDeleted, ReplicationSet
 from master.granting import Granting, opened_file
+from master.leases import Lease
 from master.namespace import DirectoryEntry, Entry, FileEntry
 from master.namespace_locks import plan_locks
 from master.once import Once
 from master.records import DirectoriesMade, EntryMoved, EntryRemoved, GoalChanged
-from master.records import FileCreated as FileCreatedRecord
 from master.repair import Repair
 from master.reporting import Reporting
-from master.settings import LARGEST_GOAL
 from master.status import cluster_status
-from runtime.errors import InvalidRequest, NotADirectory, TooFewServers, Unavailable, shown
+from runtime.errors import InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
 from runtime.wire import common_pb2, master_pb2, master_pb2_grpc
 
 _ENTRIES_A_REPLY = 500
+_FILES_A_CALL = 512
 _MOST_HINTS = 4  # chunks in a row whose last bytes may all be gone
 _ANSWER_SECONDS = 0.5  # kept back from a caller's deadline, for the way home
 
@@ -38,8 +40,11 @@ _ANSWER_SECONDS = 0.5  # kept back from a caller's deadline, for the way home
 class MasterService(master_pb2_grpc.MasterServicer):
     """What clients call."""
 
-    def __init__(self, core: Core, granting: Granting, repair: Repair, admission: Admission) -> None:
+    def __init__(
+        self, core: Core, creating: Creating, granting: Granting, repair: Repair, admission: Admission
+    ) -> None:
         self._core = core
+        self._creating = creating
         self._granting = granting
         self._repair = repair
         self._admission = admission
@@ -50,13 +55,45 @@ class MasterService(master_pb2_grpc.MasterServicer):
 
     async def Create(self, request: master_pb2.CreateRequest, context: Any) -> master_pb2.FileInfo:
         """Make an empty file. Raises AlreadyExists, NotFound, NotADirectory, InvalidRequest, TooFewServers."""
-        file_id = await self._do_once(request.request, self._create, request)
+        return self._info(
+            request.path, self._made(request, await self._do_once(request.request, self._creating.create, request))
+        )
+
+    async def CreateFiles(self, request: master_pb2.CreateFilesRequest, context: Any) -> master_pb2.CreateFilesReply:
+        """Make files with their first chunks; each result says what became of its item, as by Create. Raises
+        InvalidRequest (too many)."""
+        items = request.items
+        if len(items) > _FILES_A_CALL:
+            raise InvalidRequest(f"{len(items)} files in one call; expected at most {_FILES_A_CALL}")
+
+        async def create(places: Sequence[int]) -> Sequence[int | TabletopError]:
+            return await self._creating.create_with_chunks([items[place] for place in places])
+
+        names = [item.request for item in items]
+        outcomes = await self._core.uninterrupted(self._once.do_all(names, create))
+        pairs = zip(items, outcomes, strict=True)
+        return master_pb2.CreateFilesReply(results=[self._result(item, outcome) for item, outcome in pairs])
+
+    def _result(self, request: master_pb2.CreateRequest, outcome: int | TabletopError) -> master_pb2.CreateFileResult:
+        if isinstance(outcome, TabletopError):
+            kind = type(outcome).__name__
+            return master_pb2.CreateFileResult(error_kind=kind, message=outcome.message, definite=outcome.definite)
+        entry = self._made(request, outcome)
+        result = master_pb2.CreateFileResult(file=self._info(request.path, entry))
+        lease = self._core.leases.holder(entry.handles[0], self._core.now) if entry.handles else None
+        if lease is not None:
+            with suppress(Unavailable):  # Then FindLeaseHolder is asked, which says why.
+                result.holder.CopyFrom(self._lease_holder(lease, 0))
+        return result
+
+    def _made(self, request: master_pb2.CreateRequest, file_id: int) -> FileEntry:
+        """The file that this request has created."""
         entry = self._core.state.namespace.find(request.path)
         if isinstance(entry, FileEntry) and entry.file_id == file_id:
-            return self._info(request.path, entry)
+            return entry
         # It was created, and renamed or deleted before this repetition of the answer.
         goal = request.replication_goal or self._core.settings.replication_goal
-        return self._info(request.path, FileEntry(goal, self._core.world.clock.wall_microseconds(), (), file_id))
+        return FileEntry(goal, self._core.world.clock.wall_microseconds(), (), file_id)
 
     async def MakeDirectory(self, request: master_pb2.MakeDirectoryRequest, context: Any) -> master_pb2.FileInfo:
         """Make a directory. Raises AlreadyExists, NotFound, NotADirectory, InvalidRequest."""
@@ -101,18 +138,6 @@ class MasterService(master_pb2_grpc.MasterServicer):
         if remaining is not None:
             patience = min(patience, max(0.0, remaining - _ANSWER_SECONDS))
         return self._core.now + patience
-
-    async def _create(self, request: master_pb2.CreateRequest) -> int:
-        core, path, named = self._core, request.path, request.request
-        paths.check_may_be_made(path)
-        goal = self._goal(path, request.replication_goal)
-        async with core.locks.hold(plan_locks(write=[path])):
-            core.state.namespace.check_create(path)
-            file_id = await self._granting.new_number()
-            now = core.world.clock.wall_microseconds()
-            await core.commit(FileCreatedRecord(path, goal, now, file_id, named.client, named.number, named.oldest))
-        core.emit(FileCreated(path=path, goal=goal))
-        return file_id
 
     async def _make_directory(self, request: master_pb2.MakeDirectoryRequest) -> int:
         core, path, named = self._core, request.path, request.request
@@ -167,7 +192,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
             entry = opened_file(core.state.namespace.file(path), path, request.file_id)
             if not goal:
                 raise InvalidRequest(f"a replication goal of 0 for {shown(path)}; expected at least 1")
-            if self._goal(path, goal) != entry.goal:
+            if checked_goal(core, path, goal) != entry.goal:
                 await core.commit(GoalChanged(path, goal, entry.goal, named.client, named.number, named.oldest))
         if goal != entry.goal:
             core.emit(ReplicationSet(path=path, goal=goal, before=entry.goal))
@@ -186,18 +211,6 @@ class MasterService(master_pb2_grpc.MasterServicer):
             return
         leased = [handle for _, file in namespace.files_in(path) for handle in file.handles]
         await self._granting.fence(leased, deadline=deadline, thoroughly=False)
-
-    def _goal(self, path: str, wanted: int) -> int:
-        goal = wanted or self._core.settings.replication_goal
-        known = len(self._core.servers)
-        if goal > LARGEST_GOAL:
-            raise InvalidRequest(f"a replication goal of {goal} for {shown(path)}; expected at most {LARGEST_GOAL}")
-        if goal > known:
-            raise TooFewServers(
-                f"{shown(path)} should have {goal} replicas, but only {known} chunkservers ever registered; "
-                f"start more, or ask for at most {known}"
-            )
-        return goal
 
     # Reading the namespace
 
@@ -259,6 +272,11 @@ class MasterService(master_pb2_grpc.MasterServicer):
         core = self._core
         patience = self._deadline(context) - core.now
         lease = await core.uninterrupted(self._granting.find_lease_holder(request, patience))
+        return self._lease_holder(lease, request.index)
+
+    def _lease_holder(self, lease: Lease, index: int) -> master_pb2.LeaseHolder:
+        """Raises Unavailable if not all of its servers can be named."""
+        core = self._core
         names = (lease.primary, *lease.secondaries)
         found = [server for name in names if (server := core.servers.find(name)) is not None and server.address.control]
         if len(found) < len(names):
@@ -269,7 +287,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
         return master_pb2.LeaseHolder(
             handle=lease.handle,
             version=lease.version,
-            index=request.index,
+            index=index,
             length=length,
             primary=servers[0],
             secondaries=servers[1:],

@@ -26,6 +26,8 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    FileSystemFounded,
+    FileWithChunkCreated,
     GoalChanged,
     HandlesReserved,
     LogOpened,
@@ -51,6 +53,7 @@ class Totals:
     last_stamp: int
     namespace: int
     epoch: int
+    chunk_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class MasterState:
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
         self.requests = RequestTable()
         self.identity = 0  # the namespace's number; 0 before it is founded
+        self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
         self.epoch = 0
         self.handle_limit = self.chunks.next_handle
         self.last_stamp = 0  # of the hidden names that records made
@@ -86,6 +90,8 @@ class MasterState:
         match record:
             case NamespaceFounded():
                 self.identity = record.namespace
+            case FileSystemFounded():
+                self.identity, self.chunk_bytes = record.namespace, record.chunk_bytes
             case EpochBegun():
                 self.epoch = max(self.epoch, record.epoch)
             case FileCreated():
@@ -95,6 +101,16 @@ class MasterState:
                     created_microseconds=record.created_microseconds,
                     file_id=record.file_id,
                 )
+                self._note_request(record, record.file_id)
+            case FileWithChunkCreated():
+                self.namespace.create(
+                    record.path,
+                    goal=record.goal,
+                    created_microseconds=record.created_microseconds,
+                    file_id=record.file_id,
+                    handles=(record.handle,),
+                )
+                self.chunks.create(record.handle, goal=record.goal, version=1, members=record.members)
                 self._note_request(record, record.file_id)
             case DirectoriesMade():
                 for path in record.paths:
@@ -161,6 +177,7 @@ class MasterState:
             self.last_stamp,
             self.identity,
             self.epoch,
+            self.chunk_bytes,
         )
         segments, attempted, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
@@ -185,7 +202,7 @@ class MasterState:
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
         state.last_stamp = totals.last_stamp
-        state.identity, state.epoch = totals.namespace, totals.epoch
+        state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
 
     def check_invariants(self) -> None:
@@ -210,7 +227,13 @@ class MasterState:
 
     def _note_request(
         self,
-        record: FileCreated | DirectoriesMade | EntryMoved | EntryRemoved | GoalChanged | AdmissionConfirmed,
+        record: FileCreated
+        | FileWithChunkCreated
+        | DirectoriesMade
+        | EntryMoved
+        | EntryRemoved
+        | GoalChanged
+        | AdmissionConfirmed,
         answer: int,
     ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)

@@ -1,5 +1,6 @@
 """What the cluster is like, now: computed from the tables when asked, never noted at some earlier time."""
 
+from master.chunk_table import Chunk
 from master.chunkservers import location
 from master.core import Core
 from master.repair import Repair
@@ -82,6 +83,11 @@ async def _held_by_server(core: Core) -> dict[str, tuple[int, int]]:
     return held
 
 
+def _is_open(core: Core, chunk: Chunk) -> bool:
+    """Whether the chunk has more or fewer replicas than it should, or may have: not all servers have reported yet."""
+    return len(chunk.replicas) != chunk.goal or not core.is_settled()
+
+
 async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStatus, below: str) -> None:
     now = core.now
     for number, (path, file) in enumerate(list(core.state.namespace.files_in(below)), start=1):
@@ -101,7 +107,7 @@ async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStat
                         master_pb2.OtherReplica(server=other.server, state=other.state.value, version=other.version)
                         for other in core.replicas.others(handle)
                     ],
-                    waits_for=repair.why_waiting(handle) if len(chunk.replicas) != chunk.goal else "",
+                    waits_for=repair.why_waiting(handle) if _is_open(core, chunk) else "",
                     chunk=common_pb2.ChunkLocations(
                         index=index,
                         handle=handle,

@@ -12,6 +12,7 @@ in one process, time jumps from event to event, and everything that can happen i
     guard.py       what stands before every servicer: token, bugs, words for a call without an answer
     carried/       unary calls as envelopes in one stream for each pair of peers
     rpc.py         channels and servers as generated code sees them: carried calls, and plain gRPC
+    outbox.py      questions that come while calls are under way share the next one
     bulk.py        the headers and payloads of the bulk protocol (GFS 3.2)
     bulk_pool.py   connections for bulk bytes, kept for the next transfer
     locks.py       a read-write lock, first come, first served

@@ -159,7 +159,7 @@ async def _admit(cluster: RealCluster, handle: int, server: str, force: bool) ->
 
 async def _up(cluster: RealCluster, port: int, given: dict[str, Any]) -> None:
     chosen = {key: value for key, value in given.items() if value is not None}
-    made_with = cluster.settings if cluster.folder.exists() else ClusterSettings()
+    made_with = cluster.made_with() or ClusterSettings()
     settings = dataclasses.replace(made_with, **chosen)
     try:
         settings.check()

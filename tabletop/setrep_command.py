@@ -97,7 +97,7 @@ async def _not_there_yet(client: Client, path: str) -> list[ChunkStatus]:
 
 def _is_there(chunk: ChunkStatus) -> bool:
     extra = [other for other in chunk.others if other.state in EXTRA_STATES]
-    return len(chunk.chunk.replicas) == chunk.replication_goal and not extra
+    return len(chunk.chunk.replicas) == chunk.replication_goal and not extra and not chunk.waits_for
 
 
 def _told(left: Sequence[ChunkStatus]) -> str:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -67,14 +68,34 @@ class LocalTree:
         """The bytes of one file. Raises OSError, with the file's name."""
         place = self.root / path
         with named(place):
-            file = await asyncio.to_thread(open, place, "rb", 0)
+            file, piece = await asyncio.to_thread(_opened, place)
         with file:
-            while True:
-                with named(place):
-                    piece = await asyncio.to_thread(file.read, PIECE_BYTES)
-                if not piece:
-                    break
+            while piece:
                 yield piece
+                if len(piece) < PIECE_BYTES:
+                    break
+                with named(place):
+                    piece = await asyncio.to_thread(_read, file)
+
+
+def _opened(place: Path) -> tuple[RawIOBase, bytes]:
+    """An open file and its first piece: for a small file, that is all."""
+    file = place.open("rb", 0)
+    try:
+        return file, _read(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _read(file: RawIOBase) -> bytes:
+    """The next piece, shorter only at the end of the file."""
+    parts: list[bytes] = []
+    missing = PIECE_BYTES
+    while missing and (part := file.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 The problem. A tree has thousands of small files, each of which costs a few round trips, and some large ones, each of
 which fills a window of buffers. The idea: files go side by side, small ones many at a time because they wait for
-answers, large ones few at a time because they move bytes. So memory is bounded by the two numbers below.
+answers (and those that are created at the same time share calls to the master), large ones few at a time because they
+move bytes. So memory is bounded by the numbers below.
 
 A tree is first written under a temporary name beside the target, as the client does with a single file, and the whole
 gets its final name in one step at the end. Interrupted before that, what was written is removed; what a killed command
@@ -20,7 +21,9 @@ from runtime.errors import AlreadyExists, NotADirectory, NotFound, TabletopError
 from tabletop.progress import Meter
 from tabletop.sources import SourceFile, Tree
 
-FILES_AT_ONCE = 32
+SMALL_BYTES = 64 * 1024
+SMALL_FILES_AT_ONCE = 64
+FILES_AT_ONCE = 29
 LARGE_BYTES = 1024 * 1024
 LARGE_FILES_AT_ONCE = 3
 CLEAN_UP_SECONDS = 15.0
@@ -130,7 +133,8 @@ async def digest_of(client: Client, path: str, meter: Meter) -> str:
 
 async def for_each_file(files: Sequence[SourceFile], work: Callable[[SourceFile], Awaitable[None]]) -> None:
     """Do the work for every file, many at once; the first failure cancels the rest and is raised."""
-    small = iter([file for file in files if file.size <= LARGE_BYTES])
+    small = iter([file for file in files if file.size <= SMALL_BYTES])
+    others = iter([file for file in files if SMALL_BYTES < file.size <= LARGE_BYTES])
     large = iter(sorted((file for file in files if file.size > LARGE_BYTES), key=lambda file: -file.size))
 
     async def drain(queue: Iterator[SourceFile]) -> None:
@@ -141,7 +145,9 @@ async def for_each_file(files: Sequence[SourceFile], work: Callable[[SourceFile]
         async with asyncio.TaskGroup() as group:
             for _ in range(LARGE_FILES_AT_ONCE):
                 group.create_task(drain(large))
-            for _ in range(FILES_AT_ONCE - LARGE_FILES_AT_ONCE):
+            for _ in range(FILES_AT_ONCE):
+                group.create_task(drain(others))
+            for _ in range(SMALL_FILES_AT_ONCE):
                 group.create_task(drain(small))
     except BaseExceptionGroup as failures:
         raise _first(failures) from None

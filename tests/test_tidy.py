@@ -265,6 +265,28 @@ def test_no_bare_sleep_in_tests():
     assert not wrong, "\n".join(wrong)
 
 
+def never_called(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Functions within a test that nobody names: the test proves nothing."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for test in ast.walk(tree):
+        if isinstance(test, functions) and test.name.startswith("test_"):
+            named = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+            yield from (
+                (inner.lineno, inner.name)
+                for inner in test.body
+                if isinstance(inner, functions) and inner.name not in named and not inner.decorator_list
+            )
+
+
+def test_no_test_forgets_to_run_its_story():
+    """What a test only defines, nothing runs."""
+    forgetful = "def test_a():\n    async def story():\n        pass\n"
+    assert [name for _, name in never_called(ast.parse(forgetful))] == ["story"]
+    found = [(path, line, name) for path in modules("tests") for line, name in never_called(parsed(path))]
+    wrong = [f"{name_of(path)}:{line}: nothing runs {name}" for path, line, name in found]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("word", ["TODO", "FIXME", "XXX"])
 def test_nothing_is_left_for_later(word: str):
     wrong = [name_of(path) for path in everything() if word in path.read_text(encoding="utf-8")]

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
@@ -15,6 +15,7 @@ from gfs.write_behind import WriteBehind
 from gfs.writing import ChunkWriter
 from master import granting, service
 from master.core import Core
+from master.creating import Creating, checked_goal
 from master.namespace import FileEntry
 from master.once import Once
 from master.prefix_table import PrefixTable
@@ -28,6 +29,7 @@ from runtime.wire.master_pb2 import AdmitReplicaReply, ListRequest
 _send_buffer = WriteBehind._send_buffer
 _final = ChunkWriter._final
 _ask = MasterLink.ask
+_create_with_chunks = Creating.create_with_chunks
 _move_leaves = PrefixTable._move_leaves
 
 
@@ -105,7 +107,25 @@ def requests_without_identity() -> Planted:
     async def do(self: Once, named: Any, work: Callable[[], Awaitable[int]]) -> int:
         return await work()
 
-    return replaced(Once, "do", do)
+    async def do_all(self: Once, named: Sequence[Any], work: Callable[[Sequence[int]], Awaitable[Any]]) -> Any:
+        return list(await work(range(len(named))))
+
+    return together(replaced(Once, "do", do), replaced(Once, "do_all", do_all))
+
+
+@bug
+def one_refusal_for_all() -> Planted:
+    """Each file of a call that creates many has an outcome of its own.
+
+    Without the rule, one file that is refused has all of them called refused, and those that were created are found
+    under their names (GFS 2.6.1 creates files one by one)."""
+
+    async def create(self: Creating, requests: Sequence[Any]) -> list[int | TabletopError]:
+        outcomes = await _create_with_chunks(self, requests)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, TabletopError)]
+        return [refused[0]] * len(outcomes) if refused else outcomes
+
+    return replaced(Creating, "create_with_chunks", create)
 
 
 @bug
@@ -193,7 +213,7 @@ def goal_not_logged() -> Planted:
     async def set_replication(self: MasterService, request: Any) -> int:
         state = self._core.state
         before = granting.opened_file(state.namespace.file(request.path), request.path, request.file_id).goal
-        state.apply(GoalChanged(request.path, self._goal(request.path, request.replication_goal), before))
+        state.apply(GoalChanged(request.path, checked_goal(self._core, request.path, request.replication_goal), before))
         return before
 
     return replaced(MasterService, "_set_replication", set_replication)

@@ -74,6 +74,7 @@ _SERVER_CALLS = (
     "ChunkserverRegistry/Register",
     "ChunkserverRegistry/Heartbeat",
     "Master/Create",
+    "Master/CreateFiles",
     "Master/Delete",
     "Master/Rename",
     "Master/MakeDirectory",

@@ -43,7 +43,8 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class PlannedOperation:
     """What a client will do, `pause` seconds after its last operation ended. `slot` names one of its open files. If
-    `gives_up_after` is not 0, its caller cancels it after so many seconds."""
+    `gives_up_after` is not 0, its caller cancels it after so many seconds. `together`: it begins in the same moment as
+    the client's operation before it."""
 
     client: str
     pause: float
@@ -60,6 +61,7 @@ class PlannedOperation:
     offset: int = 0
     count: int = 0
     gives_up_after: float = 0.0
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""One client: does what is planned for it, one operation after the other, and writes down what it was told.
+"""One client: does what is planned for it, one operation after the other (whole files also several at a time), and
+writes down what it was told.
 
 Work runs on the client's own node, so that a kill ends it in the middle: the operation that was under way is never
 answered, open files are gone, and another client begins in its place. An operation that lasts absurdly long is given up
@@ -10,7 +11,7 @@ In some seeds callers give up calls of open files after a moment (`asyncio.timeo
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +77,10 @@ class Player:
 
     async def play(self, operations: list[PlannedOperation]) -> None:
         """Do all of it, then close what is still open."""
-        for planned in operations:
-            await self._wait(planned.pause)
+        for together in _together(operations):
+            await self._wait(together[0].pause)
             await self._begin_again_if_dead()
-            await self.perform(planned)
+            await asyncio.gather(*(self.perform(planned) for planned in together))
         await self._begin_again_if_dead()
         for slot in sorted(self._open):
             await self.perform(PlannedOperation(self.name, 0.0, Kind.CLOSE, slot=slot))
@@ -291,6 +292,17 @@ class Player:
             status.length_is_exact,
             status.replication_goal,
         )
+
+
+def _together(operations: Sequence[PlannedOperation]) -> list[list[PlannedOperation]]:
+    """The operations in their order, those that begin in one moment in one list."""
+    found: list[list[PlannedOperation]] = []
+    for planned in operations:
+        if planned.together and found:
+            found[-1].append(planned)
+        else:
+            found.append([planned])
+    return found
 
 
 def _aside(chunk: ChunkStatus) -> list[str]:

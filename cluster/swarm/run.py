@@ -29,6 +29,7 @@ from cluster.swarm.workload import (
     CLIENTS,
     draw_operations,
     draw_setup,
+    with_company,
     with_giving_up,
     with_goals,
     with_host,
@@ -76,6 +77,7 @@ def draw_plan(seed: int) -> Plan:
     chance = random.Random(f"swarm {seed}")
     setup = with_host(random.Random(f"host {seed}"), draw_setup(chance))
     operations, paths = draw_operations(chance, setup)
+    operations = with_company(random.Random(f"company {seed}"), setup, operations, paths)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     faults = draw_faults(chance, setup, paths)

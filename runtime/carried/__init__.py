@@ -1,12 +1,12 @@
 """Unary calls in a stream: all calls between two peers, as envelopes in one bidirectional gRPC stream.
 
 The problem. Control is many small calls, and a unary call of `grpc.aio` costs 200 to 600 microseconds of both
-processes' time, whatever it says: it opens an HTTP/2 stream, sends headers, and goes through a dozen callbacks at each
-end. GFS keeps its control messages few (GFS 3.2); ours should be cheap as well. The idea. A message on a gRPC stream
-that is open already costs half of that, and it can carry many calls. So each pair of peers keeps one stream, and every
-unary call is an envelope in it (proto/carry.proto): the method's path, the serialised request, the caller's remaining
-patience, cause and clock. The answer comes back with the call's number. Stubs and servicers are the generated ones and
-notice nothing.
+processes' time, whatever it says: it opens an HTTP/2 stream, sends headers, and goes through a dozen callbacks at
+each end. GFS keeps its control messages few (GFS 3.2); ours should be cheap as well. The idea. A message on a gRPC
+stream that is open already costs half of that, and it can carry many calls. So each pair of peers keeps one stream,
+and every unary call is an envelope in it (proto/carry.proto): the method's path, the serialised request, the caller's
+remaining patience, cause and clock. The answer comes back with the call's number. Stubs and servicers are the
+generated ones and notice nothing.
 
     letters.py    what waits to be sent, and the envelope that becomes of it
     end.py        what both ends have: a bounded queue, from which the transport takes a message at a time

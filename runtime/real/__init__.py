@@ -2,6 +2,7 @@
 
     clock.py       the operating system's clock
     disk.py        a folder
+    aside.py       slow calls of the system in threads
     network.py     grpc.aio for control, TCP for bulk bytes
     carrier.py     streams of carried calls over grpc.aio
     reflection.py  what services a node has, for those who ask: on request

@@ -6,12 +6,11 @@ an event loop (the embedded tablet engine does that); `sync` uses a thread when 
 Invariant: no path leaves the folder.
 """
 
-import asyncio
 import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from runtime.errors import (
     TabletopError,
     shown,
 )
+from runtime.real.aside import aside
 from runtime.world import Buffer, DiskUsage, OpenMode
 
 _FLAGS: dict[OpenMode, int] = {
@@ -126,7 +126,7 @@ class RealFile:
         if self._inline:
             _sync_descriptor(self.descriptor, self.path)
         else:
-            await _aside(lambda: _sync_descriptor(self.descriptor, self.path))
+            await aside(lambda: _sync_descriptor(self.descriptor, self.path))
 
     async def close(self) -> None:
         """Let go of the descriptor."""
@@ -221,7 +221,7 @@ class RealDisk:
         if self._inline:
             work()
         else:
-            await _aside(work)
+            await aside(work)
 
     async def usage(self) -> DiskUsage:
         """Space of the file system that the folder is on."""
@@ -327,13 +327,3 @@ def _sync_descriptor(descriptor: int, path: str) -> None:
             fcntl.fcntl(descriptor, _FULL_SYNC)
         else:
             os.fsync(descriptor)
-
-
-async def _aside(work: Callable[[], None]) -> None:
-    """Run slow work in a thread if there is a loop to keep turning, else here."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        work()
-    else:
-        await loop.run_in_executor(None, work)

@@ -49,6 +49,7 @@ _SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),  # Pings that came while this process stood still are answered all at once.
     *_PINGS,
 ]
 _HEADER_BUFFER_BYTES = 16 * 1024

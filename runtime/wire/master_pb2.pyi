@@ -114,9 +114,12 @@ class CreateRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     REPLICATION_GOAL_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     replication_goal: _builtins.int
     """0: the cluster's default"""
+    cause: _builtins.str
+    """of one of many: what the traces of this one are found by"""
     @_builtins.property
     def request(self) -> Global___RequestId: ...
     def __init__(
@@ -125,14 +128,98 @@ class CreateRequest(_message.Message):
         path: _builtins.str = ...,
         replication_goal: _builtins.int = ...,
         request: Global___RequestId | None = ...,
+        cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "replication_goal", b"replication_goal", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "path", b"path", "replication_goal", b"replication_goal", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateRequest: _TypeAlias = CreateRequest  # noqa: Y015
+
+@_typing.final
+class CreateFilesRequest(_message.Message):
+    """Many files that are about to be written, each with its first chunk. Every item is a change of its own: done, refused or
+    repeated as by Create, whatever becomes of the others.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateRequest]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___CreateRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateFilesRequest: _TypeAlias = CreateFilesRequest  # noqa: Y015
+
+@_typing.final
+class CreateFileResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ERROR_KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DEFINITE_FIELD_NUMBER: _builtins.int
+    error_kind: _builtins.str
+    """a name from the error tree: why it was not created"""
+    message: _builtins.str
+    definite: _builtins.bool
+    """of the error"""
+    @_builtins.property
+    def file(self) -> Global___FileInfo:
+        """without an error: the file"""
+
+    @_builtins.property
+    def holder(self) -> Global___LeaseHolder:
+        """of its first chunk; without one, ask FindLeaseHolder"""
+
+    def __init__(
+        self,
+        *,
+        file: Global___FileInfo | None = ...,
+        holder: Global___LeaseHolder | None = ...,
+        error_kind: _builtins.str = ...,
+        message: _builtins.str = ...,
+        definite: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "holder", b"holder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definite", b"definite", "error_kind", b"error_kind", "file", b"file", "holder", b"holder", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateFileResult: _TypeAlias = CreateFileResult  # noqa: Y015
+
+@_typing.final
+class CreateFilesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateFileResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CreateFileResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateFilesReply: _TypeAlias = CreateFilesReply  # noqa: Y015
 
 @_typing.final
 class MakeDirectoryRequest(_message.Message):
@@ -630,7 +717,9 @@ class ChunkStatus(_message.Message):
     primary: _builtins.str
     """empty without a live lease"""
     waits_for: _builtins.str
-    """Why nothing is done yet about a replica that it lacks, or has too many, in words; empty: nothing is in the way."""
+    """Why nothing is done yet about a replica that it lacks, or has too many, or may turn out to have when all servers have
+    reported, in words; empty: nothing is in the way.
+    """
     @_builtins.property
     def chunk(self) -> _common_pb2.ChunkLocations: ...
     @_builtins.property

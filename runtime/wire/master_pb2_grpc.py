@@ -39,6 +39,11 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.CreateRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.FileInfo.FromString,
                 _registered_method=True)
+        self.CreateFiles = channel.unary_unary(
+                '/tabletop.Master/CreateFiles',
+                request_serializer=runtime_dot_wire_dot_master__pb2.CreateFilesRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.CreateFilesReply.FromString,
+                _registered_method=True)
         self.MakeDirectory = channel.unary_unary(
                 '/tabletop.Master/MakeDirectory',
                 request_serializer=runtime_dot_wire_dot_master__pb2.MakeDirectoryRequest.SerializeToString,
@@ -102,6 +107,12 @@ class MasterServicer:
     def Create(self, request, context):
         """Namespace (GFS 2.6.1, 4.1). Every mutation is answered after its log record is flushed (2.6.3).
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateFiles(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -182,6 +193,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.Create,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.CreateRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.FileInfo.SerializeToString,
+            ),
+            'CreateFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateFiles,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.CreateFilesRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.CreateFilesReply.SerializeToString,
             ),
             'MakeDirectory': grpc.unary_unary_rpc_method_handler(
                     servicer.MakeDirectory,
@@ -266,6 +282,33 @@ class Master:
             '/tabletop.Master/Create',
             runtime_dot_wire_dot_master__pb2.CreateRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.FileInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/CreateFiles',
+            runtime_dot_wire_dot_master__pb2.CreateFilesRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.CreateFilesReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,7 @@ class MasterStub:
     def __new__(cls, channel: _aio.Channel) -> MasterAsyncStub: ...
     Create: _grpc.UnaryUnaryMultiCallable[_master_pb2.CreateRequest, _master_pb2.FileInfo]
     """Namespace (GFS 2.6.1, 4.1). Every mutation is answered after its log record is flushed (2.6.3)."""
+    CreateFiles: _grpc.UnaryUnaryMultiCallable[_master_pb2.CreateFilesRequest, _master_pb2.CreateFilesReply]
     MakeDirectory: _grpc.UnaryUnaryMultiCallable[_master_pb2.MakeDirectoryRequest, _master_pb2.FileInfo]
     Delete: _grpc.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]
     Rename: _grpc.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]
@@ -53,6 +54,7 @@ class MasterAsyncStub(MasterStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Create: _aio.UnaryUnaryMultiCallable[_master_pb2.CreateRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
     """Namespace (GFS 2.6.1, 4.1). Every mutation is answered after its log record is flushed (2.6.3)."""
+    CreateFiles: _aio.UnaryUnaryMultiCallable[_master_pb2.CreateFilesRequest, _master_pb2.CreateFilesReply]  # type: ignore[assignment]
     MakeDirectory: _aio.UnaryUnaryMultiCallable[_master_pb2.MakeDirectoryRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
     Delete: _aio.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]  # type: ignore[assignment]
     Rename: _aio.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]  # type: ignore[assignment]
@@ -76,6 +78,13 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.FileInfo, _abc.Awaitable[_master_pb2.FileInfo]]:
         """Namespace (GFS 2.6.1, 4.1). Every mutation is answered after its log record is flushed (2.6.3)."""
+
+    @_abc_1.abstractmethod
+    def CreateFiles(
+        self,
+        request: _master_pb2.CreateFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.CreateFilesReply, _abc.Awaitable[_master_pb2.CreateFilesReply]]: ...
 
     @_abc_1.abstractmethod
     def MakeDirectory(

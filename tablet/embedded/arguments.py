@@ -5,7 +5,7 @@ returns what the engine wants, or raises InvalidRequest, which says what was fou
 `filters.py` and `schema.py` do the same for what is made of their classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from runtime.errors import InvalidRequest
@@ -30,8 +30,8 @@ def checked_options(options: Options | None) -> Options:
     return options
 
 
-def mutations_of(given: Any) -> list[tuple[bytes, tuple[Operation, ...]]]:
-    """The mutations of a mapping of rows to operations, or of a collection of such pairs."""
+def mutations_of(given: Any) -> Iterator[tuple[bytes, tuple[Operation, ...]]]:
+    """The mutations of a mapping of rows to operations, or of a collection of such pairs, one after the other."""
     pairs = given.items() if isinstance(given, Mapping) else given
     try:
         waiting = iter(pairs)
@@ -39,7 +39,6 @@ def mutations_of(given: Any) -> list[tuple[bytes, tuple[Operation, ...]]]:
         raise InvalidRequest(
             f"write_many takes a mapping of rows to lists of operations, or pairs of both; not {_shown(pairs)}"
         ) from error
-    found: list[tuple[bytes, tuple[Operation, ...]]] = []
     for pair in waiting:
         try:
             row, operations = pair
@@ -47,10 +46,9 @@ def mutations_of(given: Any) -> list[tuple[bytes, tuple[Operation, ...]]]:
             raise InvalidRequest(f"{_shown(pair)} is no pair of a row and a list of operations") from error
         is_tuple = type(operations) is tuple and type(pair) is tuple
         if is_tuple and len(operations) == 1 and type(operations[0]) is SetCell and type(row) is bytes:
-            found.append(pair)  # The most common one is right as it is.
+            yield pair  # The most common one is right as it is.
         else:
-            found.append((as_bytes("a row", row), operations_of(operations)))
-    return found
+            yield as_bytes("a row", row), operations_of(operations)
 
 
 def operations_of(given: Any) -> tuple[Operation, ...]:

@@ -40,7 +40,7 @@ from tablet.engine.model.operations import Operation
 from tablet.engine.model.ranges import RowRange, between, united
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Family, GarbageRule, LocalityGroup, Schema
-from tablet.engine.serving.admission import Admission, Mutation
+from tablet.engine.serving.admission import Admission, Admitted, Mutation
 from tablet.engine.serving.atomic_changes import AtomicChanges
 from tablet.engine.serving.opening import open_state
 from tablet.engine.serving.reading import Reader
@@ -84,6 +84,7 @@ class Engine:
         self._admission = Admission(state)
         self.known_columns = self._admission.known_columns
         self.check_column = self._admission.check_column
+        self.admit = self._admission.admit
         self._changes = AtomicChanges(self.reader, self._writer, self._admission)
         self._closed = self._is_out_of_service = False
         self.make_room: Callable[[str], Awaitable[None]] | None = None
@@ -245,20 +246,21 @@ class Engine:
         finally:
             self._locks.release(row)
 
-    async def write_many(self, mutations: Sequence[Mutation], *, written: Callable[[int], None] | None = None) -> None:
+    async def write_many(self, mutations: Iterable[Mutation]) -> None:
         """Apply mutations to many rows, each row atomically, in few log records. All are checked before any is applied;
-        after a NoSpace or DiskFailure a part may have been. `written` is told of each record how many bytes of
-        mutations it holds. Errors as `put`."""
+        after a NoSpace or DiskFailure a part may have been. Errors as `put`."""
         self._check_writable()
-        checked = self.state.manifest
-        sizes = self._admission.check_many(mutations)
-        for first, end in _records(sizes, _RECORD_BYTES[self._options.sync]):
-            batch = mutations[first:end]
-            await self._writer.commit_batch(
-                [row for row, _ in batch], partial(self._admission.encode_many, batch, checked)
-            )
+        await self.write_admitted(self.admit(mutations))
+
+    async def write_admitted(self, admitted: Admitted, *, written: Callable[[int], None] | None = None) -> None:
+        """Apply mutations that `admit` has checked. `written` is told of each log record how many bytes of mutations
+        it holds. Errors as `write_many`."""
+        self._check_writable()
+        for first, end in _records(admitted.sizes, _RECORD_BYTES[self._options.sync]):
+            encode = partial(self._admission.encode_many, admitted, first, end)
+            await self._writer.commit_batch(admitted.rows[first:end], encode)
             if written is not None:
-                written(sum(sizes[first:end]))
+                written(sum(admitted.sizes[first:end]))
 
     async def get(self, row: bytes, column: bytes) -> bytes | None:
         """The newest value of one column, or None. Raises Corrupted, DiskFailure."""
@@ -452,7 +454,9 @@ class Engine:
         self._check_open()
         if snapshot_file_name(name) not in await self.state.storage.list():
             await load_snapshot(self.state.storage, name)
-        await self.state.storage.remove(snapshot_file_name(name))
+        async with self._background.flushing:
+            self._check_writable()  # The tablets of a split under way may have it already.
+            await self.state.storage.remove(snapshot_file_name(name))
         await self.state.sweep()
 
     def figures(self) -> EngineFigures:

@@ -18,6 +18,6 @@ Invariants: (1) the live tablets of a table have no row in common; (2) a split o
 together as they are; (3) a tablet's name is never given twice; (4) a live tablet refers only to files that are there.
 
 What we simplify. The catalogue stands for the METADATA table, and is one server's. Both sides of a split stay with the
-server. A tablet with snapshots is neither split nor merged. Writes to a tablet that is being split or merged are
-refused for the moment that it takes; who wrote asks again.
+server. Tablets with different snapshots are not merged. Writes to a tablet that is being split or merged are refused
+for the moment that it takes; who wrote asks again.
 """

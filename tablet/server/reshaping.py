@@ -4,13 +4,17 @@ A split gives each side all SSTables that have rows of it, clipped to its range.
 neighbours into one another. A row is in one of the two only, so any order will do that keeps the order of each list;
 where both sides refer to one file, as after a split, it becomes one reference again.
 
+Snapshots go along: a snapshot is a manifest too, so each side of a split gets one that is clipped in the same way, and
+a merged tablet has those that both sides have under one name, laid together. One that only one side has would be a
+snapshot of half a tablet, so such tablets are not merged.
+
 What we simplify. Sequences of the two tablets are not comparable, so the merged one remembers up to which sequence the
 order of its list is all that counts (`Manifest.merged_sequence`).
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from runtime.errors import Conflict, InvalidRequest
@@ -19,6 +23,41 @@ from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.clipping import Share, clipped
 from tablet.engine.tree.manifest import Manifest, TableReference
 from tablet.engine.world.names import in_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the folder of a tablet says: its manifest, and its snapshots by name."""
+
+    manifest: Manifest
+    snapshots: Mapping[str, Manifest] = field(default_factory=dict)
+
+    def references(self) -> list[TableReference]:
+        """All SSTables of both."""
+        manifests = (self.manifest, *self.snapshots.values())
+        return [reference for manifest in manifests for reference in manifest.references()]
+
+    def part(self, name: str, start: bytes, end: bytes, share: Share) -> "Content":
+        """One side of a split: see `part_of`."""
+        held = {key: part_of(one, name, start, end, share) for key, one in self.snapshots.items()}
+        return Content(part_of(self.manifest, name, start, end, share), held)
+
+    def merged_with(self, upper: "Content", name: str) -> "Content":
+        """Both of two neighbours: see `merged`. Raises Conflict also if they have not the same snapshots."""
+        whole = merged(self.manifest, upper.manifest, name)
+        if self.snapshots.keys() != upper.snapshots.keys():
+            own, others = (", ".join(one.snapshots) or "none" for one in (self, upper))
+            raise Conflict(
+                f"the tablets {self.manifest.tablet} and {upper.manifest.tablet} have different snapshots ({own}; "
+                f"{others}), and one of a half would be left; delete those that only one of them has"
+            )
+        held = {}
+        number = whole.next_file_number
+        for key, one in self.snapshots.items():
+            # Numbers of its own: what is restored must not meet a file that has the number of another one.
+            held[key] = merged(one, upper.snapshots[key], name, first_number=number)
+            number = held[key].next_file_number
+        return Content(replace(whole, next_file_number=number), held)
 
 
 def part_of(manifest: Manifest, name: str, start: bytes, end: bytes, share: Share) -> Manifest:
@@ -35,9 +74,9 @@ def part_of(manifest: Manifest, name: str, start: bytes, end: bytes, share: Shar
     )
 
 
-def merged(lower: Manifest, upper: Manifest, name: str) -> Manifest:
-    """The first manifest of a tablet called `name`, which holds the rows of two neighbours. Raises InvalidRequest if
-    they are none, Conflict if their schemas differ."""
+def merged(lower: Manifest, upper: Manifest, name: str, *, first_number: int = 1) -> Manifest:
+    """The first manifest of a tablet called `name`, which holds the rows of two neighbours. `first_number`: that of its
+    first file. Raises InvalidRequest if they are none, Conflict if their schemas differ."""
     if not lower.end_row or lower.end_row != upper.start_row:
         raise InvalidRequest(
             f"the tablets {lower.tablet} and {upper.tablet} are no neighbours: one ends at {lower.end_row[:80]!r}, the "
@@ -47,7 +86,7 @@ def merged(lower: Manifest, upper: Manifest, name: str) -> Manifest:
         raise Conflict(
             f"the tablets {lower.tablet} and {upper.tablet} have different families or locality groups; make them alike"
         )
-    number, tables = 1, {}
+    number, tables = first_number, {}
     for group in dict.fromkeys((*lower.tables, *upper.tables)):
         sides = []
         for side in (lower, upper):

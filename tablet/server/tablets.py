@@ -29,13 +29,14 @@ from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import GarbageRule, Schema
 from tablet.engine.model.spans import Spans
 from tablet.engine.tree.budget import Budget
-from tablet.engine.tree.manifest import Manifest, TableReference, write_manifest
-from tablet.engine.world.names import manifest_name
+from tablet.engine.tree.manifest import Manifest, TableReference, load_snapshot, write_manifest
+from tablet.engine.world.names import manifest_name, snapshot_file_name
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.server import reshaping
 from tablet.server.catalogue import Catalogue, CatalogueFile, TabletEntry, tablet_name, tablet_number
 from tablet.server.events import FoldersSwept, ReshapingFailed, TabletsMerged, TabletSplit, TabletUnreadable
 from tablet.server.folders import LOG_FOLDER, Folders
+from tablet.server.reshaping import Content
 from tablet.server.sweeping import held_in, sweep_folders
 
 _SEGMENT_BYTES = 16 * 1024 * 1024
@@ -65,7 +66,7 @@ class Tablets:
         self._options = options
         self._catalogue = catalogue
         self._engines: dict[str, Engine] = {}
-        self._preparing: dict[str, Manifest] = {}
+        self._preparing: dict[str, Content] = {}
         self._refusing: list[Engine] = []
         self._are_all_known = False
         self._reshaping = asyncio.Lock()
@@ -172,11 +173,11 @@ class Tablets:
             await self._settle()
             names = await self._fresh_names(table, len(bounds) - 1)
             token = self.catalogue.token
-            manifests = [
-                Manifest(1, name, schema or Schema(), start_row=start, end_row=end, token=token)
+            made = [
+                Content(Manifest(1, name, schema or Schema(), start_row=start, end_row=end, token=token))
                 for name, start, end in zip(names, bounds, bounds[1:], strict=False)
             ]
-            await uninterrupted(self._replace(table, [], manifests))
+            await uninterrupted(self._replace(table, [], made))
 
     async def create_family(
         self, table: str, name: str, rule: GarbageRule | None = None, *, group: str = "default"
@@ -203,15 +204,16 @@ class Tablets:
 
     async def split(self, name: str, row: bytes | None = None) -> tuple[str, str]:
         """Make two tablets of one, without rewriting a byte of its SSTables; returns their names. `row`: the first of
-        the upper one; without it, one that halves the bytes. Raises NotFound, InvalidRequest, Conflict if the tablet
-        has snapshots, Superseded, NoSpace, DiskFailure."""
+        the upper one; without it, one that halves the bytes. Both have its snapshots, of their own rows. Raises
+        NotFound, InvalidRequest, Superseded, NoSpace, DiskFailure, and Corrupted for a snapshot that cannot be read."""
         async with self._reshaping:
             await self._settle()
             return await uninterrupted(self._split(self.named(name), row))
 
     async def merge(self, lower: str, upper: str) -> str:
         """Make one tablet of two neighbours, without rewriting a byte of their SSTables; returns its name. Raises
-        NotFound, InvalidRequest, Conflict for different schemas or snapshots, Superseded, NoSpace, DiskFailure."""
+        NotFound, InvalidRequest, Conflict for different schemas or snapshots, Superseded, NoSpace, DiskFailure, and
+        Corrupted for a snapshot that cannot be read."""
         async with self._reshaping:
             await self._settle()
             return await uninterrupted(self._merge(self.named(lower), self.named(upper)))
@@ -287,14 +289,13 @@ class Tablets:
             raise InvalidRequest(f"row {row[:80]!r} does not part the rows of tablet {entry.name}; choose one within")
         names = await self._fresh_names(entry.table, 2)
         async with self._at_rest(engine):
-            await self._refuse_snapshots(engine)
-            manifest = engine.state.manifest
+            content = await _content(engine)
             at = row or reshaping.middle_row(engine.state.view.all_tables(), entry.start_row, entry.end_row)
             if at is None:
                 raise InvalidRequest(f"tablet {entry.name} holds no row to split at; give one")
             share = partial(_share, engine)
-            lower = reshaping.part_of(manifest, names[0], entry.start_row, at, share)
-            upper = reshaping.part_of(manifest, names[1], at, entry.end_row, share)
+            lower = content.part(names[0], entry.start_row, at, share)
+            upper = content.part(names[1], at, entry.end_row, share)
             await self._switch(entry.table, [entry], [lower, upper])
         await self._exchange([engine], [lower, upper])
         seconds = self._world.clock.now() - started
@@ -310,9 +311,7 @@ class Tablets:
         (name,) = await self._fresh_names(table, 1)
         reshaping.merged(lower.state.manifest, upper.state.manifest, name)  # Refused before writes are.
         async with self._at_rest(lower, upper):
-            for engine in (lower, upper):
-                await self._refuse_snapshots(engine)
-            whole = reshaping.merged(lower.state.manifest, upper.state.manifest, name)
+            whole = (await _content(lower)).merged_with(await _content(upper), name)
             await self._switch(table, entries, [whole])
         await self._exchange([lower, upper], [whole])
         seconds = self._world.clock.now() - started
@@ -320,10 +319,10 @@ class Tablets:
         return name
 
     async def _replace(
-        self, table: str, engines: Sequence[Engine], manifests: Sequence[Manifest], *, gone: Sequence[TabletEntry] = ()
+        self, table: str, engines: Sequence[Engine], made: Sequence[Content], *, gone: Sequence[TabletEntry] = ()
     ) -> None:
-        await self._switch(table, gone, manifests)
-        await self._exchange(engines, manifests, gone=gone)
+        await self._switch(table, gone, made)
+        await self._exchange(engines, made, gone=gone)
 
     @asynccontextmanager
     async def _at_rest(self, *engines: Engine) -> AsyncIterator[None]:
@@ -339,15 +338,19 @@ class Tablets:
                 await self._settle()
             raise
 
-    async def _switch(self, table: str, gone: Sequence[TabletEntry], manifests: Sequence[Manifest]) -> None:
+    async def _switch(self, table: str, gone: Sequence[TabletEntry], made: Sequence[Content]) -> None:
         """Prepare new tablets aside, then make them the ones that are alive, in one step."""
-        come = [TabletEntry(made.tablet, table, made.start_row, made.end_row) for made in manifests]
+        manifests = [content.manifest for content in made]
+        come = [TabletEntry(one.tablet, table, one.start_row, one.end_row) for one in manifests]
         changed = self.catalogue.with_changed(gone, come)
-        self._preparing = {manifest.tablet: manifest for manifest in manifests}
+        self._preparing = {content.manifest.tablet: content for content in made}
         try:
-            for manifest in manifests:
-                await self._folders.make(manifest.tablet)
-                await write_manifest(self._folders.storage(manifest.tablet), manifest, manifest_name(1))
+            for name, content in self._preparing.items():
+                await self._folders.make(name)
+                storage = self._folders.storage(name)
+                for snapshot, held in content.snapshots.items():
+                    await write_manifest(storage, held, snapshot_file_name(snapshot))
+                await write_manifest(storage, content.manifest, manifest_name(1))
             await self._catalogue.switch(changed)
         except BaseException as error:
             with suppress(TabletopError):
@@ -359,7 +362,7 @@ class Tablets:
             raise
 
     async def _exchange(
-        self, engines: Sequence[Engine], manifests: Sequence[Manifest], *, gone: Sequence[TabletEntry] = ()
+        self, engines: Sequence[Engine], made: Sequence[Content], *, gone: Sequence[TabletEntry] = ()
     ) -> None:
         """Close the tablets that are no more, and open those that have taken their places."""
         for engine in engines:
@@ -370,8 +373,8 @@ class Tablets:
         for name in names:
             self.unreadable.pop(name, None)
         self._forget_in_log(names)
-        for manifest in manifests:
-            await self._open_one(manifest.tablet)
+        for content in made:
+            await self._open_one(content.manifest.tablet)
         self._preparing = {}
         with suppress(TabletopError):  # The next sweep removes it.
             await self._sweep()
@@ -436,16 +439,20 @@ class Tablets:
             raise trouble
 
     def _held_elsewhere(self, folder: str) -> set[str] | None:
-        return held_in(folder, self._references()) if self._are_all_known and not self.unreadable else None
+        return held_in(folder, self._references()) if self._are_all_known and not self._is_blind() else None
+
+    def _is_blind(self) -> bool:
+        """Whether some tablet, or a snapshot of one, may refer to any file, for it cannot be read."""
+        return bool(self.unreadable) or any(engine.state.is_blind for engine in self._engines.values())
 
     def _references(self) -> dict[str, set[str]]:
         found = {name: engine.state.names_in_use() for name, engine in self._engines.items()}
-        for name, manifest in self._preparing.items():
-            found.setdefault(name, set()).update(reference.name for reference in manifest.references())
+        for name, content in self._preparing.items():
+            found.setdefault(name, set()).update(reference.name for reference in content.references())
         return found
 
     async def _sweep(self) -> None:
-        if self.unreadable or self._catalogue.in_doubt or not self._options.sweeps:
+        if self._is_blind() or self._catalogue.in_doubt or not self._options.sweeps:
             return
         files, folders = await sweep_folders(self._folders, self._catalogue, self._references(), self._preparing)
         if files or folders:
@@ -463,13 +470,6 @@ class Tablets:
         taken = max([tablet_number(name) for name in await self._folders.list()], default=0)
         first = max(self.catalogue.next_tablet, taken + 1)
         return [tablet_name(table, first + place) for place in range(count)]
-
-    async def _refuse_snapshots(self, engine: Engine) -> None:
-        if names := await engine.snapshots():
-            raise Conflict(
-                f"tablet {engine.state.manifest.tablet} has the snapshots {', '.join(names)}, which belong to it "
-                f"alone; delete them, or clone it, first"
-            )
 
     async def _at_once(self, table: str, row: bytes) -> Engine:
         return self.engine(table, row)
@@ -489,5 +489,13 @@ class Tablets:
 
 def _share(engine: Engine, reference: TableReference, spans: Spans) -> int:
     """About how many bytes of one of the tablet's files some rows are."""
-    table = next(table for table in engine.state.view.all_tables() if table.number == reference.number)
-    return table.share_of(spans)
+    tables = engine.state.view.all_tables()
+    table = next((table for table in tables if table.name == reference.name), None)
+    return table.share_of(spans) if table is not None else reference.charged_bytes  # Only a snapshot refers to it.
+
+
+async def _content(engine: Engine) -> Content:
+    """The tablet and its snapshots."""
+    storage = engine.state.storage
+    held = {name: await load_snapshot(storage, name) for name in await engine.snapshots()}
+    return Content(engine.state.manifest, held)

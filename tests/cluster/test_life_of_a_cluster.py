@@ -59,6 +59,53 @@ def test_an_interrupted_start_leaves_no_process_and_no_file(desk: Desk):
     assert desk.files() == []
 
 
+def test_a_cluster_that_has_lost_its_record_loses_nothing_else(desk: Desk, tmp_path: Path):
+    """What its nodes were told is enough to start it again. A start that fails removes nothing."""
+    source, copy, folder = tmp_path / "source", tmp_path / "copy", desk.home / "desk"
+    source.write_bytes(os.urandom(1_000_000))
+    desk.run("up", "--chunkservers", "3", "--durability", "fsync", *QUICK)
+    desk.run("fs", "put", str(source), "/file")
+    record = folder / "cluster.json"
+    content = record.read_bytes()
+    record.unlink()
+    assert "kill" in desk.run("up", expect=1), "its nodes run"
+    record.write_bytes(content)
+    desk.run("down")
+    record.unlink()
+    identity = folder / "nodes" / "cs1" / "data" / "identity"
+    kept = identity.read_bytes()
+    identity.write_bytes(b"rotten")
+    assert "identity" in desk.run("up", expect=1)
+    identity.write_bytes(kept)
+    assert desk.programs() == []
+    record.unlink()
+    assert "other settings" in desk.run("up", "--chunk-size", "1M", expect=1)
+    record.unlink()
+    desk.run("up")
+    assert record.read_bytes() == content
+    desk.run("fs", "get", "/file", str(copy))
+    assert copy.read_bytes() == source.read_bytes()
+    desk.run("down", "--purge")
+    assert desk.files() == []
+
+
+def test_what_the_nodes_do_not_know_is_not_guessed(desk: Desk, tmp_path: Path):
+    """Without the configuration of the master nobody knows what cluster.json said but the master's log, which refuses
+    another size of chunks."""
+    source, copy, folder = tmp_path / "source", tmp_path / "copy", desk.home / "desk"
+    source.write_bytes(os.urandom(1_000_000))
+    desk.run("up", "--chunkservers", "3", *QUICK)
+    desk.run("fs", "put", str(source), "/file")
+    desk.run("down")
+    for lost in (folder / "cluster.json", folder / "nodes" / "master" / "config.json"):
+        lost.unlink()
+    assert "chunks of" in desk.run("up", "--chunkservers", "3", expect=1)
+    (folder / "nodes" / "master" / "config.json").unlink()
+    desk.run("up", "--chunkservers", "3", *QUICK)
+    desk.run("fs", "get", "/file", str(copy))
+    assert copy.read_bytes() == source.read_bytes()
+
+
 def test_nodes_that_belong_to_a_program_end_with_it_however_it_ends(desk: Desk, tmp_path: Path):
     owner = desk.start("demo", "--from", str(Path(__file__).resolve().parent.parent), "--chunkservers", "4")
     found: list[processes.ProcessIdentity] = []

@@ -127,6 +127,8 @@ async def test_folders_are_made_and_listed_in_order(place, desk):
     assert await desk.disk.list() == ["a"] and await desk.disk.list("a/b/c") == []
     assert await desk.disk.exists("a/b") and await desk.disk.exists("a/bee") and await desk.disk.exists("")
     assert not await desk.disk.exists("a/x") and not await desk.disk.exists("x/y")
+    with pytest.raises(InvalidRequest):
+        await desk.disk.exists("n" * 300)
     with pytest.raises(NotFound):
         await desk.disk.list("nothing")
     with pytest.raises(NotADirectory):

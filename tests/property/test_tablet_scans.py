@@ -18,7 +18,7 @@ from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow,
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.sstable import reader
-from tablet.engine.tree import backwards, sources
+from tablet.engine.tree import backwards, merge, sources
 
 Cells = dict[tuple[bytes, int], bytes]
 
@@ -125,6 +125,7 @@ def small_chunks() -> Iterator[None]:
     """Chunks of a few rows, so that the sources of a merge end theirs at different rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_RUN_BYTES", 1)
+        patch.setattr(merge, "_SPARSE", 2)
         for module in (sources, backwards):
             patch.setattr(module, "FEW_ROWS", 2)
             patch.setattr(module, "MORE", 2)

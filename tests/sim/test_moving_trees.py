@@ -17,6 +17,8 @@ from tabletop.sources import MemoryTree
 
 SETTINGS = ClusterSettings(chunkservers=3, chunk_bytes=256 * 1024, lease_seconds=4.0)
 TREE = MemoryTree({f"folder-{number % 3}/file-{number}": bytes([number]) * 30_000 for number in range(50)})
+# More files than are under way at once.
+LARGER_TREE = MemoryTree({f"folder-{number % 3}/file-{number}": bytes(30_000) for number in range(200)})
 
 
 async def enough(meter: SilentMeter) -> bool:
@@ -50,7 +52,7 @@ def test_a_cancelled_transfer_leaves_nothing_under_any_name():
     async def story() -> None:
         await cluster.start()
         meter = SilentMeter()
-        storing = asyncio.ensure_future(transfer.put_tree(cluster, TREE, "/tree", meter))
+        storing = asyncio.ensure_future(transfer.put_tree(cluster, LARGER_TREE, "/tree", meter))
         await wait_until(partial(enough, meter), what="20 files are stored", timeout_seconds=60.0, poll_seconds=0.001)
         assert len(await cluster.client().list("/", recursive=True)) > 20
         storing.cancel()
@@ -72,7 +74,7 @@ def test_what_a_killed_command_leaves_of_a_folder_the_master_deletes(monkeypatch
     async def story() -> None:
         await cluster.start()
         meter = SilentMeter()
-        storing = asyncio.ensure_future(transfer.put_tree(cluster, TREE, "/tree", meter))
+        storing = asyncio.ensure_future(transfer.put_tree(cluster, LARGER_TREE, "/tree", meter))
         await wait_until(partial(enough, meter), what="20 files are stored", timeout_seconds=60.0, poll_seconds=0.001)
         storing.cancel()
         await asyncio.gather(storing, return_exceptions=True)

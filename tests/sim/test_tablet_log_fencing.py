@@ -16,10 +16,11 @@ import pytest
 from cluster.swarm.bugs import planted
 from cluster.swarm.engine.bugs import BUGS
 from cluster.swarm.engine.shared import SharedStorage
-from runtime.errors import DiskFailure, Superseded, TabletopError
+from runtime.errors import Corrupted, DiskFailure, Superseded, TabletopError
 from runtime.simulated.disk_faults import FullDisk, Operation, ShortWrites
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
+from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.log.sorted_log import sort_log
 from tablet.engine.world.options import Options, SyncMode
@@ -276,6 +277,15 @@ def test_a_record_that_was_cut_off_after_another_owner_had_read_it_is_not_refuse
         assert await two.on(third, content(await two.on(third, two.owners.opened(third, 3)))) == found
 
     played(story)
+
+
+def test_without_a_copy_of_its_own_a_new_owner_loses_what_the_earlier_one_cuts_off(monkeypatch: pytest.MonkeyPatch):
+    async def no_copy(self: SegmentList) -> None:
+        pass
+
+    monkeypatch.setattr(SegmentList, "_copy_last", no_copy)
+    with pytest.raises((AssertionError, Corrupted)):
+        test_a_record_that_was_cut_off_after_another_owner_had_read_it_is_not_refused_for_certain()
 
 
 def test_an_owner_that_cannot_look_acknowledges_nothing_and_goes_on_in_another_segment():

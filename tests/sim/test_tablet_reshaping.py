@@ -18,7 +18,8 @@ from runtime.errors import Conflict, DiskFailure, Superseded, TabletopError
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.model.operations import SetCell
-from tablet.engine.world.names import LOCK_NAME, home_of, manifest_name
+from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.world.names import LOCK_NAME, home_of, manifest_name, snapshot_file_name
 from tablet.engine.world.options import Options, PolicySettings
 from tablet.server.catalogue import catalogue_name
 from tablet.server.folders import DiskFolders
@@ -42,6 +43,8 @@ class Life:
         self.acknowledged: dict[bytes, int] = {}
         self.is_reshaping = False
         self.count = 0
+        self.kept: dict[bytes, int] | None = None
+        """What the snapshot holds, once there is one."""
 
     async def opened(self, world: SimulatedWorld) -> Tablets:
         self.token += bool(self.token)
@@ -67,12 +70,14 @@ class Life:
             self.is_reshaping = False
 
     async def live(self, world: SimulatedWorld) -> None:
-        """Write, split, write, split, merge, write."""
+        """Write, save a snapshot, split, write, split, merge, write."""
         tablets = await self.opened(world)
         await tablets.create_table("users")
         await tablets.create_family("users", "f")
         await self.write(tablets, range(0, 40, 2))
         (name,) = tablets.catalogue.names()
+        await tablets.named(name).save_snapshot("s")
+        self.kept = dict(self.acknowledged)
         lower, upper = await self.reshape(lambda: tablets.split(name, b"row20"))
         await self.write(tablets, range(10, 30, 2))
         middle, upper = await self.reshape(lambda: tablets.split(upper))
@@ -107,7 +112,11 @@ class Life:
         for name, engine in tablets.engines.items():
             await engine.state.sweep()
             needed.add(f"tablets/{name}/{manifest_name(engine.state.manifest.number)}")
-            homes = [home_of(reference.name, name) for reference in engine.state.manifest.references()]
+            references = engine.state.manifest.references()
+            for snapshot in await engine.snapshots():
+                needed.add(f"tablets/{name}/{snapshot_file_name(snapshot)}")
+                references += (await load_snapshot(engine.state.storage, snapshot)).references()
+            homes = [home_of(reference.name, name) for reference in references]
             needed |= {f"tablets/{folder}/{file_name}" for folder, file_name in homes}
         there = {
             path
@@ -117,6 +126,16 @@ class Life:
         assert there == needed
         folders = {path.split("/")[1] for path in world.simulated_disk.paths() if path.count("/") == 2}
         assert folders == {"log", *(path.split("/")[1] for path in needed if path.count("/") == 2)}
+
+    async def check_snapshots(self, tablets: Tablets) -> None:
+        """Each tablet has its part of the snapshot. Goes back to it."""
+        if self.kept is None:
+            return
+        for engine in tablets.engines.values():
+            await engine.restore_snapshot("s")
+        found = {row.key: int((row.value("f:a") or b"")[:6]) async for row in tablets.scan("users")}
+        assert found == self.kept
+        tablets.check_invariants()
 
 
 def lived_until(seed: int, end: End, last: int | None, *, token: int = 0) -> int:
@@ -148,6 +167,7 @@ def lived_until(seed: int, end: End, last: int | None, *, token: int = 0) -> int
             tablets = await life.opened(again)
             await life.check(again, tablets)
             await life.check_swept(again, tablets)
+            await life.check_snapshots(tablets)
             await tablets.close()
             return operations
 

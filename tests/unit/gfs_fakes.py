@@ -9,6 +9,7 @@ out: leases have no time limit, nothing is persisted, and replicas are written w
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from runtime.errors import (
     NotPrimary,
     StaleVersion,
     TabletopError,
+    TimedOut,
     Unavailable,
 )
 from runtime.real.world import RealWorld
@@ -61,6 +63,7 @@ class Misbehaving:
         self.mishaps: Mishaps = {}
         self.afterwards: Mishaps = {}
         self.calls: list[tuple[str, Any]] = []
+        self.rpcs: Counter[str] = Counter()  # of methods that carry many things, each of which is a call above
         self.interludes: dict[str, list[Callable[[], None]]] = {}  # Each happens after one call, before its answer.
 
     def begin(self, method: str, request: Any) -> None:
@@ -238,6 +241,7 @@ class FakeMaster(Misbehaving, MasterServicer):
         self.lengths_are_settled = False
         self.tail_begins: int | None = None  # The first chunk of every tail; None: the last chunk that holds bytes.
         self.replicas = 3
+        self.makes_first_chunks = True  # If not, a file that is about to be written comes without a chunk.
 
     async def start(self) -> None:
         self.rpc = self.world.network.rpc_server("127.0.0.1:0")
@@ -305,16 +309,35 @@ class FakeMaster(Misbehaving, MasterServicer):
         return self.answers[name]
 
     async def Create(self, request: Any, context: Any) -> Any:
-        def work() -> Any:
-            if request.path in self.files or request.path in self.directories:
-                raise AlreadyExists(f"{request.path} exists")
-            if (request.path.rpartition("/")[0] or "/") not in self.directories:
-                raise NotFound(f"no directory for {request.path}")
-            self.ids_given += 1
-            self.files[request.path], self.file_ids[request.path] = [], self.ids_given
-            return self.info(request.path)
+        return await self.once("Create", request, lambda: self.create(request.path))
 
-        return await self.once("Create", request, work)
+    async def CreateFiles(self, request: Any, context: Any) -> Any:
+        self.rpcs["CreateFiles"] += 1
+        reply = master_pb2.CreateFilesReply()
+        for item in request.items:
+            result = reply.results.add()
+            try:
+                result.file.CopyFrom(await self.once("CreateFiles", item, lambda item=item: self.create(item.path)))
+            except (Unavailable, TimedOut):
+                raise  # The whole call fails.
+            except TabletopError as error:
+                result.error_kind, result.message = type(error).__name__, error.message
+                result.definite = error.definite
+                continue
+            if self.makes_first_chunks and not self.files[item.path]:
+                self.files[item.path].append(self.allocate())
+                result.file.CopyFrom(self.info(item.path))
+                result.holder.CopyFrom(self.holder_of(item.path, 0))
+        return reply
+
+    def create(self, path: str) -> master_pb2.FileInfo:
+        if path in self.files or path in self.directories:
+            raise AlreadyExists(f"{path} exists")
+        if (path.rpartition("/")[0] or "/") not in self.directories:
+            raise NotFound(f"no directory for {path}")
+        self.ids_given += 1
+        self.files[path], self.file_ids[path] = [], self.ids_given
+        return self.info(path)
 
     async def MakeDirectory(self, request: Any, context: Any) -> Any:
         def work() -> Any:
@@ -396,10 +419,14 @@ class FakeMaster(Misbehaving, MasterServicer):
         if request.refused_version == chunk.version:
             self.leave_out(chunk, "")
         self.end("FindLeaseHolder")
+        return self.holder_of(request.path, request.index)
+
+    def holder_of(self, path: str, index: int) -> master_pb2.LeaseHolder:
+        chunk = self.chunks[self.files[path][index]]
         return master_pb2.LeaseHolder(
             handle=chunk.handle,
             version=chunk.version,
-            index=request.index,
+            index=index,
             primary=chunk.replicas[0],
             secondaries=chunk.replicas[1:],
             lease_milliseconds=60_000,

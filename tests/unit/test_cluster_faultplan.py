@@ -349,7 +349,7 @@ def test_a_message_sets_a_fault_off_at_its_nth_match():
 
 def test_a_server_that_is_killed_at_its_reply_has_done_the_work():
     async def story(scene: Scene) -> None:
-        scene.begin(Fault(OnMessage("Master/Create", Kind.REPLY), Kill(), TheSender(), seconds=2.0))
+        scene.begin(Fault(OnMessage("Master/CreateFiles", Kind.REPLY), Kill(), TheSender(), seconds=2.0))
         created = asyncio.create_task(scene.cluster.client().write_file("/b", b"x"))
         await asyncio.wait([created])
         await asyncio.sleep(10)

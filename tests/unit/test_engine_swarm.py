@@ -210,3 +210,15 @@ def test_a_bug_says_which_rule_it_takes_away_and_what_is_wrong_then(name: str):
     assert "Without " in text and "BT" in text
     with planted(name, BUGS):
         pass
+
+
+def test_what_rots_before_anybody_has_looked_after_a_power_cut_may_be_lost_though_it_was_synced():
+    past = Past("os")
+    past.add(Kind.INCREMENT).value = 1
+    past.add(Kind.SYNC)
+    past.die(power=True)
+    past.die(power=False)  # It did not come so far as to look.
+    past.read({}, HOST)
+    assert past.complaints()
+    past.lives[1].by_rot = True
+    assert past.complaints() == []

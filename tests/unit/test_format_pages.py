@@ -26,8 +26,8 @@ from master.records import (
     DirectoriesMade,
     EpochBegun,
     FileCreated,
+    FileSystemFounded,
     HandlesReserved,
-    NamespaceFounded,
     ServerJoined,
     VersionAttempted,
 )
@@ -96,7 +96,7 @@ def test_the_record_log_page_shows_the_frames_that_are_written():
 def master_files() -> dict[str, bytes]:
     """What a master of a small cluster writes before and after its first checkpoint."""
     changes = (
-        NamespaceFounded(0x7AB1E),
+        FileSystemFounded(0x7AB1E, 0x4000000),
         EpochBegun(1),
         ServerJoined("cs1"),
         DirectoriesMade(("/home",), created_microseconds=7, client=0xC1, number=1, oldest=1),

@@ -1,5 +1,6 @@
 """The client, whole, against a fake master and fake chunkservers."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,15 +26,56 @@ from tests.unit.gfs_fakes import CHUNK_BYTES, PIECE_BYTES, QUICK, FakeCluster
 LARGE = random.Random(1).randbytes(2 * CHUNK_BYTES + 3 * PIECE_BYTES + 1234)
 
 
-async def test_a_small_file_is_written_with_three_calls_to_all_replicas(tmp_path: Path):
+async def test_a_small_file_is_written_with_two_calls_to_all_replicas(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
         await client.write_file("/a", b"hello")
-        assert [name for name, _ in cluster.master.calls] == ["Create", "FindLeaseHolder"]
+        assert [name for name, _ in cluster.master.calls] == ["CreateFiles"]
         assert sum(server.count("Write") for server in cluster.servers.values()) == 1
         assert sum(server.count("push") for server in cluster.servers.values()) == 0
         assert cluster.stored("/a") == [b"hello"] * 3
         assert await client.read_file("/a") == b"hello"
+
+
+async def test_small_files_that_are_written_at_the_same_time_are_created_in_few_calls(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        names = [f"/{number}" for number in range(100)]
+        await asyncio.gather(*(client.write_file(name, name.encode()) for name in names))
+        assert all(cluster.stored(name) == [name.encode()] * 3 for name in names)
+        assert cluster.master.rpcs["CreateFiles"] <= 4
+        assert cluster.master.count("FindLeaseHolder") == 0
+
+
+async def test_one_of_many_files_is_refused_for_itself_alone(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        cluster.master.replace("/2", b"somebody else's")
+        writes = [client.write_file(f"/{number}", b"mine") for number in range(5)]
+        found = await asyncio.gather(*writes, return_exceptions=True)
+        assert [type(one) for one in found] == [type(None)] * 2 + [AlreadyExists] + [type(None)] * 2
+        refused = found[2]
+        assert isinstance(refused, AlreadyExists) and refused.definite
+        assert await client.read_file("/2") == b"somebody else's"
+
+
+@pytest.mark.parametrize("when", ["mishaps", "afterwards"])
+async def test_files_whose_shared_call_was_lost_are_created_once(tmp_path: Path, when: str):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        cluster.to_happen(when, "CreateFiles", [Unavailable("it was lost on the way")])
+        await asyncio.gather(*(client.write_file(f"/{number}", b"mine") for number in range(5)))
+        assert all(cluster.stored(f"/{number}") == [b"mine"] * 3 for number in range(5))
+        assert sorted(cluster.master.files) == [f"/{number}" for number in range(5)]
+
+
+async def test_a_file_that_comes_without_a_chunk_asks_for_one(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        cluster.master.makes_first_chunks = False
+        await client.write_file("/a", b"hello")
+        assert cluster.stored("/a") == [b"hello"] * 3
+        assert cluster.master.count("FindLeaseHolder") == 1
 
 
 async def test_a_file_of_several_chunks_has_its_name_only_when_it_is_whole(tmp_path: Path):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from master import operation_log
+from master.checkpoint import _HEADER_BEFORE_5
 from runtime.errors import Conflict, InvalidRequest, IsADirectory, NoSpace, NotFound, TooFewServers, Unavailable
 from runtime.wire.master_pb2 import RequestId
 from tests.unit.master_fakes import Scene, fingerprint, played
@@ -174,16 +175,26 @@ async def test_a_goal_that_cannot_be_logged_is_not_changed(scene: Scene) -> None
     assert (await scene.stat("/a")).replication_goal == 2 and not scene.events("ReplicationSet")
 
 
+class HeaderBefore5:
+    """The first frame of a checkpoint that does not say how large chunks are."""
+
+    @staticmethod
+    def pack(*fields: int) -> bytes:
+        return _HEADER_BEFORE_5.pack(*fields[:-1])
+
+
 @played(chunkservers=4)
 async def test_a_log_and_a_checkpoint_of_the_formats_before_are_read(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operation_log, "FORMAT", 2)
         patch.setattr("master.checkpoint.FORMAT", 3)
+        patch.setattr("master.checkpoint._HEADER", HeaderBefore5)
         await scene.create("/a", 2)
         await scene.server.core.log.checkpoint()
         await scene.create("/b", 2)
     await scene.restart_master()
     assert await scene.listed("/") == ["/a", "/b"]
+    assert scene.server.core.state.chunk_bytes == scene.server.core.settings.chunk_bytes
     await scene.until(lambda: len(scene.server.core.servers.alive()) == 4)
     await scene.set_replication("/b", 3)
     await scene.restart_master()

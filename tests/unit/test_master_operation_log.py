@@ -302,9 +302,10 @@ def test_a_log_in_an_older_format_is_read_and_continued(older: int) -> None:
     run(story())
 
 
-def test_a_file_that_was_only_begun_vouches_for_the_records_before_it() -> None:
+@pytest.mark.parametrize("switches", [1, 3])
+def test_a_file_that_was_only_begun_vouches_for_the_records_before_it(switches: int) -> None:
     """The master dies between the switch and the checkpoint, and then the newest records rot. Recovery refuses, however
-    often it is tried: nothing is cut off, and the witness stays."""
+    often it is tried: nothing is cut off, and the witness stays. Checkpoints may have failed before that."""
 
     async def story() -> None:
         disk = MemoryDisk()
@@ -314,7 +315,8 @@ def test_a_file_that_was_only_begun_vouches_for_the_records_before_it() -> None:
             await log.commit(FileCreated(f"/{number}", 1, 1, 0))
         (name,) = disk.files
         begin = len(disk.files[name]) - FRAME_HEADER.size - len(encode(FileCreated("/2", 1, 1, 0)))
-        await log._switch()
+        for _ in range(switches):
+            await log._switch()
         whole = bytes(disk.files[name])
         for place in random.Random(1).sample(range(begin, len(whole)), 20):
             damaged = disk.after_power_cut()
@@ -382,5 +384,25 @@ def test_hidden_files_of_the_system_stop_neither_a_start_nor_the_removal_of_old_
         again = log_on(disk.after_power_cut())
         await again.recover()
         assert names_in(again) == ["/0", "/1", "/2", "/3"]
+
+    run(story())
+
+
+def test_a_checkpoint_that_could_not_be_read_again_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leaf of the namespace with the chunks of many very large files: the log must stay."""
+    monkeypatch.setattr("master.checkpoint.PAYLOAD_LIMIT_BYTES", 1000)
+
+    async def story() -> None:
+        disk = MemoryDisk()
+        log = log_on(disk)
+        await log.recover()
+        for number in range(50):
+            await log.commit(FileCreated(f"/{number}", 1, 1, 0))
+        for _ in range(3):
+            with pytest.raises(Conflict):
+                await log.checkpoint()
+        again = log_on(disk.after_power_cut())
+        await again.recover()
+        assert len(names_in(again)) == 50
 
     run(story())

@@ -17,6 +17,8 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    FileSystemFounded,
+    FileWithChunkCreated,
     GoalChanged,
     HandlesReserved,
     LogOpened,
@@ -83,7 +85,10 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(GoalChanged("/a", 2, 3, 7, 9, 8)).hex() == "0e02002f61" + goals + request
     confirmed = "0f09000000000000000100000000000000" + "0100010063"
     assert encode(AdmissionConfirmed(9, 1, ("c",), 7, 9, 8)).hex() == confirmed + request
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (4, (2, 3, 4), 15)
+    created = "1002002f61" + "0300000000000000" + "0500000000000000" + "0400000000000000" + "0900000000000000"
+    assert encode(FileWithChunkCreated("/a", 3, 5, 4, 9, ("c",), 7, 9, 8)).hex() == created + "0100010063" + request
+    assert encode(FileSystemFounded(9, 65536)).hex() == "1109000000000000000000010000000000"
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (5, (2, 3, 4, 5), 17)
 
 
 def test_a_kind_from_the_future_is_named() -> None:

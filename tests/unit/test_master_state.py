@@ -14,9 +14,9 @@ from master.records import (
     EntryRemoved,
     EpochBegun,
     FileCreated,
+    FileSystemFounded,
     GoalChanged,
     HandlesReserved,
-    NamespaceFounded,
     Record,
     ReplicaAdded,
     ServerJoined,
@@ -44,7 +44,7 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
     def servers(step: int) -> tuple[str, ...]:
         return tuple(f"cs{(step + more) % 7}" for more in range(chance.randrange(1, 4)))
 
-    do(NamespaceFounded(1 + seed))
+    do(FileSystemFounded(1 + seed, 65536))
     do(EpochBegun(1))
     do(HandlesReserved(10_000))
     for step in range(steps):

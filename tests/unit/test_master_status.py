@@ -73,3 +73,17 @@ async def test_the_chunks_of_one_file_or_of_all_files_below_a_directory_can_be_a
         assert [chunk.path for chunk in (await scene.status(chunks=True, path=path)).chunks] == expected, path
     with pytest.raises(InvalidRequest):
         await scene.status(chunks=True, path="d")
+
+
+@played(chunkservers=3)
+async def test_a_chunk_that_looks_complete_after_a_restart_may_have_a_copy_too_many(scene: Scene) -> None:
+    await scene.create("/a")
+    lease = await scene.lease("/a")
+    absent = scene.chunkservers[lease.secondaries[0].server]
+    await absent.kill()
+    await scene.restart_master()
+    await scene.until(lambda: len(scene.replicas(lease.handle)) == 2, 5)
+    await scene.set_replication("/a", 2)
+    (chunk,) = (await scene.status(chunks=True)).chunks
+    assert len(chunk.chunk.replicas) == chunk.replication_goal == 2
+    assert "has just started and waits" in chunk.waits_for

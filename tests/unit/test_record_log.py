@@ -6,7 +6,15 @@ import struct
 import pytest
 from crc32c import crc32c
 
-from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, InternalError, InvalidRequest, NoSpace
+from runtime.errors import (
+    Corrupted,
+    DiskFailure,
+    IncompatibleFormat,
+    InternalError,
+    InvalidRequest,
+    NoSpace,
+    Superseded,
+)
 from runtime.record_log import HEADER_BYTES, LogReader, LogRecord, LogWriter, encode_frame
 from runtime.simulated.disk_faults import Operation, ShortWrites
 from runtime.simulated.world import Simulation
@@ -341,3 +349,64 @@ async def test_a_file_that_is_shorter_than_it_says_ends_where_it_ends():
         records = [record.payload async for record in reader]
         assert records == ([b"first", b"hello"] if cut == len(whole) else [b"first"])
         assert reader.end.offset + reader.end.dropped_bytes == cut
+
+
+class Gate:
+    """A fence that says what it is told to say, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.is_ours = True
+        self.waits: asyncio.Event | None = None
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        if self.waits is not None:
+            await self.waits.wait()
+        if not self.is_ours:
+            raise Superseded("the log has another owner")
+
+
+async def test_the_fence_is_asked_once_for_all_that_share_a_sync_and_once_for_each_record_without_one():
+    gate = Gate()
+    writer = LogWriter(MemoryFile(), fence=gate)
+    await asyncio.gather(*(writer.commit(bytes([number])) for number in range(50)))
+    assert gate.asked == writer.syncs <= 2
+    gate.asked = 0
+    for _ in range(3):
+        await writer.append(b"one")
+    assert gate.asked == 3
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_record_of_which_the_fence_says_no_is_in_doubt_and_none_follows_it(durable: bool):
+    gate, file = Gate(), MemoryFile()
+    writer = LogWriter(file, fence=gate)
+    write = writer.commit if durable else writer.append
+    await write(b"first")
+    gate.is_ours = False
+    with pytest.raises(Superseded) as said:
+        await write(b"second")
+    assert not said.value.definite
+    size = len(file.data)
+    with pytest.raises(Superseded) as said:
+        await write(b"third")
+    assert said.value.definite
+    assert (len(file.data), writer.acknowledged_sequence, writer.is_over) == (size, 1, True)
+
+
+async def test_a_writer_that_is_cancelled_while_the_fence_is_asked_takes_its_record_back():
+    gate, file = Gate(), MemoryFile()
+    writer = LogWriter(file, fence=gate)
+    await writer.append(b"first")
+    gate.waits = asyncio.Event()
+    task = asyncio.create_task(writer.append(b"second"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert gate.asked == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    gate.waits = None
+    assert await writer.append(b"third") == 2
+    records, _ = await read_all(file.data)
+    assert [record.payload for record in records] == [b"first", b"third"]

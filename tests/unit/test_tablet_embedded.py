@@ -56,6 +56,24 @@ def test_many_mutations_are_all_checked_before_one_is_applied(tmp_path):
         assert len(list(table.scan())) == 1000
 
 
+def test_who_gives_many_mutations_may_use_the_table_meanwhile(tmp_path):
+    def broken():
+        yield b"x", [SetCell("f:a", "lost")]
+        raise ZeroDivisionError
+
+    with tablet.engine.open(tmp_path) as table:
+        table.create_family("f")
+        table.write_many({f"r{number}": [SetCell("f:a", str(number))] for number in range(3)})
+        table.write_many((row, (SetCell(b"f:b", value),)) for row, value in table.items("f:a"))
+        assert list(table.items("f:b")) == list(table.items("f:a"))
+        with pytest.raises(ZeroDivisionError):
+            table.write_many(broken())
+        assert table.get("x", "f:a") is None
+        table.put("x", "f:a", "there")
+    with pytest.raises(Conflict, match="is closed"):
+        table.write_many({"r": [SetCell("f:a", "")]})
+
+
 def test_of_many_mutations_each_has_a_time_of_its_own_and_a_row_may_come_again(tmp_path):
     with tablet.engine.open(tmp_path) as table:
         table.create_family("f")

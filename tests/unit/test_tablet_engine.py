@@ -246,6 +246,25 @@ async def test_mutations_that_cannot_be_are_refused_before_anything_happens(tmp_
         assert engine.figures().user_bytes == 0
 
 
+async def test_many_mutations_are_checked_again_if_the_schema_has_changed_while_they_waited(tmp_path):
+    async with open_engine(tmp_path) as engine:
+        await engine.create_family("f")
+        await engine.create_family("g")
+        cells = [(b"r%d" % number, [SetCell(b"g:q", b"v")]) for number in range(3)]
+        rows = [(b"r2", [SetCell(b"f:q", b"v"), SetCell(b"g:q", b"v")])]
+        locks = engine._writer.locks
+        await locks.acquire(b"r2")
+        writing = [asyncio.create_task(engine.write_many(batch)) for batch in (cells, rows)]
+        await asyncio.sleep(0)
+        await engine.drop_family("g")
+        locks.release(b"r2")
+        for found in await asyncio.gather(*writing, return_exceptions=True):
+            assert isinstance(found, NotFound)
+        assert await count_rows(engine) == 0
+        await engine.write_many([(b"r2", [SetCell(b"f:q", b"v")])])
+        assert await count_rows(engine) == 1
+
+
 async def test_the_longest_row_and_the_largest_value_are_stored(tmp_path):
     async with open_engine(tmp_path) as engine:
         await engine.create_family("f")

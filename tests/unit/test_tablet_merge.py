@@ -1,10 +1,19 @@
 """Laying fragments over one another, and merging chunks."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablet.engine.model.chunks import EMPTY, Chunk
-from tablet.engine.model.fragments import decode_fragment, encode_fragment, is_single_put
+from tablet.engine.model.fragments import (
+    Entries,
+    decode_fragment,
+    encode_fragment,
+    encode_put,
+    is_single_put,
+    newer_over_older,
+    newest_value_in,
+    values_of_puts,
+)
 from tablet.engine.model.mutations import fragment_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, SetCell
 from tablet.engine.model.schema import Family, MaxAge, MaxVersions, Schema
@@ -71,6 +80,102 @@ def test_merging_chunks_equals_merging_each_row(sources):
     assert merged.rows == sorted(merged.rows)
     if merged.single_puts:
         assert all(map(is_single_put, merged.fragments))
+
+
+many_rows = st.dictionaries(st.integers(0, 60).map(lambda number: b"%02d" % number), fragment.filter(bool))
+one_cell = st.builds(encode_put, COLUMNS, st.integers(0, 3), st.binary(max_size=2))
+mostly_one_cell = one_cell.map(decode_fragment) | one_cell.map(decode_fragment) | fragment.filter(bool)
+few_rows = st.dictionaries(
+    st.integers(0, 60).map(lambda number: b"%02d" % number), one_cell.map(decode_fragment), max_size=3
+) | st.dictionaries(st.integers(0, 60).map(lambda number: b"%02d" % number), mostly_one_cell, max_size=3)
+
+
+def many_and_few() -> st.SearchStrategy[list[dict[bytes, Entries]]]:
+    """Sources of which one has many rows, of one cell each but for a few, at any age among those that have few."""
+    full = st.builds(
+        lambda cells, others: {
+            **{b"%02d" % place: decode_fragment(cell) for place, cell in enumerate(cells)},
+            **others,
+        },
+        st.lists(one_cell, min_size=40, max_size=60),
+        few_rows,
+    )
+    return st.tuples(st.lists(few_rows, max_size=2), full, st.lists(few_rows, max_size=2)).map(
+        lambda parts: [*parts[0], parts[1], *parts[2]]
+    )
+
+
+def knowing_others(source: dict[bytes, Entries]) -> Chunk:
+    """A chunk that says which of its fragments are not one cell."""
+    chunk = chunk_of(source)
+    others = [place for place, fragment in enumerate(chunk.fragments) if not is_single_put(fragment)]
+    return Chunk(chunk.rows, chunk.fragments, not others, others)
+
+
+def expected_of(sources: list[dict[bytes, Entries]]) -> dict[bytes, Entries]:
+    """Each row merged by itself, the newest source first."""
+    rows = sorted({row for source in sources for row in source})
+    return {row: merge_entries([source[row] for source in sources if row in source]) for row in rows}
+
+
+def check_others(chunk: Chunk) -> None:
+    """What a chunk says of its fragments that are not one cell is true."""
+    found = {place for place, fragment in enumerate(chunk.fragments) if not is_single_put(fragment)}
+    assert not (chunk.single_puts and found)
+    assert found <= set(chunk.places_of_others()) <= set(range(len(chunk)))
+    assert chunk.others is None or chunk.others == sorted(chunk.others)
+
+
+@given(
+    many_and_few() | st.lists(many_rows, max_size=3), st.integers(0, 61), st.sampled_from([chunk_of, knowing_others])
+)
+@settings(deadline=None)
+def test_few_rows_among_many_are_merged_as_each_row_by_itself(sources, cut, made):
+    merged = merge_chunks([made(source) for source in sources])
+    expected = expected_of(sources)
+    assert merged.rows == list(expected)
+    assert list(map(decode_fragment, merged.fragments)) == list(expected.values())
+    check_others(merged)
+    for parts in (merged.split_after(b"%02d" % cut), merged.split_before(b"%02d" % cut)):
+        assert [row for part in parts for row in part.rows] == merged.rows
+        for part in parts:
+            check_others(part)
+
+
+@given(st.lists(many_and_few(), min_size=2, max_size=2))
+@settings(deadline=None, max_examples=30)
+def test_what_has_been_merged_is_merged_once_more(halves):
+    newer, older = [merge_chunks([chunk_of(source) for source in sources]) for sources in halves]
+    merged = merge_chunks([newer, older])
+    expected = expected_of([expected_of(halves[0]), expected_of(halves[1])])
+    assert dict(zip(merged.rows, map(decode_fragment, merged.fragments), strict=True)) == expected
+    check_others(merged)
+
+
+@given(one_cell | fragment.map(encode_fragment), one_cell | fragment.map(encode_fragment))
+def test_the_quick_way_of_merging_two_cells_agrees_with_the_general_one(newer, older):
+    quick = newer_over_older(newer, older)
+    merged = merge_entries([decode_fragment(newer), decode_fragment(older)])
+    assert quick is None or decode_fragment(quick) == merged
+    same_column = is_single_put(newer) and is_single_put(older) and len({entry[0] for entry in merged}) == 1
+    assert (quick is not None) == same_column
+    if quick is not None:
+        assert quick == encode_fragment(merged)
+
+
+@given(one_cell | fragment.map(encode_fragment), COLUMNS)
+def test_the_newest_value_in_a_fragment_is_that_of_its_first_cell_of_the_column(encoded, column):
+    values = [entry[3] for entry in decode_fragment(encoded) if entry[0] == column and entry[2] == 0]
+    assert newest_value_in(encoded, column) == (values[0] if values else None)
+
+
+@given(st.lists(st.sampled_from([b"f:", b"f:a", b"f:ab", b"g:a", b"f:" + bytes(300)]), max_size=20))
+def test_values_are_taken_from_cells_of_exactly_the_column(columns):
+    rows = [b"%02d" % place for place in range(len(columns))]
+    cells = [encode_put(column, 7, b"f:ab" + row) for row, column in zip(rows, columns, strict=True)]
+    for wanted in {*columns, b"f:a", b"f:b"}:
+        expected = [(row, b"f:ab" + row) for row, column in zip(rows, columns, strict=True) if column == wanted]
+        assert values_of_puts(rows, cells, wanted) == expected
 
 
 def test_chunks_are_cut_at_rows():

@@ -154,14 +154,14 @@ async def compact_these(engine, numbers):
     state.growing.clear_compaction()
 
 
-async def test_only_neighbours_are_merged_and_only_tablets_without_snapshots(tmp_path: Path):
+async def test_only_neighbours_are_merged_and_only_tablets_with_the_same_snapshots(tmp_path: Path):
     async with opened(tmp_path) as tablets:
         lower, rest = await tablets.split(await with_rows(tablets), ROWS[300])
         middle, upper = await tablets.split(rest, ROWS[600])
         with pytest.raises(InvalidRequest, match="are no neighbours"):
             await tablets.merge(lower, upper)
         await tablets.named(middle).save_snapshot("s")
-        with pytest.raises(Conflict, match="has the snapshots s"):
+        with pytest.raises(Conflict, match=r"different snapshots \(none; s\)"):
             await tablets.merge(lower, middle)
         await tablets.named(middle).delete_snapshot("s")
         await tablets.named(upper).create_family("g")
@@ -238,3 +238,99 @@ async def test_a_file_that_is_nobodys_stays_where_a_tablet_was(tmp_path: Path):
         (tmp_path / "tablets" / name / "notes.txt").write_text("mine")
         await tablets.drop_table("users")
     assert [path.name for path in (tmp_path / "tablets" / name).iterdir() if path.name != "LOCK"] == ["notes.txt"]
+
+
+async def values(tablets: Tablets) -> dict[bytes, bytes]:
+    return {row.key: row.value("f:a") or b"" async for row in tablets.scan("users")}
+
+
+async def test_both_tablets_of_a_split_have_their_part_of_a_snapshot(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        name = await with_rows(tablets)
+        await tablets.named(name).save_snapshot("s")
+        before = await values(tablets)
+        lower, upper = await tablets.split(name, ROWS[500])
+        for row in ROWS[::50]:
+            await tablets.write("users", row, [SetCell(b"f:a", b"changed", 2)])
+        for part in (lower, upper):
+            assert await tablets.named(part).snapshots() == ["s"]
+            await tablets.named(part).compact()
+        await tablets.sweep()
+    async with opened(tmp_path) as tablets:
+        after = await values(tablets)
+        assert after != before
+        await tablets.named(lower).restore_snapshot("s")
+        expected = {row: (before if row < ROWS[500] else after)[row] for row in ROWS}
+        assert await values(tablets) == expected
+        await tablets.named(upper).restore_snapshot("s")
+        assert await values(tablets) == before
+
+
+async def test_files_of_a_snapshot_go_when_neither_tablet_of_a_split_has_it_any_more(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        name = await with_rows(tablets)
+        await tablets.named(name).save_snapshot("s")
+        held = set(files(tmp_path))
+        lower, upper = await tablets.split(name, ROWS[500])
+        for part in (lower, upper):
+            await tablets.named(part).compact()
+        await tablets.named(lower).delete_snapshot("s")
+        await tablets.sweep()
+        of_upper = {file for file in held if file in files(tmp_path)}
+        assert of_upper
+        await tablets.named(upper).delete_snapshot("s")
+        await tablets.sweep()
+        assert not held & set(files(tmp_path))
+        assert len(await found(tablets)) == len(ROWS)
+
+
+async def test_a_merged_tablet_has_the_snapshots_that_both_had(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        name = await with_rows(tablets)
+        await tablets.named(name).save_snapshot("s")
+        before = await values(tablets)
+        lower, upper = await tablets.split(name, ROWS[500])
+        for row in ROWS[::7]:
+            await tablets.write("users", row, [SetCell(b"f:a", b"changed", 2)])
+        for part in (lower, upper):
+            await tablets.named(part).compact()
+            await tablets.named(part).save_snapshot("later")
+        later = await values(tablets)
+        whole = tablets.named(await tablets.merge(lower, upper))
+        assert await whole.snapshots() == ["later", "s"]
+        for row in ROWS[::5]:
+            await tablets.write("users", row, [SetCell(b"f:a", b"changed again", 3)])
+        await whole.flush()
+        for snapshot, content in (("s", before), ("later", later), ("s", before)):
+            await whole.restore_snapshot(snapshot)
+            assert await values(tablets) == content
+            await tablets.write("users", ROWS[3], [SetCell(b"f:a", b"after it", 4)])
+            await whole.flush()
+            numbers = [reference.number for reference in whole.state.manifest.references()]
+            assert len(set(numbers)) == len(numbers)
+        lower, upper = await tablets.split(whole.state.manifest.tablet, ROWS[200])
+        assert await tablets.named(upper).snapshots() == ["later", "s"]
+
+
+async def test_while_a_snapshot_of_a_split_cannot_be_read_no_file_goes(tmp_path: Path):
+    async with opened(tmp_path) as tablets:
+        name = await with_rows(tablets)
+        await tablets.named(name).save_snapshot("s")
+        held = set(files(tmp_path))
+        lower, upper = await tablets.split(name, ROWS[500])
+    snapshot = tmp_path / "tablets" / lower / "snapshot-s"
+    whole = snapshot.read_bytes()
+    snapshot.write_bytes(whole[:-1])
+    async with opened(tmp_path) as tablets:
+        await tablets.named(upper).delete_snapshot("s")
+        for part in (lower, upper):
+            await tablets.named(part).compact()
+        await tablets.sweep()
+        assert held <= set(files(tmp_path))
+        with pytest.raises(Corrupted):
+            await tablets.split(lower, ROWS[100])
+        assert len(await found(tablets)) == len(ROWS)
+    snapshot.write_bytes(whole)
+    async with opened(tmp_path) as tablets:
+        await tablets.named(lower).restore_snapshot("s")
+        assert len(await found(tablets)) == len(ROWS)

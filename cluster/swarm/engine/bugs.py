@@ -12,9 +12,9 @@ from tablet.engine.log.records import Segment, encode_rows
 from tablet.engine.log.segment_list import SegmentList
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
+from tablet.engine.sstable import directory
 from tablet.engine.sstable.bloom import blocked
-from tablet.engine.tree.state import TabletState
-from tablet.engine.world.names import FolderListing
+from tablet.engine.tree import merge
 from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
@@ -93,6 +93,20 @@ def filter_bits_moved() -> Planted:
 
 
 @bug
+def deletions_hidden_by_filters() -> Planted:
+    """Without asking the filters for deletions too, a file that deletes a row and knows nothing of the column is left
+    out, and what older files hold of the column is shown again (BT 6)."""
+    return replaced(directory._Panel, "_with_deletions", lambda self, passed, row, column: passed)
+
+
+@bug
+def spans_forgotten_by_reads() -> Planted:
+    """Without cutting a file's partitions to the spans that count for the tablet, reads find rows of a range that was
+    deleted, or that another tablet has (BT 6)."""
+    return replaced(directory, "_partitions", lambda table: iter(directory._all_partitions(table).items()))
+
+
+@bug
 def switch_cut_with_its_caller() -> Planted:
     """Without doing it to its end, a change of the tablet's files that its caller's deadline cuts is on the disk, not
     in memory: what was read, and built upon, is something else after a kill (BT 5.3: a tablet's files at each moment
@@ -127,11 +141,7 @@ def log_not_fenced() -> Planted:
 
 
 @bug
-def number_taken_twice() -> Planted:
-    """Without a look for a higher number after each switch of a manifest, an owner that was paused takes a number that
-    a later one had, and has removed: what it was told to change is changed for nobody (BT 5.2)."""
-
-    def unlooked(self: TabletState, listing: FolderListing) -> None:
-        pass
-
-    return replaced(TabletState, "_check_listing", unlooked)
+def older_source_wins() -> Planted:
+    """Without the order of the sources where two of them have a row, a scan shows what has been overwritten, and a
+    compaction makes it last (BT 5.3: reads see the merged view of the memtable and the SSTables)."""
+    return replaced(merge, "merge_fragments", lambda fragments: fragments[-1])

@@ -33,6 +33,7 @@ _DOES = {
     Kind.FLUSH: "flush {tablet}",
     Kind.COMPACT: "compact {tablet}",
     Kind.SYNC: "sync the log",
+    Kind.SAVE: "save a snapshot of {tablet}",
     Kind.SPLIT: "split {tablet} at row{number}",
     Kind.MERGE: "merge the tablets of {tablet} from row{number} on",
 }

@@ -134,7 +134,7 @@ class Host:
     async def watch_session(self) -> None:
         """Whenever the present life stands still for too long, begin another one, which takes over from it."""
         loop, since = self.simulation.loop, math.inf
-        while True:
+        while self._setup.fenced:
             await asyncio.sleep(_LOOK_SECONDS)
             life = self.simulation.world(SERVER).life
             since = min(since, self.now) if life.alive and life.paused else math.inf

@@ -62,9 +62,11 @@ def _judge_row(
         steps = [step for one in some if (step := _step(one, row, lives)) is not None]
         after = next((one for one in about if one.life > cut and one.client == HOST and _was_found(one)), None)
         if after is not None:
-            synced = -math.inf if lives[cut].by_rot else _last_sync(history, tablet, first, cut)
+            # It may have rotted later, before a life that came so far as to look.
+            by_rot = any(life.by_rot for life in lives[cut : after.life])
+            synced = -math.inf if by_rot else _last_sync(history, tablet, first, cut)
             ended = lives[cut].ended
-            text = f"{shown(after.found[row])} is what {'rot' if lives[cut].by_rot else 'a power cut'} left"
+            text = f"{shown(after.found[row])} is what {'rot' if by_rot else 'a power cut'} left"
             steps.append(Step(after.number, rows.read(after.found[row]), _PATHS, synced, ended, text=text))
         explained = explain(steps, initial=initial)
         judged.tried += explained.tried

@@ -30,7 +30,7 @@ SERVER = "server"
 DISK_BYTES = 10_000_000
 HOME = "home"
 """The folder of a server's tablets, if they are split and merged."""
-LOST_PAGES_SHARE = 0.15
+LOST_PAGES_SHARE = 0.1
 """Of the seeds, in which the log's pages are lost by a failed sync, and then the power is."""
 _TARGET = Node(SERVER)
 _DOWN_SECONDS = (0.1, 0.3, 1.0)
@@ -69,6 +69,9 @@ _RESHAPING_STEPS = (
 _FENCED_STEPS = (
     ("write", "log-*/*.log"),
     ("write", "log-*/*.log"),
+    ("write", "log-*/*.log"),
+    ("write", "log-*/*.log"),
+    ("write", "log-*/*.log"),
     ("sync", "log-*/*.log"),
     ("exists", "log-*/claim*"),
     ("exists", "log-*/claim*"),
@@ -95,7 +98,7 @@ def draw_faults(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
 def draw_pauses(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
     """How often, and when, the server stands still, and then wakes up."""
     draw = _Draw(chance, setup)
-    return tuple(draw.pause() for _ in range(chance.choice([1, 2, 4])))
+    return tuple(draw.pause() for _ in range(chance.choice([2, 3, 5])))
 
 
 def draw_sequences(chance: random.Random, setup: Setup) -> tuple[Fault, ...]:
@@ -144,7 +147,7 @@ class _Draw:
         return Fault(self.step(), OperationFails(), _TARGET, self.chance.choice([None, None, 0.5]))
 
     def pause(self) -> Fault:
-        seconds = self.chance.choice([0.2, 0.6, 1.0, 3.0]) * self.chance.uniform(0.8, 1.5)
+        seconds = self.chance.choice([0.2, 1.0, 1.0, 3.0]) * self.chance.uniform(0.8, 1.5)
         if self.chance.random() < 0.4:
             return Fault(self.at(), Pause(), _TARGET, round(seconds, 3))
         verb, path = self.chance.choice(_FENCED_STEPS)
@@ -179,16 +182,12 @@ class _Draw:
         return Fault(self.at(), DiskTrouble(fault), _TARGET, self.seconds())
 
     def lost_pages(self) -> tuple[Fault, ...]:
-        """A sync of the log fails and forgets what it should have written; the process ends, and the next one finds
-        these bytes in the cache. Then the power goes."""
-        chance, when = self.chance, self.at().seconds
+        """Syncs of the log fail and forget what they should have written; the server gives up, and its next life finds
+        these bytes in the cache, and writes after them. Then the power goes."""
         lost = DiskTrouble(SyncError(self.placed("log-*").removesuffix("-*"), loses_pages=True))
-        dies, gone = when + chance.choice([0.05, 0.2, 0.5]), when + chance.uniform(1.0, 3.0)
-        return (
-            Fault(At(when), lost, _TARGET, round(dies - when, 3)),
-            Fault(At(round(dies, 3)), Kill(), _TARGET, 0.1),
-            Fault(At(round(gone, 3)), PowerCut(), _TARGET, 0.1),
-        )
+        when, seconds = self.at(), round(self.chance.uniform(0.5, 3.0), 3)
+        dark = At(round(when.seconds + seconds + self.chance.uniform(0.6, 3.0), 3))
+        return Fault(when, lost, _TARGET, seconds), Fault(dark, PowerCut(), _TARGET, 0.1)
 
     def rot(self) -> Fault:
         pattern = self.chance.choice(["tablet*/*.sst", "tablet*/*.sst", "tablet*/manifest*", "sorted*/*"])

@@ -33,6 +33,7 @@ class Kind(enum.Enum):
     FLUSH = "flush"
     COMPACT = "compact"
     SYNC = "sync"
+    SAVE = "save"  # a snapshot of each tablet of a table, in the place of an earlier one
     SPLIT = "split"  # the tablet of a row, there; only if the setup says that tables are split
     MERGE = "merge"  # the tablet of a row with the next one
 
@@ -65,8 +66,8 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class PlannedOperation:
     """What a caller will do, `pause` seconds after its last operation ended. `rows`: how many neighbours, from `row`
-    on. `patience_seconds`: after so long it gives up; 0: never. `patience_steps`: when the disk has made so many steps
-    since it began; 0: never."""
+    on. `patience_seconds`: after so long it gives up; 0: never. `patience_switches`: when so many manifests and
+    catalogues have been renamed since it began; 0: never."""
 
     client: str
     pause: float
@@ -76,7 +77,7 @@ class PlannedOperation:
     column: int = 0
     rows: int = 1
     patience_seconds: float = 0.0
-    patience_steps: int = 0
+    patience_switches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

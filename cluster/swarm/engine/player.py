@@ -25,7 +25,7 @@ READS = frozenset({Kind.GET, Kind.READ, Kind.SCAN, Kind.SCAN_BACK})
 LONGEST_SECONDS = 100.0
 LONGEST_WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 0.02
-_ROW_KINDS = frozenset(Kind) - {Kind.FLUSH, Kind.COMPACT, Kind.SYNC, Kind.SPLIT, Kind.MERGE}
+_ROW_KINDS = frozenset(Kind) - {Kind.FLUSH, Kind.COMPACT, Kind.SYNC, Kind.SAVE, Kind.SPLIT, Kind.MERGE}
 
 
 class Player:
@@ -58,7 +58,7 @@ class Player:
         except NodeEnded:
             pass
         except TimeoutError:
-            is_patient = not planned.patience_seconds and not planned.patience_steps
+            is_patient = not planned.patience_seconds and not planned.patience_switches
             if is_patient or host.now - operation.invoked > LONGEST_SECONDS / 2:
                 self._complain(operation, f"has no end: given up after {LONGEST_SECONDS:g} s")
             operation.answer, operation.error = Answer.DOUBTFUL, "Cancelled"
@@ -108,13 +108,16 @@ class Player:
         planned = operation.planned
         disk = self._host.simulation.world(SERVER).simulated_disk
         async with asyncio.timeout(planned.patience_seconds or None) as patience:
-            last = disk.operations + planned.patience_steps
+            left = planned.patience_switches
 
             def watch(step: DiskOperation) -> None:
-                if step.number == last:
-                    patience.reschedule(self._host.now)
+                nonlocal left
+                if step.verb == "rename" and ("manifest" in step.path or "catalogue" in step.path):
+                    left -= 1
+                    if not left:  # Cut between the renaming and what it means in memory.
+                        patience.reschedule(self._host.now)
 
-            forget = disk.on_operation(watch) if planned.patience_steps else _nothing
+            forget = disk.on_operation(watch) if left else _nothing
             try:
                 await self._todo(engine, operation)
             finally:
@@ -161,6 +164,8 @@ class Player:
                 await engine.compact()
             case Kind.SYNC:
                 await engine.sync()
+            case Kind.SAVE if isinstance(engine, Table):
+                await engine.save_snapshot(f"s{operation.planned.column}")
             case Kind.SPLIT if isinstance(engine, Table):
                 await engine.split(key_of(operation.planned.row))
             case Kind.MERGE if isinstance(engine, Table):

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from cluster.fault_runner import FaultBegan, FaultRunner
+from cluster.faultplan import At, Fault, Kill, Node
 from cluster.swarm.engine.history import HOST, History
 from cluster.swarm.engine.host import Host
 from cluster.swarm.engine.judging import judge_rows
@@ -19,7 +20,15 @@ from cluster.swarm.engine.marks import marks_of
 from cluster.swarm.engine.mischief import HOME, SERVER, draw_faults, draw_pauses, draw_sequences
 from cluster.swarm.engine.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.engine.player import Player
-from cluster.swarm.engine.workload import CLIENTS, draw_operations, draw_setup, with_cuts
+from cluster.swarm.engine.workload import (
+    CLIENTS,
+    CUTTER,
+    draw_cut,
+    draw_operations,
+    draw_setup,
+    with_cuts,
+    with_snapshots,
+)
 from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
 from cluster.swarm.sweep import WALL_SECONDS
@@ -28,15 +37,18 @@ from runtime.errors import TabletopError
 from runtime.events import Record, TaskFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 from tablet.engine.engine import Engine
-from tablet.engine.world.names import LOCK_NAME, home_of, manifest_name, sorted_out
+from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.world.names import LOCK_NAME, home_of, manifest_name, snapshot_file_name, sorted_out
 from tablet.server.catalogue import tablet_number
 from tablet.server.tablets import Tablets
 
 REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
 OPEN_SECONDS = 60.0
-FENCED_SHARE = 0.3
+FENCED_SHARE = 0.25
 """Of the seeds, in which a server that stands still is succeeded."""
+CUT_SHARE = 0.1
+"""Of the seeds, in which a caller builds upon a change that it has cut."""
 
 
 @dataclass(slots=True)
@@ -65,7 +77,14 @@ def draw_plan(seed: int) -> Plan:
         setup = replace(setup, fenced=True)
         faults += draw_pauses(chance, setup)
     operations = with_cuts(random.Random(f"cuts of engine swarm {seed}"), operations)
-    faults += draw_sequences(random.Random(f"sequences of engine swarm {seed}"), setup)
+    if setup.reshapes:
+        operations = with_snapshots(random.Random(f"snapshots of engine swarm {seed}"), operations)
+    chance = random.Random(f"sequences of engine swarm {seed}")
+    faults += draw_sequences(chance, setup)
+    if chance.random() < CUT_SHARE:
+        when, cut = draw_cut(chance, setup)
+        operations += cut
+        faults += (Fault(At(round(when + chance.uniform(0.05, 0.3), 3)), Kill(), Node(SERVER), 0.1),)
     return Plan(seed, setup, operations, faults)
 
 
@@ -105,7 +124,7 @@ class _Run:
         watch = loop.create_task(self._watch(), name="watch invariants")
         session = loop.create_task(self._host.watch_session(), name="watch the session")
         self._faults.begin()
-        callers = [loop.create_task(self._play(name), name=f"play {name}") for name in CLIENTS]
+        callers = [loop.create_task(self._play(name), name=f"play {name}") for name in (*CLIENTS, CUTTER)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
         await self._heal()
         _, unfinished = await asyncio.wait(callers, timeout=FINISH_SECONDS)
@@ -182,7 +201,11 @@ class _Run:
         await server.sweep()
         needed: set[tuple[str, str]] = set()
         for name, engine in server.engines.items():
-            needed |= {home_of(reference.name, name) for reference in engine.state.manifest.references()}
+            references = engine.state.manifest.references()
+            for snapshot in await engine.snapshots():
+                references += (await load_snapshot(engine.state.storage, snapshot)).references()
+                needed.add((name, snapshot_file_name(snapshot)))
+            needed |= {home_of(reference.name, name) for reference in references}
             needed.add((name, manifest_name(engine.state.manifest.number)))
         paths = self._host.simulation.world(SERVER).simulated_disk.paths()
         found: set[tuple[str, str]] = set()
@@ -192,6 +215,13 @@ class _Run:
                 found.add((folder, name))
         if found != needed:
             self._complain("leavings", f"there are {sorted(found - needed)}, and missing are {sorted(needed - found)}")
+        for name, engine in server.engines.items():
+            for snapshot in await engine.snapshots():
+                try:
+                    await engine.restore_snapshot(snapshot)
+                    _ = [row.key async for row in engine.scan()]
+                except TabletopError as error:
+                    self._complain("snapshots", f"{name} cannot go back to {snapshot}: {error.message}")
 
     async def _watch(self) -> None:
         while True:

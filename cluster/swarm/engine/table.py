@@ -98,6 +98,16 @@ class Table:
         """As `Engine.sync`."""
         await self._tablets.log.sync()
 
+    async def save_snapshot(self, name: str) -> None:
+        """As `Engine.save_snapshot`, of each tablet, in the place of an earlier one."""
+
+        async def save(engine: Engine) -> None:
+            if name in await engine.snapshots():
+                await engine.delete_snapshot(name)
+            await engine.save_snapshot(name)
+
+        await self._each(save)
+
     async def split(self, row: bytes) -> None:
         """Part the tablet that has this row there. Raises InvalidRequest if it begins there, and as `Tablets.split`."""
         await self._tablets.split(self._entry(row).name, row)

@@ -7,6 +7,8 @@ from cluster.swarm.engine.plan import Kind, PlannedOperation, Setup
 from tablet.engine.world.options import POLICY_NAMES
 
 CLIENTS = ("one", "two", "three", "four")
+CUTTER = "cutter"
+"""A caller of some seeds: see `draw_cut`."""
 COLUMNS = ("f:a", "f:b", "g:c")
 COUNTER = "n:count"
 
@@ -59,7 +61,9 @@ def draw_setup(chance: random.Random) -> Setup:
 
 def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:
     """What the callers do, each one thing after the other."""
-    possible = [kind for kind in Kind if setup.reshapes or kind not in (Kind.SPLIT, Kind.MERGE)]
+    possible = [kind for kind in Kind if kind is not Kind.SAVE]
+    if not setup.reshapes:
+        possible = [kind for kind in possible if kind not in (Kind.SPLIT, Kind.MERGE)]
     kinds = [kind for kind in possible if chance.random() < 0.85 or kind in (Kind.PUT, Kind.READ)]
     weights = [_WEIGHTS[kind] * chance.choice([0.5, 1.0, 3.0]) for kind in kinds]
     count = chance.randint(60, 300)
@@ -85,14 +89,35 @@ def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperati
 
 
 def with_cuts(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
-    """The same work, of which some changes of a tablet's files are cut in the middle: their callers give up at a step
-    of the disk. Some of the puts become deletions of ranges, so that there is more to cut."""
-    share, deletions = chance.choice([0.0, 0.3, 0.8]), chance.choice([0.0, 0.0, 0.06])
-    found = []
-    for planned in operations:
-        if planned.kind is Kind.PUT and chance.random() < deletions:
-            planned = replace(planned, kind=Kind.DELETE_RANGE)
-        if planned.kind in _CHANGES_OF_FILES and chance.random() < share:
-            planned = replace(planned, patience_seconds=0.0, patience_steps=chance.randint(1, 24))
-        found.append(planned)
-    return tuple(found)
+    """The same work, of which some changes of a tablet's files are cut in the middle: their callers give up when a
+    manifest is renamed."""
+    share = chance.choice([0.0, 0.3, 0.8])
+    return tuple(
+        replace(planned, patience_seconds=0.0, patience_switches=chance.randint(1, 2))
+        if planned.kind in _CHANGES_OF_FILES and chance.random() < share
+        else planned
+        for planned in operations
+    )
+
+
+def with_snapshots(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
+    """The same work, in which some deletions of rows and some flushes make way for snapshots."""
+    share = chance.choice([0.0, 0.1, 0.3])
+    return tuple(
+        replace(planned, kind=Kind.SAVE, rows=1)
+        if planned.kind in (Kind.FLUSH, Kind.DELETE_ROW, Kind.DELETE_ROWS) and chance.random() < share
+        else planned
+        for planned in operations
+    )
+
+
+def draw_cut(chance: random.Random, setup: Setup) -> tuple[float, tuple[PlannedOperation, ...]]:
+    """A caller deletes a range, gives up in the middle of it, and builds upon what it sees. Returns when it begins:
+    a server that ends soon afterwards shows whether that is what the disk says."""
+    when = round(chance.uniform(0.3, setup.trouble_seconds), 3)
+    tablet, row = chance.randrange(setup.tablets), chance.randrange(setup.rows)
+    kinds = (Kind.INCREMENT, Kind.PUT, Kind.DELETE_RANGE, Kind.READ, Kind.INCREMENT, Kind.READ)
+    found = [PlannedOperation(CUTTER, 0.005, kind, tablet, row) for kind in kinds]
+    found[0] = replace(found[0], pause=when)
+    found[2] = replace(found[2], patience_switches=chance.choice([1, 2, 2, 3]))
+    return when, tuple(found)

@@ -58,6 +58,7 @@ class Labelled(tuple[bytes, int, int, bytes]):
 
 CELL = struct.Struct("<BHHqI")
 CELL_BYTES = CELL.size
+_unpack_cell = CELL.unpack_from
 _LENGTH_OFFSET = 3
 TIMESTAMP = struct.Struct("<q")
 FAMILY_MARK = b"\0"
@@ -135,9 +136,10 @@ def first_value(fragment: bytes, column: bytes) -> bytes | None:
     >>> first_value(encode_put(b"f:a", 1, b"A"), b"f:a"), first_value(encode_put(b"f:a", 1, b"A"), b"f:b")
     (b'A', None)
     """
-    if len(fragment) < CELL_BYTES:
+    try:
+        kind, _, suffix, _, length = _unpack_cell(fragment)
+    except struct.error:
         return None
-    kind, _, suffix, _, length = CELL.unpack_from(fragment)
     start = CELL_BYTES + suffix
     if kind != PUT or fragment[CELL_BYTES:start] != column or start + length > len(fragment):
         return None

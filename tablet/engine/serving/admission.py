@@ -5,7 +5,9 @@ change meanwhile (families, the row range), when the row's lock is held. The tim
 row later writes a newer version.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 
 from tablet.engine.model.checks import (
     MUTATION_LIMIT_BYTES,
@@ -24,7 +26,29 @@ from tablet.engine.tree.state import TabletState
 Mutation = tuple[bytes, Sequence[Operation]]
 """(row, what is done to it)"""
 
+Batch = tuple[Sequence[bytes], Sequence[bytes], bool]
+"""Mutations that are logged together: the rows, their fragments, and whether each is known to be exactly one cell."""
+
 _KNOWN_COLUMNS = 10_000
+
+
+@dataclass(slots=True)
+class Admitted:
+    """Many mutations that were found to be right under a manifest, taken apart. The one in a place sets a cell of a row
+    to a value, without a timestamp; if the column is empty, `others` has what it does. `sizes`: how long they are with
+    their rows, in bytes, never less."""
+
+    manifest: Manifest
+    rows: list[bytes] = field(default_factory=list)
+    columns: list[bytes] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    others: dict[int, tuple[Operation, ...]] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+
+    def operations(self, place: int) -> tuple[Operation, ...]:
+        """What the mutation in a place does."""
+        column = self.columns[place]
+        return (SetCell(column, self.values[place]),) if column else self.others[place]
 
 
 class Admission:
@@ -33,71 +57,80 @@ class Admission:
     def __init__(self, state: TabletState) -> None:
         self.known_columns: set[bytes] = set()
         self._state = state
+        self._wall_microseconds = state.world.clock.wall_microseconds
 
     def check(self, row: bytes, operations: Sequence[Operation]) -> int:
         """Check a mutation of one row; returns about how long its fragment is, never less. Raises InvalidRequest,
         NotFound for a family."""
-        size = 0
+        size, known = len(operations) * (CELL_BYTES + 8), self.known_columns
         for operation in operations:
-            size += CELL_BYTES + 8
             if isinstance(operation, SetCell):
-                size += len(operation.column) + len(operation.value)
-                self._check_cells(operation.column, (operation.timestamp,))
+                column, timestamp = operation.column, operation.timestamp
+                size += len(column) + len(operation.value)
+                if column not in known:
+                    self.check_column(column)
+                if timestamp is not None:
+                    check_timestamp(timestamp)
             elif isinstance(operation, DeleteCells):
                 size += len(operation.column)
-                self._check_cells(operation.column, (operation.start, operation.end))
+                if operation.column not in known:
+                    self.check_column(operation.column)
+                for timestamp in (operation.start, operation.end):
+                    if timestamp is not None:
+                        check_timestamp(timestamp)
             elif isinstance(operation, DeleteFamily):
                 size += len(operation.family) + 1
                 self._check_family(operation.family)
         self.check_row(row, size)
         return size
 
-    def check_many(self, mutations: Sequence[Mutation]) -> list[int]:
-        """`check` each mutation; returns how long they are with their rows, never less."""
+    def admit(self, mutations: Iterable[Mutation]) -> Admitted:
+        """`check` each mutation of many, and take it apart at once: thousands of objects that live until all are read
+        would cost the garbage collector more than the checks."""
         known, manifest = self.known_columns, self._state.manifest
         start, end = manifest.start_row, manifest.end_row
-        sizes: list[int] = []
+        admitted = Admitted(manifest)
+        rows, columns, values, sizes = admitted.rows, admitted.columns, admitted.values, admitted.sizes
         for row, operations in mutations:
-            row_bytes, size = len(row), 0
-            for operation in operations:
-                if operation.__class__ is not SetCell or operation.timestamp is not None:
-                    break
-                column = operation.column
-                size += CELL_BYTES + 8 + len(column) + len(operation.value)
-                if column not in known:
-                    break
-            else:
-                is_right = 0 < row_bytes <= ROW_LIMIT_BYTES and size <= MUTATION_LIMIT_BYTES
-                if is_right and row >= start and (row < end or not end):
-                    # The most common mutations are right, and found so without a call.
+            row_bytes = len(row)
+            if len(operations) == 1 and (operation := operations[0]).__class__ is SetCell:
+                # The most common mutation is right, and found so without a call; `check` says what is wrong.
+                column, value = operation.column, operation.value
+                size = CELL_BYTES + 8 + len(column) + len(value)
+                is_right = 0 < row_bytes <= ROW_LIMIT_BYTES and size <= MUTATION_LIMIT_BYTES and column in known
+                if is_right and operation.timestamp is None and row >= start and (row < end or not end):
+                    rows.append(row)
+                    columns.append(column)
+                    values.append(value)
                     sizes.append(row_bytes + size)
                     continue
             sizes.append(row_bytes + self.check(row, operations))
-        return sizes
-
-    def encode_many(self, mutations: Sequence[Mutation], checked: Manifest) -> tuple[list[bytes], list[bytes], bool]:
-        """Encode mutations of rows whose locks are held, each as of a later time than the one before: the rows, their
-        fragments, and whether each is exactly one cell. Mutations that say nothing are left out. They were checked
-        under the manifest `checked`; under a later one they are once more. Errors as `check`."""
-        if self._state.manifest is not checked:
-            self.check_many(mutations)
-        now, pack, single_puts = self.next_timestamp() - 1, CELL.pack, True
-        rows: list[bytes] = []
-        fragments: list[bytes] = []
-        for row, operations in mutations:
-            now += 1
-            if len(operations) == 1 and (operation := operations[0]).__class__ is SetCell:
-                column, value, timestamp = operation.column, operation.value, operation.timestamp
-                if timestamp is None:
-                    timestamp = now
-                fragments.append(pack(PUT, 0, len(column), timestamp, len(value)) + column + value)
-            elif fragment := encode_fragment(fragment_of(operations, now)):
-                fragments.append(fragment)
-                single_puts = False
-            else:
-                continue
+            admitted.others[len(rows)] = tuple(operations)
             rows.append(row)
+            columns.append(b"")
+            values.append(b"")
+        return admitted
+
+    def encode_many(self, admitted: Admitted, first: int, end: int) -> Batch:
+        """Encode the mutations from `first` up to `end`, whose rows' locks are held, each as of a later time than the
+        one before; those that say nothing are left out. If there is another manifest than when they were admitted,
+        they are checked once more. Errors as `check`."""
+        if self._state.manifest is not admitted.manifest:
+            for place in range(first, end):
+                self.check(admitted.rows[place], admitted.operations(place))
+        now, pack, single_puts = self.next_timestamp() - 1, CELL.pack, True
+        rows, fragments = admitted.rows[first:end], []
+        for place, column in enumerate(admitted.columns[first:end], first):
+            now += 1
+            if column:
+                value = admitted.values[place]
+                fragments.append(pack(PUT, 0, len(column), now, len(value)) + column + value)
+            else:
+                fragments.append(encode_fragment(fragment_of(admitted.others[place], now)))
+                single_puts = False
         self._state.last_timestamp = now
+        if not all(fragments):
+            rows, fragments = list(compress(rows, fragments)), list(filter(None, fragments))
         return rows, fragments, single_puts
 
     def encode(self, row: bytes, operations: Sequence[Operation], *, not_before: int = 0) -> bytes:
@@ -126,18 +159,11 @@ class Admission:
     def next_timestamp(self) -> int:
         """The wall clock, but later than any timestamp that the tablet has ever given: two writes are two versions."""
         state = self._state
-        now = state.world.clock.wall_microseconds()
+        now = self._wall_microseconds()
         if now <= state.last_timestamp:
             now = state.last_timestamp + 1
         state.last_timestamp = now
         return now
-
-    def _check_cells(self, column: bytes, timestamps: tuple[int | None, ...]) -> None:
-        if column not in self.known_columns:
-            self.check_column(column)
-        for timestamp in timestamps:
-            if timestamp is not None:
-                check_timestamp(timestamp)
 
     def _check_family(self, family: bytes) -> None:
         schema = self._state.manifest.schema

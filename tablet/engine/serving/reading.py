@@ -1,9 +1,10 @@
 """Reading a tablet: the merged view (BT 5.3).
 
-A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filter does not exclude the row
-(or the row and column, if one column is wanted). If only the newest version counts, SSTables whose newest timestamp is
-not newer than what was found need not be asked at all. Of a hot value the scan cache may know that no memtable has a
-say in it; then it is asked first (`Engine.get`), and nobody else. A scan merges all sources in bulk.
+A point read asks the memtables, then the scan cache, then those SSTables whose Bloom filters do not exclude the row
+(or the row and column, if one column is wanted): all filters are asked at once (`sstable/directory.py`). If only the
+newest version counts, SSTables whose newest timestamp is not newer than what was found need not be read at all. Of a
+hot value the scan cache may know that no memtable has a say in it; then it is asked first (`Engine.get`), and nobody
+else. A scan merges all sources in bulk.
 
 A point read is a plain function that gives the answer or, where a block must be read first, a coroutine that reads it
 and finishes (`world/eventual.py`).
@@ -179,9 +180,8 @@ class Reader:
         """The newest value of its column, of a search that has ended. Mostly it is the one thing that was found."""
         keep, found, column = self._is_to_be_kept(search), search.found, search.column
         assert column is not None
-        if not keep and len(found) == 1 and not search.fragments and family.rule is None:
-            fragment = found[0]
-            value = first_value(fragment, column) if isinstance(fragment, bytes) else None
+        if len(found) == 1 and not keep and not search.fragments and family.rule is None:
+            value = first_value(found[0], column) if isinstance(found[0], bytes) else None
             if value is not None:
                 return value
         return self._newest(search.view, family, column, self._merged(search, keep=keep))
@@ -269,14 +269,9 @@ class Reader:
         """Whether the scan cache wants what a search has found. An answer that leans on what the memtable knew, or that
         a flush has overtaken, or that is a part of the row, is not for others."""
         part = search.part
-        if part is not None and search.cut and search.column is None:
-            part.complete = False
-        return (
-            not search.leans
-            and (part is None or part.complete)
-            and search.view is self._state.view
-            and self._scan_cache.wants(search.row)
-        )
+        if part is not None and (not part.complete or (search.cut and search.column is None)):
+            return False
+        return not search.leans and search.view is self._state.view and self._scan_cache.wants(search.row)
 
     def _merged(self, search: "Search", *, keep: bool) -> Entries:
         stored = search.entries()
@@ -314,9 +309,8 @@ class Search(Lookup):
         self.newest = NEVER
         self.found: list[bytes | Entries] = []
         self.reading: Coroutine[Any, Any, bytes | None] | None = None
-        self._left = list(tables)
-        self._left.reverse()  # They are taken from the end.
-        self._judges = key[2] and column is not None
+        self._left = iter(tables)
+        self._judges = key[2] and column is not None and len(tables) > 1
 
     def leave_out(self, times: tuple[int | None, int | None]) -> None:
         """Do not ask SSTables that have nothing to say about these times."""
@@ -324,14 +318,12 @@ class Search(Lookup):
         within = tables_within(tables, self.view, times)
         if self.part is not None and len(within) < len(tables):
             self.part.complete = False
-            self._left = [table for table in self._left if table in within]
+            self._left = iter([table for table in self._left if table in within])
 
     def proceed(self) -> None:
         """Ask the SSTables that are left, up to the first that must be read: then there is something to be awaited in
         `reading`."""
-        left = self._left
-        while left:
-            table = left.pop()
+        for table in self._left:
             if table.max_relevant_timestamp <= self.newest:
                 continue
             fragment = table.fragment(self)
@@ -345,7 +337,7 @@ class Search(Lookup):
         """Add what an SSTable says."""
         if fragment is None:
             return
-        if not self._left or not self._judges or self.column is None:
+        if not self._judges or self.column is None:
             self.found.append(fragment)
             return
         entries = self._decoded(fragment)

@@ -39,6 +39,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -249,24 +250,27 @@ def check_part(part: bytes, checksum: int, what: str, name: str, offset: int) ->
 class Block:
     """A decompressed data block, read in place. Raises Corrupted if its lengths do not add up.
 
-    The block has `length` bytes; `data` may be longer, or only the block's head: it is `whole` or not. Both find a row;
+    The block has `length` bytes, from `offset` of its file on; `data` may be longer, or only the block's head: it is
+    `whole` or not. Both find a row;
     where it is not whole, its fragment must be fetched. `wide`: it has fragments of one row alone, the `prefix`, and
     finds those of a span of columns.
 
     Keys are looked for where they lie, for a list of them would need more memory than the block. Halving the rows as
     `bisect` does takes a step of Python each; so that is repeated only until 64 rows are left. Among these one
     `bytes.find` looks for the key's bytes, and one `bisect` in the numbers that say where keys end tells whether what
-    it found is a key, or a part of a longer one, or of two.
+    it found is a key, or a part of a longer one, or of two. Where all keys are equally long, a division tells.
     """
 
     __slots__ = (
         "_fragments_start",
+        "_key_bytes",
         "_keys_start",
         "_numbers",
         "charged_bytes",
         "count",
         "data",
         "in_parts",
+        "offset",
         "prefix",
         "single_puts",
         "whole",
@@ -285,6 +289,7 @@ class Block:
         if count == 0 or fragments_start > held:
             raise Corrupted(f"{name}: the data block at offset {offset} claims {count} rows in {held} bytes")
         self.data = data
+        self.offset = offset
         self.count: int = count
         self.prefix = data[BLOCK_HEADER.size : prefix_end]
         self.single_puts = bool(flags & SINGLE_PUTS)
@@ -293,6 +298,9 @@ class Block:
         self.charged_bytes: int = held + count * _ROW_CHARGE_BYTES + _BLOCK_CHARGE_BYTES
         # Where the keys end; from `count` on, where the fragments end; and, in parts, from there on their checksums.
         self._numbers = numbers = unpack_numbers("I", data[prefix_end:keys_start])
+        # How long each key is, without the prefix; 0 if they are not all as long as the first.
+        equal = data[prefix_end : prefix_end + 4 * count] == _ends_of_equal(numbers[0], count)
+        self._key_bytes: int = numbers[0] if equal else 0
         if numbers[count - 1] != keys_bytes or fragments_start + numbers[2 * count - 1] != length:
             raise Corrupted(f"{name}: the data block at offset {offset} has keys or fragments of another length")
 
@@ -318,12 +326,16 @@ class Block:
                 low = middle
             else:
                 high = middle
-        begin, stop = start + (ends[low - 1] if low else 0), start + ends[high - 1]
+        begin = start + (ends[low - 1] if low else 0)
+        stop = start + ends[high - 1] if high < self.count else self._fragments_start
+        if self._key_bytes:
+            found = data.find(key, begin, stop) if length == self._key_bytes else -1
+            while found >= 0 and (found - start) % length:
+                found = data.find(key, found + 1, stop)
+            return None if found < 0 else self.part((found - start) // length)
         while (found := data.find(key, begin, stop)) >= 0:
             end = found - start + length
-            place = (found - start) // (length or 1)  # It is there, if all keys are as long as this one.
-            if place >= high or ends[place] != end:
-                place = bisect_left(ends, end, low, high)
+            place = bisect_left(ends, end, low, high)
             if ends[place] == end and (ends[place - 1] if place else 0) == end - length:
                 return self.part(place)
             place = bisect_right(ends, found - start, low, high)  # The key that these bytes lie in, or begin in.
@@ -423,6 +435,12 @@ def unpack_numbers(kind: str, data: bytes) -> "array[int]":
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+@lru_cache(maxsize=512)
+def _ends_of_equal(length: int, count: int) -> bytes:
+    """The numbers that say where keys end, if there are so many of this length."""
+    return pack_numbers("I", range(length, length * count + 1, length) if length else [0] * count)
 
 
 def _common_length(first: bytes, last: bytes) -> int:

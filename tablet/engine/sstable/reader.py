@@ -183,7 +183,7 @@ class SSTable:
         begin, end, checksum = part
         if block.whole:
             return block.data[begin:end]
-        offset = begin + (self._block_ends[place - 1] if place else 0)
+        offset = block.offset + begin
         if read_now is None:
             return self._part_later(offset, end - begin, checksum)
         fragment = read_now(offset, end - begin)

@@ -17,7 +17,8 @@ Laying over is associative, so merging early, late or in any grouping gives the 
 
 Bulk work is done on *chunks*: sorted runs of whole rows, still encoded. Where the rows of the sources do not collide,
 which is nearly always, a merge moves fragments without looking inside them; that is what makes a Python compaction
-bearable.
+bearable. Only rows that several sources have are looked into, and the merged chunk says which these are (`others`), so
+that a scan need not look at all of them again: 2 % of overwritten rows cost it little more than 2 %.
 
 What we simplify. One row's cells must fit into memory.
 """

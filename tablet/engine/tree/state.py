@@ -128,6 +128,8 @@ class TabletState:
         self._is_fenced = is_fenced
         self._held_elsewhere = held_elsewhere or _nothing
         self._held_by_snapshots: set[str] = set()
+        self.is_blind = False
+        """Whether a snapshot cannot be read, so that it may refer to any file, in other folders too."""
         self._unreadable: set[str] = set()
         self._old_views: list[View] = []
         self._retired: list[SSTable] = []
@@ -306,17 +308,19 @@ class TabletState:
         """The SSTables that snapshots refer to. One that cannot be read may refer to any: they all stay, and the tablet
         serves on."""
         held: set[str] = set()
+        is_blind = False
         for name, file_name in listing.snapshots.items():
             try:
                 manifest = await load_manifest(self.storage, file_name)
             except (Corrupted, IncompatibleFormat) as error:
+                is_blind = True
                 held.update(listing.tables.values())
                 if file_name not in self._unreadable:
                     self._unreadable.add(file_name)
                     self.world.events.emit(SnapshotUnreadable(self.manifest.tablet, name, error.message))
             else:
                 held.update(reference.name for reference in manifest.references())
-        self._held_by_snapshots = held
+        self._held_by_snapshots, self.is_blind = held, is_blind
         return held
 
     @to_the_end
