@@ -22,6 +22,7 @@ from runtime.wire.carry_pb2 import Envelopes
 
 CARRIER = "tabletop.Carrier"
 CARRY = f"/{CARRIER}/Carry"
+WELCOME = ("tabletop-carry", "1")  # The server's initial metadata.
 CONNECT_SECONDS = 20.0
 LEAVE_SECONDS = 0.5  # How long a server that stops waits for streams on which nothing runs: they need a moment.
 
@@ -90,6 +91,10 @@ class Dialler:
 
     async def _talk(self, stream: ClientStream) -> None:
         call = self._carry(metadata=self._metadata)
+        # Nothing is written before the server has taken the stream: gRPC would forget its refusal over a failed write.
+        if WELCOME not in tuple(await call.initial_metadata()):
+            await call.read()  # Raises what the server said instead.
+            return
         way = _Way(asyncio.get_running_loop())
         reading = asyncio.create_task(self._read(stream, call))
         writing = asyncio.create_task(self._write(way, stream, call))
@@ -158,6 +163,7 @@ class Carrier:
             self._registrar.admit(method, context)
         except Exception as error:
             await self._registrar.abort(method, context, error)
+        await context.send_initial_metadata((WELCOME,))
         loop = asyncio.get_running_loop()
         way = _Way(loop)
         stream = ServerStream(loop, self._guard, self._methods, context.peer(), way)

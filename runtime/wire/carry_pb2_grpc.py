@@ -46,6 +46,7 @@ class CarrierServicer:
 
     def Carry(self, request_iterator, context):
         """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+        server that takes the stream says so at once, in its initial metadata ("tabletop-carry: 1"); callers wait for that. A
         caller that closes its half gives up the calls that are not answered yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -36,6 +36,7 @@ class CarrierStub:
     def __new__(cls, channel: _aio.Channel) -> CarrierAsyncStub: ...
     Carry: _grpc.StreamStreamMultiCallable[_carry_pb2.Envelopes, _carry_pb2.Envelopes]
     """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+    server that takes the stream says so at once, in its initial metadata ("tabletop-carry: 1"); callers wait for that. A
     caller that closes its half gives up the calls that are not answered yet.
     """
 
@@ -44,6 +45,7 @@ class CarrierAsyncStub(CarrierStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Carry: _aio.StreamStreamMultiCallable[_carry_pb2.Envelopes, _carry_pb2.Envelopes]  # type: ignore[assignment]
     """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+    server that takes the stream says so at once, in its initial metadata ("tabletop-carry: 1"); callers wait for that. A
     caller that closes its half gives up the calls that are not answered yet.
     """
 
@@ -55,6 +57,7 @@ class CarrierServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_carry_pb2.Envelopes], _abc.AsyncIterator[_carry_pb2.Envelopes]]:
         """Asked with the metadata of any call ("authorization: Bearer TOKEN"), and open for as long as both peers are there. A
+        server that takes the stream says so at once, in its initial metadata ("tabletop-carry: 1"); callers wait for that. A
         caller that closes its half gives up the calls that are not answered yet.
         """
 

@@ -167,6 +167,18 @@ async def test_every_call_of_a_stranger_is_refused_for_certain(place, desk):
 
 
 @in_both_worlds
+async def test_a_stranger_is_refused_for_certain_though_it_has_much_to_say(place, desk):
+    server = await serving(place, place.node("server"), Unary=echo)
+    for number in range(20):
+        stranger = place.node(f"stranger{number}", token="another token")
+        calls = [
+            place.on(stranger, stub_for(stranger, server).unary(text("x" * 300_000), timeout=20)) for _ in range(4)
+        ]
+        for error in await asyncio.gather(*calls, return_exceptions=True):
+            assert (type(error), error.definite) == (Unauthenticated, True)
+
+
+@in_both_worlds
 async def test_a_server_that_drains_answers_what_it_began_and_refuses_the_rest_for_certain(place, desk):
     gate, seen = Gate(), []
     world = place.node("server")

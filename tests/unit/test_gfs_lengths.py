@@ -145,7 +145,9 @@ async def test_a_chunk_that_is_filled_while_the_reader_looks_is_not_read_as_a_ho
 
 async def test_an_end_that_cannot_be_told_is_an_error_and_no_guess(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
-        client = cluster.new_client(replace(QUICK, patience_seconds=0.05))
+        # The first pause lasts until the patience is over: no later call can be cut off by its end.
+        settings = replace(QUICK, patience_seconds=0.5, first_pause_seconds=1.0, longest_pause_seconds=1.0)
+        client = cluster.new_client(settings)
         await write(client, "/a", b"begin")
         async with await client.open("/a", "r+b") as file:
             await file.pwrite(CHUNK_BYTES, b"end")
