@@ -186,7 +186,7 @@ def version_not_durable() -> Planted:
                 raise stale(chunk.handle, chunk.version, from_version, to_version)
             careless: Any = copy(self.writer)
             careless._sync = nothing
-            await careless.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
+            await careless.anchor(chunk, files, self.writer.raised(chunk, to_version))
         self.on_change(handle)
 
     return replaced(ChunkStore, "advance", advance)

@@ -62,7 +62,7 @@ async def test_the_chunk_page_shows_the_headers_and_the_intent_that_are_written(
     first, second = dumped_bytes("chunk.md", 0), dumped_bytes("chunk.md", 1)
     padding = bytes(SLOT_BYTES - len(first))
     assert (tmp_path / metadata_path(0x2A)).read_bytes() == 4 * (first + padding)
-    await store.write(0x2A, version=3, offset=0, data=memoryview(b"hello"))
+    await store.write(0x2A, version=3, offset=0, data=memoryview(b"hello"), serial=1)
     assert (tmp_path / metadata_path(0x2A)).read_bytes() == second + padding + 3 * (first + padding)
     assert (tmp_path / data_path(0x2A)).read_bytes() == b"hello"
     await store.write(0x2A, version=3, offset=0, data=memoryview(b"J"))
