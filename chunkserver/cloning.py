@@ -162,8 +162,8 @@ class Cloning:
         return self._store.state(handle) or ReplicaState(handle, version, copy.length)
 
     async def _write_draft(self, handle: int, version: int, length: int, checksums: list[int]) -> Header:
-        """Write the copy's metadata file, complete and synced. Its sources are sure at this version, so that the copy has
-        all that was acknowledged under lower ones; nothing was written under this one yet."""
+        """Write the copy's metadata file, complete and synced. Its sources are sure at this version, so that it has all
+        that was acknowledged under lower ones; nothing was written under this one yet."""
         writer = self._store.writer
         empty = Header(
             sequence=1,

@@ -239,6 +239,22 @@ def late_try_applied() -> Planted:
 
 
 @bug
+def progress_not_compared() -> Planted:
+    """Of replicas that have all lost power, the one that has come furthest is what the chunk holds.
+
+    Without the rule, two that have lost an overwrite outvote the third, which has made it durable long before it lost
+    power: their lengths and versions are the same (GFS 3.1: durability "replicated")."""
+
+    def best(answers: Any, counts: Any) -> Answer:
+        return min(
+            answers,
+            key=lambda answer: (answer.doubtful_blocks, -answer.length, -counts[answer.length, answer.digest]),
+        )
+
+    return replaced(judging, "_best_of_unsure", best)
+
+
+@bug
 def copy_too_many_not_compared() -> Planted:
     """A copy too many that has kept its power is compared with those that have lost theirs.
 

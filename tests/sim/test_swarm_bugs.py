@@ -5,7 +5,7 @@ import pytest
 from cluster.swarm.bugs import planted
 from cluster.swarm.run import draw_plan, run_plan
 
-SEEDS = range(9100, 9130)
+SEEDS = range(9101, 9131)
 
 
 @pytest.mark.parametrize(
