@@ -21,10 +21,10 @@ that are not its own; (3) each source has a bounded time, and one that does not 
 are mended one at a time each, to the end even if the caller goes away; (5) the caller hears every second that the
 server is at it.
 
-What we simplify. A replica whose metadata cannot be read is not mended; it is replaced by a copy. An unsure one that took
-a block from a source which has not come as far keeps its own progress: nobody who answered has more of that block. If it
-was the only one that had made the block durable, and a later overwrite tore it, the older bytes are taken: a torn block
-cannot be told from a rotten one."""
+What we simplify. A replica whose metadata cannot be read is not mended; it is replaced by a copy. An unsure one that
+took a block from a source which has not come as far keeps its own progress: nobody who answered has more of that block.
+If it alone had made the block durable, and a later overwrite tore it, the older bytes are taken: a torn block cannot be
+told from a rotten one."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing

@@ -245,7 +245,7 @@ def progress_not_compared() -> Planted:
     Without the rule, two that have lost an overwrite outvote the third, which has made it durable long before it lost
     power: their lengths and versions are the same (GFS 3.1: durability "replicated")."""
 
-    def best(answers: Any, counts: Any) -> Answer:
+    def best(answers: list[Answer], counts: Any) -> Answer:
         return min(
             answers,
             key=lambda answer: (answer.doubtful_blocks, -answer.length, -counts[answer.length, answer.digest]),
