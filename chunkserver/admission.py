@@ -19,17 +19,20 @@ from dataclasses import dataclass
 
 from chunkserver.block_writer import BlockWriter
 from chunkserver.chunk_files import Chunk, ChunkFiles
-from chunkserver.chunk_format import ANCHORS, encode_entries
+from chunkserver.chunk_format import ANCHORS, NO_PROGRESS, Progress, encode_entries
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.verification import Breathe, Verifier
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a replica holds, to be compared with others, and how many blocks do not match their checksums."""
+    """What a replica holds, to be compared with others, how many blocks do not match their checksums, how far it has
+    come, and how far with what is certainly on stable storage."""
 
     digest: int
     doubtful_blocks: int = 0
+    progress: Progress = NO_PROGRESS
+    durable_progress: Progress = NO_PROGRESS
 
 
 def digest_of_replica(length: int, checksums: Sequence[int]) -> int:
@@ -53,10 +56,12 @@ class Admission:
 
     async def compare(self, chunk: Chunk, files: ChunkFiles) -> Comparison:
         """The digest of what the replica holds. Raises DiskFailure."""
+        come = (chunk.header.progress, chunk.durable_progress)
         if not chunk.is_unsure:
-            return Comparison(digest_of_replica(chunk.length, files.checksums))
+            return Comparison(digest_of_replica(chunk.length, files.checksums), 0, *come)
         held = await self._held(chunk, files)
-        return Comparison(digest_of_replica(chunk.length, held), len(await self.doubtful_blocks(chunk, files)))
+        doubtful = await self.doubtful_blocks(chunk, files)
+        return Comparison(digest_of_replica(chunk.length, held), len(doubtful), *come)
 
     async def doubtful_blocks(self, chunk: Chunk, files: ChunkFiles) -> list[int]:
         """The blocks of an unsure replica that do not match their checksums. Raises DiskFailure."""
@@ -84,7 +89,8 @@ class Admission:
         await self._anchor_as_it_is(chunk, files)
         chunk.is_unsure = False
         try:
-            header = rewritten(self._writer.following(chunk), chunk.length, 0, held)
+            # What it lacks has just been given up: it has all that counts under its version.
+            header = rewritten(self._writer.raised(chunk, chunk.version), chunk.length, 0, held)
             await self._writer.anchor(chunk, files, header, held)
             await self._writer.fill_unreadable(chunk, files)
         except BaseException:

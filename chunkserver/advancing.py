@@ -11,7 +11,8 @@ which and to which it leads, so that an outdated one is recognised and does noth
     v = to                           nothing is left to do; a lease may still be begun
     v > to, v < from                 StaleVersion; nothing is changed, no lease is ended
 
-The answer says what the replica holds, as a digest, so that the master can compare it with the others. An unsure
+The answer says what the replica holds, as a digest, and how far it has come, so that the master can compare it with the
+others. An unsure
 replica takes versions too; `admit` makes it sure, after the comparison.
 
 Invariants:
@@ -26,6 +27,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from chunkserver.authority import Obedience
+from chunkserver.chunk_format import Progress
 from chunkserver.chunk_store import ChunkStore, ReplicaState
 from chunkserver.events import LeaseEnded, LeaseReceived, UnsureReplicaAdmitted
 from chunkserver.keyed_locks import KeyedLocks
@@ -34,6 +36,7 @@ from chunkserver.mutations import Mutations
 from runtime.errors import TabletopError, TimedOut
 from runtime.wire.chunkserver_pb2 import Advance, AdvanceResult, LeaseName
 from runtime.wire.common_pb2 import Authority, ChunkState
+from runtime.wire.common_pb2 import Progress as WireProgress
 from runtime.world import World
 
 _AT_ONCE = 64
@@ -122,6 +125,8 @@ class Advancing:
                 self._begin_lease(item, now)
                 found = await self._store.compare(item.handle)
                 result.digest, result.doubtful_blocks = found.digest, found.doubtful_blocks
+                result.progress.CopyFrom(progress_to_wire(found.progress))
+                result.durable_progress.CopyFrom(progress_to_wire(found.durable_progress))
                 result.done = True
             except TabletopError as error:
                 result.error_kind = type(error).__name__
@@ -167,6 +172,11 @@ class Advancing:
         )
         names = tuple(secondary.server for secondary in secondaries)
         self._world.events.emit(LeaseReceived(item.handle, item.to_version, seconds, names))
+
+
+def progress_to_wire(progress: Progress) -> WireProgress:
+    """How far a replica has come, as a message."""
+    return WireProgress(version=progress.version, serial=progress.serial)
 
 
 def to_wire(state: ReplicaState) -> ChunkState:

@@ -17,6 +17,7 @@ import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent
 from chunkserver.chunk_files import Chunk, ChunkFiles, data_path
+from chunkserver.chunk_format import Progress
 from chunkserver.chunk_store import ChunkStore
 from runtime.errors import Corrupted
 from runtime.world import Disk
@@ -37,12 +38,14 @@ class BadBlock:
 
 @dataclass(frozen=True, slots=True)
 class SoundBlock:
-    """A block that matches its checksum, of a replica at `version` with `chunk_length` bytes."""
+    """A block that matches its checksum, of a replica at `version` with `chunk_length` bytes, and how far that one has
+    come."""
 
     data: bytes
     checksum: int
     version: int
     chunk_length: int
+    progress: Progress
 
 
 class BlockMender:
@@ -58,7 +61,7 @@ class BlockMender:
         async with self._store.exclusive(handle) as (chunk, files):
             extent = block_extent(block, chunk.length)
             if not extent:
-                return SoundBlock(b"", 0, chunk.version, chunk.length)
+                return SoundBlock(b"", 0, chunk.version, chunk.length, chunk.header.progress)
             data = b"" if files.data is None else await files.data.read_at(block * BLOCK_BYTES, extent)
             known = _bad_block(chunk, files, block)
             if not known.is_whole(memoryview(data)):
@@ -66,7 +69,7 @@ class BlockMender:
                     f"block {block} of chunk {handle:#x} version {chunk.version} does not match its checksum here; "
                     "ask for it elsewhere"
                 )
-            return SoundBlock(data, known.checksum, chunk.version, chunk.length)
+            return SoundBlock(data, known.checksum, chunk.version, chunk.length, chunk.header.progress)
 
     async def bad_blocks(self, handle: int) -> list[BadBlock]:
         """Read the whole replica; returns what does not match. Raises NotFound, Corrupted (its metadata), DiskFailure.

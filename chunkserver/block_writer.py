@@ -7,10 +7,11 @@ the chunk is as it was before: an append is cut off again, an overwrite is settl
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from chunkserver.blocks import plan_write, updated_checksums
 from chunkserver.chunk_files import Chunk, ChunkFiles, data_path, folder_of
-from chunkserver.chunk_format import Intent, encode_intent, intent_offset
+from chunkserver.chunk_format import Header, Intent, Progress, encode_intent, intent_offset
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.settling import settle
 from chunkserver.verification import Verifier
@@ -30,10 +31,16 @@ class BlockWriter:
         self._on_damage = on_damage
 
     async def write(
-        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, checksums: Sequence[int] | None
+        self,
+        chunk: Chunk,
+        files: ChunkFiles,
+        offset: int,
+        data: memoryview,
+        checksums: Sequence[int] | None,
+        progress: Progress,
     ) -> None:
-        """Write `data` at `offset`. Raises NoSpace, Corrupted (a block that is overwritten in part is damaged) with
-        nothing changed; DiskFailure, after which a part may be there."""
+        """Write `data` at `offset`; `progress` is how far the replica has come then. Raises NoSpace, Corrupted (a block
+        that is overwritten in part is damaged) with nothing changed; DiskFailure, after which a part may be there."""
         plan = plan_write(length=chunk.length, offset=offset, count=len(data))
         verified = {block: await self._verifier.verified_block(chunk, files, block) for block in plan.to_verify}
         updated = updated_checksums(
@@ -42,7 +49,8 @@ class BlockWriter:
         if self._writer.has_other_durability(chunk):
             await self._writer.anchor(chunk, files, self._writer.following(chunk))
         change = self._overwrite if plan.overwrites else self._append
-        await change(chunk, files, offset, data, plan.first_block, updated)
+        following = replace(self._writer.following(chunk), progress=max(chunk.header.progress, progress))
+        await change(chunk, files, offset, data, plan.first_block, updated, following)
         files.checksums[plan.first_block : plan.first_block + len(updated)] = array("I", updated)
 
     async def data_file(self, chunk: Chunk, files: ChunkFiles) -> File:
@@ -58,15 +66,21 @@ class BlockWriter:
         return files.data
 
     async def _append(
-        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, first: int, updated: list[int]
+        self,
+        chunk: Chunk,
+        files: ChunkFiles,
+        offset: int,
+        data: memoryview,
+        first: int,
+        updated: list[int],
+        following: Header,
     ) -> None:
         file = await self.data_file(chunk, files)
         try:
             await file.write_at(offset, data)
             if self._writer.syncs:
                 await self._writer.sync_data(chunk, files)
-            header = rewritten(self._writer.following(chunk), offset + len(data), first, updated)
-            await self._writer.commit(chunk, files, header, updated)
+            await self._writer.commit(chunk, files, rewritten(following, offset + len(data), first, updated), updated)
         except BaseException:
             files.is_ragged = True
             with suppress(TabletopError):
@@ -74,13 +88,19 @@ class BlockWriter:
             raise
 
     async def _overwrite(
-        self, chunk: Chunk, files: ChunkFiles, offset: int, data: memoryview, first: int, updated: list[int]
+        self,
+        chunk: Chunk,
+        files: ChunkFiles,
+        offset: int,
+        data: memoryview,
+        first: int,
+        updated: list[int],
+        following: Header,
     ) -> None:
         file = await self.data_file(chunk, files)
         new_length = max(chunk.length, offset + len(data))
         known = files.checksums[first : first + len(updated)].tolist()
         old = tuple(known + [0] * (len(updated) - len(known)))
-        following = self._writer.following(chunk)
         intent = Intent(following.sequence, first, new_length, old, tuple(updated))
         await files.metadata.write_at(intent_offset(chunk.header.capacity), encode_intent(intent))
         if self._writer.syncs:

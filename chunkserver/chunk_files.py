@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from chunkserver.chunk_format import ANCHORS, Header, Metadata, is_table_of, table_of
+from chunkserver.chunk_format import ANCHORS, Header, Metadata, Progress, is_table_of, table_of
 from runtime.errors import Corrupted, NotFound, StaleVersion, Unavailable
 from runtime.locks import ReadWriteLock
 from runtime.world import Disk, File
@@ -142,6 +142,12 @@ class Chunk:
     def length(self) -> int:
         """Bytes stored."""
         return self.header.length
+
+    @property
+    def durable_progress(self) -> Progress:
+        """How far it has come with what is certainly on stable storage."""
+        told = self.header.durable_progress
+        return told if self.anchor is None else max(told, self.anchor.durable_progress)
 
     @property
     def is_dirty(self) -> bool:

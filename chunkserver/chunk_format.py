@@ -28,6 +28,9 @@ mutation up to it was synced before it was acknowledged (`is_synced`). It is *un
 slot cannot be read: that slot may have held a newer header. An unsure replica may lack acknowledged bytes. One whose
 table is not the one that the header speaks of is unsure too: a checksum has rotted, and nobody knows which.
 
+How far has a replica come? Each header names the last mutation that it covers (`Progress`), and the last one that was
+on stable storage for certain when it was written, so that unsure replicas of different servers can be compared.
+
     0     working slots 0 and 1        1024  anchor slots 2 and 3
     2048  table: one u32 a block       behind the table, at a multiple of 512: the intent
 
@@ -42,13 +45,14 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import crc32c
 
 from chunkserver.blocks import BLOCK_BYTES, block_count
 from runtime.errors import Corrupted
 
-MAGIC = b"TTCHUNK3"
+MAGIC = b"TTCHUNK4"
 INTENT_MAGIC = b"TTINTNT1"
 SLOT_BYTES = 512
 SLOTS = 4
@@ -56,17 +60,33 @@ ANCHORS = (2, 3)
 TABLE_OFFSET = SLOTS * SLOT_BYTES
 NO_BOOT = 0  # In a header of an unsure replica: it matches no machine.
 
-_SLOT = struct.Struct("<8sQQQIIIIIIIII")
+_SLOT = struct.Struct("<8sQQQIIIIIIIIIIQIQ")
 _INTENT = struct.Struct("<8sQIII")
 _CRC = struct.Struct("<I")
 _SYNCED = 1
+
+
+class Progress(NamedTuple):
+    """How far a replica has come: it has every acknowledged mutation under lower versions, and those under this one up
+    to this serial (GFS 3.1). Replicas of different servers can be compared by it.
+
+    >>> Progress(5, 9) < Progress(6, 0) < Progress(6, 2)
+    True
+    """
+
+    version: int
+    serial: int
+
+
+NO_PROGRESS = Progress(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """What one slot says. `tail_crc32c` is that of the last block if it is partial, else 0; the entries are the ones
     that were written to the table along with this header. `table_crc32c` is that of the whole table, up to
-    `full_blocks`."""
+    `full_blocks`. `progress` is how far the replica had come with this header, `durable_progress` how far it had come
+    with what was certainly on stable storage then."""
 
     sequence: int
     handle: int
@@ -80,6 +100,13 @@ class Header:
     entries_count: int = 0
     entries_crc32c: int = 0
     table_crc32c: int = 0
+    progress: Progress = NO_PROGRESS
+    durable_progress: Progress = NO_PROGRESS
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it was written for a replica that was sure and whose syncs had succeeded."""
+        return self.boot != NO_BOOT or self.is_synced
 
     @property
     def full_blocks(self) -> int:
@@ -140,6 +167,8 @@ def encode_header(header: Header) -> bytes:
         header.entries_count,
         header.entries_crc32c,
         header.table_crc32c,
+        *header.progress,
+        *header.durable_progress,
     )
     encoded = _SLOT.pack(MAGIC, *fields)
     return encoded + _CRC.pack(crc32c.crc32c(encoded))
@@ -188,12 +217,15 @@ def decode_metadata(raw: bytes, handle: int, *, boot: int, data_bytes: int) -> M
         intent = None
     checksums = table_of(raw, header, intent)
     is_doubtful = not is_table_of(header, checksums)
+    anchor = headers[anchors[0]] if anchors else None
+    if is_doubtful:
+        header = _as_far_as_is_certain(header, anchor)
     return Metadata(
         header=header,
         slot=slot,
         checksums=checksums,
         intent=intent,
-        anchor=headers[anchors[0]] if anchors else None,
+        anchor=anchor,
         anchor_slot=anchors[0] if anchors else ANCHORS[0],
         highest_sequence=highest,
         unreadable=unreadable,
@@ -252,8 +284,31 @@ def _decode_slot(raw: bytes, offset: int) -> Header | None:
         return None
     if crc32c.crc32c(raw[offset:end]) != _CRC.unpack_from(raw, end)[0]:
         return None
-    _, sequence, handle, boot, version, length, capacity, flags, *entries = _SLOT.unpack_from(raw, offset)
-    return Header(sequence, handle, boot, version, length, capacity, bool(flags & _SYNCED), *entries)
+    _, sequence, handle, boot, version, length, capacity, flags, *rest = _SLOT.unpack_from(raw, offset)
+    tail, first, count, entries, table, *come = rest
+    return Header(
+        sequence=sequence,
+        handle=handle,
+        boot=boot,
+        version=version,
+        length=length,
+        capacity=capacity,
+        is_synced=bool(flags & _SYNCED),
+        tail_crc32c=tail,
+        entries_first=first,
+        entries_count=count,
+        entries_crc32c=entries,
+        table_crc32c=table,
+        progress=Progress(*come[:2]),
+        durable_progress=Progress(*come[2:]),
+    )
+
+
+def _as_far_as_is_certain(header: Header, anchor: Header | None) -> Header:
+    """The header that counts, with another table than it speaks of. A mutation before it may be missing whose block and
+    whose checksum have both not arrived: such a block looks whole."""
+    durable = header.durable_progress
+    return replace(header, progress=durable if anchor is None else max(durable, anchor.durable_progress))
 
 
 def _entries_arrived(raw: bytes, header: Header) -> bool:

@@ -26,7 +26,7 @@ again.
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from sortedcontainers import SortedDict
@@ -35,7 +35,7 @@ from chunkserver.admission import Admission, Comparison
 from chunkserver.block_writer import BlockWriter
 from chunkserver.blocks import BLOCK_BYTES, block_count
 from chunkserver.chunk_files import Chunk, ChunkFiles, OpenChunks, data_path, metadata_path, require_sure, stale
-from chunkserver.chunk_format import Header
+from chunkserver.chunk_format import Header, Progress
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.keyed_locks import KeyedLocks
 from chunkserver.placing import Placing
@@ -212,6 +212,8 @@ class ChunkStore:
                 length=0,
                 capacity=capacity,
                 is_synced=self.writer.syncs,
+                progress=Progress(version, 0),
+                durable_progress=Progress(version, 0),
             )
             self._half_created[handle] = None
             try:
@@ -239,7 +241,7 @@ class ChunkStore:
                 return
             if not from_version <= chunk.version < to_version:
                 raise stale(chunk.handle, chunk.version, from_version, to_version)
-            await self.writer.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
+            await self.writer.anchor(chunk, files, self.writer.raised(chunk, to_version))
         self.on_change(handle)
 
     def is_half_removed(self, handle: int) -> bool:
@@ -363,11 +365,12 @@ class ChunkStore:
         data: memoryview,
         checksums: Sequence[int] | None = None,
         reach: int = 0,
+        serial: int = 0,
     ) -> int:
         """Write `data` at `offset`, a gap before it as zeros; returns the chunk's length afterwards.
 
         `checksums` are those of each 64 KiB of the data, if they are known. `reach` is how far the chunk must reach
-        before, unless the data begins earlier.
+        before, unless the data begins earlier. `serial` is the number that the primary gave the mutation.
 
         Raises NotFound, StaleVersion, Unavailable (the replica is unsure), InvalidRequest, Conflict (it is too short),
         NoSpace, Corrupted (the block that would be overwritten in part is damaged) with nothing changed; DiskFailure.
@@ -389,7 +392,7 @@ class ChunkStore:
             if end > chunk.length:
                 await self.check_space(end - chunk.length)
             try:
-                await self.block_writer.write(chunk, files, offset, data, checksums)
+                await self.block_writer.write(chunk, files, offset, data, checksums, Progress(version, serial))
             finally:
                 if chunk.is_dirty:
                     self._dirty[handle] = None

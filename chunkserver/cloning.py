@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable
 
 from chunkserver.advancing import to_wire
 from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_slots, with_table
+from chunkserver.chunk_format import TABLE_OFFSET, Header, Progress, encode_entries, encode_slots, with_table
 from chunkserver.chunk_store import ChunkStore, ReplicaState
 from chunkserver.events import ChunkCloned
 from chunkserver.headers import rewritten
@@ -162,7 +162,8 @@ class Cloning:
         return self._store.state(handle) or ReplicaState(handle, version, copy.length)
 
     async def _write_draft(self, handle: int, version: int, length: int, checksums: list[int]) -> Header:
-        """Write the copy's metadata file, complete and synced."""
+        """Write the copy's metadata file, complete and synced. Its sources are sure at this version, so that it has all
+        that was acknowledged under lower ones; nothing was written under this one yet."""
         writer = self._store.writer
         empty = Header(
             sequence=1,
@@ -172,6 +173,8 @@ class Cloning:
             length=0,
             capacity=max(self._chunk_bytes(), length),
             is_synced=writer.syncs,
+            progress=Progress(version, 0),
+            durable_progress=Progress(version, 0),
         )
         header = with_table(rewritten(empty, length, 0, checksums), checksums)
         file = await self._world.disk.open(incoming_path(handle, "draft"), "replace")

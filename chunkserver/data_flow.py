@@ -27,6 +27,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from chunkserver.advancing import progress_to_wire
 from chunkserver.block_mender import BlockMender
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_store import ChunkStore
@@ -156,7 +157,11 @@ class DataFlow:
             return
         checksums = [found.checksum] if found.data else []
         reply = ReadReply(
-            length=len(found.data), crc32c=checksums, chunk_length=found.chunk_length, version=found.version
+            length=len(found.data),
+            crc32c=checksums,
+            chunk_length=found.chunk_length,
+            version=found.version,
+            progress=progress_to_wire(found.progress),
         )
         await stream.write(encode_header(reply) + found.data)
 

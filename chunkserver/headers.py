@@ -25,6 +25,7 @@ from chunkserver.chunk_format import (
     NO_BOOT,
     TABLE_OFFSET,
     Header,
+    Progress,
     encode_entries,
     encode_header,
     slot_offset,
@@ -65,6 +66,12 @@ def _with_table_after(header: Header, files: ChunkFiles, updated: Sequence[int])
     return with_table(header, table)
 
 
+def _as_durable(header: Header) -> Header:
+    """The header once all that it speaks of was synced. After a sync that failed nobody knows what that is worth, nor
+    what there was to be synced of an unsure replica."""
+    return replace(header, durable_progress=header.progress) if header.is_trusted else header
+
+
 class HeaderWriter:
     """Writes the headers of one server's chunks; the caller holds the chunk's lock.
 
@@ -83,12 +90,18 @@ class HeaderWriter:
         return replace(
             chunk.header,
             sequence=max(chunk.highest_sequence, chunk.header.sequence) + 1,
+            durable_progress=chunk.durable_progress,
             boot=self.boot if is_trusted else NO_BOOT,
             is_synced=self.syncs and is_trusted,
             entries_first=0,
             entries_count=0,
             entries_crc32c=0,
         )
+
+    def raised(self, chunk: Chunk, version: int) -> Header:
+        """The chunk's next header, at this version. A replica that is sure has all that was acknowledged before."""
+        header = replace(self.following(chunk), version=version)
+        return replace(header, progress=Progress(version, 0)) if header.is_trusted else header
 
     def has_other_durability(self, chunk: Chunk) -> bool:
         """Whether the header promises another durability than mutations have now: then it needs an anchor first."""
@@ -97,6 +110,8 @@ class HeaderWriter:
     async def commit(self, chunk: Chunk, files: ChunkFiles, header: Header, updated: Sequence[int]) -> None:
         """Make a mutation whose data is written count: the table entries that the header speaks of, then the header."""
         header = _with_table_after(header, files, updated)
+        if self.syncs:
+            header = _as_durable(header)
         await self._write_entries(chunk, files, header, updated)
         slot = 1 if chunk.slot == 0 else 0
         try:
@@ -120,6 +135,7 @@ class HeaderWriter:
         """The second half of `anchor`: what the header speaks of has been synced since it was written. It may be the
         one that counts already, or an earlier one."""
         slot = ANCHORS[0] if chunk.anchor_slot == ANCHORS[1] else ANCHORS[1]
+        header = _as_durable(header)
         try:
             await files.metadata.write_at(slot_offset(slot), encode_header(header))
             await self._sync(chunk, files.metadata)

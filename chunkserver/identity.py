@@ -25,7 +25,7 @@ from runtime.errors import Corrupted, IncompatibleFormat, shown
 from runtime.world import Disk, World
 
 FORMAT = "format"
-FORMAT_LINE = b"tabletop chunkserver 3\n"
+FORMAT_LINE = b"tabletop chunkserver 4\n"
 IDENTITY = "identity"
 _OURS = ("LOCK", f"{FORMAT}.new", IDENTITY, f"{IDENTITY}.new")
 _LIMIT_BYTES = 4096

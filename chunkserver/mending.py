@@ -10,8 +10,8 @@ rest of that replica is. So the server of the damaged replica asks the others fo
 
     sure replica     a damaged block is replaced by bytes that match its own checksum, by nothing else
     unsure replica   a doubtful block: by bytes that match its own checksum; if nobody has them, by a block that is
-                     whole, as its own checksum says, at a source of the current version. Only if there is none are its
-                     bytes taken as they lie, when the replica is admitted
+                     whole, as its own checksum says, at the source of the current version that has come furthest. Only
+                     if there is none are its bytes taken as they lie, when the replica is admitted
 
 A block of an unsure replica that is whole elsewhere may differ from the one here in what was written in the last
 seconds before the loss of power. As they lie, its bytes are torn or rotten: either is worse.
@@ -21,7 +21,10 @@ that are not its own; (3) each source has a bounded time, and one that does not 
 are mended one at a time each, to the end even if the caller goes away; (5) the caller hears every second that the
 server is at it.
 
-What we simplify. A replica whose metadata cannot be read is not mended; it is replaced by a copy."""
+What we simplify. A replica whose metadata cannot be read is not mended; it is replaced by a copy. An unsure one that
+took a block from a source which has not come as far keeps its own progress: nobody who answered has more of that block.
+If it alone had made the block durable, and a later overwrite tore it, the older bytes are taken: a torn block cannot be
+told from a rotten one."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -30,6 +33,7 @@ from chunkserver.advancing import to_wire
 from chunkserver.block_mender import BadBlock, BlockMender
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_files import stale
+from chunkserver.chunk_format import Progress
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import BlocksMended
 from chunkserver.keyed_locks import KeyedLocks
@@ -119,11 +123,11 @@ class Mending:
 
     async def _find(self, request: MendRequest, bad: BadBlock, sources: _Sources, *, is_unsure: bool) -> bytes | None:
         """The bytes for a bad block; None if nobody has them."""
-        second_best: tuple[Location, bytes] | None = None
+        second_best: tuple[Progress, Location, bytes] | None = None
         for place in sources.left():
             began = self._world.clock.now()
             try:
-                data, version = await self._ask(place, request.handle, bad.block)
+                data, version, progress = await self._ask(place, request.handle, bad.block)
             except (Unavailable, TimedOut):
                 sources.give_up(place)
                 continue
@@ -135,15 +139,17 @@ class Mending:
             if bad.is_whole(memoryview(data)):
                 sources.used[place.server] = None
                 return data
-            if is_unsure and second_best is None and version >= request.version and len(data) == bad.extent:
-                second_best = place, data
+            is_eligible = is_unsure and version >= request.version and len(data) == bad.extent
+            if is_eligible and (second_best is None or progress > second_best[0]):
+                second_best = progress, place, data
         if second_best is None:
             return None
-        sources.used[second_best[0].server] = None
-        return second_best[1]
+        _, chosen, data = second_best
+        sources.used[chosen.server] = None
+        return data
 
-    async def _ask(self, place: Location, handle: int, block: int) -> tuple[bytes, int]:
-        """A block as it is at a source, and the version there. Raises what `read_from` does."""
+    async def _ask(self, place: Location, handle: int, block: int) -> tuple[bytes, int, Progress]:
+        """A block as it is at a source, its version, and how far it has come. Raises what `read_from` does."""
         wanted = ReadRequest(
             handle=handle, offset=block * BLOCK_BYTES, length=BLOCK_BYTES, salvage=True, cause=current_cause()
         )
@@ -153,4 +159,5 @@ class Mending:
             reply = await read_from(self._links, place, wanted, target, stall_seconds=stall_seconds)
         except Unavailable:  # The connection may have been idle since before that server was started again.
             reply = await read_from(self._links, place, wanted, target, stall_seconds=stall_seconds)
-        return bytes(target[: reply.length]), reply.version
+        progress = Progress(reply.progress.version, reply.progress.serial)
+        return bytes(target[: reply.length]), reply.version, progress

@@ -269,6 +269,7 @@ class Mutations:
                 data=payload.data,
                 checksums=payload.checksums,
                 reach=request.reach,
+                serial=serial,
             )
             applied = Applied(mutation.offset, mutation.length, mutation.crc32c, length)
             self.counters["mutations_applied"] += 1

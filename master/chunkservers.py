@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from master.events import ChunkserverSuspected
+from master.judging import NO_PROGRESS, Progress
 from master.servers import Address, Server, ServerTable
 from runtime.errors import Superseded, TabletopError, TimedOut, Unavailable, error_from_wire
 from runtime.wire import chunkserver_pb2, chunkserver_pb2_grpc, common_pb2, node_pb2, node_pb2_grpc
@@ -30,7 +31,8 @@ _Item = tuple[chunkserver_pb2.Advance, "asyncio.Future[Outcome]"]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A replica as its server says it is: version, length in bytes, and the digest of all it holds, if asked for."""
+    """A replica as its server says it is: version, length in bytes; and if asked for, the digest of all it holds, and
+    how far it has come."""
 
     version: int
     length: int
@@ -39,6 +41,8 @@ class Held:
     doubtful_blocks: int = 0
     damaged_blocks: int = 0
     is_damaged: bool = False
+    progress: Progress = NO_PROGRESS
+    durable_progress: Progress = NO_PROGRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +254,8 @@ class Chunkservers:
                 is_unsure=result.state.unsure,
                 doubtful_blocks=result.doubtful_blocks,
                 is_damaged=result.state.damaged,
+                progress=Progress(result.progress.version, result.progress.serial),
+                durable_progress=Progress(result.durable_progress.version, result.durable_progress.serial),
             )
             problem = None
             if not result.done:

@@ -25,8 +25,9 @@ number that this master ever used is from a future that its log has lost: as in 
 to be up-to-date (4.5), but only after a comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from master.replicas import ReplicaState
 
@@ -76,9 +77,21 @@ def judge_report(
     return ReplicaState.CURRENT
 
 
+class Progress(NamedTuple):
+    """How far a replica has come: it has every acknowledged mutation under lower versions, and those under this one up
+    to this serial number of its primary (GFS 3.1)."""
+
+    version: int
+    serial: int
+
+
+NO_PROGRESS = Progress(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one replica holds after it took a new version. Equal lengths and digests mean equal bytes."""
+    """What one replica holds after it took a new version. Equal lengths and digests mean equal bytes. `progress` is how
+    far it has come, `durable_progress` how far with what was certainly on stable storage."""
 
     server: str
     length: int
@@ -86,6 +99,8 @@ class Answer:
     is_unsure: bool = False
     doubtful_blocks: int = 0
     is_damaged: bool = False
+    progress: Progress = NO_PROGRESS
+    durable_progress: Progress = NO_PROGRESS
 
 
 def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
@@ -94,8 +109,7 @@ def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
     A sure replica of the confirmed version has every acknowledged byte, so any sure one may be the reference: the
     largest group of equal ones is, and of equal groups the longest. A damaged one is not, as long as a sound one is
     there: what it has more was never acknowledged, and perhaps nobody has it whole. If none is sure, every replica has
-    lost power, and the last seconds of bytes may be gone: the one with the fewest doubtful blocks is the reference,
-    then the longest.
+    lost power, and the last seconds of bytes may be gone: see `_best_of_unsure`.
 
     >>> plan_members([Answer("cs1", 10, 77), Answer("cs2", 10, 77), Answer("cs3", 20, 99)])
     ('cs1', 'cs2')
@@ -105,6 +119,10 @@ def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
     ('cs2',)
     >>> plan_members([Answer("cs1", 10, 77, True, 1), Answer("cs2", 8, 55, True)])
     ('cs2',)
+    >>> synced, lost = Progress(3, 8), Progress(3, 7)
+    >>> two = [Answer(name, 10, 55, True, 0, False, lost, lost) for name in ("cs1", "cs2")]
+    >>> plan_members([*two, Answer("cs3", 10, 77, True, 0, False, synced, synced)])
+    ('cs3',)
     """
     sure = [answer for answer in answers if not answer.is_unsure]
     voters = sure or list(answers)
@@ -117,9 +135,27 @@ def plan_members(answers: Sequence[Answer]) -> tuple[str, ...]:
         sound = [answer for answer in sure if not answer.is_damaged] or sure
         reference = max(sound, key=lambda answer: (counts[answer.length, answer.digest], answer.length))
     else:
-        reference = min(
-            voters,
-            key=lambda answer: (answer.doubtful_blocks, -answer.length, -counts[answer.length, answer.digest]),
-        )
+        reference = _best_of_unsure(voters, counts)
     agreed = (reference.length, reference.digest)
     return tuple(answer.server for answer in answers if (answer.length, answer.digest) == agreed)
+
+
+def _best_of_unsure(answers: Sequence[Answer], counts: Mapping[tuple[int, int], int]) -> Answer:
+    """The reference among replicas that have all lost power.
+
+    What one of them had made durable may have been acknowledged long before its power failed, so that it must not be
+    lost. One that has not come so far is no candidate, however whole it is and however many are like it. What came
+    after that may be lost. There a whole replica is better than one with bytes that nobody can vouch for: fewest
+    doubtful blocks, then furthest, then longest (the rest of an unfinished mutation), then most alike."""
+    promised = max(answer.durable_progress for answer in answers)
+    candidates = [answer for answer in answers if max(answer.progress, answer.durable_progress) >= promised]
+    return min(
+        candidates,
+        key=lambda answer: (
+            answer.doubtful_blocks,
+            -answer.progress.version,
+            -answer.progress.serial,
+            -answer.length,
+            -counts[answer.length, answer.digest],
+        ),
+    )

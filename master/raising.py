@@ -211,7 +211,16 @@ class Raising:
             return None
         held = outcome.held
         is_damaged = held.is_damaged or self._core.replicas.state(handle, server.name) is ReplicaState.CORRUPT
-        return Answer(server.name, held.length, held.digest, held.is_unsure, held.doubtful_blocks, is_damaged)
+        return Answer(
+            server.name,
+            held.length,
+            held.digest,
+            held.is_unsure,
+            held.doubtful_blocks,
+            is_damaged,
+            held.progress,
+            held.durable_progress,
+        )
 
     def _has_current(self, handle: int, servers: Sequence[Server]) -> bool:
         current = self._core.state.chunks.replicas(handle) if handle in self._core.state.chunks else ()

@@ -68,7 +68,8 @@ class Repair:
         self._settling = settling
         self._mending = mending
         self._running: dict[int, CloneOrder] = {}
-        self._busy: dict[int, None] = {}  # chunks whose replicas are compared, mended or verified now
+        self._busy: dict[int, None] = {}  # chunks whose replicas are compared or mended now
+        self._verified: dict[int, None] = {}  # chunks whose replicas are verified now, before others are removed
         self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
         self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._abandoned = Abandoned(core)
@@ -393,7 +394,8 @@ class Repair:
         for handle in core.replicas.exceptions():
             if handle in core.state.chunks:
                 self._end_orders(handle)
-            if handle not in core.state.chunks or handle in self._busy or self._is_pausing(handle):
+            is_in_hand = handle in self._busy or handle in self._verified
+            if handle not in core.state.chunks or is_in_hand or self._is_pausing(handle):
                 continue
             chunk = core.state.chunks.chunk(handle)
             good = core.live_servers(chunk.replicas)
@@ -401,12 +403,15 @@ class Repair:
             if len(good) < chunk.goal:
                 for name in core.replicas.servers_in(handle, ReplicaState.SURPLUS):
                     core.judge(handle, name, ReplicaState.UNSURE, version=chunk.version, reason="it is needed again")
-            elif kept and len(good) == len(chunk.replicas) and len(self._busy) < _COMPARED_IN_ONE_LOOK:
-                self._busy[handle] = None
+            elif kept and len(good) == len(chunk.replicas) and len(self._verified) < _COMPARED_IN_ONE_LOOK:
+                self._verified[handle] = None
                 core.world.spawn(self._remove_kept(handle), f"remove replicas of chunk {handle:#x}")
 
     async def _remove_kept(self, handle: int) -> None:
-        """Verify the good replicas, then condemn the others. One verified replica fewer than the goal, and all stay."""
+        """Verify the good replicas, then condemn the others. One verified replica fewer than the goal, and all stay.
+
+        That may take minutes. Replicas that become unsure meanwhile are compared without waiting for it: the version
+        that they get then is another one, and nothing is condemned."""
         core = self._core
         try:
             if handle not in core.state.chunks:
@@ -433,7 +438,7 @@ class Repair:
             if going:
                 core.emit(RemovalDecided(handle=handle, count=len(going), kept=now.replicas))
         finally:
-            self._busy.pop(handle, None)
+            self._verified.pop(handle, None)
 
     async def _leave_out(self, handle: int, kept: tuple[str, ...]) -> None:
         """Raise the version on those that are kept: the others are stale from then on, for ever. A copy that is removed

@@ -186,7 +186,7 @@ def version_not_durable() -> Planted:
                 raise stale(chunk.handle, chunk.version, from_version, to_version)
             careless: Any = copy(self.writer)
             careless._sync = nothing
-            await careless.anchor(chunk, files, replace(self.writer.following(chunk), version=to_version))
+            await careless.anchor(chunk, files, self.writer.raised(chunk, to_version))
         self.on_change(handle)
 
     return replaced(ChunkStore, "advance", advance)
@@ -236,6 +236,22 @@ def late_try_applied() -> Planted:
 
     Without the rule, a message that was late, or came twice, puts old bytes over what was written since (GFS 2.7.1)."""
     return replaced(Tries, "find", lambda self, number, oldest: None)
+
+
+@bug
+def progress_not_compared() -> Planted:
+    """Of replicas that have all lost power, the one that has come furthest is what the chunk holds.
+
+    Without the rule, two that have lost an overwrite outvote the third, which has made it durable long before it lost
+    power: their lengths and versions are the same (GFS 3.1: durability "replicated")."""
+
+    def best(answers: list[Answer], counts: Any) -> Answer:
+        return min(
+            answers,
+            key=lambda answer: (answer.doubtful_blocks, -answer.length, -counts[answer.length, answer.digest]),
+        )
+
+    return replaced(judging, "_best_of_unsure", best)
 
 
 @bug

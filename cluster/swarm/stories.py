@@ -9,6 +9,8 @@ from all else, so that every other seed is what it would be without.
                    what he asks for is lost, late, or comes a second time                                  GFS 4.5
     fallen goals   a file that was just written gets a lower goal, so that one of its copies is too many; then the
                    others lose power, or rot, before that copy is removed                                  GFS 4.3, 4.4
+    one by one     a file is written over in place, and all its servers lose power: some at once, so that they lose what
+                   was written, the others after they have made it durable, and before anybody is compared GFS 3.1
 """
 
 import dataclasses
@@ -41,6 +43,8 @@ Story = Callable[[int, Setup, Operations, Faults], tuple[Setup, Operations, Faul
 
 WITH_ADMISSIONS = 0.15
 WITH_FALLEN_GOALS = 0.1
+WITH_ONE_BY_ONE = 0.1
+LATER_SECONDS = 8.5  # After so long everything that was acknowledged is on every disk that had power (`losses.py`).
 _SLOW_SCRUB = 8192
 """Bytes a second: as with large chunks, damage is found by the scrubber long after it came."""
 
@@ -128,9 +132,38 @@ def _after_a_fall(chance: random.Random, number: int, path: str) -> Fault:
     return Fault(listed, PowerCut(loses_all=True), two, chance.choice([0.2, 0.5, 1.0]))
 
 
+def with_one_by_one(
+    seed: int, setup: Setup, operations: Operations, faults: Faults
+) -> tuple[Setup, Operations, Faults]:
+    """A file of three copies is written over, a few times; its length stays. A new directory tells when power fails."""
+    chance = random.Random(f"one by one {seed}")
+    if chance.random() >= WITH_ONE_BY_ONE:
+        return setup, operations, faults
+    # Nobody is given up while he is away, so that all three are compared when they are back.
+    setup = dataclasses.replace(setup, replicas=3, durability="replicated", dead_after_heartbeats=40.0)
+    path, count = "/overwritten", 60_000
+    written = [PlannedOperation(JUDGE, 3.0, Kind.WRITE_FILE, path, count=count)]
+    for number in range(chance.randint(1, 3)):
+        away = chance.uniform(LATER_SECONDS, LATER_SECONDS + 2.0)
+        written += [
+            PlannedOperation(JUDGE, chance.choice([8.0, 20.0]), Kind.OPEN, path, mode="r+b"),
+            PlannedOperation(JUDGE, 0.0, Kind.WRITE, count=chance.randint(100, count)),
+            PlannedOperation(JUDGE, 0.0, Kind.CLOSE),
+            PlannedOperation(JUDGE, chance.choice([0.0, 0.0, 1.0]), Kind.MAKE_DIRECTORY, f"/first{number}"),
+            PlannedOperation(JUDGE, away, Kind.MAKE_DIRECTORY, f"/last{number}"),
+            PlannedOperation(JUDGE, 10.0, Kind.READ_FILE, path),
+        ]
+        replicas = [Replica(path, 0, replica) for replica in chance.sample([1, 2, 3], k=3)]
+        first = chance.choice([1, 2, 2])
+        for nth, cut, seconds in ((1, replicas[:first], away + 1.0), (2, replicas[first:], 0.5)):
+            told = OnMessage("Master/MakeDirectory", messages.Kind.REPLY, target=JUDGE, nth=2 * number + nth)
+            faults += (Fault(told, PowerCut(loses_all=True), Group(tuple(cut)), seconds),)
+    return setup, operations + tuple(written), faults
+
+
 def _down(chance: random.Random) -> float:
     return round(chance.choice(DOWN_SECONDS) * chance.uniform(0.5, 1.2), 3)
 
 
-STORIES: tuple[Story, ...] = (with_admissions, with_fallen_goals)
+STORIES: tuple[Story, ...] = (with_admissions, with_fallen_goals, with_one_by_one)
 """In the order in which a seed is given them."""

@@ -204,6 +204,7 @@ class ReadReply(_message.Message):
     ERROR_KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     length: _builtins.int
     chunk_length: _builtins.int
     error_kind: _builtins.str
@@ -215,6 +216,10 @@ class ReadReply(_message.Message):
     def crc32c(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """of each 64 KiB of the payload, counted from its first byte"""
 
+    @_builtins.property
+    def progress(self) -> _common_pb2.Progress:
+        """told when a block is salvaged"""
+
     def __init__(
         self,
         *,
@@ -224,10 +229,11 @@ class ReadReply(_message.Message):
         error_kind: _builtins.str = ...,
         message: _builtins.str = ...,
         version: _builtins.int = ...,
+        progress: _common_pb2.Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_length", b"chunk_length", "crc32c", b"crc32c", "error_kind", b"error_kind", "length", b"length", "message", b"message", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_length", b"chunk_length", "crc32c", b"crc32c", "error_kind", b"error_kind", "length", b"length", "message", b"message", "progress", b"progress", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -97,6 +97,8 @@ class AdvanceResult(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     DOUBTFUL_BLOCKS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    DURABLE_PROGRESS_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     done: _builtins.bool
     error_kind: _builtins.str
@@ -110,6 +112,12 @@ class AdvanceResult(_message.Message):
     def state(self) -> _common_pb2.ChunkState:
         """what the replica holds now"""
 
+    @_builtins.property
+    def progress(self) -> _common_pb2.Progress: ...
+    @_builtins.property
+    def durable_progress(self) -> _common_pb2.Progress:
+        """the part of it that is certainly on stable storage"""
+
     def __init__(
         self,
         *,
@@ -120,10 +128,12 @@ class AdvanceResult(_message.Message):
         message: _builtins.str = ...,
         digest: _builtins.int = ...,
         doubtful_blocks: _builtins.int = ...,
+        progress: _common_pb2.Progress | None = ...,
+        durable_progress: _common_pb2.Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["durable_progress", b"durable_progress", "progress", b"progress", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done", b"done", "doubtful_blocks", b"doubtful_blocks", "error_kind", b"error_kind", "handle", b"handle", "message", b"message", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done", b"done", "doubtful_blocks", b"doubtful_blocks", "durable_progress", b"durable_progress", "error_kind", b"error_kind", "handle", b"handle", "message", b"message", "progress", b"progress", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

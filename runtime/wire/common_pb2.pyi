@@ -114,6 +114,32 @@ class ChunkState(_message.Message):
 Global___ChunkState: _TypeAlias = ChunkState  # noqa: Y015
 
 @_typing.final
+class Progress(_message.Message):
+    """How far a replica has come: it has every acknowledged mutation under lower versions, and those under this version up to
+    this serial number of its primary (GFS 3.1).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    serial: _builtins.int
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        serial: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["serial", b"serial", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Progress: _TypeAlias = Progress  # noqa: Y015
+
+@_typing.final
 class Removal(_message.Message):
     """A replica that is to be removed, or was: a replica with a newer version is another one, and stays."""
 

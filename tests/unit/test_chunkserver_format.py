@@ -1,21 +1,25 @@
 """The files of a chunk as docs/formats/chunk.md describes them, damaged headers, and folders that are not ours."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import crc32c
 import pytest
 
+from chunkserver.chunk_files import Chunk
 from chunkserver.chunk_format import (
     NO_BOOT,
     SLOT_BYTES,
     TABLE_OFFSET,
     Header,
     Intent,
+    Progress,
     decode_metadata,
     encode_header,
     encode_intent,
     encode_slots,
     intent_offset,
+    with_table,
 )
 from chunkserver.chunk_store import ChunkStore, data_path, metadata_path
 from chunkserver.headers import rewritten
@@ -62,7 +66,7 @@ async def test_the_chunk_page_shows_the_headers_and_the_intent_that_are_written(
     first, second = dumped_bytes("chunk.md", 0), dumped_bytes("chunk.md", 1)
     padding = bytes(SLOT_BYTES - len(first))
     assert (tmp_path / metadata_path(0x2A)).read_bytes() == 4 * (first + padding)
-    await store.write(0x2A, version=3, offset=0, data=memoryview(b"hello"))
+    await store.write(0x2A, version=3, offset=0, data=memoryview(b"hello"), serial=1)
     assert (tmp_path / metadata_path(0x2A)).read_bytes() == second + padding + 3 * (first + padding)
     assert (tmp_path / data_path(0x2A)).read_bytes() == b"hello"
     await store.write(0x2A, version=3, offset=0, data=memoryview(b"J"))
@@ -115,6 +119,60 @@ def test_a_synced_replica_is_sure_after_a_loss_of_power_unless_its_newest_header
 def test_a_header_of_an_unsure_replica_makes_no_machine_sure():
     raw = file_of(header(4), header(5), header(6, boot=NO_BOOT), header(1))
     assert decode_metadata(raw, 7, boot=BOOT, data_bytes=0).is_unsure
+
+
+def test_a_header_whose_table_is_another_one_has_come_no_further_than_what_was_durable():
+    """Its own entry is there. An earlier mutation may have lost its block and its checksum, which looks whole."""
+    come = {"progress": Progress(1, 9), "durable_progress": Progress(1, 4)}
+    newest = replace(with_table(rewritten(header(5), 2 * BLOCK, 1, [123]), [7, 123]), **come)
+    anchor = replace(header(3), progress=Progress(1, 6), durable_progress=Progress(1, 6))
+    for first, progress in ((7, (1, 9)), (8, (1, 6))):
+        table = first.to_bytes(4, "little") + (123).to_bytes(4, "little")
+        raw = file_of(header(4), newest, anchor, header(1), table=table)
+        found = decode_metadata(raw, 7, boot=BOOT + 1, data_bytes=2 * BLOCK)
+        assert (found.slot, found.is_unsure, found.header.progress) == (1, True, progress)
+        assert Chunk.as_found(found).durable_progress == (1, 6)
+
+
+@pytest.mark.parametrize("syncs", [False, True])
+async def test_headers_say_how_far_the_replica_has_come_and_how_far_durably(tmp_path, syncs):
+    store = ChunkStore(RealDisk(tmp_path), syncs=syncs, boot=BOOT, reserve_bytes=0, open_chunks=8)
+
+    async def come() -> tuple[Progress, Progress]:
+        found = await store.compare(7)
+        return found.progress, found.durable_progress
+
+    await store.create(7, version=1, capacity=2 * BLOCK)
+    assert await come() == ((1, 0), (1, 0))
+    await store.write(7, version=1, offset=0, data=memoryview(b"hello"), serial=1)
+    await store.write(7, version=1, offset=0, data=memoryview(b"J"), serial=3)
+    assert await come() == ((1, 3), (1, 3) if syncs else (1, 0))
+    await store.write_back(7)
+    assert await come() == ((1, 3), (1, 3))
+    await store.advance(7, from_version=1, to_version=4)
+    assert await come() == ((4, 0), (4, 0))
+    await store.write(7, version=4, offset=5, data=memoryview(b"!"), serial=1)
+    await store.close()
+    raw = (tmp_path / metadata_path(7)).read_bytes()
+    assert decode_metadata(raw, 7, boot=BOOT, data_bytes=6).header.progress == (4, 1)
+
+
+async def test_an_unsure_replica_keeps_its_progress_through_versions_until_it_is_admitted(tmp_path):
+    store = await opened(tmp_path)
+    await store.create(7, version=1, capacity=2 * BLOCK)
+    await store.write(7, version=1, offset=0, data=memoryview(b"hello"), serial=1)
+    await store.write_back(7)
+    await store.write(7, version=1, offset=0, data=memoryview(b"J"), serial=2)
+    await store.close()
+    store = await opened(tmp_path, "after a loss of power")
+    for version in (1, 2, 3):
+        await store.advance(7, from_version=1, to_version=version)
+        found = await store.compare(7)
+        assert (found.progress, found.durable_progress) == ((1, 2), (1, 1))
+    await store.admit(7, version=3)
+    found = await store.compare(7)
+    assert (found.progress, found.durable_progress) == ((3, 0), (3, 0))
+    await store.close()
 
 
 @pytest.mark.parametrize("slot", range(4))

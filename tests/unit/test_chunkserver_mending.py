@@ -157,6 +157,23 @@ async def test_an_unsure_replica_takes_a_block_that_is_whole_at_a_source_of_its_
         assert again.state.unsure and again.digest == ours.digest and not again.doubtful_blocks
 
 
+@pytest.mark.parametrize("order", [("cs2", "cs3"), ("cs3", "cs2")])
+async def test_of_blocks_that_are_whole_elsewhere_an_unsure_replica_takes_that_of_the_furthest_source(tmp_path, order):
+    async with Desk(tmp_path) as desk:
+        await alike(desk, "cs1", "cs2", "cs3")
+        await desk.grant(HANDLE, "cs2", before=1, after=2)
+        await desk.write("cs2", HANDLE, 100, b"acknowledged", version=2)
+        await desk.grant(HANDLE, "cs3", before=1, after=2)
+        await desk.write("cs3", HANDLE, 100, b"acknowledged", version=2)
+        await desk.write("cs3", HANDLE, 200, b"and this too", version=2)
+        await lose_power(desk, "cs1", "cs2", "cs3")
+        desk.flip("cs1", HANDLE, 5)
+        await desk.advance("cs1", HANDLE, 1, 2)
+        reply = await desk.mend("cs1", HANDLE, 2, *others(desk, *order))
+        assert (reply.mended_blocks, reply.left_blocks) == (1, 0)
+        assert desk.stored("cs1", HANDLE) == desk.stored("cs3", HANDLE)
+
+
 async def test_an_unsure_replica_takes_no_block_of_an_older_version_but_by_its_own_checksum(tmp_path):
     async with Desk(tmp_path) as desk:
         await alike(desk, "cs1", "cs2")

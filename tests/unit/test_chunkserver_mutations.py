@@ -390,5 +390,6 @@ async def test_what_was_mutated_is_synced_in_the_background(tmp_path):
         store = desk.servers["cs1"]._store
         await until(lambda: not store.dirty())
         chunk = store._chunks[7]
-        assert chunk.anchor == chunk.header and chunk.header.length == len(DATA)
+        assert chunk.anchor is not None and chunk.anchor.sequence == chunk.header.sequence
+        assert chunk.durable_progress == chunk.header.progress == (1, 1) and chunk.header.length == len(DATA)
         desk.servers["cs1"].check_invariants()

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from master.judging import Answer, Reported, judge_report, plan_members
+from master.judging import Answer, Progress, Reported, judge_report, plan_members
 from master.replicas import TRANSITIONS, ReplicaState
 
 S = ReplicaState
@@ -124,6 +124,43 @@ def test_if_all_have_lost_power_the_least_doubtful_one_decides_and_then_the_long
     assert plan_members(answers) == ("b",)
     same_length = [Answer("a", 9, 1, True), Answer("b", 9, 2, True), Answer("c", 9, 2, True)]
     assert plan_members(same_length) == ("b", "c")
+
+
+def unsure(server: str, digest: int, come: int, durable: int, *, length: int = 9, doubtful: int = 0) -> Answer:
+    progress, certain = Progress(3, come), Progress(3, durable)
+    return Answer(server, length, digest, True, doubtful, progress=progress, durable_progress=certain)
+
+
+def test_of_replicas_that_all_lost_power_the_furthest_decides_however_many_agree_on_less() -> None:
+    assert plan_members([unsure("a", 1, 7, 7), unsure("b", 1, 7, 7), unsure("c", 2, 8, 8)]) == ("c",)
+    longer = [unsure("a", 1, 7, 7, length=10), unsure("b", 2, 8, 8)]
+    assert plan_members(longer) == ("b",), "a length may be that of a mutation which was never completed"
+
+
+def test_progress_under_a_higher_version_is_further_than_any_serial_under_a_lower_one() -> None:
+    copied = Answer("a", 9, 1, True, progress=Progress(4, 0), durable_progress=Progress(4, 0))
+    assert plan_members([unsure("b", 2, 99, 99), copied]) == ("a",)
+
+
+def test_a_whole_replica_that_lacks_what_another_had_made_durable_does_not_decide() -> None:
+    assert plan_members([unsure("a", 1, 7, 7), unsure("b", 2, 9, 8, doubtful=1)]) == ("b",)
+
+
+def test_of_replicas_with_all_that_was_durable_anywhere_the_whole_one_decides_though_another_came_further() -> None:
+    assert plan_members([unsure("a", 1, 8, 5), unsure("b", 2, 9, 8, doubtful=1)]) == ("a",)
+    assert plan_members([unsure("a", 1, 8, 5), unsure("b", 2, 9, 8)]) == ("b",)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_nothing_is_given_up_that_one_of_the_replicas_had_made_durable(seed: int) -> None:
+    chance = random.Random(seed)
+    answers = []
+    for n in range(chance.randrange(1, 6)):
+        durable = chance.randrange(5)
+        come = durable + chance.randrange(3)
+        answers.append(unsure(f"cs{n}", come, come, durable, doubtful=chance.randrange(2)))
+    chosen = [answer for answer in answers if answer.server in plan_members(answers)]
+    assert max(answer.progress for answer in chosen) >= max(answer.durable_progress for answer in answers)
 
 
 def test_nobody_goes_on_if_nobody_has_answered() -> None:
