@@ -7,7 +7,6 @@ the chunk is as it was before: an append is cut off again, an overwrite is settl
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from chunkserver.blocks import plan_write, updated_checksums
 from chunkserver.chunk_files import Chunk, ChunkFiles, data_path, folder_of
@@ -49,7 +48,7 @@ class BlockWriter:
         if self._writer.has_other_durability(chunk):
             await self._writer.anchor(chunk, files, self._writer.following(chunk))
         change = self._overwrite if plan.overwrites else self._append
-        following = replace(self._writer.following(chunk), progress=max(chunk.header.progress, progress))
+        following = self._writer.following(chunk, progress)
         await change(chunk, files, offset, data, plan.first_block, updated, following)
         files.checksums[plan.first_block : plan.first_block + len(updated)] = array("I", updated)
 

@@ -23,6 +23,7 @@ from chunkserver.chunk_files import Chunk, ChunkFiles, folder_of
 from chunkserver.chunk_format import (
     ANCHORS,
     NO_BOOT,
+    NO_PROGRESS,
     TABLE_OFFSET,
     Header,
     Progress,
@@ -84,12 +85,13 @@ class HeaderWriter:
         self._disk = disk
         self._on_lost_pages = on_lost_pages
 
-    def following(self, chunk: Chunk) -> Header:
-        """The chunk's next header, so far without any change but its sequence."""
+    def following(self, chunk: Chunk, progress: Progress = NO_PROGRESS) -> Header:
+        """The chunk's next header, so far without any change but its sequence, and its progress if that is further."""
         is_trusted = not chunk.is_unsure and not chunk.has_lost_pages
         return replace(
             chunk.header,
             sequence=max(chunk.highest_sequence, chunk.header.sequence) + 1,
+            progress=max(chunk.header.progress, progress),
             durable_progress=chunk.durable_progress,
             boot=self.boot if is_trusted else NO_BOOT,
             is_synced=self.syncs and is_trusted,
