@@ -20,6 +20,7 @@ from runtime.events import EventLog, MemorySink
 from runtime.guard import Guard, HandlerFailed
 from runtime.simulated.world import Simulation
 from runtime.wire.carry_pb2 import Envelope, Envelopes
+from tests.conformance.both_worlds import settled
 
 PATH = "/conformance.Echo/Unary"
 
@@ -381,7 +382,7 @@ async def test_a_call_that_is_cancelled_or_too_late_is_not_answered():
     await asyncio.sleep(0)
     serving.stream.arrived(Envelope(kind=Envelope.CANCEL, number=1))
     serving.stream.arrived(Envelope(kind=Envelope.CANCEL, number=77))
-    await asyncio.sleep(0.05)
+    await settled(lambda: not serving.stream.tasks())
     assert await serving.answers() == []
     assert serving.begun == ["slow", "late"] and sorted(serving.ended) == ["late", "slow"]
     assert not serving.stream.tasks()
@@ -456,7 +457,7 @@ async def test_deadlines_ring_in_order_of_time_for_the_calls_that_are_left():
     for number in (3, 1, 9, 4, 7):
         deadlines.add(loop.time() + 0.01 * number, number)
     del table[4]
-    await asyncio.sleep(0.12)
+    await settled(lambda: len(rung) == 4)
     assert rung == [1, 3, 7, 9]
 
 
@@ -471,7 +472,7 @@ async def test_an_answer_that_came_while_the_loop_was_busy_is_read_before_its_ca
     busy_until = loop.time() + 2 * LATE_SECONDS
     while loop.time() < busy_until:
         pass
-    await asyncio.sleep(0.05)
+    await settled(lambda: rung)
     assert rung == [2]
 
 
