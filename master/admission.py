@@ -51,7 +51,7 @@ class Admission:
                 reason="an operator admits a replica",
                 needs_all=True,
                 may_be_unsure=True,
-                least_version=1,
+                least_version=1 if state is ReplicaState.STALE else core.state.chunks.version(handle),
                 request=asked.request,
             )
             core.emit(ReplicaAdmitted(handle=handle, server=name))

@@ -9,6 +9,7 @@ says what it holds:
     G   groups of servers that were given a version together: names separated by NUL, likewise
     C   segments of the chunk table, likewise
     A   versions attempted but not confirmed: u64 handle and u64 version each
+    D   those of them that admissions used: u64 handle and u64 version each
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
     E   u64 count of the frames before: the checkpoint is complete
 
@@ -101,6 +102,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     leaves: list[bytes] = []
     segments: list[bytes] = []
     attempted: dict[int, int] = {}
+    admissions: list[tuple[int, int]] = []
     groups: list[tuple[str, ...]] = []
     requests: list[tuple[int, int, int, int]] = []
     count = 0
@@ -119,6 +121,8 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             segments.extend(_unjoined(body))
         elif kind == b"A":
             attempted.update(_PAIR.iter_unpack(body))
+        elif kind == b"D":
+            admissions.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
         elif kind == b"R":
             requests.extend((row[0], row[1], row[2], row[3]) for row in _REQUEST.iter_unpack(body))
         elif kind == b"E":
@@ -126,7 +130,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
         count += 1
     if header is None or not complete:
         raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
-    snapshot = Snapshot(Totals(*header[2:]), tuple(servers), leaves, segments, attempted, groups, requests)
+    snapshot = Snapshot(Totals(*header[2:]), tuple(servers), leaves, segments, attempted, admissions, groups, requests)
     return MasterState.restored(snapshot), header[1]
 
 
@@ -167,10 +171,11 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
     for begin in range(0, len(rows), _ROWS_A_FRAME):
         count += 1
         yield b"R" + b"".join(rows[begin : begin + _ROWS_A_FRAME])
-    pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(snapshot.attempted.items()))
-    if pairs:
-        count += 1
-        yield b"A" + pairs
+    for kind, rows_of in ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions)):
+        pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(rows_of))
+        if pairs:
+            count += 1
+            yield kind + pairs
     yield b"E" + count.to_bytes(8, "little")
 
 

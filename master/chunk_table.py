@@ -16,7 +16,8 @@ among a million costs nothing while nothing happens.
 
 Two version numbers. `version` is the last that was confirmed: the *members* are the servers that were given it.
 `attempted` is the last that was ever sent out. They differ while a raise runs, and after one failed; no number is ever
-sent out twice, so a replica that was left behind by a failed raise can never be taken for one of a later version.
+sent out twice, so a replica that was left behind by a failed raise can never be taken for one of a later version. The
+numbers of admissions that failed are kept by themselves: they alone may have gone to a replica below the version.
 
 >>> table = ChunkTable()
 >>> handle = table.reserve_handle()
@@ -86,6 +87,7 @@ class ChunkTable:
         self.next_handle = 1
         self._segments: dict[int, _Segment] = {}
         self._attempted: dict[int, int] = {}  # only where it differs from the version
+        self._admissions: dict[int, tuple[int, ...]] = {}  # the numbers above the version that admissions used
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._groups: list[tuple[str, ...]] = [()]  # by number
         self._group_numbers: dict[tuple[str, ...], int] = {(): 0}
@@ -133,14 +135,17 @@ class ChunkTable:
         segment.count -= 1
         segment.attention = None
         self._attempted.pop(handle, None)
+        self._admissions.pop(handle, None)
         self._count -= 1
         if segment.count == 0:
             del self._segments[handle // SEGMENT_CHUNKS]
 
-    def attempt(self, handle: int, version: int) -> None:
-        """Note that `version` is about to be sent to replicas."""
+    def attempt(self, handle: int, version: int, *, is_admission: bool = False) -> None:
+        """Note that `version` is about to be sent to replicas, in an admission perhaps to one below the version."""
         assert version > self.attempted(handle), f"version {version} of chunk {handle:#x} was used before"
         self._attempted[handle] = version
+        if is_admission:
+            self._admissions[handle] = (*self._admissions.get(handle, ()), version)
 
     def confirm(self, handle: int, version: int, members: tuple[str, ...]) -> None:
         """Note that these servers were given `version`, and that no lower version is current any more."""
@@ -150,6 +155,10 @@ class ChunkTable:
         segment.groups[place] = self._group(members)
         if self._attempted.get(handle, 0) <= version:
             self._attempted.pop(handle, None)
+        if handle in self._admissions:
+            later = tuple(number for number in self._admissions.pop(handle) if number > version)
+            if later:
+                self._admissions[handle] = later
 
     def add_member(self, handle: int, server: str) -> None:
         """Note that this server has a complete copy of the confirmed version."""
@@ -246,6 +255,10 @@ class ChunkTable:
         """The last version ever sent to a replica."""
         return self._attempted.get(handle) or self.version(handle)
 
+    def is_of_admission(self, handle: int, version: int) -> bool:
+        """Whether this number, above the current version, was sent in an admission that failed or still runs."""
+        return version in self._admissions.get(handle, ())
+
     def replicas(self, handle: int) -> tuple[str, ...]:
         """Names of the servers that hold the current version."""
         segment, place = self._at(handle)
@@ -294,8 +307,9 @@ class ChunkTable:
 
     # Checkpoints
 
-    def snapshot(self) -> tuple[list[bytes], dict[int, int], list[tuple[str, ...]]]:
-        """The persistent facts: one byte string a segment, the attempted versions that are ahead, and the groups."""
+    def snapshot(self) -> tuple[list[bytes], dict[int, int], list[tuple[int, int]], list[tuple[str, ...]]]:
+        """The persistent facts: one byte string a segment, the attempted versions that are ahead, those of admissions
+        (handle and number), and the groups."""
         packed = [
             b"".join(
                 (
@@ -308,7 +322,8 @@ class ChunkTable:
             )
             for number in sorted(self._segments)
         ]
-        return packed, dict(self._attempted), list(self._groups)
+        admissions = [(handle, number) for handle, numbers in self._admissions.items() for number in numbers]
+        return packed, dict(self._attempted), admissions, list(self._groups)
 
     def load_groups(self, groups: list[tuple[str, ...]]) -> None:
         """Take the groups of a snapshot, before its segments."""
@@ -332,9 +347,11 @@ class ChunkTable:
         segment.count = SEGMENT_CHUNKS - segment.goals.count(0)
         self._count += segment.count
 
-    def load_attempted(self, attempted: dict[int, int]) -> None:
-        """Add the attempted versions of a snapshot."""
+    def load_attempted(self, attempted: dict[int, int], admissions: list[tuple[int, int]]) -> None:
+        """Add the attempted versions of a snapshot, and those of admissions."""
         self._attempted.update(attempted)
+        for handle, number in admissions:
+            self._admissions[handle] = (*self._admissions.get(handle, ()), number)
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold. Reads everything."""
@@ -352,6 +369,8 @@ class ChunkTable:
                     assert handle < self.next_handle
                 else:
                     assert not replicas and handle not in self._attempted
+        for handle, numbers in self._admissions.items():
+            assert self.version(handle) < min(numbers) <= max(numbers) <= self.attempted(handle)
         assert count == self._count, f"{count} chunks, counted {self._count}"
 
     def _group(self, members: tuple[str, ...]) -> int:

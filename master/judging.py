@@ -18,11 +18,11 @@ one, and not judged; only a registration, which says everything, is believed wha
 <ReplicaState.ORPHAN: 'orphan'>
 
 Why a replica whose version is above the confirmed one counts: a number between the confirmed and the attempted version
-was sent in a raise that failed, to replicas that were current; no client was ever told of it, so nothing was written
-under it. Such a number makes no replica better than it was: one that is no member got it because an operator wished to
-admit it, and that failed, so that it is stale as before, though its server takes it for whole. A version above every
-number that this master ever used is from a future that its log has lost: as in the paper, the higher version is taken
-to be up-to-date (4.5), but only after a comparison.
+was sent in a raise that failed, to replicas of the confirmed version; no client was ever told of it, so nothing was
+written under it. One that is no member, a copy whose end nobody heard of, is compared as before. Only an operator's
+wish to admit a stale replica gives a number to one that lacks something: if that failed, it is stale as before, though
+its server takes it for whole. A version above every number that this master ever used is from a future that its log has
+lost: as in the paper, the higher version is taken to be up-to-date (4.5), but only after a comparison.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,10 +50,12 @@ def judge_report(
     was: ReplicaState,
     is_registration: bool,
     condemned_through: int = 0,
+    is_of_admission: bool = False,
 ) -> ReplicaState:
     """The state that a reported replica has from now on. `version` is the confirmed one, None for an unknown chunk.
 
-    `condemned_through`: the version up to which a condemned replica is to be removed; its server keeps a newer one."""
+    `condemned_through`: the version up to which a condemned replica is to be removed; its server keeps a newer one.
+    `is_of_admission`: the reported version is the number of an admission that failed."""
     if was is ReplicaState.FORMING:
         return was
     if was is ReplicaState.CONDEMNED and not is_registration and report.version <= condemned_through:
@@ -61,7 +63,7 @@ def judge_report(
     if version is None:
         return ReplicaState.ORPHAN
     counted = (ReplicaState.CURRENT, ReplicaState.CORRUPT, ReplicaState.SURPLUS)
-    if not is_member and version < report.version <= attempted:
+    if is_of_admission and not is_member:
         return ReplicaState.STALE
     if report.version < version:
         is_outdated = was in counted and not is_registration

@@ -114,6 +114,7 @@ class Mending:
             is_member=name in chunks.members(handle),
             was=ReplicaState.CORRUPT,
             is_registration=True,
+            is_of_admission=chunks.is_of_admission(handle, held.version),
         )
         if verdict is not ReplicaState.CORRUPT:
             reason = "its damaged blocks were mended"

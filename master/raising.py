@@ -43,7 +43,7 @@ from master.core import Core
 from master.events import LeaseRevoked, LoneReplicaHeldBack, VersionRaised
 from master.judging import Answer, plan_members
 from master.leases import LeaseState
-from master.records import AdmissionConfirmed, VersionAttempted, VersionConfirmed
+from master.records import AdmissionAttempted, AdmissionConfirmed, VersionAttempted, VersionConfirmed
 from master.replicas import KEPT, ReplicaState
 from master.servers import Server, ServerState
 from runtime.errors import NotFound, TabletopError, Unavailable
@@ -107,7 +107,8 @@ class Raising:
             before, version = least_version or chunks.version(handle), chunks.attempted(handle) + 1
             has_company = not is_grant or not self._lacks_company(handle, left)
             incarnations = [server.incarnation for server in left]
-            await core.commit(VersionAttempted(handle, version))
+            is_admission = before < chunks.version(handle)
+            await core.commit((AdmissionAttempted if is_admission else VersionAttempted)(handle, version))
             if handle not in chunks:
                 raise _deleted(handle)
             if is_grant:

@@ -23,9 +23,10 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 5
-# Format 4 lacks the kinds from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are read as they are.
-READABLE_FORMATS = (2, 3, 4, 5)
+FORMAT = 6
+# Format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are
+# read as they are.
+READABLE_FORMATS = (2, 3, 4, 5, 6)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -152,6 +153,16 @@ class VersionAttempted:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionAttempted:
+    """As VersionAttempted, for an operator who wishes to go on with a replica below the confirmed version. If that
+    fails, whoever has this number has no more than before. (In formats before 6 nothing says which numbers these
+    are.)"""
+
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class VersionConfirmed:
     """Replicas with a lower version are stale from here on. `members` are the servers that were given the version: a
     fact of history, not a location (GFS 2.6.2), so that a restarted master knows for whom it has to wait."""
@@ -213,6 +224,7 @@ Record = (
     | HandlesReserved
     | ChunkAllocated
     | VersionAttempted
+    | AdmissionAttempted
     | VersionConfirmed
     | ServerJoined
     | NamespaceFounded
@@ -242,6 +254,7 @@ KINDS: dict[int, type[Record]] = {
     15: AdmissionConfirmed,
     16: FileWithChunkCreated,
     17: FileSystemFounded,
+    18: AdmissionAttempted,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

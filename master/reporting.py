@@ -198,6 +198,7 @@ class Reporting:
             was=was,
             is_registration=is_registration,
             condemned_through=core.replicas.version(handle, server),
+            is_of_admission=chunks.is_of_admission(handle, state.version),
         )
         if was is ReplicaState.CONDEMNED and verdict is not was:
             core.judge(handle, server, ReplicaState.ABSENT)

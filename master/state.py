@@ -19,6 +19,7 @@ from master.chunk_table import ChunkTable
 from master.namespace import DirectoryEntry, Namespace
 from master.prefix_table import PrefixTable
 from master.records import (
+    AdmissionAttempted,
     AdmissionConfirmed,
     ChunkAllocated,
     DirectoriesMade,
@@ -65,6 +66,7 @@ class Snapshot:
     leaves: list[bytes]
     segments: list[bytes]
     attempted: dict[int, int]
+    admissions: list[tuple[int, int]]
     groups: list[tuple[str, ...]]
     requests: list[tuple[int, int, int, int]]
 
@@ -137,9 +139,10 @@ class MasterState:
                 goal = self.namespace.file(record.path).goal
                 self.namespace.append_chunk(record.path, record.handle)
                 self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
-            case VersionAttempted():
+            case VersionAttempted() | AdmissionAttempted():
                 if record.handle in self.chunks:
-                    self.chunks.attempt(record.handle, record.version)
+                    is_admission = isinstance(record, AdmissionAttempted)
+                    self.chunks.attempt(record.handle, record.version, is_admission=is_admission)
             case VersionConfirmed() | AdmissionConfirmed():
                 if record.handle in self.chunks and record.version > self.chunks.version(record.handle):
                     self.chunks.confirm(record.handle, record.version, record.members)
@@ -179,10 +182,10 @@ class MasterState:
             self.epoch,
             self.chunk_bytes,
         )
-        segments, attempted, groups = self.chunks.snapshot()
+        segments, attempted, admissions, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
         leaves = names.table.snapshot()
-        return Snapshot(totals, tuple(self.servers), leaves, segments, attempted, groups, requests)
+        return Snapshot(totals, tuple(self.servers), leaves, segments, attempted, admissions, groups, requests)
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "MasterState":
@@ -197,7 +200,7 @@ class MasterState:
         state.chunks.load_groups(snapshot.groups)
         for segment in snapshot.segments:
             state.chunks.load_segment(segment)
-        state.chunks.load_attempted(snapshot.attempted)
+        state.chunks.load_attempted(snapshot.attempted, snapshot.admissions)
         state.requests = RequestTable.from_rows(snapshot.requests)
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)

@@ -32,7 +32,7 @@ def test_a_chunk_takes_less_than_64_bytes() -> None:
         holders = (servers[number % 20], servers[(number + 1) % 20], servers[(number + 2) % 20])
         chunks.create(handle, goal=3, members=holders)
         chunks.set_replicas(handle, holders)
-    packed, _, groups = chunks.snapshot()
+    packed, _, _, groups = chunks.snapshot()
     soft = FILES * (4 + 8) + sum(sys.getsizeof(names) + 100 for names in chunks._tuples)
     shared = sum(sys.getsizeof(names) + 100 for names in groups)
     assert (sum(map(len, packed)) + soft + shared) / FILES < 64

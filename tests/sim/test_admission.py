@@ -158,3 +158,39 @@ def test_what_was_refused_admission_is_removed_when_nobody_needs_it(seed: int):
         assert cluster.holders("/a") == [name for name in cluster.chunkservers() if name != stale]
 
     play(seed, story, replicas=2)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_finished_copy_that_a_vain_comparison_has_numbered_goes_on_when_the_only_member_is_gone(restarts: bool):
+    async def story(cluster: SmallCluster) -> None:
+        await cluster.client().write_file("/a", BODY)
+        [member] = cluster.holders("/a")
+        await wait(25)
+        numbered: list[str] = []
+
+        def part(message: Message) -> Drop | None:
+            """Nobody hears that the copy is complete, and from then on the member does not hear from the master."""
+            is_told = message.method.endswith("/Clone") and message.kind is not Kind.REQUEST
+            is_order = message.method.endswith("/AdvanceChunks") and message.kind is Kind.REQUEST
+            if is_order and len(cluster.holders("/a")) == 2:
+                numbered.append(message.target)
+                return DROP if message.target == member else None
+            return DROP if is_told else None
+
+        forget = cluster.simulation.on_message(part)
+        await cluster.client(1).set_replication("/a", 2)
+        while set(numbered) != {"cs1", "cs2"}:
+            await wait(0.1)
+        await wait(1)
+        await cluster.kill(member)
+        forget()
+        cluster.disk(member).erase()
+        if restarts:
+            await cluster.kill("master")
+            await cluster.start_node("master")
+        await cluster.start_node(member)
+        await wait(40)
+        assert await cluster.found("/a") == BODY
+        assert cluster.holders("/a") == ["cs1", "cs2"]
+
+    play(1, story, chunkservers=2, replicas=1)

@@ -84,7 +84,7 @@ def test_members_are_a_fact_of_the_version_and_equal_groups_are_one() -> None:
 def test_a_segment_that_names_an_unknown_group_is_refused() -> None:
     table = filled(1)
     table.add_member(1, "cs1")
-    packed, _, _ = table.snapshot()
+    packed, _, _, _ = table.snapshot()
     with pytest.raises(Corrupted, match="group 1 of servers, 1 are known"):
         ChunkTable().load_segment(packed[0])
 
@@ -103,22 +103,24 @@ def test_a_snapshot_carries_what_is_persistent_and_nothing_else() -> None:
     table.set_deleted(7, True)
     table.set_replicas(7, ("cs1",))
     table.attempt(8, 5)
+    table.attempt(8, 6, is_admission=True)
     table.confirm(9, 4, ("cs2", "cs1"))
     table.add_member(10, "cs3")
     table.forget(1200)
-    packed, attempted, groups = table.snapshot()
+    packed, attempted, admissions, groups = table.snapshot()
     table.forget(7)
     copy = ChunkTable()
     copy.next_handle = 2501
     copy.load_groups(groups)
     for segment in packed:
         copy.load_segment(segment)
-    copy.load_attempted(attempted)
+    copy.load_attempted(attempted, admissions)
     copy.check_invariants()
     assert len(copy) == 2499 and 1200 not in copy
     assert copy.chunk(7).is_deleted and copy.replicas(7) == ()
     assert copy.members(9) == ("cs1", "cs2") and copy.members(10) == ("cs3",) and copy.members(11) == ()
-    assert copy.attempted(8) == 5 and copy.version(8) == 1 and copy.version(9) == 4
+    assert copy.is_of_admission(8, 6) and not copy.is_of_admission(8, 5)
+    assert copy.attempted(8) == 6 and copy.version(8) == 1 and copy.version(9) == 4
     with pytest.raises(Corrupted):
         copy.load_segment(b"short")
 

@@ -22,6 +22,7 @@ def judged(
     unsure: bool = False,
     damaged: bool = False,
     limit: int = 0,
+    admission: bool = False,
 ) -> ReplicaState:
     return judge_report(
         Reported(reported, unsure, damaged),
@@ -31,6 +32,7 @@ def judged(
         was=was,
         is_registration=registration,
         condemned_through=limit,
+        is_of_admission=admission,
     )
 
 
@@ -40,6 +42,9 @@ def test_versions_decide_about_a_replica_of_which_nothing_is_known() -> None:
     assert judged(6, attempted=7) is S.CURRENT, "a raise had failed: nothing was written under that number"
     assert judged(8, attempted=7) is S.UNSURE, "from a future that the log has lost"
     assert judged(5, version=None) is S.ORPHAN
+    assert judged(6, attempted=7, member=False) is S.UNSURE, "a comparison that failed took nothing from a whole copy"
+    assert judged(6, attempted=7, member=False, admission=True) is S.STALE, "it was below 5 before"
+    assert judged(6, attempted=7, admission=True) is S.CURRENT, "what a member has is whole"
     assert judged(5, member=False) is S.UNSURE, "a copy that was never logged, or a disk from somewhere else"
 
 

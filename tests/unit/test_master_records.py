@@ -10,6 +10,7 @@ from master.records import (
     FORMAT,
     KINDS,
     READABLE_FORMATS,
+    AdmissionAttempted,
     AdmissionConfirmed,
     ChunkAllocated,
     DirectoriesMade,
@@ -87,8 +88,9 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(AdmissionConfirmed(9, 1, ("c",), 7, 9, 8)).hex() == confirmed + request
     created = "1002002f61" + "0300000000000000" + "0500000000000000" + "0400000000000000" + "0900000000000000"
     assert encode(FileWithChunkCreated("/a", 3, 5, 4, 9, ("c",), 7, 9, 8)).hex() == created + "0100010063" + request
+    assert encode(AdmissionAttempted(9, 2)).hex() == "1209000000000000000200000000000000"
     assert encode(FileSystemFounded(9, 65536)).hex() == "1109000000000000000000010000000000"
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (5, (2, 3, 4, 5), 17)
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (6, (2, 3, 4, 5, 6), 18)
 
 
 def test_a_kind_from_the_future_is_named() -> None:

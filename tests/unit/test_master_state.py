@@ -8,6 +8,7 @@ import pytest
 from master import paths
 from master.namespace import FileEntry
 from master.records import (
+    AdmissionAttempted,
     ChunkAllocated,
     DirectoriesMade,
     EntryMoved,
@@ -84,7 +85,8 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
                     do(GoalChanged(name, chance.randrange(1, 4), state.namespace.file(name).goal, *request(step)))
                 case 8 if len(state.chunks):
                     handle = chance.choice(list(state.chunks.handles()))
-                    do(VersionAttempted(handle, state.chunks.attempted(handle) + 1))
+                    attempted = AdmissionAttempted if chance.random() < 0.3 else VersionAttempted
+                    do(attempted(handle, state.chunks.attempted(handle) + 1))
                     if chance.random() < 0.7:
                         do(VersionConfirmed(handle, state.chunks.attempted(handle), servers(step)))
                     do(ReplicaAdded(handle, f"cs{chance.randrange(7)}"))
