@@ -241,7 +241,7 @@ class Core:
         return server is not None and server.is_alive and name not in self.listening
 
     def is_settled(self) -> bool:
-        """Whether the master has listened for long enough since its start to believe that what nobody reports is lost."""
+        """Whether the master has listened long enough since its start to believe that what nobody reports is lost."""
         if self.listening:
             return False
         return self.servers.all_have_registered() or self.attention.seconds(self.now) >= self.settings.settling_seconds
