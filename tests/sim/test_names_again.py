@@ -2,10 +2,14 @@
 
 import random
 
+import pytest
+
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from gfs.client import Client
+from runtime.errors import Conflict
 from runtime.simulated.world import Simulation
+from tests.sim.small_clusters import SmallCluster, outcome, play
 
 SETTINGS = ClusterSettings(chunkservers=3, chunk_bytes=64 * 1024, lease_seconds=4.0)
 
@@ -61,3 +65,22 @@ def test_names_that_come_and_go_agree_with_a_dictionary():
         await assert_holds(client, expected)
 
     cluster.simulation.run(story())
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_what_is_to_be_done_to_a_file_is_not_done_to_a_directory_that_has_its_name(is_empty: bool):
+    async def story(cluster: SmallCluster) -> None:
+        one, other = cluster.client(1), cluster.client(2)
+        file = await one.open("/a", "xb")
+        await file.write(b"its own")
+        await other.delete("/a")
+        await other.make_directory("/a")
+        if not is_empty:
+            await other.make_directory("/a/b")
+        error = await outcome(file.close())  # It removes what it leaves, which is not there any more.
+        assert error is not None and error.definite
+        for change in (one.delete("/a", file_id=file.file_id), one.rename("/a", "/c", file_id=file.file_id)):
+            assert isinstance(await outcome(change), Conflict)
+        assert [entry.path for entry in await other.list("/")] == ["/a"]
+
+    play(1, story)
