@@ -207,7 +207,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
             opened_file(entry, path, file_id)
         elif entry is not None and file_id:
             raise Conflict(
-                f"{shown(path)} is a directory now, expected file number {file_id}: that one has been renamed or deleted"
+                f"{shown(path)} is a directory now, expected file {file_id}: that one has been renamed or deleted"
             )
 
     async def _end_leases(self, path: str, deadline: float) -> None:
