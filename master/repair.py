@@ -56,7 +56,6 @@ _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _RECLAIMED_IN_ONE_SCAN = 1000
 _COMPARED_IN_ONE_LOOK = 64
-_PAUSE_NOTICED_SECONDS = 1.0
 
 
 class Repair:
@@ -75,7 +74,6 @@ class Repair:
         self._abandoned = Abandoned(core)
         self._sightings = Sightings(grace_seconds=core.settings.trash_grace_seconds)
         self._look_from = 0
-        self._ticked = core.now
 
     @property
     def clones_running(self) -> int:
@@ -85,10 +83,8 @@ class Repair:
     async def watch_clock(self) -> None:
         """Loop: notice silence, and forget leases that have run out."""
         core = self._core
-        interval = core.settings.heartbeat_seconds / 2
-        self._ticked = core.now
         while True:
-            await core.world.clock.sleep(interval)
+            await core.world.clock.sleep(core.tick_seconds)
             self.look_at_clock()
 
     async def mend_chunks(self) -> None:
@@ -122,9 +118,8 @@ class Repair:
         """Downgrade silent servers, drop the replicas of dead ones, end leases that have run out."""
         core = self._core
         now = core.now
-        lost_time = now - self._ticked - core.settings.heartbeat_seconds / 2
-        self._ticked = now
-        if lost_time > _PAUSE_NOTICED_SECONDS:
+        lost_time = core.attention.tick(now)
+        if lost_time > 0:
             # This process itself stood still: what its servers said meanwhile waits to be read.
             core.servers.forgive(lost_time)
             core.emit(MasterPaused(seconds=lost_time))
@@ -521,7 +516,7 @@ class Repair:
         if handle in self._running:
             return "a copy is being made"
         if not core.is_settled():
-            left = core.started + core.settings.settling_seconds - core.now
+            left = core.settings.settling_seconds - core.attention.seconds(core.now)
             return f"the master has just started and waits {left:.0f} s for servers to report"
         plan = self._settling.plan(handle)
         if plan.waits_for:

@@ -219,6 +219,14 @@ class Insight:
                 return False
         return True
 
+    def others_take_chunks(self, server: str, troubled: Collection[str]) -> bool:
+        """Whether the master knows of other servers, which are well and not in trouble, for new chunks."""
+        core = self.core()
+        if core is None:
+            return False
+        names = [other.name for other in core.servers.alive() if other.name != server and other.name not in troubled]
+        return any(self.is_well(name) for name in names)
+
     def belongs_to_a_namespace(self, server: str) -> bool:
         """Whether a master has answered a registration of this server's folder."""
         try:
