@@ -129,11 +129,7 @@ class Raising:
                 server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
             ]
             if len(members) == len(left) and not restarted:
-                record: VersionConfirmed | AdmissionConfirmed = VersionConfirmed(handle, version, members)
-                if request is not None:
-                    name = (request.client, request.number, request.oldest)
-                    record = AdmissionConfirmed(handle, version, members, *name)
-                await self._confirm(record, given, reason)
+                await self._confirm(_confirmation(handle, version, members, request), given, reason)
                 # What an earlier primary told of bytes that were never acknowledged is no part of the chunk.
                 core.settle_length(handle, given[0].length)
                 if not has_company:
@@ -306,6 +302,14 @@ def in_order(handle: int, servers: Sequence[Server]) -> list[Server]:
         return []
     turn = handle % len(servers)
     return sorted([*servers[turn:], *servers[:turn]], key=lambda server: server.state is not ServerState.LIVE)
+
+
+def _confirmation(
+    handle: int, version: int, members: tuple[str, ...], request: master_pb2.RequestId | None
+) -> VersionConfirmed | AdmissionConfirmed:
+    if request is None:
+        return VersionConfirmed(handle, version, members)
+    return AdmissionConfirmed(handle, version, members, request.client, request.number, request.oldest)
 
 
 def _alone(handle: int) -> Unavailable:
