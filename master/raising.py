@@ -19,8 +19,8 @@ Nobody stays alone for the sake of a lost message. A replica that alone has the 
 alone, and the goal of the chunk is worth nothing to them. So a raise is not confirmed on fewer than two replicas (or
 the goal, if that is less) because others are silent, and no lease begins on fewer as long as a server is there that
 could have a copy: the caller is told to try again, the silent ones are asked again, and `repair.py` makes the copy.
-Only after a while in vain, as long as a silent server takes to be given up, does the chunk go on with what there is, as
-in the paper.
+Only after a while in vain, as long as a silent server takes to be given up, and after that a copy to show that it comes
+on, does the chunk go on with what there is, as in the paper.
 
 Why two records? If the master logged the version only before step 2 and crashed there, no replica would have the
 version that it believes in, and the chunk would look lost. If it logged only after step 2, a crash would make it forget
@@ -178,7 +178,8 @@ class Raising:
         others = [server for server in core.servers.alive() if server not in servers]
         if not any(server.free >= reserve or server.name in chunk.replicas for server in others):
             return False
-        patience = core.settings.dead_after_seconds
+        # A silent server is given up, and a copy is made in its place; or proves no progress.
+        patience = core.settings.dead_after_seconds + core.settings.clone_stall_seconds
         since, last = self._alone.pop(handle, (now, now))
         since = since if now - last < 4 * patience else now
         self._alone[handle] = (since, now)
