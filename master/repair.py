@@ -332,7 +332,11 @@ class Repair:
                 stall_seconds=core.settings.clone_stall_seconds,
                 seconds=core.settings.clone_seconds,
             )
-            held = await core.unless_stopping(copying)
+            try:
+                held = await core.unless_stopping(copying)
+            except TabletopError:
+                target.note_trouble(core.now)  # Perhaps a source is to blame: then all places are alike in this.
+                raise
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
             await self._count_in(handle, target, incarnation, raised.version, held.length)
