@@ -227,7 +227,9 @@ class Core:
 
     def candidate(self, server: Server) -> Candidate:
         """A server as placement sees it."""
-        return Candidate(server.name, server.rack, server.total, server.free, server.recent_creations(self.now))
+        now = self.now
+        recent = server.recent_creations(now)
+        return Candidate(server.name, server.rack, server.total, server.free, recent, server.is_troubled(now))
 
     def shuffled_candidates(self, servers: list[Server]) -> list[Candidate]:
         """Servers as placement sees them, in a random order."""

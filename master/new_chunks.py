@@ -121,6 +121,9 @@ class NewChunks:
         incarnations = tuple(server.incarnation for server in targets)
         try:
             bad = await self._raising.create(handle, targets)
+            for server in targets:
+                if server.name in dict(bad):
+                    server.note_trouble(core.now)
             yield NewChunk(handle, tuple(targets), incarnations, core.now, bad)
         finally:
             for server in targets:

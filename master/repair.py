@@ -38,7 +38,7 @@ from master.events import (
     MasterPaused,
     RemovalDecided,
 )
-from master.garbage import is_due
+from master.garbage import Sightings, is_due
 from master.mending import Mending
 from master.namespace_locks import plan_locks
 from master.pauses import Pauses
@@ -72,6 +72,7 @@ class Repair:
         self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
         self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._abandoned = Abandoned(core)
+        self._sightings = Sightings(grace_seconds=core.settings.trash_grace_seconds)
         self._look_from = 0
 
     @property
@@ -331,7 +332,11 @@ class Repair:
                 stall_seconds=core.settings.clone_stall_seconds,
                 seconds=core.settings.clone_seconds,
             )
-            held = await core.unless_stopping(copying)
+            try:
+                held = await core.unless_stopping(copying)
+            except TabletopError:
+                target.note_trouble(core.now)  # Perhaps a source is to blame: then all places are alike in this.
+                raise
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
             await self._count_in(handle, target, incarnation, raised.version, held.length)
@@ -477,13 +482,12 @@ class Repair:
 
     async def reclaim_due(self) -> int:
         """Forget the entries whose grace period is over; returns how many. Raises what the log raises."""
-        core = self._core
+        core, grace = self._core, self._core.settings.trash_grace_seconds
         now = core.world.clock.wall_microseconds()
+        through = self._sightings.seen_through(core.now, core.state.last_stamp)
         hidden = core.state.namespace.children(paths.HIDDEN_ROOT, after="", limit=_RECLAIMED_IN_ONE_SCAN)
         due = [
-            path
-            for path, _ in hidden
-            if is_due(path, now_microseconds=now, grace_seconds=core.settings.trash_grace_seconds)
+            path for path, _ in hidden if is_due(path, now_microseconds=now, grace_seconds=grace, seen_through=through)
         ]
         for path in due:
             async with core.locks.hold(plan_locks(write=[path])):
