@@ -190,10 +190,12 @@ class Granting:
         alive = core.participants(handle)
         without = self._to_be_left_out(handle, [server.name for server in alive], suspect) if is_insisted else ""
         targets = self._in_order(handle, [server for server in alive if server.name != without] or alive)
+        current = core.state.chunks.replicas(handle)
         if is_insisted:
-            current = core.state.chunks.replicas(handle)
             targets.sort(key=lambda server: (server.name not in current, bool(self._pairs_with(handle, server.name))))
             targets.sort(key=lambda server: server.name == suspect)
+        elif suspect:  # Its lease may be over before a client has given up waiting for it, so that nobody insists.
+            targets.sort(key=lambda server: (server.name not in current, server.name == suspect))
         core.leases.begin(handle)
         try:
             raised = await self._raising.raise_version(handle, targets, reason="a lease is granted", is_grant=True)
