@@ -425,7 +425,7 @@ class Repair:
                 return
             now = core.state.chunks.chunk(handle)
             if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):
-                self._pause(handle)
+                self._pause(handle, grows=True)
                 return
             if len(now.replicas) < now.goal or core.is_guarded(handle):
                 return
@@ -452,7 +452,7 @@ class Repair:
         try:
             async with core.guard(handle):
                 if not await core.take_back(handle, "copies too many are left out"):
-                    self._pause(handle)
+                    self._pause(handle, grows=True)
                     return
                 if handle not in core.state.chunks or core.state.chunks.replicas(handle) != kept:
                     return
@@ -462,7 +462,7 @@ class Repair:
                         handle, in_order(handle, servers), reason="copies too many are left out", needs_all=True
                     )
         except TabletopError:
-            self._pause(handle)
+            self._pause(handle, grows=True)
 
     async def _verifies(self, server: str, handle: int, version: int) -> bool:
         """Whether the server has just compared every block of its replica at this version, and found no damage."""
