@@ -260,18 +260,18 @@ class Granting:
             is_revoked = await core.revoke(handle, "its file changes its name", until=deadline)
             if is_revoked and core.state.chunks.length_is_settled(handle):
                 return
-            if alive := core.participants(handle):
-                await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
-                return
             try:
-                await self._settling.settle(handle)
+                if alive := core.participants(handle):
+                    await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
+                else:
+                    await self._settling.settle(handle)
             except Unavailable:
                 if not self._has_run_out(handle):
-                    raise  # Otherwise a file whose servers are gone for good could never be deleted.
+                    raise  # Otherwise a file whose servers, or their disks, are gone for good could never be deleted.
 
     def _has_run_out(self, handle: int) -> bool:
         """Whether no lease on the chunk lives by the clock, not even one from an earlier run of the master. What safety
-        rests on are versions, but there may be no replica left to give one to."""
+        rests on are versions, but there may be no replica left that takes one."""
         core = self._core
         return self._knows_all_leases() and core.leases.blocked_until(handle, core.now) <= core.now
 

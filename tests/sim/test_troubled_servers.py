@@ -93,3 +93,21 @@ def test_a_replica_on_a_broken_disk_does_not_keep_the_others_from_being_copied(h
         assert await cluster.found("/a") == BODY
 
     play(1, story, chunkservers=5)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_file_whose_only_replica_is_on_a_broken_disk_can_be_renamed_and_deleted(hangs: bool):
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client()
+        await client.write_file("/a", BODY)
+        await wait(25)
+        await cluster.restart("master")  # It does not know whether anybody may be writing the chunk.
+        await wait(25)
+        break_disk(cluster, cluster.holders("/a")[0], hangs=hangs)
+        await client.rename("/a", "/b")
+        if not hangs:
+            assert await cluster.found("/b") == BODY
+        await client.delete("/b")
+        assert not await client.exists("/b")
+
+    play(1, story, chunkservers=2, replicas=1)
