@@ -266,8 +266,11 @@ class Granting:
                 else:
                     await self._settling.settle(handle)
             except Unavailable:
-                if not self._has_run_out(handle):
-                    raise  # Otherwise a file whose servers, or their disks, are gone for good could never be deleted.
+                # Otherwise a file whose servers, or their disks, are gone for good could never be deleted. But one that
+                # says nothing at all may be serving a writer.
+                names = [server.name for server in core.participants(handle)]
+                if not self._has_run_out(handle) or not all([await core.calls.answers(name) for name in names]):
+                    raise
 
     def _has_run_out(self, handle: int) -> bool:
         """Whether no lease on the chunk lives by the clock, not even one from an earlier run of the master. What safety
