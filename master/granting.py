@@ -39,6 +39,7 @@ from runtime.wire import master_pb2
 
 _COMPLAINTS_BEFORE_ACTING = 2
 _LOOK_SECONDS = 0.1
+_PAIRS_REMEMBERED_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -206,7 +207,7 @@ class Granting:
                 core.leases.end(handle)
 
     def _note_failed_pair(self, handle: int, primary: str, secondary: str) -> None:
-        now, lasts = self._core.now, self._core.settings.lease_seconds
+        now, lasts = self._core.now, self._remembered_seconds
         self._failed_pairs.setdefault(handle, {})[primary, secondary] = now
         for known, pairs in list(self._failed_pairs.items()):
             kept = {pair: noted for pair, noted in pairs.items() if now - noted <= lasts}
@@ -215,9 +216,15 @@ class Granting:
             else:
                 del self._failed_pairs[known]
 
+    @property
+    def _remembered_seconds(self) -> float:
+        """How long two servers are known to have failed each other: however short leases are, a client takes its time
+        until it complains of the next pair."""
+        return max(_PAIRS_REMEMBERED_SECONDS, self._core.settings.lease_seconds)
+
     def _pairs_with(self, handle: int, server: str) -> set[str]:
         """The servers with which this one has failed lately, as replicas of the chunk."""
-        oldest = self._core.now - self._core.settings.lease_seconds
+        oldest = self._core.now - self._remembered_seconds
         pairs = [pair for pair, noted in self._failed_pairs.get(handle, {}).items() if noted >= oldest]
         return {name for pair in pairs if server in pair for name in pair if name != server}
 
