@@ -1,7 +1,8 @@
 """Blocks compared with their checksums, and metadata files with what is in memory (GFS 5.2).
 
-The store hands out nothing that was not verified here. A block that does not match is told of, and so is one that
-matches again, because it was written over. What an unsure replica holds is read here too, whatever its checksums say.
+The store hands out nothing that was not verified here. A block that does not match, or that the disk does not give, is
+told of, and so is one that matches again, because it was written over. What an unsure replica holds is read here too,
+whatever its checksums say.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,8 @@ from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent
 from chunkserver.chunk_files import METADATA_LIMIT_BYTES, Chunk, ChunkFiles
 from chunkserver.chunk_format import SLOTS, decode_slots, table_of
 from chunkserver.payload_checksums import PayloadChecksums
-from runtime.errors import Corrupted
+from runtime.errors import Corrupted, DiskFailure
+from runtime.world import File
 
 SLICE_BYTES = 4 * BLOCK_BYTES  # Verified at once: it stays in the processor's cache between reading and checking.
 _SLICES_BETWEEN_BREATHS = 4
@@ -48,7 +50,7 @@ class Verifier:
     async def verify(self, chunk: Chunk, files: ChunkFiles, begin: int, end: int) -> list[int]:
         """Compare the blocks under [begin, end); returns the checksums of that range's own 64 KiB pieces.
 
-        Raises Corrupted, DiskFailure.
+        Raises Corrupted: one does not match, or cannot be read.
         """
         payload = PayloadChecksums()
         scratch = self._scratch.pop() if self._scratch else memoryview(bytearray(SLICE_BYTES))
@@ -57,7 +59,7 @@ class Verifier:
         try:
             while position < last:
                 target = scratch[: min(SLICE_BYTES, last - position)]
-                got = 0 if files.data is None else await files.data.read_into(position, target)
+                got = 0 if files.data is None else await self._read(chunk, files.data, position, target)
                 for at in range(0, len(target), BLOCK_BYTES):
                     block = target[at : min(at + BLOCK_BYTES, got)]
                     known = self._check(chunk, files, (position + at) // BLOCK_BYTES, block)
@@ -70,9 +72,12 @@ class Verifier:
         return payload.all()
 
     async def verified_block(self, chunk: Chunk, files: ChunkFiles, block: int) -> bytes:
-        """The bytes of one block. Raises Corrupted, DiskFailure."""
+        """The bytes of one block. Raises Corrupted."""
         extent = block_extent(block, chunk.length)
-        data = b"" if files.data is None else await files.data.read_at(block * BLOCK_BYTES, extent)
+        try:
+            data = b"" if files.data is None else await files.data.read_at(block * BLOCK_BYTES, extent)
+        except DiskFailure as error:
+            raise self._unreadable(chunk, block, error) from error
         self._check(chunk, files, block, memoryview(data))
         return data
 
@@ -89,6 +94,18 @@ class Verifier:
                 await breathe()
         return found
 
+    async def _read(self, chunk: Chunk, data: File, position: int, target: memoryview) -> int:
+        """Fill `target`, which begins with a block; returns the bytes read. Raises Corrupted."""
+        try:
+            return await data.read_into(position, target)
+        except DiskFailure as error:
+            if len(target) <= BLOCK_BYTES:
+                raise self._unreadable(chunk, position // BLOCK_BYTES, error) from error
+        got = 0
+        for at in range(0, len(target), BLOCK_BYTES):  # Which of them is it?
+            got += await self._read(chunk, data, position + at, target[at : at + BLOCK_BYTES])
+        return got
+
     def _check(self, chunk: Chunk, files: ChunkFiles, block: int, data: memoryview) -> int:
         extent, expected = block_extent(block, chunk.length), files.checksums[block]
         actual: int = crc32c.crc32c(data)
@@ -99,8 +116,15 @@ class Verifier:
         found = f"CRC32C {actual:#010x}, expected {expected:#010x}"
         if len(data) != extent:
             found = f"{len(data)} bytes on disk, expected {extent}"
+        raise self._damaged(chunk, block, found)
+
+    def _unreadable(self, chunk: Chunk, block: int, error: DiskFailure) -> Corrupted:
+        """A block that the disk does not give is damaged like one that does not match: it is needed from elsewhere."""
+        return self._damaged(chunk, block, f"it cannot be read: {error.message}")
+
+    def _damaged(self, chunk: Chunk, block: int, found: str) -> Corrupted:
         self._on_bad(chunk, block, found)
-        raise Corrupted(
+        return Corrupted(
             f"block {block} of chunk {chunk.handle:#x} version {chunk.version} is damaged on disk ({found}); "
             "read another replica, this one will be replaced"
         )

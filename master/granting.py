@@ -39,6 +39,7 @@ from runtime.wire import master_pb2
 
 _COMPLAINTS_BEFORE_ACTING = 2
 _LOOK_SECONDS = 0.1
+_PAIRS_REMEMBERED_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -190,10 +191,12 @@ class Granting:
         alive = core.participants(handle)
         without = self._to_be_left_out(handle, [server.name for server in alive], suspect) if is_insisted else ""
         targets = self._in_order(handle, [server for server in alive if server.name != without] or alive)
+        current = core.state.chunks.replicas(handle)
         if is_insisted:
-            current = core.state.chunks.replicas(handle)
             targets.sort(key=lambda server: (server.name not in current, bool(self._pairs_with(handle, server.name))))
             targets.sort(key=lambda server: server.name == suspect)
+        elif suspect:  # Its lease may be over before a client has given up waiting for it, so that nobody insists.
+            targets.sort(key=lambda server: (server.name not in current, server.name == suspect))
         core.leases.begin(handle)
         try:
             raised = await self._raising.raise_version(handle, targets, reason="a lease is granted", is_grant=True)
@@ -204,7 +207,7 @@ class Granting:
                 core.leases.end(handle)
 
     def _note_failed_pair(self, handle: int, primary: str, secondary: str) -> None:
-        now, lasts = self._core.now, self._core.settings.lease_seconds
+        now, lasts = self._core.now, self._remembered_seconds
         self._failed_pairs.setdefault(handle, {})[primary, secondary] = now
         for known, pairs in list(self._failed_pairs.items()):
             kept = {pair: noted for pair, noted in pairs.items() if now - noted <= lasts}
@@ -213,9 +216,15 @@ class Granting:
             else:
                 del self._failed_pairs[known]
 
+    @property
+    def _remembered_seconds(self) -> float:
+        """How long two servers are known to have failed each other: however short leases are, a client takes its time
+        until it complains of the next pair."""
+        return max(_PAIRS_REMEMBERED_SECONDS, self._core.settings.lease_seconds)
+
     def _pairs_with(self, handle: int, server: str) -> set[str]:
         """The servers with which this one has failed lately, as replicas of the chunk."""
-        oldest = self._core.now - self._core.settings.lease_seconds
+        oldest = self._core.now - self._remembered_seconds
         pairs = [pair for pair, noted in self._failed_pairs.get(handle, {}).items() if noted >= oldest]
         return {name for pair in pairs if server in pair for name in pair if name != server}
 
@@ -258,18 +267,21 @@ class Granting:
             is_revoked = await core.revoke(handle, "its file changes its name", until=deadline)
             if is_revoked and core.state.chunks.length_is_settled(handle):
                 return
-            if alive := core.participants(handle):
-                await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
-                return
             try:
-                await self._settling.settle(handle)
+                if alive := core.participants(handle):
+                    await self._raising.raise_version(handle, in_order(handle, alive), reason="a writer is fenced off")
+                else:
+                    await self._settling.settle(handle)
             except Unavailable:
-                if not self._has_run_out(handle):
-                    raise  # Otherwise a file whose servers are gone for good could never be deleted.
+                # Otherwise a file whose servers, or their disks, are gone for good could never be deleted. But one that
+                # says nothing at all may be serving a writer.
+                names = [server.name for server in core.participants(handle)]
+                if not self._has_run_out(handle) or not all([await core.calls.answers(name) for name in names]):
+                    raise
 
     def _has_run_out(self, handle: int) -> bool:
         """Whether no lease on the chunk lives by the clock, not even one from an earlier run of the master. What safety
-        rests on are versions, but there may be no replica left to give one to."""
+        rests on are versions, but there may be no replica left that takes one."""
         core = self._core
         return self._knows_all_leases() and core.leases.blocked_until(handle, core.now) <= core.now
 

@@ -10,6 +10,8 @@ row, up to a limit. A success ends that, and so does a change of the situation: 
 ...     pauses.failed(7, "cs1 alone", now)
 >>> pauses.left(7, "cs1 alone", 7.0), pauses.left(7, "cs1 and cs2", 7.0), pauses.left(8, "", 7.0)
 (7.0, 1.0, 0.0)
+>>> pauses.failures(7, "cs1 alone"), pauses.failures(7, "cs1 and cs2")
+(3, 0)
 """
 
 from collections.abc import Hashable
@@ -18,11 +20,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
-    """After a failure: when it was, how long to wait, and what the situation was."""
+    """After a failure: when it was, how long to wait, what the situation was, and how often in a row it has failed in
+    that one."""
 
     began: float
     seconds: float
     situation: Hashable
+    failures: int
 
 
 class Pauses:
@@ -42,7 +46,12 @@ class Pauses:
         seconds = self._first
         if grows and before is not None and before.situation == situation:
             seconds = min(self._longest, 2 * before.seconds)
-        self._pauses[key] = _Pause(now, seconds, situation)
+        self._pauses[key] = _Pause(now, seconds, situation, self.failures(key, situation) + 1)
+
+    def failures(self, key: int, situation: Hashable) -> int:
+        """How often in a row it has failed, if the situation is the same still."""
+        pause = self._pauses.get(key)
+        return pause.failures if pause is not None and pause.situation == situation else 0
 
     def succeeded(self, key: int) -> None:
         """It has come about."""

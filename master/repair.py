@@ -56,6 +56,7 @@ _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _RECLAIMED_IN_ONE_SCAN = 1000
 _COMPARED_IN_ONE_LOOK = 64
+_TRIES_WITH_ALL = 3  # to make a copy, before a replica that takes no version is left out
 
 
 class Repair:
@@ -312,8 +313,10 @@ class Repair:
         if handle not in core.state.chunks or target is None or not (sources := core.participants(handle)):
             return
         incarnation = target.incarnation
+        # A replica that cannot take a version, for its disk is broken, must not keep the others from being copied.
+        needs_all = self._pauses.failures(handle, self._situation(handle)) < _TRIES_WITH_ALL
         raised = await self._raising.raise_version(
-            handle, in_order(handle, sources), reason="the chunk is to be cloned", needs_all=True
+            handle, in_order(handle, sources), reason="the chunk is to be cloned", needs_all=needs_all
         )
         # Each piece comes from the first that has it undamaged.
         copied_from = [server.address for server in sources if server.name in raised.members]
@@ -422,7 +425,7 @@ class Repair:
                 return
             now = core.state.chunks.chunk(handle)
             if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):
-                self._pause(handle)
+                self._pause(handle, grows=True)
                 return
             if len(now.replicas) < now.goal or core.is_guarded(handle):
                 return
@@ -449,7 +452,7 @@ class Repair:
         try:
             async with core.guard(handle):
                 if not await core.take_back(handle, "copies too many are left out"):
-                    self._pause(handle)
+                    self._pause(handle, grows=True)
                     return
                 if handle not in core.state.chunks or core.state.chunks.replicas(handle) != kept:
                     return
@@ -459,7 +462,7 @@ class Repair:
                         handle, in_order(handle, servers), reason="copies too many are left out", needs_all=True
                     )
         except TabletopError:
-            self._pause(handle)
+            self._pause(handle, grows=True)
 
     async def _verifies(self, server: str, handle: int, version: int) -> bool:
         """Whether the server has just compared every block of its replica at this version, and found no damage."""

@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import Unavailable
+from runtime.errors import DiskFailure, Unavailable
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate, Kind
@@ -219,10 +219,13 @@ class SimulatedStream:
         self._pipe.send(self._other._arrived, arriving, not_before=max(left, through), segment=segment)
 
     async def send_file(self, file: File, offset: int, count: int) -> None:
-        """Send a part of a file. Raises Unavailable, also if the file is shorter, and what the disk raises."""
+        """Send a part of a file. Raises Unavailable, also if the file is shorter, or the disk does not give it."""
         done = 0
         while done < count:
-            data = await file.read_at(offset + done, min(BUFFER_BYTES // 4, count - done))
+            try:
+                data = await file.read_at(offset + done, min(BUFFER_BYTES // 4, count - done))
+            except DiskFailure as error:
+                raise Unavailable(f"{file.path} cannot be read: {error.message}") from error
             if not data:
                 raise Unavailable(f"{file.path} ended {count - done} bytes before what was announced")
             await self.write(data)

@@ -3,6 +3,7 @@ compared with their checksums (GFS 4.3, 5.2)."""
 
 import pytest
 
+from runtime.simulated.messages import DROP, Drop, Kind, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 9000
@@ -50,3 +51,29 @@ def test_a_server_that_comes_back_brings_the_last_sound_copy(seed: int):
         assert await cluster.found("/b") == BODY
 
     play(seed, story, chunkservers=4, overrides={"chunkserver": {"scrub_bytes_per_second": 0}})
+
+
+@pytest.mark.parametrize("method", ["/AdvanceChunks", "/VerifyReplica"])
+def test_those_that_stay_are_not_read_all_the_time_while_a_copy_too_many_cannot_go(method: str):
+    """All blocks of all of them, every two seconds, while one does not do what it is told."""
+
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client(1)
+        await client.write_file("/a", BODY)
+        await wait(25)
+        read: list[float] = []
+
+        def lose(message: Message) -> Drop | None:
+            if message.method.endswith("/VerifyReplica") and message.kind is Kind.REQUEST:
+                read.append(cluster.simulation.loop.time())
+            return DROP if message.method.endswith(method) and message.kind is not Kind.REQUEST else None
+
+        forget = cluster.simulation.on_message(lose)
+        await client.set_replication("/a", 2)
+        await wait(300)
+        assert read and len(read) <= 2 * 20
+        forget()
+        await wait(90)
+        assert len(cluster.holders("/a")) == 2
+
+    play(1, story)

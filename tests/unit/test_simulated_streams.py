@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from runtime.errors import Unavailable
+from runtime.events import TaskFailed
+from runtime.simulated.disk_faults import ReadError
 from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.streams import STALL_SECONDS
 from runtime.simulated.world import Simulation
@@ -277,5 +279,28 @@ def test_closing_while_someone_reads_here_wakes_the_reader():
         await stream.close()
         with pytest.raises(Unavailable, match="closed here"):
             await reading
+
+    told(story)
+
+
+def test_a_disk_that_fails_while_a_file_is_sent_ends_the_stream_as_in_the_real_world():
+    async def story(simulation):
+        world = simulation.world("b")
+
+        async def prepare():
+            file = await world.disk.open("data", "create")
+            await file.write_at(0, b"12345")
+            return file
+
+        file = await simulation.on(world, prepare())
+
+        async def send(stream):
+            world.simulated_disk.impose(ReadError("data"))
+            await stream.send_file(file, 0, 5)
+
+        stream = await connected(simulation, "a", await listening(simulation, "b", send))
+        with pytest.raises(EOFError):
+            await stream.read_exactly(5)
+        assert not [record for record in simulation.sink.records if isinstance(record.event, TaskFailed)]
 
     told(story)
