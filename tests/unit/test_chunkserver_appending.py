@@ -1,4 +1,4 @@
-"""Record append at the chunkservers: where a record goes, when a chunk is padded, what a failed try leaves (GFS 3.3)."""
+"""Record append at the chunkservers: where records go, when a chunk is padded, what failed tries leave (GFS 3.3)."""
 
 import asyncio
 
