@@ -25,18 +25,6 @@ from dataclasses import dataclass
 
 from chunkserver.leases import Lease
 
-RECORD_SHARE = 4
-"""A record takes at most this part of a chunk, "to keep worst-case fragmentation at an acceptable level" (GFS 3.3)."""
-
-
-def most_record_bytes(capacity: int) -> int:
-    """The largest record of a chunk of this size.
-
-    >>> most_record_bytes(64 * 2**20) == 16 * 2**20
-    True
-    """
-    return capacity // RECORD_SHARE
-
 
 class Place(enum.Enum):
     """What to do with a record."""

@@ -32,7 +32,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chunkserver.appending import Place, most_record_bytes, plan_append
+from chunkserver.appending import Place, plan_append
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import ChunkPadded, MutationMissed, TryRefused
 from chunkserver.leases import Lease, LeaseTable, Secondary
@@ -41,6 +41,7 @@ from chunkserver.serial_order import Applied, SerialOrder, Turn
 from chunkserver.settings import ChunkserverSettings
 from runtime.bulk import checksums_of, digest_of
 from runtime.errors import Conflict, Corrupted, InvalidRequest, MutationFailed, NotFound, StaleVersion, TabletopError
+from runtime.settings import RECORD_SHARE
 from runtime.wire.chunkserver_pb2 import (
     AppendRecordReply,
     AppendRecordRequest,
@@ -454,7 +455,7 @@ class Mutations:
             )
 
     def _check_record(self, handle: int, record: Mutation, capacity: int) -> None:
-        most = most_record_bytes(capacity)
+        most = capacity // RECORD_SHARE
         _refuse_padding(record)
         if not 0 < record.length <= most:
             raise InvalidRequest(

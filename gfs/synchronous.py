@@ -251,6 +251,10 @@ class FileSystem:
         writing = self._client.write_file(path, data, overwrite=overwrite, replication_goal=replication_goal)
         self._background.call(writing)
 
+    def record_append(self, path: Path, data: Buffer) -> int:
+        """Append a record; returns its offset. As `Client.record_append` (GFS 3.3)."""
+        return self._background.call(self._client.record_append(path, data))
+
     def download(self, path: Path, target: BinaryIO) -> int:
         """Write a whole file of the cluster to an open local file; returns the bytes. Memory is bounded."""
 
@@ -345,6 +349,10 @@ class RawFile(io.RawIOBase):
     def pwrite(self, offset: int, data: Buffer) -> None:
         """Write at `offset`, without moving the position; returns when every replica has applied it."""
         self._background.call(self._file.pwrite(offset, data))
+
+    def record_append(self, data: Buffer) -> int:
+        """Append a record at an offset that the file system chooses; returns it. As `File.record_append` (GFS 3.3)."""
+        return self._background.call(self._file.record_append(data))
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; returns it."""

@@ -34,7 +34,7 @@ from cluster.swarm.workload import (
     with_goals,
     with_host,
 )
-from gfs.events import MasterAskedAgain, WriteRetried
+from gfs.events import AppendRetried, MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.guard import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
@@ -269,7 +269,7 @@ def _judge_tries(records: list[tuple[float, Record]]) -> list[Verdict]:
     """Whether somebody tried again and again without a pause."""
     counts: dict[str, int] = {}
     for _, record in records:
-        if isinstance(record.event, WriteRetried | MasterAskedAgain):
+        if isinstance(record.event, WriteRetried | AppendRetried | MasterAskedAgain):
             counts[record.cause] = counts.get(record.cause, 0) + 1
     most = max(counts, key=lambda cause: counts[cause], default="")
     if counts.get(most, 0) <= MOST_TRIES:
