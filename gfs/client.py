@@ -108,6 +108,11 @@ class Client:
         self._files_opened = 0
         self._chunk_bytes = CHECKSUM_BYTES  # Until the master has told: chunks have one block at least.
 
+    @property
+    def world(self) -> World:
+        """What this client stands on: its clock, its random numbers."""
+        return self._world
+
     async def close(self) -> None:
         """Abandon the files that are still open, and drop all connections."""
         for file in list(self._open_files.values()):
@@ -456,6 +461,7 @@ class Client:
             mode,
             self.settings,
             stored=stored,
+            chunk_bytes=info.chunk_bytes,
             reader=self._reader,
             behind=None if mode == "rb" else self._behind(info),
             ending=Ending(keep_and_let_go, discard_and_let_go),

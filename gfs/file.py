@@ -73,6 +73,7 @@ class File:
         settings: ClientSettings,
         *,
         stored: FileIdentity,
+        chunk_bytes: int,
         reader: ChunkReader,
         behind: WriteBehind | None,
         ending: Ending,
@@ -82,6 +83,7 @@ class File:
     ) -> None:
         self.path = path
         self.mode: FileMode = mode
+        self.chunk_bytes = chunk_bytes
         self._stored = stored  # Where the bytes are until the file is closed: not at `path` under "wb".
         self._settings = settings
         self._reader = reader
