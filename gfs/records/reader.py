@@ -51,14 +51,18 @@ class RecordReader:
         data = await self._file.read(_READ_BYTES)
         return self._new(self._scanner.feed(data)) if data else None
 
+    def rest(self) -> list[Record]:
+        """At the end, if nothing is to be read any more: the records after a header that claims more bytes than there
+        are. It was none."""
+        return [] if self._scanner is None else self._new(self._scanner.finish())
+
     async def records(self) -> AsyncIterator[Record]:
         """All records up to the end that the file has now. Raises as `batch`."""
         while (batch := await self.batch()) is not None:
             for record in batch:
                 yield record
-        if self._scanner is not None:
-            for record in self._new(self._scanner.finish()):
-                yield record
+        for record in self.rest():
+            yield record
 
     async def follow(self, poll_seconds: float = POLL_SECONDS) -> AsyncIterator[Record]:
         """All records, and those that are appended later, without an end. Raises as `batch`."""
