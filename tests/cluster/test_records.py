@@ -122,6 +122,19 @@ def test_an_append_that_waits_for_its_input_ends_at_ctrl_c(desk: Desk):
     assert waiting.wait(timeout=30) == 130
 
 
+def test_a_plain_program_appends_and_reads_records(desk: Desk, fs: gfs.FileSystem):
+    fs.create("/plain")
+    appended = [fs.append_record("/plain", b"%d" % number * 4000) for number in range(9)]
+    assert [record.payload for record in fs.records("/plain")] == [b"%d" % number * 4000 for number in range(9)]
+    assert [record.offset for record in fs.records("/plain", position=appended[7].offset)] == [
+        one.offset for one in appended[7:]
+    ]
+    raw = fs.record_append("/plain", b"no frame")
+    with fs.open("/plain", "ab") as file:
+        assert file.record_append(b"either") == raw + 8
+    assert len(list(fs.records("/plain"))) == 9
+
+
 def test_eight_programs_append_to_one_file_while_a_chunkserver_is_killed(desk: Desk, fs: gfs.FileSystem):
     """The paper's contract on real processes: each acknowledged record is read once, in the order of its writer."""
     fs.create("/shared")
