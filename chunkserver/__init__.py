@@ -33,7 +33,8 @@ not know what its chunks are for: the master tells it what to create, at which v
     tries.py              what clients have tried to write: each try once, or never               3.1
     leases.py             leases that this server holds, as primary                             3.1
     serial_order.py       whose turn it is                                                      3.1
-    mutations.py          writing, as primary and as secondary                                  3.1
+    appending.py          where a record goes, and when a chunk is padded                       3.3
+    mutations.py          writing and appending, as primary and as secondary                    3.1, 3.3
     advancing.py          what the master orders about versions and leases                      3.1, 4.5
     data_flow.py          pushes forwarded while they arrive; reads verified, then sent         3.2, 5.2
     cloning.py            copying a chunk from other servers                                    4.3
@@ -50,5 +51,5 @@ power knows it (its machine was started anew since the headers were written), ca
 nobody from them until the master has compared them with others. If all servers lose power at once, the bytes that they
 took in their last `writeback_seconds` may be gone, and never a chunk.
 
-What we simplify. No record append and no snapshots yet (3.3, 3.4).
+What we simplify. No snapshots yet (3.4).
 """

@@ -191,6 +191,19 @@ class MutationMissed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPadded(Event):
+    """A record did not fit: this primary had every replica fill the chunk up with zeros (GFS 3.3)."""
+
+    sentence: ClassVar[str] = (
+        "padded chunk {handle:#x} from {begin} to {end}: a record of {record_bytes} bytes did not fit any more"
+    )
+    handle: int
+    begin: int
+    end: int
+    record_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class CorruptionFound(Event):
     """Stored bytes do not match their checksum (GFS 5.2)."""
 

@@ -43,6 +43,10 @@ class Lease:
     mutated_at: float = field(default=float("-inf"))
     # Serials in flight, in rising order, and where in the chunk each of them ends.
     undecided: dict[int, int] = field(default_factory=dict)
+    # Every replica reaches at least so far: all were alike when the lease began, and all have what was acknowledged
+    # since. -1 before the first mutation.
+    sound_end: int = -1
+    tried_end: int = 0  # So far some replica may reach: where the mutations that failed end.
     is_revoked: bool = False
     tries: dict[int, Tries[Any]] = field(default_factory=dict)  # by client
 
@@ -156,6 +160,12 @@ class LeaseTable:
         """The leases that are in force."""
         return [lease for lease in self._leases.values() if not lease.is_revoked and now < lease.until]
 
+    def begin_mutation(self, lease: Lease, length: int) -> None:
+        """A mutation is about to be ordered; the chunk has `length` bytes here. The first one under a lease finds all
+        replicas alike."""
+        if lease.sound_end < 0:
+            lease.sound_end = length
+
     def next_serial(self, lease: Lease, now: float, *, end: int = 0) -> int:
         """The place of the next mutation, which ends at byte `end` and is in flight until `decided`."""
         lease.last_serial += 1
@@ -163,9 +173,13 @@ class LeaseTable:
         lease.mutated_at = now
         return lease.last_serial
 
-    def decided(self, lease: Lease, serial: int) -> None:
-        """The mutation has been applied everywhere, or has failed."""
-        del lease.undecided[serial]
+    def decided(self, lease: Lease, serial: int, *, is_everywhere: bool = False, is_nowhere: bool = False) -> None:
+        """The mutation has been applied everywhere, or has failed: nowhere, or on some replicas perhaps."""
+        end = lease.undecided.pop(serial)
+        if is_everywhere:
+            lease.sound_end = max(lease.sound_end, end)
+        elif not is_nowhere:
+            lease.tried_end = max(lease.tried_end, end)
 
     def to_extend(self, now: float, heartbeat_seconds: float) -> list[Lease]:
         """Leases that are being used and have no more than half of their term left (GFS 3.1: "typically receive

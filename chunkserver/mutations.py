@@ -1,4 +1,4 @@
-"""The primary's and the secondaries' part of a write (GFS 3.1, steps 4 to 7).
+"""The primary's and the secondaries' part of a write or a record append (GFS 3.1, steps 4 to 7; 3.3).
 
 The problem. Clients write to one chunk at the same time, and each replica must apply the same mutations in the same
 order, whatever order the messages arrive in. The idea: the primary gives every mutation the next serial number, has
@@ -11,30 +11,46 @@ Every error before the number is definite: nothing has changed anywhere. After i
 `MutationFailed`: some replicas may have applied it, the region is inconsistent (2.7.1). A mutation that has its
 number runs to its end even if the client has gone away.
 
+A record append (3.3) is such a mutation, whose offset the primary chooses in the step that gives it its number
+(`appending.py`); if the record does not fit, the mutation is padding up to the chunk's end. Appends and writes share
+the numbers, so that every replica has them in one order.
+
 Invariants:
 1. A replica applies mutations of one version in the order of their serials, each at most once.
 2. A write is acknowledged only after every replica of the lease has applied it.
 3. A mutation is applied only to a replica at exactly the version it was ordered under.
 4. A replica that has missed a mutation does not fill the gap with zeros: each mutation says how far the chunk reached
-   before it (`reach`), and a replica that is shorter refuses. Only a hole that the client intended reads as zeros.
+   before it (`reach`), and a replica that is shorter refuses. Only a hole that the client intended reads as zeros, and
+   in an append the remains of tries that failed: there `reach` is how far every replica has come for certain.
 
 What we simplify. A secondary that failed stays in the lease; the error names it, the client complains to the master,
 who then leaves it out."""
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from chunkserver.appending import Place, plan_append
 from chunkserver.chunk_store import ChunkStore
-from chunkserver.events import MutationMissed, TryRefused
+from chunkserver.events import ChunkPadded, MutationMissed, TryRefused
 from chunkserver.leases import Lease, LeaseTable, Secondary
 from chunkserver.push_buffer import DataKey, Payload, PushBuffer
 from chunkserver.serial_order import Applied, SerialOrder, Turn
 from chunkserver.settings import ChunkserverSettings
 from runtime.bulk import checksums_of, digest_of
 from runtime.errors import Conflict, Corrupted, InvalidRequest, MutationFailed, NotFound, StaleVersion, TabletopError
-from runtime.wire.chunkserver_pb2 import ApplyReply, ApplyRequest, Mutation, WriteReply, WriteRequest
+from runtime.settings import RECORD_SHARE
+from runtime.wire.chunkserver_pb2 import (
+    AppendRecordReply,
+    AppendRecordRequest,
+    ApplyReply,
+    ApplyRequest,
+    Mutation,
+    WriteReply,
+    WriteRequest,
+)
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverStub
 from runtime.world import World
 
@@ -43,6 +59,14 @@ if TYPE_CHECKING:
 
 _MOST_QUEUES = 16_384
 _MOST_PAST = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A mutation that every replica has applied: the chunk's length afterwards, and its place in the order."""
+
+    length: int
+    serial: int
 
 
 @dataclass(slots=True)
@@ -70,6 +94,8 @@ class Mutations:
     ) -> None:
         self.counters = {
             "writes_ordered": 0,
+            "records_appended": 0,
+            "chunks_padded": 0,
             "mutations_applied": 0,
             "bytes_written": 0,
             "mutations_skipped": 0,
@@ -93,12 +119,26 @@ class Mutations:
         Raises NotPrimary, StaleVersion, NotFound, InvalidRequest, DataNotBuffered, Corrupted, NoSpace (all definite:
         nothing has changed), MutationFailed.
         """
+        reply: WriteReply = await self._once(request, lambda: self._order(request))
+        return reply
+
+    async def append(self, request: AppendRecordRequest) -> AppendRecordReply:
+        """Choose an offset for a record, have all replicas write it there; or pad the chunk (GFS 3.3).
+
+        Raises as `write`. After MutationFailed the record may be there on some replicas; tried again, it gets another
+        offset.
+        """
+        reply: AppendRecordReply = await self._once(request, lambda: self._order_append(request))
+        return reply
+
+    async def _once(self, request: WriteRequest | AppendRecordRequest, order: Callable[[], Awaitable[Any]]) -> Any:
+        """Carry a client's try out, unless this is the second copy of its message."""
         lease = self._leases.find(request.handle)
         if lease is None or lease.version != request.version:
             lease = self._leases.current(request.handle, version=request.version, now=self._world.clock.now())
         task = self._known_try(request, lease)
         if task is None:
-            task = self._world.spawn(self._try(request), f"write to {request.handle:#x}")
+            task = self._world.spawn(_outcome(order), f"mutate {request.handle:#x}")
             if request.number:
                 lease.tries_of(request.client).note(request.number, task)
         outcome = await asyncio.shield(task)
@@ -106,7 +146,9 @@ class Mutations:
             raise outcome
         return outcome
 
-    def _known_try(self, request: WriteRequest, lease: Lease) -> "asyncio.Task[WriteReply | TabletopError] | None":
+    def _known_try(
+        self, request: WriteRequest | AppendRecordRequest, lease: Lease
+    ) -> "asyncio.Task[Any | TabletopError] | None":
         """What became of this very try when it came before. Raises Conflict if its client has given it up."""
         if not request.number:
             return None
@@ -116,43 +158,71 @@ class Mutations:
             self._world.events.emit(TryRefused(request.handle, request.number))
             raise
 
-    async def _try(self, request: WriteRequest) -> WriteReply | TabletopError:
-        """Check everything, order the mutation, have all replicas apply it. A refusal is an outcome like any other: a
-        second copy of the message gets it as well."""
-        try:
-            return await self._order(request)
-        except TabletopError as error:
-            return error
-
     async def _order(self, request: WriteRequest) -> WriteReply | TabletopError:
         handle, mutation = request.handle, request.mutation
         self._leases.current(handle, version=request.version, now=self._world.clock.now())
         self._store.require_sure(handle)
+        _refuse_padding(mutation)
         self._check_bounds(handle, mutation)
         state = self._store.state(handle)
         if state is not None and mutation.offset + mutation.length > state.length:
             await self._store.check_space(mutation.offset + mutation.length - state.length)
-        now = self._world.clock.now()
-        lease = self._leases.current(handle, version=request.version, now=now)
-        if request.number:
-            # While space was looked for, the client may have given this try up.
-            lease.tries_of(request.client).find(request.number, oldest=request.oldest)
+        lease, length = self._lease_now(request)
         payload = self._pin(mutation)
-        state = self._store.state(handle)
-        reach = lease.reach(0 if state is None else state.length)
-        serial = self._leases.next_serial(lease, now, end=mutation.offset + mutation.length)
-        return await self._replicate(lease, serial, mutation, payload, reach)
+        outcome = await self._replicate(lease, mutation, payload, lease.reach(length))
+        if isinstance(outcome, TabletopError):
+            return outcome
+        return WriteReply(length=outcome.length, serial=outcome.serial)
+
+    async def _order_append(self, request: AppendRecordRequest) -> AppendRecordReply | TabletopError:
+        handle, record = request.handle, request.record
+        capacity = self._store.capacity(handle)
+        self._check_record(handle, record, capacity)
+        while True:
+            self._leases.current(handle, version=request.version, now=self._world.clock.now())
+            self._store.require_sure(handle)
+            await self._store.check_space(record.length)
+            lease, _ = self._lease_now(request)
+            placed = plan_append(lease, record.length, capacity)
+            if placed.place is not Place.LATER:
+                break
+            await self.until_settled(lease)
+        if placed.place is Place.FULL:
+            return AppendRecordReply(chunk_is_full=True, length=capacity)
+        mutation = _padding(placed.offset, capacity) if placed.place is Place.PADDING else record
+        mutation.offset = placed.offset
+        payload = self._pin(mutation)
+        outcome = await self._replicate(lease, mutation, payload, lease.sound_end)
+        if isinstance(outcome, TabletopError):
+            return outcome
+        if placed.place is Place.PADDING:
+            self.counters["chunks_padded"] += 1
+            self._world.events.emit(ChunkPadded(handle, placed.offset, capacity, record.length))
+            return AppendRecordReply(chunk_is_full=True, length=outcome.length, serial=outcome.serial)
+        self.counters["records_appended"] += 1
+        return AppendRecordReply(offset=placed.offset, length=outcome.length, serial=outcome.serial)
+
+    def _lease_now(self, request: WriteRequest | AppendRecordRequest) -> tuple[Lease, int]:
+        """The lease under which a mutation is ordered in this step, and the chunk's length here. While space was looked
+        for, the lease may have ended, and the client may have given this try up."""
+        lease = self._leases.current(request.handle, version=request.version, now=self._world.clock.now())
+        if request.number:
+            lease.tries_of(request.client).find(request.number, oldest=request.oldest)
+        state = self._store.state(request.handle)
+        length = 0 if state is None else state.length
+        self._leases.begin_mutation(lease, length)
+        return lease, length
 
     async def until_settled(self, lease: Lease) -> None:
         """Return when no mutation under the lease is in flight."""
         while lease.undecided:
             await self._idle.setdefault(lease.handle, asyncio.Event()).wait()
 
-    async def _replicate(
-        self, lease: Lease, serial: int, mutation: Mutation, payload: Payload, reach: int
-    ) -> WriteReply | TabletopError:
-        """Steps 4 to 6: the answer, or why the mutation failed."""
-        handle, used = lease.handle, False
+    async def _replicate(self, lease: Lease, mutation: Mutation, payload: Payload, reach: int) -> _Done | TabletopError:
+        """Steps 4 to 6: what came of it, or why the mutation failed. Its number is drawn before anything is awaited."""
+        handle, used, is_nowhere = lease.handle, False, False
+        end = mutation.offset + mutation.length
+        serial = self._leases.next_serial(lease, self._world.clock.now(), end=end)
         try:
             request = ApplyRequest(
                 handle=handle,
@@ -173,11 +243,12 @@ class Mutations:
                 failed.insert(0, (self._world.node, ours))
             elif not failed:
                 used = True
-                return WriteReply(length=ours, serial=serial)
-            return self._failure(lease, serial, mutation, failed)
+                return _Done(ours, serial)
+            is_nowhere = len(failed) == 1 + len(secondaries) and all(error.definite for _, error in failed)
+            return self._failure(lease, serial, mutation, failed, is_nowhere=is_nowhere)
         finally:
             self._unpin(mutation, used=used)
-            self._leases.decided(lease, serial)
+            self._leases.decided(lease, serial, is_everywhere=used, is_nowhere=is_nowhere)
             if not lease.undecided and handle in self._idle:
                 self._idle.pop(handle).set()
 
@@ -190,7 +261,13 @@ class Mutations:
         return None
 
     def _failure(
-        self, lease: Lease, serial: int, mutation: Mutation, failed: list[tuple[str, TabletopError]]
+        self,
+        lease: Lease,
+        serial: int,
+        mutation: Mutation,
+        failed: list[tuple[str, TabletopError]],
+        *,
+        is_nowhere: bool,
     ) -> TabletopError:
         self.counters["mutations_failed"] += 1
         reason = "; ".join(f"{name}: {error.message}" for name, error in failed)
@@ -198,7 +275,7 @@ class Mutations:
         for name, error in failed:
             self._world.events.emit(MutationMissed(lease.handle, serial, begin, end, name, error.message))
         names = tuple(name for name, _ in failed)
-        if len(failed) == 1 + len(lease.secondaries) and all(error.definite for _, error in failed):
+        if is_nowhere:
             first = failed[0][1]
             message = f"no replica of chunk {lease.handle:#x} applied the mutation: {reason}"
             return type(first)(message, definite=True, servers=names)
@@ -377,9 +454,23 @@ class Mutations:
                 f"a mutation of {mutation.length} bytes came with {len(mutation.inline)} bytes of data"
             )
 
+    def _check_record(self, handle: int, record: Mutation, capacity: int) -> None:
+        most = capacity // RECORD_SHARE
+        _refuse_padding(record)
+        if not 0 < record.length <= most:
+            raise InvalidRequest(
+                f"a record of {record.length} bytes for chunk {handle:#x}: expected 1 to {most} bytes, a quarter of a "
+                "chunk; write a longer one at an offset, or cut it"
+            )
+        record.offset = 0
+        self._check_bounds(handle, record)
+
     def _pin(self, mutation: Mutation) -> Payload:
         """The mutation's bytes, verified. Raises DataNotBuffered, Corrupted."""
-        if mutation.WhichOneof("data") == "inline":
+        if mutation.WhichOneof("data") == "padding":
+            zeros = bytes(mutation.length)
+            payload = Payload(memoryview(zeros), checksums_of(zeros))
+        elif mutation.WhichOneof("data") == "inline":
             payload = Payload(memoryview(mutation.inline), checksums_of(mutation.inline))
         else:
             payload = self._buffer.pin(_key(mutation), mutation.length)
@@ -401,6 +492,26 @@ class Mutations:
         if address not in self._stubs:
             self._stubs[address] = ChunkserverStub(self._world.network.channel(address))
         return self._stubs[address]
+
+
+async def _outcome(order: Callable[[], Awaitable[Any]]) -> Any:
+    """Check everything, order the mutation, have all replicas apply it. A refusal is an outcome like any other: a
+    second copy of the message gets it as well."""
+    try:
+        return await order()
+    except TabletopError as error:
+        return error
+
+
+def _refuse_padding(mutation: Mutation) -> None:
+    if mutation.WhichOneof("data") == "padding":
+        raise InvalidRequest("a client asked for padding: only a primary orders it, when a record does not fit")
+
+
+def _padding(offset: int, capacity: int) -> Mutation:
+    """Zeros up to the chunk's end: each replica makes them itself."""
+    length = capacity - offset
+    return Mutation(offset=offset, length=length, padding=True, crc32c=digest_of(checksums_of(bytes(length))))
 
 
 def _key(mutation: Mutation) -> DataKey:

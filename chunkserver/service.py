@@ -87,6 +87,10 @@ class ChunkserverService(ChunkserverServicer):
         """Step 4 of a write (GFS 3.1)."""
         return await self._mutations.write(request)
 
+    async def AppendRecord(self, request: wire.AppendRecordRequest, context: Any) -> wire.AppendRecordReply:
+        """A record whose place the primary chooses (GFS 3.3)."""
+        return await self._mutations.append(request)
+
     async def Apply(self, request: wire.ApplyRequest, context: Any) -> wire.ApplyReply:
         """Step 5 of a write (GFS 3.1)."""
         return await self._mutations.apply(request)

@@ -10,6 +10,7 @@ The idea. The client does the work that the paper gives it, so that the master s
                    a cache, and goes to the nearest one, then to the next                         (2.4)   reading.py
     a write        is cut at chunk boundaries; the data is pushed along the chain of replicas,
                    then the primary is told to write it; failed tries are repeated             (3.1, 3.2)  writing.py
+    a record       is pushed like a write, and the primary says where it goes                       (3.3)   appending.py
     a whole file   is written under a passing name and renamed, so that nobody sees half of it    (2.7.2)  file.py
 
     settings.py       every number that the paper leaves open      distance.py        which replica is near
@@ -20,7 +21,7 @@ The idea. The client does the work that the paper gives it, so that the master s
     client.py         the asynchronous client                      synchronous.py     the same for plain programs
     locate.py         where this machine's clusters are found      patience.py        how long to try
     parallel.py       many small files at once                     events.py          what went wrong and was made good
-    identity.py       which file an open file is
+    identity.py       which file an open file is                   records/          told from padding and copies
 
     import gfs
     fs = gfs.connect()

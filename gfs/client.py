@@ -15,11 +15,12 @@ and no data (2.3).
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
+from gfs.appending import RecordAppender
 from gfs.arguments import Path, checked_bytes, checked_goal, checked_path
 from gfs.bulk_links import BulkLinks
 from gfs.events import LeftBehind, ReadBegunAgain
 from gfs.file import Ending, File, FileMode
-from gfs.identity import FileIdentity, identity_of
+from gfs.identity import FileIdentity, identity_of, must_be_file
 from gfs.lengths import FileStatus, LengthFinder
 from gfs.location_cache import FileFacts
 from gfs.master_link import Causes, MasterLink
@@ -35,7 +36,6 @@ from runtime.errors import (
     AlreadyExists,
     Conflict,
     InvalidRequest,
-    IsADirectory,
     NotADirectory,
     NotFound,
     TabletopError,
@@ -103,9 +103,15 @@ class Client:
             causes,
             client_id=self.client_id,
         )
+        self._appender = RecordAppender(self._reader, self._master, self._writer)
         self._open_files: dict[int, File] = {}
         self._files_opened = 0
         self._chunk_bytes = CHECKSUM_BYTES  # Until the master has told: chunks have one block at least.
+
+    @property
+    def world(self) -> World:
+        """What this client stands on: its clock, its random numbers."""
+        return self._world
 
     async def close(self) -> None:
         """Abandon the files that are still open, and drop all connections."""
@@ -293,7 +299,7 @@ class Client:
         patience = Patience(self._world, self.settings, self.settings.patience_seconds)
         while True:
             since = self._reader.questions
-            info = self._must_be_file(await self._reader.open(path))
+            info = must_be_file(await self._reader.open(path))
             stream = PieceStream(
                 self._reader, self.settings, identity_of(info), 0, FileFacts(info, since + 1), since=since
             )
@@ -343,6 +349,18 @@ class Client:
         async with await self.open(path, "wb", overwrite=overwrite, replication_goal=replication_goal) as file:
             return await file.write_from(source)
 
+    # Records.
+
+    async def record_append(self, path: Path, data: Buffer) -> int:
+        """Append a record to a file at an offset that the file system chooses; returns that offset (GFS 3.3).
+
+        Any number of clients may append to one file at once, and to files of many chunks. A record has at most a
+        quarter of a chunk. It is in the file at least once, whole, at the offset that is returned; between the records
+        there may be padding, and what tries that failed have left. `gfs.records` writes records that a reader can tell
+        from these. The file must exist. Raises as `RecordAppender.append`, and IsADirectory.
+        """
+        return await self._appender.append_at(checked_path(path), checked_bytes(data))
+
     # Open files.
 
     async def open(
@@ -361,13 +379,13 @@ class Client:
             return self._created(path, mode, await self._create(path, replication_goal))
         if mode == "ab":
             return await self._open_to_append(path, replication_goal)
-        return self._opened(path, mode, self._must_be_file(await self._reader.open(path)))
+        return self._opened(path, mode, must_be_file(await self._reader.open(path)))
 
     async def _open_to_append(self, path: str, replication_goal: int) -> File:
         patience = Patience(self._world, self.settings, self.settings.patience_seconds)
         while True:
             try:
-                info = self._must_be_file(await self._reader.open(path))
+                info = must_be_file(await self._reader.open(path))
                 return self._opened(path, "ab", info, position=await self._measure(identity_of(info)))
             except (NotFound, Conflict):
                 if patience.over():
@@ -384,7 +402,7 @@ class Client:
         except NotFound:
             pass
         else:
-            self._must_be_file(there)
+            must_be_file(there)
             if not overwrite:
                 raise AlreadyExists(f"{path} exists; remove it first, or ask for overwriting")
         directory = path.rpartition("/")[0]
@@ -443,10 +461,12 @@ class Client:
             mode,
             self.settings,
             stored=stored,
+            chunk_bytes=info.chunk_bytes,
             reader=self._reader,
             behind=None if mode == "rb" else self._behind(info),
             ending=Ending(keep_and_let_go, discard_and_let_go),
             measure=self._measure,
+            append=lambda record: self._appender.append(info, record),
             position=position,
         )
         if file.writable:
@@ -523,14 +543,10 @@ class Client:
             return False
         return True
 
-    def _must_be_file(self, info: FileInfo) -> FileInfo:
-        if info.is_directory:
-            raise IsADirectory(f"{info.path} is a directory; name a file in it, or list it")
-        return info
-
     def _forget_tree(self, path: str) -> None:
         self._reader.locations.forget_tree(path)
         self._writer.holders.forget_tree(path)
+        self._appender.forget_tree(path)
 
 
 async def _nothing() -> None:

@@ -31,6 +31,28 @@ class WriteRetried(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AppendRetried(Event):
+    """A try to append a record failed, and may have left it on some replicas; the client tries again (GFS 3.3)."""
+
+    sentence: ClassVar[str] = "trying again to append {length} bytes to chunk {index} of {path}: {reason}"
+    path: str
+    index: int
+    length: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFilledUp(Event):
+    """A record did not fit into the last chunk of its file; the client goes on to the next one (GFS 3.3)."""
+
+    sentence: ClassVar[str] = "chunk {index} of {path} is full: {length} bytes are appended to chunk {next_index}"
+    path: str
+    index: int
+    length: int
+    next_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class MasterAskedAgain(Event):
     """The master did not answer a question; the client asks again."""
 

@@ -3,7 +3,7 @@
     rb    read
     wb    write a new file under a passing name; it takes its final name, whole, when it is closed (GFS 2.7.2)
     xb    create the file under its final name at once; whoever looks sees it grow
-    ab    write on at the end that the file has now (this is not the atomic record append of GFS 3.3)
+    ab    write on at the end that the file has now; to append beside others, call `record_append` (GFS 3.3)
     r+b   read and write anywhere in an existing file
 
 An open file is the file that was opened: if its path names another one by now, because it was renamed or replaced,
@@ -73,14 +73,17 @@ class File:
         settings: ClientSettings,
         *,
         stored: FileIdentity,
+        chunk_bytes: int,
         reader: ChunkReader,
         behind: WriteBehind | None,
         ending: Ending,
         measure: Callable[[FileIdentity], Awaitable[int]],
+        append: Callable[[memoryview], Awaitable[int]],
         position: int = 0,
     ) -> None:
         self.path = path
         self.mode: FileMode = mode
+        self.chunk_bytes = chunk_bytes
         self._stored = stored  # Where the bytes are until the file is closed: not at `path` under "wb".
         self._settings = settings
         self._reader = reader
@@ -88,6 +91,7 @@ class File:
         self._behind = behind
         self._ending = ending
         self._measure = measure
+        self._append = append
         self._position = position
         self._state = FileState.OPEN
         self._giving_up: asyncio.Task[bool] | None = None
@@ -204,6 +208,15 @@ class File:
         with self._under_its_name():
             await behind.write(self._checked(offset), data)
             await behind.flush()
+
+    async def record_append(self, data: Buffer) -> int:
+        """Append a record at an offset that the file system chooses, after everything written so far; returns that
+        offset. The position stays where it is. As `Client.record_append` otherwise (GFS 3.3)."""
+        record = checked_bytes(data)
+        await self._before_writing()
+        await self._settle_writes()
+        with self._under_its_name():
+            return await self._append(record)
 
     async def flush(self) -> None:
         """Return when every replica has applied everything written so far."""

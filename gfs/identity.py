@@ -9,6 +9,7 @@ was opened either: so a server that renames a file keeps an old writer out of it
 
 from dataclasses import dataclass
 
+from runtime.errors import IsADirectory
 from runtime.wire.master_pb2 import FileInfo
 
 
@@ -27,3 +28,10 @@ def identity_of(info: FileInfo) -> FileIdentity:
     FileIdentity(path='/a', file_id=7)
     """
     return FileIdentity(info.path, info.file_id)
+
+
+def must_be_file(info: FileInfo) -> FileInfo:
+    """The master's answer, if it is about a file. Raises IsADirectory."""
+    if info.is_directory:
+        raise IsADirectory(f"{info.path} is a directory; name a file in it, or list it")
+    return info

@@ -36,9 +36,10 @@ from gfs.arguments import Path
 from gfs.client import Client
 from gfs.file import File, FileMode
 from gfs.lengths import FileStatus
+from gfs.records import Appended, Record, RecordReader, RecordWriter
 from gfs.settings import ClientSettings
 from runtime.errors import Conflict, InvalidRequest, Unavailable
-from runtime.events import Record
+from runtime.events import Record as EventRecord
 from runtime.real.world import RealWorld
 from runtime.wire.common_pb2 import ChunkLocations
 from runtime.wire.master_pb2 import ClusterStatus
@@ -46,6 +47,7 @@ from runtime.world import Buffer
 
 T = TypeVar("T")
 STOP_SECONDS = 10.0
+MOST_RECORD_WRITERS = 1000
 Statuses = list[FileStatus]
 Chunks = list[ChunkLocations]
 
@@ -68,7 +70,7 @@ def _refuse_after_a_fork() -> None:
 class _Unrecorded:
     """A client's own events go nowhere: an application's memory is not ours to fill."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: EventRecord) -> None:
         """Forget the record."""
 
 
@@ -158,6 +160,7 @@ class FileSystem:
         self._token = token
         self._settings = settings
         self._master_gone = master_gone
+        self._record_writers: dict[str, RecordWriter] = {}
         self._background = BackgroundLoop()
         self._stop_at_exit = weakref.finalize(self, BackgroundLoop.stop, self._background)
         self._world, self._client = self._background.call(self._start())
@@ -251,6 +254,22 @@ class FileSystem:
         writing = self._client.write_file(path, data, overwrite=overwrite, replication_goal=replication_goal)
         self._background.call(writing)
 
+    def record_append(self, path: Path, data: Buffer) -> int:
+        """Append a record; returns its offset. As `Client.record_append` (GFS 3.3)."""
+        return self._background.call(self._client.record_append(path, data))
+
+    def append_record(self, path: Path, payload: Buffer) -> Appended:
+        """Append a record that `records` tells from padding, remains and copies. As `gfs.records.RecordWriter`."""
+        return self._background.call(self._record_writer(path).append(payload))
+
+    def records(self, path: Path, *, position: int = 0) -> Iterator[Record]:
+        """The records of a file, each once, to its end. As `gfs.records.RecordReader`."""
+        reader = RecordReader(self._client, path, position=position)
+        while (batch := self._background.call(reader.batch())) is not None:
+            yield from batch
+        yield from reader.rest()
+        self._background.call(reader.close())
+
     def download(self, path: Path, target: BinaryIO) -> int:
         """Write a whole file of the cluster to an open local file; returns the bytes. Memory is bounded."""
 
@@ -280,6 +299,13 @@ class FileSystem:
     def cluster_status(self, *, chunks: bool = False, path: Path = "/") -> ClusterStatus:
         """The master's view of the whole cluster. As `Client.cluster_status`."""
         return self._background.call(self._client.cluster_status(chunks=chunks, path=path))
+
+    def _record_writer(self, path: Path) -> RecordWriter:
+        writer = RecordWriter(self._client, path)
+        writer = self._record_writers.setdefault(writer.path, writer)
+        if len(self._record_writers) > MOST_RECORD_WRITERS:
+            del self._record_writers[next(iter(self._record_writers))]
+        return writer
 
     async def _start(self) -> tuple[RealWorld, Client]:
         # A client keeps nothing on disk; its world has a folder like any other.
@@ -345,6 +371,10 @@ class RawFile(io.RawIOBase):
     def pwrite(self, offset: int, data: Buffer) -> None:
         """Write at `offset`, without moving the position; returns when every replica has applied it."""
         self._background.call(self._file.pwrite(offset, data))
+
+    def record_append(self, data: Buffer) -> int:
+        """Append a record at an offset that the file system chooses; returns it. As `File.record_append` (GFS 3.3)."""
+        return self._background.call(self._file.record_append(data))
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; returns it."""

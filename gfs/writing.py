@@ -1,4 +1,4 @@
-"""Writing one piece to all replicas of its chunk (GFS 3.1, 3.2).
+"""Writing one piece, or appending one record, to all replicas of its chunk (GFS 3.1 to 3.3).
 
 The steps of the paper's Figure 2, and where they are here:
 
@@ -15,6 +15,10 @@ the same offset give the same file. There is a pause before every try but the fi
 The pieces of a file that is written in order come one after the other: while a piece waits for the one before it, its
 data is pushed ahead, and only the request to the primary has to wait (`after`).
 
+A record goes the same way, but has no offset: the primary chooses it. If the record does not fit, the primary has
+padded the chunk, and the same record goes to the next one. A repetition of a try in doubt gets another offset: so the
+record is in the file at least once, and perhaps twice (GFS 3.3).
+
 Invariants:
 1. A piece is acknowledged only after the primary said that every replica has applied it.
 2. An error is definite only if no try can have changed any replica, now or later.
@@ -27,11 +31,11 @@ is under way for longer than the client waits; the paper leaves concurrent write
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gfs.bulk_links import BulkLinks
 from gfs.distance import plan_chain
-from gfs.events import WriteRetried
+from gfs.events import AppendRetried, ChunkFilledUp, WriteRetried
 from gfs.identity import FileIdentity
 from gfs.location_cache import LeaseHolderCache, LocationCache
 from gfs.master_link import Causes, MasterLink
@@ -55,7 +59,7 @@ from runtime.errors import (
     error_from_wire,
 )
 from runtime.events import because
-from runtime.wire.chunkserver_pb2 import DataId, Mutation, WriteRequest
+from runtime.wire.chunkserver_pb2 import AppendRecordReply, AppendRecordRequest, DataId, Mutation, WriteRequest
 from runtime.wire.master_pb2 import LeaseHolder
 from runtime.world import World
 
@@ -96,7 +100,7 @@ class _ServerFailed(Exception):
 
 @dataclass(slots=True)
 class _Trial:
-    """One piece on its way, over all its tries."""
+    """One piece on its way, over all its tries. Of a record only the chunk of the piece means something."""
 
     file: FileIdentity
     piece: Piece
@@ -104,6 +108,8 @@ class _Trial:
     checksums: list[int]  # of each 64 KiB
     cause: str
     inline: bool
+    is_record: bool = False
+    appended: AppendRecordReply | None = None
     may_have_happened: bool = False
     # What went wrong with the last lease holder, for the master to know.
     suspect: str = ""
@@ -112,6 +118,12 @@ class _Trial:
     # What was pushed while the piece before this one was still being written, and for whom.
     ahead: tuple[LeaseHolder, DataId] | None = None
     waits_for: tuple[int, int] | None = None  # the chunk and the number of the present try
+
+    def told(self, verb: str) -> str:
+        """What was to be written, in words."""
+        if self.is_record:
+            return f"a record of {len(self.data)} bytes {verb} appended to {self.file.path}"
+        return f"bytes {self.piece.position} to {self.piece.end} of {self.file.path} {verb} written"
 
 
 class ChunkWriter:
@@ -158,7 +170,46 @@ class ChunkWriter:
         TooFewServers, and after the patience MutationFailed or TimedOut. All are indefinite if a try may have changed
         a replica.
         """
-        trial = _Trial(
+        trial = self._trial(file, piece, data)
+        with because(trial.cause):
+            if after is not None:
+                if not trial.inline:
+                    await self._push_ahead(trial)
+                await after()
+            try:
+                await self._try_until_written(trial, self._patience())
+            finally:
+                self._end_tries(trial)
+
+    async def append_record(
+        self, file: FileIdentity, index: int, data: memoryview, next_index: Callable[[int], Awaitable[int]]
+    ) -> tuple[int, int]:
+        """Append a record to the chunk of this index, or to a later one; returns its chunk and the offset in it.
+
+        `next_index` says which chunk comes after one that is full, or raises. Raises as `write_piece`; if that is
+        indefinite, the record may be in the file, on all replicas or on some.
+        """
+        trial, patience = self._trial(file, Piece(0, index, 0, len(data)), data), self._patience()
+        trial.is_record = True
+        with because(trial.cause):
+            try:
+                while True:
+                    await self._try_until_written(trial, patience)
+                    assert trial.appended is not None
+                    full = trial.piece.index
+                    if not trial.appended.chunk_is_full:
+                        return full, trial.appended.offset
+                    try:
+                        following = await next_index(full)
+                    except TabletopError as error:
+                        raise self._final(trial, error, patience, is_answer=True) from error
+                    self._world.events.emit(ChunkFilledUp(file.path, full, len(data), following))
+                    trial.piece = replace(trial.piece, index=following)
+            finally:
+                self._end_tries(trial)
+
+    def _trial(self, file: FileIdentity, piece: Piece, data: memoryview) -> _Trial:
+        return _Trial(
             file=file,
             piece=piece,
             data=data,
@@ -166,15 +217,9 @@ class ChunkWriter:
             cause=self._causes.next(),
             inline=len(data) <= self._settings.inline_bytes,
         )
-        with because(trial.cause):
-            if after is not None:
-                if not trial.inline:
-                    await self._push_ahead(trial)
-                await after()
-            try:
-                await self._try_until_written(trial)
-            finally:
-                self._end_tries(trial)
+
+    def _patience(self) -> Patience:
+        return Patience(self._world, self._settings, self._settings.write_patience_seconds)
 
     async def holder(
         self,
@@ -196,7 +241,7 @@ class ChunkWriter:
                 known = self.holders.holder(file, index)
                 if known is not None:
                     return known
-                patience = patience or Patience(self._world, self._settings, self._settings.write_patience_seconds)
+                patience = patience or self._patience()
                 with because(self._causes.next()):
                     found = await self._master.find_lease_holder(
                         file, index, patience, suspect=suspect, refused_version=refused_version
@@ -218,8 +263,7 @@ class ChunkWriter:
         except (_ServerFailed, TabletopError):
             trial.ahead = None
 
-    async def _try_until_written(self, trial: _Trial) -> None:
-        patience = Patience(self._world, self._settings, self._settings.write_patience_seconds)
+    async def _try_until_written(self, trial: _Trial, patience: Patience) -> None:
         while True:
             try:
                 holder = await self.holder(
@@ -304,23 +348,9 @@ class ChunkWriter:
         self, trial: _Trial, holder: LeaseHolder, pushed: DataId | None, patience: Patience
     ) -> None:
         """Steps 4 to 7: the primary gives the write its place in the order and has all replicas apply it."""
-        digest = digest_of(trial.checksums)
-        mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=digest)
-        if pushed is None:
-            mutation.inline = bytes(trial.data)
-        else:
-            mutation.pushed.CopyFrom(pushed)
-        request = WriteRequest(
-            handle=holder.handle,
-            version=holder.version,
-            mutation=mutation,
-            client=self._client_id,
-            number=self._begin_try(trial, holder.handle),
-            oldest=min(self._tries[holder.handle]),
-        )
         seconds = patience.limit(self._settings.write_seconds)
         try:
-            await self._replicas.stub(holder.primary).Write(request, timeout=seconds)
+            await self._ask_primary(trial, holder, pushed, seconds)
         except TabletopError as error:
             trial.may_have_happened = trial.may_have_happened or not error.definite
             if isinstance(error, Unavailable | TimedOut | NotFound):
@@ -330,6 +360,28 @@ class ChunkWriter:
                 # again for ever.
                 raise _ServerFailed(error.servers[0], error) from error
             raise
+
+    async def _ask_primary(self, trial: _Trial, holder: LeaseHolder, pushed: DataId | None, seconds: float) -> None:
+        digest = digest_of(trial.checksums)
+        mutation = Mutation(offset=trial.piece.offset, length=len(trial.data), crc32c=digest)
+        if pushed is None:
+            mutation.inline = bytes(trial.data)
+        else:
+            mutation.pushed.CopyFrom(pushed)
+        handle, version, client = holder.handle, holder.version, self._client_id
+        number = self._begin_try(trial, handle)
+        oldest = min(self._tries[handle])
+        stub = self._replicas.stub(holder.primary)
+        if trial.is_record:
+            append = AppendRecordRequest(
+                handle=handle, version=version, record=mutation, client=client, number=number, oldest=oldest
+            )
+            trial.appended = await stub.AppendRecord(append, timeout=seconds)
+        else:
+            write = WriteRequest(
+                handle=handle, version=version, mutation=mutation, client=client, number=number, oldest=oldest
+            )
+            await stub.Write(write, timeout=seconds)
 
     def _begin_try(self, trial: _Trial, handle: int) -> int:
         """A number for the next try to write a piece. The one before it is given up: should its message be under way
@@ -354,19 +406,19 @@ class ChunkWriter:
         return DataId(client=self._client_id, number=self._data_ids)
 
     def _note_retry(self, trial: _Trial, failure: TabletopError) -> None:
-        piece = trial.piece
-        self._world.events.emit(
-            WriteRetried(trial.file.path, piece.index, piece.offset, len(trial.data), failure.message)
-        )
+        path, piece, length = trial.file.path, trial.piece, len(trial.data)
+        if trial.is_record:
+            self._world.events.emit(AppendRetried(path, piece.index, length, failure.message))
+        else:
+            self._world.events.emit(WriteRetried(path, piece.index, piece.offset, length, failure.message))
 
     def _final(
         self, trial: _Trial, error: TabletopError, patience: Patience, *, is_answer: bool = False
     ) -> TabletopError:
         """The error for the caller. `is_answer`: it is the master's word, which more patience would not change."""
-        piece = trial.piece
-        what = f"bytes {piece.position} to {piece.end} of {trial.file.path} were not written"
+        what = trial.told("was not" if trial.is_record else "were not")
         if trial.may_have_happened:
-            what = f"bytes {piece.position} to {piece.end} of {trial.file.path} may be written on some replicas only"
+            what = trial.told("may be") + " on some replicas only"
         kind: type[TabletopError] = type(error)
         if patience.over() and not is_answer:
             kind = MutationFailed if trial.may_have_happened else TimedOut
@@ -377,7 +429,10 @@ class ChunkWriter:
         if isinstance(error, TimedOut) and trial.last_failure and trial.last_failure != reason:
             reason += f"; before that: {trial.last_failure}"
         return kind(
-            advised(f"{what}: {reason}", "see `tabletop status`, and write them again"),
+            advised(
+                f"{what}: {reason}",
+                f"see `tabletop status`, and {'append it' if trial.is_record else 'write them'} again",
+            ),
             definite=not trial.may_have_happened,
             servers=error.servers,
         )

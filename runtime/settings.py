@@ -36,6 +36,7 @@ MEBIBYTE = 1024 * 1024
 CHUNK_BYTES = 64 * MEBIBYTE  # GFS 2.5
 CHUNK_BYTES_BELOW = 2**32  # the chunk files have 32 bits for a length
 MOST_CHUNKS = 1 << 20  # of one file: what lies beyond is a mistaken position, and is refused before a gap is filled
+RECORD_SHARE = 4  # a record that is appended takes at most this part of a chunk: little is padded then (GFS 3.3)
 REPLICAS = 3  # GFS 2.3
 LEASE_SECONDS = 60.0  # GFS 3.1
 HEARTBEAT_SECONDS = 1.0

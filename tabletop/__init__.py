@@ -4,6 +4,7 @@
     cluster_commands.py   up, down, ps, status, log
     file_commands.py      fs …                                 copying.py        what goes where in put and get
     file_reading.py       fs cat, head, tail, count, …         setrep_command.py    fs setrep
+    record_commands.py    fs append, fs tail --records
     admin_commands.py     admin scrub, admin compare           waiting.py        what a command waits for, and how long
     fault_commands.py     fault …                              transfer.py       moving trees, many files at once
     tablet_commands.py    tablet …                             tablet_rows.py       tablet get, tablet scan

@@ -19,6 +19,7 @@ from tabletop import (
     file_commands,
     file_reading,
     log_command,
+    record_commands,
     setrep_command,
     status_command,
     tablet_catalogue,
@@ -74,6 +75,7 @@ app.command("admit")(cluster_commands.admit)
 for command in (file_reading.cat, file_reading.head, file_reading.tail, file_reading.checksum, file_reading.count):
     file_commands.app.command()(command)
 file_commands.app.command("test")(file_reading.test)
+file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")

@@ -11,7 +11,7 @@ from gfs.client import Client
 from gfs.file import File
 from gfs.lengths import FileStatus
 from runtime.errors import Conflict, IsADirectory, NotFound, TimedOut, Unavailable, shown
-from tabletop import copying, transfer, wording
+from tabletop import copying, record_commands, transfer, wording
 from tabletop.console import ExitCode, flush_bytes, output, perform, print_bytes
 from tabletop.file_commands import PathArgument, PathsArgument, require_file, with_client, with_cluster
 from tabletop.globs import expanded
@@ -39,14 +39,20 @@ def tail(
     path: PathArgument,
     count: CountOption = KILOBYTE,
     follow: Annotated[bool, typer.Option("-f", help="Go on with what is appended, until Ctrl-C.")] = False,
+    records: Annotated[bool, typer.Option("--records", help="The last records, one a line, each once.")] = False,
+    number: Annotated[int, typer.Option("-n", min=0, metavar="RECORDS", help="With --records: how many.")] = 10,
     cluster: ClusterOption = DESK,
 ) -> None:
-    """Write the end of a file to standard output.
+    """Write the end of a file to standard output; with --records, of a file that `tabletop fs append` has written.
 
     With -f, what is appended follows within a second, until Ctrl-C (exit code 130). A master that is away is waited
     for. The command ends with exit code 1 when the file is replaced, renamed or deleted.
     """
-    if follow:
+    if records and follow:
+        perform(with_cluster(cluster, lambda real: record_commands.follow_records(real, path, number), gives_up=False))
+    elif records:
+        perform(with_client(cluster, lambda client: record_commands.print_records(client, path, number)))
+    elif follow:
         perform(with_cluster(cluster, lambda real: _follow(real, path, count), gives_up=False))
     else:
         perform(with_client(cluster, lambda client: _part(client, path, count, from_end=True)))

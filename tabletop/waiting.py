@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from cluster.interface import NodeState
 from cluster.real import RealCluster
-from gfs.events import MasterAskedAgain, ReplicaSkipped, WriteRetried
+from gfs.events import AppendRetried, MasterAskedAgain, ReplicaSkipped, WriteRetried
 from runtime.errors import TabletopError, Unavailable
 from runtime.events import Record
 from tabletop.console import remark
@@ -38,7 +38,7 @@ _TEMPORARY_NAME = re.compile(r"'?/[^' ]*?\.writing-[0-9a-f]{16}(?:/[^' ]*)?'?")
 """What a file or folder is called until it is complete means nothing to who writes it."""
 
 T = TypeVar("T")
-Trying = MasterAskedAgain | WriteRetried | ReplicaSkipped
+Trying = MasterAskedAgain | WriteRetried | AppendRetried | ReplicaSkipped
 
 
 class LastTry:

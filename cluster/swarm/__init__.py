@@ -12,6 +12,7 @@ shrunk to the few operations and faults that matter, and told as a story.
 
     history.py           what was asked and answered; bytes that say which write they come from
     names.py             the namespace as a model             linearizability.py   is there an order that explains it?
+    appends.py           records: are they where they were said to be?
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?

@@ -33,6 +33,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from cluster.swarm.appends import Append, judge_appended, judge_appended_length
 from cluster.swarm.history import Answer, stamp
 
 LATE_SECONDS = 60.0
@@ -85,10 +86,13 @@ class Read:
 
 @dataclass(slots=True)
 class FileHistory:
-    """A file, named by the operation that created it, and all writes to it."""
+    """A file, named by the operation that created it, and all writes to it. One that takes records (`appends`, in
+    chunks of `chunk_bytes`) takes nothing else."""
 
     file: int
     writes: list[Write] = field(default_factory=list)
+    appends: list[Append] = field(default_factory=list)
+    chunk_bytes: int = 0
 
 
 def is_certain(write: Write, read: Read) -> bool:
@@ -106,6 +110,8 @@ def is_possible(write: Write, read: Read) -> bool:
 
 def judge_length(file: FileHistory, read: Read, length: int) -> str:
     """What is wrong with a length; "" if nothing is."""
+    if file.appends:
+        return judge_appended_length(file.appends, length, read.invoked, read.responded)
     least = max((write for write in file.writes if is_certain(write, read)), key=lambda write: write.end, default=None)
     most = max((write.end for write in file.writes if is_possible(write, read)), default=0)
     if least is not None and length < least.end:
@@ -120,6 +126,8 @@ def judge_length(file: FileHistory, read: Read, length: int) -> str:
 
 def judge_read(file: FileHistory, read: Read) -> str:
     """What is wrong with what was read; "" if every byte is explained."""
+    if file.appends:
+        return judge_appended(file.appends, read.data, file.chunk_bytes, read.invoked, read.responded)
     if read.wanted is None or len(read.data) < read.wanted:
         # The file ended here, or before the place that was asked for.
         certain = max((write.end for write in file.writes if is_certain(write, read)), default=0)

@@ -11,9 +11,12 @@ from typing import Any
 from chunkserver.events import ChunkPutAside
 from cluster.fault_runner import FaultBegan
 from cluster.interface import wait_until
+from cluster.swarm.appends import missing_on_replica
+from cluster.swarm.contents import FileHistory
 from cluster.swarm.insight import Replica
 from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
+from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import Verdict
 from master.recovery import recover
 from runtime.errors import TabletopError
@@ -99,6 +102,25 @@ def _same_bytes(handle: int, chunks: Any, replicas: dict[str, dict[int, Replica]
             ]
         first = first or replica
     return []
+
+
+def judge_records(stage: Stage, files: Mapping[int, FileHistory], facts: Facts) -> list[Verdict]:
+    """Whether every replica that counts has every acknowledged record, at the offset that was told (GFS 3.3)."""
+    core = stage.insight.core()
+    if core is None:
+        return []
+    chunks, found = core.state.chunks, []
+    held = {name: stage.insight.replicas_on(name) for name in stage.chunkserver_names()}
+    for (file, index), handle in facts.handles.items():
+        if file not in files or not files[file].appends or handle not in chunks:
+            continue
+        for name in chunks.replicas(handle):
+            replica = held[name].get(handle)
+            data = b"" if replica is None else replica.data
+            for lost in missing_on_replica(files[file].appends, index, facts.chunk_bytes, data):
+                text = f"{name} lacks, in chunk {handle:#x}, the acknowledged record of operation {lost.operation}"
+                found.append(Verdict("appends", f"{text} at {lost.offset} of its file", (lost.operation,)))
+    return found
 
 
 def judge_aside(stage: Stage, records: Iterable[Record]) -> list[Verdict]:

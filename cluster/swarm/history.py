@@ -43,6 +43,7 @@ class Kind(enum.Enum):
     OPEN = "open"
     WRITE = "write"  # at an offset, through an open file
     APPEND = "append"  # at the open file's position
+    RECORD_APPEND = "record_append"  # to an open file, where the file system says (GFS 3.3)
     READ = "read"  # a range, through an open file
     CLOSE = "close"
     ABANDON = "abandon"
@@ -107,6 +108,7 @@ class Operation:
     server: str = ""  # where it is
     force: bool = False  # whether what only others hold may be given up for it
     admitted: int = 0  # how often the master recorded that this operation admitted a replica
+    lacking: tuple[str, ...] = ()  # servers whose replica lacked a record when its client was told where it is
     data: bytes = b""
     seen: tuple[Seen, ...] = ()
     is_given_up: bool = False  # its caller cancelled it: in doubt
@@ -132,6 +134,8 @@ class Operation:
         match self.kind:
             case Kind.WRITE | Kind.APPEND:
                 return f"{self.kind.value} {self.count} bytes at {self.offset} of {self._file()}"
+            case Kind.RECORD_APPEND:
+                return f"append a record with {self.count} bytes to {self._file()}"
             case Kind.READ:
                 return f"read {self.count} bytes at {self.offset} of {self._file()}"
             case Kind.CLOSE | Kind.ABANDON:
@@ -168,6 +172,8 @@ class Operation:
             return f"-> {self.error} ({'definite' if self.answer is Answer.REFUSED else 'in doubt'}): {self.message}"
         if self.kind in (Kind.READ, Kind.READ_FILE):
             return f"-> {len(self.data)} bytes"
+        if self.kind is Kind.RECORD_APPEND:
+            return f"-> at {self.offset}"
         if self.kind is Kind.SET_REPLICATION:
             return f"-> it had {self.goal_before}"
         if self.kind is Kind.STAT and self.seen:

@@ -184,6 +184,20 @@ class Insight:
         is_sound = not found.unreadable and not found.is_unsure and _matches(data[:length], length, found.checksums)
         return Replica(server, handle, version, length, data[:length], stable[:length], is_sound=is_sound)
 
+    def lacking(self, file: int, index: int, begin: int, data: bytes) -> tuple[str, ...]:
+        """The servers whose sound replica of a file's chunk, of the version of the last lease or a later one, does not
+        hold these bytes at this place."""
+        handles = [handle for handle, place in self.chunks.items() if (place.file, place.index) == (file, index)]
+        versions = [grant.version for _, grant in self.grants if grant.handle in handles]
+        found = []
+        for server in self._cluster.settings.node_names():
+            for handle in handles if server != MASTER else ():
+                replica = self._replica(self._disk(server), server, handle)
+                is_to_have_it = replica.is_sound and replica.version >= max(versions, default=1)
+                if is_to_have_it and replica.data[begin : begin + len(data)] != data:
+                    found.append(server)
+        return tuple(found)
+
     def other_files(self, server: str) -> list[str]:
         """Files on a chunkserver's disk that belong to no replica: half-made copies and the like."""
         replicas = self.replicas_on(server)

@@ -4,9 +4,11 @@ Most marks are derived from the records of the nodes and from the history, by sm
 `Simulation.sometimes`. A sweep reports the marks that none of its seeds reached.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from cluster.swarm.appends import holds_a_duplicate
 from cluster.swarm.history import Answer, History, Kind, Operation
 from runtime.events import Record
 
@@ -134,6 +136,9 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "the end of the log was torn": says("LogReplayed", "note", "dropped"),
     "garbage was collected": any_record("ChunksDeleted"),
     "a client tried a write again": any_record("WriteRetried"),
+    "a client tried to append a record again": any_record("AppendRetried"),
+    "a chunk was padded": any_record("ChunkPadded"),
+    "a record went to the next chunk": any_record("ChunkFilledUp"),
     "a reader passed over a replica": any_record("ReplicaSkipped"),
     "a failed write left something behind": any_record("LeftBehind"),
 }
@@ -157,6 +162,14 @@ def _wrote_at_once(history: History) -> bool:
     )
 
 
+def _appended_at_once(history: History) -> bool:
+    appends = [one for one in history.operations if one.kind is Kind.RECORD_APPEND and one.answer is Answer.VALUE]
+    return any(
+        one.file == other.file and one.client != other.client and other.invoked < one.responded
+        for one, other in itertools.pairwise(appends)
+    )
+
+
 FROM_HISTORY: dict[str, Callable[[History], bool]] = {
     "a client died with a call under way": _some(lambda one: one.answer is Answer.NEVER),
     "a call ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL),
@@ -170,6 +183,9 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
     "a write was refused": _some(lambda one: one.answer is Answer.REFUSED and one.kind is Kind.WRITE),
     "an open file was another file now": _some(lambda one: one.error == "Conflict" and bool(one.handle)),
     "two clients wrote to one place at once": _wrote_at_once,
+    "a record was read that stands in its file twice": _some(holds_a_duplicate),
+    "an append ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.RECORD_APPEND),
+    "two clients appended records at once": _appended_at_once,
     "a hole was read as zeros": _some(lambda one: b"\0" in one.data),
 }
 

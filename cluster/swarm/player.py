@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.interface import wait_until
+from cluster.swarm.appends import frame_of
 from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
 from cluster.swarm.insight import CAUSE
 from cluster.swarm.plan import PlannedOperation
@@ -45,7 +46,8 @@ LOOKS = 60
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
-_ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
+_ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
+_WRITING = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND)
 _CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
 _CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
 
@@ -150,7 +152,7 @@ class Player:
             held = self._open.get(planned.slot)
             if held is None:
                 return None
-            is_reading, is_writing = kind is Kind.READ, kind in (Kind.WRITE, Kind.APPEND)
+            is_reading, is_writing = kind is Kind.READ, kind in _WRITING
             if (is_reading and not held.file.readable) or (is_writing and not held.file.writable):
                 return None
             operation = self._history.new(
@@ -274,6 +276,12 @@ class Player:
                 await file.write(stamp(operation.number, 0, operation.count))
                 operation.is_taken = True
                 await file.flush()
+            case Kind.RECORD_APPEND:
+                frame = frame_of(operation.number, operation.count)
+                operation.offset = await file.record_append(frame)
+                operation.lacking = self._stage.insight.lacking(
+                    operation.file, *divmod(operation.offset, file.chunk_bytes), frame
+                )
             case Kind.READ:
                 operation.data = await file.pread(operation.offset, operation.count)
             case Kind.CLOSE:

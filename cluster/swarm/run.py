@@ -13,7 +13,8 @@ import time
 from dataclasses import dataclass, field
 
 from cluster.swarm import endings, orders
-from cluster.swarm.history import Answer, History, Kind
+from cluster.swarm.appends import appended_files
+from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
 from cluster.swarm.mischief import draw_faults
@@ -21,7 +22,7 @@ from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.stage import JUDGE, Stage
-from cluster.swarm.steps import Facts
+from cluster.swarm.steps import Facts, file_histories
 from cluster.swarm.stories import STORIES
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
@@ -29,12 +30,13 @@ from cluster.swarm.workload import (
     CLIENTS,
     draw_operations,
     draw_setup,
+    with_appends,
     with_company,
     with_giving_up,
     with_goals,
     with_host,
 )
-from gfs.events import MasterAskedAgain, WriteRetried
+from gfs.events import AppendRetried, MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.guard import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
@@ -80,6 +82,7 @@ def draw_plan(seed: int) -> Plan:
     operations = with_company(random.Random(f"company {seed}"), setup, operations, paths)
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
+    operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
     faults = draw_faults(chance, setup, paths)
     for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)
@@ -171,40 +174,47 @@ class _Run:
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
 
     def _undefined_chunks(self) -> set[int]:
-        """Chunks that hold, perhaps, a part of a write that failed, or whose client died: in doubt."""
+        """Chunks that hold, perhaps, a part of a write that failed, or whose client died: in doubt. Of files of records
+        all chunks: a try that failed leaves its part for good, though the next one succeeds."""
         files = {
             operation.number if operation.kind is Kind.WRITE_FILE else operation.file
             for operation in self._history.operations
-            if operation.writes and operation.is_open_ended
+            if operation.kind is Kind.RECORD_APPEND or (operation.writes and operation.is_open_ended)
         }
         return {handle for handle, place in self._stage.insight.chunks.items() if place.file in files}
 
     async def _write_everywhere(self) -> set[int]:
         """Write a few bytes into each chunk of each file: each gets a lease, for which its replicas are compared.
-        Returns the chunks."""
+        Returns the chunks. A file of records takes another one instead."""
         judge = Player(JUDGE, self._stage, self._history)
-        files = await self._files(judge)
-        for path, length in files:
-            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode="r+b"), is_final=True)
-            for begin in range(0, length, self._plan.setup.chunk_bytes):
+        of_records, size = appended_files(self._history), self._plan.setup.chunk_bytes
+        written: set[int] = set()
+        for found in await self._files(judge):
+            path, length = found.path, found.length
+            mode = "ab" if found.file in of_records else "r+b"
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode=mode), is_final=True)
+            if found.file in of_records:
+                append = PlannedOperation(JUDGE, 0.0, Kind.RECORD_APPEND, count=STIRRED_BYTES)
+                await judge.perform(append, is_final=True)
+                length = 0
+            for begin in range(0, length, size):
                 count = min(STIRRED_BYTES, length - begin)
                 await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.WRITE, offset=begin, count=count), is_final=True)
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
-        size = self._plan.setup.chunk_bytes
-        handles = [self._stage.insight.handles_of(path)[: -(-length // size)] for path, length in files]
-        return {handle for some in handles for handle in some}
+            written.update(self._stage.insight.handles_of(path)[: -(-length // size)])
+        return written
 
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)
-        for path, _ in await self._files(judge):
-            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, path), is_final=True)
-            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, path), is_final=True)
+        for found in await self._files(judge):
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.READ_FILE, found.path), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.STAT, found.path), is_final=True)
 
-    async def _files(self, judge: Player) -> list[tuple[str, int]]:
-        """All files that were given their final name, and how long they are."""
+    async def _files(self, judge: Player) -> list[Seen]:
+        """All files that were given their final name."""
         found = await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LIST, "/", recursive=True), is_final=True)
         entries = found.seen if found is not None else ()
-        return [(seen.path, seen.length) for seen in entries if not seen.is_directory and PASSING not in seen.path]
+        return [seen for seen in entries if not seen.is_directory and PASSING not in seen.path]
 
     def finish(self) -> None:
         """Judge what was seen."""
@@ -226,6 +236,7 @@ class _Run:
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
+        result.verdicts += endings.judge_records(stage, file_histories(self._history, facts), facts)
         judgement = judge_history(self._history, facts)
         result.verdicts += judgement.verdicts
         result.is_undecided, result.tried = judgement.is_undecided, judgement.tried
@@ -269,7 +280,7 @@ def _judge_tries(records: list[tuple[float, Record]]) -> list[Verdict]:
     """Whether somebody tried again and again without a pause."""
     counts: dict[str, int] = {}
     for _, record in records:
-        if isinstance(record.event, WriteRetried | MasterAskedAgain):
+        if isinstance(record.event, WriteRetried | AppendRetried | MasterAskedAgain):
             counts[record.cause] = counts.get(record.cause, 0) + 1
     most = max(counts, key=lambda cause: counts[cause], default="")
     if counts.get(most, 0) <= MOST_TRIES:

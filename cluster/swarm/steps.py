@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cluster.swarm import names
+from cluster.swarm.appends import Append
 from cluster.swarm.contents import FileHistory, Read, Write, judge_read
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.linearizability import Step
@@ -51,6 +52,9 @@ def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
         file = operation.number if operation.kind is Kind.WRITE_FILE else operation.file
         if operation.writes and operation.count and file in files:
             files[file].writes.extend(_writes(operation, file, history, facts, forced))
+        elif operation.kind is Kind.RECORD_APPEND and file in files:
+            files[file].chunk_bytes = facts.chunk_bytes
+            files[file].appends.append(_append(operation, facts, forced))
     return files
 
 
@@ -102,6 +106,25 @@ def _writes(
             may_be_lost_from=lost,
         )
         begin = until
+
+
+def _append(operation: Operation, facts: Facts, forced: Sequence[Operation]) -> Append:
+    """A record is in one chunk; which one it was, is known if it was acknowledged."""
+    lost = math.inf
+    handle = facts.handles.get((operation.file, operation.offset // facts.chunk_bytes))
+    if operation.answer is Answer.VALUE and handle is not None:
+        lost = facts.losses.may_be_lost_from(handle, operation.invoked, operation.responded)
+        lost = min([lost, *(one.invoked for one in forced if _may_give_up(one, handle, operation))])
+    return Append(
+        operation.number,
+        operation.client,
+        operation.count,
+        operation.offset,
+        operation.invoked,
+        operation.responded,
+        operation.answer,
+        may_be_lost_from=lost,
+    )
 
 
 def _may_give_up(forced: Operation, handle: int, write: Operation) -> bool:
@@ -159,7 +182,7 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 maker.write_file()
             case Kind.OPEN:
                 maker.open(is_closed=operation.number in closed)
-            case Kind.WRITE | Kind.APPEND | Kind.READ:
+            case Kind.WRITE | Kind.APPEND | Kind.RECORD_APPEND | Kind.READ:
                 # Once a write has failed, an open file repeats its error: only the first refusal says something.
                 if operation.handle and operation.handle not in failed:
                     maker.refused_by_handle(history.operation(operation.handle))

@@ -53,6 +53,8 @@ TELLING = frozenset(
         "ChunksDeleted",
         "ReplicaSkipped",
         "WriteRetried",
+        "AppendRetried",
+        "ChunkFilledUp",
         "LeftBehind",
         "TaskFailed",
         "HandlerFailed",

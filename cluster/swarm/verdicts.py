@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster.swarm import linearizability
+from cluster.swarm.appends import overlaps
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
 from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
@@ -35,6 +36,12 @@ def judge_history(history: History, facts: Facts) -> Judgement:
     verdicts = list(_judge_definite_failures(history))
     verdicts += _judge_handles(history, files, facts)
     verdicts += _judge_lengths(history, files)
+    verdicts += _judge_told_offsets(history)
+    verdicts += [
+        Verdict("appends", text, operations)
+        for file in files.values()
+        for text, operations in overlaps(file.appends, facts.chunk_bytes)
+    ]
     verdicts += [Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas)]
     possible: dict[int, frozenset[int]] = {}
     for operation in history.operations:
@@ -62,6 +69,14 @@ def _judge_definite_failures(history: History) -> Iterable[Verdict]:
         if operation.admitted > (operation.answer is not Answer.REFUSED):
             text = f"{operation.told()}: but the master has admitted a replica {operation.admitted} times for it"
             yield Verdict("definite failure", text, (operation.number,))
+
+
+def _judge_told_offsets(history: History) -> Iterable[Verdict]:
+    """A client that is told where its record is may rely on each replica at once (GFS 3.3)."""
+    for operation in history.operations:
+        if operation.lacking:
+            text = f"{operation.told()}: but it is not there on {', '.join(operation.lacking)}"
+            yield Verdict("appends", text, (operation.number,))
 
 
 def _judge_handles(history: History, files: dict[int, FileHistory], facts: Facts) -> Iterable[Verdict]:

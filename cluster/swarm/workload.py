@@ -8,6 +8,7 @@ import dataclasses
 import random
 from dataclasses import dataclass
 
+from cluster.swarm.appends import most_payload_bytes
 from cluster.swarm.history import Kind
 from cluster.swarm.plan import PlannedOperation, Setup
 
@@ -51,6 +52,10 @@ WITH_GIVING_UP = 0.3
 """The share of seeds in which callers give up calls of open files."""
 WITH_COMPANY = 0.4
 """The share of seeds in which clients write several whole files at the same time."""
+WITH_APPENDS = 0.4
+"""The share of seeds in which clients append records to one file."""
+SHARED = "/records"
+SHARED_SLOT = _SLOTS
 _GIVEN_UP = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE)
 
 FEWEST_REPLICAS = 2
@@ -166,6 +171,39 @@ def with_company(
                 dataclasses.replace(first, path=chance.choice(names), count=_draw_size(chance, setup), together=True)
                 for _ in range(chance.randint(1, 5))
             ]
+    return tuple(found)
+
+
+def with_appends(
+    chance: random.Random, setup: Setup, operations: tuple[PlannedOperation, ...]
+) -> tuple[PlannedOperation, ...]:
+    """In some seeds all clients append records to one file, in bursts, and read it (GFS 3.3). Nothing else is done to
+    it, but in some seeds it is renamed or deleted now and then. Drawn apart from all else, so that the other seeds are
+    what they would be without."""
+    if chance.random() >= WITH_APPENDS:
+        return operations
+    found = list(operations)
+    most = most_payload_bytes(setup.chunk_bytes)
+    sizes = chance.choice([(1, 300), (200, 5000), (most // 2, most), (1, most)])
+    gives_up = chance.choice([0.0, 0.0, 0.1])
+    loses_name = chance.choice([0.0, 0.0, 0.15])
+    for _ in range(chance.randint(6, 25)):
+        place = chance.randrange(1, len(found))
+        client, pause = found[place].client, chance.choice([0.0, 0.1, 1.0])
+        burst = [PlannedOperation(client, pause, Kind.OPEN, SHARED, mode="ab", slot=SHARED_SLOT)]
+        for _ in range(chance.randint(1, 6)):
+            patience = chance.choice([0.0005, 0.005, 1.0]) if chance.random() < gives_up else 0.0
+            append = PlannedOperation(client, chance.choice([0.0, 0.0, 0.3]), Kind.RECORD_APPEND, slot=SHARED_SLOT)
+            burst.append(dataclasses.replace(append, count=chance.randint(*sizes), gives_up_after=patience))
+        kind = chance.choice([Kind.READ_FILE, Kind.STAT, None, None])
+        if chance.random() < loses_name:
+            kind = chance.choice([Kind.RENAME, Kind.DELETE])
+        if kind is not None:
+            target = f"{SHARED}-{chance.randint(1, 3)}" if kind is Kind.RENAME else ""
+            burst.append(PlannedOperation(client, chance.choice([0.0, 1.0]), kind, SHARED, target))
+        if chance.random() < 0.4 or kind in (Kind.RENAME, Kind.DELETE):
+            burst.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=SHARED_SLOT))
+        found[place:place] = burst
     return tuple(found)
 
 

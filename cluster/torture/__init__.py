@@ -9,6 +9,7 @@ byte for byte, every replica with its fellows.
     payload.py    bytes that say which operation wrote them     contents.py   what a file may hold
     names.py      which file may be under which name            history.py    what happened, and what was found wrong
     workload.py   one client                                    trouble.py    the faults
+    records.py    the file to which all clients append records
     judging.py    the end                                       run.py        all of it in order
 
 Rules of the faults:
@@ -20,6 +21,7 @@ Rules of the faults:
 
 Messages are not cut here yet. `trouble.py` names the place for it.
 
-What we simplify. A file belongs to one client, so its changes have one order. The seed decides what is asked for and
-which faults strike in which order; what happens at the same moment is up to the operating system.
+What we simplify. A file belongs to one client, so its changes have one order; only one file takes records of all. The
+seed decides what is asked for and which faults strike in which order; what happens at the same moment is up to the
+operating system.
 """

@@ -4,7 +4,8 @@ In this order, and each step is a claim that can fail:
 
 1. Every node that was left alone still runs, and the cluster is at its goals again within `HEAL_SECONDS`.
 2. Each file that must be there can be read and holds what it may hold; of each change in doubt one outcome is there.
-3. No other file is there.
+3. Each acknowledged record is where its client was told, and is read once, in the order of its writer; then the file
+   of records is deleted, for what failed tries have left in it differs. No other file is there.
 4. Files with doubtful bytes are written over, so that every byte is defined (GFS Table 1).
 5. Every chunk is at its goal, every replica verifies, and the replicas of a chunk are alike, byte for byte.
 6. No node recorded a background task that failed.
@@ -20,8 +21,10 @@ from cluster.real import RealCluster
 from cluster.torture.contents import LATE_SECONDS, Contents
 from cluster.torture.history import History, in_words
 from cluster.torture.names import Doubt, Outcome
+from cluster.torture.records import RECORDS, complaints
 from cluster.torture.workload import SHARED, Worker, is_temporary
 from gfs.events import LeftBehind
+from gfs.records import RecordReader
 from runtime.errors import NotFound, TabletopError, TimedOut
 from runtime.events import Record, TaskFailed
 
@@ -55,6 +58,7 @@ class Judge:
         await self._at_rest()
         for worker in self._workers:
             await self._files_of(worker)
+        await self._records()
         await self._no_other_names(client_records)
         await self._define_every_byte()
         verdict = await self._replicas()
@@ -126,6 +130,21 @@ class Judge:
                 worker.names.put(path, Contents(data))
                 # What came out of a doubtful change may differ between replicas until it is written over.
                 worker.names.files[path].doubt(0, data, now=-LATE_SECONDS)
+
+    async def _records(self) -> None:
+        client, names = self._workers[0].client, self._workers[0].names
+        try:
+            content = await client.read_file(RECORDS)
+            found = [record async for record in RecordReader(client, RECORDS).records()]
+            await client.delete(RECORDS, immediately=True)
+        except TabletopError as error:
+            self._history.violation(f"{RECORDS} cannot be read and deleted though no fault is left: {error.message}")
+            return
+        for complaint in complaints([worker.ledger for worker in self._workers], content, found):
+            self._history.violation(complaint)
+        names.gone_undefined.add(RECORDS)
+        self._files += 1
+        self._bytes += len(content)
 
     async def _no_other_names(self, client_records: Sequence[Record]) -> None:
         known = {path for worker in self._workers for path in worker.names.files}

@@ -17,6 +17,7 @@ from cluster.real import RealCluster
 from cluster.settings import ClusterSettings
 from cluster.torture.history import History
 from cluster.torture.judging import Counted, Judge
+from cluster.torture.records import RECORDS
 from cluster.torture.trouble import Trouble
 from cluster.torture.workload import SHARED, Worker
 from gfs.client import Client
@@ -142,6 +143,7 @@ class Torture:
     async def _tortured(self, workers: Sequence[Worker], sink: "_Twice") -> Counted:
         for directory in SHARED:
             await workers[0].client.make_directory(directory)
+        await workers[0].client.create(RECORDS)
         for worker in workers:
             await worker.prepare()
         self._trouble = Trouble(self._cluster, workers, f"{self._options.seed}-faults", self.history)

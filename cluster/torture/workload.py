@@ -17,7 +17,9 @@ from cluster.torture.contents import Contents
 from cluster.torture.history import History, in_words, now
 from cluster.torture.names import Names
 from cluster.torture.payload import stamped
+from cluster.torture.records import RECORDS, Ledger, most_payload_bytes
 from gfs.client import WRITING_PREFIX, Client
+from gfs.records import RecordWriter
 from runtime.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
@@ -57,6 +59,8 @@ class Worker:
         self.client = client
         self.names = Names()
         self.home = f"/{name}"
+        self._writer = RecordWriter(client, RECORDS)
+        self.ledger = Ledger(self._writer.writer)
         self._random = random.Random(seed)
         self._chunk_bytes = chunk_bytes
         self._history = history
@@ -82,6 +86,7 @@ class Worker:
             (10 if len(self.names.files) < FILES else 0, self._create),
             (25, self._overwrite),
             (15, self._append),
+            (15, self._append_record),
             (2, self._write_beyond_the_end),
             (8, self._replace),
             (8, self._rename),
@@ -150,6 +155,18 @@ class Worker:
             contents.write(*begun[0], asked=asked)
         elif not error.definite and begun:
             contents.doubt(*begun[0], now=now())
+
+    async def _append_record(self) -> None:
+        size = min(self._size(), most_payload_bytes(self._chunk_bytes))
+        payload = self._data(0, size)
+        number = self.ledger.begin(payload)
+
+        async def append() -> None:
+            self.ledger.acknowledge(await self._writer.append(payload))
+
+        error = await self._tried(f"append a record of {size} bytes to {RECORDS}", append())
+        if error is not None and error.definite:
+            self.ledger.refused.add(number)
 
     async def _replace(self) -> None:
         path, data = self._path(), self._data(0, self._size())

@@ -491,6 +491,7 @@ class Mutation(_message.Message):
     LENGTH_FIELD_NUMBER: _builtins.int
     PUSHED_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """within the chunk, bytes"""
@@ -498,6 +499,8 @@ class Mutation(_message.Message):
     """bytes"""
     inline: _builtins.bytes
     """small writes ride along"""
+    padding: _builtins.bool
+    """zeros: only a primary asks for these (GFS 3.3)"""
     crc32c: _builtins.int
     """of the checksums of each 64 KiB of the data, as little-endian fixed32"""
     @_builtins.property
@@ -511,13 +514,14 @@ class Mutation(_message.Message):
         length: _builtins.int = ...,
         pushed: Global___DataId | None = ...,
         inline: _builtins.bytes = ...,
+        padding: _builtins.bool = ...,
         crc32c: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "pushed", b"pushed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "inline", b"inline", "padding", b"padding", "pushed", b"pushed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "length", b"length", "offset", b"offset", "pushed", b"pushed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "inline", b"inline", "length", b"length", "offset", b"offset", "padding", b"padding", "pushed", b"pushed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["pushed", "inline"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["pushed", "inline", "padding"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 
@@ -586,6 +590,78 @@ class WriteReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteReply: _TypeAlias = WriteReply  # noqa: Y015
+
+@_typing.final
+class AppendRecordRequest(_message.Message):
+    """Record append (GFS 3.3): as a write, but the primary chooses the offset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    version: _builtins.int
+    client: _builtins.int
+    """as in WriteRequest, with which it shares its numbers"""
+    number: _builtins.int
+    oldest: _builtins.int
+    @_builtins.property
+    def record(self) -> Global___Mutation:
+        """its offset is not looked at; at most a quarter of a chunk"""
+
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        version: _builtins.int = ...,
+        record: Global___Mutation | None = ...,
+        client: _builtins.int = ...,
+        number: _builtins.int = ...,
+        oldest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "handle", b"handle", "number", b"number", "oldest", b"oldest", "record", b"record", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendRecordRequest: _TypeAlias = AppendRecordRequest  # noqa: Y015
+
+@_typing.final
+class AppendRecordReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    CHUNK_IS_FULL_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """within the chunk, the same on every replica"""
+    length: _builtins.int
+    """of the chunk afterwards, bytes"""
+    serial: _builtins.int
+    """its place in the primary's order"""
+    chunk_is_full: _builtins.bool
+    """The record does not fit. Every replica is padded to the chunk's full size; the record is to go to the next chunk."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+        serial: _builtins.int = ...,
+        chunk_is_full: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_is_full", b"chunk_is_full", "length", b"length", "offset", b"offset", "serial", b"serial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendRecordReply: _TypeAlias = AppendRecordReply  # noqa: Y015
 
 @_typing.final
 class ApplyRequest(_message.Message):

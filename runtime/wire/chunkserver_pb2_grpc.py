@@ -64,6 +64,11 @@ class ChunkserverStub:
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.WriteRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.WriteReply.FromString,
                 _registered_method=True)
+        self.AppendRecord = channel.unary_unary(
+                '/tabletop.Chunkserver/AppendRecord',
+                request_serializer=runtime_dot_wire_dot_chunkserver__pb2.AppendRecordRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_chunkserver__pb2.AppendRecordReply.FromString,
+                _registered_method=True)
         self.GetChunkStates = channel.unary_unary(
                 '/tabletop.Chunkserver/GetChunkStates',
                 request_serializer=runtime_dot_wire_dot_chunkserver__pb2.ChunkStatesRequest.SerializeToString,
@@ -117,6 +122,12 @@ class ChunkserverServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AppendRecord(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetChunkStates(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -162,6 +173,11 @@ def add_ChunkserverServicer_to_server(servicer, server):
                     servicer.Write,
                     request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.WriteRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_chunkserver__pb2.WriteReply.SerializeToString,
+            ),
+            'AppendRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendRecord,
+                    request_deserializer=runtime_dot_wire_dot_chunkserver__pb2.AppendRecordRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_chunkserver__pb2.AppendRecordReply.SerializeToString,
             ),
             'GetChunkStates': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChunkStates,
@@ -336,6 +352,33 @@ class Chunkserver:
             '/tabletop.Chunkserver/Write',
             runtime_dot_wire_dot_chunkserver__pb2.WriteRequest.SerializeToString,
             runtime_dot_wire_dot_chunkserver__pb2.WriteReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Chunkserver/AppendRecord',
+            runtime_dot_wire_dot_chunkserver__pb2.AppendRecordRequest.SerializeToString,
+            runtime_dot_wire_dot_chunkserver__pb2.AppendRecordReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,7 @@ class ChunkserverStub:
     MendReplica: _grpc.UnaryStreamMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendProgress]
     Write: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]
     """From clients."""
+    AppendRecord: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.AppendRecordRequest, _chunkserver_pb2.AppendRecordReply]
     GetChunkStates: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.ChunkStatesRequest, _chunkserver_pb2.ChunkStatesReply]
     Apply: _grpc.UnaryUnaryMultiCallable[_chunkserver_pb2.ApplyRequest, _chunkserver_pb2.ApplyReply]
     """From a primary to its secondaries (GFS 3.1 step 5)."""
@@ -54,6 +55,7 @@ class ChunkserverAsyncStub(ChunkserverStub):
     MendReplica: _aio.UnaryStreamMultiCallable[_chunkserver_pb2.MendRequest, _chunkserver_pb2.MendProgress]  # type: ignore[assignment]
     Write: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.WriteRequest, _chunkserver_pb2.WriteReply]  # type: ignore[assignment]
     """From clients."""
+    AppendRecord: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.AppendRecordRequest, _chunkserver_pb2.AppendRecordReply]  # type: ignore[assignment]
     GetChunkStates: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.ChunkStatesRequest, _chunkserver_pb2.ChunkStatesReply]  # type: ignore[assignment]
     Apply: _aio.UnaryUnaryMultiCallable[_chunkserver_pb2.ApplyRequest, _chunkserver_pb2.ApplyReply]  # type: ignore[assignment]
     """From a primary to its secondaries (GFS 3.1 step 5)."""
@@ -102,6 +104,13 @@ class ChunkserverServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chunkserver_pb2.WriteReply, _abc.Awaitable[_chunkserver_pb2.WriteReply]]:
         """From clients."""
+
+    @_abc_1.abstractmethod
+    def AppendRecord(
+        self,
+        request: _chunkserver_pb2.AppendRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chunkserver_pb2.AppendRecordReply, _abc.Awaitable[_chunkserver_pb2.AppendRecordReply]]: ...
 
     @_abc_1.abstractmethod
     def GetChunkStates(

@@ -10,7 +10,11 @@ SEEDS = range(9200, 9230)
 
 @pytest.mark.parametrize(
     ("name", "judges"),
-    [("path-instead-of-file-id", {"contents", "lengths"}), ("version-not-durable", {"convergence"})],
+    [
+        ("path-instead-of-file-id", {"contents", "lengths"}),
+        ("version-not-durable", {"convergence"}),
+        ("append-forgets-what-is-in-flight", {"appends"}),
+    ],
 )
 def test_a_planted_bug_is_found_within_a_few_seeds(name: str, judges: set[str]):
     for seed in SEEDS:

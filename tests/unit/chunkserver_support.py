@@ -282,6 +282,14 @@ class Desk:
         request = wire.WriteRequest(handle=handle, version=version, mutation=mutation)
         return await self.stub(name).Write(request, timeout=20)
 
+    async def append(self, name: str, handle: int, data: bytes, *, version: int = 1, number: int = 0) -> Any:
+        """A record, inline."""
+        record = wire.Mutation(length=len(data), inline=data, crc32c=digest_of(checksums_of(data)))
+        request = wire.AppendRecordRequest(
+            handle=handle, version=version, record=record, client=self._client_id, number=number, oldest=number
+        )
+        return await self.stub(name).AppendRecord(request, timeout=20)
+
     async def write_pushed(self, name: str, handle: int, offset: int, data: bytes, pushed: Any) -> Any:
         mutation = wire.Mutation(offset=offset, length=len(data), pushed=pushed, crc32c=digest_of(checksums_of(data)))
         request = wire.WriteRequest(

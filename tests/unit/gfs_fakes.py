@@ -141,9 +141,27 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
 
     async def Write(self, request: Any, context: Any) -> Any:
         self.begin("Write", request)
-        mutation = request.mutation
         if self.cluster.meanwhile is not None:
             await self.cluster.meanwhile()
+        self._order(request, request.mutation)
+        self.end("Write")
+        return chunkserver_pb2.WriteReply(length=len(self.chunks[request.handle]), serial=1)
+
+    async def AppendRecord(self, request: Any, context: Any) -> Any:
+        self.begin("AppendRecord", request)
+        chunk = self.chunks.get(request.handle, bytearray())
+        offset, record = len(chunk), request.record
+        if offset + record.length > CHUNK_BYTES:
+            zeros = bytes(CHUNK_BYTES - offset)
+            for replica in self.cluster.master.chunks[request.handle].replicas:
+                self.cluster.servers[replica.server].apply(request.handle, offset, zeros)
+            return chunkserver_pb2.AppendRecordReply(chunk_is_full=True)
+        record.offset = offset
+        self._order(request, record)
+        self.end("AppendRecord")
+        return chunkserver_pb2.AppendRecordReply(offset=offset, length=len(chunk), serial=1)
+
+    def _order(self, request: Any, mutation: Any) -> None:
         if (refusal := self.refuses(mutation)) is not None:
             raise refusal
         replicas = self.cluster.master.chunks[request.handle]
@@ -162,8 +180,6 @@ class FakeChunkserver(Misbehaving, ChunkserverServicer):
                 data = server.pushed[key]
             assert len(data) == mutation.length and digest_of(checksums_of(data)) == mutation.crc32c
             server.apply(request.handle, mutation.offset, data)
-        self.end("Write")
-        return chunkserver_pb2.WriteReply(length=len(self.chunks[request.handle]), serial=1)
 
     async def serve(self, stream: Any) -> None:
         self.streams.append(stream)

@@ -2,6 +2,7 @@
 
 import math
 
+from cluster.swarm.appends import frame_of
 from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
 from cluster.swarm.losses import Grant, Hindrance, Losses, PowerCut
 from cluster.swarm.steps import Facts
@@ -79,6 +80,28 @@ class Past:
             path=file.path,
         )
 
+    def append(
+        self,
+        file: Operation,
+        offset: int,
+        count: int,
+        times: tuple[float, float],
+        *,
+        client: str = "one",
+        answer: Answer = Answer.VALUE,
+    ) -> Operation:
+        """A record appended to a file, at the offset that its client was told."""
+        return self.add(
+            Kind.RECORD_APPEND,
+            times,
+            client=client,
+            answer=answer,
+            file=file.number,
+            offset=offset,
+            count=count,
+            path=file.path,
+        )
+
     def read_file(self, path: str, data: bytes, times: tuple[float, float], client: str = "one") -> Operation:
         """A whole file was read."""
         return self.add(Kind.READ_FILE, times, client=client, path=path, data=data)
@@ -95,6 +118,11 @@ class Past:
         """A look at a file; `file` None: a directory."""
         seen = Seen(path, file is None, file.number if file else 0, length)
         return self.add(Kind.STAT, times, path=path, seen=(seen,))
+
+
+def record(operation: Operation) -> bytes:
+    """The record that an operation appends."""
+    return frame_of(operation.number, operation.count)
 
 
 def written(operation: Operation, begin: int = 0, end: int | None = None) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import xxhash
 
+from gfs.records import Scanner, encode_record
 from master.log_files import checkpoint_path, log_path
 from master.operation_log import OperationLog
 from master.records import (
@@ -91,6 +92,18 @@ def record_log() -> bytes:
 
 def test_the_record_log_page_shows_the_frames_that_are_written():
     assert dumped_bytes("record-log.md") == record_log()
+
+
+def file_of_records() -> bytes:
+    first, second = (encode_record(text, writer=7, sequence=n) for n, text in enumerate((b"hello", b"world!"), 1))
+    return first + second[:20] + bytes(14) + second
+
+
+def test_the_page_of_records_shows_what_is_appended_and_a_reader_finds_the_records_in_it():
+    content = dumped_bytes("records.md")
+    assert content == file_of_records()
+    scanner = Scanner(chunk_bytes=4096)
+    assert [record.payload for record in scanner.feed(content)] == [b"hello", b"world!"]
 
 
 def master_files() -> dict[str, bytes]:
@@ -238,7 +251,7 @@ def test_the_page_of_the_operation_log_lists_every_kind_of_record_with_its_field
 
 def main() -> None:
     """Write the dumps on the pages anew."""
-    found = {"record-log.md": [record_log()]}
+    found = {"record-log.md": [record_log()], "records.md": [file_of_records()]}
     found |= {page: [master_files()[path]] for page, path in MASTER_PAGES.items()}
     with tempfile.TemporaryDirectory() as folder:
         for page, (name, write) in TABLET_PAGES.items():

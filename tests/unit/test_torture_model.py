@@ -1,6 +1,8 @@
 """The model of a torture run refuses what no order of its writes explains, and accepts the rest."""
 
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,8 +11,10 @@ from cluster.torture.history import History
 from cluster.torture.judging import complaint_about_outcome
 from cluster.torture.names import Names
 from cluster.torture.payload import owner_of, stamped
+from cluster.torture.records import Ledger, complaints
 from cluster.torture.run import TortureOptions
 from cluster.torture.workload import Worker
+from gfs.records import Appended, Scanner, encode_record
 from runtime.errors import InvalidRequest, NotFound, TabletopError, TimedOut
 
 FIRST, SECOND = stamped("c1", 1, 0, 500), stamped("c1", 2, 100, 50)
@@ -99,6 +103,7 @@ class LyingClient:
     def __init__(self, *, keeps: bool = True, error: TabletopError | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.keeps = keeps
+        self.world = SimpleNamespace(random=random.Random(1))
         self.error = error
 
     async def write_file(self, path: str, data: bytes, *, overwrite: bool = False) -> None:
@@ -159,3 +164,26 @@ def test_a_run_without_an_end_or_a_length_is_refused():
     for minutes in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(InvalidRequest, match="expected more than 0"):
             TortureOptions(minutes=minutes).check()
+
+
+def test_records_are_looked_for_where_their_writer_was_told_and_may_be_read_in_its_order_only():
+    ledger, frames = Ledger(writer=7), []
+    for payload in (b"one", b"two", b"three"):
+        number = ledger.begin(payload)
+        frames.append(encode_record(payload, writer=7, sequence=number))
+    one, two, three = frames
+    ledger.acknowledge(Appended(0, 1))
+    ledger.acknowledge(Appended(len(one) + 5, 2))
+
+    def complaint(content: bytes) -> str:
+        scanner = Scanner(chunk_bytes=4096)
+        return "; ".join(complaints([ledger], content, scanner.feed(content) + scanner.finish()))
+
+    good = one + bytes(5) + two
+    assert complaint(good) == "" == complaint(good + three), "the third one is in doubt"
+    assert "record 2 of writer 0x7 is not at" in complaint(one + two)
+    assert "a reader gets [1]" in complaint(one)
+    ledger.refused.add(3)
+    assert "record 3 of writer 0x7" in complaint(good + three) and "was never sent" in complaint(good + three)
+    assert "was never sent" in complaint(good + encode_record(b"four", writer=8, sequence=1))
+    assert "another payload" in complaint(good + encode_record(b"other", writer=7, sequence=2))
