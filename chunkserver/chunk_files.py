@@ -30,6 +30,7 @@ CHUNKS = "chunks"
 INCOMING = "incoming"  # Files that are not complete, or not yet in their place.
 REMOVING = "removing"  # The metadata of chunks whose removal has begun.
 ASIDE = "aside"  # Files that nobody can make sense of; only a person deletes them.
+DRAFT_SUFFIX = ".new"  # Of the metadata of a chunk that is being created.
 METADATA_LIMIT_BYTES = 1024 * 1024
 
 
@@ -70,6 +71,15 @@ def handle_of(name: str) -> int | None:
         return int(stem, 16)
     except ValueError:
         return None
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file of this name is the metadata of a chunk that was being created.
+
+    >>> is_draft("00000000000002a1.new"), is_draft("shopping.new")
+    (True, False)
+    """
+    return re.fullmatch(f"[0-9a-f]{{16}}{re.escape(DRAFT_SUFFIX)}", name) is not None
 
 
 @dataclass(slots=True)

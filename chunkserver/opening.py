@@ -14,6 +14,7 @@ Found, and what becomes of it:
     data without metadata                     put aside: its metadata was lost
     files that the disk does not give         left where they are, told to the master as such, and tried again
     names that are no chunk's of that folder  left where they are: a file manager or a person has put them there
+    the metadata of a creation                removed: it was not completed
     a copy that was complete                  put in its place; one that was not is removed
     a removal that was begun                  completed
 
@@ -22,6 +23,7 @@ upon, so after an end that was not in good order it is written again and synced 
 an unfinished overwrite before it is settled, and other data that may not be on the disk in the background."""
 
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -36,6 +38,7 @@ from chunkserver.chunk_files import (
     data_path,
     folder_of,
     handle_of,
+    is_draft,
     is_folder_name,
     metadata_path,
 )
@@ -130,7 +133,9 @@ class _Opening:
         await self._end_what_was_begun()
         count = 0
         for folder in await self._folders():
-            for handle in dict.fromkeys(handle_of(name) for name in await self._disk.list(folder)):
+            names = await self._disk.list(folder)
+            await self._remove_all(folder, [name for name in names if is_draft(name)])
+            for handle in dict.fromkeys(map(handle_of, names)):
                 if handle is not None and folder_of(handle) == folder:
                     await self._find(handle)
                     count += 1
@@ -162,9 +167,12 @@ class _Opening:
             if handle is not None:
                 is_here = await self._disk.exists(metadata_path(handle))
                 await self._store.placing.end_removal(handle, is_here_again=is_here)
-        for name in await self._disk.list(INCOMING):
+        await self._remove_all(INCOMING, await self._disk.list(INCOMING))
+
+    async def _remove_all(self, folder: str, names: Sequence[str]) -> None:
+        for name in names:
             with suppress(TabletopError):  # Half a copy that cannot be removed takes space, and nothing else.
-                await self._disk.remove(f"{INCOMING}/{name}")
+                await self._disk.remove(f"{folder}/{name}")
 
     async def _find(self, handle: int) -> None:
         """Count in the chunk of this handle, or put aside what there is of it."""

@@ -7,7 +7,7 @@ come to its end, and nothing may be removed that nobody ordered to be.
 The idea: everything has one moment at which it counts, the renaming of one file, and what remains to be done afterwards
 can be read from the names.
 
-    create     incoming/H.new is written and synced        -> renamed to the chunk's metadata: the chunk exists
+    create     H.new is written and synced                 -> renamed to the chunk's metadata: the chunk exists
     install    incoming/H.data and H.draft, both synced    -> H.draft renamed to H.meta: the copy will be what is there,
                and both files are renamed into their places, the data first; what fails of that is done again later
     remove     the metadata is renamed to removing/H.meta  -> the chunk is gone; then its data, and that name
@@ -18,7 +18,16 @@ Each of these is durable when it returns.
 
 from contextlib import suppress
 
-from chunkserver.chunk_files import ASIDE, CHUNKS, INCOMING, REMOVING, data_path, folder_of, metadata_path
+from chunkserver.chunk_files import (
+    ASIDE,
+    CHUNKS,
+    DRAFT_SUFFIX,
+    INCOMING,
+    REMOVING,
+    data_path,
+    folder_of,
+    metadata_path,
+)
 from chunkserver.chunk_format import Header, encode_slots
 from runtime.errors import NotFound, TabletopError
 from runtime.world import Disk
@@ -30,7 +39,8 @@ def incoming_path(handle: int, kind: str) -> str:
 
 
 def _draft_path(handle: int) -> str:
-    return f"{INCOMING}/{handle:016x}.new"
+    """In the chunk's own folder: file systems keep a file near the folder that it was made in."""
+    return f"{folder_of(handle)}/{handle:016x}{DRAFT_SUFFIX}"
 
 
 def removing_path(handle: int) -> str:
@@ -48,7 +58,6 @@ class Placing:
     async def create(self, header: Header) -> None:
         """Make the metadata file of an empty chunk. Raises NoSpace, DiskFailure; then `undo_creation` is to follow."""
         handle, disk = header.handle, self._disk
-        await self.make_folder(INCOMING)
         await self.make_folder(folder_of(handle))
         file = await disk.open(_draft_path(handle), "replace")
         try:
@@ -129,8 +138,8 @@ class Placing:
         await disk.sync_directory(folder_of(handle))
 
     async def make_folder(self, folder: str) -> None:
-        """Create a folder, once, durably."""
+        """Create a folder, once, durably. Those of the chunks are spread over the disk."""
         if folder not in self._folders:
-            await self._disk.make_directory(folder)
+            await self._disk.make_directory(folder, spread=folder == CHUNKS)
             await self._disk.sync_directory(CHUNKS if folder.startswith(f"{CHUNKS}/") else "")
             self._folders[folder] = None

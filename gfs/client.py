@@ -500,7 +500,7 @@ class Client:
                 )
 
     async def _create(self, path: str, replication_goal: int) -> FileInfo:
-        return await self._master.change(self._master.stub.Create, self._create_request(path, replication_goal))
+        return await self._master.create(self._create_request(path, replication_goal))
 
     async def _create_to_write(
         self, path: str, replication_goal: int, size: int

@@ -15,6 +15,7 @@ Invariants:
 3. No number of a request that is still being tried is below `oldest`, so that the master keeps its answer.
 """
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -137,7 +138,13 @@ class MasterLink:
         self._master_gone = master_gone
         self._gone_since = math.inf
         self.stub: MasterAsyncStub = MasterStub(world.network.channel(address))
-        self._creations = Outbox(self._create_files, items_a_call=_FILES_A_CALL, calls_at_once=_CALLS_AT_ONCE)
+        self._creations = self._outbox(self._create_files)
+        self._creations_with_chunks = self._outbox(self._create_with_chunks)
+
+    def _outbox(
+        self, send: Callable[[Sequence[CreateRequest]], Awaitable[Sequence[CreateFileResult]]]
+    ) -> Outbox[CreateRequest, CreateFileResult]:
+        return Outbox(send, items_a_call=_FILES_A_CALL, calls_at_once=_CALLS_AT_ONCE)
 
     async def stat(self, path: str) -> FileInfo:
         """Stat one path. Raises NotFound, NotADirectory, InvalidRequest, TimedOut."""
@@ -205,36 +212,61 @@ class MasterLink:
         finally:
             self._ids.end(name)
 
+    async def create(self, request: CreateRequest) -> FileInfo:
+        """Have an empty file made. Files that are asked for at the same time share a call. Raises as `change`."""
+        return (await self._create(request, self._creations)).file
+
     async def create_with_chunk(self, request: CreateRequest) -> tuple[FileInfo, LeaseHolder | None]:
         """Have a file made that is about to be written, and its first chunk, if that can be at once; returns who orders
         the mutations of that. Files that are asked for at the same time share a call. Raises as `change`."""
+        result = await self._create(request, self._creations_with_chunks)
+        return result.file, result.holder if result.HasField("holder") else None
+
+    async def _create(
+        self, request: CreateRequest, outbox: Outbox[CreateRequest, CreateFileResult]
+    ) -> CreateFileResult:
+        """The first try is made together with others. What it leaves open is asked for alone, under the same name: it
+        is made once, whatever became of it in the shared call."""
         name = self._ids.begin()
         request.request.CopyFrom(name)
+        is_first = True
+
+        async def make(request: CreateRequest, *, timeout: float) -> CreateFileResult:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                return await self._made_with_others(request, outbox, timeout)
+            return CreateFileResult(file=await self.stub.Create(request, timeout=timeout))
+
         try:
             with because(self._causes.next()):
                 request.cause = current_cause()
-                try:
-                    result = await self._creations.ask(request)
-                    if not result.error_kind:
-                        return result.file, result.holder if result.HasField("holder") else None
-                    error = error_from_wire(result.error_kind, result.message, definite=result.definite)
-                    error.is_answer = True
-                except (Unavailable, TimedOut) as silence:
-                    error = silence
-                if not isinstance(error, Unavailable | TimedOut):
-                    raise error
-                # Asked for again alone, under the same name: it is made once, whatever became of it in the shared call.
-                may_have_arrived = error.is_answer or not error.definite
-                call = self.stub.Create
-                info = await self._until_answered(
-                    call, request, None, is_change=True, may_have_arrived=may_have_arrived
-                )
-                return info, None
+                return await self._until_answered(make, request, None, is_change=True)
         finally:
             self._ids.end(name)
 
+    async def _made_with_others(
+        self, request: CreateRequest, outbox: Outbox[CreateRequest, CreateFileResult], seconds: float
+    ) -> CreateFileResult:
+        try:
+            async with asyncio.timeout(seconds):
+                result = await outbox.ask(request)
+        except TimeoutError:
+            raise TimedOut(f"CreateFiles at {self.address}: no answer in time") from None
+        if not result.error_kind:
+            return result
+        error = error_from_wire(result.error_kind, result.message, definite=result.definite)
+        error.is_answer = True
+        raise error
+
     async def _create_files(self, requests: Sequence[CreateRequest]) -> Sequence[CreateFileResult]:
-        request = CreateFilesRequest(items=requests)
+        seconds = self._settings.call_seconds
+        if len(requests) == 1:
+            return [CreateFileResult(file=await self.stub.Create(requests[0], timeout=seconds))]
+        return (await self.stub.CreateFiles(CreateFilesRequest(items=requests), timeout=seconds)).results
+
+    async def _create_with_chunks(self, requests: Sequence[CreateRequest]) -> Sequence[CreateFileResult]:
+        request = CreateFilesRequest(items=requests, with_chunks=True)
         return (await self.stub.CreateFiles(request, timeout=self._settings.call_seconds)).results
 
     async def _until_answered(
@@ -245,8 +277,8 @@ class MasterLink:
         *,
         is_change: bool,
         call_seconds: float = 0.0,
-        may_have_arrived: bool = False,
     ) -> Reply:
+        may_have_arrived = False
         patience = patience or Patience(self._world, self._settings, self._settings.patience_seconds)
         with because(self._causes.next()):
             while True:

@@ -9,7 +9,7 @@ change it."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from master.attention import Attention
@@ -121,18 +121,26 @@ class Core:
         After a failure that leaves open whether the record will be found again, this run of the master must end: its
         memory and its log may tell two stories, and only a replay decides between them.
         """
+        [outcome] = await self.commit_all([record])
+        if isinstance(outcome, TabletopError):
+            raise outcome
+        return outcome
+
+    async def commit_all(self, records: Sequence[Record]) -> list[list[int] | TabletopError]:
+        """As `commit`, for changes that do not depend on one another: for each what `commit` returns, or raises."""
         if self.failure:
-            raise Unavailable(f"this master is ending: {self.failure}; ask again when it has restarted", definite=True)
-        try:
-            forgotten = await self.log.commit(record)
-        except TabletopError as error:
-            if not error.definite:
-                self.give_up(error.message)
-            raise
-        for handle in forgotten:
-            self.leases.forget(handle)
-            self.replicas.forget(handle)
-        return forgotten
+            problem = f"this master is ending: {self.failure}; ask again when it has restarted"
+            return [Unavailable(problem, definite=True) for _ in records]
+        outcomes = await self.log.commit_all(records)
+        for outcome in outcomes:
+            if isinstance(outcome, TabletopError):
+                if not outcome.definite:
+                    self.give_up(outcome.message)
+                continue
+            for handle in outcome:
+                self.leases.forget(handle)
+                self.replicas.forget(handle)
+        return outcomes
 
     def give_up(self, reason: str) -> None:
         """This run of the master must not go on."""

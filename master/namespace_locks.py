@@ -19,7 +19,7 @@ Invariants: (1) a path has one writer and no reader, or any number of readers; (
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from master.paths import ancestors
@@ -65,6 +65,23 @@ class NamespaceLocks:
             for lock in reversed(locks[:taken]):
                 self._release(lock)
 
+    @contextlib.contextmanager
+    def hold_free(self, paths: Sequence[str]) -> Iterator[list[str]]:
+        """Run the block while holding the locks for writing those of the paths that are free now, which it is given:
+        nobody is waited for."""
+        locks = plan_locks(write=paths)
+        free = list(paths)
+        if not self._take_now(locks):
+            free = [path for path in paths if self._are_free(plan_locks(write=[path]))]
+            locks = plan_locks(write=free)
+            taken = self._take_now(locks)
+            assert taken, "what is free one by one is free together"
+        try:
+            yield free
+        finally:
+            for lock in reversed(locks):
+                self._release(lock)
+
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold."""
         for path, lock in self._locks.items():
@@ -84,6 +101,25 @@ class NamespaceLocks:
             await found.acquire(exclusive=lock.write)
         finally:
             self._forget_if_idle(lock.path)
+
+    def _take_now(self, locks: Sequence[PathLock]) -> bool:
+        """Take all of these locks, or none if one would have to be waited for."""
+        for place, lock in enumerate(locks):
+            found = self._locks.get(lock.path)
+            if found is None:
+                found = self._locks[lock.path] = ReadWriteLock()
+            if not found.acquire_now(exclusive=lock.write):
+                for taken in reversed(locks[:place]):
+                    self._release(taken)
+                return False
+        return True
+
+    def _are_free(self, locks: Sequence[PathLock]) -> bool:
+        taken = self._take_now(locks)
+        if taken:
+            for lock in reversed(locks):
+                self._release(lock)
+        return taken
 
     def _release(self, lock: PathLock) -> None:
         self._locks[lock.path].release(exclusive=lock.write)

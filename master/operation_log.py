@@ -26,6 +26,7 @@ it): a record would be durable and not applied.
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from master import log_files
 from master.checkpoint import write_checkpoint
@@ -102,30 +103,53 @@ class OperationLog:
 
         Raises NoSpace (definite: nothing was changed) or DiskFailure (the record may come back after a restart).
         """
+        [outcome] = await self.commit_all([record])
+        if isinstance(outcome, TabletopError):
+            raise outcome
+        return outcome
+
+    async def commit_all(self, records: Sequence[Record]) -> list[list[int] | TabletopError]:
+        """As `commit`, for records that do not depend on one another: for each what `commit` returns, or raises."""
         while not self._open.is_set():
             await self._open.wait()
         assert self._writer is not None, "commit before recovery"
         self._under_way += 1
         self._idle.clear()
         try:
-            await self._writer.commit(encode(record))
-        except TabletopError as error:
-            self._last_failed = True
-            self._world.events.emit(LogFailed(problem=error.message))
-            fate = "it was not made" if error.definite else "it is not made now, but may be found made after a restart"
-            raise type(error)(
-                f"the master cannot log the change, so {fate}: {error.message}; reads go on", definite=error.definite
-            ) from error
-        else:
-            self._last_failed = False
-            forgotten = self.state.apply(record)
+            begun = [self._begun(self._writer, record) for record in records]
+            outcomes = [await self._applied(record, written) for record, written in zip(records, begun, strict=True)]
         finally:
             self._under_way -= 1
             if self._under_way == 0:
                 self._idle.set()
         if self.log_bytes > self._limit and self._checkpointing is None:
             self._checkpointing = self._world.spawn(self._checkpoint_in_background(), "checkpoint")
-        return forgotten
+        return outcomes
+
+    def _begun(self, writer: LogWriter, record: Record) -> "asyncio.Future[int]":
+        """A record on its way to the log; a refusal is found by whoever awaits it."""
+        try:
+            return writer.begin_commit(encode(record))
+        except TabletopError as error:
+            refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
+    async def _applied(self, record: Record, written: "asyncio.Future[int]") -> list[int] | TabletopError:
+        """Wait until a record is durable, and apply it."""
+        try:
+            await written
+        except TabletopError as error:
+            self._last_failed = True
+            self._world.events.emit(LogFailed(problem=error.message))
+            fate = "it was not made" if error.definite else "it is not made now, but may be found made after a restart"
+            failure = type(error)(
+                f"the master cannot log the change, so {fate}: {error.message}; reads go on", definite=error.definite
+            )
+            failure.__cause__ = error
+            return failure
+        self._last_failed = False
+        return self.state.apply(record)
 
     # Checkpoints
 

@@ -60,14 +60,15 @@ class MasterService(master_pb2_grpc.MasterServicer):
         )
 
     async def CreateFiles(self, request: master_pb2.CreateFilesRequest, context: Any) -> master_pb2.CreateFilesReply:
-        """Make files with their first chunks; each result says what became of its item, as by Create. Raises
-        InvalidRequest (too many)."""
+        """Make files; each result says what became of its item, as by Create, or Unavailable: it is to be asked for
+        alone. Raises InvalidRequest (too many)."""
         items = request.items
         if len(items) > _FILES_A_CALL:
             raise InvalidRequest(f"{len(items)} files in one call; expected at most {_FILES_A_CALL}")
 
         async def create(places: Sequence[int]) -> Sequence[int | TabletopError]:
-            return await self._creating.create_with_chunks([items[place] for place in places])
+            chosen = [items[place] for place in places]
+            return await self._creating.create_all(chosen, with_chunks=request.with_chunks)
 
         names = [item.request for item in items]
         outcomes = await self._core.uninterrupted(self._once.do_all(names, create))

@@ -62,8 +62,7 @@ class ReadWriteLock:
 
     async def acquire(self, *, exclusive: bool) -> None:
         """Wait for one's turn and take it. Whoever returns from here must `release` it in the same way."""
-        if not self._waiting and self._admits(exclusive):
-            self._take(exclusive)
+        if self.acquire_now(exclusive=exclusive):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((exclusive, turn))
@@ -75,6 +74,13 @@ class ReadWriteLock:
             else:
                 self._admit_waiters()
             raise
+
+    def acquire_now(self, *, exclusive: bool) -> bool:
+        """Take it if that needs no waiting, and overtakes nobody; whether it was taken."""
+        if self._waiting or not self._admits(exclusive):
+            return False
+        self._take(exclusive)
+        return True
 
     def release(self, *, exclusive: bool) -> None:
         """Give it back."""

@@ -220,7 +220,12 @@ class LogWriter:
 
     async def commit(self, payload: Buffer, ended: Ended | None = None) -> int:
         """Write one record and return its sequence once it is durable. `ended` and errors as in `append`."""
-        return await self._queued(payload, ended, durable=True, promised=True)
+        return await self.begin_commit(payload, ended)
+
+    def begin_commit(self, payload: Buffer, ended: Ended | None = None) -> "asyncio.Future[int]":
+        """As `commit`, but returns at once: what is to be awaited. Records that are begun one after the other, without
+        a wait between, follow one another in the log."""
+        return self._queued(payload, ended, durable=True, promised=True)
 
     async def write_alone(
         self, payload: Buffer, ended: Ended | None = None, *, durable: bool, promised: bool = True
@@ -267,7 +272,7 @@ class LogWriter:
             with suppress(TabletopError):  # The log is broken now; what follows it says where it ended.
                 await self._cut_back()
 
-    async def _queued(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> int:
+    def _queued(self, payload: Buffer, ended: Ended | None, *, durable: bool, promised: bool) -> "asyncio.Future[int]":
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise _too_large(payload)
         self._check()
@@ -275,7 +280,7 @@ class LogWriter:
         self._waiting.append(_Queued(payload, durable, promised, ended, future))
         if not self.is_busy:
             self._start_flusher()
-        return await future
+        return future
 
     def _start_flusher(self) -> None:
         """Write and sync groups in a task of their own: a committer that is cancelled does not tear the others down.

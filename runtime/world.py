@@ -104,8 +104,9 @@ class Disk(Protocol):
         """Open a file: `read` and `update` need it to exist (NotFound), `create` needs it not to (AlreadyExists),
         `replace` empties or creates it. The folder must exist (NotFound)."""
 
-    async def make_directory(self, path: str) -> None:
-        """Create a folder and its missing ancestors; an existing one is fine."""
+    async def make_directory(self, path: str, *, spread: bool = False) -> None:
+        """Create a folder and its missing ancestors; an existing one is fine. `spread`: the folders that will be made
+        in it have nothing to do with one another, and may lie apart on the disk. That is a hint."""
 
     async def rename(self, source: str, target: str) -> None:
         """Give a file or folder another name in one step; an existing target file is replaced. NotFound."""

@@ -3,7 +3,8 @@
 import asyncio
 import math
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
@@ -17,6 +18,7 @@ from master import granting, service
 from master.core import Core
 from master.creating import Creating, checked_goal
 from master.namespace import FileEntry
+from master.namespace_locks import NamespaceLocks
 from master.once import Once
 from master.prefix_table import PrefixTable
 from master.records import GoalChanged
@@ -29,7 +31,7 @@ from runtime.wire.master_pb2 import AdmitReplicaReply, ListRequest
 _send_buffer = WriteBehind._send_buffer
 _final = ChunkWriter._final
 _ask = MasterLink.ask
-_create_with_chunks = Creating.create_with_chunks
+_create_all = Creating.create_all
 _move_leaves = PrefixTable._move_leaves
 
 
@@ -120,12 +122,26 @@ def one_refusal_for_all() -> Planted:
     Without the rule, one file that is refused has all of them called refused, and those that were created are found
     under their names (GFS 2.6.1 creates files one by one)."""
 
-    async def create(self: Creating, requests: Sequence[Any]) -> list[int | TabletopError]:
-        outcomes = await _create_with_chunks(self, requests)
+    async def create(self: Creating, requests: Sequence[Any], *, with_chunks: bool) -> list[int | TabletopError]:
+        outcomes = await _create_all(self, requests, with_chunks=with_chunks)
         refused = [outcome for outcome in outcomes if isinstance(outcome, TabletopError)]
         return [refused[0]] * len(outcomes) if refused else outcomes
 
-    return replaced(Creating, "create_with_chunks", create)
+    return replaced(Creating, "create_all", create)
+
+
+@bug
+def shared_creation_without_locks() -> Planted:
+    """Files that are created many in a call hold the locks of their paths like one that is created alone.
+
+    Without the rule, two clients create one file, or a directory is deleted while a file in it is on its way to the
+    log (GFS 4.1)."""
+
+    @contextmanager
+    def hold_free(self: NamespaceLocks, paths: Sequence[str]) -> Iterator[list[str]]:
+        yield list(paths)
+
+    return replaced(NamespaceLocks, "hold_free", hold_free)
 
 
 @bug

@@ -279,7 +279,6 @@ def _is_as_good(other: Replica, mine: Replica) -> bool:
 
 def _is_expected(path: str, replicas: dict[int, Replica]) -> bool:
     if path.startswith(chunk_files.CHUNKS + "/"):
-        name = path.rpartition("/")[2].partition(".")[0]
-        return int(name, 16) in replicas
+        return chunk_files.handle_of(path.rpartition("/")[2]) in replicas
     # What was put aside stays for ever: only a person may delete it.
     return not path.startswith((chunk_files.INCOMING + "/", chunk_files.REMOVING + "/"))

@@ -51,7 +51,7 @@ WITH_GOALS = 0.4
 WITH_GIVING_UP = 0.3
 """The share of seeds in which callers give up calls of open files."""
 WITH_COMPANY = 0.4
-"""The share of seeds in which clients write several whole files at the same time."""
+"""The share of seeds in which clients write several whole files at the same time, or create several."""
 WITH_APPENDS = 0.4
 """The share of seeds in which clients append records to one file."""
 SHARED = "/records"
@@ -157,15 +157,16 @@ def with_giving_up(chance: random.Random, operations: tuple[PlannedOperation, ..
 def with_company(
     chance: random.Random, setup: Setup, operations: tuple[PlannedOperation, ...], paths: list[str]
 ) -> tuple[PlannedOperation, ...]:
-    """In some seeds a client that writes a whole file writes others at the same time: they are created in one call.
-    Drawn apart from all else, so that the other seeds are what they would be without."""
+    """In some seeds a client that writes a whole file, or creates an empty one, does the same with others at the same
+    time: they are created in one call. Drawn apart from all else, so that the other seeds are what they would be
+    without."""
     if chance.random() >= WITH_COMPANY:
         return operations
     names = [*paths, *(f"{path}{number}" for path in paths for number in (1, 2))]
     found: list[PlannedOperation] = []
     for planned in operations:
         found.append(planned)
-        if planned.kind is Kind.WRITE_FILE and chance.random() < 0.6:
+        if planned.kind in (Kind.WRITE_FILE, Kind.CREATE) and chance.random() < 0.6:
             first = found[-1] = dataclasses.replace(planned, replace=False)
             found += [
                 dataclasses.replace(first, path=chance.choice(names), count=_draw_size(chance, setup), together=True)

@@ -2,6 +2,7 @@
 
     clock.py       the operating system's clock
     disk.py        a folder
+    spreading.py   folders that lie apart on the disk
     aside.py       slow calls of the system in threads
     network.py     grpc.aio for control, TCP for bulk bytes
     carrier.py     streams of carried calls over grpc.aio

@@ -7,12 +7,18 @@ The idea: what is asked for in the same turn of the loop is dealt out to a few t
 after the other and reports once. Syncs that run side by side share the writing of the file system's journal, so that
 there should be several threads, but not one for each.
 
+The threads are our own: those of `concurrent.futures` bring a lock, a condition and a second future for each piece of
+work, which together cost as much as the switches.
+
 What we simplify. A quick call that is asked for in the same turn as many others waits for those that share its thread.
 """
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from weakref import WeakKeyDictionary
 
 THREADS = 6
@@ -21,14 +27,57 @@ _Work = Callable[[], None]
 _Asked = tuple[_Work, "asyncio.Future[None]"]
 
 
+class _Threads:
+    """Threads that do shares of work for one event loop, started when there is the first share for each."""
+
+    def __init__(self) -> None:
+        self._shares: SimpleQueue[_Share | None] = SimpleQueue()
+        self._started = 0
+        weakref.finalize(self, _end, self._shares, THREADS)
+
+    def give(self, share: "_Share") -> None:
+        """Have a thread do a share; `share.tell` is called in the loop when it is done."""
+        if self._started < THREADS:
+            self._started += 1
+            Thread(target=_work, args=(self._shares,), name=f"aside {self._started}", daemon=True).start()
+        self._shares.put(share)
+
+
+class _Share:
+    """What one thread does, one after the other, and reports once."""
+
+    __slots__ = ("_asked", "_loop", "_problems")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, asked: Sequence[_Asked]) -> None:
+        self._loop = loop
+        self._asked = asked
+        self._problems: list[Exception | None] = []
+
+    def do(self) -> None:
+        """In the thread."""
+        self._problems = [_problem_of(work) for work, _ in self._asked]
+        with suppress(RuntimeError):  # The loop has ended meanwhile: nobody waits.
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        for (_, future), problem in zip(self._asked, self._problems, strict=True):
+            if future.done():
+                continue
+            if problem is None:
+                future.set_result(None)
+            else:
+                future.set_exception(problem)
+
+
 class _Turn:
     """What one event loop was asked for in its present turn."""
 
     def __init__(self) -> None:
         self._asked: list[_Asked] = []
+        self._threads = _Threads()
 
-    def add(self, work: _Work) -> "asyncio.Future[None]":
-        loop = asyncio.get_running_loop()
+    def add(self, loop: asyncio.AbstractEventLoop, work: _Work) -> "asyncio.Future[None]":
+        """Have it done beside the loop."""
         future: asyncio.Future[None] = loop.create_future()
         if not self._asked:
             loop.call_soon(self._deal_out, loop)
@@ -39,9 +88,7 @@ class _Turn:
         asked, self._asked = self._asked, []
         shares = min(len(asked), THREADS)
         for number in range(shares):
-            share = asked[number::shares]
-            done = loop.run_in_executor(None, _do_all, [work for work, _ in share])
-            done.add_done_callback(partial(_tell, share))
+            self._threads.give(_Share(loop, asked[number::shares]))
 
 
 _TURNS: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Turn]" = WeakKeyDictionary()
@@ -57,11 +104,18 @@ async def aside(work: _Work) -> None:
     turn = _TURNS.get(loop)
     if turn is None:
         turn = _TURNS[loop] = _Turn()
-    await turn.add(work)
+    await turn.add(loop, work)
 
 
-def _do_all(share: Sequence[_Work]) -> list[Exception | None]:
-    return [_problem_of(work) for work in share]
+def _work(shares: "SimpleQueue[_Share | None]") -> None:
+    while (share := shares.get()) is not None:
+        share.do()
+        del share  # It names its loop, which may end while this thread waits.
+
+
+def _end(shares: "SimpleQueue[_Share | None]", threads: int) -> None:
+    for _ in range(threads):
+        shares.put(None)
 
 
 def _problem_of(work: _Work) -> Exception | None:
@@ -70,20 +124,3 @@ def _problem_of(work: _Work) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def _tell(share: Sequence[_Asked], done: "asyncio.Future[list[Exception | None]]") -> None:
-    problems: Sequence[Exception | None]
-    if done.cancelled():
-        for _, future in share:
-            future.cancel()
-        return
-    failure = done.exception()
-    problems = [failure if isinstance(failure, Exception) else None] * len(share) if failure else done.result()
-    for (_, future), problem in zip(share, problems, strict=True):
-        if future.done():
-            continue
-        if problem is None:
-            future.set_result(None)
-        else:
-            future.set_exception(problem)

@@ -28,6 +28,7 @@ from runtime.errors import (
     shown,
 )
 from runtime.real.aside import aside
+from runtime.real.spreading import spread_folders_of
 from runtime.world import Buffer, DiskUsage, OpenMode
 
 _FLAGS: dict[OpenMode, int] = {
@@ -162,11 +163,13 @@ class RealDisk:
             descriptor = os.open(full, _FLAGS[mode] | os.O_CLOEXEC, 0o666)
         return RealFile(full, descriptor, inline=self._inline)
 
-    async def make_directory(self, path: str) -> None:
+    async def make_directory(self, path: str, *, spread: bool = False) -> None:
         """Create a folder and its missing ancestors."""
         full = self._full(path)
         with translated("create the folder", full):
             os.makedirs(full, exist_ok=True)
+        if spread:
+            spread_folders_of(full)
 
     async def rename(self, source: str, target: str) -> None:
         """Rename in one step, replacing an existing file."""

@@ -133,8 +133,8 @@ class SimulatedDisk:
             content.truncate(0, self._now())
         return SimulatedFile(self, path, content, writable=mode != "read")
 
-    async def make_directory(self, path: str) -> None:
-        """Create a folder and its missing ancestors."""
+    async def make_directory(self, path: str, *, spread: bool = False) -> None:
+        """Create a folder and its missing ancestors. All folders lie as well here."""
         path = await self._begin("make_directory", path)
         parts = path.split("/") if path else []
         for count in range(1, len(parts) + 1):

@@ -140,23 +140,27 @@ Global___CreateRequest: _TypeAlias = CreateRequest  # noqa: Y015
 
 @_typing.final
 class CreateFilesRequest(_message.Message):
-    """Many files that are about to be written, each with its first chunk. Every item is a change of its own: done, refused or
-    repeated as by Create, whatever becomes of the others.
+    """Many files at once. Every item is a change of its own: done, refused or repeated as by Create, whatever becomes of the
+    others; none waits for a name that somebody else is changing, but is answered Unavailable: it may be asked for alone.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    WITH_CHUNKS_FIELD_NUMBER: _builtins.int
+    with_chunks: _builtins.bool
+    """they are about to be written: each with its first chunk"""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateRequest]: ...
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___CreateRequest] | None = ...,
+        with_chunks: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "with_chunks", b"with_chunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

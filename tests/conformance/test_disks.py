@@ -121,6 +121,7 @@ async def test_two_handles_see_the_same_file(place, desk):
 async def test_folders_are_made_and_listed_in_order(place, desk):
     await desk.disk.make_directory("a/b/c")
     await desk.disk.make_directory("a/b")
+    await desk.disk.make_directory("a/b", spread=True)
     for name in ("zebra", "Ant", "bee", "10", "9", "é"):
         await written(desk.disk, f"a/{name}")
     assert await desk.disk.list("a") == ["10", "9", "Ant", "b", "bee", "zebra", "é"]

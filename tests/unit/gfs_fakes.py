@@ -340,7 +340,7 @@ class FakeMaster(Misbehaving, MasterServicer):
                 result.error_kind, result.message = type(error).__name__, error.message
                 result.definite = error.definite
                 continue
-            if self.makes_first_chunks and not self.files[item.path]:
+            if request.with_chunks and self.makes_first_chunks and not self.files[item.path]:
                 self.files[item.path].append(self.allocate())
                 result.file.CopyFrom(self.info(item.path))
                 result.holder.CopyFrom(self.holder_of(item.path, 0))

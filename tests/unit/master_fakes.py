@@ -120,7 +120,7 @@ class MemoryDisk:
             self.synced[path] = b""
         return MemoryFile(self, path)
 
-    async def make_directory(self, path: str) -> None:
+    async def make_directory(self, path: str, *, spread: bool = False) -> None:
         pass
 
     async def rename(self, source: str, target: str) -> None:

@@ -150,6 +150,7 @@ def test_a_sync_that_fails_while_an_overwrite_is_settled_is_damage_and_is_not_tr
         "chunks/07/.DS_Store",
         "chunks/07/0000000000000077.data",
         "chunks/07/0000000000000077.meta",
+        "chunks/07/shopping.new",
         "incoming/.DS_Store",
         "removing/.DS_Store",
     ],
@@ -165,6 +166,21 @@ def test_names_that_are_nobodys_are_passed_over_and_stay(stray: str):
             opened = await start()
             assert await content(opened) == DATA and len(opened.store) == 1
         assert stray.startswith("incoming") or await disk.exists(stray)
+
+    told(simulation, story, "replicated")
+
+
+def test_half_a_creation_is_removed_at_the_next_start():
+    simulation = Simulation(1)
+
+    async def story(disk: SimulatedDisk, start: Start) -> None:
+        half = "chunks/07/0000000000000107.new"
+        file = await disk.open(half, "create")
+        await file.write_at(0, b"half")
+        await file.close()
+        opened = await start()
+        assert not await disk.exists(half)
+        assert await content(opened) == DATA and len(opened.store) == 1
 
     told(simulation, story, "replicated")
 

@@ -120,7 +120,7 @@ class StrictDisk:
         assert content is not None
         return StrictFile(path, content, self)
 
-    async def make_directory(self, path: str) -> None:
+    async def make_directory(self, path: str, *, spread: bool = False) -> None:
         self.check_alive()
         parts = path.split("/")
         for depth in range(1, len(parts) + 1):

@@ -47,6 +47,20 @@ async def test_small_files_that_are_written_at_the_same_time_are_created_in_few_
         assert cluster.master.count("FindLeaseHolder") == 0
 
 
+async def test_empty_files_that_are_created_at_the_same_time_share_calls(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        cluster.master.replace("/2", b"somebody else's")
+        cluster.master.mishaps["CreateFiles"] = [None] * 10 + [Unavailable("it was lost on the way")]
+        found = await asyncio.gather(*(client.create(f"/{number}") for number in range(100)), return_exceptions=True)
+        assert [place for place, one in enumerate(found) if isinstance(one, BaseException)] == [2]
+        refused = found[2]
+        assert isinstance(refused, AlreadyExists) and refused.definite
+        assert sorted(cluster.master.files) == sorted(f"/{number}" for number in range(100))
+        assert cluster.master.rpcs["CreateFiles"] <= 3
+        assert [path for path, chunks in cluster.master.files.items() if chunks] == ["/2"]
+
+
 async def test_one_of_many_files_is_refused_for_itself_alone(tmp_path: Path):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
@@ -63,7 +77,7 @@ async def test_one_of_many_files_is_refused_for_itself_alone(tmp_path: Path):
 async def test_files_whose_shared_call_was_lost_are_created_once(tmp_path: Path, when: str):
     async with FakeCluster(tmp_path) as cluster:
         client = cluster.new_client()
-        cluster.to_happen(when, "CreateFiles", [Unavailable("it was lost on the way")])
+        getattr(cluster.master, when)["CreateFiles"] = [Unavailable("it was lost on the way")]
         await asyncio.gather(*(client.write_file(f"/{number}", b"mine") for number in range(5)))
         assert all(cluster.stored(f"/{number}") == [b"mine"] * 3 for number in range(5))
         assert sorted(cluster.master.files) == [f"/{number}" for number in range(5)]

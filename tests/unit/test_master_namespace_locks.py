@@ -116,3 +116,37 @@ def test_random_lock_sets_never_deadlock_and_never_overlap() -> None:
 
     for seed in range(10):
         asyncio.run(scene(seed))
+
+
+def test_what_is_free_is_held_at_once_and_nobody_is_waited_for() -> None:
+    async def scene() -> None:
+        locks = NamespaceLocks()
+        async with locks.hold(plan_locks(write=["/d", "/e/2"])):
+            with locks.hold_free(["/a", "/d/1", "/e/1", "/e/2"]) as free:
+                assert free == ["/a", "/e/1"]
+                with locks.hold_free(["/a", "/e"]) as none:
+                    assert none == []
+                with locks.hold_free(["/e/3"]) as shared:
+                    assert shared == ["/e/3"]
+                locks.check_invariants()
+        assert locks.busy_paths == 0
+
+    asyncio.run(scene())
+
+
+def test_who_holds_what_is_free_overtakes_nobody_who_waits() -> None:
+    async def scene() -> None:
+        locks = NamespaceLocks()
+        async with locks.hold(plan_locks(read=["/d"])):
+            waiter = asyncio.create_task(enter(locks))
+            await asyncio.sleep(0)
+            with locks.hold_free(["/d/1"]) as free:
+                assert free == []
+        await waiter
+        assert locks.busy_paths == 0
+
+    async def enter(locks: NamespaceLocks) -> None:
+        async with locks.hold(plan_locks(write=["/d"])):
+            pass
+
+    asyncio.run(scene())

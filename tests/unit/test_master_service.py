@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from master.namespace_locks import plan_locks
 from runtime.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -140,3 +141,36 @@ async def test_right_after_a_start_no_length_is_listed_that_only_chunkservers_kn
         scene.chunkservers[name].speak()
     await scene.until(lambda: bool(scene.replicas(lease.handle)))
     assert await scene.listed("/") == ["/a"]
+
+
+@played()
+async def test_files_of_one_call_are_created_or_refused_each_for_itself(scene: Scene) -> None:
+    await scene.create("/there")
+    await scene.make_directory("/busy")
+    names = ["/new", "/there", "/none/x", "/a/../b", "/new", "/busy/x"]
+    request = master_pb2.CreateFilesRequest(
+        items=[
+            master_pb2.CreateRequest(path=path, request=master_pb2.RequestId(client=7, number=number, oldest=1))
+            for number, path in enumerate(names, 1)
+        ]
+    )
+    core = scene.server.core
+    syncs = core.log.syncs
+    async with core.locks.hold(plan_locks(write=["/busy"])):
+        results = (await scene.master.CreateFiles(request, timeout=5)).results
+    kinds = [result.error_kind for result in results]
+    assert kinds == ["", "AlreadyExists", "NotFound", "InvalidRequest", "AlreadyExists", "Unavailable"]
+    assert all(result.definite for result in results if result.error_kind)
+    assert not results[0].HasField("holder") and results[0].file.file_id and core.log.syncs == syncs + 1
+    again = (await scene.master.CreateFiles(request, timeout=5)).results
+    assert again[0].file.file_id == results[0].file.file_id
+    assert [result.error_kind for result in again] == [*kinds[:5], ""]
+    assert await scene.listed("/", recursive=True) == ["/busy", "/busy/x", "/new", "/there"]
+
+
+@played()
+async def test_files_of_one_call_get_chunks_if_they_are_about_to_be_written(scene: Scene) -> None:
+    items = [master_pb2.CreateRequest(path=path) for path in ("/a", "/b")]
+    reply = await scene.master.CreateFiles(master_pb2.CreateFilesRequest(items=items, with_chunks=True), timeout=5)
+    assert [result.file.chunk_count for result in reply.results] == [1, 1]
+    assert all(result.HasField("holder") for result in reply.results)

@@ -146,7 +146,12 @@ def test_a_replica_that_is_counted_and_not_there_is_named():
     assert any("has none" in text for text in at_the_end_of(remove))
 
 
-LEFTOVERS = ["incoming/0000000000000001.data", "removing/0000000000000001.meta", "aside/0000000000000001.meta"]
+LEFTOVERS = [
+    "chunks/01/0000000000000001.new",
+    "incoming/0000000000000001.data",
+    "removing/0000000000000001.meta",
+    "aside/0000000000000001.meta",
+]
 
 
 @pytest.mark.parametrize("path", LEFTOVERS)
