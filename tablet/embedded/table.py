@@ -12,10 +12,10 @@ surprises in the middle of a read, and the same order of events in every run. `d
 One thread at a time may use an `EmbeddedTablet`. Rows, columns and values may be texts, which are taken as UTF-8.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from runtime.errors import AlreadyExists, InvalidRequest, TabletopError
 from runtime.real.disk import RealDisk, names_in
@@ -34,6 +34,7 @@ from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Schema
 from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.world.eventual import Eventual
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 
@@ -222,9 +223,13 @@ class EmbeddedTablet(OpenTablet):
         column = as_bytes("the column", column)
         if column not in self._known_columns:
             self._check_column(column)
-        bounds = as_bytes("start", start), as_bytes("end", end)
         batches = self._engine.scan_batches(
-            *bounds, prefix=as_bytes("prefix", prefix), rows=rows, wanted=newest_of(column), reverse=reverse
+            start if type(start) is bytes else as_bytes("start", start),
+            end if type(end) is bytes else as_bytes("end", end),
+            prefix=prefix if type(prefix) is bytes else as_bytes("prefix", prefix),
+            rows=rows,
+            wanted=newest_of(column),
+            reverse=reverse,
         )
         return self._one_by_one(batches.next_items, limit)
 
@@ -297,9 +302,9 @@ class EmbeddedTablet(OpenTablet):
         """Counters and sizes."""
         return self._engine.figures()
 
-    def _one_by_one(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]], limit: int | None) -> Iterator[T]:
+    def _one_by_one(self, next_batch: Callable[[], Eventual[list[T]]], limit: int | None) -> Iterator[T]:
         """What the batches hold, at most `limit` of it. What a batch has read may be had after the tablet is closed."""
-        rows = chain.from_iterable(iter(partial(self._alone, next_batch), []))
+        rows = chain.from_iterable(iter(partial(self._batch_of, next_batch), []))
         return rows if limit is None else islice(rows, limit)
 
     def _check_family(self, family: bytes) -> None:

@@ -311,7 +311,7 @@ class Engine:
         check_limit(limit)
         batches = self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=wanted, reverse=reverse)
         left = limit
-        while left != 0 and (found := await batches.next_batch()):
+        while left != 0 and (found := await finished(batches.next_batch())):
             for row in found[:left]:
                 yield row
             left = None if left is None else left - min(left, len(found))
