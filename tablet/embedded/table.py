@@ -22,7 +22,7 @@ from runtime.real.disk import RealDisk, names_in
 from tablet.embedded.arguments import mutations_of, operations_of, size_of
 from tablet.embedded.folder import Folder, path_of
 from tablet.embedded.guard import INTERRUPTED, OpenTablet, forwarded, nothing_cached
-from tablet.embedded.inline import go_on, run_inline
+from tablet.embedded.inline import run_inline
 from tablet.engine.cloning import copy_tablet
 from tablet.engine.engine import Engine
 from tablet.engine.figures import EngineFigures
@@ -51,7 +51,7 @@ class EmbeddedTablet(OpenTablet):
     def __init__(self, folder: Folder, options: Options | None = None) -> None:
         super().__init__(folder, options)
         self._get = self._engine.reader.newest_value
-        self._put = self._engine.put
+        self._put = self._engine.put_now
         self._known_columns = self._engine.known_columns
         self._check_column = self._engine.check_column
 
@@ -91,13 +91,9 @@ class EmbeddedTablet(OpenTablet):
             self._refuse()
         try:  # As in `_alone`, spelled out for speed.
             self._busy = True
-            work = self._put(row, column, value, timestamp)
-            try:
-                work.send(None)
-            except StopIteration:
-                pass
-            else:
-                go_on(work)
+            waiting = self._put(row, column, value, timestamp)
+            if waiting is not None:
+                run_inline(waiting)
             self._advance(len(value) + len(row) + 32)
         except TabletopError:
             self._busy = False
