@@ -41,10 +41,10 @@ import asyncio
 import re
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
 
 import crc32c
 
@@ -87,6 +87,14 @@ class AppendFile(Protocol):
 
     async def sync(self) -> None:
         """Make everything durable."""
+
+
+@runtime_checkable
+class PromptAppendFile(Protocol):
+    """A file that takes what is appended without making its writer wait."""
+
+    def append_now(self, data: Buffer) -> int:
+        """As `AppendFile.append`."""
 
 
 class ReadFile(Protocol):
@@ -201,6 +209,7 @@ class LogWriter:
         self._file = file
         self._identity = identity
         self._fence = fence
+        self._append_now = file.append_now if isinstance(file, PromptAppendFile) and fence is None else None
         self._broken: TabletopError | None = None
         self._must_cut = False
         self._free: asyncio.Event | None = None
@@ -248,12 +257,43 @@ class LogWriter:
         finally:
             if ended is not None:
                 ended(written)
-            self.is_busy = False
-            if self._waiting:
-                self._start_flusher()
-            if self._free is not None:
-                self._free.set()
-                self._free = None
+            self._end_writing()
+
+    def write_now(self, payload: Buffer) -> int | Coroutine[Any, Any, NoReturn] | None:
+        """As `write_alone` without a sync: the sequence, if nothing must be waited for; None, and nothing was done, if
+        something must; a coroutine that clears up and raises the error, if the file refused the record."""
+        append = self._append_now
+        if append is None or self.is_busy or self._must_cut or self._broken or len(payload) > PAYLOAD_LIMIT_BYTES:
+            return None
+        sequence, durable = self.next_sequence, self.durable_sequence
+        data = encode_frame(payload, sequence, durable, self._identity)
+        following, size = sequence + 1, len(data)
+        self._must_cut = True
+        try:
+            end = append(data) + size
+        except TabletopError as error:
+            return self._refused(error)
+        # Nothing is called between these lines, so that an interrupt finds the record counted or to be cut off.
+        self.next_sequence, self.offset, self.claimed_sequence, self._must_cut = following, end, durable, False
+        self.acknowledged_sequence = sequence
+        return sequence
+
+    async def _refused(self, error: TabletopError) -> NoReturn:
+        """At once: a crash now must not leave a whole frame behind whose writer is told that nothing happened."""
+        self.is_busy = True
+        try:
+            await self._cut_back()
+        finally:
+            self._end_writing()
+        raise error
+
+    def _end_writing(self) -> None:
+        self.is_busy = False
+        if self._waiting:
+            self._start_flusher()
+        if self._free is not None:
+            self._free.set()
+            self._free = None
 
     async def sync(self) -> None:
         """Make everything appended so far durable. Raises DiskFailure."""

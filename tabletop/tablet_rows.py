@@ -96,7 +96,7 @@ async def _scan(path: Path, prefixes: list[bytes], regex: bytes, column: bytes, 
         bounds = RowRange(state.manifest.start_row, state.manifest.end_row)
         ranges = [part.within(bounds) for part in united(map(RowRange.with_prefix, prefixes or [b""]))]
         rows = Scan(state, ranges, prepared(wanted), reverse=reverse)
-        while batch := await rows.next_batch():
+        while batch := await finished(rows.next_batch()):
             for row in batch:
                 if limit and printed == limit:
                     return

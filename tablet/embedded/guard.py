@@ -25,6 +25,7 @@ from tablet.embedded.folder import Folder, disk_at, path_of
 from tablet.embedded.inline import InlineWorld, RecentEvents, run_inline
 from tablet.embedded.pace import Pace
 from tablet.engine.engine import Engine
+from tablet.engine.world.eventual import Eventual
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 
@@ -147,6 +148,24 @@ class OpenTablet:
             raise
         self._busy = False
         return result
+
+    def _batch_of(self, next_batch: Callable[[], Eventual[list[T]]]) -> list[T]:
+        """As `_alone`, for the next rows of a scan: often they are there at once, without a coroutine."""
+        if self._busy:
+            self._refuse()
+        try:
+            self._busy = True
+            batch = next_batch()
+            if not isinstance(batch, list):
+                batch = run_inline(batch)
+        except TabletopError:
+            self._busy = False
+            raise
+        except BaseException:
+            self._why, self._cached = INTERRUPTED, nothing_cached
+            raise
+        self._busy = False
+        return batch
 
     def _refuse(self) -> NoReturn:
         raise Conflict(f"the tablet in {self.folder} {self._why or _BUSY}")

@@ -52,14 +52,6 @@ class RecentEvents:
 
 def run_inline(work: Coroutine[Any, Any, T]) -> T:
     """Drive a coroutine to its end; its pauses take no time."""
-    try:
-        work.send(None)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    return go_on(work)
-
-
-def go_on(work: Coroutine[Any, Any, T]) -> T:
     while True:
         try:
             work.send(None)

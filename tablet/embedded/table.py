@@ -12,17 +12,17 @@ surprises in the middle of a read, and the same order of events in every run. `d
 One thread at a time may use an `EmbeddedTablet`. Rows, columns and values may be texts, which are taken as UTF-8.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from runtime.errors import AlreadyExists, InvalidRequest, TabletopError
 from runtime.real.disk import RealDisk, names_in
 from tablet.embedded.arguments import mutations_of, operations_of, size_of
 from tablet.embedded.folder import Folder, path_of
 from tablet.embedded.guard import INTERRUPTED, OpenTablet, forwarded, nothing_cached
-from tablet.embedded.inline import go_on, run_inline
+from tablet.embedded.inline import run_inline
 from tablet.engine.cloning import copy_tablet
 from tablet.engine.engine import Engine
 from tablet.engine.figures import EngineFigures
@@ -34,6 +34,7 @@ from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.rows import Row
 from tablet.engine.model.schema import Schema
 from tablet.engine.tree.manifest import load_snapshot
+from tablet.engine.world.eventual import Eventual
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 
@@ -50,7 +51,7 @@ class EmbeddedTablet(OpenTablet):
     def __init__(self, folder: Folder, options: Options | None = None) -> None:
         super().__init__(folder, options)
         self._get = self._engine.reader.newest_value
-        self._put = self._engine.put
+        self._put = self._engine.put_now
         self._known_columns = self._engine.known_columns
         self._check_column = self._engine.check_column
 
@@ -90,13 +91,9 @@ class EmbeddedTablet(OpenTablet):
             self._refuse()
         try:  # As in `_alone`, spelled out for speed.
             self._busy = True
-            work = self._put(row, column, value, timestamp)
-            try:
-                work.send(None)
-            except StopIteration:
-                pass
-            else:
-                go_on(work)
+            waiting = self._put(row, column, value, timestamp)
+            if waiting is not None:
+                run_inline(waiting)
             self._advance(len(value) + len(row) + 32)
         except TabletopError:
             self._busy = False
@@ -222,9 +219,13 @@ class EmbeddedTablet(OpenTablet):
         column = as_bytes("the column", column)
         if column not in self._known_columns:
             self._check_column(column)
-        bounds = as_bytes("start", start), as_bytes("end", end)
         batches = self._engine.scan_batches(
-            *bounds, prefix=as_bytes("prefix", prefix), rows=rows, wanted=newest_of(column), reverse=reverse
+            start if type(start) is bytes else as_bytes("start", start),
+            end if type(end) is bytes else as_bytes("end", end),
+            prefix=prefix if type(prefix) is bytes else as_bytes("prefix", prefix),
+            rows=rows,
+            wanted=newest_of(column),
+            reverse=reverse,
         )
         return self._one_by_one(batches.next_items, limit)
 
@@ -297,9 +298,9 @@ class EmbeddedTablet(OpenTablet):
         """Counters and sizes."""
         return self._engine.figures()
 
-    def _one_by_one(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]], limit: int | None) -> Iterator[T]:
+    def _one_by_one(self, next_batch: Callable[[], Eventual[list[T]]], limit: int | None) -> Iterator[T]:
         """What the batches hold, at most `limit` of it. What a batch has read may be had after the tablet is closed."""
-        rows = chain.from_iterable(iter(partial(self._alone, next_batch), []))
+        rows = chain.from_iterable(iter(partial(self._batch_of, next_batch), []))
         return rows if limit is None else islice(rows, limit)
 
     def _check_family(self, family: bytes) -> None:

@@ -14,10 +14,11 @@ What we simplify. No checksum guards the memtable.
 """
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 from runtime.errors import (
     Conflict,
@@ -215,24 +216,47 @@ class Engine:
 
         Raises InvalidRequest, NotFound for the family, NoSpace (definite), DiskFailure.
         """
+        waiting = self.put_now(row, column, value, timestamp)
+        if waiting is not None:
+            await waiting
+
+    def put_now(
+        self, row: bytes, column: bytes, value: bytes, timestamp: int | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        """As `put`. None: it is done; else a coroutine that does it, because something must be waited for."""
         if value.__class__ is not bytes:
             value = as_bytes("the value", value)
         if timestamp is not None:
             check_timestamp(timestamp)
         if self._writer.refusal:
             self._check_writable()
-        self._admission.check_row(row, CELL_BYTES + len(column) + len(value))
-        locks = self._locks
-        if not locks.try_acquire(row):
-            await locks.acquire(row)
+        admission, locks = self._admission, self._locks
+        admission.check_row(row, CELL_BYTES + len(column) + len(value))
+        if row in locks:
+            return self._put_later(row, column, value, timestamp)
+        if column not in self.known_columns:
+            admission.check_column(column)
+        stamp = admission.next_timestamp() if timestamp is None else timestamp
+        waiting = self._commit(row, encode_put(column, stamp, value), single_put=True)
+        if waiting is None:
+            return None
+        locks.try_acquire(row)
+        return self._release_after(row, waiting)
+
+    async def _put_later(self, row: bytes, column: bytes, value: bytes, timestamp: int | None) -> None:
+        await self._locks.acquire(row)
         try:
-            if column not in self.known_columns:
-                self._admission.check_column(column)
-            if timestamp is None:
-                timestamp = self._admission.next_timestamp()
-            await self._commit(row, encode_put(column, timestamp, value), single_put=True)
+            self._admission.check_column(column)
+            stamp = self._admission.next_timestamp() if timestamp is None else timestamp
+            await finished(self._commit(row, encode_put(column, stamp, value), single_put=True))
         finally:
-            locks.release(row)
+            self._locks.release(row)
+
+    async def _release_after(self, row: bytes, work: Awaitable[None]) -> None:
+        try:
+            await work
+        finally:
+            self._locks.release(row)
 
     async def write(self, row: bytes, operations: Sequence[Operation]) -> None:
         """Apply operations to one row, atomically and in their order. Errors as `put`."""
@@ -242,7 +266,7 @@ class Engine:
         try:
             fragment = self._admission.encode(row, operations)
             if fragment:
-                await self._commit(row, fragment)
+                await finished(self._commit(row, fragment))
         finally:
             self._locks.release(row)
 
@@ -311,7 +335,7 @@ class Engine:
         check_limit(limit)
         batches = self.scan_batches(start, end, prefix=prefix, rows=rows, wanted=wanted, reverse=reverse)
         left = limit
-        while left != 0 and (found := await batches.next_batch()):
+        while left != 0 and (found := await finished(batches.next_batch())):
             for row in found[:left]:
                 yield row
             left = None if left is None else left - min(left, len(found))

@@ -17,6 +17,7 @@ from tablet.embedded.table import EmbeddedTablet
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
 from tablet.engine.model.ranges import RowRange
 from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.serving import scanning
 from tablet.engine.sstable import reader
 from tablet.engine.tree import backwards, merge, sources
 
@@ -126,10 +127,10 @@ def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_RUN_BYTES", 1)
         patch.setattr(merge, "_SPARSE", 2)
+        patch.setattr(scanning, "FEW_ROWS", 2)
+        patch.setattr(scanning, "MORE", 2)
+        patch.setattr(scanning, "MANY_ROWS", 8)
         for module in (sources, backwards):
-            patch.setattr(module, "FEW_ROWS", 2)
-            patch.setattr(module, "MORE", 2)
-            patch.setattr(module, "MANY_ROWS", 8)
             patch.setattr(module, "MEMTABLE_ROWS", 4)
         yield
 

@@ -18,6 +18,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.model.filters import LATEST, ReadFilter
 from tablet.engine.model.operations import SetCell
 from tablet.engine.model.schema import LocalityGroup
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.options import Options, PolicySettings
 from tablet.engine.world.storage import DiskStorage
 
@@ -364,11 +365,11 @@ def test_a_scan_ends_with_the_tablet_that_it_goes_over():
             if flushed:
                 await engine.flush()
             scan = engine.scan_batches()
-            assert await scan.next_batch()
+            assert await finished(scan.next_batch())
             if flushed:
                 await engine.close()
                 with pytest.raises(Conflict, match="closed"):
-                    await scan.next_batch()
+                    await finished(scan.next_batch())
 
     run(story)
 

@@ -167,6 +167,42 @@ async def test_a_full_disk_leaves_the_log_as_it_was_and_works_again_with_space()
     assert reader.end.kind == "clean"
 
 
+class PromptFile(MemoryFile):
+    """A file that never makes its writer wait."""
+
+    def append_now(self, data) -> int:
+        offset = len(self.data)
+        if self.space is not None and offset + len(data) > self.space:
+            self.data += bytes(data)[: self.space - offset]
+            raise NoSpace("the disk is full")
+        self.data += data
+        return offset
+
+
+async def test_a_record_is_written_at_once_where_nothing_must_be_waited_for():
+    file = PromptFile()
+    writer = LogWriter(file)
+    assert writer.write_now(b"one") == 1
+    file.space = len(file.data) + 20
+    refused = writer.write_now(b"two")
+    assert refused is not None and not isinstance(refused, int)
+    assert writer.write_now(b"three") is None, "the remains of the second one must be cut off first"
+    with pytest.raises(NoSpace):
+        await refused
+    file.space = None
+    assert writer.write_now(b"three") == 2
+    assert (writer.acknowledged_sequence, writer.durable_sequence, file.syncs) == (2, 0, 1)
+    records, reader = await read_all(bytes(file.data))
+    assert [(record.sequence, record.payload) for record in records] == [(1, b"one"), (2, b"three")]
+    assert reader.end.kind == "clean"
+    under_way = asyncio.create_task(writer.commit(b"four"))
+    await asyncio.sleep(0)
+    assert writer.write_now(b"five") is None, "somebody else is writing"
+    assert await under_way == 3
+    assert LogWriter(MemoryFile()).write_now(b"one") is None
+    assert LogWriter(PromptFile(), fence=Gate()).write_now(b"one") is None
+
+
 async def test_after_a_failed_sync_the_writer_refuses_everything():
     file = MemoryFile()
     writer = LogWriter(file)

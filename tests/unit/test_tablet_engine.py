@@ -17,6 +17,7 @@ from tablet.engine.model.operations import DeleteRow, SetCell
 from tablet.engine.model.schema import LocalityGroup, MaxAge, MaxVersions
 from tablet.engine.tree.manifest import load_current, write_manifest
 from tablet.engine.world.events import TabletOpened
+from tablet.engine.world.eventual import finished
 from tablet.engine.world.names import manifest_name
 from tablet.engine.world.options import Options, PolicySettings
 from tablet.engine.world.storage import DiskStorage
@@ -169,7 +170,7 @@ async def test_a_scan_continues_through_flushes_and_compactions(tmp_path):
         scan = engine.scan_batches()
         seen: list[bytes] = []
         batches = 0
-        while rows := await scan.next_batch():
+        while rows := await finished(scan.next_batch()):
             seen += [row.key for row in rows]
             batches += 1
             if batches % 3 == 0:

@@ -76,8 +76,10 @@ def test_rows_come_in_pieces():
     for number in range(10):
         memtable.apply(b"%d" % number, encode_put(b"f:q", 1, b""), number + 1)
     assert memtable.chunk(b"3", 4).rows == [b"3", b"4", b"5", b"6"]
-    assert memtable.rows_after(b"6", 2).rows == [b"7", b"8"]
-    assert memtable.rows_after(b"9", 2).rows == []
+    assert memtable.chunk(b"3", 4, end=b"5").rows == [b"3", b"4"]
+    assert memtable.chunk(b"9x", 2).rows == []
+    assert memtable.chunk(b"", 2, last=True).rows == [b"8", b"9"]
+    assert memtable.chunk(b"5", 4, end=b"7", last=True).rows == [b"5", b"6"]
     assert b"5" in memtable
     assert b"55" not in memtable
     assert len(memtable) == 10

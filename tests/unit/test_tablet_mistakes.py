@@ -217,7 +217,7 @@ def interrupt_the_next(opened: EmbeddedTablet, monkeypatch: pytest.MonkeyPatch, 
     log = opened.engine.state.log.current
     assert log is not None
 
-    async def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any) -> Any:
         monkeypatch.undo()
         raise KeyboardInterrupt
 
@@ -242,7 +242,7 @@ def test_a_write_that_was_interrupted_ends_the_use_of_the_table_and_loses_nothin
     assert [opened.get("hot", "f:a") for _ in range(4)] == [b"v"] * 4
     opened.put("r", "f:a", "v")
     rows = opened.scan()
-    interrupt_the_next(opened, monkeypatch, "append")
+    interrupt_the_next(opened, monkeypatch, "_write")
     with pytest.raises(KeyboardInterrupt):
         write(opened)
     calls = [opened.flush, opened.settle, opened.sync, lambda: opened.get("hot", "f:a"), lambda: opened.read("r")]

@@ -18,10 +18,10 @@ from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.directory import Directory
 from tablet.engine.sstable.format import FOOTER_BYTES, VERSION, Block, encode_block, seal, unseal, unsealed_body
-from tablet.engine.sstable.reader import Lookup, SSTable
+from tablet.engine.sstable.reader import NO_MORE, Lookup, SSTable
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.backwards import TableBackwards
-from tablet.engine.tree.sources import TableSource
+from tablet.engine.tree.sources import Source, TableSource
 from tablet.engine.world.eventual import finished
 from tablet.engine.world.storage import DiskStorage
 from tests.unit.tablet_support import chunk_of, make_table
@@ -226,9 +226,9 @@ async def test_of_blocks_that_are_not_compressed_a_point_read_takes_the_head_and
     assert sum(read) < 1.2 * 2 * sum(map(len, rows.values()))
     read.clear()
     assert await all_rows(table) == sorted(rows)
-    assert len(read) == table.blocks + 1, "a scan takes a few rows, the rest of their block, then whole blocks"
+    assert len(read) == table.blocks, "a scan of many rows takes whole blocks"
     assert await find(table, b"row00050") == rows[b"row00050"]
-    assert len(read) == table.blocks + 2, "and leaves the heads where they are"
+    assert len(read) == table.blocks + 1, "and leaves the heads where they are"
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -237,15 +237,43 @@ async def test_the_first_rows_of_a_scan_are_read_without_their_neighbours(storag
     table = await make_table(storage, 1, chunk_of(rows), LocalityGroup())
     await find(table, b"row00000"), await find(table, b"row00099")  # Their blocks' heads are in the cache now.
     read.clear()
-    bounds = {"start": b"row00004", "end": b"row00095"}
-    source = TableBackwards(table, **bounds) if reverse else TableSource(table, **bounds)
-    first = (await finished(source.next())).rows
+    start, end = b"row00004", b"row00095"
+    first = (await finished(table.few_rows(start, end, 4, reverse)))[0].rows
     assert first == sorted(rows)[slice(91, 95) if reverse else slice(4, 8)]
     assert len(read) == 1 and read[0] < 4 * 1100
     found = [first]
+    if reverse:
+        source: Source = TableBackwards(table, start=start, end=first[0])
+    else:
+        source = TableSource(table, start=first[-1] + b"\0", end=end)
     while (chunk := await finished(source.next())).rows:
         found.append(chunk.rows)
     assert list(chain(*(reversed(found) if reverse else found))) == sorted(rows)[4:95]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_a_few_rows_are_those_of_one_block_a_wide_row_as_a_whole_and_only_those_that_count(storage, reverse):
+    wide = fragment_of([SetCell(b"f:%04d" % number, b"v" * 100) for number in range(200)])
+    rows = {b"%02d" % number: b"v" * 60 for number in range(30)} | {b"15": wide}
+    table = await make_table(storage, 1, chunk_of(rows), LocalityGroup(block_bytes=256))
+    everything = sorted(rows)
+    for begin in range(31):
+        for stop in range(begin, 31):
+            start, end = b"%02d" % begin, b"%02d" % stop
+            chunk, more = await finished(table.few_rows(start, end, 3, reverse))
+            found, within = chunk.rows, everything[begin:stop]
+            assert found == (within[len(within) - len(found) :] if reverse else within[: len(found)])
+            assert bool(found) == bool(within)
+            assert more or len(found) == len(within)
+    if not reverse:
+        chunk, more = await finished(table.few_rows(b"01", b"02", 1, reverse))
+        assert (chunk.rows, more) == ([b"01"], False)
+    chunk, _ = await finished(table.few_rows(b"15", b"16", 3, reverse))
+    assert list(map(decode_fragment, chunk.fragments)) == [wide]
+    table.spans = ((b"03", b"04"), (b"20", b"22"))
+    chunk, more = await finished(table.few_rows(b"", b"", 3, reverse))
+    assert (chunk.rows, more) == ([b"20", b"21"] if reverse else [b"03"], True)
+    assert await finished(table.few_rows(b"04", b"20", 3, reverse)) == NO_MORE
 
 
 async def test_damage_to_one_of_the_first_rows_of_a_scan_is_told_with_its_place(storage, tmp_path):
@@ -256,10 +284,10 @@ async def test_damage_to_one_of_the_first_rows_of_a_scan_is_told_with_its_place(
     place = data.index(rows[b"row00020"])
     data[place + 100] ^= 1
     path.write_bytes(data)
-    assert (await finished(TableSource(table, start=b"row00008").next())).rows == sorted(rows)[8:12]
-    for source in (TableSource(table, start=b"row00018"), TableBackwards(table, end=b"row00022")):
+    assert (await finished(table.few_rows(b"row00008", b"", 4, False)))[0].rows == sorted(rows)[8:12]
+    for last in (False, True):
         with pytest.raises(Corrupted, match=rf"{table.name}: the fragment of a row at offset {place - 20} has CRC32C"):
-            await finished(source.next())
+            await finished(table.few_rows(b"row00018", b"row00022", 4, last))
 
 
 async def test_blocks_are_taken_whole_where_that_is_asked_for_or_heads_are_long(storage):

@@ -15,8 +15,9 @@ Invariants: (1) the records that are replayed are a prefix of those that were ac
 (2) no frame claims that a record is durable before all acknowledged ones up to it are, in this log and in earlier ones.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any, NoReturn
 
 from runtime.errors import DiskFailure, NoSpace, TabletopError
 from runtime.record_log import Ended, Fence, LogWriter
@@ -123,10 +124,16 @@ class CommitLog:
         """How often it was synced."""
         return self._writer.syncs
 
-    def write_one(self, head: bytes, row: bytes, fragment: bytes, last_timestamp: int = 0) -> Awaitable[int]:
-        """As `write`, of one mutation. `head`: that of the tablet's records (`one_row_head`)."""
+    def write_now(
+        self, head: bytes, row: bytes, fragment: bytes, last_timestamp: int = 0
+    ) -> int | Coroutine[Any, Any, NoReturn] | None:
+        """As `write`, of one mutation: its sequence, if nothing must be waited for; None, and nothing was done, if
+        something must; a coroutine that raises the error, if there was one. `head`: that of the tablet's records
+        (`one_row_head`)."""
+        if self._sync_mode != "os":
+            return None
         sizes = ONLY_ROW_HEAD.pack(last_timestamp, len(row), len(fragment))
-        return self._writer.write_alone(b"".join((head, sizes, row, fragment)), durable=self._sync_mode != "os")
+        return self._writer.write_now(b"".join((head, sizes, row, fragment)))
 
     def write(
         self, tablet: bytes, rows: Sequence[bytes], fragments: Sequence[bytes], last_timestamp: int = 0

@@ -49,6 +49,10 @@ class Chunk:
         """The rows that are < `row`."""
         return self.split_before(row)[0]
 
+    def up_to(self, row: bytes) -> "Chunk":
+        """The rows that are <= `row`."""
+        return self if not self.rows or self.rows[-1] <= row else self.split_after(row)[0]
+
     def pieces(self, most_bytes: int) -> "Iterator[Chunk]":
         """The same rows in pieces whose fragments have at most so many bytes, or in pieces of one row."""
         ends = list(accumulate(map(len, self.fragments), initial=0))

@@ -33,8 +33,9 @@ class ReadFilter(RowFilter):
     frozenset({b'page:title'})
 
     What readers want to know is worked out once: the compiled `expression`; `only_column`, if one is asked for; where
-    columns of interest lie (`spans`); and whether it takes `whole_rows`, but for versions and what `column_pattern`
-    leaves out.
+    columns of interest lie (`spans`); whether it takes `whole_rows`, but for versions and what `column_pattern` leaves
+    out; whether the newest version of each column is enough (`wants_latest`); and the `times`, from the first one to
+    the first that is not shown, None for no bound.
     """
 
     families: frozenset[bytes] | None = None
@@ -47,6 +48,8 @@ class ReadFilter(RowFilter):
     only_column: bytes | None = field(default=None, repr=False, compare=False)
     spans: tuple[Span, ...] = field(default=ALL_COLUMNS, repr=False, compare=False)
     whole_rows: bool = field(default=True, repr=False, compare=False)
+    wants_latest: bool = field(default=False, repr=False, compare=False)
+    times: tuple[int | None, int | None] = field(default=(None, None), repr=False, compare=False)
 
     def __init__(
         self,
@@ -72,17 +75,10 @@ class ReadFilter(RowFilter):
         only = self.columns is not None and len(self.columns) == 1
         _set(self, "only_column", next(iter(self.columns or ())) if only else None)
         _set(self, "spans", _spans(self.families, self.columns))
-        _set(self, "whole_rows", self.spans is ALL_COLUMNS and start_timestamp is None and end_timestamp is None)
-
-    @property
-    def wants_latest(self) -> bool:
-        """Whether the newest version of each column is enough."""
-        return self.versions == 1 and self.start_timestamp is None and self.end_timestamp is None
-
-    @property
-    def times(self) -> tuple[int | None, int | None]:
-        """Only timestamps from here to there (not included) are shown; None for no bound."""
-        return self.start_timestamp, self.end_timestamp
+        any_time = start_timestamp is None and end_timestamp is None
+        _set(self, "whole_rows", self.spans is ALL_COLUMNS and any_time)
+        _set(self, "wants_latest", versions == 1 and any_time)
+        _set(self, "times", (self.start_timestamp, self.end_timestamp))
 
     @property
     def wanted_families(self) -> frozenset[bytes] | None:

@@ -65,7 +65,7 @@ class AtomicChanges:
             newest = max([-minus for _, minus, _, _ in entries], default=0)
             fragment = self._admission.encode(row, if_found if found else otherwise, not_before=newest)
             if fragment:
-                await self._writer.commit(row, fragment, epoch=epoch)
+                await finished(self._writer.commit(row, fragment, epoch=epoch))
             return found
 
         return await self._locked(row, step)
@@ -79,7 +79,7 @@ class AtomicChanges:
             value = change(newest[0][3] if newest else None)
             not_before = -newest[0][1] if newest else 0
             fragment = self._admission.encode(row, [SetCell(column, value)], not_before=not_before)
-            await self._writer.commit(row, fragment, single_put=True, epoch=epoch)
+            await finished(self._writer.commit(row, fragment, single_put=True, epoch=epoch))
             return value
 
         return await self._locked(row, step)

@@ -13,6 +13,10 @@ class RowLocks:
         self._held: dict[bytes, asyncio.Event | None] = {}
         self._lent: set[bytes] = set()
 
+    def __contains__(self, row: bytes) -> bool:
+        """Whether somebody holds it."""
+        return row in self._held
+
     def try_acquire(self, row: bytes) -> bool:
         """Take the lock if it is free."""
         if row in self._held:

@@ -14,8 +14,9 @@ writes that are under way.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from runtime.errors import Conflict, Superseded, TabletopError
 from tablet.engine.log.commit_log import CommitLog
@@ -51,7 +52,6 @@ class Writer:
         self._log = state.log
         self._tablet = state.manifest.tablet.encode()
         self._head = one_row_head(self._tablet)
-        self._is_inline = state.is_inline
         self.refusal = ""
         self.epoch = 0
         self.user_bytes = 0
@@ -66,30 +66,41 @@ class Writer:
         self._gate: asyncio.Event | None = None
         self._idle: asyncio.Event | None = None
 
-    async def commit(self, row: bytes, fragment: bytes, *, single_put: bool = False, epoch: int | None = None) -> None:
+    def commit(
+        self, row: bytes, fragment: bytes, *, single_put: bool = False, epoch: int | None = None
+    ) -> Coroutine[Any, Any, None] | None:
         """Log and apply one row's mutation, which the present schema allows; the row's lock is held. `single_put`: it
         is known to be one cell. `epoch`: what the mutation was made of was read in it; raises Overtaken if it is over.
+        None: that is done; else a coroutine which does it, because something must be waited for. Nobody who is not
+        waiting needs the lock: no other writer runs meanwhile.
         """
         memtable, log = self._state.view.memtables[0], self._log.current
-        if log is None or memtable.charged_bytes >= self._limit_bytes or self._gate is not None or self.refusal:
-            schema = self._state.view.schema
-            memtable, log = await self._room()
-            if self._state.view.schema is not schema:
-                self._check_fragment(fragment)
+        if (
+            log is None
+            or memtable.charged_bytes >= self._limit_bytes
+            or self._gate is not None
+            or self.refusal
+            or (epoch is not None and epoch != self.epoch)
+        ):
+            return self._commit_later(row, fragment, single_put, epoch)
+        sequence = log.write_now(self._head, row, fragment, self._state.last_timestamp)
+        if not isinstance(sequence, int):
+            return self._commit_later(row, fragment, single_put, epoch) if sequence is None else sequence
+        memtable.apply(row, fragment, sequence, single_put=single_put)
+        if self._cached(row):
+            self._state.scan_cache.overtaken(row)
+        self.user_bytes += len(row) + len(fragment)
+        return None
+
+    async def _commit_later(self, row: bytes, fragment: bytes, single_put: bool, epoch: int | None) -> None:
+        schema = self._state.view.schema
+        memtable, log = await self._room()
+        if self._state.view.schema is not schema:
+            self._check_fragment(fragment)
         if epoch is not None and epoch != self.epoch:
             raise Overtaken
-        if not (self._is_inline or log.is_free):
-            await self._queue(memtable, log, ((row,), (fragment,), single_put))
-            return
-        self._under_way += 1
-        try:
-            sequence = await log.write_one(self._head, row, fragment, self._state.last_timestamp)
-            memtable.apply(row, fragment, sequence, single_put=single_put)
-            if self._cached(row):
-                self._state.scan_cache.overtaken(row)
-        finally:
-            self._one_ended()
-        self.user_bytes += len(row) + len(fragment)
+        batch: Batch = ((row,), (fragment,), single_put)
+        await (self._write(memtable, log, batch) if log.is_free else self._queue(memtable, log, batch))
 
     async def commit_batch(self, rows: Sequence[bytes], encode: Callable[[], Batch]) -> None:
         """Log and apply mutations of these rows in one record. They are encoded when the rows' locks are held and there
@@ -100,17 +111,18 @@ class Writer:
             batch = encode()
             if not batch[0]:
                 return
-            if not log.is_free:
-                await self._queue(memtable, log, batch)
-                return
-            self._under_way += 1
-            try:
-                sequence = await log.write(self._tablet, batch[0], batch[1], self._state.last_timestamp)
-                self._apply(memtable, batch, sequence)
-            finally:
-                self._one_ended()
+            await (self._write(memtable, log, batch) if log.is_free else self._queue(memtable, log, batch))
         finally:
             self.locks.release_all(held)
+
+    async def _write(self, memtable: Memtable, log: CommitLog, batch: Batch) -> None:
+        """Log and apply a batch, while the log is free. The rows' locks are held."""
+        self._under_way += 1
+        try:
+            sequence = await log.write(self._tablet, batch[0], batch[1], self._state.last_timestamp)
+            self._apply(memtable, batch, sequence)
+        finally:
+            self._one_ended()
 
     async def _queue(self, memtable: Memtable, log: CommitLog, batch: Batch) -> None:
         """Log and apply a batch after what others are writing. The rows' locks are held; if the caller is cancelled

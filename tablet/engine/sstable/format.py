@@ -284,7 +284,8 @@ class Block:
         count, prefix_bytes, keys_bytes, flags = BLOCK_HEADER.unpack_from(data)
         prefix_end = BLOCK_HEADER.size + prefix_bytes
         self.in_parts = bool(flags & IN_PARTS)
-        self._keys_start = keys_start = prefix_end + count * (12 if flags & IN_PARTS else 8)
+        keys_start: int = prefix_end + count * (12 if flags & IN_PARTS else 8)
+        self._keys_start = keys_start
         self._fragments_start = fragments_start = keys_start + keys_bytes
         if count == 0 or fragments_start > held:
             raise Corrupted(f"{name}: the data block at offset {offset} claims {count} rows in {held} bytes")
@@ -347,9 +348,16 @@ class Block:
     def place_of(self, row: bytes) -> int:
         """How many rows come before this one."""
         prefix = self.prefix
-        if row.startswith(prefix):
-            return self._before(row[len(prefix) :])
-        return 0 if row < prefix else self.count
+        if not row.startswith(prefix):
+            return 0 if row < prefix else self.count
+        key = row[len(prefix) :]
+        length = len(key)
+        if length and length == self._key_bytes:  # Mostly the row is here.
+            at = self.data.find(key, self._keys_start, self._fragments_start) - self._keys_start
+            place, rest = divmod(at, length)
+            if place >= 0 and not rest:
+                return place
+        return self._before(key)
 
     def part(self, place: int) -> tuple[int, int, int]:
         """Where the fragment of the row at `place` begins and ends in the block; and its CRC32C, or 0 if the block is
@@ -411,8 +419,13 @@ class Block:
         if begin >= end:
             return EMPTY
         # Each key and each fragment begins where the one before ends.
-        keys, at = data[self._keys_start : self._fragments_start], numbers[begin - 1] if begin else 0
-        rows = [prefix + keys[at : (at := key_end)] for key_end in numbers[begin:end].tolist()]
+        at, length, start = numbers[begin - 1] if begin else 0, self._key_bytes, self._keys_start
+        if length:
+            keys = range(start + at, start + numbers[end - 1], length)
+            rows = [prefix + data[at : at + length] for at in keys]
+        else:
+            at += start
+            rows = [prefix + data[at : (at := start + key_end)] for key_end in numbers[begin:end].tolist()]
         first = numbers[count + begin - 1] if begin else 0
         data, start = (data, self._fragments_start) if stored is None else (stored, -first)
         at = start + first

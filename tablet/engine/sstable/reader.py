@@ -23,23 +23,21 @@ from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk, joined
 from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
-from tablet.engine.model.spans import EVERYWHERE, Spans
+from tablet.engine.model.spans import EVERYWHERE, Spans, within
 from tablet.engine.sstable.block_cache import BlockCache
 from tablet.engine.sstable.bloom.named import policy_of
 from tablet.engine.sstable.bloom.policy import Filter, FilterPolicy, column_key
 from tablet.engine.sstable.format import (
     FOOTER_BYTES,
-    INDEX_HEADER,
     PIECE_BYTES,
     TRAILER_BYTES,
     Block,
-    Footer,
     check_part,
     decode_footer,
-    unpack_numbers,
     unseal,
     unsealed_body,
 )
+from tablet.engine.sstable.index import decode_index
 from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.world.eventual import Eventual, finished
 from tablet.engine.world.storage import PromptFile, Storage, StoredFile
@@ -51,6 +49,11 @@ _MARKERS: Span = (b"", b"\0\xff")
 """Where markers of a row and of its families stand."""
 _HEAD = "head of the block"
 _FRAGMENT = "fragment of a row"
+
+
+Few = tuple[Chunk, bool]
+"""Rows, and whether there may be more in the range that was asked for; if there are none, there are no more."""
+NO_MORE: Few = (EMPTY, False)
 
 
 class Lookup:
@@ -75,7 +78,8 @@ class SSTable:
     `max_relevant_timestamp`: it has nothing to say about versions newer than this. That is the timestamp of its newest
     cell, unless it holds deletions: those may hide cells of older SSTables however new the timestamps are that these
     claim. `spans`: only these rows of it count for the tablet that has opened it; the other ones are another tablet's,
-    or deleted. Point reads (`directory.py`) see no others; who reads chunks asks for the spans (`clipped_source`).
+    or deleted. Point reads (`directory.py`) and `few_rows` see no others; who reads chunks asks for the spans
+    (`clipped_source`).
     `column_keys`: the filters know columns; `marker_keys`: and deletions of whole rows or families, which there are.
     """
 
@@ -216,39 +220,80 @@ class SSTable:
             return block.first_column(piece)
         return self._next_columns[block_place] if block_place < last else None
 
-    def few_rows(
-        self, place: int, block: Block, start: bytes, end: bytes, few: int, *, last: bool = False
-    ) -> Eventual[Chunk]:
-        """Of the block at `place`, which is `at_hand` and not wide, the first rows with start <= row < end (empty: no
-        bound), or the `last` ones, at most so many. Where it is readable in parts, no other row is read."""
-        begin = block.place_of(start) if start else 0
-        stop = block.place_of(end) if end and end <= self._last_rows[place] else block.count
+    def few_rows(self, start: bytes, end: bytes, few: int, last: bool, *, clipped: bool = False) -> Eventual[Few]:
+        """Of the rows with start <= row < end (empty: no bound) that count, the first ones, or the `last` ones: at most
+        `few` of one block, or those of a wide row and its neighbours. Where a block is readable in parts, no other row
+        is read. `clipped`: all rows of this range count."""
+        if self.spans != EVERYWHERE and not clipped:
+            return self._few_rows_within(within(self.spans, start, end), few, last)
+        rows = self._last_rows
         if last:
+            place = min(bisect_left(rows, end), len(rows) - 1) if end else len(rows) - 1
+        else:
+            place = bisect_left(rows, start) if start else 0
+        return NO_MORE if place == len(rows) else self._few_rows(place, start, end, few, last)
+
+    async def _few_rows_within(self, spans: Spans, few: int, last: bool) -> Few:
+        for start, end in reversed(spans) if last else spans:
+            chunk, _ = await finished(self.few_rows(start, end, few, last, clipped=True))
+            if chunk.rows:
+                return chunk, True
+        return NO_MORE
+
+    def _few_rows(
+        self, place: int, start: bytes, end: bytes, few: int, last: bool, loaded: Block | None = None
+    ) -> Eventual[Few]:
+        """As `few_rows`, of the block at `place`, which was `loaded` perhaps, or of the one before it."""
+        read_now, rows = self._read_now, self._last_rows
+        block = self._cache.get((self._cache_number, place)) if loaded is None else loaded
+        if block is None:
+            if read_now is None:
+                return self._few_rows_later(place, start, end, few, last)
+            block = self._checked_for_search(place, read_now(*self._range_for_search(place)))
+        if block.wide:
+            begin, stop = 0, int(not end or block.prefix < end)
+        else:
+            begin = block.place_of(start) if start else 0
+            stop = block.place_of(end) if end and end <= rows[place] else block.count
+        if begin >= stop:
+            return self._few_rows(place - 1, start, end, few, last) if last and not stop and place else NO_MORE
+        if block.wide:
+            return self._rows_around(place, start, end, last)
+        if last:
+            more = stop - few > begin or (place > 0 and rows[place - 1] >= start)
             begin = max(begin, stop - few)
         else:
+            more = begin + few < stop or (place + 1 < len(rows) and (not end or end > rows[place]))
             stop = min(stop, begin + few)
-        if begin >= stop:
-            return EMPTY
         if block.whole:
-            return block.chunk(begin, stop)
-        base = self._block_ends[place - 1] if place else 0
+            return block.chunk(begin, stop), more
         first, after = block.extent(begin, stop)
-        if self._read_now is None:
-            return self._rows_later(base, block, begin, stop, self._file.read_at(base + first, after - first))
-        return self._checked_rows(base, block, begin, stop, self._read_now(base + first, after - first))
+        if read_now is None:
+            return self._rows_later(block, begin, stop, more, self._file.read_at(block.offset + first, after - first))
+        return self._checked_rows(block, begin, stop, read_now(block.offset + first, after - first)), more
+
+    async def _few_rows_later(self, place: int, start: bytes, end: bytes, few: int, last: bool) -> Few:
+        block = await self._load_for_search(place)
+        return await finished(self._few_rows(place, start, end, few, last, block))
+
+    async def _rows_around(self, place: int, start: bytes, end: bytes, last: bool) -> Few:
+        """The rows with start <= row < end of a block that has a wide row, which is one of them, and its neighbours."""
+        chunk, _ = await (self.chunk_before(place + 1, 0) if last else self.chunk(place, self.blocks))
+        chunk = chunk.since(start)
+        return chunk.before(end) if end else chunk, True
 
     async def _rows_later(
-        self, base: int, block: Block, begin: int, stop: int, reading: Coroutine[Any, Any, bytes]
-    ) -> Chunk:
-        return self._checked_rows(base, block, begin, stop, await reading)
+        self, block: Block, begin: int, stop: int, more: bool, reading: Coroutine[Any, Any, bytes]
+    ) -> Few:
+        return self._checked_rows(block, begin, stop, await reading), more
 
-    def _checked_rows(self, base: int, block: Block, begin: int, stop: int, stored: bytes) -> Chunk:
-        """The rows of a block, which begins at `base`, from one place to another, of which the fragments were read."""
+    def _checked_rows(self, block: Block, begin: int, stop: int, stored: bytes) -> Chunk:
+        """The rows of a block from one place to another, of which the fragments were read."""
         chunk = block.chunk(begin, stop, stored)
         if list(map(crc32c, chunk.fragments)) != block.checksums(begin, stop):
             for fragment, number in zip(chunk.fragments, range(begin, stop), strict=True):
                 offset, _, checksum = block.part(number)
-                check_part(fragment, checksum, _FRAGMENT, self.name, base + offset)
+                check_part(fragment, checksum, _FRAGMENT, self.name, block.offset + offset)
         return chunk
 
     async def chunk(self, place: int, until: int, *, cached: bool = True) -> tuple[Chunk, int]:
@@ -482,16 +527,19 @@ class SSTable:
         tail = await self._file.read_at(max(0, self.file_bytes - FOOTER_BYTES), FOOTER_BYTES)
         footer = decode_footer(tail, self.name, self.file_bytes)
         index = unsealed_body(await self._read(footer.index_offset, footer.index_bytes), self.name, footer.index_offset)
-        filter_ends = self._parse_index(index, footer)
-        start = self._block_ends[-1]
-        self._parts = _parts_of(footer, [start, *filter_ends], self.file_bytes)
+        found = decode_index(index, self.name, footer)
+        self._block_ends, self._last_rows, self._next_columns = found.block_ends, found.last_rows, found.next_columns
+        self._head_bytes, self._head_checksums = found.head_bytes, found.head_checksums
+        self._has_wide_rows = any(found.next_columns)
+        self.filter_ends = found.filter_ends
+        self._parts = found.parts(footer, self.file_bytes)
         if self.damaged_parts is not None:
             await self._note_damaged_parts()
             return
         where = footer.properties_offset
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
         self._properties = TableProperties.decode(text, self.name)
-        await self._load_filters([start, *filter_ends])
+        await self._load_filters([self._block_ends[-1], *found.filter_offsets])
         self.column_keys = self._properties.bloom_keys == "row+column"
         self.marker_keys = self.column_keys and self._properties.broad_markers > 0
         if not self._properties.markers:
@@ -517,42 +565,6 @@ class SSTable:
             except (Corrupted, IncompatibleFormat) as error:
                 self.damaged_parts[what] = error
 
-    def _parse_index(self, index: bytes, footer: Footer) -> Sequence[int]:
-        """Take the index apart; returns where each filter ends."""
-        try:
-            count, filters = INDEX_HEADER.unpack_from(index)
-            position = INDEX_HEADER.size
-            self._block_ends = unpack_numbers("Q", index[position : (position := position + 8 * count)])
-            row_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
-            column_ends = unpack_numbers("I", index[position : (position := position + 4 * count)])
-            filter_ends = unpack_numbers("Q", index[position : (position := position + 8 * filters)])
-            filter_blocks = unpack_numbers("I", index[position : (position := position + 4 * filters)])
-            self._head_bytes = unpack_numbers("I", index[position : (position := position + 4 * count)])
-            self._head_checksums = unpack_numbers("I", index[position : (position := position + 4 * count)])
-            self._last_rows = _cut(index, position, row_ends)
-            self._next_columns = _cut(index, position + row_ends[-1], column_ends)
-            self._has_wide_rows = column_ends[-1] > 0
-            rising = [*self._block_ends, *filter_ends, footer.index_offset]
-            if position + row_ends[-1] + column_ends[-1] != len(index) or rising != sorted(rising):
-                raise ValueError("its lengths do not add up")
-            if filters and filter_blocks[-1] != count:
-                raise ValueError("the filters do not cover all blocks")
-            self.filter_ends = filter_blocks
-        except TabletopError:
-            raise
-        except Exception as error:
-            raise Corrupted(f"{self.name}: its index cannot be read ({error}); restore the file from a copy") from error
-        return filter_ends
-
-
-def _parts_of(footer: Footer, filter_bounds: Sequence[int], file_bytes: int) -> list[tuple[str, int, int]]:
-    bounds = pairwise(filter_bounds)
-    parts = [(f"filter {number}", start, end - start) for number, (start, end) in enumerate(bounds)]
-    parts.append(("index", footer.index_offset, footer.index_bytes))
-    parts.append(("properties", footer.properties_offset, footer.properties_bytes))
-    parts.append(("footer", file_bytes - FOOTER_BYTES, FOOTER_BYTES))
-    return parts
-
 
 def _decoded(policy: FilterPolicy, body: bytes, name: str, offset: int) -> Filter:
     """A filter. Raises Corrupted, naming the file and the offset, and IncompatibleFormat."""
@@ -560,9 +572,3 @@ def _decoded(policy: FilterPolicy, body: bytes, name: str, offset: int) -> Filte
         return policy.decode(body)
     except (Corrupted, IncompatibleFormat) as error:
         raise type(error)(f"{name}: the filter at offset {offset}: {error.message}") from error
-
-
-def _cut(data: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
-    if not ends[-1]:
-        return [b""] * len(ends)
-    return [data[start + low : start + high] for low, high in zip([0, *ends], ends, strict=False)]

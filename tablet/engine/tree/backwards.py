@@ -8,20 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.spans import EVERYWHERE, within
-from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
-from tablet.engine.tree.sources import (
-    FEW_ROWS,
-    MANY_ROWS,
-    MEMTABLE_ROWS,
-    MORE,
-    ChainedSource,
-    Heads,
-    Source,
-    restricted,
-)
-from tablet.engine.world.eventual import Eventual, finished
+from tablet.engine.tree.sources import MEMTABLE_ROWS, ChainedSource, Heads, Source, restricted
+from tablet.engine.world.eventual import Eventual
 
 
 class TableBackwards:
@@ -33,45 +23,9 @@ class TableBackwards:
         self._end = end
         self._place = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
         self._since = table.place_of(start) if start else 0
-        self._few = FEW_ROWS
-        self._block: Block | None = None
 
-    def next(self) -> Eventual[Chunk]:
-        """A few rows, or those of the block before or so."""
-        while self._few < MANY_ROWS and self._place > self._since:
-            block = self._block or self._table.at_hand(self._place - 1)
-            if not isinstance(block, Block):
-                return self._after_loading(block)
-            if block.wide:
-                break
-            self._block = block
-            few = self._table.few_rows(self._place - 1, block, self._start, self._end, self._few, last=True)
-            if not isinstance(few, Chunk):
-                return self._after_reading(few)
-            if self._noted(few):
-                return few
-        return self._whole_blocks() if self._place > self._since else EMPTY
-
-    def _noted(self, few: Chunk) -> bool:
-        """Whether there are any. What comes next lies before them."""
-        if len(few.rows) < self._few:  # The block has no more.
-            self._place -= 1
-            self._block = None
-        self._few *= MORE
-        if few.rows:
-            self._end = few.rows[0]
-        return bool(few.rows)
-
-    async def _after_loading(self, block: Awaitable[Block]) -> Chunk:
-        self._block = await block
-        return await finished(self.next())
-
-    async def _after_reading(self, reading: Awaitable[Chunk]) -> Chunk:
-        few = await reading
-        return few if self._noted(few) else await finished(self.next())
-
-    async def _whole_blocks(self) -> Chunk:
-        self._few, self._block = MANY_ROWS, None
+    async def next(self) -> Chunk:
+        """The rows of the block before or so."""
         while self._place > self._since:
             chunk, self._place = await self._table.chunk_before(self._place, self._since)
             if self._end:
@@ -106,18 +60,14 @@ class MemtableBackwards:
         self._end = end
         self._families = families
         self._done = False
-        self._few = FEW_ROWS
 
     def next(self) -> Chunk:
         """The rows before that have anything to say."""
         while not self._done:
-            chunk = self._memtable.rows_before(self._end, self._few)
-            self._done = len(chunk.rows) < self._few
-            self._few = min(self._few * MORE, MEMTABLE_ROWS)
-            if chunk.rows:
+            chunk = self._memtable.chunk(self._start, MEMTABLE_ROWS, end=self._end, last=True)
+            self._done = len(chunk.rows) < MEMTABLE_ROWS
+            if not self._done:
                 self._end = chunk.rows[0]
-                if chunk.rows[0] < self._start:
-                    chunk, self._done = chunk.since(self._start), True
             if self._families is not None:
                 chunk = restricted(chunk, self._families)
             if chunk.rows:

@@ -3,9 +3,9 @@
 The problem. Writes come in any order, reads and the next SSTable want them sorted, and a reader must never wait for a
 writer nor see half a mutation.
 
-The idea. A dictionary from row to the row's fragment, and a `SortedList` of the rows. A row is *copied on write*
-(BT 6): a mutation makes a new fragment and puts it in the old one's place, in one step; a reader that holds the old one
-keeps it. The first mutation of a row is kept as the bytes that went into the log; only a second one
+The idea. A dictionary from row to the row's fragment, and the rows once more, sorted (`sorted_rows.py`). A row is
+*copied on write* (BT 6): a mutation makes a new fragment and puts it in the old one's place, in one step; a reader that
+holds the old one keeps it. The first mutation of a row is kept as the bytes that went into the log; only a second one
 decodes it. A wide row would be slow to copy: it is changed in place, and copied from (`wide_row.py`). Rows are put in
 order when somebody asks for their order, a scan or the flush: many at once cost a quarter of what each costs by itself.
 
@@ -23,16 +23,14 @@ exactly one cell; (5) a row with more than `WIDE_CELLS` decoded entries is a `Wi
 What we simplify. What a row is charged for Python's objects is an estimate, made once for CPython on 64 bits.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-
-from sortedcontainers import SortedList
 
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.fragments import Entries, Span, decode_fragment, encode_fragment, is_single_put
 from tablet.engine.tree.merge import lay_over
+from tablet.engine.tree.sorted_rows import SortedRows
 from tablet.engine.tree.wide_row import WIDE_CELLS, WideRow, charge_of
 
 ROW_OVERHEAD_BYTES = 150
@@ -56,7 +54,7 @@ class Memtable:
         self.charged_bytes = 0
         self._rows: dict[bytes, _Content] = {}
         self.holds: Callable[[object], bool] = self._rows.__contains__
-        self._sorted: SortedList = SortedList()
+        self._sorted = SortedRows()
         self._unsorted: list[bytes] = []
         self._puts_only = True
 
@@ -162,20 +160,29 @@ class Memtable:
         found = self._rows.get(row)
         return found, found.changes if isinstance(found, WideRow) else 0
 
-    def chunk(self, start: bytes, limit: int) -> Chunk:
-        """The first `limit` rows from `start` on, encoded."""
-        order = self._order()
-        return self._encoded(list(islice(order.irange(start) if start else order, limit)))
+    def chunk(self, start: bytes, limit: int, *, end: bytes = b"", last: bool = False) -> Chunk:
+        """As `few_rows`, with their fragments."""
+        return self.encoded(self.few_rows(start, end, limit, last))
 
-    def rows_after(self, row: bytes, limit: int) -> Chunk:
-        """The first `limit` rows after `row`, encoded."""
-        return self._encoded(list(islice(self._order().irange(row, inclusive=(False, True)), limit)))
+    def few_rows(self, start: bytes, end: bytes, limit: int, last: bool) -> list[bytes]:
+        """Of the rows with start <= row < end (empty: no bound) the first ones, or the `last` ones, at most `limit`."""
+        order = self._order() if self._unsorted else self._sorted
+        if last:
+            rows = order.last(end, limit)
+            return rows[bisect_left(rows, start) :] if rows and rows[0] < start else rows
+        rows = order.first(start, limit)
+        return rows[: bisect_left(rows, end)] if end and rows and rows[-1] >= end else rows
 
-    def rows_before(self, row: bytes, limit: int) -> Chunk:
-        """The last `limit` rows before `row` (empty: of all rows), in rising order, encoded."""
-        order = self._order()
-        falling = order.irange(None, row, inclusive=(True, False), reverse=True) if row else reversed(order)
-        return self._encoded(list(islice(falling, limit))[::-1])
+    def encoded(self, rows: list[bytes]) -> Chunk:
+        """Rows that are here, in order, with their fragments."""
+        found = list(map(self._rows.__getitem__, rows))
+        fragments = [content for content in found if isinstance(content, bytes)]
+        if len(fragments) == len(found):
+            return Chunk(rows, fragments, self._puts_only or all(map(is_single_put, fragments)))
+        fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
+        if not self._puts_only:
+            return Chunk(rows, fragments, False)
+        return Chunk(rows, fragments, False, [p for p, content in enumerate(found) if not isinstance(content, bytes)])
 
     def rows(self) -> list[bytes]:
         """All rows, sorted."""
@@ -183,7 +190,7 @@ class Memtable:
 
     def check_invariants(self) -> None:
         """Assert what must hold after every operation."""
-        self._sorted._check()
+        self._sorted.check_invariants()
         assert len(self._sorted) + len(self._unsorted) == len(self._rows)
         assert self._rows.keys() == {*self._sorted, *self._unsorted}
         charged = 0
@@ -219,23 +226,13 @@ class Memtable:
                 yield
             runs.append(run)
         if runs and self._unsorted is unsorted:  # Else a reader has done it meanwhile.
-            self._sorted, self._unsorted = SortedList(runs[0]), []
+            self._sorted, self._unsorted = SortedRows(runs[0]), []
 
-    def _order(self) -> SortedList:
+    def _order(self) -> SortedRows:
         if self._unsorted:
-            self._sorted.update(self._unsorted)
+            self._sorted.add(self._unsorted)
             self._unsorted = []
         return self._sorted
-
-    def _encoded(self, rows: list[bytes]) -> Chunk:
-        found = list(map(self._rows.__getitem__, rows))
-        fragments = [content for content in found if isinstance(content, bytes)]
-        if len(fragments) == len(found):
-            return Chunk(rows, fragments, self._puts_only or all(map(is_single_put, fragments)))
-        fragments = [content if isinstance(content, bytes) else encode_fragment(content) for content in found]
-        if not self._puts_only:
-            return Chunk(rows, fragments, False)
-        return Chunk(rows, fragments, False, [p for p, content in enumerate(found) if not isinstance(content, bytes)])
 
 
 def _merged_pieces(first: list[bytes], second: list[bytes]) -> Iterator[list[bytes]]:

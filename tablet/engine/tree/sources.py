@@ -4,7 +4,9 @@ A source gives its rows a chunk at a time; `EMPTY` is its end. A cursor over sev
 up to the smallest last row among their current chunks: for these rows it knows everything, so it can merge them in
 bulk.
 
-What is in memory is there at once, and no coroutine is made for it (`world/eventual.py`): many scans take three rows.
+Sources are for scans of many rows, and for compactions: what they take from an SSTable are whole blocks. The first rows
+of a scan come otherwise (`nearest.py`). What is in memory is there at once, and no coroutine is made for it
+(`world/eventual.py`).
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -13,18 +15,11 @@ from typing import Any, Protocol
 from tablet.engine.model.chunks import EMPTY, Chunk
 from tablet.engine.model.fragments import PUT, decode_fragment, encode_fragment, family_of
 from tablet.engine.model.spans import EVERYWHERE, within
-from tablet.engine.sstable.format import Block
 from tablet.engine.sstable.reader import SSTable
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.world.eventual import Eventual, finished
 
 MEMTABLE_ROWS = 256
-FEW_ROWS = 4
-"""Many scans take a few rows and are left: so many are read first."""
-MORE = 8
-"""Then so many times as many, each time."""
-MANY_ROWS = 128
-"""Of an SSTable, whole blocks come in place of so many."""
 
 
 class Source(Protocol):
@@ -36,11 +31,9 @@ class Source(Protocol):
 
 
 class TableSource:
-    """The rows of an SSTable with start <= row < end (empty: no bound): if they are `cached`, a few first."""
+    """The rows of an SSTable with start <= row < end (empty: no bound). `cached`: its blocks may be in the cache."""
 
     def __init__(self, table: SSTable, *, start: bytes = b"", end: bytes = b"", cached: bool = True) -> None:
-        self._few = FEW_ROWS if cached else MANY_ROWS
-        self._block: Block | None = None
         self._table = table
         self._start = start
         self._end = end
@@ -48,42 +41,8 @@ class TableSource:
         self._place = table.place_of(start) if start else 0
         self._until = min(table.place_of(end) + 1, table.blocks) if end else table.blocks
 
-    def next(self) -> Eventual[Chunk]:
-        """A few rows, or those of the next block or so."""
-        while self._few < MANY_ROWS and self._place < self._until:
-            block = self._block or self._table.at_hand(self._place)
-            if not isinstance(block, Block):
-                return self._after_loading(block)
-            if block.wide:
-                break
-            self._block = block
-            few = self._table.few_rows(self._place, block, self._start, self._end, self._few)
-            if not isinstance(few, Chunk):
-                return self._after_reading(few)
-            if self._noted(few):
-                return few
-        return self._whole_blocks() if self._place < self._until else EMPTY
-
-    def _noted(self, few: Chunk) -> bool:
-        """Whether there are any. What comes next begins after them."""
-        if len(few.rows) < self._few:  # The block has no more.
-            self._place += 1
-            self._block = None
-        self._few *= MORE
-        if few.rows:
-            self._start = few.rows[-1] + b"\0"
-        return bool(few.rows)
-
-    async def _after_loading(self, block: Awaitable[Block]) -> Chunk:
-        self._block = await block
-        return await finished(self.next())
-
-    async def _after_reading(self, reading: Awaitable[Chunk]) -> Chunk:
-        few = await reading
-        return few if self._noted(few) else await finished(self.next())
-
-    async def _whole_blocks(self) -> Chunk:
-        self._few, self._block = MANY_ROWS, None
+    async def next(self) -> Chunk:
+        """The rows of the next block or so."""
         while self._place < self._until:
             chunk, self._place = await self._table.chunk(self._place, self._until, cached=self._cached)
             if self._start:
@@ -141,27 +100,19 @@ class MemtableSource:
         self._start = start
         self._end = end
         self._families = families
-        self._last: bytes | None = None
         self._done = False
-        self._few = FEW_ROWS
 
     def next(self) -> Chunk:
         """The next rows that have anything to say."""
         while not self._done:
-            if self._last is None:
-                chunk = self._memtable.chunk(self._start, self._few)
-            else:
-                chunk = self._memtable.rows_after(self._last, self._few)
-            self._done = len(chunk.rows) < self._few
-            self._few = min(self._few * MORE, MEMTABLE_ROWS)
+            chunk = self._memtable.chunk(self._start, MEMTABLE_ROWS, end=self._end)
+            self._done = len(chunk.rows) < MEMTABLE_ROWS
+            if not self._done:
+                self._start = chunk.rows[-1] + b"\0"
+            if self._families is not None:
+                chunk = restricted(chunk, self._families)
             if chunk.rows:
-                self._last = chunk.rows[-1]
-                if self._end and self._last >= self._end:
-                    chunk, self._done = chunk.before(self._end), True
-                if self._families is not None:
-                    chunk = restricted(chunk, self._families)
-                if chunk.rows:
-                    return chunk
+                return chunk
         return EMPTY
 
 

@@ -3,7 +3,7 @@
 A view is never changed but for the count of its readers. While it has any, the SSTables in it stay open (BT 6).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tablet.engine.model.fragments import family_of
@@ -20,10 +20,23 @@ _COLUMNS_KNOWN = 1000
 """A view remembers where so many columns are."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """Who is asked in a scan: memtables, and the SSTables of some locality groups, which are also all `tables`, one
+    group after the other. `families`: those of these groups, if there are other groups."""
+
+    memtables: tuple[Memtable, ...]
+    groups: Sequence[Tables]
+    tables: Sequence[SSTable]
+    families: frozenset[bytes] | None
+
+
 @dataclass(slots=True, eq=False)
 class View:
     """What a reader sees: the newest first. `pins` counts the readers that use it now. `directories`: of the groups
-    that were asked for, what tells which SSTables may hold a row; `columns`: where those are that were asked for."""
+    that were asked for, what tells which SSTables may hold a row; `columns`: where those are that were asked for.
+    `judges_single_cells`: as its schema. `only_group`: whom a scan asks, if there is one group and all times are
+    wanted."""
 
     generation: int
     schema: Schema
@@ -33,6 +46,15 @@ class View:
     families: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
     directories: dict[str, Directory] = field(default_factory=dict)
     columns: dict[bytes, ColumnPlace] = field(default_factory=dict)
+    judges_single_cells: bool = field(init=False)
+    only_group: Asked | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.judges_single_cells = self.schema.judges_single_cells
+        if len(self.schema.groups) == 1:
+            (name,) = self.schema.groups
+            tables = self.tables.get(name, ())
+            self.only_group = Asked(self.memtables, (tables,), tables, None)
 
     def all_tables(self) -> list[SSTable]:
         """The SSTables of all groups."""
