@@ -107,8 +107,7 @@ class Raising:
             before, version = least_version or chunks.version(handle), chunks.attempted(handle) + 1
             has_company = not is_grant or not self._lacks_company(handle, left)
             incarnations = [server.incarnation for server in left]
-            is_admission = before < chunks.version(handle)
-            await core.commit((AdmissionAttempted if is_admission else VersionAttempted)(handle, version))
+            await core.commit(_attempt(handle, version, is_admission=before < chunks.version(handle)))
             if handle not in chunks:
                 raise _deleted(handle)
             if is_grant:
@@ -318,6 +317,10 @@ def _alone(handle: int) -> Unavailable:
         f"chunk {handle:#x} has a single replica, and is copied before anybody writes it; try again in a moment",
         definite=True,
     )
+
+
+def _attempt(handle: int, version: int, *, is_admission: bool) -> VersionAttempted | AdmissionAttempted:
+    return AdmissionAttempted(handle, version) if is_admission else VersionAttempted(handle, version)
 
 
 def _deleted(handle: int) -> NotFound:

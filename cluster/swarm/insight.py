@@ -85,6 +85,7 @@ class Insight:
             self.admitted[number] = self.admitted.get(number, 0) + 1
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
+            self._place(event.handle, time)
         elif isinstance(event, LeaseReceived):
             granted = LeaseGranted(event.handle, event.version, record.node, event.secondaries)
             self._received.setdefault((event.handle, event.version, record.node), (time, granted))
@@ -111,8 +112,8 @@ class Insight:
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""
-        core = self.core()
-        if handle in self.chunks or core is None:
+        core, known = self.core(), self.chunks.get(handle)
+        if core is None or (known is not None and known.file):
             return
         for _, file in core.state.namespace.files_in("/"):
             if handle in file.handles:
