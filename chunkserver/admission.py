@@ -23,6 +23,8 @@ from chunkserver.chunk_format import ANCHORS, NO_PROGRESS, Progress, encode_entr
 from chunkserver.headers import HeaderWriter, rewritten
 from chunkserver.verification import Breathe, Verifier
 
+_ALL_BITS = 0xFFFFFFFF
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -61,10 +63,13 @@ class Admission:
             return Comparison(digest_of_replica(chunk.length, files.checksums), 0, *come)
         held = await self._held(chunk, files)
         doubtful = await self.doubtful_blocks(chunk, files)
-        return Comparison(digest_of_replica(chunk.length, held), len(doubtful), *come)
+        # A block that cannot be read is like no other: its place is taken by what it certainly does not hold.
+        pairs = zip(held, files.checksums, strict=True)
+        known = [told ^ _ALL_BITS if found is None else found for found, told in pairs]
+        return Comparison(digest_of_replica(chunk.length, known), len(doubtful), *come)
 
     async def doubtful_blocks(self, chunk: Chunk, files: ChunkFiles) -> list[int]:
-        """The blocks of an unsure replica that do not match their checksums. Raises DiskFailure."""
+        """The blocks of an unsure replica that do not match their checksums, or cannot be read. Raises DiskFailure."""
         held = await self._held(chunk, files)
         pairs = enumerate(zip(held, files.checksums, strict=True))
         return [block for block, (found, told) in pairs if found != told]
@@ -80,7 +85,9 @@ class Admission:
 
     async def admit(self, chunk: Chunk, files: ChunkFiles) -> None:
         """Make an unsure replica sure, with the bytes that it holds; durable. Raises DiskFailure, NoSpace."""
-        held = await self._held(chunk, files)
+        found = await self._held(chunk, files)
+        # What cannot be read now keeps its checksum: it is damaged, or whole again some day.
+        held = [told if block is None else block for block, told in zip(found, files.checksums, strict=True)]
         if chunk.length or files.data is not None:
             data = await self._block_writer.data_file(chunk, files)
             if await data.size() != chunk.length:
@@ -105,8 +112,9 @@ class Admission:
             # The table is about to change under this header: after a death in between it would not be believed.
             await self._writer.anchor(chunk, files, self._writer.following(chunk))
 
-    async def _held(self, chunk: Chunk, files: ChunkFiles) -> list[int]:
-        """What the blocks hold. Nobody writes to an unsure replica, so that it is read only once."""
+    async def _held(self, chunk: Chunk, files: ChunkFiles) -> list[int | None]:
+        """What the blocks hold, None for those that cannot be read. Nobody writes to an unsure replica, so that it is
+        read only once."""
         if chunk.held is None:
             chunk.held = await self._verifier.held(chunk, files, self._breathe)
         return chunk.held

@@ -118,7 +118,7 @@ class Chunk:
     damage: dict[int, str] = field(default_factory=dict)  # what is wrong, by block
     has_lost_pages: bool = False  # A sync has failed: what was written since the one before may be gone.
     is_to_write_again: bool = False  # An earlier life may have failed to sync its data, and nothing here says so.
-    held: list[int] | None = None  # of an unsure replica: checksums of what its blocks hold, once they were read
+    held: list[int | None] | None = None  # of an unsure replica: checksums of what its blocks hold, once they were read
 
     @classmethod
     def of_new_file(cls, header: Header) -> "Chunk":

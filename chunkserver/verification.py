@@ -81,18 +81,29 @@ class Verifier:
         self._check(chunk, files, block, memoryview(data))
         return data
 
-    async def held(self, chunk: Chunk, files: ChunkFiles, breathe: Breathe) -> list[int]:
-        """The checksums of what the chunk's blocks hold, whatever they should hold. What is not there counts as
-        zeros."""
-        found: list[int] = []
+    async def held(self, chunk: Chunk, files: ChunkFiles, breathe: Breathe) -> list[int | None]:
+        """The checksums of what the chunk's blocks hold, whatever they should hold; None for a block that the disk does
+        not give. What is not there counts as zeros."""
+        found: list[int | None] = []
         for position in range(0, chunk.length, SLICE_BYTES):
             count = min(SLICE_BYTES, chunk.length - position)
-            content = b"" if files.data is None else await files.data.read_at(position, count)
-            content = content.ljust(count, b"\0")
-            found += [crc32c.crc32c(content[at : at + BLOCK_BYTES]) for at in range(0, count, BLOCK_BYTES)]
+            found += await self._held_in(files.data, position, count)
             if position // SLICE_BYTES % _SLICES_BETWEEN_BREATHS == 0:
                 await breathe()
         return found
+
+    async def _held_in(self, data: File | None, position: int, count: int) -> list[int | None]:
+        try:
+            content = b"" if data is None else await data.read_at(position, count)
+        except DiskFailure:
+            if count <= BLOCK_BYTES:
+                return [None]
+            ends = range(position, position + count, BLOCK_BYTES)  # Which of them is it?
+            return [
+                one for at in ends for one in await self._held_in(data, at, min(BLOCK_BYTES, position + count - at))
+            ]
+        content = content.ljust(count, b"\0")
+        return [crc32c.crc32c(content[at : at + BLOCK_BYTES]) for at in range(0, count, BLOCK_BYTES)]
 
     async def _read(self, chunk: Chunk, data: File, position: int, target: memoryview) -> int:
         """Fill `target`, which begins with a block; returns the bytes read. Raises Corrupted."""

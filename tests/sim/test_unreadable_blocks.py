@@ -4,12 +4,18 @@ import pytest
 
 from runtime.errors import DiskFailure, TabletopError
 from runtime.simulated.disk_faults import Operation
+from runtime.simulated.undo import Undo
 from tests.sim.small_clusters import BLOCK, SmallCluster, play, wait
 
 BODY = b"acknowledged" * 10000
 
 
-def lose_block(cluster: SmallCluster, server: str, block: int) -> None:
+def no_writing_of_data(operation: Operation) -> TabletopError | None:
+    is_data = operation.verb == "write" and operation.path.endswith(".data")
+    return DiskFailure("Input/output error") if is_data else None
+
+
+def lose_block(cluster: SmallCluster, server: str, block: int) -> Undo:
     """No read that touches this block of any chunk of the server succeeds any more."""
 
     def no_reading(operation: Operation) -> TabletopError | None:
@@ -17,7 +23,7 @@ def lose_block(cluster: SmallCluster, server: str, block: int) -> None:
         touches = operation.offset < (block + 1) * BLOCK and operation.offset + operation.count > block * BLOCK
         return DiskFailure("Input/output error") if is_data and touches else None
 
-    cluster.disk(server).on_operation(no_reading)
+    return cluster.disk(server).on_operation(no_reading)
 
 
 @pytest.mark.parametrize("block", range(2))
@@ -55,3 +61,44 @@ def test_a_replica_with_an_unreadable_block_does_not_outvote_a_whole_one(place: 
         assert len(names) == 3 and broken not in names
 
     play(1, story, chunkservers=5)
+
+
+@pytest.mark.parametrize("takes_writes", [False, True])
+@pytest.mark.parametrize("block", range(2))
+def test_an_unreadable_block_does_not_keep_the_others_from_going_on_after_a_loss_of_all_power(
+    block: int, takes_writes: bool
+):
+    async def story(cluster: SmallCluster) -> None:
+        await cluster.client(1).write_file("/a", BODY)
+        await wait(25)
+        holders = cluster.holders("/a")
+        broken = holders[1]
+        lose_block(cluster, broken, block)
+        if not takes_writes:
+            cluster.disk(broken).on_operation(no_writing_of_data)
+        await cluster.lose_power(holders)
+        await wait(60)
+        assert await cluster.found("/a") == BODY
+        [chunk] = (await cluster.status(chunks=True)).chunks
+        names = [replica.server for replica in chunk.chunk.replicas]
+        assert len(names) == 3 and broken not in names
+
+    play(1, story, chunkservers=4)
+
+
+def test_a_replica_that_goes_on_alone_with_an_unreadable_block_does_not_invent_its_bytes():
+    """The disk gives the block again some day."""
+
+    async def story(cluster: SmallCluster) -> None:
+        await cluster.client(1).write_file("/a", BODY)
+        await wait(25)
+        [only] = cluster.holders("/a")
+        forget = lose_block(cluster, only, 0)
+        await cluster.lose_power([only])
+        await wait(30)
+        assert not isinstance(await cluster.found("/a"), bytes)
+        forget()
+        await wait(60)
+        assert await cluster.found("/a") == BODY
+
+    play(1, story, replicas=1)
