@@ -223,7 +223,7 @@ class RealDisk:
         if self._inline:
             work()
         else:
-            await aside(work)
+            await aside(work, full)
 
     async def usage(self) -> DiskUsage:
         """Space of the file system that the folder is on."""
