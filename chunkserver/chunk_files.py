@@ -172,35 +172,55 @@ class Chunk:
 
 class OpenChunks:
     """The chunks whose files are open, least recently used first. `on_doubt` is told of a chunk whose table is not the
-    one that was written."""
+    one that was written, `on_damage` of one whose metadata cannot be read: of its first block, and what was found."""
 
-    def __init__(self, disk: Disk, most: int, on_doubt: Callable[[Chunk], None]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        most: int,
+        on_doubt: Callable[[Chunk], None],
+        on_damage: Callable[[Chunk, int, str], None],
+    ) -> None:
         self._disk = disk
         self._most = most
         self._on_doubt = on_doubt
+        self._on_damage = on_damage
         self._open: OrderedDict[int, Chunk] = OrderedDict()
         self._opening = asyncio.Lock()
         self._is_closed = False
 
     @asynccontextmanager
     async def use(self, chunk: Chunk) -> AsyncIterator[ChunkFiles]:
-        """The chunk's files, open until the block ends. Raises NotFound, Corrupted (its metadata cannot be read),
+        """The chunk's files, until the block ends. Raises as `take`."""
+        files = await self.take(chunk)
+        try:
+            yield files
+        finally:
+            await self.release(chunk, files)
+
+    async def take(self, chunk: Chunk) -> ChunkFiles:
+        """The chunk's files, open until they are released. Raises NotFound, Corrupted (its metadata cannot be read),
         DiskFailure."""
         if chunk.files is None:
             async with self._opening:
                 if chunk.files is None:
-                    await self._open_files(chunk)
+                    try:
+                        await self._open_files(chunk)
+                    except Corrupted as error:
+                        self._on_damage(chunk, 0, error.message)
+                        raise
         files = chunk.files
         assert files is not None
         files.users += 1
-        try:
-            if chunk.handle in self._open:
-                self._open.move_to_end(chunk.handle)
-            yield files
-        finally:
-            files.users -= 1
-            if chunk.is_deleted and not files.users:
-                await files.close()
+        if chunk.handle in self._open:
+            self._open.move_to_end(chunk.handle)
+        return files
+
+    async def release(self, chunk: Chunk, files: ChunkFiles) -> None:
+        """One user less."""
+        files.users -= 1
+        if chunk.is_deleted and not files.users:
+            await files.close()
 
     async def adopt(self, chunk: Chunk, files: ChunkFiles) -> None:
         """Take over the files of a chunk that was just created."""

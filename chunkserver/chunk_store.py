@@ -123,7 +123,7 @@ class ChunkStore:
         self._half_removed: dict[int, None] = {}
         self._half_created: dict[int, None] = {}
         self._half_installed: dict[int, Header] = {}
-        self._open = OpenChunks(disk, open_chunks, self._note_doubt)
+        self._open = OpenChunks(disk, open_chunks, self._note_doubt, self._note_damage)
         self._changing = KeyedLocks()
         self.placing = Placing(disk)
         self.writer = HeaderWriter(disk, syncs=syncs, boot=boot, on_lost_pages=self._note_lost_pages)
@@ -415,7 +415,7 @@ class ChunkStore:
         if chunk is None or not chunk.is_dirty or chunk.is_unsure or chunk.has_lost_pages:
             self._dirty.pop(handle, None)
             return
-        async with self._files(chunk) as files:
+        async with self._open.use(chunk) as files:
             if chunk.is_to_write_again:
                 async with chunk.lock.exclusive():
                     await self.writer.sync_contents(chunk, files)
@@ -440,7 +440,7 @@ class ChunkStore:
         Raises NotFound, StaleVersion, Unavailable (the replica is unsure), Corrupted, DiskFailure.
         """
         chunk = self._chunk(handle)
-        async with self._files(chunk) as files:
+        async with self._open.use(chunk) as files:
             async with chunk.lock.shared():
                 if chunk.is_deleted:
                     raise self._missing(handle)
@@ -530,22 +530,17 @@ class ChunkStore:
     async def exclusive(self, handle: int) -> AsyncIterator[tuple[Chunk, ChunkFiles]]:
         """The chunk and its open files, alone until the block ends. Raises NotFound, Corrupted, DiskFailure."""
         chunk = self._chunk(handle)
-        async with chunk.lock.exclusive():
+        await chunk.lock.acquire(exclusive=True)
+        try:
             if chunk.is_deleted:
                 raise self._missing(handle)
-            async with self._files(chunk) as files:
-                yield chunk, files
-
-    @asynccontextmanager
-    async def _files(self, chunk: Chunk) -> AsyncIterator[ChunkFiles]:
-        """The chunk's open files; a replica whose metadata cannot be read is reported as damaged in its first block."""
-        async with AsyncExitStack() as stack:
+            files = await self._open.take(chunk)
             try:
-                files = await stack.enter_async_context(self._open.use(chunk))
-            except Corrupted as error:
-                self._note_damage(chunk, 0, error.message)
-                raise
-            yield files
+                yield chunk, files
+            finally:
+                await self._open.release(chunk, files)
+        finally:
+            chunk.lock.release(exclusive=True)
 
     def _forget(self, chunk: Chunk) -> None:
         del self._chunks[chunk.handle]

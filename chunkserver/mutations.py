@@ -233,10 +233,9 @@ class Mutations:
                 reach=reach,
             )
             secondaries = lease.secondaries
-            theirs, ours = await asyncio.gather(
-                asyncio.gather(*(self._forward(secondary, request) for secondary in secondaries)),
-                self._apply_in_order(request, payload, settled_through=0),
-            )
+            sent = asyncio.gather(*(self._forward(secondary, request) for secondary in secondaries))
+            ours = await self._apply_in_order(request, payload, settled_through=0)  # While the others are at it.
+            theirs = await sent
             names = [secondary.server for secondary in secondaries]
             failed = [(name, error) for name, error in zip(names, theirs, strict=True) if error is not None]
             if isinstance(ours, TabletopError):

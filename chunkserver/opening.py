@@ -52,7 +52,6 @@ from runtime.errors import Corrupted, DiskFailure, IsADirectory, NotFound, Table
 from runtime.rewriting import write_again
 from runtime.world import World
 
-OPEN_CHUNKS = 128  # whose files are kept open: two descriptors each
 _CHUNKS_BETWEEN_BREATHS = 256
 
 
@@ -81,7 +80,7 @@ async def open_store(world: World, settings: ChunkserverSettings) -> Opened:
             syncs=settings.durability == "fsync",
             boot=identity.now.boot,
             reserve_bytes=settings.reserve_bytes,
-            open_chunks=OPEN_CHUNKS,
+            open_chunks=settings.open_chunks,
             breathe=world.breathe,
         )
         opening = _Opening(world, store, is_to_sync=identity.may_have_unsynced_files)

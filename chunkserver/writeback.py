@@ -13,6 +13,7 @@ half a minute: if its machine loses power then, the bytes of the seconds before 
 
 import asyncio
 
+from chunkserver.chunk_files import folder_of
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.events import WriteBackFailed
 from chunkserver.settings import ChunkserverSettings
@@ -41,7 +42,8 @@ class WriteBack:
     async def sync_all(self) -> None:
         """Make durable what was mutated up to now. A chunk that cannot be synced is damaged, or is tried again
         later."""
-        handles = iter(self._store.dirty())
+        # Those of one folder one after the other: they share the sync of its names.
+        handles = iter(sorted(self._store.dirty(), key=folder_of))
 
         async def work() -> None:
             for handle in handles:

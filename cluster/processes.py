@@ -36,8 +36,10 @@ START_TOLERANCE_SECONDS = 2.0
 
 # A chunkserver keeps the files of 128 chunks open, two each, and connections to its clients and to other servers.
 NEEDED_DESCRIPTORS = 512
-# More is asked for where the hard limit allows it. macOS refuses more than 10,240, whatever the hard limit says.
-WANTED_DESCRIPTORS = 4096
+# More is asked for where the hard limit allows it, and half of it is for chunks. macOS refuses more than 10,240,
+# whatever the hard limit says.
+WANTED_DESCRIPTORS = 10_240
+_DESCRIPTORS_A_CHUNK = 4  # Two are open, as many are left for all else.
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ def raise_descriptor_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     return WANTED_DESCRIPTORS if soft == unlimited else soft
+
+
+def open_chunks(descriptors: int) -> int:
+    """Of how many chunks a chunkserver that may have so many files open keeps those of the chunks open."""
+    return max(1, descriptors // _DESCRIPTORS_A_CHUNK)
 
 
 def require_descriptors() -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from cluster import processes
 from cluster.folder import NodeConfig, NodeFolder, ReadyRecord, read_json
 from cluster.processes import ProcessIdentity, ProcessState
+from cluster.roles import CHUNKSERVER_ROLE
 from cluster.servers import Server, make_server
 from runtime.errors import InvalidRequest, TabletopError
 from runtime.real.event_file import FileSink
@@ -40,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="the node's configuration, a JSON file")
     path: Path = parser.parse_args(arguments).config
     folder = NodeFolder(path.parent)
-    processes.raise_descriptor_limit()
+    descriptors = processes.raise_descriptor_limit()
     try:
-        asyncio.run(_serve(folder))
+        asyncio.run(_serve(folder, descriptors))
     except TabletopError as error:
         folder.write_failure(type(error).__name__, error.message)
         print(f"refused to go on: {error.message}", file=sys.stderr)
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(folder: NodeFolder) -> None:
+async def _serve(folder: NodeFolder, descriptors: int) -> None:
     values = read_json(folder.config)
     if values is None:
         raise InvalidRequest(f"no configuration file {folder.config}")
@@ -71,7 +72,10 @@ async def _serve(folder: NodeFolder) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGINT, stopping.set)
-    server = make_server(world, config.role, config.settings)
+    settings = config.settings
+    if config.role == CHUNKSERVER_ROLE:
+        settings = {**settings, "open_chunks": processes.open_chunks(descriptors)}
+    server = make_server(world, config.role, settings)
     await server.start()
     try:
         folder.write_ready(ReadyRecord(processes.this_process(), server.control_address, server.bulk_address))

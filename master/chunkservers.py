@@ -98,15 +98,16 @@ class Chunkservers:
         self._on_deposed = on_deposed
         self._outboxes: dict[str, _Outbox] = {}
 
-    async def advance(self, server: str, item: chunkserver_pb2.Advance) -> Outcome:
-        """Create a replica or raise its version. Never raises: the outcome says what went wrong."""
+    def advance(self, server: str, item: chunkserver_pb2.Advance) -> "asyncio.Future[Outcome]":
+        """Create a replica or raise its version: the order is on its way when this returns. What is to be awaited never
+        raises: the outcome says what went wrong."""
         outbox = self._outboxes.setdefault(server, _Outbox())
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         outbox.items.append((item, future))
         if outbox.calls < _CALLS_AT_ONCE:
             outbox.calls += 1
             self._world.spawn(self._empty(server, outbox), f"advance chunks on {server}")
-        return await future
+        return future
 
     async def revoke(self, server: str, leases: list[tuple[int, int]], seconds: float) -> dict[int, Held]:
         """End leases, given as (handle, version), at their primary; returns what it holds of the chunks.

@@ -232,14 +232,14 @@ class Raising:
     async def _advance_all(
         self, handle: int, before: int, version: int, targets: Sequence[Server], *, is_grant: bool
     ) -> list[Outcome]:
-        async def one(place: int, server: Server) -> Outcome:
+        ordered = []
+        for place, server in enumerate(targets):
             item = chunkserver_pb2.Advance(handle=handle, from_version=before, to_version=version)
             if is_grant and place == 0:
                 item.lease_milliseconds = int(self._core.settings.lease_seconds * 1000)
                 item.secondaries.extend(location(other.address) for other in targets[1:])
-            return await self._core.calls.advance(server.name, item)
-
-        return list(await asyncio.gather(*(one(place, server) for place, server in enumerate(targets))))
+            ordered.append(self._core.calls.advance(server.name, item))
+        return [await outcome for outcome in ordered]
 
     async def _confirm(
         self, record: VersionConfirmed | AdmissionConfirmed, answers: Sequence[Answer], reason: str

@@ -10,10 +10,13 @@ there should be several threads, but not one for each.
 The threads are our own: those of `concurrent.futures` bring a lock, a condition and a second future for each piece of
 work, which together cost as much as the switches.
 
+What is asked for twice in one turn, by name, is done once: chunks of one folder share the sync of its names.
+
 What we simplify. A quick call that is asked for in the same turn as many others waits for those that share its thread.
 """
 
 import asyncio
+import copy
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,7 +27,7 @@ from weakref import WeakKeyDictionary
 THREADS = 6
 
 _Work = Callable[[], None]
-_Asked = tuple[_Work, "asyncio.Future[None]"]
+_Asked = tuple[_Work, list["asyncio.Future[None]"]]
 
 
 class _Threads:
@@ -60,13 +63,14 @@ class _Share:
             self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
-        for (_, future), problem in zip(self._asked, self._problems, strict=True):
-            if future.done():
-                continue
-            if problem is None:
-                future.set_result(None)
-            else:
-                future.set_exception(problem)
+        for (_, waiting), problem in zip(self._asked, self._problems, strict=True):
+            for future in waiting:
+                if future.done():
+                    continue
+                if problem is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(copy.copy(problem))  # Each may say more in its own.
 
 
 class _Turn:
@@ -74,28 +78,39 @@ class _Turn:
 
     def __init__(self) -> None:
         self._asked: list[_Asked] = []
+        self._named: dict[str, list[asyncio.Future[None]]] = {}  # who waits for work that has a name
         self._threads = _Threads()
 
-    def add(self, loop: asyncio.AbstractEventLoop, work: _Work) -> "asyncio.Future[None]":
+    def add(self, loop: asyncio.AbstractEventLoop, work: _Work, name: str) -> "asyncio.Future[None]":
         """Have it done beside the loop."""
         future: asyncio.Future[None] = loop.create_future()
+        waiting = self._named.get(name)
+        if waiting is not None:
+            waiting.append(future)
+            return future
         if not self._asked:
             loop.call_soon(self._deal_out, loop)
-        self._asked.append((work, future))
+        waiting = [future]
+        self._asked.append((work, waiting))
+        if name:
+            self._named[name] = waiting
         return future
 
     def _deal_out(self, loop: asyncio.AbstractEventLoop) -> None:
         asked, self._asked = self._asked, []
+        self._named.clear()
         shares = min(len(asked), THREADS)
-        for number in range(shares):
-            self._threads.give(_Share(loop, asked[number::shares]))
+        for number in range(shares):  # Neighbours go together: what they ask for next may be the same.
+            begin, end = number * len(asked) // shares, (number + 1) * len(asked) // shares
+            self._threads.give(_Share(loop, asked[begin:end]))
 
 
 _TURNS: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Turn]" = WeakKeyDictionary()
 
 
-async def aside(work: _Work) -> None:
-    """Do slow work in a thread if there is a loop to keep turning, else here. Raises what it raises."""
+async def aside(work: _Work, name: str = "") -> None:
+    """Do slow work in a thread if there is a loop to keep turning, else here. Raises what it raises. Work of the same
+    name that is asked for in the same turn is done once for all who asked."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -104,7 +119,7 @@ async def aside(work: _Work) -> None:
     turn = _TURNS.get(loop)
     if turn is None:
         turn = _TURNS[loop] = _Turn()
-    await turn.add(loop, work)
+    await turn.add(loop, work, name)
 
 
 def _work(shares: "SimpleQueue[_Share | None]") -> None:

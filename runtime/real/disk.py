@@ -9,7 +9,6 @@ Invariant: no path leaves the folder.
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -229,13 +228,13 @@ class RealDisk:
         if self._inline:
             work()
         else:
-            await aside(work)
+            await aside(work, full)
 
     async def usage(self) -> DiskUsage:
         """Space of the file system that the folder is on."""
         with translated("ask for free space in", str(self.root)):
-            found = shutil.disk_usage(self.root)
-        return DiskUsage(found.total, found.free)
+            found = os.statvfs(self._root)
+        return DiskUsage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     async def lock(self, path: str) -> None:
         """Hold the folder by an advisory lock on its file LOCK, which ends with the process."""
