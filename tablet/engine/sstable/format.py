@@ -422,7 +422,7 @@ class Block:
         at, length, start = numbers[begin - 1] if begin else 0, self._key_bytes, self._keys_start
         if length:
             keys = range(start + at, start + numbers[end - 1], length)
-            rows = [prefix + data[at : at + length] for at in keys]
+            rows = [prefix + data[begun : begun + length] for begun in keys]
         else:
             at += start
             rows = [prefix + data[at : (at := start + key_end)] for key_end in numbers[begin:end].tolist()]
