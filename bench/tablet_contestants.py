@@ -1,6 +1,7 @@
 """The stores that the tablet engine is measured beside, each behind the same few calls.
 
     tabletop      our engine, embedded, as it comes
+    tabletop-compiled   the same, its inner modules compiled (`compiled_engine.py`), if that was done
     tabletop-8k   the same with blocks of 8 KB instead of 64 KB; only if it is named
     leveldb       LevelDB (plyvel) as it comes, with the Bloom filter of 10 bits a key that its manual recommends
     leveldb-64    the same with as much memory as our engine: a write buffer and a block cache of 64 MiB
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import tablet.engine
+from bench import compiled_engine
 from tablet.engine.model.operations import SetCell
 from tablet.engine.model.schema import LocalityGroup
 from tablet.engine.world.options import Options
@@ -74,7 +76,8 @@ class Store(Protocol):
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """One of them. `filters`: the settings of the Bloom filter that can be measured. `most_rows`: it is too slow for
-    more. `only_if_named`: it takes part if it is asked for."""
+    more. `only_if_named`: it takes part if it is asked for. `compiled`: its process takes the engine from where it was
+    compiled."""
 
     name: str
     module: str
@@ -86,11 +89,12 @@ class Contestant:
     text_values: bool = False
     most_rows: int | None = None
     only_if_named: bool = False
+    compiled: bool = False
 
     @property
     def installed(self) -> bool:
         """Whether it can be imported here."""
-        return importlib.util.find_spec(self.module) is not None
+        return importlib.util.find_spec(self.module) is not None and (not self.compiled or compiled_engine.is_current())
 
     def rows(self, wanted: int) -> int:
         """How many rows it gets, if others get `wanted`."""
@@ -361,6 +365,7 @@ RIVAL = "leveldb"
 
 CONTESTANTS = (
     Contestant(OURS, "tablet.engine", Tabletop, _our_memory()),
+    Contestant("tabletop-compiled", "tablet.engine", Tabletop, "as tabletop", only_if_named=True, compiled=True),
     Contestant("tabletop-8k", "tablet.engine", _tabletop_8k, "the same, with blocks of 8 KB", only_if_named=True),
     Contestant(RIVAL, "plyvel", LevelDb, "as it comes: write buffer 4 MiB, block cache 8 MiB"),
     Contestant("leveldb-64", "plyvel", _leveldb_64, "write buffer 64 MiB, block cache 64 MiB"),

@@ -19,12 +19,14 @@ a long run can be done in pieces (`--rounds 0` only shows it).
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from bench import compiled_engine
 from bench.report import Row, machine, table
 from bench.tablet_contestants import CONTESTANTS, OURS, RIVAL, Contestant, contestant_named
 from bench.tablet_growth import growth_tables, picture
@@ -33,13 +35,12 @@ from bench.tablet_profile import profile
 from bench.tablet_wide_rows import wide_rows
 from bench.tablet_workload import (
     ABSENT_BLOCKS,
-    BATCHED_PROCESSOR,
     BLOCKS,
     COSTS,
     FILES,
     MEMORY,
     OVERWRITTEN,
-    RANDOM_PROCESSOR,
+    PROCESSOR_TIMES,
     RATES,
     SCAN,
     UNFILTERED_BLOCKS,
@@ -58,8 +59,7 @@ _UNITS = {
     ABSENT_BLOCKS: "",
     UNFILTERED_BLOCKS: "",
     MEMORY: "MiB",
-    BATCHED_PROCESSOR: "µs",
-    RANDOM_PROCESSOR: "µs",
+    **dict.fromkeys(PROCESSOR_TIMES, "µs"),
 }
 
 
@@ -115,11 +115,13 @@ def take_turn(
 ) -> Turn | None:
     """Measure a contestant in a process of its own. None, after a line that says so, if it fails or takes too long."""
     turn = Turn(contestant.name, wanted, rows, growth, Measured())
-    command = [sys.executable, "-m", "bench.tablet_workload", contestant.name, "--rows", str(rows)]
+    command = [sys.executable, "-P", "-m", "bench.tablet_workload", contestant.name, "--rows", str(rows)]
     command += ["--value-bytes", str(value_bytes)]
     command += ["--seed", str(seed), *(["--growth"] if growth else []), *(["--keep", str(keep)] if keep else [])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False, env=_environment(contestant)
+        )
     except subprocess.TimeoutExpired:
         print(f"  {turn.label}: not done after {_LONGEST_SECONDS} seconds, left out")
         return None
@@ -133,6 +135,12 @@ def take_turn(
         print(f"  {turn.label}: {count:,} WRONG OR MISSING ROWS in {what}")
     sys.stdout.flush()
     return replace(turn, found=found)
+
+
+def _environment(contestant: Contestant) -> dict[str, str]:
+    """Where the contestant's process finds its modules: first those that were compiled for it, then this source."""
+    path = [str(compiled_engine.TARGET)] if contestant.compiled else []
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(compiled_engine.ROOT), *sys.path[1:]])}
 
 
 def run_rounds(

@@ -56,6 +56,7 @@ from runtime.errors import (
     InvalidRequest,
     TabletopError,
 )
+from runtime.queued_record import QueuedRecord
 from runtime.world import Buffer
 
 MAGIC = 0x4C_54_54_03
@@ -143,38 +144,6 @@ def encode_frame(payload: Buffer, sequence: int, durable_sequence: int, identity
     return HEADER.pack(MAGIC, length, checksum, identity, sequence, durable_sequence) + payload
 
 
-class _Queued:
-    """A record that waits for its group. `ended` is called exactly once."""
-
-    __slots__ = ("durable", "ended", "future", "payload", "promised")
-
-    def __init__(
-        self, payload: Buffer, durable: bool, promised: bool, ended: Ended | None, future: "asyncio.Future[int]"
-    ) -> None:
-        self.payload = payload
-        self.durable = durable
-        self.promised = promised
-        self.ended = ended
-        self.future = future
-
-    def succeed(self, sequence: int) -> None:
-        """The record is written: bring about what it stands for, then tell its writer, if there still is one."""
-        ended, self.ended = self.ended, None
-        if ended is not None:
-            ended(sequence)
-        if not self.future.done():
-            self.future.set_result(sequence)
-
-    def fail(self, error: TabletopError) -> None:
-        """The record is not written, or nobody knows."""
-        ended, self.ended = self.ended, None
-        if ended is not None:
-            ended(None)
-        if not self.future.done():
-            self.future.set_exception(error)
-            self.future.exception()  # A writer that was cancelled meanwhile does not fetch it.
-
-
 class LogWriter:
     """Appends records to a file, one after another; concurrent committers share one sync (group commit).
 
@@ -214,7 +183,7 @@ class LogWriter:
         self._must_cut = False
         self._free: asyncio.Event | None = None
         self._flusher: asyncio.Task[None] | None = None
-        self._waiting: deque[_Queued] = deque()
+        self._waiting: deque[QueuedRecord] = deque()
 
     async def append(self, payload: Buffer, ended: Ended | None = None, *, promised: bool = True) -> int:
         """Write one record without a sync; returns its sequence. Survives a kill, not a power cut.
@@ -317,7 +286,7 @@ class LogWriter:
             raise _too_large(payload)
         self._check()
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Queued(payload, durable, promised, ended, future))
+        self._waiting.append(QueuedRecord(payload, durable, promised, ended, future))
         if not self.is_busy:
             self._start_flusher()
         return future
@@ -329,7 +298,7 @@ class LogWriter:
         self._flusher = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
-        group: list[_Queued] = []
+        group: list[QueuedRecord] = []
         try:
             while self._waiting:
                 group = self._next_group()
@@ -357,7 +326,7 @@ class LogWriter:
         finally:
             self.is_busy = False
 
-    def _next_group(self) -> list[_Queued]:
+    def _next_group(self) -> list[QueuedRecord]:
         group = [self._waiting.popleft()]
         size = len(group[0].payload)
         while self._waiting and size + len(self._waiting[0].payload) <= _GROUP_BYTES:

@@ -45,7 +45,7 @@ class CommitLog:
         self.number = header.number
         self._file = file
         self._sync_mode = sync
-        self._inline = inline
+        self._is_inline = inline
         self._owner = header.tablet.encode()
         self._writer = LogWriter(
             file,
@@ -107,7 +107,7 @@ class CommitLog:
     @property
     def is_free(self) -> bool:
         """Whether `write` may be called: nobody else is writing, and no sync is shared."""
-        return self._inline or (self._sync_mode == "os" and not self._writer.is_busy)
+        return self._is_inline or (self._sync_mode == "os" and not self._writer.is_busy)
 
     @property
     def is_over(self) -> bool:

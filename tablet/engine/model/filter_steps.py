@@ -33,7 +33,8 @@ from tablet.engine.model.filter_tree import (
     bounds_of,
 )
 from tablet.engine.model.filters import ReadFilter, RowFilter
-from tablet.engine.model.fragments import Entry, Labelled, family_of
+from tablet.engine.model.fragments import Entry, family_of
+from tablet.engine.model.labelled import Labelled
 
 Cells = Sequence[Entry]
 Step = Callable[[bytes, Cells, list[Entry]], Cells]

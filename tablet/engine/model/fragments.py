@@ -43,19 +43,6 @@ Entry = tuple[bytes, int, int, bytes]
 Entries = tuple[Entry, ...]
 
 
-class Labelled(tuple[bytes, int, int, bytes]):
-    """An entry to which a filter has given a label. It is never stored."""
-
-    label: str
-
-    @classmethod
-    def of(cls, entry: Entry, label: str) -> "Labelled":
-        """A copy of the entry, with the label."""
-        made = cls(entry)
-        made.label = label
-        return made
-
-
 CELL = struct.Struct("<BHHqI")
 CELL_BYTES = CELL.size
 _unpack_cell = CELL.unpack_from

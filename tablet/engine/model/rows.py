@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tablet.engine.model.checks import Text, as_bytes
-from tablet.engine.model.fragments import Entries, Labelled, decode_fragment
+from tablet.engine.model.fragments import Entries, decode_fragment
+from tablet.engine.model.labelled import Labelled
 
 
 class Cell(NamedTuple):

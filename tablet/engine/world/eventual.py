@@ -9,7 +9,6 @@ loop awaits the coroutine, a program without one drives it to its end: there is 
 """
 
 from collections.abc import Coroutine
-from types import CoroutineType
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -19,4 +18,4 @@ Eventual: TypeAlias = T | Coroutine[Any, Any, T]
 
 async def finished(answer: Eventual[T]) -> T:
     """The answer, at once or later: for callers to whom a coroutine more makes no difference."""
-    return await answer if isinstance(answer, CoroutineType) else answer  # type: ignore[return-value]
+    return await answer if isinstance(answer, Coroutine) else answer
