@@ -49,10 +49,41 @@ MODULES = (
 )
 
 TESTS = (
-    "tests/unit/test_tablet_bloom.py",
-    "tests/unit/test_tablet_memtable.py",
+    *(
+        f"tests/unit/test_tablet_{subject}.py"
+        for subject in [
+            "bloom",
+            "budget",
+            "caches",
+            "cells",
+            "commit_log",
+            "compaction",
+            "deleting",
+            "directory",
+            "engine",
+            "inspection",
+            "manifest",
+            "memtable",
+            "merge",
+            "pushdown",
+            "quarantine",
+            "reading",
+            "row_locks",
+            "schema",
+            "sstable",
+            "wide_rows",
+        ]
+    ),
+    *(f"tests/property/test_tablet_{subject}.py" for subject in ["cursors", "filters", "model", "scans", "wide_rows"]),
 )
-"""Tests of the engine that replace no function of it."""
+"""The tests of what was compiled, and of what stands on it."""
+REPLACING = (
+    "tests/unit/test_tablet_wide_rows.py::"
+    "test_a_row_that_is_written_to_while_its_first_columns_are_read_is_seen_as_of_one_moment",
+    "tests/property/test_tablet_cursors.py::"
+    "test_the_nearest_rows_of_a_range_are_all_that_any_source_knows_up_to_their_bound",
+)
+"""Those of them that put a function or an object of their own in the place of a compiled one."""
 
 _BUILD = """
 import sys
@@ -88,6 +119,7 @@ def compile_engine() -> None:
 def test() -> int:
     """Run the tests with the compiled engine; returns pytest's exit code."""
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-o", f"pythonpath={TARGET} .", *TESTS]
+    command += [argument for name in REPLACING for argument in ("--deselect", name)]
     return subprocess.run(command, check=False, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}).returncode
 
 

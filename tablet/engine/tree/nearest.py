@@ -66,9 +66,9 @@ def _merged(asked: Asked, start: bytes, end: bytes, few: int, last: bool, found:
             recent.append((memtable, rows))
             if len(rows) == few:
                 bounds.append(rows[edge])
-    bound = _known_up_to(bounds, last)
     if not recent and len(found) == 1:
         return found[0][0], bound
+    bound = _known_up_to(bounds, last)
     stored = [chunk for chunk, _ in found]
     parts: list[Chunk] = []
     for memtable, rows in recent:
