@@ -54,6 +54,7 @@ def found_by(name: str) -> int:
         "unproven-end-only-synced",
         "switch-cut-with-its-caller",
         "log-not-fenced",
+        "scan-steps-as-far-as-the-farthest",
     ],
 )
 def test_a_planted_bug_is_found_within_a_few_seeds(name: str):

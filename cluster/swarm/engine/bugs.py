@@ -14,7 +14,7 @@ from tablet.engine.log.server_log import ServerLog
 from tablet.engine.serving.row_locks import RowLocks
 from tablet.engine.sstable import directory
 from tablet.engine.sstable.bloom import blocked
-from tablet.engine.tree import merge
+from tablet.engine.tree import merge, nearest
 from tablet.engine.world.storage import DiskStorage
 
 BUGS: dict[str, Bug] = {}
@@ -127,6 +127,13 @@ def writes_taken_while_splitting() -> Planted:
         await self.flush()
 
     return replaced(Engine, "prepare_move", only_flush)
+
+
+@bug
+def scan_steps_as_far_as_the_farthest() -> Planted:
+    """Without stopping at the nearest of the last rows that the sources have told, a scan goes on behind the farthest,
+    and leaves out what other sources have before it (BT 5.3)."""
+    return replaced(nearest, "_known_up_to", lambda bounds, last: max(bounds, default=None))
 
 
 @bug

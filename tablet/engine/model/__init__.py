@@ -3,6 +3,7 @@
     checks.py       what stands for bytes and timestamps, and the limits
     operations.py   what a mutation of a row can do
     fragments.py    the row fragment: what a log record, a memtable row and a stored row have in common
+    labelled.py     an entry to which a filter has given a label
     mutations.py    from operations to a fragment; what deletion markers hide
     rows.py         what a read gives
     chunks.py       sorted runs of encoded rows, for bulk work

@@ -1,6 +1,7 @@
 """The SSTable: an ordered, immutable file of rows (BT 4, 6).
 
     format.py        the file, constant by constant
+    index.py         where its blocks and filters end, and which rows end the blocks
     properties.py    what a file says about itself
     bloom/           "certainly not here", by one of several policies
     writer.py        chunks in, a file out

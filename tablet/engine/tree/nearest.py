@@ -55,19 +55,20 @@ def _merged(asked: Asked, start: bytes, end: bytes, few: int, last: bool, found:
     """What all sources have of the rows up to the first one after which any of them may have more."""
     edge = 0 if last else -1
     bounds = [chunk.rows[edge] for chunk, more in found if more]
-    if bounds and last:
-        start = max(bounds)
-    elif bounds:
-        end = min(bounds) + b"\0"
+    bound = _known_up_to(bounds, last)
+    if bound is not None and last:
+        start = bound
+    elif bound is not None:
+        end = bound + b"\0"
     recent: list[tuple[Memtable, list[bytes]]] = []
     for memtable in asked.memtables:
         if rows := memtable.few_rows(start, end, few, last):
             recent.append((memtable, rows))
             if len(rows) == few:
                 bounds.append(rows[edge])
-    bound = (max(bounds) if last else min(bounds)) if bounds else None
     if not recent and len(found) == 1:
         return found[0][0], bound
+    bound = _known_up_to(bounds, last)
     stored = [chunk for chunk, _ in found]
     parts: list[Chunk] = []
     for memtable, rows in recent:
@@ -83,3 +84,8 @@ def _merged(asked: Asked, start: bytes, end: bytes, few: int, last: bool, found:
         left = iter(stored)
         parts.append(unite_chunks([merge_chunks([next(left) for _ in tables]) for tables in asked.groups]))
     return merge_chunks(parts), bound
+
+
+def _known_up_to(bounds: list[bytes], last: bool) -> bytes | None:
+    """The row up to which all is known, where each source that may have more has told its rows up to one of these."""
+    return (max(bounds) if last else min(bounds)) if bounds else None
