@@ -2,8 +2,10 @@
 
 The problem. An order may come from the master of another cluster (a wrong address, a folder that was moved), or from a
 master that was replaced and does not know it yet. The idea: every order, and every answer to a report, names the
-namespace and the epoch of the master that gives it.
+namespace and the epoch of the master that gives it; and an order the name of the server that is to obey, which may have
+died, and another one have got its address.
 
+    another server                       Unavailable: the one that is meant is not here
     another namespace than ours          ForeignNamespace; a folder that belongs to none yet takes this one
     an epoch lower than the highest      Superseded
     an epoch higher than the highest     obeyed, after the number was made durable
@@ -16,19 +18,21 @@ import asyncio
 from dataclasses import replace
 
 from chunkserver.identity import IdentityFile
-from runtime.errors import ForeignNamespace, Superseded
+from runtime.errors import ForeignNamespace, Superseded, Unavailable
 from runtime.wire.common_pb2 import Authority
 
 
 class Obedience:
     """Compares the authority of orders with the identity of this server."""
 
-    def __init__(self, identity: IdentityFile) -> None:
+    def __init__(self, identity: IdentityFile, node: str) -> None:
         self._identity = identity
+        self._node = node
         self._writing = asyncio.Lock()
 
     async def check(self, authority: Authority) -> None:
-        """Return if whoever gives the order is to be obeyed. Raises ForeignNamespace, Superseded, DiskFailure."""
+        """Return if whoever gives the order is to be obeyed. Raises Unavailable, ForeignNamespace, Superseded,
+        DiskFailure."""
         self.require(authority)
         if self._is_known(authority):
             return
@@ -39,8 +43,13 @@ class Obedience:
                 await self._identity.write(replace(known, namespace=authority.namespace, epoch=authority.epoch))
 
     def require(self, authority: Authority) -> None:
-        """Raise ForeignNamespace or Superseded, by what is known now."""
+        """Raise Unavailable, ForeignNamespace or Superseded, by what is known now."""
         known = self._identity.now
+        if authority.server not in ("", self._node):
+            raise Unavailable(
+                f"the order is for {authority.server}, which had this address before; here is {self._node}",
+                definite=True,
+            )
         if not authority.namespace or known.namespace not in (0, authority.namespace):
             raise ForeignNamespace(
                 f"the order comes from namespace {authority.namespace:#x}, the chunks here belong to namespace "

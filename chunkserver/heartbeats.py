@@ -119,10 +119,10 @@ class Heartbeats:
         while True:
             began = self._world.clock.now()
             try:
-                if not self._is_registered:
-                    await self._register()
-                else:
+                if self._is_registered:
                     await self._beat(began)
+                if not self._is_registered:  # A master that has just started learns at once who is there.
+                    await self._register()
                 self._is_master_lost, self._refusals = False, 0
             except (ForeignNamespace, Superseded) as error:
                 self._is_registered = False

@@ -73,7 +73,7 @@ class ChunkserverServer:
         try:
             opened = await open_store(self._world, self._settings)
             store, identity = self._store, self._identity = opened.store, opened.identity
-            obedience = Obedience(identity)
+            obedience = Obedience(identity, self._world.node)
             heartbeats = Heartbeats(
                 self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable
             )

@@ -516,7 +516,7 @@ class Client:
         patience = Patience(self._world, self.settings, DISCARD_SECONDS)
         try:
             await self._delete(file.path, immediately=True, file_id=file.file_id, patience=patience)
-        except (NotFound, Conflict):
+        except (NotFound, NotADirectory, Conflict):
             return True
         except TabletopError as error:
             self._world.events.emit(LeftBehind(path=file.path, reason=error.message))

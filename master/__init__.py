@@ -16,6 +16,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     replicas.py         THE table of replica states, and their legal transitions         3.1, 4.3 to 4.5
     judging.py          what a report says of a replica; which replicas are alike        4.4, 4.5
     servers.py          which chunkservers there are, and which are alive                2.4, 4.4
+    attention.py        for how long the master has been listening                       2.6.2
     leases.py           who is primary for a chunk, until when                           3.1
     placement.py        where new replicas go                                            4.2
     replication.py      what to clone, and where                                         4.3

@@ -1,4 +1,4 @@
-"""The master's calls to chunkservers. Each order says who gives it: the namespace and the master's epoch.
+"""The master's calls to chunkservers. Each order says who gives it (the namespace and the master's epoch), and to whom.
 
 The problem. When thousands of small files are created at once, each asks three servers to create one replica: that
 many calls would keep the master busy with nothing else. The idea is that of the group commit: while a call to a server
@@ -117,7 +117,7 @@ class Chunkservers:
         """
         request = chunkserver_pb2.RevokeLeasesRequest(
             leases=[chunkserver_pb2.LeaseName(handle=handle, version=version) for handle, version in leases],
-            authority=self._authority(),
+            authority=self._authority_over(server),
         )
         try:
             reply = await self._stub(server).RevokeLeases(request, timeout=seconds)
@@ -146,7 +146,7 @@ class Chunkservers:
             version=version,
             sources=[location(source) for source in sources],
             bytes_per_second=bytes_per_second,
-            authority=self._authority(),
+            authority=self._authority_over(destination),
         )
         progress = self._stub(destination).Clone(request, timeout=seconds)
         try:
@@ -159,7 +159,7 @@ class Chunkservers:
         """Have a server compare every block of a replica of at least this version with its checksum.
 
         Raises TimedOut if it says nothing for `stall_seconds` (the order may have been lost), and what it raises."""
-        request = chunkserver_pb2.VerifyRequest(handle=handle, version=version, authority=self._authority())
+        request = chunkserver_pb2.VerifyRequest(handle=handle, version=version, authority=self._authority_over(server))
         progress = self._stub(server).VerifyReplica(request, timeout=seconds)
         try:
             reply = await self._until_done(server, progress, stall_seconds, lambda step: step.done)
@@ -185,7 +185,7 @@ class Chunkservers:
 
         Raises TimedOut if it says nothing for `stall_seconds` (the order may have been lost), and what it raises."""
         request = chunkserver_pb2.MendRequest(
-            handle=handle, version=version, sources=locations(sources), authority=self._authority()
+            handle=handle, version=version, sources=locations(sources), authority=self._authority_over(server)
         )
         progress = self._stub(server).MendReplica(request, timeout=seconds)
         try:
@@ -234,7 +234,7 @@ class Chunkservers:
         nothing = Held(0, 0)
         try:
             request = chunkserver_pb2.AdvanceChunksRequest(
-                items=[item for item, _ in batch], authority=self._authority()
+                items=[item for item, _ in batch], authority=self._authority_over(server)
             )
             reply = await self._stub(server).AdvanceChunks(request, timeout=self._call_seconds)
         except TabletopError as error:
@@ -296,6 +296,13 @@ class Chunkservers:
         except TimeoutError:
             raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
         raise Unavailable(f"{server} ended its work without a word")
+
+    def _authority_over(self, server: str) -> common_pb2.Authority:
+        """In whose name this server gets an order, and that nobody else is meant: its address may be another one's
+        by now, if it has died and that one was started after it."""
+        authority = common_pb2.Authority(server=server)
+        authority.MergeFrom(self._authority())
+        return authority
 
     def _note_failure(self, server: str, error: TabletopError) -> None:
         if isinstance(error, Superseded):

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from master.attention import Attention
 from master.chunkservers import Chunkservers, Held
 from master.events import LeaseGranted, LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
 from master.leases import Lease, LeaseTable
@@ -64,6 +65,8 @@ class Core:
             on_deposed=self.give_up,
         )
         self.started = world.clock.now()
+        self.tick_seconds = settings.heartbeat_seconds / 2  # how often the clock is looked at
+        self.attention = Attention(interval=self.tick_seconds, began=self.started)
         self.stopping = asyncio.Event()
         self.listening: dict[str, Registration] = {}  # servers whose registration is being judged
         self.failure = ""  # why this master must not go on; empty while it may
@@ -110,6 +113,7 @@ class Core:
         # Durable before the first order: chunkservers that obey it refuse every earlier run from then on.
         await self.commit(EpochBegun(self.state.epoch + 1))
         self.started = self.now
+        self.attention = Attention(interval=self.tick_seconds, began=self.started)
 
     async def commit(self, record: Record) -> list[int]:
         """Log a change, then apply it; returns the handles of forgotten chunks. Raises NoSpace, DiskFailure.
@@ -231,7 +235,9 @@ class Core:
 
     def candidate(self, server: Server) -> Candidate:
         """A server as placement sees it."""
-        return Candidate(server.name, server.rack, server.total, server.free, server.recent_creations(self.now))
+        now = self.now
+        recent = server.recent_creations(now)
+        return Candidate(server.name, server.rack, server.total, server.free, recent, server.is_troubled(now))
 
     def shuffled_candidates(self, servers: list[Server]) -> list[Candidate]:
         """Servers as placement sees them, in a random order."""
@@ -245,10 +251,10 @@ class Core:
         return server is not None and server.is_alive and name not in self.listening
 
     def is_settled(self) -> bool:
-        """Whether enough time has passed since the start to believe that an unreported replica is lost."""
+        """Whether the master has listened long enough since its start to believe that what nobody reports is lost."""
         if self.listening:
             return False
-        return self.servers.all_have_registered() or self.now >= self.started + self.settings.settling_seconds
+        return self.servers.all_have_registered() or self.attention.seconds(self.now) >= self.settings.settling_seconds
 
     # Replicas
 

@@ -121,6 +121,9 @@ class NewChunks:
         incarnations = tuple(server.incarnation for server in targets)
         try:
             bad = await self._raising.create(handle, targets)
+            for server in targets:
+                if server.name in dict(bad):
+                    server.note_trouble(core.now)
             yield NewChunk(handle, tuple(targets), incarnations, core.now, bad)
         finally:
             for server in targets:
@@ -132,6 +135,12 @@ class NewChunks:
     ) -> list[Server]:
         core = self._core
         able = [server for server in core.servers.alive() if server.name not in failed]
+        if len(able) + len(failed) < goal and not core.is_settled():
+            raise Unavailable(
+                f"the master has just started, and has not heard yet from enough servers for a new chunk of "
+                f"{shown(path)}: {len(able)} of {goal}; try again in a moment",
+                definite=True,
+            )
         steady = [server for server in able if server.state is ServerState.LIVE] or able
         reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
         names = plan_placement(core.shuffled_candidates(steady), count=goal, needed_bytes=reserve)

@@ -5,6 +5,9 @@ that has just joined, empty, should not receive every new chunk at once, for a c
 
 The idea, the paper's three rules in its order: prefer servers with below-average disk use; limit recent creations on
 each; spread the replicas over racks. The last is a constraint on the set, so it is asked first of each next choice.
+But before all that comes whether a server can take a replica at all: one that has just failed to is the last to be
+asked again. Otherwise a server whose disk takes nothing, and is the emptiest or alone in its rack for that very reason,
+would be asked for ever.
 
 >>> servers = [Candidate(name, rack, total=100, free=90, recent_creations=0) for name, rack in
 ...            (("cs1", "a"), ("cs2", "a"), ("cs3", "b"))]
@@ -18,13 +21,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A server that may take a replica. `total` and `free` are bytes of disk."""
+    """A server that may take a replica. `total` and `free` are bytes of disk. `is_troubled`: one that it was to take
+    lately could not be made there."""
 
     name: str
     rack: str
     total: int
     free: int
     recent_creations: float
+    is_troubled: bool = False
 
     @property
     def use(self) -> float:
@@ -77,7 +82,7 @@ def plan_removal(holders: Sequence[Candidate], *, count: int) -> tuple[str, ...]
     return tuple(removed)
 
 
-def _rank(server: Candidate, taken: Sequence[str], average: float) -> tuple[int, bool, int]:
+def _rank(server: Candidate, taken: Sequence[str], average: float) -> tuple[bool, int, bool, int]:
     """The lower the better."""
     is_fuller = server.use > average + USE_TOLERANCE
-    return (taken.count(server.rack), is_fuller, int(server.recent_creations / CREATION_TOLERANCE))
+    return (server.is_troubled, taken.count(server.rack), is_fuller, int(server.recent_creations / CREATION_TOLERANCE))

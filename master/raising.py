@@ -19,8 +19,8 @@ Nobody stays alone for the sake of a lost message. A replica that alone has the 
 alone, and the goal of the chunk is worth nothing to them. So a raise is not confirmed on fewer than two replicas (or
 the goal, if that is less) because others are silent, and no lease begins on fewer as long as a server is there that
 could have a copy: the caller is told to try again, the silent ones are asked again, and `repair.py` makes the copy.
-Only after a while in vain, as long as a silent server takes to be given up, does the chunk go on with what there is, as
-in the paper.
+Only after a while in vain, as long as a silent server takes to be given up, and after that a copy to show that it comes
+on, does the chunk go on with what there is, as in the paper.
 
 Why two records? If the master logged the version only before step 2 and crashed there, no replica would have the
 version that it believes in, and the chunk would look lost. If it logged only after step 2, a crash would make it forget
@@ -107,8 +107,7 @@ class Raising:
             before, version = least_version or chunks.version(handle), chunks.attempted(handle) + 1
             has_company = not is_grant or not self._lacks_company(handle, left)
             incarnations = [server.incarnation for server in left]
-            is_admission = before < chunks.version(handle)
-            await core.commit((AdmissionAttempted if is_admission else VersionAttempted)(handle, version))
+            await core.commit(_attempt(handle, version, is_admission=before < chunks.version(handle)))
             if handle not in chunks:
                 raise _deleted(handle)
             if is_grant:
@@ -129,11 +128,7 @@ class Raising:
                 server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
             ]
             if len(members) == len(left) and not restarted:
-                record: VersionConfirmed | AdmissionConfirmed = VersionConfirmed(handle, version, members)
-                if request is not None:
-                    name = (request.client, request.number, request.oldest)
-                    record = AdmissionConfirmed(handle, version, members, *name)
-                await self._confirm(record, given, reason)
+                await self._confirm(_confirmation(handle, version, members, request), given, reason)
                 # What an earlier primary told of bytes that were never acknowledged is no part of the chunk.
                 core.settle_length(handle, given[0].length)
                 if not has_company:
@@ -182,7 +177,8 @@ class Raising:
         others = [server for server in core.servers.alive() if server not in servers]
         if not any(server.free >= reserve or server.name in chunk.replicas for server in others):
             return False
-        patience = core.settings.dead_after_seconds
+        # A silent server is given up, and a copy is made in its place; or proves no progress.
+        patience = core.settings.dead_after_seconds + core.settings.clone_stall_seconds
         since, last = self._alone.pop(handle, (now, now))
         since = since if now - last < 4 * patience else now
         self._alone[handle] = (since, now)
@@ -308,11 +304,23 @@ def in_order(handle: int, servers: Sequence[Server]) -> list[Server]:
     return sorted([*servers[turn:], *servers[:turn]], key=lambda server: server.state is not ServerState.LIVE)
 
 
+def _confirmation(
+    handle: int, version: int, members: tuple[str, ...], request: master_pb2.RequestId | None
+) -> VersionConfirmed | AdmissionConfirmed:
+    if request is None:
+        return VersionConfirmed(handle, version, members)
+    return AdmissionConfirmed(handle, version, members, request.client, request.number, request.oldest)
+
+
 def _alone(handle: int) -> Unavailable:
     return Unavailable(
         f"chunk {handle:#x} has a single replica, and is copied before anybody writes it; try again in a moment",
         definite=True,
     )
+
+
+def _attempt(handle: int, version: int, *, is_admission: bool) -> VersionAttempted | AdmissionAttempted:
+    return AdmissionAttempted(handle, version) if is_admission else VersionAttempted(handle, version)
 
 
 def _deleted(handle: int) -> NotFound:

@@ -38,7 +38,7 @@ from master.events import (
     MasterPaused,
     RemovalDecided,
 )
-from master.garbage import is_due
+from master.garbage import Sightings, is_due
 from master.mending import Mending
 from master.namespace_locks import plan_locks
 from master.pauses import Pauses
@@ -56,7 +56,6 @@ _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _RECLAIMED_IN_ONE_SCAN = 1000
 _COMPARED_IN_ONE_LOOK = 64
-_PAUSE_NOTICED_SECONDS = 1.0
 
 
 class Repair:
@@ -73,8 +72,8 @@ class Repair:
         self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
         self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._abandoned = Abandoned(core)
+        self._sightings = Sightings(grace_seconds=core.settings.trash_grace_seconds)
         self._look_from = 0
-        self._ticked = core.now
 
     @property
     def clones_running(self) -> int:
@@ -84,10 +83,8 @@ class Repair:
     async def watch_clock(self) -> None:
         """Loop: notice silence, and forget leases that have run out."""
         core = self._core
-        interval = core.settings.heartbeat_seconds / 2
-        self._ticked = core.now
         while True:
-            await core.world.clock.sleep(interval)
+            await core.world.clock.sleep(core.tick_seconds)
             self.look_at_clock()
 
     async def mend_chunks(self) -> None:
@@ -121,9 +118,8 @@ class Repair:
         """Downgrade silent servers, drop the replicas of dead ones, end leases that have run out."""
         core = self._core
         now = core.now
-        lost_time = now - self._ticked - core.settings.heartbeat_seconds / 2
-        self._ticked = now
-        if lost_time > _PAUSE_NOTICED_SECONDS:
+        lost_time = core.attention.tick(now)
+        if lost_time > 0:
             # This process itself stood still: what its servers said meanwhile waits to be read.
             core.servers.forgive(lost_time)
             core.emit(MasterPaused(seconds=lost_time))
@@ -336,7 +332,11 @@ class Repair:
                 stall_seconds=core.settings.clone_stall_seconds,
                 seconds=core.settings.clone_seconds,
             )
-            held = await core.unless_stopping(copying)
+            try:
+                held = await core.unless_stopping(copying)
+            except TabletopError:
+                target.note_trouble(core.now)  # Perhaps a source is to blame: then all places are alike in this.
+                raise
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
             await self._count_in(handle, target, incarnation, raised.version, held.length)
@@ -482,13 +482,12 @@ class Repair:
 
     async def reclaim_due(self) -> int:
         """Forget the entries whose grace period is over; returns how many. Raises what the log raises."""
-        core = self._core
+        core, grace = self._core, self._core.settings.trash_grace_seconds
         now = core.world.clock.wall_microseconds()
+        through = self._sightings.seen_through(core.now, core.state.last_stamp)
         hidden = core.state.namespace.children(paths.HIDDEN_ROOT, after="", limit=_RECLAIMED_IN_ONE_SCAN)
         due = [
-            path
-            for path, _ in hidden
-            if is_due(path, now_microseconds=now, grace_seconds=core.settings.trash_grace_seconds)
+            path for path, _ in hidden if is_due(path, now_microseconds=now, grace_seconds=grace, seen_through=through)
         ]
         for path in due:
             async with core.locks.hold(plan_locks(write=[path])):
@@ -521,7 +520,7 @@ class Repair:
         if handle in self._running:
             return "a copy is being made"
         if not core.is_settled():
-            left = core.started + core.settings.settling_seconds - core.now
+            left = core.settings.settling_seconds - core.attention.seconds(core.now)
             return f"the master has just started and waits {left:.0f} s for servers to report"
         plan = self._settling.plan(handle)
         if plan.waits_for:

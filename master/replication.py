@@ -113,8 +113,11 @@ def _plan_one(
     idle = [server for server in servers.values() if load[server.name] < limits.clones_per_server]
     free = [server for server in idle if server.name not in (*need.replaceable, *need.blocked, *need.damaged)]
     taken = [server for server in idle if server.name in need.replaceable]
-    target = plan_placement(free, count=1, needed_bytes=needed_bytes, present=present)
-    target = target or plan_placement(taken, count=1, needed_bytes=needed_bytes, present=present)
+    target: tuple[str, ...] = ()
+    for is_troubled in (False, True):
+        for group in (free, taken):
+            fit = [server for server in group if server.is_troubled == is_troubled]
+            target = target or plan_placement(fit, count=1, needed_bytes=needed_bytes, present=present)
     if not target:
         return None
     source = min(sources, key=lambda name: (name == target[0], load[name], able.index(name)))

@@ -26,6 +26,7 @@ import enum
 from dataclasses import dataclass
 
 _FORGET_CREATIONS_SECONDS = 10.0
+_FORGET_TROUBLE_SECONDS = 60.0
 
 
 class ServerState(enum.Enum):
@@ -66,6 +67,7 @@ class Server:
     __slots__ = (
         "_created",
         "_created_at",
+        "_troubled_at",
         "address",
         "disk",
         "free",
@@ -93,6 +95,7 @@ class Server:
         self.seen = 0.0
         self._created = 0.0
         self._created_at = 0.0
+        self._troubled_at: float | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -108,6 +111,18 @@ class Server:
         """A replica was placed here."""
         self._created = self.recent_creations(now) + 1.0
         self._created_at = now
+
+    def is_troubled(self, now: float) -> bool:
+        """Whether a replica could not be placed here lately. It answers, and its disk may take nothing any more."""
+        return self._troubled_at is not None and now - self._troubled_at < _FORGET_TROUBLE_SECONDS
+
+    def note_trouble(self, now: float) -> None:
+        """A replica could not be placed here."""
+        self._troubled_at = now
+
+    def forget_trouble(self) -> None:
+        """It was started again: perhaps somebody has seen to its disk."""
+        self._troubled_at = None
 
 
 class ServerTable:
@@ -145,6 +160,8 @@ class ServerTable:
         """A server has started, or found that the master had forgotten it. True if it is a new incarnation."""
         server = self._servers.setdefault(said.address.server, Server(said.address.server))
         is_new = server.incarnation != said.incarnation
+        if is_new:
+            server.forget_trouble()
         server.state = ServerState.LIVE
         server.address = said.address
         server.incarnation = said.incarnation

@@ -28,7 +28,7 @@ from master.records import DirectoriesMade, EntryMoved, EntryRemoved, GoalChange
 from master.repair import Repair
 from master.reporting import Reporting
 from master.status import cluster_status
-from runtime.errors import InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
+from runtime.errors import Conflict, InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
 from runtime.wire import common_pb2, master_pb2, master_pb2_grpc
 
 _ENTRIES_A_REPLY = 500
@@ -160,8 +160,9 @@ class MasterService(master_pb2_grpc.MasterServicer):
         core, path, named = self._core, request.path, request.request
         paths.check_path(path)
         async with core.locks.hold(plan_locks(write=[path])):
+            self._check_meant(path, request.file_id)
             core.state.namespace.check_delete(path, recursive=request.recursive)
-            await self._end_leases(path, request.file_id, deadline)
+            await self._end_leases(path, deadline)
             files = sum(1 for _ in core.state.namespace.files_in(path))
             if request.immediately or paths.is_hidden(path):
                 await self._repair.reclaim(EntryRemoved(path, files, named.client, named.number, named.oldest))
@@ -176,11 +177,12 @@ class MasterService(master_pb2_grpc.MasterServicer):
         paths.check_path(source)
         paths.check_may_be_made(target)
         async with core.locks.hold(plan_locks(write=[source, target])):
+            self._check_meant(source, request.file_id)
             core.state.namespace.check_rename(source, target, replace=request.replace)
-            await self._end_leases(source, request.file_id, deadline)
+            await self._end_leases(source, deadline)
             replaced = ""
             if core.state.namespace.find(target) is not None:
-                await self._end_leases(target, 0, deadline)
+                await self._end_leases(target, deadline)
                 replaced = paths.hidden_name(target, core.state.unused_stamp(core.world.clock.wall_microseconds()))
             await core.commit(EntryMoved(source, target, replaced, 0, named.client, named.number, named.oldest))
         core.emit(EntryRenamed(source=source, target=target))
@@ -199,16 +201,23 @@ class MasterService(master_pb2_grpc.MasterServicer):
             core.emit(ReplicationSet(path=path, goal=goal, before=entry.goal))
         return entry.goal
 
-    async def _end_leases(self, path: str, file_id: int, deadline: float) -> None:
-        """End the leases on all chunks at and below a path, whose write lock the caller holds, so that no others come.
+    def _check_meant(self, path: str, file_id: int) -> None:
+        """Raise Conflict if the path names something else than the one file that was meant (0: any entry)."""
+        entry = self._core.state.namespace.find(path)
+        if isinstance(entry, FileEntry):
+            opened_file(entry, path, file_id)
+        elif entry is not None and file_id:
+            raise Conflict(
+                f"{shown(path)} is a directory now, expected file {file_id}: that one has been renamed or deleted"
+            )
 
-        Raises Conflict if the path names another file than the one that was meant.
-        """
+    async def _end_leases(self, path: str, deadline: float) -> None:
+        """End the leases on all chunks at and below a path, whose write lock the caller holds, so that no others
+        come."""
         namespace = self._core.state.namespace
         entry = namespace.find(path)
         if isinstance(entry, FileEntry):
-            handles = opened_file(entry, path, file_id).handles
-            await self._granting.fence(handles, deadline=deadline, thoroughly=True)
+            await self._granting.fence(entry.handles, deadline=deadline, thoroughly=True)
             return
         leased = [handle for _, file in namespace.files_in(path) for handle in file.handles]
         await self._granting.fence(leased, deadline=deadline, thoroughly=False)

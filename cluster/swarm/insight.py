@@ -85,6 +85,7 @@ class Insight:
             self.admitted[number] = self.admitted.get(number, 0) + 1
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
+            self._place(event.handle, time)
         elif isinstance(event, LeaseReceived):
             granted = LeaseGranted(event.handle, event.version, record.node, event.secondaries)
             self._received.setdefault((event.handle, event.version, record.node), (time, granted))
@@ -111,8 +112,8 @@ class Insight:
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""
-        core = self.core()
-        if handle in self.chunks or core is None:
+        core, known = self.core(), self.chunks.get(handle)
+        if core is None or (known is not None and known.file):
             return
         for _, file in core.state.namespace.files_in("/"):
             if handle in file.handles:
@@ -218,6 +219,14 @@ class Insight:
             if not any(handle in other and _is_as_good(other[handle], here[handle]) for other in others):
                 return False
         return True
+
+    def others_take_chunks(self, server: str, troubled: Collection[str]) -> bool:
+        """Whether the master knows of other servers, which are well and not in trouble, for new chunks."""
+        core = self.core()
+        if core is None:
+            return False
+        names = [other.name for other in core.servers.alive() if other.name != server and other.name not in troubled]
+        return any(self.is_well(name) for name in names)
 
     def belongs_to_a_namespace(self, server: str) -> bool:
         """Whether a master has answered a registration of this server's folder."""

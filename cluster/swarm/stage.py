@@ -242,6 +242,8 @@ class Stage:
             handles = [self.insight.handle_at(what.path, what.chunk)] if isinstance(what, Damage) else None
             if not self.insight.may_destroy(node, handles, self._troubled):
                 return f"{node} may have the last good copy of something"
+            if not isinstance(what, Damage) and not self.insight.others_take_chunks(node, self._troubled):
+                return f"new chunks would be on {node} alone"
             self._troubled[node] = now + (fault.seconds or 0.0) + REST_SECONDS
         return ""
 

@@ -50,25 +50,31 @@ Global___Location: _TypeAlias = Location  # noqa: Y015
 
 @_typing.final
 class Authority(_message.Message):
-    """Who gives an order. A chunkserver obeys only the master of its own namespace, and refuses an epoch that has passed."""
+    """Who gives an order, and to whom. A chunkserver obeys only the master of its own namespace, and refuses an epoch that
+    has passed, and an order to another server: that one had this address before.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
     namespace: _builtins.int
     """drawn when a master begins with an empty log; never 0"""
     epoch: _builtins.int
     """raised at each start of a master"""
+    server: _builtins.str
+    """the name of the server that is to obey; empty in answers"""
     def __init__(
         self,
         *,
         namespace: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        server: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "namespace", b"namespace", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,6 +30,18 @@ def lose(cluster: SmallCluster, kind: Kind, *servers: str) -> list[str]:
     return left
 
 
+@pytest.mark.parametrize("place", range(2))
+@pytest.mark.parametrize("seed", range(3))
+def test_who_has_lost_its_only_fellow_gets_another_before_a_write_is_acknowledged(seed: int, place: int):
+    async def story(cluster: SmallCluster) -> None:
+        await cluster.client(1).write_file("/a", OLD)
+        await wait(25)
+        await cluster.kill(cluster.holders("/a")[place])
+        await write_and_lose_the_primary(cluster)
+
+    play(seed, story, chunkservers=4, replicas=2)
+
+
 async def write_and_lose_the_primary(cluster: SmallCluster) -> None:
     """An acknowledged write, and the death of whoever ordered it."""
     file = await cluster.client(1).open("/a", "r+b")

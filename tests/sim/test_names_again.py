@@ -2,10 +2,14 @@
 
 import random
 
+import pytest
+
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from gfs.client import Client
+from runtime.errors import Conflict
 from runtime.simulated.world import Simulation
+from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 SETTINGS = ClusterSettings(chunkservers=3, chunk_bytes=64 * 1024, lease_seconds=4.0)
 
@@ -61,3 +65,46 @@ def test_names_that_come_and_go_agree_with_a_dictionary():
         await assert_holds(client, expected)
 
     cluster.simulation.run(story())
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_what_is_to_be_done_to_a_file_is_not_done_to_a_directory_that_has_its_name(is_empty: bool):
+    async def story(cluster: SmallCluster) -> None:
+        one, other = cluster.client(1), cluster.client(2)
+        file = await one.open("/a", "xb")
+        await file.write(b"its own")
+        await other.delete("/a")
+        await other.make_directory("/a")
+        if not is_empty:
+            await other.make_directory("/a/b")
+        error = await outcome(file.close())  # It removes what it leaves, which is not there any more.
+        assert error is not None and error.definite
+        for change in (one.delete("/a", file_id=file.file_id), one.rename("/a", "/c", file_id=file.file_id)):
+            assert isinstance(await outcome(change), Conflict)
+        assert [entry.path for entry in await other.list("/")] == ["/a"]
+
+    play(1, story)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_is_deleted_after_the_clock_on_the_wall_was_ahead_for_a_moment_does_not_stay_for_years(restarts: bool):
+    async def story(cluster: SmallCluster) -> None:
+        client = cluster.client()
+        for path in ("/a", "/b"):
+            await client.write_file(path, b"for a while")
+        be_right_again = cluster.simulation.world("master").clock.offset_wall(10 * 365 * 86_400.0)
+        await client.delete("/a")
+        be_right_again()
+        await wait(5)
+        await client.delete("/b")
+        if restarts:
+            await cluster.kill("master")
+            await cluster.start_node("master")
+        await wait(15)
+        assert len(await client.list("/.deleted")) == 2, "they can be had back for twenty seconds"
+        await wait(30)
+        assert not await client.list("/.deleted")
+        await wait(20)
+        assert not [path for node in cluster.chunkservers() for path in cluster.disk(node).paths() if ".meta" in path]
+
+    play(1, story, trash_seconds=20.0)

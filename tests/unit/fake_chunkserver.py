@@ -266,6 +266,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     def _obey(self, authority: common_pb2.Authority) -> None:
         assert authority.namespace and authority.epoch, "an order without an author"
+        assert authority.server in ("", self.name), "an order to another server"
         if self.namespace not in (0, authority.namespace):
             raise ForeignNamespace(f"{self.name} belongs to namespace {self.namespace}, not {authority.namespace}")
         if authority.epoch < self.epoch:

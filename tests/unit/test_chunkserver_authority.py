@@ -4,7 +4,7 @@ import pytest
 
 from chunkserver.authority import Obedience
 from chunkserver.identity import IDENTITY, Identity, decode_identity, encode_identity, open_identity
-from runtime.errors import Corrupted, ForeignNamespace, Superseded
+from runtime.errors import Corrupted, ForeignNamespace, Superseded, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire.common_pb2 import Authority
 from tests.unit.chunkserver_support import AUTHORITY, NAMESPACE, Desk, new_world, until
@@ -48,7 +48,7 @@ async def test_whom_a_server_obeys_is_durable_before_it_obeys(tmp_path):
     async def obedience() -> Obedience:
         world = new_world(tmp_path)
         world.disk = disk
-        return Obedience(await open_identity(world))
+        return Obedience(await open_identity(world), "cs1")
 
     await (await obedience()).check(Authority(namespace=7, epoch=3))
     disk = disk.after_power_cut()
@@ -57,11 +57,13 @@ async def test_whom_a_server_obeys_is_durable_before_it_obeys(tmp_path):
         (Authority(namespace=8, epoch=9), ForeignNamespace),
         (Authority(epoch=9), ForeignNamespace),
         (Authority(namespace=7, epoch=2), Superseded),
+        (Authority(namespace=7, epoch=3, server="cs2"), Unavailable),
     ):
         with pytest.raises(error) as refused:
             await after.check(authority)
         assert refused.value.definite
     await after.check(Authority(namespace=7, epoch=3))
+    await after.check(Authority(namespace=7, epoch=3, server="cs1"))
 
 
 async def test_an_order_of_a_stranger_or_of_an_older_master_changes_nothing(tmp_path):

@@ -31,3 +31,13 @@ def test_removal_takes_from_the_crowded_rack_then_from_the_fullest_disk() -> Non
     holders = [server("cs1", "a", free=90), server("cs2", "a", free=20), server("cs3", "b", free=5)]
     assert plan_removal(holders, count=1) == ("cs2",)
     assert plan_removal(holders, count=2) == ("cs2", "cs3")
+
+
+def test_a_server_at_which_a_replica_could_not_be_made_is_the_last_choice() -> None:
+    servers = [
+        Candidate("cs1", "a", total=100, free=90, recent_creations=0),
+        Candidate("cs2", "a", total=100, free=20, recent_creations=9),
+        Candidate("cs3", "b", total=100, free=99, recent_creations=0, is_troubled=True),
+    ]
+    assert plan_placement(servers, count=2, needed_bytes=10) == ("cs1", "cs2")
+    assert plan_placement(servers, count=3, needed_bytes=10) == ("cs1", "cs2", "cs3")
