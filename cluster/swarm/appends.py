@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cluster.swarm.history import Answer, History, Kind, Operation, stamp
-from gfs.records import Scanner, encode_record
+from gfs.records import Record, Scanner, encode_record
 from gfs.records.frames import HEADER_BYTES, MAGIC
 from runtime.settings import RECORD_SHARE
+from runtime.world import Buffer
 
 _REMAINS = re.compile(rb"[^\0]+")
 _LEAST_BYTES = 8
@@ -96,6 +97,7 @@ def judge_appended(appends: Sequence[Append], data: bytes, chunk_bytes: int, inv
     complaint = judge_appended_length(appends, len(data), invoked, responded)
     if complaint:
         return complaint
+    read = {(record.writer, record.offset) for record in _records_in(data, chunk_bytes)}
     rest = bytearray(data)
     for append in appends:
         if is_certain(append, invoked, responded):
@@ -104,15 +106,22 @@ def judge_appended(appends: Sequence[Append], data: bytes, chunk_bytes: int, inv
                     f"at byte {append.offset} it does not see the record of operation {append.operation} of "
                     f"{append.client}, which had been acknowledged {invoked - append.responded:.3f} s before"
                 )
+            if (append.operation, append.offset) not in read:
+                return f"a reader does not find the acknowledged record of operation {append.operation}"
             rest[append.offset : append.end] = bytes(append.end - append.offset)
     possible = {one.operation: one for one in appends if one.answer is not Answer.REFUSED and one.invoked < responded}
-    scanner = Scanner(chunk_bytes=chunk_bytes)
-    for record in scanner.feed(rest) + scanner.finish():
+    for record in _records_in(rest, chunk_bytes):
         known = possible.get(record.writer)
         if known is None or data[record.offset : record.end] != known.frame:
             return f"at byte {record.offset} it sees a record of operation {record.writer}, which nobody can have sent"
         rest[record.offset : record.end] = bytes(record.end - record.offset)
     return _judge_remains(bytes(rest), [one.frame for one in possible.values()])
+
+
+def _records_in(data: Buffer, chunk_bytes: int) -> list[Record]:
+    """What a reader gets, copies included."""
+    scanner = Scanner(chunk_bytes=chunk_bytes)
+    return scanner.feed(data) + scanner.finish()
 
 
 def _judge_remains(rest: bytes, frames: Sequence[bytes]) -> str:

@@ -1,5 +1,6 @@
 """`tabletop fs append` and `tabletop fs tail --records`, as a user meets them; eight programs that append at once."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -93,6 +94,18 @@ def test_the_last_records_are_looked_for_in_as_many_chunks_as_it_takes(desk: Des
     desk.run("fs", "append", "/many", str(tmp_path / "many"))
     printed = desk.run("fs", "tail", "--records", "-n", "20", "/many")
     assert [line.split()[0] for line in printed.splitlines()] == [str(number) for number in range(10, 30)]
+
+
+def test_every_other_command_reads_padding_as_zeros(desk: Desk, fs: gfs.FileSystem, tmp_path: Path):
+    fs.create("/padded")
+    first, second = b"f" * 16_000, b"s" * 16_384
+    offsets = [fs.record_append("/padded", record) for record in (*[first] * 3, second, second)]
+    assert offsets == [0, 16_000, 32_000, 48_000, CHUNK_BYTES]
+    content = first * 3 + second + bytes(CHUNK_BYTES - 64_384) + second
+    desk.run("fs", "get", "/padded", str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == content == piped(desk, b"", "fs", "cat", "/padded").encode()
+    assert f"{len(content)} " in desk.run("fs", "ls", "/padded")
+    assert hashlib.sha256(content).hexdigest() in desk.run("fs", "checksum", "/padded")
 
 
 def test_records_that_are_appended_are_printed_until_ctrl_c(desk: Desk):

@@ -111,7 +111,7 @@ def test_acknowledged_records_that_overlap_are_a_violation():
 def test_an_acknowledged_record_across_two_chunks_is_a_violation():
     log = Log()
     first = log.appended(CHUNK - 10)
-    assert log.judged(bytes(CHUNK - 10) + record(first)) == ["appends"]
+    assert "appends" in log.judged(bytes(CHUNK - 10) + record(first))
 
 
 def test_a_power_cut_of_all_replicas_may_take_a_record_and_its_place_may_be_given_again():
