@@ -62,7 +62,7 @@ class Scrubber:
             try:
                 verified = await self._store.verify(handle, offset=offset, count=SLICE_BYTES)
             except Corrupted:
-                verified = SLICE_BYTES
+                verified = min(SLICE_BYTES, length - offset)
             except TabletopError:
                 return
             self.counters["bytes_scrubbed"] += verified
