@@ -22,12 +22,12 @@ from runtime.errors import (
 @pytest.fixture
 def names() -> Namespace:
     names = Namespace()
-    for directory in ("/home", "/home/ann", "/home/bob", "/empty"):
+    for directory in ("/users", "/users/ann", "/users/bob", "/empty"):
         names.make_directory(directory, created_microseconds=1)
-    for file in ("/home/ann/thesis", "/home/ann/notes", "/home-made"):
+    for file in ("/users/ann/thesis", "/users/ann/notes", "/users-made"):
         names.create(file, goal=3, created_microseconds=2, file_id=len(file))
-    names.append_chunk("/home/ann/thesis", 0x2A)
-    names.append_chunk("/home/ann/thesis", 0x2B)
+    names.append_chunk("/users/ann/thesis", 0x2A)
+    names.append_chunk("/users/ann/thesis", 0x2B)
     return names
 
 
@@ -36,25 +36,25 @@ def listed(names: Namespace, path: str) -> list[str]:
 
 
 def test_facts_come_back_as_they_were_put(names: Namespace) -> None:
-    assert names.file("/home/ann/thesis") == FileEntry(3, 2, (0x2A, 0x2B), len("/home/ann/thesis"))
-    assert names.get("/home") == DirectoryEntry(1, 2)
+    assert names.file("/users/ann/thesis") == FileEntry(3, 2, (0x2A, 0x2B), len("/users/ann/thesis"))
+    assert names.get("/users") == DirectoryEntry(1, 2)
     assert names.get("/") == DirectoryEntry(0, 3)
     names.check_invariants()
 
 
 def test_a_directory_lists_its_direct_children_in_order_and_not_what_is_hidden(names: Namespace) -> None:
-    assert listed(names, "/") == ["/empty", "/home", "/home-made"]
-    assert listed(names, "/home") == ["/home/ann", "/home/bob"]
-    names.move("/home-made", hidden_name("/home-made", 1))
-    assert listed(names, "/") == ["/empty", "/home"]
+    assert listed(names, "/") == ["/empty", "/users", "/users-made"]
+    assert listed(names, "/users") == ["/users/ann", "/users/bob"]
+    names.move("/users-made", hidden_name("/users-made", 1))
+    assert listed(names, "/") == ["/empty", "/users"]
     assert len(listed(names, "/.deleted")) == 1
-    assert [name for name, _ in names.children("/", after="/empty", limit=1)] == ["/home"]
+    assert [name for name, _ in names.children("/", after="/empty", limit=1)] == ["/users"]
 
 
 def test_a_recursive_listing_walks_in_path_order_page_by_page(names: Namespace) -> None:
-    names.move("/home-made", hidden_name("/home-made", 1))
+    names.move("/users-made", hidden_name("/users-made", 1))
     whole = [name for name, _ in names.descendants("/", after="", limit=100)]
-    assert whole == ["/empty", "/home", "/home/ann", "/home/ann/notes", "/home/ann/thesis", "/home/bob"]
+    assert whole == ["/empty", "/users", "/users/ann", "/users/ann/notes", "/users/ann/thesis", "/users/bob"]
     pages, after = [], ""
     while page := names.descendants("/", after=after, limit=2):
         pages += [name for name, _ in page]
@@ -65,11 +65,11 @@ def test_a_recursive_listing_walks_in_path_order_page_by_page(names: Namespace) 
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("/home", AlreadyExists),
-        ("/home-made", AlreadyExists),
+        ("/users", AlreadyExists),
+        ("/users-made", AlreadyExists),
         ("/absent/file", NotFound),
-        ("/home-made/below", NotADirectory),
-        ("/home/../x", InvalidRequest),
+        ("/users-made/below", NotADirectory),
+        ("/users/../x", InvalidRequest),
     ],
 )
 def test_a_file_that_cannot_be_created_is_refused(names: Namespace, path: str, error: type[TabletopError]) -> None:
@@ -80,23 +80,23 @@ def test_a_file_that_cannot_be_created_is_refused(names: Namespace, path: str, e
 def test_the_missing_ancestor_is_named(names: Namespace) -> None:
     with pytest.raises(NotFound, match="/absent"):
         names.get("/absent/deeper/file")
-    with pytest.raises(NotADirectory, match="/home-made"):
-        names.get("/home-made/below/it")
+    with pytest.raises(NotADirectory, match="/users-made"):
+        names.get("/users-made/below/it")
 
 
 def test_missing_ancestors_are_planned_outermost_first(names: Namespace) -> None:
-    assert names.plan_directories("/home/new/deep", parents=True) == ["/home/new", "/home/new/deep"]
-    assert names.plan_directories("/home", parents=True) == []
+    assert names.plan_directories("/users/new/deep", parents=True) == ["/users/new", "/users/new/deep"]
+    assert names.plan_directories("/users", parents=True) == []
     with pytest.raises(NotFound):
-        names.plan_directories("/home/new/deep", parents=False)
+        names.plan_directories("/users/new/deep", parents=False)
     with pytest.raises(NotADirectory):
-        names.plan_directories("/home-made/deep", parents=True)
+        names.plan_directories("/users-made/deep", parents=True)
 
 
 def test_a_full_directory_needs_a_recursive_deletion(names: Namespace) -> None:
     with pytest.raises(DirectoryNotEmpty, match="2 entries"):
-        names.check_delete("/home", recursive=False)
-    names.check_delete("/home", recursive=True)
+        names.check_delete("/users", recursive=False)
+    names.check_delete("/users", recursive=True)
     names.check_delete("/empty", recursive=False)
     with pytest.raises(InvalidRequest):
         names.check_delete("/", recursive=True)
@@ -106,13 +106,13 @@ def test_a_full_directory_needs_a_recursive_deletion(names: Namespace) -> None:
     ("source", "target", "replace", "error"),
     [
         ("/absent", "/x", False, NotFound),
-        ("/home", "/home/ann/inside", False, InvalidRequest),
-        ("/home", "/home", False, InvalidRequest),
-        ("/home/ann/notes", "/home-made", False, AlreadyExists),
-        ("/home/ann/notes", "/home/bob", True, AlreadyExists),
-        ("/home", "/home-made", True, Conflict),
-        ("/home", "/absent/x", False, NotFound),
-        ("/home", "/.deleted/x", False, InvalidRequest),
+        ("/users", "/users/ann/inside", False, InvalidRequest),
+        ("/users", "/users", False, InvalidRequest),
+        ("/users/ann/notes", "/users-made", False, AlreadyExists),
+        ("/users/ann/notes", "/users/bob", True, AlreadyExists),
+        ("/users", "/users-made", True, Conflict),
+        ("/users", "/absent/x", False, NotFound),
+        ("/users", "/.deleted/x", False, InvalidRequest),
         ("/", "/x", False, InvalidRequest),
     ],
 )
@@ -136,33 +136,33 @@ def test_a_rename_that_would_make_paths_too_long_below_is_refused() -> None:
 
 
 def test_moving_a_directory_moves_what_is_below_it(names: Namespace) -> None:
-    names.move("/home", "/empty/house")
+    names.move("/users", "/empty/house")
     names.check_invariants()
     assert names.file("/empty/house/ann/thesis").handles == (0x2A, 0x2B)
     with pytest.raises(NotFound):
-        names.get("/home/ann")
+        names.get("/users/ann")
     assert names.get("/empty") == DirectoryEntry(1, 1)
 
 
 def test_hiding_counts_files_as_deleted_and_bringing_back_undoes_it(names: Namespace) -> None:
-    hidden = hidden_name("/home", 5)
-    names.move("/home", hidden)
+    hidden = hidden_name("/users", 5)
+    names.move("/users", hidden)
     names.check_invariants()
     assert (names.files, names.hidden_files, names.directories) == (1, 2, 2)
-    names.move(hidden, "/home")
+    names.move(hidden, "/users")
     names.check_invariants()
     assert (names.files, names.hidden_files, names.directories) == (3, 0, 5)
 
 
 def test_removing_returns_the_chunks_of_everything_below(names: Namespace) -> None:
-    assert names.remove("/home") == [0x2A, 0x2B]
+    assert names.remove("/users") == [0x2A, 0x2B]
     names.check_invariants()
     assert names.files == 1
 
 
 def test_a_file_is_not_a_directory_nor_the_other_way_round(names: Namespace) -> None:
     with pytest.raises(IsADirectory):
-        names.file("/home")
+        names.file("/users")
 
 
 def test_counts_and_structure_hold_under_random_work() -> None:
