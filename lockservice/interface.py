@@ -7,9 +7,10 @@ Locks and files share names but not lives: a lock belongs to a path, whether or 
 file never frees a lock. Both take their generations from one counter that only rises, so that no generation of a path
 ever comes back, not even when the file is deleted and made again.
 
-Errors, beyond those that each method names: NotFound nowhere else than where it says so; `Superseded` from every
-method once the session is over; InvalidRequest for a malformed path; Unavailable and TimedOut when the service gave no
-answer, definite or not.
+A session is one holder: the tasks that share it are not told apart.
+
+Errors, beyond those that each method names: Superseded from every method once the session is over; InvalidRequest for a
+malformed path or contents that are too long; Unavailable and TimedOut when the service gave no answer, definite or not.
 """
 
 import asyncio
@@ -86,7 +87,7 @@ class ChangeKind(enum.Enum):
     CONTENTS = "contents changed"
     DELETED = "deleted"
     LOCK = "lock holder changed"  # acquired, released, lost, or free again at the end of its lock-delay
-    CHILDREN = "children changed"  # A file directly below this path was created or deleted.
+    CHILDREN = "children changed"  # A file below this path was created or deleted: `list` may tell something else.
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,11 @@ class Session(Protocol):
     """One client's session. Its locks and its ephemeral files live as long as it does."""
 
     number: int  # never used again by this service
-    state: SessionState
     expired: asyncio.Event  # set when the session is over, by the client's own clock, never later than at the service
+
+    @property
+    def state(self) -> SessionState:
+        """How it stands at this moment, by the client's clock."""
 
     def on_change(self, callback: Callable[[SessionState], None]) -> None:
         """Have `callback` called with each new state."""
