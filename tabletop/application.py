@@ -26,6 +26,7 @@ from tabletop import (
     tablet_commands,
     tablet_rows,
     torture,
+    trash_commands,
 )
 from tabletop.console import Commands, output
 
@@ -77,6 +78,7 @@ for command in (file_reading.cat, file_reading.head, file_reading.tail, file_rea
 file_commands.app.command("test")(file_reading.test)
 file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
+file_commands.app.add_typer(trash_commands.app, name="trash")
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
 app.add_typer(admin_commands.app, name="admin")

@@ -42,11 +42,20 @@ def page() -> str:
 
 def _section(title: str, prefix: str, commands: dict[str, Any]) -> str:
     lines = [f"## {title}", "", "| type | to |", "|---|---|"]
-    for name, command in commands.items():
+    for name, command in _flat(commands):
         words = " ".join([prefix, name, *_words(command)])
         what = inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ").split(". ")[0].rstrip(".")
         lines.append(f"| `{words}` | {what} |")
     return "\n".join(lines) + "\n"
+
+
+def _flat(commands: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The commands, and those of groups within the group."""
+    for name, command in commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", found) for inner, found in _flat(command.commands))
+        else:
+            yield name, command
 
 
 def _words(command: Any) -> Iterator[str]:
