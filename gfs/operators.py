@@ -189,7 +189,7 @@ class Operators:
         """The master's view of every chunk at and below a path, in pages of about so many chunks. Only the first page
         has the figures of the whole cluster. What is changed meanwhile may be there or not. Raises InvalidRequest."""
         after, is_last = "", False
-        while not is_last:
+        while not is_last:  # At least once: an empty tree has one page.
             request = ClusterStatusRequest(chunks=True, path=checked_path(path), after=after, limit=chunks)
             page = await self._master.ask(self._master.stub.GetClusterStatus, request)
             yield page

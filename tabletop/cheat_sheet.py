@@ -21,7 +21,8 @@ with examples. Commands about a cluster also take `--cluster NAME` (or the varia
 `tabletop --install-completion` lets the shell complete commands and options.
 
 Exit codes: 0 done; 1 failed, nothing was changed unless the message says so; 2 the command line makes no sense; 3 there
-is no such cluster, it is down, or it does not answer; 4 failed, and may have happened all the same; 130 interrupted.
+is no such cluster, it is down, or it does not answer; 4 failed, and may have happened all the same; 5 nothing is lost,
+and not everything is as it should be (`fs fsck`); 130 interrupted.
 """
 UNITS = {"SECONDS", "MINUTES", "BYTES", "ROWS"}
 LEFT_OUT = {"--help", "--cluster"}
