@@ -18,7 +18,7 @@ from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
 from master.creating import Creating, checked_goal, default_goal
-from master.events import EntryRenamed, FileDeleted, ReplicationSet
+from master.events import EntryRenamed, FileDeleted, FileReplaced, ReplicationSet
 from master.granting import Granting, opened_file
 from master.leases import Lease
 from master.namespace import DirectoryEntry, Entry, FileEntry
@@ -190,6 +190,8 @@ class MasterService(master_pb2_grpc.MasterServicer):
                 await self._end_leases(target, deadline)
                 replaced = core.hidden_name(target)
             await core.commit(EntryMoved(source, target, replaced, 0, named.client, named.number, named.oldest))
+        if replaced:
+            core.emit(FileReplaced(path=target, hidden=replaced))
         core.emit(EntryRenamed(source=source, target=target))
         return 0
 
