@@ -1,12 +1,14 @@
 """The master as a server: wiring, start and stop."""
 
 import asyncio
+from collections.abc import Iterator
 
 from master.admission import Admission
 from master.core import Core
 from master.creating import Creating
 from master.events import MasterFailed
 from master.granting import Granting
+from master.measures import master_measures
 from master.mending import Mending
 from master.new_chunks import NewChunks
 from master.raising import Raising
@@ -16,6 +18,7 @@ from master.service import MasterService, RegistryService
 from master.settings import MasterSettings
 from master.settling import Settling
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
 from runtime.world import RpcServer, World
@@ -135,3 +138,7 @@ class MasterServer:
             "leases": len(core.leases),
             "clones_running": self.repair.clones_running,
         }
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside that."""
+        return master_measures(self.core)

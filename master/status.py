@@ -20,6 +20,7 @@ async def cluster_status(
     Raises InvalidRequest."""
     path, after = paths.check_path(request.path or "/"), request.after and paths.check_path(request.after)
     status = master_pb2.ClusterStatus() if after else await _figures(core, repair)
+    status.safe_mode.CopyFrom(safe_mode_status(core))
     if request.chunks:
         await _add_chunks(core, repair, status, path, after, request.limit)
     return status
@@ -74,7 +75,6 @@ async def _figures(core: Core, repair: Repair) -> master_pb2.ClusterStatus:
         log_sequence=core.log.next_sequence - 1,
         lease_seconds=core.settings.lease_seconds,
         recovery_note=core.log.recovery_note,
-        safe_mode=safe_mode_status(core),
     )
     held = await _held_by_server(core)
     leases = core.leases.counts(core.now)
@@ -139,7 +139,7 @@ def _page(core: Core, below: str, after: str, limit: int) -> tuple[list[tuple[st
 def _unreachable(core: Core, chunk: Chunk) -> list[str]:
     """Servers that were given the chunk's present version, and that the master does not hear."""
     members = core.state.chunks.members(chunk.handle)
-    return [name for name in members if not core.live_servers((name,))]
+    return [name for name in members if not core.has_reported(name)]
 
 
 async def _add_chunks(

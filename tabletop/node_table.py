@@ -22,7 +22,7 @@ STATE_STYLES = {
 
 def node_table(reports: list[NodeReport]) -> Table:
     """One line a node."""
-    table = plain_table("NODE", "ROLE", "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "NOTE")
+    table = plain_table("NODE", "ROLE", "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "METRICS", "NOTE")
     for report in reports:
         serving = report.state is NodeState.SERVING
         table.add_row(
@@ -34,6 +34,7 @@ def node_table(reports: list[NodeReport]) -> Table:
             wording.size(report.resident_bytes) if serving else "-",
             report.control_address or "-",
             report.bulk_address or "-",
+            report.metrics_address or "-",
             report.note,
         )
     return table
