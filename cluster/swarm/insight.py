@@ -68,7 +68,8 @@ class Insight:
         self.created: dict[int, None] = {}  # operations that created a file
         self.creating: dict[int, None] = {}  # operations that may create one
         self.admitted: dict[int, int] = {}  # how often an operation had a replica admitted
-        self.restored: dict[int, tuple[tuple[str, int], ...]] = {}  # what an operation brought back from the trash
+        # What an operation brought back from the trash: paths below its target, and what the master calls the files.
+        self.restored: dict[int, tuple[tuple[str, int], ...]] = {}
         self.chunks: dict[int, ChunkPlace] = {}
         self.grants: list[tuple[float, LeaseGranted]] = []
         self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
@@ -119,9 +120,16 @@ class Insight:
             return
         names = core.state.namespace
         here = [(target, names.find(target)), *names.descendants(target, after="", limit=10_000)]
-        found = ((path, self.file_of(entry) if hasattr(entry, "file_id") else 0) for path, entry in here)
-        kept = ((path[len(target) :], file) for path, file in found if PASSING not in path)
+        found = ((path, identity_of(entry) if hasattr(entry, "file_id") else 0) for path, entry in here)
+        kept = ((path[len(target) :], identity) for path, identity in found if PASSING not in path)
         self.restored[int(cause.removeprefix(CAUSE))] = tuple(kept)
+
+    def restored_by(self, number: int) -> tuple[tuple[str, int], ...]:
+        """What an operation brought back: paths below its target, with the number of the operation that created each
+        file, or, if nobody told of that, a negative number of its own; 0 for a directory."""
+        return tuple(
+            (below, self.files.get(identity, -identity) if identity else 0) for below, identity in self.restored[number]
+        )
 
     def _note_repetition(self, number: int, event: RequestRepeated) -> None:
         """A creation was found in the log, and its client has the file's number now; the master that wrote it down died

@@ -1,7 +1,8 @@
 """The namespace as a client may think of it: a pure model that a history is held against.
 
 A state is the set of all names with what they mean: 0 for a directory, else the number of the operation that created
-the file, which is the file's identity. An action says what a state becomes, or for which reasons it may be refused.
+the file, which is the file's identity; a negative number for a restored file whose creator nobody knows: it may be any.
+An action says what a state becomes, or for which reasons it may be refused.
 Where several reasons hold at once, any of them explains a refusal: the order in which a master checks is its own
 business.
 
@@ -170,7 +171,7 @@ def look(path: str, *, is_directory: bool = False, files: frozenset[int] | None 
             return Outcome(state) if is_directory else _refused("IsADirectory", "InvalidRequest")
         if is_directory:
             return _refused("NotADirectory")
-        return Outcome(state) if files is None or names[path] in files else _refused()
+        return Outcome(state) if files is None or names[path] in files or names[path] < 0 else _refused()
 
     return act
 
@@ -180,7 +181,7 @@ def still(path: str, file: int) -> Action:
 
     def act(state: State) -> Outcome:
         names = names_of(state)
-        if names.get(path) == file:
+        if names.get(path) == file or names.get(path, 0) < 0:
             return Outcome(state)
         return Outcome(None, _why_not_found(names, path) | {"Conflict", "IsADirectory"})
 

@@ -278,8 +278,8 @@ class _Run:
         """Write into the history what records tell of operations: whether one created a file."""
         for number in self._stage.insight.created:
             self._history.operation(number).created = True
-        for number, entries in self._stage.insight.restored.items():
-            self._history.operation(number).restored = entries
+        for number in self._stage.insight.restored:
+            self._history.operation(number).restored = self._stage.insight.restored_by(number)
         for number, count in self._stage.insight.admitted.items():
             self._history.operation(number).admitted = count
         for operation in self._history.operations:
