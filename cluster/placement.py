@@ -15,6 +15,7 @@ from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
 from master.server import MasterServer
 from master.status import cluster_status
+from runtime.wire.master_pb2 import ClusterStatusRequest
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Placement:
         server = self._cluster.server(MASTER)
         if not isinstance(server, MasterServer):
             return
-        status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
+        status = _at_once(cluster_status(server.core, server.repair, ClusterStatusRequest(chunks=True)))
         if status is None:
             return
         self._known = {

@@ -24,6 +24,7 @@ from gfs.identity import FileIdentity, identity_of, must_be_file
 from gfs.lengths import FileStatus, LengthFinder
 from gfs.location_cache import FileFacts
 from gfs.master_link import Causes, MasterLink
+from gfs.operators import Operators
 from gfs.patience import Patience
 from gfs.piece_stream import PieceStream
 from gfs.reading import ChunkReader
@@ -103,6 +104,8 @@ class Client:
             causes,
             client_id=self.client_id,
         )
+        self.operators = Operators(self, self._master)
+        """What operators ask: the trash, policies, safe mode."""
         self._appender = RecordAppender(self._reader, self._master, self._writer)
         self._open_files: dict[int, File] = {}
         self._files_opened = 0

@@ -50,6 +50,8 @@ from runtime.wire.master_pb2 import (
     MakeDirectoryRequest,
     RenameRequest,
     RequestId,
+    SafeModeRequest,
+    SetPolicyRequest,
     SetReplicationRequest,
     StatRequest,
 )
@@ -72,6 +74,8 @@ Change = TypeVar(
     RenameRequest,
     SetReplicationRequest,
     AdmitReplicaRequest,
+    SetPolicyRequest,
+    SafeModeRequest,
 )
 
 

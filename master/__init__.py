@@ -17,9 +17,12 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     judging.py          what a report says of a replica; which replicas are alike        4.4, 4.5
     servers.py          which chunkservers there are, and which are alive                2.4, 4.4
     attention.py        for how long the master has been listening                       2.6.2
+    safe_mode.py        when copies and removals are not ordered                         2.6.2
     leases.py           who is primary for a chunk, until when                           3.1
     placement.py        where new replicas go                                            4.2
     replication.py      what to clone, and where                                         4.3
+    hidden_names.py     where deleted entries live: when, for how long, from where       4.4
+    policies.py         goals and trash times of whole trees                             4.3, 4.4
     garbage.py          which hidden and which abandoned names are due                   4.4
     requests.py         the answers to requests that clients may repeat
     records.py          what the operation log says                                      2.6.3
@@ -33,6 +36,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     creating.py         new files, many in a call
     granting.py         leases, and fences against old writers                           3.1
     reporting.py        registrations, heartbeats, corruption reports                    2.6.2, 4.4, 5.2
+    trash.py            what operators ask about deletions, and policies                 4.3, 4.4
     repair.py           background work: deaths, clones, removals, reclamation           4.3, 4.4
     checking.py         an operator has replicas read and compared                       5.2
     admission.py        an operator lets a chunk go on with a replica that was put aside

@@ -11,6 +11,8 @@ says what it holds:
     A   versions attempted but not confirmed: u64 handle and u64 version each
     D   those of them that admissions used: u64 handle and u64 version each
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
+    T   rows, each as u32 length and bytes: "s" (an operator has entered safe mode), or "p" and a directory's policy:
+        u8 goal (0: none), u8 1 if there is a trash time, u64 of that in seconds, and the path in UTF-8
     E   u64 count of the frames before: the checkpoint is complete
 
 The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
@@ -25,6 +27,7 @@ import contextlib
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from master.policies import Policy
 from master.records import FORMAT, READABLE_FORMATS
 from master.state import MasterState, Snapshot, Totals
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, TabletopError
@@ -35,6 +38,7 @@ _HEADER = struct.Struct("<IQ8Q")
 _HEADER_BEFORE_5 = struct.Struct("<IQ7Q")  # without the size of chunks
 _PAIR = struct.Struct("<QQ")
 _REQUEST = struct.Struct("<4Q")
+_POLICY = struct.Struct("<BBQ")
 _LENGTH = struct.Struct("<I")
 _SLICE_BYTES = 256 * 1024
 _ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
@@ -105,6 +109,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     admissions: list[tuple[int, int]] = []
     groups: list[tuple[str, ...]] = []
     requests: list[tuple[int, int, int, int]] = []
+    rules: list[bytes] = []
     count = 0
     complete = False
     async for payload in frames:
@@ -125,13 +130,39 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             admissions.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
         elif kind == b"R":
             requests.extend((row[0], row[1], row[2], row[3]) for row in _REQUEST.iter_unpack(body))
+        elif kind == b"T":
+            rules.extend(_unjoined(body))
         elif kind == b"E":
             complete = int.from_bytes(body, "little") == count
         count += 1
     if header is None or not complete:
         raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
-    snapshot = Snapshot(Totals(*header[2:]), tuple(servers), leaves, segments, attempted, admissions, groups, requests)
+    snapshot = Snapshot(
+        Totals(*header[2:]),
+        tuple(servers),
+        leaves,
+        segments,
+        attempted,
+        admissions,
+        groups,
+        requests,
+        policies=tuple(_policy(row[1:]) for row in rules if row[:1] == b"p"),
+        safe_mode=b"s" in rules,
+    )
     return MasterState.restored(snapshot), header[1]
+
+
+def _policy(row: bytes) -> tuple[str, Policy]:
+    goal, has_trash, trash_seconds = _POLICY.unpack_from(row)
+    return row[_POLICY.size :].decode(), Policy(goal, trash_seconds if has_trash else None)
+
+
+def _policy_rows(snapshot: Snapshot) -> Iterator[bytes]:
+    if snapshot.safe_mode:
+        yield b"s"
+    for path, policy in snapshot.policies:
+        trash = policy.trash_seconds
+        yield b"p" + _POLICY.pack(policy.goal, trash is not None, trash or 0) + path.encode()
 
 
 def _header(path: str, body: bytes) -> tuple[int, ...]:
@@ -163,7 +194,8 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         count += 1
         yield b"S" + "\0".join(snapshot.servers).encode()
     groups = ["\0".join(group).encode() for group in snapshot.groups]
-    for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments)):
+    rules = list(_policy_rows(snapshot))
+    for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments), (b"T", rules)):
         for body in _joined(parts):
             count += 1
             yield kind + body

@@ -135,12 +135,14 @@ class Creating:
 
     def _checked(self, request: master_pb2.CreateRequest) -> int:
         paths.check_may_be_made(request.path)
+        self._core.refuse_in_safe_mode()
         return checked_goal(self._core, request.path, request.replication_goal)
 
 
 def checked_goal(core: Core, path: str, wanted: int) -> int:
-    """The replication goal that a file gets; 0 stands for the cluster's. Raises InvalidRequest, TooFewServers."""
-    goal = wanted or core.settings.replication_goal
+    """The replication goal that a file gets; 0 stands for what a policy says, or else the cluster. Raises
+    InvalidRequest, TooFewServers."""
+    goal = wanted or default_goal(core, path)
     known = len(core.servers)
     if goal > LARGEST_GOAL:
         raise InvalidRequest(f"a replication goal of {goal} for {shown(path)}; expected at most {LARGEST_GOAL}")
@@ -150,3 +152,9 @@ def checked_goal(core: Core, path: str, wanted: int) -> int:
             f"start more, or ask for at most {known}"
         )
     return goal
+
+
+def default_goal(core: Core, path: str) -> int:
+    """The replication goal of a file at a path whose creator asks for none."""
+    found, _ = core.state.policies.goal(path)
+    return found or core.settings.replication_goal

@@ -70,6 +70,30 @@ class FileDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SafeModeEntered(Event):
+    """An operator keeps names and replicas as they are."""
+
+    sentence: ClassVar[str] = "entered safe mode: no name changes, and nothing is copied or removed"
+
+
+@dataclass(frozen=True, slots=True)
+class SafeModeLeft(Event):
+    """The master copies and removes again, after its start or because an operator says so."""
+
+    sentence: ClassVar[str] = "left safe mode: {reason}"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged(Event):
+    """A directory says something else for all that is below it."""
+
+    sentence: ClassVar[str] = "{path} says for all below it: {said}"
+    path: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicationSet(Event):
     """A client gave a file another replication goal; its chunks follow in the background."""
 

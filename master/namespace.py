@@ -8,7 +8,7 @@ two different entries and needs no lock on the directory's contents; see `namesp
     /                  directory
     /home              directory, 1 entry
     /home/ann          file, goal 3, chunks 0x2a 0x2b
-    /.deleted/0001…    what was deleted and may still be read, or brought back by renaming it (GFS 4.4)
+    /.deleted/0001…/home/bob   what was deleted and may still be read, or brought back by renaming it (GFS 4.4)
 
 A file's facts are 18 bytes and 8 for each chunk handle; with its share of the prefix-compressed name, a file with one
 chunk costs about 40 bytes (bench/master_scale.py measures it). A file's id names it whatever becomes of its path: who
@@ -28,7 +28,7 @@ under the locks, then logs the change, then `create`, `move` and their kin apply
 
 Invariants: (1) every entry's parent is a directory in the table; (2) a directory's entry count is the number of its
 direct children, `/.deleted` not counted in the root's; (3) the counts of files, directories and hidden files are right;
-(4) a file's facts are 18 + 8n bytes.
+(4) a file's facts are 18 + 8n bytes; (5) a directory that only leads to something deleted has one entry.
 
 What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks.
 """
@@ -75,6 +75,11 @@ class DirectoryEntry:
 
     created_microseconds: int
     entries: int
+
+    @property
+    def only_leads(self) -> bool:
+        """Whether nobody made it: below `/.deleted`, a directory that leads to what was deleted (`hidden_names.py`)."""
+        return self.created_microseconds == 0
 
 
 Entry = FileEntry | DirectoryEntry
@@ -167,21 +172,32 @@ class Namespace:
                 low = _behind_subtree(_HIDDEN_KEY)
         return found[:limit]
 
-    def files_in(self, path: str) -> Iterator[tuple[str, FileEntry]]:
-        """The file at a path, or all files below the directory there, hidden ones included if it is the root.
+    def files_in(self, path: str, *, after: str = "") -> Iterator[tuple[str, FileEntry]]:
+        """The file at a path, or all files below the directory there, hidden ones included if it is the root; only
+        those behind the path `after`, if one is given.
 
         The table must not change while this runs.
         """
         entry = self.find(path)
         if isinstance(entry, FileEntry):
-            yield path, entry
+            if not after:
+                yield path, entry
             return
         low, high = _range_below(path)
+        if after:
+            low = max(low, paths.key_of(after) + b"\0")
         while batch := self.table.items(low, high, limit=_BATCH):
             for key, packed in batch:
                 if packed[0] == _KIND_FILE:
                     yield paths.path_of(key), _unpacked_file(packed)
             low = batch[-1][0] + b"\0"
+
+    def deleted_entry(self, root: str) -> tuple[str, Entry]:
+        """What a deletion has put below its directory (`hidden_names.root_of`), and what it is."""
+        path, entry = root, self.get(root)
+        while isinstance(entry, DirectoryEntry) and entry.only_leads:
+            [(path, entry)] = self.children(path, after="", limit=1)
+        return path, entry
 
     def temporary(self) -> list[str]:
         """The outermost entries that have a temporary name, hidden ones left out, in order."""
@@ -246,8 +262,10 @@ class Namespace:
         """Raise NotFound, NotADirectory, AlreadyExists, IsADirectory, Conflict, InvalidRequest."""
         paths.check_path(source)
         paths.check_may_be_made(target)
-        if source in ("/", paths.HIDDEN_ROOT):
-            raise InvalidRequest(f"{source!r} cannot be renamed; rename what is in it")
+        found = self.find(source)
+        leads = isinstance(found, DirectoryEntry) and found.only_leads and paths.is_hidden(source)
+        if source in ("/", paths.HIDDEN_ROOT) or leads:
+            raise InvalidRequest(f"{shown(source)} cannot be renamed; rename what is in it")
         if source == target:
             raise InvalidRequest(f"source and target are both {shown(source)}; choose another target")
         if paths.is_below(target, source):
@@ -299,11 +317,14 @@ class Namespace:
             self.files -= sign * files
             self.hidden_files += sign * files
             self.directories -= sign * directories
+        if after:
+            self._lead_to(target)
         old, new = paths.key_of(source), paths.key_of(target)
         self._count_child(source, -1)
         moved = self.table.move(old, _behind_subtree(old), old, new)
         assert moved, f"no {source}"
         self._count_child(target, +1)
+        self._forget_way_to(source)
 
     def remove(self, path: str) -> list[int]:
         """Forget an entry and all below it; returns the handles of all its chunks, in order."""
@@ -322,6 +343,7 @@ class Namespace:
         else:
             self.files -= files
             self.directories -= directories
+        self._forget_way_to(path)
         return handles
 
     def check_invariants(self) -> None:
@@ -343,6 +365,8 @@ class Namespace:
             entry = _unpacked(packed)
             if isinstance(entry, DirectoryEntry):
                 assert entry.entries == children.get(path, 0), f"{path} counts {entry.entries} children"
+                leads = entry.only_leads and paths.is_hidden(path) and path != paths.HIDDEN_ROOT
+                assert not leads or entry.entries == 1, f"{path} leads to {entry.entries} entries"
         assert (files, directories, hidden) == (self.files, self.directories, self.hidden_files), "wrong counts"
 
     def _put(self, path: str, entry: Entry) -> None:
@@ -354,6 +378,22 @@ class Namespace:
         assert packed is not None and packed[0] == _KIND_DIRECTORY, f"{path} has no parent"
         kind, created, entries = _DIRECTORY.unpack(packed)
         self.table.set(key, _DIRECTORY.pack(kind, created, entries + change))
+
+    def _lead_to(self, hidden: str) -> None:
+        """Add the directories that a hidden name still needs above it."""
+        for path in paths.ancestors(hidden)[2:]:
+            if self.find(path) is None:
+                self._put(path, DirectoryEntry(0, 0))
+                self._count_child(path, +1)
+
+    def _forget_way_to(self, hidden: str) -> None:
+        """After an entry has gone: remove the directories that led to it and to nothing else."""
+        for path in reversed(paths.ancestors(hidden)[2:] if paths.is_hidden(hidden) else []):
+            entry = self.find(path)
+            if not isinstance(entry, DirectoryEntry) or not entry.only_leads or entry.entries:
+                return
+            self.table.remove(paths.key_of(path))
+            self._count_child(path, -1)
 
     def _counts(self, path: str) -> tuple[int, int]:
         """How many files and directories there are at and below a path."""

@@ -73,6 +73,7 @@ class NewChunks:
         """Make the next chunk of a file; the caller holds the path's write lock. Raises NoSpace, Unavailable, and what
         the log raises."""
         core = self._core
+        core.refuse_in_safe_mode()
         goal = core.state.namespace.file(path).goal
         failed: list[str] = []
         problem: TabletopError | None = None

@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 6
-# Format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are
-# read as they are.
-READABLE_FORMATS = (2, 3, 4, 5, 6)
+FORMAT = 7
+# Format 6 lacks the kinds from 20 on, and its hidden names have one part; format 5 lacks kind 18, format 4 those from
+# 16 on, format 3 those from 15 on, format 2 those from 14 on; all are read as they are.
+READABLE_FORMATS = (2, 3, 4, 5, 6, 7)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -89,7 +89,8 @@ class DirectoriesMade:
 
 @dataclass(frozen=True, slots=True)
 class EntryMoved:
-    """A rename; or a deletion, to a hidden name; or an undeletion, from one (GFS 4.4).
+    """A rename; or a deletion, to a hidden name; or an undeletion, from one (GFS 4.4). The directories that lead to a
+    hidden name come and go with it (`hidden_names.py`).
 
     `replaced` is the hidden name for a file that stood at the target, empty if none did. `answer` is what the request
     was answered: the number of files that were deleted, 0 for a rename."""
@@ -215,6 +216,30 @@ class FileWithChunkCreated:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A directory says from here on what goal new files below it get (0: nothing), and, if `has_trash` is 1, for how
+    long deleted files are kept (`policies.py`)."""
+
+    path: str
+    goal: int
+    has_trash: int
+    trash_seconds: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SafeModeSet:
+    """An operator has entered safe mode (`is_on` is 1) or left it."""
+
+    is_on: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -234,6 +259,8 @@ Record = (
     | AdmissionConfirmed
     | FileWithChunkCreated
     | FileSystemFounded
+    | PolicySet
+    | SafeModeSet
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -255,6 +282,8 @@ KINDS: dict[int, type[Record]] = {
     16: FileWithChunkCreated,
     17: FileSystemFounded,
     18: AdmissionAttempted,
+    24: PolicySet,
+    25: SafeModeSet,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

@@ -39,6 +39,7 @@ from master.events import (
     RemovalDecided,
 )
 from master.garbage import Sightings, is_due
+from master.hidden_names import deletion_of
 from master.mending import Mending
 from master.namespace_locks import plan_locks
 from master.pauses import Pauses
@@ -55,6 +56,7 @@ _RANKED_IN_ONE_LOOK = 20_000
 _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _RECLAIMED_IN_ONE_SCAN = 1000
+_HIDDEN_IN_ONE_PAGE = 500
 _COMPARED_IN_ONE_LOOK = 64
 _TRIES_WITH_ALL = 3  # to make a copy, before a replica that takes no version is left out
 
@@ -73,13 +75,17 @@ class Repair:
         self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
         self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._abandoned = Abandoned(core)
-        self._sightings = Sightings(grace_seconds=core.settings.trash_grace_seconds)
+        self._sightings: dict[int | None, Sightings] = {}  # by the time for which things are kept; None: the cluster's
         self._look_from = 0
 
     @property
     def clones_running(self) -> int:
         """How many clones are under way."""
         return len(self._running)
+
+    def clones(self) -> list[CloneOrder]:
+        """Those that are under way."""
+        return list(self._running.values())
 
     async def watch_clock(self) -> None:
         """Loop: notice silence, and forget leases that have run out."""
@@ -95,7 +101,7 @@ class Repair:
             await core.world.clock.sleep(core.settings.repair_seconds)
             try:
                 await self.look_at_unsure()
-                if core.is_settled():
+                if core.may_repair():
                     self.look_at_damaged()
                     await self.look_at_chunks()
                     await self.look_at_leftovers()
@@ -107,6 +113,8 @@ class Repair:
         core = self._core
         while True:
             await core.world.clock.sleep(core.settings.namespace_scan_seconds)
+            if core.holds_still:
+                continue
             try:
                 await core.uninterrupted(self.reclaim_due())
                 await core.uninterrupted(self.delete_abandoned())
@@ -119,11 +127,12 @@ class Repair:
         """Downgrade silent servers, drop the replicas of dead ones, end leases that have run out."""
         core = self._core
         now = core.now
-        lost_time = core.attention.tick(now)
+        lost_time = core.safe_mode.attention.tick(now)
         if lost_time > 0:
             # This process itself stood still: what its servers said meanwhile waits to be read.
             core.servers.forgive(lost_time)
             core.emit(MasterPaused(seconds=lost_time))
+        core.look_at_safe_mode()
         for name, state in core.servers.judge_silence(now):
             server = core.servers.find(name)
             silence = now - server.seen if server else 0.0
@@ -293,7 +302,7 @@ class Repair:
 
     def _is_still_needed(self, order: CloneOrder) -> bool:
         core = self._core
-        if order.handle not in core.state.chunks:
+        if order.handle not in core.state.chunks or core.holds_still:
             return False
         chunk = core.state.chunks.chunk(order.handle)
         need = self._need(order.handle)
@@ -427,7 +436,7 @@ class Repair:
             if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):
                 self._pause(handle, grows=True)
                 return
-            if len(now.replicas) < now.goal or core.is_guarded(handle):
+            if len(now.replicas) < now.goal or core.is_guarded(handle) or core.holds_still:
                 return
             going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
             # One that has the number of a raise that failed would refuse an order up to the confirmed version.
@@ -486,16 +495,30 @@ class Repair:
     async def reclaim_due(self) -> int:
         """Forget the entries whose grace period is over; returns how many. Raises what the log raises."""
         core, grace = self._core, self._core.settings.trash_grace_seconds
-        now = core.world.clock.wall_microseconds()
-        through = self._sightings.seen_through(core.now, core.state.last_stamp)
-        hidden = core.state.namespace.children(paths.HIDDEN_ROOT, after="", limit=_RECLAIMED_IN_ONE_SCAN)
-        due = [
-            path for path, _ in hidden if is_due(path, now_microseconds=now, grace_seconds=grace, seen_through=through)
-        ]
+        now, due = core.world.clock.wall_microseconds(), list[str]()
+        seen: dict[int | None, int] = {None: self._seen_through(None)}
+        after = ""
+        while page := core.state.namespace.children(paths.HIDDEN_ROOT, after=after, limit=_HIDDEN_IN_ONE_PAGE):
+            for path, _ in page:
+                kept = deletion_of(path).kept_seconds
+                if kept not in seen:
+                    seen[kept] = self._seen_through(kept)
+                if is_due(path, now_microseconds=now, grace_seconds=grace, seen_through=seen[kept]):
+                    due.append(path)
+                after = path
+            if len(due) >= _RECLAIMED_IN_ONE_SCAN:
+                break
+            await core.world.breathe()
         for path in due:
             async with core.locks.hold(plan_locks(write=[path])):
                 await self.reclaim(EntryRemoved(path))
         return len(due)
+
+    def _seen_through(self, kept_seconds: int | None) -> int:
+        """The last stamp that has been there for so long; None: for as long as the cluster keeps things."""
+        seconds = self._core.settings.trash_grace_seconds if kept_seconds is None else kept_seconds
+        sightings = self._sightings.setdefault(kept_seconds, Sightings(grace_seconds=seconds))
+        return sightings.seen_through(self._core.now, self._core.state.last_stamp)
 
     async def reclaim(self, record: EntryRemoved) -> None:
         """Forget one entry for good, its chunks become orphans; the caller holds its write lock. Raises what the log
@@ -523,8 +546,10 @@ class Repair:
         if handle in self._running:
             return "a copy is being made"
         if not core.is_settled():
-            left = core.settings.settling_seconds - core.attention.seconds(core.now)
-            return f"the master has just started and waits {left:.0f} s for servers to report"
+            left = core.safe_mode.seconds_left(core.now)
+            return f"the master has just started and waits up to {left:.0f} s for servers to report"
+        if core.holds_still:
+            return "the master is in safe mode"
         plan = self._settling.plan(handle)
         if plan.waits_for:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"

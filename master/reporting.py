@@ -237,6 +237,8 @@ class Reporting:
         over (`repair.py` gives another one, if the others are verified again)."""
         if self._core.failure:
             return []  # What looks like an orphan may belong to a record that the next run of this master finds.
+        if self._core.is_starting or self._core.holds_still:
+            return []  # Safe mode. An order that is not repeated is over.
         core, orders = self._core, []
         for replica in core.replicas.of_server(server, ReplicaState.CONDEMNED):
             # Of a chunk that is forgotten nothing is ever needed again, so that these orders have no end.

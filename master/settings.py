@@ -44,6 +44,10 @@ class MasterSettings:
     dead_after_seconds: float = 5.0
     # After a restart, how long a chunk without any known replica is "not known yet" rather than lost.
     settling_seconds: float = 5.0
+    # That long at least, if not all servers have registered, and until this share of the chunks has a replica; but no
+    # longer than this (safe_mode.py).
+    safe_mode_threshold: float = 0.999
+    safe_mode_longest_seconds: float = 15.0
     reserve_bytes: int = RESERVE_BYTES
     call_seconds: float = 2.0  # how long a chunkserver may take to answer a small request
     revoke_seconds: float = 10.0  # how long a primary may take to give up a lease: it waits for mutations in flight
@@ -71,7 +75,8 @@ class MasterSettings:
         check.more_than_0("repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server")
         check.more_than_0("clone_stall_seconds", "verify_seconds")
         check.at_least(0, "abandoned_seconds", "trash_grace_seconds", "clone_bytes_per_second", "settling_seconds")
-        check.at_least(0, "read_ahead_chunks", "reserve_bytes")
+        check.at_least(0, "read_ahead_chunks", "reserve_bytes", "safe_mode_longest_seconds")
+        check.that(0 <= self.safe_mode_threshold <= 1, "safe_mode_threshold", "between 0 and 1")
         check.at_least(1, "kept_checkpoints")
         check.at_least(1024, "checkpoint_log_bytes")
         check.that(

@@ -9,14 +9,16 @@ record was written.
 
 Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
 if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
-carry stamps up to the last.
+carry stamps up to the last; (5) policies belong to directories.
 """
 
 from dataclasses import dataclass
 
 from master import paths
 from master.chunk_table import ChunkTable
+from master.hidden_names import deleted_at, hidden_name
 from master.namespace import DirectoryEntry, Namespace
+from master.policies import Policies, Policy
 from master.prefix_table import PrefixTable
 from master.records import (
     AdmissionAttempted,
@@ -33,8 +35,10 @@ from master.records import (
     HandlesReserved,
     LogOpened,
     NamespaceFounded,
+    PolicySet,
     Record,
     ReplicaAdded,
+    SafeModeSet,
     ServerJoined,
     VersionAttempted,
     VersionConfirmed,
@@ -69,6 +73,8 @@ class Snapshot:
     admissions: list[tuple[int, int]]
     groups: list[tuple[str, ...]]
     requests: list[tuple[int, int, int, int]]
+    policies: tuple[tuple[str, Policy], ...] = ()
+    safe_mode: bool = False
 
 
 class MasterState:
@@ -79,6 +85,8 @@ class MasterState:
         self.chunks = ChunkTable()
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
         self.requests = RequestTable()
+        self.policies = Policies()
+        self.safe_mode = False  # entered by an operator, and not left since
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
         self.epoch = 0
@@ -127,12 +135,20 @@ class MasterState:
                 forgotten = self.namespace.remove(record.path)
                 for handle in forgotten:
                     self.chunks.forget(handle)
+                self.policies.forget(record.path)
                 self._note_request(record, record.answer)
             case GoalChanged():
                 self.namespace.set_goal(record.path, record.goal)
                 for handle in self.namespace.file(record.path).handles:
                     self.chunks.set_goal(handle, record.goal)
                 self._note_request(record, record.answer)
+            case PolicySet():
+                trash = record.trash_seconds if record.has_trash else None
+                self.policies.set(record.path, Policy(record.goal, trash))
+                self._note_request(record, 0)
+            case SafeModeSet():
+                self.safe_mode = record.is_on == 1
+                self._note_request(record, 0)
             case HandlesReserved():
                 self.handle_limit = max(self.handle_limit, record.limit)
             case ChunkAllocated():
@@ -169,6 +185,12 @@ class MasterState:
         self._given_stamp = max(now_microseconds, self._given_stamp + 1, self.last_stamp + 1)
         return self._given_stamp
 
+    def hidden_name(self, path: str, now_microseconds: int, *, trash_seconds: float) -> str:
+        """Where the entry at a path goes when it is deleted now; `trash_seconds` is how long the cluster keeps things.
+        Not given out twice."""
+        kept = self.policies.kept_seconds(path, default=trash_seconds)
+        return hidden_name(path, self.unused_stamp(now_microseconds), kept)
+
     def snapshot(self) -> Snapshot:
         """The state as of now; later changes do not show in it."""
         names = self.namespace
@@ -185,7 +207,18 @@ class MasterState:
         segments, attempted, admissions, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
         leaves = names.table.snapshot()
-        return Snapshot(totals, tuple(self.servers), leaves, segments, attempted, admissions, groups, requests)
+        return Snapshot(
+            totals,
+            tuple(self.servers),
+            leaves,
+            segments,
+            attempted,
+            admissions,
+            groups,
+            requests,
+            policies=tuple(self.policies.items()),
+            safe_mode=self.safe_mode,
+        )
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "MasterState":
@@ -205,6 +238,9 @@ class MasterState:
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
         state.last_stamp = totals.last_stamp
+        for path, policy in snapshot.policies:
+            state.policies.set(path, policy)
+        state.safe_mode = snapshot.safe_mode
         state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
 
@@ -225,8 +261,10 @@ class MasterState:
                 assert chunk.goal == file.goal, f"chunk {handle:#x} of {path} has goal {chunk.goal}"
                 assert chunk.is_deleted == paths.is_hidden(path), f"chunk {handle:#x} of {path}: wrong deleted mark"
                 assert handle < self.handle_limit
-            assert not paths.is_hidden(path) or paths.deleted_at(path.split("/", 3)[2]) <= self.last_stamp
+            assert not paths.is_hidden(path) or deleted_at(path) <= self.last_stamp
         assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
+        for path, _ in self.policies.items():
+            assert isinstance(self.namespace.find(path), DirectoryEntry), f"a policy for {path}, which is no directory"
 
     def _note_request(
         self,
@@ -236,16 +274,19 @@ class MasterState:
         | EntryMoved
         | EntryRemoved
         | GoalChanged
-        | AdmissionConfirmed,
+        | AdmissionConfirmed
+        | PolicySet
+        | SafeModeSet,
         answer: int,
     ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
 
     def _move(self, source: str, target: str) -> None:
         if paths.is_hidden(target):
-            self.last_stamp = max(self.last_stamp, paths.deleted_at(target))
+            self.last_stamp = max(self.last_stamp, deleted_at(target))
         if paths.is_hidden(source) != paths.is_hidden(target):
             for _, file in self.namespace.files_in(source):
                 for handle in file.handles:
                     self.chunks.set_deleted(handle, paths.is_hidden(target))
         self.namespace.move(source, target)
+        self.policies.move(source, target)

@@ -18,14 +18,17 @@ from tabletop import (
     fault_commands,
     file_commands,
     file_reading,
+    fsck_command,
     log_command,
     record_commands,
+    report_command,
     setrep_command,
     status_command,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
     torture,
+    trash_commands,
 )
 from tabletop.console import Commands, output
 
@@ -49,6 +52,7 @@ Exit codes:
     2    the command line makes no sense
     3    there is no such cluster, it is down, or it does not answer
     4    failed, and may have happened all the same: look before you repeat it
+    5    nothing is lost, and not everything is as it should be (`fs fsck`)
     130  interrupted by Ctrl-C
 """
 
@@ -77,8 +81,12 @@ for command in (file_reading.cat, file_reading.head, file_reading.tail, file_rea
 file_commands.app.command("test")(file_reading.test)
 file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
+file_commands.app.add_typer(trash_commands.app, name="trash")
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
+file_commands.app.command("fsck")(fsck_command.fsck)
+admin_commands.app.command("report")(report_command.report)
+admin_commands.app.command("safemode")(report_command.safemode)
 app.add_typer(admin_commands.app, name="admin")
 tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)

@@ -150,6 +150,7 @@ def _figures(cluster: RealCluster, found: master_pb2.ClusterStatus) -> list[tupl
     lines = [
         ("Cluster", f"{found.cluster} (master {cluster.folder.read_record().master})"),
         ("Master up for", wording.duration(found.uptime_seconds)),
+        ("Safe mode", safe_mode_words(found.safe_mode)),
         ("Configured capacity", f"{total} ({wording.size(total)}){shared}"),
         ("Remaining", f"{free} ({wording.size(free)})"),
         ("Used, all replicas", f"{stored} ({wording.size(stored)})"),
@@ -170,6 +171,17 @@ def _figures(cluster: RealCluster, found: master_pb2.ClusterStatus) -> list[tupl
     if found.recovery_note:
         lines.append(("Last recovery", found.recovery_note))
     return lines
+
+
+def safe_mode_words(found: master_pb2.SafeMode) -> str:
+    """Whether the master is in safe mode, and why.
+
+    >>> safe_mode_words(master_pb2.SafeMode()), safe_mode_words(master_pb2.SafeMode(is_on=True, reason="it starts"))
+    ('off', 'on: it starts (0.0% of the chunks have a replica)')
+    """
+    if not found.is_on:
+        return "off"
+    return f"on: {found.reason} ({found.chunks_found:.1%} of the chunks have a replica)"
 
 
 def capacity(servers: Iterable[master_pb2.ServerStatus], disks: dict[str, int]) -> tuple[int, int, int]:

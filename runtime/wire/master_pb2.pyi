@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from runtime.wire import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -64,6 +65,10 @@ class FileInfo(_message.Message):
     CREATED_MICROSECONDS_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    NEW_FILE_GOAL_FIELD_NUMBER: _builtins.int
+    NEW_FILE_GOAL_FROM_FIELD_NUMBER: _builtins.int
+    TRASH_SECONDS_FIELD_NUMBER: _builtins.int
+    TRASH_FROM_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     is_directory: _builtins.bool
     replication_goal: _builtins.int
@@ -80,6 +85,11 @@ class FileInfo(_message.Message):
     """directories: direct children"""
     file_id: _builtins.int
     """names this file for ever, whatever becomes of its path; 0 for a directory"""
+    new_file_goal: _builtins.int
+    """Directories: what holds for files below, and which directory says so; empty: the cluster's settings."""
+    new_file_goal_from: _builtins.str
+    trash_seconds: _builtins.float
+    trash_from: _builtins.str
     @_builtins.property
     def tail(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]:
         """The last chunks, back to the first that is known to hold bytes: the file ends in the last of them that is not empty."""
@@ -98,10 +108,14 @@ class FileInfo(_message.Message):
         created_microseconds: _builtins.int = ...,
         entry_count: _builtins.int = ...,
         file_id: _builtins.int = ...,
+        new_file_goal: _builtins.int = ...,
+        new_file_goal_from: _builtins.str = ...,
+        trash_seconds: _builtins.float = ...,
+        trash_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "path", b"path", "replication_goal", b"replication_goal", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "new_file_goal", b"new_file_goal", "new_file_goal_from", b"new_file_goal_from", "path", b"path", "replication_goal", b"replication_goal", "tail", b"tail", "trash_from", b"trash_from", "trash_seconds", b"trash_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,18 +633,27 @@ class ClusterStatusRequest(_message.Message):
 
     CHUNKS_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     chunks: _builtins.bool
     path: _builtins.str
     """only the chunks of the file here, or of the files below; empty: of all"""
+    after: _builtins.str
+    """For large trees, a page at a time: only files behind this path, the `last_path` of the page before, and about so many
+    chunks; 0: no limit. From the second page on, the figures of the whole cluster are left out.
+    """
+    limit: _builtins.int
     def __init__(
         self,
         *,
         chunks: _builtins.bool = ...,
         path: _builtins.str = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chunks", b"chunks", "limit", b"limit", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -648,6 +671,9 @@ class ServerStatus(_message.Message):
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     LEASE_COUNT_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CLONES_IN_FIELD_NUMBER: _builtins.int
+    CLONES_OUT_FIELD_NUMBER: _builtins.int
     alive: _builtins.bool
     seconds_since_heartbeat: _builtins.float
     disk_total_bytes: _builtins.int
@@ -656,6 +682,12 @@ class ServerStatus(_message.Message):
     lease_count: _builtins.int
     """chunks of which it is primary"""
     stored_bytes: _builtins.int
+    state: _builtins.str
+    """"live", "suspect" (silent for a while), "dead" """
+    clones_in: _builtins.int
+    """copies being made on it now"""
+    clones_out: _builtins.int
+    """copies being made from it now"""
     @_builtins.property
     def location(self) -> _common_pb2.Location: ...
     def __init__(
@@ -669,10 +701,13 @@ class ServerStatus(_message.Message):
         chunk_count: _builtins.int = ...,
         lease_count: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
+        state: _builtins.str = ...,
+        clones_in: _builtins.int = ...,
+        clones_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunk_count", b"chunk_count", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "lease_count", b"lease_count", "location", b"location", "seconds_since_heartbeat", b"seconds_since_heartbeat", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunk_count", b"chunk_count", "clones_in", b"clones_in", "clones_out", b"clones_out", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "lease_count", b"lease_count", "location", b"location", "seconds_since_heartbeat", b"seconds_since_heartbeat", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -716,6 +751,7 @@ class ChunkStatus(_message.Message):
     PRIMARY_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     replication_goal: _builtins.int
     primary: _builtins.str
@@ -728,6 +764,10 @@ class ChunkStatus(_message.Message):
     def chunk(self) -> _common_pb2.ChunkLocations: ...
     @_builtins.property
     def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherReplica]: ...
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """servers that were given the present version, and that the master cannot hear now"""
+
     def __init__(
         self,
         *,
@@ -737,10 +777,11 @@ class ChunkStatus(_message.Message):
         primary: _builtins.str = ...,
         others: _abc.Iterable[Global___OtherReplica] | None = ...,
         waits_for: _builtins.str = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "unreachable", b"unreachable", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -773,6 +814,9 @@ class ClusterStatus(_message.Message):
     CORRUPT_REPLICAS_FIELD_NUMBER: _builtins.int
     DEAD_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     TRASH_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    SAFE_MODE_FIELD_NUMBER: _builtins.int
+    FILES_SEEN_FIELD_NUMBER: _builtins.int
+    LAST_PATH_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -805,6 +849,12 @@ class ClusterStatus(_message.Message):
     """of silence, after which a server is given up and its chunks are copied"""
     trash_grace_seconds: _builtins.float
     """how long a deleted file can be had back (GFS 4.4)"""
+    files_seen: _builtins.int
+    """Of a page:
+    files in it, those without chunks counted
+    """
+    last_path: _builtins.str
+    """where the next page goes on; empty: this was the last"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerStatus]: ...
     @_builtins.property
@@ -813,6 +863,8 @@ class ClusterStatus(_message.Message):
 
     @_builtins.property
     def authority(self) -> _common_pb2.Authority: ...
+    @_builtins.property
+    def safe_mode(self) -> Global___SafeMode: ...
     def __init__(
         self,
         *,
@@ -839,14 +891,246 @@ class ClusterStatus(_message.Message):
         corrupt_replicas: _builtins.int = ...,
         dead_after_seconds: _builtins.float = ...,
         trash_grace_seconds: _builtins.float = ...,
+        safe_mode: Global___SafeMode | None = ...,
+        files_seen: _builtins.int = ...,
+        last_path: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "safe_mode", b"safe_mode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "files_seen", b"files_seen", "hidden_files", b"hidden_files", "last_path", b"last_path", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "safe_mode", b"safe_mode", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class SafeMode(_message.Message):
+    """Safe mode: the master serves, and orders neither copies nor removals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_ON_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHUNKS_FOUND_FIELD_NUMBER: _builtins.int
+    is_on: _builtins.bool
+    by_hand: _builtins.bool
+    """an operator has entered it; until one leaves it, no name can be changed either"""
+    reason: _builtins.str
+    """in words"""
+    chunks_found: _builtins.float
+    """the share of chunks with a replica that counts, from 0 to 1"""
+    def __init__(
+        self,
+        *,
+        is_on: _builtins.bool = ...,
+        by_hand: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        chunks_found: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_hand", b"by_hand", "chunks_found", b"chunks_found", "is_on", b"is_on", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeMode: _TypeAlias = SafeMode  # noqa: Y015
+
+@_typing.final
+class SafeModeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SafeModeRequest._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        GET: SafeModeRequest._Action.ValueType  # 0
+        ENTER: SafeModeRequest._Action.ValueType  # 1
+        LEAVE: SafeModeRequest._Action.ValueType  # 2
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
+    GET: SafeModeRequest.Action.ValueType  # 0
+    ENTER: SafeModeRequest.Action.ValueType  # 1
+    LEAVE: SafeModeRequest.Action.ValueType  # 2
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    action: Global___SafeModeRequest.Action.ValueType
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        action: Global___SafeModeRequest.Action.ValueType = ...,
+        request: Global___RequestId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeModeRequest: _TypeAlias = SafeModeRequest  # noqa: Y015
+
+@_typing.final
+class ListTrashRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """go on behind this root, the last of the page before; empty: from the oldest"""
+    limit: _builtins.int
+    """0: as many as the master likes"""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashRequest: _TypeAlias = ListTrashRequest  # noqa: Y015
+
+@_typing.final
+class TrashEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    IS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    DELETED_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    GOES_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    root: _builtins.str
+    """the directory of this deletion: deleting it gives its space back"""
+    hidden: _builtins.str
+    """the path of what was deleted: renaming it brings it back"""
+    origin: _builtins.str
+    """the path that it had; empty if that is not known"""
+    is_directory: _builtins.bool
+    files: _builtins.int
+    """at and below it"""
+    length: _builtins.int
+    """of all of them, bytes, as last reported"""
+    deleted_microseconds: _builtins.int
+    """since the epoch, the master's clock"""
+    goes_microseconds: _builtins.int
+    """when it is forgotten"""
+    def __init__(
+        self,
+        *,
+        root: _builtins.str = ...,
+        hidden: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        is_directory: _builtins.bool = ...,
+        files: _builtins.int = ...,
+        length: _builtins.int = ...,
+        deleted_microseconds: _builtins.int = ...,
+        goes_microseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_microseconds", b"deleted_microseconds", "files", b"files", "goes_microseconds", b"goes_microseconds", "hidden", b"hidden", "is_directory", b"is_directory", "length", b"length", "origin", b"origin", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrashEntry: _TypeAlias = TrashEntry  # noqa: Y015
+
+@_typing.final
+class ListTrashReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    IS_LAST_FIELD_NUMBER: _builtins.int
+    NOW_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    is_last: _builtins.bool
+    now_microseconds: _builtins.int
+    """the master's clock"""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrashEntry]:
+        """the oldest deletion first"""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___TrashEntry] | None = ...,
+        is_last: _builtins.bool = ...,
+        now_microseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last", "now_microseconds", b"now_microseconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashReply: _TypeAlias = ListTrashReply  # noqa: Y015
+
+@_typing.final
+class SetPolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    NEW_FILE_GOAL_FIELD_NUMBER: _builtins.int
+    TRASH_SECONDS_FIELD_NUMBER: _builtins.int
+    INHERIT_TRASH_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """a directory"""
+    new_file_goal: _builtins.int
+    """0: as the directories above it say; absent: as before"""
+    trash_seconds: _builtins.int
+    """absent: as before"""
+    inherit_trash: _builtins.bool
+    """as the directories above it say"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        new_file_goal: _builtins.int | None = ...,
+        trash_seconds: _builtins.int | None = ...,
+        inherit_trash: _builtins.bool = ...,
+        request: Global___RequestId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_new_file_goal", b"_new_file_goal", "_trash_seconds", b"_trash_seconds", "new_file_goal", b"new_file_goal", "request", b"request", "trash_seconds", b"trash_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_new_file_goal", b"_new_file_goal", "_trash_seconds", b"_trash_seconds", "inherit_trash", b"inherit_trash", "new_file_goal", b"new_file_goal", "path", b"path", "request", b"request", "trash_seconds", b"trash_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__new_file_goal: _TypeAlias = _typing.Literal["new_file_goal"]  # noqa: Y015
+    _WhichOneofArgType__new_file_goal: _TypeAlias = _typing.Literal["_new_file_goal", b"_new_file_goal"]  # noqa: Y015
+    _WhichOneofReturnType__trash_seconds: _TypeAlias = _typing.Literal["trash_seconds"]  # noqa: Y015
+    _WhichOneofArgType__trash_seconds: _TypeAlias = _typing.Literal["_trash_seconds", b"_trash_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_file_goal) -> _WhichOneofReturnType__new_file_goal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trash_seconds) -> _WhichOneofReturnType__trash_seconds | None: ...
+
+Global___SetPolicyRequest: _TypeAlias = SetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetPolicyReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyReply: _TypeAlias = SetPolicyReply  # noqa: Y015
 
 @_typing.final
 class AdmitReplicaRequest(_message.Message):

@@ -99,6 +99,21 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.VerifyChunkReply.FromString,
                 _registered_method=True)
+        self.ListTrash = channel.unary_unary(
+                '/tabletop.Master/ListTrash',
+                request_serializer=runtime_dot_wire_dot_master__pb2.ListTrashRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.ListTrashReply.FromString,
+                _registered_method=True)
+        self.SetPolicy = channel.unary_unary(
+                '/tabletop.Master/SetPolicy',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SetPolicyRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SetPolicyReply.FromString,
+                _registered_method=True)
+        self.ChangeSafeMode = channel.unary_unary(
+                '/tabletop.Master/ChangeSafeMode',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SafeModeRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SafeMode.FromString,
+                _registered_method=True)
 
 
 class MasterServicer:
@@ -186,6 +201,25 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrash(self, request, context):
+        """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeSafeMode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -253,6 +287,21 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.VerifyChunk,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.VerifyChunkReply.SerializeToString,
+            ),
+            'ListTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrash,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.ListTrashRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.ListTrashReply.SerializeToString,
+            ),
+            'SetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPolicy,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SetPolicyRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SetPolicyReply.SerializeToString,
+            ),
+            'ChangeSafeMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeSafeMode,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SafeModeRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SafeMode.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -606,6 +655,87 @@ class Master:
             '/tabletop.Master/VerifyChunk',
             runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.VerifyChunkReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/ListTrash',
+            runtime_dot_wire_dot_master__pb2.ListTrashRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.ListTrashReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/SetPolicy',
+            runtime_dot_wire_dot_master__pb2.SetPolicyRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SetPolicyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeSafeMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/ChangeSafeMode',
+            runtime_dot_wire_dot_master__pb2.SafeModeRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SafeMode.FromString,
             options,
             channel_credentials,
             insecure,

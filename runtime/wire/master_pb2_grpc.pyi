@@ -48,6 +48,10 @@ class MasterStub:
     """For operators: a chunk without a current replica goes on with one that was put aside."""
     VerifyChunk: _grpc.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]
     """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+    ListTrash: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListTrashRequest, _master_pb2.ListTrashReply]
+    """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode."""
+    SetPolicy: _grpc.UnaryUnaryMultiCallable[_master_pb2.SetPolicyRequest, _master_pb2.SetPolicyReply]
+    ChangeSafeMode: _grpc.UnaryUnaryMultiCallable[_master_pb2.SafeModeRequest, _master_pb2.SafeMode]
 
 @_typing.type_check_only
 class MasterAsyncStub(MasterStub):
@@ -69,6 +73,10 @@ class MasterAsyncStub(MasterStub):
     """For operators: a chunk without a current replica goes on with one that was put aside."""
     VerifyChunk: _aio.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]  # type: ignore[assignment]
     """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+    ListTrash: _aio.UnaryUnaryMultiCallable[_master_pb2.ListTrashRequest, _master_pb2.ListTrashReply]  # type: ignore[assignment]
+    """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode."""
+    SetPolicy: _aio.UnaryUnaryMultiCallable[_master_pb2.SetPolicyRequest, _master_pb2.SetPolicyReply]  # type: ignore[assignment]
+    ChangeSafeMode: _aio.UnaryUnaryMultiCallable[_master_pb2.SafeModeRequest, _master_pb2.SafeMode]  # type: ignore[assignment]
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -165,6 +173,28 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.VerifyChunkReply, _abc.Awaitable[_master_pb2.VerifyChunkReply]]:
         """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+
+    @_abc_1.abstractmethod
+    def ListTrash(
+        self,
+        request: _master_pb2.ListTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.ListTrashReply, _abc.Awaitable[_master_pb2.ListTrashReply]]:
+        """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode."""
+
+    @_abc_1.abstractmethod
+    def SetPolicy(
+        self,
+        request: _master_pb2.SetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SetPolicyReply, _abc.Awaitable[_master_pb2.SetPolicyReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ChangeSafeMode(
+        self,
+        request: _master_pb2.SafeModeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SafeMode, _abc.Awaitable[_master_pb2.SafeMode]]: ...
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

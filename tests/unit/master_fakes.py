@@ -427,6 +427,11 @@ class Scene:
             if reply.is_last:
                 return found
 
+    async def deleted(self) -> list[str]:
+        """The hidden names of what can be had back, the oldest deletion first."""
+        reply = await self.master.ListTrash(master_pb2.ListTrashRequest(), timeout=30)
+        return [entry.hidden for entry in reply.entries]
+
     async def status(self, *, chunks: bool = False, path: str = "") -> Any:
         request = master_pb2.ClusterStatusRequest(chunks=chunks, path=path)
         return await self.master.GetClusterStatus(request, timeout=30)

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from master.hidden_names import hidden_name
 from master.namespace import DirectoryEntry, FileEntry, Namespace
-from master.paths import hidden_name
 from master.prefix_table import PrefixTable
 from runtime.errors import (
     AlreadyExists,

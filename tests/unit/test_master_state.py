@@ -6,6 +6,7 @@ import random
 import pytest
 
 from master import paths
+from master.hidden_names import hidden_name
 from master.namespace import FileEntry
 from master.records import (
     AdmissionAttempted,
@@ -67,12 +68,12 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
                     do(ChunkAllocated(name, count, state.chunks.reserve_handle(), 1, servers(step)))
                 case 4:
                     state.namespace.check_delete(path, recursive=True)
-                    do(EntryMoved(path, paths.hidden_name(path, state.unused_stamp(step)), "", 3, *request(step)))
+                    do(EntryMoved(path, hidden_name(path, state.unused_stamp(step)), "", 3, *request(step)))
                 case 5:
                     state.namespace.check_rename(path, other, replace=True)
                     replaced = ""
                     if isinstance(state.namespace.find(other), FileEntry):
-                        replaced = paths.hidden_name(other, state.unused_stamp(step))
+                        replaced = hidden_name(other, state.unused_stamp(step))
                     do(EntryMoved(path, other, replaced))
                 case 6 if hidden:
                     do(EntryRemoved(chance.choice(hidden)))
@@ -168,3 +169,27 @@ def test_epochs_never_fall() -> None:
     for epoch in (1, 2, 1):
         state.apply(EpochBegun(epoch))
     assert state.epoch == 2
+
+
+def test_an_entry_that_an_older_log_has_hidden_is_read_brought_back_and_forgotten() -> None:
+    state = MasterState()
+    old = "/.deleted/0000000000000009-home|a"
+    for record in (
+        HandlesReserved(9),
+        DirectoriesMade(("/home",), 1),
+        FileCreated("/home/a", 1, 1, 2),
+        ChunkAllocated("/home/a", 0, 4, 1, ()),
+        EntryMoved("/home/a", old, ""),
+    ):
+        state.apply(record)
+    state.finish_recovery()
+    state.check_invariants()
+    assert state.namespace.deleted_entry(old)[0] == old and state.last_stamp == 9
+    state.apply(EntryMoved(old, "/home/b", ""))
+    state.apply(EntryMoved("/home/b", hidden_name("/home/b", state.unused_stamp(3)), ""))
+    state.check_invariants()
+    [(root, _)] = state.namespace.children(paths.HIDDEN_ROOT, after="", limit=9)
+    assert root == "/.deleted/0000000000000010"
+    assert state.namespace.deleted_entry(root)[0] == root + "/home/b"
+    assert state.apply(EntryRemoved(root)) == [4]
+    state.check_invariants()
