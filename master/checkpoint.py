@@ -10,6 +10,7 @@ says what it holds:
     C   segments of the chunk table, likewise
     A   versions attempted but not confirmed: u64 handle and u64 version each
     D   those of them that admissions used: u64 handle and u64 version each
+    F   files of shared chunks: u64 handle, replication goal, 1 if hidden or 0, and number of such files each
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
     E   u64 count of the frames before: the checkpoint is complete
 
@@ -24,8 +25,10 @@ valid by a rename, after everything in it is on stable storage.
 import contextlib
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
 
 from master.records import FORMAT, READABLE_FORMATS
+from master.sharing import Row, Sharings
 from master.state import MasterState, Snapshot, Totals
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import PAYLOAD_LIMIT_BYTES, LogReader, encode_frame
@@ -34,10 +37,10 @@ from runtime.world import World
 _HEADER = struct.Struct("<IQ8Q")
 _HEADER_BEFORE_5 = struct.Struct("<IQ7Q")  # without the size of chunks
 _PAIR = struct.Struct("<QQ")
-_REQUEST = struct.Struct("<4Q")
+_ROW = struct.Struct("<4Q")
 _LENGTH = struct.Struct("<I")
 _SLICE_BYTES = 256 * 1024
-_ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
+_ROWS_A_FRAME = _SLICE_BYTES // _ROW.size
 
 
 async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
@@ -105,6 +108,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     admissions: list[tuple[int, int]] = []
     groups: list[tuple[str, ...]] = []
     requests: list[tuple[int, int, int, int]] = []
+    shared: list[Row] = []
     count = 0
     complete = False
     async for payload in frames:
@@ -123,14 +127,17 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             attempted.update(_PAIR.iter_unpack(body))
         elif kind == b"D":
             admissions.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
+        elif kind == b"F":
+            shared.extend((row[0], row[1], row[2], row[3]) for row in _ROW.iter_unpack(body))
         elif kind == b"R":
-            requests.extend((row[0], row[1], row[2], row[3]) for row in _REQUEST.iter_unpack(body))
+            requests.extend((row[0], row[1], row[2], row[3]) for row in _ROW.iter_unpack(body))
         elif kind == b"E":
             complete = int.from_bytes(body, "little") == count
         count += 1
     if header is None or not complete:
         raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
-    snapshot = Snapshot(Totals(*header[2:]), tuple(servers), leaves, segments, attempted, admissions, groups, requests)
+    totals, sharings = Totals(*header[2:]), Sharings.from_rows(shared)
+    snapshot = Snapshot(totals, tuple(servers), leaves, segments, attempted, admissions, groups, requests, sharings)
     return MasterState.restored(snapshot), header[1]
 
 
@@ -167,10 +174,12 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         for body in _joined(parts):
             count += 1
             yield kind + body
-    rows = [_REQUEST.pack(*row) for row in snapshot.requests]
-    for begin in range(0, len(rows), _ROWS_A_FRAME):
-        count += 1
-        yield b"R" + b"".join(rows[begin : begin + _ROWS_A_FRAME])
+    tables: tuple[tuple[bytes, Iterable[Row]], ...] = ((b"F", snapshot.sharings.rows()), (b"R", snapshot.requests))
+    for kind, rows in tables:
+        left = iter(rows)
+        while some := b"".join([_ROW.pack(*row) for row in islice(left, _ROWS_A_FRAME)]):
+            count += 1
+            yield kind + some
     for kind, rows_of in ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions)):
         pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(rows_of))
         if pairs:

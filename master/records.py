@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 6
-# Format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are
-# read as they are.
-READABLE_FORMATS = (2, 3, 4, 5, 6)
+FORMAT = 7
+# Format 6 lacks the kinds from 20 on, format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on,
+# format 2 those from 14 on; all are read as they are.
+READABLE_FORMATS = (2, 3, 4, 5, 6, 7)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -215,6 +215,33 @@ class FileWithChunkCreated:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """The entry at `source` and all below it exist a second time at `target`, and share their chunks with the first
+    (GFS 3.4). In the order of their paths the new files have the ids from `first_file_id` on. `answer` is the number of
+    files."""
+
+    source: str
+    target: str
+    first_file_id: int
+    answer: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReplaced:
+    """The `index`-th chunk of a file is another one from here on, which has the same content: its replicas exist on the
+    servers `members`. The one before may be shared with other files, and stays with them."""
+
+    path: str
+    index: int
+    handle: int
+    version: int
+    members: tuple[str, ...]
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -234,6 +261,8 @@ Record = (
     | AdmissionConfirmed
     | FileWithChunkCreated
     | FileSystemFounded
+    | SnapshotTaken
+    | ChunkReplaced
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -255,6 +284,8 @@ KINDS: dict[int, type[Record]] = {
     16: FileWithChunkCreated,
     17: FileSystemFounded,
     18: AdmissionAttempted,
+    20: SnapshotTaken,
+    21: ChunkReplaced,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

@@ -13,6 +13,7 @@ from master.records import (
     AdmissionAttempted,
     AdmissionConfirmed,
     ChunkAllocated,
+    ChunkReplaced,
     DirectoriesMade,
     EntryMoved,
     EntryRemoved,
@@ -26,6 +27,7 @@ from master.records import (
     NamespaceFounded,
     Record,
     ReplicaAdded,
+    SnapshotTaken,
     VersionConfirmed,
     decode,
     encode,
@@ -90,7 +92,11 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(FileWithChunkCreated("/a", 3, 5, 4, 9, ("c",), 7, 9, 8)).hex() == created + "0100010063" + request
     assert encode(AdmissionAttempted(9, 2)).hex() == "1209000000000000000200000000000000"
     assert encode(FileSystemFounded(9, 65536)).hex() == "1109000000000000000000010000000000"
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (6, (2, 3, 4, 5, 6), 18)
+    shared = "1402002f6102002f62" + "0400000000000000" + "0100000000000000"
+    assert encode(SnapshotTaken("/a", "/b", 4, 1, 7, 9, 8)).hex() == shared + request
+    replaced = "1502002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000" + "0100010063"
+    assert encode(ChunkReplaced("/a", 0, 9, 1, ("c",))).hex() == replaced
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 21)
 
 
 def test_a_kind_from_the_future_is_named() -> None:
