@@ -51,6 +51,7 @@ from runtime.wire.master_pb2 import (
     RenameRequest,
     RequestId,
     SetReplicationRequest,
+    SnapshotRequest,
     StatRequest,
 )
 from runtime.wire.master_pb2_grpc import MasterStub
@@ -72,6 +73,7 @@ Change = TypeVar(
     RenameRequest,
     SetReplicationRequest,
     AdmitReplicaRequest,
+    SnapshotRequest,
 )
 
 
