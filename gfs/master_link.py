@@ -53,6 +53,7 @@ from runtime.wire.master_pb2 import (
     SafeModeRequest,
     SetPolicyRequest,
     SetReplicationRequest,
+    SnapshotRequest,
     StatRequest,
 )
 from runtime.wire.master_pb2_grpc import MasterStub
@@ -76,6 +77,7 @@ Change = TypeVar(
     AdmitReplicaRequest,
     SetPolicyRequest,
     SafeModeRequest,
+    SnapshotRequest,
 )
 
 

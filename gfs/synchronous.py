@@ -219,6 +219,11 @@ class FileSystem:
         """Give a file or directory another name. Raises as `Client.rename`."""
         self._background.call(self._client.rename(source, target, replace=replace, file_id=file_id))
 
+    def snapshot(self, source: Path, target: Path, *, file_id: int = 0) -> int:
+        """Make a second copy of a file or a directory, at once; returns the number of files. Raises as
+        `Client.snapshot`."""
+        return self._background.call(self._client.snapshot(source, target, file_id=file_id))
+
     def set_replication(self, path: Path, replication_goal: int, *, file_id: int = 0) -> int:
         """Give a file another number of replicas; returns the one before. Raises as `Client.set_replication`."""
         return self._background.call(self._client.set_replication(path, replication_goal, file_id=file_id))

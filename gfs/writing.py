@@ -286,7 +286,7 @@ class ChunkWriter:
         for tries in range(1, self._settings.write_tries + 1):
             failure = await self._try_steps_3_to_7(trial, holder, patience)
             if failure is None:
-                self._locations.note_written(trial.file, holder.handle, holder.version)
+                self._locations.note_written(trial.file, trial.piece.index, holder.handle, holder.version)
                 return True
             next_try = plan_next_try(
                 failure,

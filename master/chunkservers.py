@@ -155,6 +155,33 @@ class Chunkservers:
             self._note_failure(destination, error)
             raise
 
+    async def copy(
+        self,
+        server: str,
+        *,
+        handle: int,
+        version: int,
+        of: int,
+        least_version: int,
+        stall_seconds: float,
+        seconds: float,
+    ) -> Held:
+        """Have a server copy its replica of the chunk `of`, which must have that version at least, under another
+        handle; returns what it then holds. Raises as `clone`."""
+        request = chunkserver_pb2.CloneRequest(
+            handle=handle,
+            version=version,
+            copy_of=of,
+            copy_version=least_version,
+            authority=self._authority_over(server),
+        )
+        progress = self._stub(server).Clone(request, timeout=seconds)
+        try:
+            return await self._until_cloned(server, progress, stall_seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
+            raise
+
     async def verify(self, server: str, *, handle: int, version: int, stall_seconds: float, seconds: float) -> Held:
         """Have a server compare every block of a replica of at least this version with its checksum.
 
@@ -272,7 +299,7 @@ class Chunkservers:
             async with asyncio.timeout_at(deadline) as limit:
                 async for step in progress:
                     if step.HasField("done"):
-                        return Held(step.done.version, step.done.length)
+                        return Held(step.done.version, step.done.length, step.digest)
                     if step.copied_bytes > copied:
                         copied = step.copied_bytes
                         limit.reschedule(asyncio.get_running_loop().time() + stall_seconds)

@@ -397,6 +397,7 @@ class Core:
         """Give the lease, for which the chunk was marked, to the first of the members; the last of them has answered at
         that moment."""
         until = answered + self.settings.lease_seconds
+        self.state.chunks.unsettle_length(handle)
         self.leases.grant(handle, version=version, primary=members[0], secondaries=members[1:], until=until)
         self.emit(LeaseGranted(handle=handle, version=version, primary=members[0], secondaries=members[1:]))
         lease = self.leases.lease(handle)
@@ -462,6 +463,10 @@ class Core:
         for handle in self.leases.handles():
             settled = handle in self.state.chunks and self.state.chunks.length_is_settled(handle)
             assert not settled, f"chunk {handle:#x} is under a lease, and its length is called settled"
+            is_held = handle in self.state.chunks and self.leases.holder(handle, self.now) is not None
+            assert not (is_held and self.state.chunks.is_frozen(handle)), (
+                f"chunk {handle:#x} is frozen and may be written"
+            )
 
     def _forget_task(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.pop(task, None)

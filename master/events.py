@@ -122,6 +122,40 @@ class EntryRenamed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotPrepared(Event):
+    """Nobody writes to any file of the source any more: what it holds now is what the snapshot will hold. In the order
+    of their paths its files will have the ids from `first_file_id` on."""
+
+    sentence: ClassVar[str] = "nobody writes to {source} ({files} files) any more; {target} will be its snapshot"
+    source: str
+    target: str
+    files: int
+    first_file_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken(Event):
+    """A file or a tree exists a second time, and shares its chunks with the first."""
+
+    sentence: ClassVar[str] = "took a snapshot of {source} as {target} ({files} files); nothing was copied"
+    source: str
+    target: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCopied(Event):
+    """A file that shared a chunk has one of its own, copied on the servers where the old one is."""
+
+    sentence: ClassVar[str] = "gave {path} chunk {handle:#x} as its number {index}, a copy of {frozen:#x} on {servers}"
+    handle: int
+    frozen: int
+    path: str
+    index: int
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkCreated(Event):
     """A chunk became part of a file."""
 

@@ -6,6 +6,9 @@ that.
 
 A primary whose answer was lost may believe in a lease at a number that no client was ever told: it orders nothing.
 
+A chunk that files share is copied before anybody gets a lease: the writer's file has a chunk of its own from then on
+(`first_writes.py`).
+
 A file is asked for by its path and its id. The path alone would lead to another file that has taken the name meanwhile.
 A grant holds the path's read lock, so that a rename or a deletion, which ends the leases first, cannot be overtaken by
 one.
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 
 from master import paths
 from master.core import Core
+from master.first_writes import FirstWrites
 from master.leases import Lease, LeaseState
 from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
@@ -53,11 +57,14 @@ class _Complaint:
 class Granting:
     """Finds or makes the lease that a writer needs."""
 
-    def __init__(self, core: Core, raising: Raising, settling: Settling, new_chunks: NewChunks) -> None:
+    def __init__(
+        self, core: Core, raising: Raising, settling: Settling, new_chunks: NewChunks, first_writes: FirstWrites
+    ) -> None:
         self._core = core
         self._raising = raising
         self._settling = settling
         self._new_chunks = new_chunks
+        self._first_writes = first_writes
         self._complaints: dict[int, dict[str, _Complaint]] = {}
         # Pairs of servers of a chunk that failed each other, the primary first, and when.
         self._failed_pairs: dict[int, dict[tuple[str, str], float]] = {}
@@ -89,7 +96,10 @@ class Granting:
                 if not is_new:
                     raise Unavailable(f"{shown(path)} has changed meanwhile; ask again", definite=True)
                 return await self._new_chunks.append(path, index)
-            return await self._lease_on(handles[index], request, deadline)
+            handle = handles[index]
+            if core.state.chunks.is_frozen(handle):
+                handle = await self._first_writes.own_chunk(path, index, deadline)
+            return await self._lease_on(handle, request, deadline)
 
     def _file(self, request: master_pb2.FindLeaseHolderRequest) -> FileEntry:
         return opened_file(self._core.state.namespace.file(request.path), request.path, request.file_id)
@@ -243,7 +253,14 @@ class Granting:
 
     # Leases that end before their time
 
-    async def fence(self, handles: Sequence[int], *, deadline: float, thoroughly: bool) -> None:
+    async def fence(
+        self,
+        handles: Sequence[int],
+        *,
+        deadline: float,
+        thoroughly: bool,
+        reason: str = "its file changes its name",
+    ) -> None:
         """Return when nobody who was told of a lease on these chunks can have a mutation acknowledged any more.
 
         A primary that answers gives its lease up. One that does not is fenced off by a higher version on those replicas
@@ -254,17 +271,18 @@ class Granting:
         if thoroughly or not self._knows_all_leases():
             chunks = self._core.state.chunks
             held = [handle for handle in handles if handle in chunks and not chunks.length_is_settled(handle)]
-        done = await asyncio.gather(*(self._fence_one(handle, deadline) for handle in held), return_exceptions=True)
+        work = (self._fence_one(handle, deadline, reason) for handle in held)
+        done = await asyncio.gather(*work, return_exceptions=True)
         for problem in done:  # After all have ended: none goes on when the caller lets go of the path.
             if isinstance(problem, BaseException):
                 raise problem
 
-    async def _fence_one(self, handle: int, deadline: float) -> None:
+    async def _fence_one(self, handle: int, deadline: float, reason: str) -> None:
         core = self._core
         async with core.guard(handle, for_client=True, until=deadline):
             if handle not in core.state.chunks or core.state.chunks.length_is_settled(handle):
                 return
-            is_revoked = await core.revoke(handle, "its file changes its name", until=deadline)
+            is_revoked = await core.revoke(handle, reason, until=deadline)
             if is_revoked and core.state.chunks.length_is_settled(handle):
                 return
             try:

@@ -262,6 +262,8 @@ class Reporting:
                 continue
             if chunks.attempted(held.handle) != held.version:
                 continue  # A raise had begun: some of its secondaries may refuse everything under it.
+            if chunks.is_frozen(held.handle):
+                continue  # A snapshot has fenced it off.
             if core.is_guarded(held.handle) or core.leases.lease(held.handle) is not None:
                 continue
             until = core.now + held.milliseconds / 1000

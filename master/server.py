@@ -6,6 +6,7 @@ from master.admission import Admission
 from master.core import Core
 from master.creating import Creating
 from master.events import MasterFailed
+from master.first_writes import FirstWrites
 from master.granting import Granting
 from master.mending import Mending
 from master.new_chunks import NewChunks
@@ -15,6 +16,7 @@ from master.reporting import Reporting
 from master.service import MasterService, RegistryService
 from master.settings import MasterSettings
 from master.settling import Settling
+from master.snapshotting import Snapshotting
 from runtime.events import NodeStarted, NodeStopped
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
@@ -35,7 +37,9 @@ class MasterServer:
         settling = Settling(self.core, raising, mending)
         new_chunks = NewChunks(self.core, raising)
         self.creating = Creating(self.core, new_chunks)
-        self.granting = Granting(self.core, raising, settling, new_chunks)
+        first_writes = FirstWrites(self.core, raising, settling, new_chunks)
+        self.granting = Granting(self.core, raising, settling, new_chunks, first_writes)
+        self.snapshotting = Snapshotting(self.core, self.granting, new_chunks)
         self.repair = Repair(self.core, raising, settling, mending)
         self.admission = Admission(self.core, raising)
         self.reporting = Reporting(self.core)
@@ -62,7 +66,7 @@ class MasterServer:
     async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        service = MasterService(self.core, self.creating, self.granting, self.repair, self.admission)
+        service = MasterService(self.core, self.creating, self.granting, self.repair, self.admission, self.snapshotting)
         master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
         registry = RegistryService(self.core, self.reporting)
         master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)

@@ -27,6 +27,7 @@ from master.once import Once
 from master.records import DirectoriesMade, EntryMoved, EntryRemoved, GoalChanged
 from master.repair import Repair
 from master.reporting import Reporting
+from master.snapshotting import Snapshotting
 from master.status import cluster_status, safe_mode_status
 from master.trash import Trash, add_policies
 from runtime.errors import Conflict, InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
@@ -42,13 +43,20 @@ class MasterService(master_pb2_grpc.MasterServicer):
     """What clients call."""
 
     def __init__(
-        self, core: Core, creating: Creating, granting: Granting, repair: Repair, admission: Admission
+        self,
+        core: Core,
+        creating: Creating,
+        granting: Granting,
+        repair: Repair,
+        admission: Admission,
+        snapshotting: Snapshotting,
     ) -> None:
         self._core = core
         self._creating = creating
         self._granting = granting
         self._repair = repair
         self._admission = admission
+        self._snapshotting = snapshotting
         self._checking = Checking(core)
         self._trash = Trash(core)
         self._once = Once(core)
@@ -130,6 +138,13 @@ class MasterService(master_pb2_grpc.MasterServicer):
         one that was meant)."""
         before = await self._do_once(request.request, self._set_replication, request)
         return master_pb2.SetReplicationReply(previous_goal=before)
+
+    async def Snapshot(self, request: master_pb2.SnapshotRequest, context: Any) -> master_pb2.SnapshotReply:
+        """A second copy of a file or a tree, at once (GFS 3.4).
+
+        Raises NotFound, AlreadyExists, NotADirectory, InvalidRequest, Conflict, Unavailable (as Delete)."""
+        files = await self._do_once(request.request, self._snapshotting.take, request, self._deadline(context))
+        return master_pb2.SnapshotReply(files=files)
 
     async def _do_once(self, named: master_pb2.RequestId, work: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         return await self._core.uninterrupted(self._once.do(named, lambda: work(*arguments)))

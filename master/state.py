@@ -7,12 +7,13 @@ The idea. `MasterState.apply(record)` is the only thing that changes the persist
 alike. It is pure (no clock, no chance, no waiting) and cannot refuse: whatever may go wrong was checked before the
 record was written.
 
-Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
-if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
-carry stamps up to the last; (5) policies belong to directories.
+Invariants: (1) every chunk belongs to a file, or to several, which share it; (2) it knows how many they are, which
+goals they have and which of them have hidden names, and is frozen if they are more than one; (3) handles and file ids
+are different numbers below the reserved limit; (4) hidden names carry stamps up to the last; (5) policies belong to
+directories.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from master import paths
 from master.chunk_table import ChunkTable
@@ -24,6 +25,7 @@ from master.records import (
     AdmissionAttempted,
     AdmissionConfirmed,
     ChunkAllocated,
+    ChunkReplaced,
     DirectoriesMade,
     EntryMoved,
     EntryRemoved,
@@ -40,10 +42,12 @@ from master.records import (
     ReplicaAdded,
     SafeModeSet,
     ServerJoined,
+    SnapshotTaken,
     VersionAttempted,
     VersionConfirmed,
 )
 from master.requests import RequestTable
+from master.sharing import Owner, Owners, Sharings, with_owner
 from runtime.errors import Corrupted
 
 
@@ -73,6 +77,7 @@ class Snapshot:
     admissions: list[tuple[int, int]]
     groups: list[tuple[str, ...]]
     requests: list[tuple[int, int, int, int]]
+    sharings: Sharings = field(default_factory=Sharings)
     policies: tuple[tuple[str, Policy], ...] = ()
     safe_mode: bool = False
 
@@ -132,15 +137,11 @@ class MasterState:
                 self._move(record.source, record.target)
                 self._note_request(record, record.answer)
             case EntryRemoved():
-                forgotten = self.namespace.remove(record.path)
-                for handle in forgotten:
-                    self.chunks.forget(handle)
+                forgotten = self._remove(record.path)
                 self.policies.forget(record.path)
                 self._note_request(record, record.answer)
             case GoalChanged():
-                self.namespace.set_goal(record.path, record.goal)
-                for handle in self.namespace.file(record.path).handles:
-                    self.chunks.set_goal(handle, record.goal)
+                self._set_goal(record.path, record.goal)
                 self._note_request(record, record.answer)
             case PolicySet():
                 trash = record.trash_seconds if record.has_trash else None
@@ -155,6 +156,14 @@ class MasterState:
                 goal = self.namespace.file(record.path).goal
                 self.namespace.append_chunk(record.path, record.handle)
                 self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
+            case SnapshotTaken():
+                copied = self.namespace.copy(record.source, record.target, first_file_id=record.first_file_id)
+                for goal, handles in copied.items():
+                    self.chunks.share(handles, Owner(goal))
+                self.policies.copy(record.source, record.target)
+                self._note_request(record, record.answer)
+            case ChunkReplaced():
+                forgotten = self._replace_chunk(record)
             case VersionAttempted() | AdmissionAttempted():
                 if record.handle in self.chunks:
                     is_admission = isinstance(record, AdmissionAttempted)
@@ -216,6 +225,7 @@ class MasterState:
             admissions,
             groups,
             requests,
+            self.chunks.sharings.copy(),
             policies=tuple(self.policies.items()),
             safe_mode=self.safe_mode,
         )
@@ -234,6 +244,7 @@ class MasterState:
         for segment in snapshot.segments:
             state.chunks.load_segment(segment)
         state.chunks.load_attempted(snapshot.attempted, snapshot.admissions)
+        state.chunks.sharings = snapshot.sharings
         state.requests = RequestTable.from_rows(snapshot.requests)
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
@@ -249,22 +260,20 @@ class MasterState:
         self.namespace.check_invariants()
         self.chunks.check_invariants()
         self.requests.check_invariants()
-        owned: set[int] = set()
+        owned: dict[int, Owners] = {}
         ids: set[int] = set()
         for path, file in self.namespace.files_in("/"):
             assert 0 < file.file_id < self.handle_limit and file.file_id not in ids, f"{path} has another file's id"
             ids.add(file.file_id)
             for handle in file.handles:
-                assert handle not in owned, f"chunk {handle:#x} belongs to two files"
-                owned.add(handle)
-                chunk = self.chunks.chunk(handle)
-                assert chunk.goal == file.goal, f"chunk {handle:#x} of {path} has goal {chunk.goal}"
-                assert chunk.is_deleted == paths.is_hidden(path), f"chunk {handle:#x} of {path}: wrong deleted mark"
+                owned[handle] = with_owner(owned.get(handle, ()), Owner(file.goal, paths.is_hidden(path)))
                 assert handle < self.handle_limit
             assert not paths.is_hidden(path) or deleted_at(path) <= self.last_stamp
-        assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
         for path, _ in self.policies.items():
             assert isinstance(self.namespace.find(path), DirectoryEntry), f"a policy for {path}, which is no directory"
+        for handle, owners in owned.items():
+            assert self.chunks.owners(handle) == owners, f"chunk {handle:#x}: {self.chunks.owners(handle)}, {owners}"
+        assert owned.keys() == set(self.chunks.handles()), "a chunk belongs to no file"
 
     def _note_request(
         self,
@@ -276,7 +285,8 @@ class MasterState:
         | GoalChanged
         | AdmissionConfirmed
         | PolicySet
-        | SafeModeSet,
+        | SafeModeSet
+        | SnapshotTaken,
         answer: int,
     ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
@@ -286,7 +296,29 @@ class MasterState:
             self.last_stamp = max(self.last_stamp, deleted_at(target))
         if paths.is_hidden(source) != paths.is_hidden(target):
             for _, file in self.namespace.files_in(source):
+                before, after = Owner(file.goal, paths.is_hidden(source)), Owner(file.goal, paths.is_hidden(target))
                 for handle in file.handles:
-                    self.chunks.set_deleted(handle, paths.is_hidden(target))
+                    self.chunks.change_owner(handle, before, after)
         self.namespace.move(source, target)
         self.policies.move(source, target)
+
+    def _remove(self, path: str) -> list[int]:
+        """Forget an entry and all below it; returns the chunks that belong to no file any more."""
+        forgotten: list[int] = []
+        for file in self.namespace.remove(path):
+            owner = Owner(file.goal, paths.is_hidden(path))
+            forgotten += [handle for handle in file.handles if self.chunks.release(handle, owner)]
+        return forgotten
+
+    def _set_goal(self, path: str, goal: int) -> None:
+        file, is_hidden = self.namespace.file(path), paths.is_hidden(path)
+        self.namespace.set_goal(path, goal)
+        for handle in file.handles:
+            self.chunks.change_owner(handle, Owner(file.goal, is_hidden), Owner(goal, is_hidden))
+
+    def _replace_chunk(self, record: ChunkReplaced) -> list[int]:
+        """Give a file another chunk; returns the one before, if that belongs to no file any more."""
+        goal = self.namespace.file(record.path).goal
+        before = self.namespace.replace_chunk(record.path, record.index, record.handle)
+        self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
+        return [before] if self.chunks.release(before, Owner(goal, paths.is_hidden(record.path))) else []

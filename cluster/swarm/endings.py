@@ -111,7 +111,8 @@ def judge_records(stage: Stage, files: Mapping[int, FileHistory], facts: Facts) 
         return []
     chunks, found = core.state.chunks, []
     held = {name: stage.insight.replicas_on(name) for name in stage.chunkserver_names()}
-    for (file, index), handle in facts.handles.items():
+    for (file, index), handles in facts.handles.items():
+        handle = handles[-1]
         if file not in files or not files[file].appends or handle not in chunks:
             continue
         for name in chunks.replicas(handle):
@@ -196,4 +197,5 @@ def persistent_facts(state: Any) -> dict[str, Any]:
         "groups": snapshot.groups,
         "servers": snapshot.servers,
         "requests": snapshot.requests,
+        "shared chunks": list(snapshot.sharings.rows()),
     }

@@ -54,6 +54,7 @@ class Kind(enum.Enum):
     DELETE = "delete"
     MAKE_DIRECTORY = "make_directory"
     SET_REPLICATION = "set_replication"
+    SNAPSHOT = "snapshot"  # of a file or a tree (GFS 3.4)
     COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
     ADMIT = "admit"  # an operator lets a chunk go on with a replica that was put aside
 
@@ -157,6 +158,8 @@ class Operation:
                 return f"make directory {self.path}{' with its parents' if self.parents else ''}"
             case Kind.SET_REPLICATION:
                 return f"set {self.path} to {self.count} replicas"
+            case Kind.SNAPSHOT:
+                return f"take a snapshot of {self.path} as {self.target}"
             case Kind.LIST:
                 return f"list {self.path}{' and all below' if self.recursive else ''}"
             case Kind.ADMIT:

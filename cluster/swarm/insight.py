@@ -18,7 +18,17 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
-from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted, ReplicaAdmitted, RequestRepeated
+from cluster.swarm.copies import Copy, copy_of
+from master.events import (
+    ChunkCopied,
+    ChunkCreated,
+    FileCreated,
+    LeaseAdopted,
+    LeaseGranted,
+    ReplicaAdmitted,
+    RequestRepeated,
+    SnapshotPrepared,
+)
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
@@ -60,6 +70,8 @@ class Insight:
         self.creating: dict[int, None] = {}  # operations that may create one
         self.admitted: dict[int, int] = {}  # how often an operation had a replica admitted
         self.chunks: dict[int, ChunkPlace] = {}
+        self.copies: dict[int, Copy] = {}  # the files that snapshots made, or were about to make
+        self._shared: dict[tuple[int, int], int] = {}  # (file, index) of a copy -> the chunk that it was made with
         self.grants: list[tuple[float, LeaseGranted]] = []
         self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
 
@@ -75,6 +87,12 @@ class Insight:
             if entry is not None:
                 self.files[identity_of(entry)] = number
         elif isinstance(event, ChunkCreated):
+            entry = self._entry(event.path)
+            if entry is not None:
+                self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, SnapshotPrepared) and record.cause.startswith(CAUSE):
+            self._note_snapshot(int(record.cause.removeprefix(CAUSE)), event, time)
+        elif isinstance(event, ChunkCopied):
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
@@ -109,6 +127,25 @@ class Insight:
         if answer and number in self.creating and answer not in self.files:
             self.files[answer] = number
             self.created[number] = None
+
+    def _note_snapshot(self, number: int, event: SnapshotPrepared, time: float) -> None:
+        """What the source holds now is what the copies will hold, whoever of the masters makes them."""
+        core = self.core()
+        found = [] if core is None else core.state.namespace.files_in(event.source)
+        for rank, (_, entry) in enumerate(found):
+            source = self.files.get(identity_of(entry), 0)
+            if source:
+                copy = self.files[event.first_file_id + rank] = copy_of(source, number)
+                self.copies[copy] = Copy(copy, source, time)
+                self._shared.update({(copy, index): handle for index, handle in enumerate(entry.handles)})
+
+    def handles(self) -> dict[tuple[int, int], tuple[int, ...]]:
+        """The chunks that were ever at a place in a file, the last one at the end."""
+        found = {place: {handle: None} for place, handle in self._shared.items()}
+        for handle, place in self.chunks.items():
+            if place.file:
+                found.setdefault((place.file, place.index), {})[handle] = None
+        return {place: tuple(sorted(handles)) for place, handles in found.items()}
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""
@@ -187,7 +224,7 @@ class Insight:
     def lacking(self, file: int, index: int, begin: int, data: bytes) -> tuple[str, ...]:
         """The servers whose sound replica of a file's chunk, of the version of the last lease or a later one, does not
         hold these bytes at this place."""
-        handles = [handle for handle, place in self.chunks.items() if (place.file, place.index) == (file, index)]
+        handles = self.handles().get((file, index), ())[-1:]
         versions = [grant.version for _, grant in self.grants if grant.handle in handles]
         found = []
         for server in self._cluster.settings.node_names():

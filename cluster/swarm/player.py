@@ -49,7 +49,7 @@ LONGEST_DEATH_SECONDS = 1000.0
 _ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
 _WRITING = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND)
 _CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
-_CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
+_CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY, Kind.SNAPSHOT)
 
 
 class GivenUp(Exception):
@@ -203,6 +203,8 @@ class Player:
                 operation.seen = tuple(self._seen(status) for status in found)
             case Kind.RENAME:
                 await client.rename(path, operation.target, replace=operation.replace)
+            case Kind.SNAPSHOT:
+                await client.snapshot(path, operation.target)
             case Kind.DELETE:
                 operation.count = await client.delete(
                     path, recursive=operation.recursive, immediately=operation.immediately

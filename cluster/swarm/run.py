@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from cluster.swarm import endings, orders
 from cluster.swarm.appends import appended_files
+from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
@@ -21,6 +22,7 @@ from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
+from cluster.swarm.snapshot_work import with_snapshots
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts, file_histories
 from cluster.swarm.stories import STORIES
@@ -61,7 +63,7 @@ class Result:
     is_undecided: bool = False
     history: History = field(default_factory=History)
     records: list[tuple[float, Record]] = field(default_factory=list)
-    handles: dict[tuple[int, int], int] = field(default_factory=dict)  # (file, index) -> chunk
+    handles: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)  # (file, index) -> chunks
     struck: dict[str, int] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
@@ -83,6 +85,7 @@ def draw_plan(seed: int) -> Plan:
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
+    operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
     for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)
@@ -191,9 +194,10 @@ class _Run:
         written: set[int] = set()
         for found in await self._files(judge):
             path, length = found.path, found.length
-            mode = "ab" if found.file in of_records else "r+b"
+            is_of_records = root_of(found.file) in of_records
+            mode = "ab" if is_of_records else "r+b"
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode=mode), is_final=True)
-            if found.file in of_records:
+            if is_of_records:
                 append = PlannedOperation(JUDGE, 0.0, Kind.RECORD_APPEND, count=STIRRED_BYTES)
                 await judge.perform(append, is_final=True)
                 length = 0
@@ -270,9 +274,10 @@ class _Run:
             chunk_bytes=setup.chunk_bytes,
             write_piece_bytes=setup.write_piece_bytes,
             location_seconds=setup.location_seconds,
-            handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
+            handles=stage.insight.handles(),
             losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
             replicas=setup.replicas,
+            copies=tuple(stage.insight.copies.values()),
         )
 
 

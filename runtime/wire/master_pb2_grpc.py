@@ -64,6 +64,11 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.SetReplicationRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.SetReplicationReply.FromString,
                 _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/tabletop.Master/Snapshot',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SnapshotReply.FromString,
+                _registered_method=True)
         self.Stat = channel.unary_unary(
                 '/tabletop.Master/Stat',
                 request_serializer=runtime_dot_wire_dot_master__pb2.StatRequest.SerializeToString,
@@ -151,6 +156,12 @@ class MasterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetReplication(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,6 +263,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.SetReplication,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.SetReplicationRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.SetReplicationReply.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SnapshotRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SnapshotReply.SerializeToString,
             ),
             'Stat': grpc.unary_unary_rpc_method_handler(
                     servicer.Stat,
@@ -466,6 +482,33 @@ class Master:
             '/tabletop.Master/SetReplication',
             runtime_dot_wire_dot_master__pb2.SetReplicationRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.SetReplicationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/Snapshot',
+            runtime_dot_wire_dot_master__pb2.SnapshotRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SnapshotReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,7 @@ class MasterStub:
     Delete: _grpc.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]
     Rename: _grpc.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]
     SetReplication: _grpc.UnaryUnaryMultiCallable[_master_pb2.SetReplicationRequest, _master_pb2.SetReplicationReply]
+    Snapshot: _grpc.UnaryUnaryMultiCallable[_master_pb2.SnapshotRequest, _master_pb2.SnapshotReply]
     Stat: _grpc.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]
     List: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]
     FindLocations: _grpc.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]
@@ -63,6 +64,7 @@ class MasterAsyncStub(MasterStub):
     Delete: _aio.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]  # type: ignore[assignment]
     Rename: _aio.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]  # type: ignore[assignment]
     SetReplication: _aio.UnaryUnaryMultiCallable[_master_pb2.SetReplicationRequest, _master_pb2.SetReplicationReply]  # type: ignore[assignment]
+    Snapshot: _aio.UnaryUnaryMultiCallable[_master_pb2.SnapshotRequest, _master_pb2.SnapshotReply]  # type: ignore[assignment]
     Stat: _aio.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]  # type: ignore[assignment]
     FindLocations: _aio.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]  # type: ignore[assignment]
@@ -121,6 +123,13 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         request: _master_pb2.SetReplicationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.SetReplicationReply, _abc.Awaitable[_master_pb2.SetReplicationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Snapshot(
+        self,
+        request: _master_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SnapshotReply, _abc.Awaitable[_master_pb2.SnapshotReply]]: ...
 
     @_abc_1.abstractmethod
     def Stat(

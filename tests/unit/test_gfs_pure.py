@@ -128,11 +128,26 @@ def test_an_answer_that_was_overtaken_does_not_replace_what_is_known():
 def test_a_chunk_is_not_found_below_the_version_under_which_it_was_written():
     cache, file = LocationCache(30.0), named("/a")
     cache.remember(file, reply_for(0), now=0.0)
-    cache.note_written(file, 100, 0)
+    cache.note_written(file, 0, 100, 0)
     assert cache.chunk(file, 0, now=1.0) is not None
-    cache.note_written(file, 100, 3)
-    cache.note_written(file, 100, 2)
+    cache.note_written(file, 0, 100, 3)
+    cache.note_written(file, 0, 100, 2)
     assert cache.chunk(file, 0, now=1.0) is None and cache.least_version(100) == 3
+
+
+def test_after_a_write_the_chunk_that_was_in_its_place_before_is_not_found_any_more():
+    cache, file = LocationCache(30.0), named("/a")
+    cache.remember(file, reply_for(0), now=0.0, question=1)
+    cache.note_written(file, 0, 200, 1)
+    assert cache.chunk(file, 0, now=1.0) is None
+    newer = reply_for(0)
+    newer.chunks[0].handle, newer.chunks[0].version = 200, 1
+    cache.remember(file, newer, now=1.0, question=2)
+    older = reply_for(0)
+    older.chunks[0].version = 9
+    cache.remember(file, older, now=2.0, question=1)
+    found = cache.chunk(file, 0, now=3.0)
+    assert found is not None and found.handle == 200
 
 
 def test_the_oldest_request_without_an_answer_is_named_so_that_its_answer_is_kept():
