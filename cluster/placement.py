@@ -43,7 +43,8 @@ class Placement:
         server = self._cluster.server(MASTER)
         if not isinstance(server, MasterServer):
             return
-        status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
+        work = cluster_status(server.core, server.repair, server.moving, server.draining, with_chunks=True)
+        status = _at_once(work)
         if status is None:
             return
         self._known = {

@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 6
-# Format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are
-# read as they are.
-READABLE_FORMATS = (2, 3, 4, 5, 6)
+FORMAT = 7
+# Format 6 lacks the kinds above 18, format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on,
+# format 2 those from 14 on; all are read as they are.
+READABLE_FORMATS = (2, 3, 4, 5, 6, 7)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -215,6 +215,21 @@ class FileWithChunkCreated:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DrainChanged:
+    """An operator wants this chunkserver to leave (1), or to stay after all (0)."""
+
+    server: str
+    is_draining: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRemoved:
+    """A chunkserver on which nothing was left is forgotten. One that registers under its name joins anew."""
+
+    server: str
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -234,6 +249,8 @@ Record = (
     | AdmissionConfirmed
     | FileWithChunkCreated
     | FileSystemFounded
+    | DrainChanged
+    | ServerRemoved
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -255,6 +272,8 @@ KINDS: dict[int, type[Record]] = {
     16: FileWithChunkCreated,
     17: FileSystemFounded,
     18: AdmissionAttempted,
+    28: DrainChanged,
+    29: ServerRemoved,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

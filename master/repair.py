@@ -40,15 +40,17 @@ from master.events import (
 )
 from master.garbage import Sightings, is_due
 from master.mending import Mending
+from master.moving import Moving
 from master.namespace_locks import plan_locks
 from master.pauses import Pauses
-from master.placement import Candidate, plan_removal
+from master.placement import Candidate
 from master.raising import Raising, in_order
 from master.records import EntryRemoved, ReplicaAdded
 from master.replicas import KEPT, ReplicaState
 from master.replication import CloneOrder, Limits, Need, plan_replication
 from master.servers import Server, ServerState
 from master.settling import Settling
+from master.standing import MOVED
 from runtime.errors import TabletopError
 
 _RANKED_IN_ONE_LOOK = 20_000
@@ -62,8 +64,9 @@ _TRIES_WITH_ALL = 3  # to make a copy, before a replica that takes no version is
 class Repair:
     """Keeps the cluster as it should be."""
 
-    def __init__(self, core: Core, raising: Raising, settling: Settling, mending: Mending) -> None:
+    def __init__(self, core: Core, raising: Raising, settling: Settling, mending: Mending, moving: Moving) -> None:
         self._core = core
+        self._moving = moving
         self._raising = raising
         self._settling = settling
         self._mending = mending
@@ -223,9 +226,14 @@ class Repair:
             [server for server in core.servers.alive() if server.state is ServerState.LIVE]
         )
         limits = Limits(core.settings.clones_at_once, core.settings.clones_per_server)
-        reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
         orders = plan_replication(
-            needs, candidates, running=list(self._running.values()), limits=limits, needed_bytes=reserve
+            needs,
+            candidates,
+            running=list(self._running.values()),
+            limits=limits,
+            needed_bytes=core.reserve_bytes,
+            policy=self._moving.policy,
+            closed=core.state.draining,
         )
         for order in orders:
             self._running[order.handle] = order
@@ -235,32 +243,40 @@ class Repair:
             await self._mark_surplus(handle, candidates)
 
     async def _sorted_out(self) -> tuple[list[Need], list[int]]:
-        """Chunks that lack replicas and could get one now, and chunks that have too many."""
+        """Chunks that need a copy and could get one now, and chunks that have too many."""
         core = self._core
         needs: list[Need] = []
         surplus: list[int] = []
+        moves = sum(handle in self._moving.moves for handle in self._running)
         handles = core.state.chunks.needing_attention()
         if len(handles) > _RANKED_IN_ONE_LOOK:
             start = next((place for place, handle in enumerate(handles) if handle >= self._look_from), 0)
             handles = (handles[start:] + handles[:start])[:_RANKED_IN_ONE_LOOK]
             self._look_from = handles[-1] + 1
+        handles = list(dict.fromkeys([*handles, *self._moving.watched()]))
         for number, handle in enumerate(handles, start=1):
             if number % 1000 == 0:
                 await core.world.breathe()
             if handle not in core.state.chunks or self._is_pausing(handle):
                 continue
-            chunk = core.state.chunks.chunk(handle)
-            if len(chunk.replicas) > chunk.goal:
+            if self._moving.standing(handle).excess:
                 surplus.append(handle)
             elif (need := self._need(handle)) is not None:
+                is_move = need.urgency == MOVED and len(need.replicas) >= need.goal
+                if is_move and moves >= core.settings.moves_at_once:
+                    continue
+                moves += is_move
                 needs.append(need)
         self._pauses.forget_old(core.now)
         return needs, surplus
 
     def _need(self, handle: int) -> Need | None:
-        """What a chunk below its goal needs; None if something else comes first, or nothing is left to copy from."""
+        """What a chunk needs that lacks a copy; None if it does not, something else comes first, or nothing is left to
+        copy from."""
         core = self._core
-        chunk, table = core.state.chunks.chunk(handle), core.replicas
+        chunk, table, standing = core.state.chunks.chunk(handle), core.replicas, self._moving.standing(handle)
+        if not standing.lacks:
+            return None
         if self._settling.plan(handle).targets or table.servers_in(handle, ReplicaState.SURPLUS):
             return None  # A comparison comes first, or what was one too many counts again soon.
         if not chunk.replicas and (not self._mending.is_needed(handle) or handle not in self._mended):
@@ -271,10 +287,13 @@ class Repair:
             goal=chunk.goal,
             replicas=chunk.replicas,
             is_deleted=chunk.is_deleted,
-            is_waited_for=core.is_waited_for(handle),
+            is_waited_for=core.is_waited_for(handle) or self._moving.is_waited_for(handle),
             damaged=table.servers_in(handle, ReplicaState.CORRUPT),
             replaceable=table.servers_in(handle, *replaceable),
             blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.UNREADABLE),
+            leaving=standing.leaving,
+            urgency=standing.urgency,
+            destination=standing.destination,
         )
 
     async def _apply_clone(self, order: CloneOrder) -> None:
@@ -295,11 +314,9 @@ class Repair:
         core = self._core
         if order.handle not in core.state.chunks:
             return False
-        chunk = core.state.chunks.chunk(order.handle)
         need = self._need(order.handle)
         return (
             need is not None
-            and len(chunk.replicas) < chunk.goal
             and order.source in (*need.replicas, *need.damaged)
             and order.destination not in (*need.replicas, *need.blocked)
         )
@@ -369,17 +386,25 @@ class Repair:
     # Removals
 
     async def _mark_surplus(self, handle: int, candidates: list[Candidate]) -> None:
-        """Let replicas beyond the goal no longer count, once nobody writes the chunk."""
+        """Let replicas that are too many no longer count, once nobody writes the chunk: first those that are to leave,
+        then those that the policy names."""
         core = self._core
         if core.is_guarded(handle) or core.leases.blocked_until(handle, core.now) > core.now:
             return
         async with core.guard(handle):
             if handle not in core.state.chunks or core.leases.blocked_until(handle, core.now) > core.now:
                 return
-            chunk = core.state.chunks.chunk(handle)
-            steady = [candidate for candidate in candidates if candidate.name in chunk.replicas]
-            for name in plan_removal(steady, count=len(steady) - chunk.goal):
-                core.judge(handle, name, ReplicaState.SURPLUS, version=chunk.version, reason="one more than the goal")
+            version, standing = core.state.chunks.version(handle), self._moving.standing(handle)
+            steady = [candidate for candidate in candidates if candidate.name in standing.staying]
+            if len(steady) < standing.wanted:
+                return
+            names = self._moving.policy.remove(
+                steady, handle=handle, count=len(steady) - standing.wanted, topology=self._moving.topology()
+            )
+            for name in standing.leaving:
+                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="it is to leave this server")
+            for name in names:
+                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="one more than the goal")
 
     def _end_orders(self, handle: int) -> None:
         """A removal that was not confirmed in its time may have been carried out or not; if not, it never will be."""
@@ -409,6 +434,17 @@ class Repair:
             elif kept and len(good) == len(chunk.replicas) and len(self._verified) < _COMPARED_IN_ONE_LOOK:
                 self._verified[handle] = None
                 core.world.spawn(self._remove_kept(handle), f"remove replicas of chunk {handle:#x}")
+        for handle in list(self._moving.named):
+            self._moving.named.pop(handle)
+            if handle in core.state.chunks and not core.replicas.others(handle) and not self._is_pausing(handle):
+                core.world.spawn(self._rename_members(handle), f"raise chunk {handle:#x}")
+
+    async def _rename_members(self, handle: int) -> None:
+        """Raise the version of a chunk that names a server which leaves: after a loss of power it would be waited for
+        in vain."""
+        chunk = self._core.state.chunks.chunk(handle)
+        if len(chunk.replicas) >= chunk.goal and not self._core.is_guarded(handle):
+            await self._leave_out(handle, chunk.replicas)
 
     async def _remove_kept(self, handle: int) -> None:
         """Verify the good replicas, then condemn the others. One verified replica fewer than the goal, and all stay.
@@ -517,7 +553,7 @@ class Repair:
         nothing is in the way."""
         core = self._core
         chunk = core.state.chunks.chunk(handle)
-        if len(chunk.replicas) > chunk.goal:
+        if self._moving.standing(handle).excess:
             left = core.leases.blocked_until(handle, core.now) - core.now
             return f"a copy too many is removed when its lease has ended, in {left:.0f} s" if left > 0 else ""
         if handle in self._running:
@@ -536,6 +572,8 @@ class Repair:
             return f"no undamaged copy is left: the damaged blocks are looked for on other servers{again}"
         if seconds > 0:
             return f"the last try failed; the next is in {seconds:.0f} s"
+        if len(chunk.replicas) >= chunk.goal:
+            return ""
         if self._need(handle) is None:
             return "no replica is left to copy from"
         if (alive := len(core.servers.alive())) < chunk.goal:

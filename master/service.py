@@ -18,9 +18,11 @@ from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
 from master.creating import Creating, checked_goal
+from master.draining import Draining
 from master.events import EntryRenamed, FileDeleted, ReplicationSet
 from master.granting import Granting, opened_file
 from master.leases import Lease
+from master.moving import Moving
 from master.namespace import DirectoryEntry, Entry, FileEntry
 from master.namespace_locks import plan_locks
 from master.once import Once
@@ -41,9 +43,18 @@ class MasterService(master_pb2_grpc.MasterServicer):
     """What clients call."""
 
     def __init__(
-        self, core: Core, creating: Creating, granting: Granting, repair: Repair, admission: Admission
+        self,
+        core: Core,
+        creating: Creating,
+        granting: Granting,
+        repair: Repair,
+        admission: Admission,
+        moving: Moving,
+        draining: Draining,
     ) -> None:
         self._core = core
+        self._moving = moving
+        self._draining = draining
         self._creating = creating
         self._granting = granting
         self._repair = repair
@@ -309,7 +320,20 @@ class MasterService(master_pb2_grpc.MasterServicer):
     ) -> master_pb2.ClusterStatus:
         """What is, now. Raises InvalidRequest."""
         path = paths.check_path(request.path or "/")
-        return await cluster_status(self._core, self._repair, with_chunks=request.chunks, path=path)
+        return await cluster_status(
+            self._core, self._repair, self._moving, self._draining, with_chunks=request.chunks, path=path
+        )
+
+    async def Drain(self, request: master_pb2.DrainRequest, context: Any) -> master_pb2.DrainReply:
+        """Let chunkservers leave, or stay after all. Raises InvalidRequest, NotFound, TooFewServers."""
+        await self._core.uninterrupted(self._draining.drain(list(request.servers), cancel=request.cancel))
+        self._moving.hurry()
+        return master_pb2.DrainReply()
+
+    async def RemoveServer(self, request: master_pb2.RemoveServerRequest, context: Any) -> master_pb2.RemoveServerReply:
+        """Forget a chunkserver on which nothing is left. Raises NotFound, Conflict."""
+        await self._core.uninterrupted(self._draining.remove(request.server))
+        return master_pb2.RemoveServerReply()
 
     async def AdmitReplica(self, request: master_pb2.AdmitReplicaRequest, context: Any) -> master_pb2.AdmitReplicaReply:
         """Let a chunk without a current replica go on with one that was put aside.

@@ -9,7 +9,7 @@ record was written.
 
 Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
 if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
-carry stamps up to the last.
+carry stamps up to the last; (5) a server that is to leave is one that has joined.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from master.records import (
     AdmissionConfirmed,
     ChunkAllocated,
     DirectoriesMade,
+    DrainChanged,
     EntryMoved,
     EntryRemoved,
     EpochBegun,
@@ -36,6 +37,7 @@ from master.records import (
     Record,
     ReplicaAdded,
     ServerJoined,
+    ServerRemoved,
     VersionAttempted,
     VersionConfirmed,
 )
@@ -69,6 +71,7 @@ class Snapshot:
     admissions: list[tuple[int, int]]
     groups: list[tuple[str, ...]]
     requests: list[tuple[int, int, int, int]]
+    draining: tuple[str, ...] = ()
 
 
 class MasterState:
@@ -78,6 +81,7 @@ class MasterState:
         self.namespace = Namespace()
         self.chunks = ChunkTable()
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
+        self.draining: dict[str, None] = {}  # those of them that an operator wants to leave
         self.requests = RequestTable()
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
@@ -153,6 +157,13 @@ class MasterState:
                     self.chunks.add_member(record.handle, record.server)
             case ServerJoined():
                 self.servers[record.server] = None
+            case DrainChanged():
+                self.draining.pop(record.server, None)
+                if record.is_draining:
+                    self.draining[record.server] = None
+            case ServerRemoved():
+                self.servers.pop(record.server, None)
+                self.draining.pop(record.server, None)
             case LogOpened():
                 pass
         return forgotten
@@ -185,7 +196,17 @@ class MasterState:
         segments, attempted, admissions, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
         leaves = names.table.snapshot()
-        return Snapshot(totals, tuple(self.servers), leaves, segments, attempted, admissions, groups, requests)
+        return Snapshot(
+            totals,
+            tuple(self.servers),
+            leaves,
+            segments,
+            attempted,
+            admissions,
+            groups,
+            requests,
+            draining=tuple(self.draining),
+        )
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "MasterState":
@@ -204,6 +225,7 @@ class MasterState:
         state.requests = RequestTable.from_rows(snapshot.requests)
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
+        state.draining = dict.fromkeys(snapshot.draining)
         state.last_stamp = totals.last_stamp
         state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
@@ -213,6 +235,7 @@ class MasterState:
         self.namespace.check_invariants()
         self.chunks.check_invariants()
         self.requests.check_invariants()
+        assert all(name in self.servers for name in self.draining), f"unknown servers are to leave: {self.draining}"
         owned: set[int] = set()
         ids: set[int] = set()
         for path, file in self.namespace.files_in("/"):

@@ -3,6 +3,8 @@
 from master.chunk_table import Chunk
 from master.chunkservers import location
 from master.core import Core
+from master.draining import Draining
+from master.moving import Moving
 from master.repair import Repair
 from master.replicas import ReplicaState
 from runtime.wire import common_pb2, master_pb2
@@ -10,7 +12,9 @@ from runtime.wire import common_pb2, master_pb2
 _BREATHE_EVERY = 1000
 
 
-async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path: str = "/") -> master_pb2.ClusterStatus:
+async def cluster_status(
+    core: Core, repair: Repair, moving: Moving, draining: Draining, *, with_chunks: bool, path: str = "/"
+) -> master_pb2.ClusterStatus:
     """The answer to GetClusterStatus; if asked for, with one entry for each chunk of the files at and below a path."""
     namespace, chunks = core.state.namespace, core.state.chunks
     lacking = [chunks.chunk(handle) for handle in chunks.needing_attention()]
@@ -46,6 +50,11 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path:
         log_sequence=core.log.next_sequence - 1,
         lease_seconds=core.settings.lease_seconds,
         recovery_note=core.log.recovery_note,
+        placement=core.settings.placement,
+        misplaced_chunks=len(moving.misplaced),
+        moves_planned=len(moving.moves),
+        hot_chunks=len(moving.heat.hot_chunks()),
+        looks=moving.looks,
     )
     held = await _held_by_server(core)
     leases = core.leases.counts(core.now)
@@ -61,10 +70,12 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path:
                 chunk_count=count,
                 lease_count=leases.get(server.name, 0),
                 stored_bytes=size,
+                draining=server.name in core.state.draining,
+                left_to_drain=draining.left_on(server.name) if server.name in core.state.draining else 0,
             )
         )
     if with_chunks:
-        await _add_chunks(core, repair, status, path)
+        await _add_chunks(core, repair, moving, status, path)
     return status
 
 
@@ -88,7 +99,7 @@ def _is_open(core: Core, chunk: Chunk) -> bool:
     return len(chunk.replicas) != chunk.goal or not core.is_settled()
 
 
-async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStatus, below: str) -> None:
+async def _add_chunks(core: Core, repair: Repair, moving: Moving, status: master_pb2.ClusterStatus, below: str) -> None:
     now = core.now
     for number, (path, file) in enumerate(list(core.state.namespace.files_in(below)), start=1):
         if number % _BREATHE_EVERY == 0:
@@ -102,6 +113,7 @@ async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStat
                 master_pb2.ChunkStatus(
                     path=path,
                     replication_goal=chunk.goal,
+                    extra_copies=moving.heat.extra(handle),
                     primary=lease.primary if lease else "",
                     others=[
                         master_pb2.OtherReplica(server=other.server, state=other.state.value, version=other.version)

@@ -48,6 +48,10 @@ class MasterStub:
     """For operators: a chunk without a current replica goes on with one that was put aside."""
     VerifyChunk: _grpc.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]
     """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+    Drain: _grpc.UnaryUnaryMultiCallable[_master_pb2.DrainRequest, _master_pb2.DrainReply]
+    """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
+    RemoveServer: _grpc.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]
+    """For operators: forget a chunkserver on which nothing is left."""
 
 @_typing.type_check_only
 class MasterAsyncStub(MasterStub):
@@ -69,6 +73,10 @@ class MasterAsyncStub(MasterStub):
     """For operators: a chunk without a current replica goes on with one that was put aside."""
     VerifyChunk: _aio.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]  # type: ignore[assignment]
     """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+    Drain: _aio.UnaryUnaryMultiCallable[_master_pb2.DrainRequest, _master_pb2.DrainReply]  # type: ignore[assignment]
+    """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
+    RemoveServer: _aio.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]  # type: ignore[assignment]
+    """For operators: forget a chunkserver on which nothing is left."""
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -165,6 +173,22 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.VerifyChunkReply, _abc.Awaitable[_master_pb2.VerifyChunkReply]]:
         """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _master_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.DrainReply, _abc.Awaitable[_master_pb2.DrainReply]]:
+        """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
+
+    @_abc_1.abstractmethod
+    def RemoveServer(
+        self,
+        request: _master_pb2.RemoveServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.RemoveServerReply, _abc.Awaitable[_master_pb2.RemoveServerReply]]:
+        """For operators: forget a chunkserver on which nothing is left."""
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
