@@ -120,8 +120,15 @@ class SimulatedCluster:
         added = [name for name in self.settings.node_names() if name not in before]
         for name in added:
             self._add_chunkserver(name)
-        for name in added:
-            await self._start_server(name)
+        await asyncio.gather(*(self._start_server(name) for name in added))
+
+        async def are_known() -> bool:
+            with contextlib.suppress(TabletopError):
+                alive = {server.location.server for server in (await self.status()).servers if server.alive}
+                return alive.issuperset(added)
+            return False
+
+        await wait_until(are_known, what=f"{', '.join(added)} have registered", timeout_seconds=START_SECONDS)
         return added
 
     async def remove_chunkserver(self, node: str) -> None:
