@@ -333,7 +333,12 @@ class Cloning:
 
     async def _read_from(self, source: Location, request: CloneRequest, offset: int, piece: memoryview) -> list[int]:
         wanted = ReadRequest(
-            handle=request.handle, version=request.version, offset=offset, length=len(piece), cause=current_cause()
+            handle=request.handle,
+            version=request.version,
+            offset=offset,
+            length=len(piece),
+            cause=current_cause(),
+            for_copy=True,
         )
         reply = await read_from(self._links, source, wanted, piece, stall_seconds=self._settings.stall_seconds)
         if reply.length != len(piece):

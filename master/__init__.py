@@ -37,7 +37,8 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     granting.py         leases, and fences against old writers                           3.1
     reporting.py        registrations, heartbeats, corruption reports                    2.6.2, 4.4, 5.2
     trash.py            what operators ask about deletions, and policies                 4.3, 4.4
-    repair.py           background work: deaths, clones, removals, reclamation           4.3, 4.4
+    repair.py           background work on chunks: deaths, clones, removals              4.3
+    reclaiming.py       background work on names: deleted and abandoned ones             4.4
     checking.py         an operator has replicas read and compared                       5.2
     admission.py        an operator lets a chunk go on with a replica that was put aside
     once.py             doing each named request once

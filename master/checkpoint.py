@@ -5,6 +5,7 @@ says what it holds:
 
     H   u32 format, u64 first sequence of the log that follows, then the totals: 8 u64
     S   names of the chunkservers that ever joined, UTF-8, separated by NUL
+    P   names of those that are to leave, likewise
     N   leaves of the namespace table, each as u32 length and bytes
     G   groups of servers that were given a version together: names separated by NUL, likewise
     C   segments of the chunk table, likewise
@@ -106,6 +107,7 @@ async def _frames(world: World, reader: LogReader) -> AsyncIterator[bytes]:
 async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterState, int]:
     header: tuple[int, ...] | None = None
     servers: list[str] = []
+    draining: list[str] = []
     leaves: list[bytes] = []
     segments: list[bytes] = []
     attempted: dict[int, int] = {}
@@ -122,6 +124,8 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             header = _header(path, body)
         elif kind == b"S":
             servers = body.decode().split("\0")
+        elif kind == b"P":
+            draining = body.decode().split("\0")
         elif kind == b"N":
             leaves.extend(_unjoined(body))
         elif kind == b"G":
@@ -155,6 +159,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
         Sharings.from_rows(shared),
         policies=tuple(_policy(row[1:]) for row in rules if row[:1] == b"p"),
         safe_mode=b"s" in rules,
+        draining=tuple(draining),
     )
     return MasterState.restored(snapshot), header[1]
 
@@ -200,6 +205,9 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
     if snapshot.servers:
         count += 1
         yield b"S" + "\0".join(snapshot.servers).encode()
+    if snapshot.draining:
+        count += 1
+        yield b"P" + "\0".join(snapshot.draining).encode()
     groups = ["\0".join(group).encode() for group in snapshot.groups]
     rules = list(_policy_rows(snapshot))
     for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments), (b"T", rules)):

@@ -343,6 +343,20 @@ class ChunkTable:
             found.extend(number * SEGMENT_CHUNKS + place for place, names in enumerate(replicas) if names in holding)
         return found
 
+    def given_to(self, server: str) -> list[int]:
+        """Handles of the chunks whose confirmed version was given to this server, in order."""
+        groups = {number for number, names in enumerate(self._groups) if server in names}
+        found: list[int] = []
+        for number in sorted(self._segments):
+            segment = self._segments[number]
+            pairs = enumerate(zip(segment.goals, segment.groups, strict=True))
+            found.extend(number * SEGMENT_CHUNKS + place for place, (goal, group) in pairs if goal and group in groups)
+        return found
+
+    def largest_goal(self) -> int:
+        """The highest goal of all chunks; 0 if there is none."""
+        return max((max(segment.goals) for segment in self._segments.values()), default=0)
+
     def needing_attention(self) -> list[int]:
         """Handles of the chunks with fewer or more replicas than their goal, in order."""
         found: list[int] = []

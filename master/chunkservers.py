@@ -354,7 +354,13 @@ class Chunkservers:
 
 def location(address: Address) -> common_pb2.Location:
     """An address on the wire."""
-    return common_pb2.Location(server=address.server, control_address=address.control, bulk_address=address.bulk)
+    return common_pb2.Location(
+        server=address.server,
+        control_address=address.control,
+        bulk_address=address.bulk,
+        rack=address.place.rack,
+        data_centre=address.place.data_centre,
+    )
 
 
 def locations(servers: Sequence[Server]) -> list[common_pb2.Location]:

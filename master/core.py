@@ -258,6 +258,11 @@ class Core:
 
     # Servers
 
+    @property
+    def reserve_bytes(self) -> int:
+        """What a server must have free to take a new replica."""
+        return min(self.settings.reserve_bytes, self.settings.chunk_bytes)
+
     def live_servers(self, names: tuple[str, ...]) -> list[Server]:
         """Those of the named servers that are alive, in the given order."""
         found = [self.servers.find(name) for name in names]
@@ -267,7 +272,15 @@ class Core:
         """A server as placement sees it."""
         now = self.now
         recent = server.recent_creations(now)
-        return Candidate(server.name, server.rack, server.total, server.free, recent, server.is_troubled(now))
+        return Candidate(
+            server.name,
+            server.place.rack,
+            server.total,
+            server.free,
+            recent,
+            server.is_troubled(now),
+            server.place.data_centre,
+        )
 
     def shuffled_candidates(self, servers: list[Server]) -> list[Candidate]:
         """Servers as placement sees them, in a random order."""

@@ -440,3 +440,58 @@ class MendingFailed(Event):
     handle: int
     server: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeated(Event):
+    """A chunk is read more than its copies can bear, and gets more of them."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and gets {copies} copies"
+    handle: int
+    copies: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCooled(Event):
+    """A chunk is read less than it was, and loses copies that it had been given."""
+
+    sentence: ClassVar[str] = (
+        "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and keeps {copies} copies"
+    )
+    handle: int
+    copies: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun(Event):
+    """An operator wants a chunkserver to leave: what it holds is copied elsewhere."""
+
+    sentence: ClassVar[str] = "draining {server}"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCancelled(Event):
+    """A chunkserver stays after all."""
+
+    sentence: ClassVar[str] = "{server} is not drained any more"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverForgotten(Event):
+    """A chunkserver on which nothing was left has gone for good."""
+
+    sentence: ClassVar[str] = "forgot chunkserver {server}"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaCannotGrow(Event):
+    """A client's bytes did not fit on the disk of a replica: it is moved."""
+
+    sentence: ClassVar[str] = "the replica of chunk {handle:#x} on {server} cannot grow, its disk is full"
+    handle: int
+    server: str

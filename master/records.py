@@ -267,6 +267,21 @@ class SafeModeSet:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DrainChanged:
+    """An operator wants this chunkserver to leave (1), or to stay after all (0)."""
+
+    server: str
+    is_draining: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRemoved:
+    """A chunkserver on which nothing was left is forgotten. One that registers under its name joins anew."""
+
+    server: str
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -290,6 +305,8 @@ Record = (
     | ChunkReplaced
     | PolicySet
     | SafeModeSet
+    | DrainChanged
+    | ServerRemoved
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -315,6 +332,8 @@ KINDS: dict[int, type[Record]] = {
     21: ChunkReplaced,
     24: PolicySet,
     25: SafeModeSet,
+    28: DrainChanged,
+    29: ServerRemoved,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

@@ -11,9 +11,13 @@ Invariants: (1) every chunk belongs to a file, or to several, which share it; (2
 goals they have and which of them have hidden names, and is frozen if they are more than one; (3) handles and file ids
 are different numbers below the reserved limit; (4) hidden names carry stamps up to the last; (5) policies belong to
 directories.
+Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
+if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
+carry stamps up to the last; (5) a server that is to leave is one that has joined.
 """
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from master import paths
 from master.chunk_table import ChunkTable
@@ -27,6 +31,7 @@ from master.records import (
     ChunkAllocated,
     ChunkReplaced,
     DirectoriesMade,
+    DrainChanged,
     EntryMoved,
     EntryRemoved,
     EpochBegun,
@@ -42,6 +47,7 @@ from master.records import (
     ReplicaAdded,
     SafeModeSet,
     ServerJoined,
+    ServerRemoved,
     SnapshotTaken,
     VersionAttempted,
     VersionConfirmed,
@@ -49,6 +55,27 @@ from master.records import (
 from master.requests import RequestTable
 from master.sharing import Owner, Owners, Sharings, with_owner
 from runtime.errors import Corrupted
+
+_OfNames = (
+    FileCreated
+    | FileWithChunkCreated
+    | DirectoriesMade
+    | EntryMoved
+    | EntryRemoved
+    | GoalChanged
+    | SnapshotTaken
+    | PolicySet
+)
+_OfChunks = (
+    ChunkAllocated
+    | ChunkReplaced
+    | VersionAttempted
+    | VersionConfirmed
+    | AdmissionAttempted
+    | AdmissionConfirmed
+    | ReplicaAdded
+)
+_OF_NAMES, _OF_CHUNKS = get_args(_OfNames), get_args(_OfChunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +107,7 @@ class Snapshot:
     sharings: Sharings = field(default_factory=Sharings)
     policies: tuple[tuple[str, Policy], ...] = ()
     safe_mode: bool = False
+    draining: tuple[str, ...] = ()
 
 
 class MasterState:
@@ -89,6 +117,7 @@ class MasterState:
         self.namespace = Namespace()
         self.chunks = ChunkTable()
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
+        self.draining: dict[str, None] = {}  # those of them that an operator wants to leave
         self.requests = RequestTable()
         self.policies = Policies()
         self.safe_mode = False  # entered by an operator, and not left since
@@ -101,7 +130,10 @@ class MasterState:
 
     def apply(self, record: Record) -> list[int]:
         """Change the state as the record says; returns the handles of chunks that were forgotten."""
-        forgotten: list[int] = []
+        if isinstance(record, _OF_NAMES):
+            return self._change_names(record)
+        if isinstance(record, _OF_CHUNKS):
+            return self._change_chunks(record)
         match record:
             case NamespaceFounded():
                 self.identity = record.namespace
@@ -109,23 +141,38 @@ class MasterState:
                 self.identity, self.chunk_bytes = record.namespace, record.chunk_bytes
             case EpochBegun():
                 self.epoch = max(self.epoch, record.epoch)
-            case FileCreated():
+            case SafeModeSet():
+                self.safe_mode = record.is_on == 1
+                self._note_request(record, 0)
+            case HandlesReserved():
+                self.handle_limit = max(self.handle_limit, record.limit)
+            case ServerJoined():
+                self.servers[record.server] = None
+            case DrainChanged():
+                self.draining.pop(record.server, None)
+                if record.is_draining:
+                    self.draining[record.server] = None
+            case ServerRemoved():
+                self.servers.pop(record.server, None)
+                self.draining.pop(record.server, None)
+            case LogOpened():
+                pass
+        return []
+
+    def _change_names(self, record: _OfNames) -> list[int]:
+        forgotten: list[int] = []
+        match record:
+            case FileCreated() | FileWithChunkCreated():
+                handles = (record.handle,) if isinstance(record, FileWithChunkCreated) else ()
                 self.namespace.create(
                     record.path,
                     goal=record.goal,
                     created_microseconds=record.created_microseconds,
                     file_id=record.file_id,
+                    handles=handles,
                 )
-                self._note_request(record, record.file_id)
-            case FileWithChunkCreated():
-                self.namespace.create(
-                    record.path,
-                    goal=record.goal,
-                    created_microseconds=record.created_microseconds,
-                    file_id=record.file_id,
-                    handles=(record.handle,),
-                )
-                self.chunks.create(record.handle, goal=record.goal, version=1, members=record.members)
+                if isinstance(record, FileWithChunkCreated):
+                    self.chunks.create(record.handle, goal=record.goal, version=1, members=record.members)
                 self._note_request(record, record.file_id)
             case DirectoriesMade():
                 for path in record.paths:
@@ -143,25 +190,25 @@ class MasterState:
             case GoalChanged():
                 self._set_goal(record.path, record.goal)
                 self._note_request(record, record.answer)
+            case SnapshotTaken():
+                copied = self.namespace.copy(record.source, record.target, first_file_id=record.first_file_id)
+                for goal, shared in copied.items():
+                    self.chunks.share(shared, Owner(goal))
+                self.policies.copy(record.source, record.target)
+                self._note_request(record, record.answer)
             case PolicySet():
                 trash = record.trash_seconds if record.has_trash else None
                 self.policies.set(record.path, Policy(record.goal, trash))
                 self._note_request(record, 0)
-            case SafeModeSet():
-                self.safe_mode = record.is_on == 1
-                self._note_request(record, 0)
-            case HandlesReserved():
-                self.handle_limit = max(self.handle_limit, record.limit)
+        return forgotten
+
+    def _change_chunks(self, record: _OfChunks) -> list[int]:
+        forgotten: list[int] = []
+        match record:
             case ChunkAllocated():
                 goal = self.namespace.file(record.path).goal
                 self.namespace.append_chunk(record.path, record.handle)
                 self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
-            case SnapshotTaken():
-                copied = self.namespace.copy(record.source, record.target, first_file_id=record.first_file_id)
-                for goal, handles in copied.items():
-                    self.chunks.share(handles, Owner(goal))
-                self.policies.copy(record.source, record.target)
-                self._note_request(record, record.answer)
             case ChunkReplaced():
                 forgotten = self._replace_chunk(record)
             case VersionAttempted() | AdmissionAttempted():
@@ -176,10 +223,6 @@ class MasterState:
             case ReplicaAdded():
                 if record.handle in self.chunks:
                     self.chunks.add_member(record.handle, record.server)
-            case ServerJoined():
-                self.servers[record.server] = None
-            case LogOpened():
-                pass
         return forgotten
 
     def finish_recovery(self) -> None:
@@ -228,6 +271,7 @@ class MasterState:
             self.chunks.sharings.copy(),
             policies=tuple(self.policies.items()),
             safe_mode=self.safe_mode,
+            draining=tuple(self.draining),
         )
 
     @classmethod
@@ -248,6 +292,7 @@ class MasterState:
         state.requests = RequestTable.from_rows(snapshot.requests)
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
+        state.draining = dict.fromkeys(snapshot.draining)
         state.last_stamp = totals.last_stamp
         for path, policy in snapshot.policies:
             state.policies.set(path, policy)
@@ -261,6 +306,7 @@ class MasterState:
         self.chunks.check_invariants()
         self.requests.check_invariants()
         owned: dict[int, Owners] = {}
+        assert all(name in self.servers for name in self.draining), f"unknown servers are to leave: {self.draining}"
         ids: set[int] = set()
         for path, file in self.namespace.files_in("/"):
             assert 0 < file.file_id < self.handle_limit and file.file_id not in ids, f"{path} has another file's id"

@@ -22,6 +22,7 @@ from tabletop import (
     log_command,
     record_commands,
     report_command,
+    server_commands,
     setrep_command,
     status_command,
     tablet_catalogue,
@@ -71,7 +72,9 @@ app.command("up")(cluster_commands.up)
 app.command("down")(cluster_commands.down)
 app.command("ps")(cluster_commands.ps)
 app.command("clusters")(cluster_commands.clusters)
-app.command("add")(cluster_commands.add)
+app.command("add")(server_commands.add)
+app.command("drain")(server_commands.drain)
+app.command("remove")(server_commands.remove)
 app.command("status")(status_command.status)
 app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)

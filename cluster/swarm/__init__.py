@@ -16,6 +16,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?
+    placements.py        do copies stand where they should, is nothing left on a drained server? and the stories of that
     plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
     insight.py           all disks and memories in view       stage.py             the cluster; which faults may strike
     player.py            one client                           run.py               one seed from begin to verdict

@@ -57,6 +57,8 @@ class Kind(enum.Enum):
     SNAPSHOT = "snapshot"  # of a file or a tree (GFS 3.4)
     COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
     ADMIT = "admit"  # an operator lets a chunk go on with a replica that was put aside
+    DRAIN = "drain"  # an operator wants a chunkserver to leave; with `replace`, to stay after all
+    ADD_SERVER = "add_server"
 
 
 class Answer(enum.Enum):
@@ -164,6 +166,8 @@ class Operation:
                 return f"list {self.path}{' and all below' if self.recursive else ''}"
             case Kind.ADMIT:
                 return f"admit {self.server}'s replica of chunk {self.chunk:#x}{' by force' if self.force else ''}"
+            case Kind.DRAIN:
+                return f"{'keep' if self.replace else 'drain'} {self.target}"
             case _:
                 return f"{self.kind.value} {self.path}"
 

@@ -276,7 +276,8 @@ class Insight:
         core = self.core()
         if core is None:
             return False
-        names = [other.name for other in core.servers.alive() if other.name != server and other.name not in troubled]
+        out = (server, *troubled, *core.state.draining)
+        names = [other.name for other in core.servers.alive() if other.name not in out]
         return any(self.is_well(name) for name in names)
 
     def belongs_to_a_namespace(self, server: str) -> bool:

@@ -157,6 +157,11 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "the copy of a shared chunk was shared and copied again": _copied_again,
     "a reader passed over a replica": any_record("ReplicaSkipped"),
     "a failed write left something behind": any_record("LeftBehind"),
+    "a chunkserver was drained": any_record("DrainBegun"),
+    "a drain was cancelled": any_record("DrainCancelled"),
+    "a chunk was hot": any_record("ChunkHeated"),
+    "a hot chunk cooled": any_record("ChunkCooled"),
+    "a replica could not grow on a full disk": any_record("ReplicaCannotGrow"),
 }
 
 

@@ -215,6 +215,10 @@ class Player:
                 await self._admit(operation)
             case Kind.SET_REPLICATION:
                 await self._set_replication(operation)
+            case Kind.DRAIN:
+                await client.drain(operation.target, cancel=operation.replace)
+            case Kind.ADD_SERVER:
+                await self._stage.cluster.add_chunkservers(1)
             case Kind.COMPARE:
                 for chunk in (await client.locations(path))[:COMPARED_CHUNKS]:
                     await client.verify_chunk(chunk.handle)

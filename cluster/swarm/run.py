@@ -12,7 +12,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from cluster.swarm import endings, orders
+from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
 from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
@@ -128,6 +128,8 @@ class _Run:
         stage.begin_faults()
         players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in (*CLIENTS, JUDGE)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
+        if self._plan.setup.lasting:
+            self._result.verdicts += await placements.judge_lasting(stage)
         await stage.heal()
         await self._finish_work(players)
         await self._restart_everything()

@@ -170,9 +170,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.sequence += 1
         now = asyncio.get_running_loop().time()
         return master_pb2.RegisterRequest(
-            location=common_pb2.Location(server=self.name, control_address=self.rpc.address, bulk_address="bulk:1"),
+            location=common_pb2.Location(
+                server=self.name, control_address=self.rpc.address, bulk_address="bulk:1", rack=self.rack
+            ),
             incarnation=self.incarnation,
-            rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
             chunks=[

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gfs.distance import distance, nearest_first, plan_chain
+from gfs.distance import Spot, distance, nearest_first, plan_chain
 from gfs.identity import FileIdentity
 from gfs.location_cache import LeaseHolderCache, LocationCache
 from gfs.master_link import RequestIds
@@ -55,7 +55,7 @@ def test_a_chain_visits_every_replica_once_and_goes_on_to_the_nearest():
         hosts = [f"10.{dice.randrange(3)}.{dice.randrange(3)}.{number}" for number in range(1, 6)]
         replicas = servers(*hosts)
         here, left = "10.0.0.9", list(hosts)
-        for replica in plan_chain(replicas, here, dice.randrange(100)):
+        for replica in plan_chain(replicas, Spot(here), dice.randrange(100)):
             host = replica.bulk_address.split(":")[0]
             assert distance(here, host) == min(distance(here, other) for other in left)
             left.remove(host)
@@ -67,9 +67,10 @@ def test_equally_near_replicas_share_the_work_over_the_chunks_and_keep_their_pla
     replicas = servers("127.0.0.1", "127.0.0.1", "127.0.0.1")
     for number, replica in enumerate(replicas):
         replica.server = f"cs{number}"
-    first = [nearest_first(replicas, "127.0.0.1", handle)[0].server for handle in range(300)]
+    first = [nearest_first(replicas, Spot("127.0.0.1"), handle)[0].server for handle in range(300)]
     assert {name: first.count(name) for name in first} == {"cs0": 100, "cs1": 100, "cs2": 100}
-    assert nearest_first(replicas[::-1], "127.0.0.1", 7) == nearest_first(replicas, "127.0.0.1", 7)
+    here = Spot("127.0.0.1")
+    assert nearest_first(replicas[::-1], here, 7) == nearest_first(replicas, here, 7)
 
 
 def reply_for(*indexes: int) -> FindLocationsReply:

@@ -101,7 +101,7 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(SnapshotTaken("/a", "/b", 4, 1, 7, 9, 8)).hex() == shared + request
     replaced = "1502002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000" + "0100010063"
     assert encode(ChunkReplaced("/a", 0, 9, 1, ("c",))).hex() == replaced
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 25)
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 29)
 
 
 def test_a_kind_from_the_future_is_named() -> None:
