@@ -11,6 +11,7 @@ from master.records import (
     AdmissionAttempted,
     ChunkAllocated,
     DirectoriesMade,
+    DrainChanged,
     EntryMoved,
     EntryRemoved,
     EpochBegun,
@@ -21,6 +22,7 @@ from master.records import (
     Record,
     ReplicaAdded,
     ServerJoined,
+    ServerRemoved,
     VersionAttempted,
     VersionConfirmed,
     decode,
@@ -168,3 +170,19 @@ def test_epochs_never_fall() -> None:
     for epoch in (1, 2, 1):
         state.apply(EpochBegun(epoch))
     assert state.epoch == 2
+
+
+def test_drains_and_departures_are_part_of_the_state_and_of_its_snapshot() -> None:
+    state = MasterState()
+    for name in ("cs1", "cs2", "cs3"):
+        state.apply(ServerJoined(name))
+    for record in (DrainChanged("cs1", 1), DrainChanged("cs2", 1), DrainChanged("cs3", 1)):
+        state.apply(decode(encode(record)))
+    state.apply(DrainChanged("cs2", 0))
+    state.apply(ServerRemoved("cs3"))
+    state.check_invariants()
+    restored = MasterState.restored(state.snapshot())
+    assert list(restored.draining) == list(state.draining) == ["cs1"]
+    assert list(restored.servers) == ["cs1", "cs2"]
+    state.apply(ServerJoined("cs3"))
+    assert "cs3" not in state.draining, "a name that is used again is not drained"
