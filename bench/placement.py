@@ -178,7 +178,7 @@ def tables(outcomes: Sequence[Outcome]) -> str:
     for step in outcomes[0].steps:
         for outcome in outcomes:
             balance, moved, ratio = outcome.steps[step]
-            moves = (f"{moved / GIGABYTE:.1f}", f"{ratio:.2f}") if moved else ("-", "-")
+            moves = (f"{moved / GIGABYTE:.1f}" if moved else "-", f"{ratio:.2f}" if ratio else "-")
             figures = (f"{balance.highest:.3f}", f"{balance.deviation:.3f}", *moves)
             lines.append(f"| {step} | {outcome.policy} | {' | '.join(figures)} |")
     lines += [

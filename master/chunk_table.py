@@ -333,6 +333,16 @@ class ChunkTable:
             goals = self._segments[number].goals
             yield from (number * SEGMENT_CHUNKS + place for place in range(SEGMENT_CHUNKS) if goals[place])
 
+    def handles_after(self, after: int, limit: int) -> list[int]:
+        """The first `limit` handles above one, in order."""
+        found: list[int] = []
+        for number in sorted(number for number in self._segments if number >= (after + 1) // SEGMENT_CHUNKS):
+            goals, first = self._segments[number].goals, number * SEGMENT_CHUNKS
+            found.extend(first + place for place in range(SEGMENT_CHUNKS) if goals[place] and first + place > after)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
     def held_by(self, server: str) -> list[int]:
         """Handles of the chunks that count this server among their replicas, in order."""
         sets = [names for names in self._tuples if server in names]

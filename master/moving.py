@@ -28,6 +28,7 @@ from master.standing import Standing, misplaced_replica, plan_standing
 _JUDGED_IN_ONE_LOOK = 20_000
 _BREATHE_EVERY = 1000
 _MOST_PLANNED = 64
+_WATCHED_AT_ONCE = 2000
 _FULL_SECONDS = 60.0
 _REST_FACTOR = 20  # a look that took a second is followed by so many without
 
@@ -49,6 +50,7 @@ class Moving:
         self._drained: dict[int, None] = {}
         self._full: dict[tuple[int, str], float] = {}
         self._judged_from = 0
+        self._turn = 0
         self._wanted = asyncio.Event()
 
     # What is known of servers
@@ -85,7 +87,9 @@ class Moving:
         chunk = core.state.chunks.chunk(handle)
         leaving = [name for name in chunk.replicas if name in core.state.draining or (handle, name) in self._full]
         has_lease = core.leases.blocked_until(handle, core.now) > core.now
-        extra = max(0, min(self.heat.extra(handle), len(self.open_servers()) - chunk.goal))
+        extra = self.heat.extra(handle)
+        if extra:
+            extra = max(0, min(extra, len(self.open_servers()) - chunk.goal))
         if has_lease:  # Nothing that can wait disturbs a writer.
             return plan_standing(
                 goal=chunk.goal,
@@ -103,12 +107,15 @@ class Moving:
         )
 
     def watched(self) -> list[int]:
-        """The known chunks that may have to be moved or copied though they have their goal."""
+        """The known chunks that may have to be moved or copied though they have their goal. Of many that are on drained
+        servers or misplaced, others each time."""
         now = self._core.now
         self._full = {key: until for key, until in self._full.items() if until > now}
-        found = {**self._drained, **self.misplaced, **self.moves}
-        found |= dict.fromkeys([*(handle for handle, _ in self._full), *self.heat.hot_chunks()])
-        return sorted(handle for handle in found if handle in self._core.state.chunks)
+        found = dict.fromkeys([*(handle for handle, _ in self._full), *self.heat.hot_chunks(), *self.moves])
+        many = list({**self._drained, **self.misplaced})
+        self._turn = self._turn + _WATCHED_AT_ONCE if self._turn + _WATCHED_AT_ONCE < len(many) else 0
+        found |= dict.fromkeys(many[self._turn : self._turn + _WATCHED_AT_ONCE])
+        return [handle for handle in found if handle in self._core.state.chunks]
 
     def _misplaced_replica(self, replicas: tuple[str, ...]) -> str:
         core = self._core
@@ -147,20 +154,20 @@ class Moving:
         drained: dict[int, None] = {}
         named: dict[int, None] = {}
         window: list[Stored] = []
-        for number, handle in enumerate(list(chunks.handles()), start=1):
-            if number % _BREATHE_EVERY == 0:
-                await core.world.breathe()
-            if handle not in chunks:
-                continue
-            replicas, length = chunks.replicas(handle), chunks.length(handle)
-            for name in replicas:
-                loads[name] = loads.get(name, 0) + length
-            if draining and any(name in replicas for name in draining):
-                drained[handle] = None
-            elif draining and any(name in chunks.members(handle) for name in draining):
-                named[handle] = None
-            if handle >= self._judged_from and len(window) < _JUDGED_IN_ONE_LOOK and replicas:
-                window.append(Stored(handle, length, replicas))
+        part = chunks.handles_after(0, _BREATHE_EVERY)
+        while part:
+            for handle in part:
+                replicas, length = chunks.replicas(handle), chunks.length(handle)
+                for name in replicas:
+                    loads[name] = loads.get(name, 0) + length
+                if draining and any(name in replicas for name in draining):
+                    drained[handle] = None
+                elif draining and any(name in chunks.members(handle) for name in draining):
+                    named[handle] = None
+                if handle >= self._judged_from and len(window) < _JUDGED_IN_ONE_LOOK and replicas:
+                    window.append(Stored(handle, length, replicas))
+            await core.world.breathe()
+            part = chunks.handles_after(part[-1], _BREATHE_EVERY)
         self._judged_from = window[-1].handle + 1 if len(window) == _JUDGED_IN_ONE_LOOK else 0
         self._drained, self.named = drained, named
         self._judge_places(window)

@@ -212,13 +212,13 @@ async def _down(cluster: RealCluster, purge: bool) -> None:
 
 async def _ps(cluster: RealCluster, as_json: bool) -> None:
     try:
-        reports = await cluster.nodes()
+        reports, topology = await cluster.nodes(), cluster.settings.topology
     finally:
         await cluster.close()
     if as_json:
         print(json.dumps([node_values(report) for report in reports], indent=2))
     else:
-        print_table(node_table(reports))
+        print_table(node_table(reports, topology))
 
 
 async def _clusters(as_json: bool) -> None:

@@ -432,6 +432,20 @@ class Scene:
         reply = await self.master.ListTrash(master_pb2.ListTrashRequest(), timeout=30)
         return [entry.hidden for entry in reply.entries]
 
+    async def drain(self, *names: str, cancel: bool = False) -> None:
+        await self.master.Drain(master_pb2.DrainRequest(servers=names, cancel=cancel), timeout=30)
+
+    async def remove_server(self, name: str) -> None:
+        await self.master.RemoveServer(master_pb2.RemoveServerRequest(server=name), timeout=30)
+
+    async def left_to_drain(self, name: str) -> int:
+        left: int = next(one for one in (await self.status()).servers if one.location.server == name).left_to_drain
+        return left
+
+    async def add_server(self, name: str) -> None:
+        self.chunkservers[name] = FakeChunkserver(self, name)
+        await self.chunkservers[name].start()
+
     async def status(self, *, chunks: bool = False, path: str = "") -> Any:
         request = master_pb2.ClusterStatusRequest(chunks=chunks, path=path)
         return await self.master.GetClusterStatus(request, timeout=30)
@@ -480,6 +494,7 @@ def fingerprint(server: MasterServer) -> tuple[Any, ...]:
     return (
         (totals.files, totals.directories, totals.hidden_files, totals.last_stamp, totals.namespace),
         snapshot.servers,
+        snapshot.draining,
         table,
         snapshot.segments,
         snapshot.attempted,

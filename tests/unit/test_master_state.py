@@ -13,6 +13,7 @@ from master.records import (
     ChunkAllocated,
     ChunkReplaced,
     DirectoriesMade,
+    DrainChanged,
     EntryMoved,
     EntryRemoved,
     EpochBegun,
@@ -23,6 +24,7 @@ from master.records import (
     Record,
     ReplicaAdded,
     ServerJoined,
+    ServerRemoved,
     SnapshotTaken,
     VersionAttempted,
     VersionConfirmed,
@@ -207,3 +209,19 @@ def test_an_entry_that_an_older_log_has_hidden_is_read_brought_back_and_forgotte
     assert state.namespace.deleted_entry(root)[0] == root + "/home/b"
     assert state.apply(EntryRemoved(root)) == [4]
     state.check_invariants()
+
+
+def test_drains_and_departures_are_part_of_the_state_and_of_its_snapshot() -> None:
+    state = MasterState()
+    for name in ("cs1", "cs2", "cs3"):
+        state.apply(ServerJoined(name))
+    for record in (DrainChanged("cs1", 1), DrainChanged("cs2", 1), DrainChanged("cs3", 1)):
+        state.apply(decode(encode(record)))
+    state.apply(DrainChanged("cs2", 0))
+    state.apply(ServerRemoved("cs3"))
+    state.check_invariants()
+    restored = MasterState.restored(state.snapshot())
+    assert list(restored.draining) == list(state.draining) == ["cs1"]
+    assert list(restored.servers) == ["cs1", "cs2"]
+    state.apply(ServerJoined("cs3"))
+    assert "cs3" not in state.draining, "a name that is used again is not drained"
