@@ -293,36 +293,48 @@ class Chunkservers:
     async def _until_cloned(
         self, destination: str, progress: AsyncIterable[chunkserver_pb2.CloneProgress], stall_seconds: float
     ) -> Held:
-        copied = -1
+        copied, held = -1, None
         deadline = asyncio.get_running_loop().time() + stall_seconds
         try:
             async with asyncio.timeout_at(deadline) as limit:
-                async for step in progress:
+                async for step in progress:  # To its end: that brings the other's clock, after which we tell of this.
                     if step.HasField("done"):
-                        return Held(step.done.version, step.done.length, step.digest)
+                        held = Held(step.done.version, step.done.length, step.digest)
                     if step.copied_bytes > copied:
                         copied = step.copied_bytes
                         limit.reschedule(asyncio.get_running_loop().time() + stall_seconds)
         except TimeoutError:
-            raise TimedOut(
-                f"{destination} copied nothing for {stall_seconds:g} seconds, after {max(copied, 0)} bytes"
-            ) from None
-        raise Unavailable(f"{destination} ended the copy without a word")
+            if held is None:
+                raise TimedOut(
+                    f"{destination} copied nothing for {stall_seconds:g} seconds, after {max(copied, 0)} bytes"
+                ) from None
+        except TabletopError:
+            if held is None:
+                raise
+        if held is None:
+            raise Unavailable(f"{destination} ended the copy without a word")
+        return held
 
     async def _until_done(
         self, server: str, progress: AsyncIterable[_Step], stall_seconds: float, done: Callable[[_Step], _Reply]
     ) -> _Reply:
         """The reply in the last step; the others are signs that the server is at it."""
-        loop = asyncio.get_running_loop()
+        loop, reply = asyncio.get_running_loop(), None
         try:
             async with asyncio.timeout_at(loop.time() + stall_seconds) as limit:
-                async for step in progress:
+                async for step in progress:  # To its end, as above.
                     if step.HasField("done"):
-                        return done(step)
+                        reply = done(step)
                     limit.reschedule(loop.time() + stall_seconds)
         except TimeoutError:
-            raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
-        raise Unavailable(f"{server} ended its work without a word")
+            if reply is None:
+                raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
+        except TabletopError:
+            if reply is None:
+                raise
+        if reply is None:
+            raise Unavailable(f"{server} ended its work without a word")
+        return reply
 
     def _authority_over(self, server: str) -> common_pb2.Authority:
         """In whose name this server gets an order, and that nobody else is meant: its address may be another one's

@@ -70,6 +70,15 @@ class FileDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FileReplaced(Event):
+    """A file made way for another one that was renamed to its path."""
+
+    sentence: ClassVar[str] = "{path} makes way for another file; kept as {hidden}"
+    path: str
+    hidden: str
+
+
+@dataclass(frozen=True, slots=True)
 class SafeModeEntered(Event):
     """An operator keeps names and replicas as they are."""
 

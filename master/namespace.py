@@ -204,9 +204,10 @@ class Namespace:
             low = batch[-1][0] + b"\0"
 
     def deleted_entry(self, root: str) -> tuple[str, Entry]:
-        """What a deletion has put below its directory (`hidden_names.root_of`), and what it is."""
+        """What a deletion has put below its directory (`hidden_names.root_of`), and what it is. Any other path leads to
+        itself."""
         path, entry = root, self.get(root)
-        while isinstance(entry, DirectoryEntry) and entry.only_leads:
+        while isinstance(entry, DirectoryEntry) and entry.only_leads and paths.is_hidden(path):
             [(path, entry)] = self.children(path, after="", limit=1)
         return path, entry
 

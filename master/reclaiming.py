@@ -74,8 +74,9 @@ class Reclaiming:
         core = self._core
         if core.state.namespace.find(record.path) is None:
             return  # It was brought back, or reclaimed by somebody else.
+        entry, _ = core.state.namespace.deleted_entry(record.path)
         forgotten = await core.commit(record)
-        core.emit(FileReclaimed(path=record.path, chunks=len(forgotten)))
+        core.emit(FileReclaimed(path=entry, chunks=len(forgotten)))
 
     async def delete_abandoned(self) -> int:
         """Delete what killed clients have left under temporary names; returns how many. Raises what the log raises."""

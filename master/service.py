@@ -19,7 +19,7 @@ from master.chunkservers import location, locations
 from master.core import Core
 from master.creating import Creating, checked_goal, default_goal
 from master.draining import Draining
-from master.events import EntryRenamed, FileDeleted, ReplicationSet
+from master.events import EntryRenamed, FileDeleted, FileReplaced, ReplicationSet
 from master.granting import Granting, opened_file
 from master.leases import Lease
 from master.moving import Moving
@@ -214,6 +214,8 @@ class MasterService(master_pb2_grpc.MasterServicer):
                 await self._end_leases(target, deadline)
                 replaced = core.hidden_name(target)
             await core.commit(EntryMoved(source, target, replaced, 0, named.client, named.number, named.oldest))
+        if replaced:
+            core.emit(FileReplaced(path=target, hidden=replaced))
         core.emit(EntryRenamed(source=source, target=target))
         return 0
 

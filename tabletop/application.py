@@ -25,6 +25,7 @@ from tabletop import (
     server_commands,
     setrep_command,
     status_command,
+    story_command,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -95,6 +96,7 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+app.add_typer(story_command.app, name="story")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
 

@@ -8,7 +8,7 @@ so that a cause always stands above its effect, whatever the nodes' clocks say. 
 import asyncio
 import datetime
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,6 +17,7 @@ from cluster.real import RealCluster
 from runtime.events import Record, rendered
 from runtime.real.event_file import EventTail
 from tabletop.console import output, perform, remark
+from tabletop.lives import in_causal_order
 from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 
 FOLLOW_SECONDS = 0.25
@@ -71,11 +72,6 @@ async def _log(cluster: RealCluster, node: str, lines: int, wanted: Wanted, *, f
         await asyncio.sleep(FOLLOW_SECONDS)
         fresh = [record for tail in tails for record in tail.new_records()]
         _print([record for record in in_causal_order(fresh) if wanted(record)], as_json=as_json)
-
-
-def in_causal_order(records: Iterable[Record]) -> list[Record]:
-    """Records of several nodes in an order that respects cause; each node's own stay as they are."""
-    return sorted(records, key=lambda record: (record.lamport, record.wall_microseconds))
 
 
 def _filter(chunk: str, containing: str) -> Wanted:

@@ -115,3 +115,19 @@ def until(desk: Desk, code: int, state: str) -> str:
         if done.exit_code == code and (code != 1 or printed.count("(none)") == 4):
             return printed
     raise AssertionError(f"{state}: {printed}")
+
+
+def test_stories_are_told_also_of_a_cluster_that_is_down(desk: Desk, tmp_path: Path):
+    put(desk, tmp_path, "/storied")
+    desk.run("fs", "mv", "/storied", "/renamed")
+    [chunk, *_] = json.loads(desk.run("fs", "stat", "--json", "/renamed"))[0]["chunks"]
+    desk.run("down")
+    printed = desk.run("story", "file", "/renamed")
+    assert "created chunk" in printed and "renamed /storied to /renamed" in printed
+    assert "It is /renamed now. It had 4 chunks" in printed
+    assert printed.splitlines()[0] == desk.run("story", "file", "/storied").splitlines()[0]
+    printed = desk.run("story", "chunk", chunk["handle"])
+    assert "granted" in printed and f"chunk {chunk['handle']} has version" in printed
+    assert "has recorded anything of chunk 0xdead" in desk.run("story", "chunk", "0xdead", expect=1)
+    assert "has recorded anything of a file '/none'" in desk.run("story", "file", "/none", expect=1)
+    desk.run("up")
