@@ -140,6 +140,7 @@ class MasterState:
                 self.namespace.append_chunk(record.path, record.handle)
                 self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
             case SnapshotTaken():
+                self.handle_limit = max(self.handle_limit, record.first_file_id + record.answer)
                 copied = self.namespace.copy(record.source, record.target, first_file_id=record.first_file_id)
                 for goal, handles in copied.items():
                     self.chunks.share(handles, Owner(goal))
