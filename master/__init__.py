@@ -12,6 +12,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     prefix_table.py     a sorted table with prefix compression: memory and checkpoint    2.6.1, 2.6.3
     namespace.py        files and directories by full path, and their identity           2.6.1, 4.1
     namespace_locks.py  read and write locks on paths                                    4.1
+    sharing.py          the files of chunks that have more than one                      3.4
     chunk_table.py      handle to version, members, goal, replicas, length               2.6.2, 4.5
     replicas.py         THE table of replica states, and their legal transitions         3.1, 4.3 to 4.5
     judging.py          what a report says of a replica; which replicas are alike        4.4, 4.5
@@ -40,7 +41,9 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     draining.py         servers that leave                                               4.3
     new_chunks.py       chunks that do not exist yet                                     3.1, 4.2
     creating.py         new files, many in a call
+    first_writes.py     a chunk of its own for a file that shares one                    3.4
     granting.py         leases, and fences against old writers                           3.1
+    snapshotting.py     a second copy of a tree, at once                                 3.4
     reporting.py        registrations, heartbeats, corruption reports                    2.6.2, 4.4, 5.2
     trash.py            what operators ask about deletions, and policies                 4.3, 4.4
     repair.py           background work on chunks: deaths, clones, removals              4.3
@@ -57,6 +60,6 @@ in one way only: a record is committed to the log, then applied to the state, by
 What the master thinks of a replica changes in one way only: by a transition in the table of `replicas.py`. A chunk's
 version rises in one way only: by `raising.py`. A master whose log has failed ends, and its next run replays the log.
 
-What we simplify. There are no snapshots of files yet (3.4), no remote log replicas
+What we simplify. There are no remote log replicas
 and no shadow masters (5.1.3). Quotas and access rights do not exist. Deleted trees are counted in one go.
 """

@@ -38,6 +38,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from master.sharing import SEGMENT_CHUNKS, Owner, Owners, Sharings, goal_of, is_deleted, with_owner, without_owner
 from runtime.errors import Corrupted
@@ -128,20 +129,25 @@ class ChunkTable:
 
     def share(self, handles: Iterable[int], owner: Owner) -> None:
         """Give chunks one file more. They are frozen from then on."""
-        known: dict[tuple[Owners, int], tuple[Owners, int, int]] = {}
-        for handle in handles:
-            segment, place = self._at(handle)
-            before = self.owners(handle)
-            found = known.get((before, segment.flags[place]))
-            if found is None:
-                after = with_owner(before, owner)
-                flags = segment.flags[place] & ~_FLAG_DELETED | _FLAG_FROZEN | (_FLAG_DELETED * is_deleted(after))
-                found = known[before, segment.flags[place]] = after, goal_of(after), flags
-            after, goal, segment.flags[place] = found
-            self.sharings.set(handle, after)
-            if goal != segment.goals[place]:
-                segment.goals[place] = goal
-                segment.attention = None
+        known: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+        for number, some in groupby(handles, key=SEGMENT_CHUNKS.__rfloordiv__):
+            segment, owners = self._segments[number], self.sharings.opened(number)
+            flags, goals, first = segment.flags, segment.goals, number * SEGMENT_CHUNKS
+            for handle in some:
+                place = handle - first
+                before = owners[place], goals[place], flags[place]
+                if before not in known:
+                    known[before] = self._with_owner(handle, owner)
+                owners[place], goals[place], flags[place] = known[before]
+            segment.attention = None
+            self.sharings.count(number)
+
+    def _with_owner(self, handle: int, owner: Owner) -> tuple[int, int, int]:
+        """The number of a chunk's owners, its goal and its flags, if it gets one file more."""
+        segment, place = self._at(handle)
+        owners = with_owner(self.owners(handle), owner)
+        flags = segment.flags[place] & ~_FLAG_DELETED | _FLAG_FROZEN | (_FLAG_DELETED if is_deleted(owners) else 0)
+        return self.sharings.number(owners), goal_of(owners), flags
 
     def change_owner(self, handle: int, before: Owner, after: Owner) -> None:
         """One of the chunk's files has another goal, was deleted or brought back: that decides how many replicas the

@@ -66,17 +66,17 @@ class NewChunks:
             return state.chunks.reserve_handle()
 
     async def new_numbers(self, count: int) -> int:
-        """So many numbers for files, one after the other; returns the first."""
+        """So many numbers for files, one after the other; returns the first. They are reserved by the record that names
+        them: nobody is told of them before, so that they may be given again if it never comes to that."""
         chunks = self._core.state.chunks
         async with self._reserving:
-            await self._reserve(count)
             first, chunks.next_handle = chunks.next_handle, chunks.next_handle + count
             return first
 
-    async def _reserve(self, count: int = 1) -> None:
+    async def _reserve(self) -> None:
         state = self._core.state
-        if state.chunks.next_handle + count > state.handle_limit:
-            await self._core.commit(HandlesReserved(state.chunks.next_handle + count - 1 + _NUMBERS_A_RECORD))
+        if state.chunks.next_handle >= state.handle_limit:
+            await self._core.commit(HandlesReserved(state.chunks.next_handle + _NUMBERS_A_RECORD))
 
     async def append(self, path: str, index: int) -> Lease:
         """Make the next chunk of a file; the caller holds the path's write lock. Raises NoSpace, Unavailable, and what

@@ -219,8 +219,8 @@ class FileWithChunkCreated:
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
     """The entry at `source` and all below it exist a second time at `target`, and share their chunks with the first
-    (GFS 3.4). In the order of their paths the new files have the ids from `first_file_id` on. `answer` is the number of
-    files."""
+    (GFS 3.4). In the order of their paths the new files have the ids from `first_file_id` on, which are reserved with
+    it. `answer` is the number of files."""
 
     source: str
     target: str

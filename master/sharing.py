@@ -89,16 +89,35 @@ class Sharings:
     def set(self, handle: int, owners: Owners) -> None:
         """Say which files a chunk has. Those of a single file are not kept."""
         number, place = divmod(handle, SEGMENT_CHUNKS)
-        wanted = self._number(owners) if references(owners) > 1 else 0
+        wanted = self.number(owners) if references(owners) > 1 else 0
+        if wanted or number in self._segments:
+            segment = self.opened(number)
+            count = self._counts.get(number, 0) + (wanted > 0) - (segment[place] > 0)
+            segment[place] = wanted
+            self._note_count(number, count)
+
+    def opened(self, number: int) -> "array[int]":
+        """The numbers of the owners of one segment's chunks, to be changed; `count` is to be called after that."""
         segment = self._segments.get(number)
         if segment is None:
-            if not wanted:
-                return
             segment = self._segments[number] = array("I", bytes(4 * SEGMENT_CHUNKS))
-            self._counts[number] = 0
-        self._counts[number] += (wanted > 0) - (segment[place] > 0)
-        segment[place] = wanted
-        if not self._counts[number]:
+        return segment
+
+    def number(self, owners: Owners) -> int:
+        """The number by which chunks name these owners."""
+        number = self._numbers.get(owners)
+        if number is None:
+            number = self._numbers[owners] = len(self._owners)
+            self._owners.append(owners)
+        return number
+
+    def count(self, number: int) -> None:
+        """Count the shared chunks of a segment that was changed; it is not kept if there are none."""
+        self._note_count(number, SEGMENT_CHUNKS - self._segments[number].count(0))
+
+    def _note_count(self, number: int, count: int) -> None:
+        self._counts[number] = count
+        if not count:
             del self._segments[number], self._counts[number]
 
     def copy(self) -> "Sharings":
@@ -134,10 +153,3 @@ class Sharings:
             assert shared and len(shared) == self._counts[number], f"segment {number} counts {self._counts[number]}"
             assert all(references(owners) > 1 for owners in shared), f"segment {number} keeps single files"
         assert all(self._owners[number] == owners for owners, number in self._numbers.items())
-
-    def _number(self, owners: Owners) -> int:
-        number = self._numbers.get(owners)
-        if number is None:
-            number = self._numbers[owners] = len(self._owners)
-            self._owners.append(owners)
-        return number

@@ -9,7 +9,7 @@ are copies of. No chunk is copied before one of its files is written again (`fir
        nobody gets a lease on a chunk there, until the snapshot is taken                            namespace_locks.py
     2  leases on chunks below the source are revoked, or fenced off by a higher version: every mutation that was
        acknowledged is on all replicas, and no more can come                                        granting.py
-    3  ids for the new files, durable; then ONE record, whatever the number of files                records.py
+    3  ONE record is logged, whatever the number of files; it reserves their ids as well            records.py
     4  the entries are duplicated, the chunks get one file more and are frozen                      state.py
 
 Only chunks that somebody may have written need a call to anybody. Right after a start the master does not know which

@@ -191,6 +191,7 @@ class MasterState:
                 self._set_goal(record.path, record.goal)
                 self._note_request(record, record.answer)
             case SnapshotTaken():
+                self.handle_limit = max(self.handle_limit, record.first_file_id + record.answer)
                 copied = self.namespace.copy(record.source, record.target, first_file_id=record.first_file_id)
                 for goal, shared in copied.items():
                     self.chunks.share(shared, Owner(goal))

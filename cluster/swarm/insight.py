@@ -18,7 +18,7 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
-from cluster.swarm.copies import Copy, copy_of
+from cluster.swarm.copies import Copy, copy_of, root_of
 from master.events import (
     ChunkCopied,
     ChunkCreated,
@@ -124,7 +124,9 @@ class Insight:
         before it told of it."""
         core = self.core()
         answer = None if core is None else core.state.requests.answer(event.client, event.number)
-        if answer and number in self.creating and answer not in self.files:
+        known = self.files.get(answer or 0)
+        # A snapshot that never came to be may have been promised the number.
+        if answer and number in self.creating and (known is None or known != root_of(known)):
             self.files[answer] = number
             self.created[number] = None
 

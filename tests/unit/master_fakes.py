@@ -400,6 +400,11 @@ class Scene:
     async def rename(self, source: str, target: str, **options: Any) -> Any:
         return await self.master.Rename(master_pb2.RenameRequest(source=source, target=target, **options), timeout=30)
 
+    async def snapshot(self, source: str, target: str, **options: Any) -> int:
+        """How many files the snapshot has."""
+        request = master_pb2.SnapshotRequest(source=source, target=target, **options)
+        return int((await self.master.Snapshot(request, timeout=30)).files)
+
     async def set_replication(self, path: str, goal: int, **options: Any) -> int:
         request = master_pb2.SetReplicationRequest(path=path, replication_goal=goal, **options)
         before: int = (await self.master.SetReplication(request, timeout=30)).previous_goal
