@@ -19,12 +19,17 @@ def session_ended_before_its_grace() -> Planted:
     """Without waiting for the grace, the service gives the locks of a session away while its client, in jeopardy, still
     hopes to keep them (Chubby 2.8: there, too, a client in jeopardy must hold still)."""
 
-    begin = LockState.__init__
+    begin, overdue = LockState.__init__, LockState.overdue
+    grace: dict[LockState, float] = {}
 
-    def without_grace(self: LockState, *, lease_seconds: float, grace_seconds: float) -> None:
-        begin(self, lease_seconds=lease_seconds, grace_seconds=0.0)
+    def noted(self: LockState, *, lease_seconds: float, grace_seconds: float) -> None:
+        grace[self] = grace_seconds
+        begin(self, lease_seconds=lease_seconds, grace_seconds=grace_seconds)
 
-    return replaced(LockState, "__init__", without_grace)
+    def too_early(self: LockState, now: float) -> Any:
+        return overdue(self, now + grace[self])
+
+    return together(replaced(LockState, "__init__", noted), replaced(LockState, "overdue", too_early))
 
 
 @bug
