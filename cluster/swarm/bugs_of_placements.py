@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, replaced, together
-from master import moving
+from master import moving, repair
 from master.heat import Heat
 from master.moving import Moving
 from master.racks import Topology
@@ -66,3 +66,25 @@ def hot_copies_stay() -> Planted:
         return max(before, after)
 
     return replaced(Heat, "judge", judge)
+
+
+@bug
+def full_replica_stays() -> Planted:
+    """A replica on a server whose disk is full is moved when a client's bytes do not fit.
+
+    Without the rule, a chunk with one replica there can never grow again, though other servers have room (GFS 3.3,
+    4.3)."""
+
+    def note_full(self: Moving, handle: int, server: str) -> None:
+        return None
+
+    return replaced(Moving, "note_full", note_full)
+
+
+@bug
+def sick_disk_keeps_others_from_being_copied() -> Planted:
+    """A replica whose disk takes no version any more is left out after a few tries, and the others are copied.
+
+    Without the rule, a chunk that has lost one replica for good and has another one on such a disk stays below its
+    goal, though whole replicas and free servers are there (GFS 4.3)."""
+    return replaced(repair, "_TRIES_WITH_ALL", 10**9)

@@ -10,7 +10,8 @@ Stories (`stories.py` says what one is), each drawn apart from all else:
                 happens, and nobody heals anything before it was judged
 
 and the judges of how it ends. At rest no chunk breaks the rule of racks that need not, and nothing is left on a server
-that is drained. Under a fault that lasts, each chunk comes back to its goal that has a replica which can be copied.
+that is drained. Under a fault that lasts, each chunk comes back to its goal that has a replica which can be copied, and
+each file can be appended to.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from cluster.faultplan import At, DiskTrouble, Fault, Group, Kill, Node, Partition, PowerCut, What
+from cluster.faultplan import At, DiskTrouble, Fault, InRack, Kill, Node, OutsideRack, Partition, PowerCut, What
 from cluster.swarm.history import Kind
-from cluster.swarm.mischief import MASTER, chunkservers
+from cluster.swarm.mischief import chunkservers
 from cluster.swarm.plan import PlannedOperation, Setup
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.verdicts import Verdict
@@ -48,15 +49,14 @@ def with_racks(seed: int, setup: Setup, operations: Operations, faults: Faults) 
         return setup, operations, faults
     topology, placement = chance.choice(TOPOLOGIES), chance.choice(["paper", "paper", "hashing"])
     setup = dataclasses.replace(setup, topology=topology, placement=placement)
-    servers = chunkservers(setup)
+    places = [place_of(name, topology) for name in chunkservers(setup)]
     for _ in range(chance.randint(0, 2)):
-        one = chance.choice(servers)
-        rack = [name for name in servers if place_of(name, topology) == place_of(one, topology)]
-        others = tuple(Node(name) for name in (*servers, MASTER, *CLIENTS) if name not in rack)
-        kinds: list[What] = [PowerCut(), PowerCut(loses_all=True), Partition(Group(others))]
-        target = Group(tuple(Node(name) for name in rack))
+        one = chance.choice(places)
+        outside = OutsideRack(one.rack, one.data_centre)
+        kinds: list[What] = [PowerCut(), PowerCut(loses_all=True), Partition(outside)]
         when = At(round(chance.uniform(5.0, setup.trouble_seconds), 3))
-        faults += (Fault(when, chance.choice(kinds), target, chance.choice([1.0, 8.0, 20.0])),)
+        seconds = chance.choice([1.0, 8.0, 20.0])
+        faults += (Fault(when, chance.choice(kinds), InRack(one.rack, one.data_centre), seconds),)
     return setup, operations, faults
 
 
@@ -108,6 +108,8 @@ def with_lasting(seed: int, setup: Setup, operations: Operations, faults: Faults
         chunkservers=max(setup.chunkservers, setup.replicas + 3),
         lasting=True,
         lease_seconds=min(setup.lease_seconds, 10.0),
+        write_patience_seconds=120.0,
+        patience_seconds=30.0,
     )
     sick, dead = chance.sample(chunkservers(setup), k=2)
     kinds = chance.choice([("disk",), ("disk", "death"), ("disk", "death"), ("full", "death"), ("full",)])

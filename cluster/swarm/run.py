@@ -1,7 +1,8 @@
 """One seed, from its begin to its verdict.
 
 trouble      three clients work, faults strike; every virtual second every server's invariants are checked
-healing      all faults end, clients finish their work, in most seeds every node is restarted
+healing      all faults end, clients finish their work, in most seeds every node is restarted; if the faults are to
+             last, what can be at its goal under them, and be appended to, is judged first
 rest         the cluster must come to rest within a stated time; in half of the seeds every chunk is then written
              once more, and it must come to rest again
 judgement    all files are read once more, the log is replayed, and the judges look at everything
@@ -129,7 +130,9 @@ class _Run:
         players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in (*CLIENTS, JUDGE)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
         if self._plan.setup.lasting:
+            await self._finish_work(players)
             self._result.verdicts += await placements.judge_lasting(stage)
+            await self._append_everywhere()
         await stage.heal()
         await self._finish_work(players)
         await self._restart_everything()
@@ -209,6 +212,16 @@ class _Run:
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
             written.update(self._stage.insight.handles_of(path)[: -(-length // size)])
         return written
+
+    async def _append_everywhere(self) -> None:
+        """Make each file a little longer: whatever is wrong with one server, others have room."""
+        judge = Player(JUDGE, self._stage, self._history)
+        of_records = appended_files(self._history)
+        for found in await self._files(judge):
+            kind = Kind.RECORD_APPEND if found.file in of_records else Kind.APPEND
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, found.path, mode="ab"), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, kind, count=STIRRED_BYTES), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
 
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)
