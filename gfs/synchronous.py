@@ -9,7 +9,8 @@
 The idea: one background thread runs an event loop with a world and a `Client`; each method hands its coroutine over and
 waits for the result. Files are `io.RawIOBase`, so that `shutil.copyfileobj`, `io.BufferedReader`, `io.TextIOWrapper`,
 `tarfile`, `pickle` and whatever else reads or writes files can work with them. They need no buffering for speed: reads
-are ahead and writes behind anyway.
+are ahead and writes behind anyway. Threads may share a file system, and an open file too: its calls come one after the
+other.
 
 Invariants:
 1. After `close`, no thread, no task and no connection is left.
