@@ -17,7 +17,8 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 # What nodes record of themselves is read back by kinds, which are known once their modules are imported.
@@ -49,7 +50,7 @@ from runtime.errors import (
     Unavailable,
     error_from_wire,
 )
-from runtime.events import Record, Sink
+from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
@@ -58,6 +59,14 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
 GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The records of several nodes, and how many lines of the files of each were none."""
+
+    records: list[Record]
+    damaged_lines: dict[str, int]
 
 
 class RealCluster:
@@ -252,6 +261,14 @@ class RealCluster:
     def event_file(self, node: str) -> EventFile:
         """The node's records, and how many lines of its files were none."""
         return read_events(self.event_path(node))
+
+    def recorded(self, nodes: Sequence[str]) -> "Recorded":
+        """What these nodes have recorded of themselves, merged: causes stand before their effects."""
+        files = {node: self.event_file(node) for node in nodes}
+        return Recorded(
+            in_causal_order(record for file in files.values() for record in file.records),
+            {node: file.damaged_lines for node, file in files.items() if file.damaged_lines},
+        )
 
     def event_path(self, node: str) -> Path:
         """The file of the node's youngest records."""
