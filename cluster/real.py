@@ -26,6 +26,7 @@ import chunkserver.events  # noqa: F401
 import gfs.events  # noqa: F401
 import master.events  # noqa: F401
 from cluster import faults, processes
+from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
     DESCRIBE_SECONDS,
@@ -229,15 +230,18 @@ class RealCluster:
     async def kill(self, node: str) -> None:
         """SIGKILL."""
         processes.kill_process(self._require_process(node))
+        note_fault(self.folder.path, NodeKilled(node))
         self._collect(node)
 
     async def pause(self, node: str) -> None:
         """SIGSTOP."""
         processes.send_signal(self._require_process(node), signal.SIGSTOP)
+        note_fault(self.folder.path, NodePaused(node))
 
     async def resume(self, node: str) -> None:
         """SIGCONT."""
         processes.send_signal(self._require_process(node), signal.SIGCONT)
+        note_fault(self.folder.path, NodeResumed(node))
 
     async def restart(self, node: str) -> None:
         """Start the node's program again, after SIGTERM if it runs."""
@@ -252,7 +256,10 @@ class RealCluster:
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
-        return await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+        done = await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+        event = BlockFlipped(done.server, done.handle, done.block, done.flipped_bytes, done.path)
+        note_fault(self.folder.path, event)
+        return done
 
     def events(self, node: str) -> list[Record]:
         """The node's records."""
