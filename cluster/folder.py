@@ -3,6 +3,7 @@
     <home>/<cluster>/
         cluster.json            what the cluster is, and where its master is reached
         token                   the cluster's secret, readable by its owner alone
+        faults.jsonl            what people did to it on purpose (fault_log.py)
         nodes/<name>/
             config.json         what the node's program is told
             ready.json          written by the program once it serves, removed when it ends in good order

@@ -43,6 +43,7 @@ from gfs.events import AppendRetried, MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.guard import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
+from runtime.simulated.traffic import Traffic
 
 # When everything is healed, clients may need this long to come to the end of what they are doing.
 FINISH_SECONDS = 900.0
@@ -70,6 +71,7 @@ class Result:
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
     tried: int = 0
+    traffic: Traffic | None = None
 
     @property
     def failed(self) -> bool:
@@ -93,11 +95,13 @@ def draw_plan(seed: int) -> Plan:
     return Plan(seed, setup, operations, faults)
 
 
-def run_plan(plan: Plan) -> Result:
-    """Run a plan in a simulation of its own, and judge it."""
+def run_plan(plan: Plan, *, watched: bool = False) -> Result:
+    """Run a plan in a simulation of its own, and judge it. `watched`: keep all messages; the run is the same."""
     result = Result(plan)
     begun = time.process_time()
     stage = Stage(plan)
+    if watched:
+        result.traffic = Traffic(stage.simulation, stage.sink.records)
     try:
         run = _Run(plan, stage, result)
         try:

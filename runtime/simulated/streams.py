@@ -49,6 +49,7 @@ class _Parcel:
     arguments: tuple[Any, ...]
     segment: Buffer | None
     waited: float = 0.0
+    message: int = 0  # the number of its last attempt
 
 
 class Pipe:
@@ -85,21 +86,26 @@ class Pipe:
         if fate is None:
             self._loop.call_at_nanoseconds(due, self._again, parcel, context=EMPTY)
         else:
+            parcel.message = fate.number
             self._loop.call_at_nanoseconds(due + fate.late, self._try, parcel, context=EMPTY)
 
     def _try(self, parcel: "_Parcel") -> None:
         source, target = self._source.node, self._target.node
         if self._fabric.is_blocked(source, target) or self._fabric.loses(source, target):
+            self._fabric.note(parcel.message, arrived=False)
             self._again(parcel)
         elif self._target.alive:
+            self._fabric.note(parcel.message, arrived=True)
             self._ahead[parcel.number] = parcel
             while self._delivered in self._ahead:
                 first = self._ahead.pop(self._delivered)
                 self._loop.call_soon(first.arrive, *first.arguments, context=context_of(self._target))
                 self._delivered += 1
         elif self._fabric.is_blocked(target, source):
+            self._fabric.note(parcel.message, arrived=False)
             self._again(parcel)
         else:
+            self._fabric.note(parcel.message, arrived=False)
             self._fabric.hop(self._target, self._source, self._gone, "reset by peer")
 
     def _again(self, parcel: "_Parcel") -> None:
