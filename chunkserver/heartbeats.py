@@ -94,6 +94,7 @@ class Heartbeats:
         reads: ReadCounts,
     ) -> None:
         self.chunk_bytes = settings.chunk_bytes
+        self.answered: float | None = None  # when the master last answered a heartbeat, by this server's clock
         self.counters = {"heartbeats": 0, "registrations": 0, "chunks_deleted": 0, "corrupt_blocks": 0}
         self._world = world
         self._settings = settings
@@ -228,6 +229,7 @@ class Heartbeats:
             if self._removed.get(handle) == version:
                 del self._removed[handle]
         self.counters["heartbeats"] += 1
+        self.answered = self._world.clock.now()
         self._sampled = sample[-1].handle if 0 < len(sample) == self._settings.sample_chunks else -1
         await self._follow(reply, sent_at)
 

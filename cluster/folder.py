@@ -68,6 +68,7 @@ class ReadyRecord:
     identity: ProcessIdentity
     control_address: str
     bulk_address: str
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class NodeFolder:
         if values is None:
             return None
         identity = ProcessIdentity(values["process_id"], values["process_started"])
-        return ReadyRecord(identity, values["control_address"], values["bulk_address"])
+        metrics = values.get("metrics_address", "")  # An older program serves none.
+        return ReadyRecord(identity, values["control_address"], values["bulk_address"], metrics)
 
     def write_ready(self, record: ReadyRecord) -> None:
         """Say that the program serves."""
@@ -134,6 +136,7 @@ class NodeFolder:
                 "process_started": record.identity.started,
                 "control_address": record.control_address,
                 "bulk_address": record.bulk_address,
+                "metrics_address": record.metrics_address,
             },
         )
 

@@ -55,6 +55,7 @@ class NodeReport:
     version: str = ""
     counters: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -446,6 +446,7 @@ class RealCluster:
             resident_bytes=found.resident_bytes,
             version=found.version,
             counters=dict(found.counters),
+            metrics_address=ready.metrics_address,
         )
 
     def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:

@@ -50,6 +50,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     reclaiming.py       background work on names: deleted and abandoned ones             4.4
     checking.py         an operator has replicas read and compared                       5.2
     admission.py        an operator lets a chunk go on with a replica that was put aside
+    measures.py         figures for monitoring                                           5.3
     once.py             doing each named request once
     service.py          the gRPC servicers          server.py  wiring                    (top)
 

@@ -125,6 +125,8 @@ class Core:
         await self.commit(EpochBegun(self.state.epoch + 1))
         self.started = self.now
         self.safe_mode = self._new_safe_mode()
+        if self.state.safe_mode:
+            self.emit(SafeModeEntered())  # Before this run; it has outlived the one before.
 
     async def commit(self, record: Record) -> list[int]:
         """Log a change, then apply it; returns the handles of forgotten chunks. Raises NoSpace, DiskFailure.
@@ -307,7 +309,7 @@ class Core:
     @property
     def is_starting(self) -> bool:
         """Whether this run of the master is in the safe mode that every run begins in."""
-        return self.safe_mode.is_starting(self.now, all_registered=self.servers.all_have_registered())
+        return self.safe_mode.is_starting(all_registered=self.servers.all_have_registered())
 
     @property
     def holds_still(self) -> bool:
@@ -338,7 +340,7 @@ class Core:
     async def set_safe_mode(self, is_on: bool, named: tuple[int, int, int]) -> None:
         """An operator enters safe mode, or leaves it. Raises what the log raises."""
         if not is_on and self.safe_mode.leave():
-            self.emit(SafeModeLeft(reason="an operator has said so"))
+            self.emit(SafeModeLeft(reason="an operator does not wait for more servers"))
         async with self._changing_safe_mode:
             if is_on == self.state.safe_mode:
                 return
@@ -348,7 +350,7 @@ class Core:
                 await self.commit(SafeModeSet(int(is_on), *named))
             finally:
                 self._is_entering_safe_mode = False
-        self.emit(SafeModeEntered() if is_on else SafeModeLeft(reason="an operator has said so"))
+        self.emit(SafeModeEntered() if is_on else SafeModeLeft(reason="an operator has said so", by_hand=True))
 
     def refuse_in_safe_mode(self) -> None:
         """Raise InSafeMode while an operator keeps the names as they are."""

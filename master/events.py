@@ -91,6 +91,7 @@ class SafeModeLeft(Event):
 
     sentence: ClassVar[str] = "left safe mode: {reason}"
     reason: str
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ class Repair:
         while True:
             await core.world.clock.sleep(core.settings.repair_seconds)
             try:
+                core.look_at_safe_mode()
                 await self.look_at_unsure()
                 if core.may_repair():
                     self.look_at_damaged()
@@ -324,6 +325,8 @@ class Repair:
         # Each piece comes from the first that has it undamaged.
         copied_from = [server.address for server in sources if server.name in raised.members]
         copied_from.sort(key=lambda address: (address.server == destination, address.server != order.source))
+        if core.holds_still:
+            return  # An operator has entered safe mode meanwhile.
         before = next((replica for replica in core.replicas.others(handle) if replica.server == destination), None)
         core.judge(handle, destination, ReplicaState.FORMING)
         target.note_creation(core.now)

@@ -79,6 +79,7 @@ class Reporting:
         finally:
             if core.listening.get(name) is said:
                 del core.listening[name]
+        core.look_at_safe_mode()
         self._adopt_leases(name, request.leases)
         core.emit(ChunkserverRegistered(server=name, chunks=len(request.chunks)))
         return master_pb2.RegisterReply(

@@ -16,7 +16,7 @@ An operator may enter safe mode by hand, to look at a cluster that holds still: 
 over a restart of the master (the log has it). Then, in addition, no name changes: `CHANGES_NAMES` are refused.
 
 >>> mode = SafeMode(settling_seconds=5.0, longest_seconds=15.0, threshold=0.999, interval=1.0, began=0.0)
->>> mode.is_starting(3.0, all_registered=False), mode.is_starting(3.0, all_registered=True)
+>>> mode.is_starting(all_registered=False), mode.is_starting(all_registered=True)
 (True, False)
 
 Seconds are those in which the master has been listening (`attention.py`).
@@ -62,9 +62,9 @@ class SafeMode:
         self._threshold = threshold
         self._has_left = False
 
-    def is_starting(self, now: float, *, all_registered: bool) -> bool:
+    def is_starting(self, *, all_registered: bool) -> bool:
         """Whether the master waits yet for servers to report."""
-        return not self._has_left and not all_registered and self.attention.seconds(now) < self._longest
+        return not self._has_left and not all_registered
 
     def look(self, now: float, *, all_registered: bool, found: Callable[[], float]) -> str:
         """Leave safe mode if it is time, for good; returns why, in words, and "" if nothing has changed. `found`

@@ -1,6 +1,7 @@
 """The master as a server: wiring, start and stop."""
 
 import asyncio
+from collections.abc import Iterator
 
 from master.admission import Admission
 from master.core import Core
@@ -9,6 +10,7 @@ from master.draining import Draining
 from master.events import MasterFailed
 from master.first_writes import FirstWrites
 from master.granting import Granting
+from master.measures import master_measures
 from master.mending import Mending
 from master.moving import Moving
 from master.new_chunks import NewChunks
@@ -21,6 +23,7 @@ from master.settings import MasterSettings
 from master.settling import Settling
 from master.snapshotting import Snapshotting
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
 from runtime.world import RpcServer, World
@@ -156,3 +159,7 @@ class MasterServer:
             "leases": len(core.leases),
             "clones_running": self.repair.clones_running,
         }
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside that."""
+        return master_measures(self.core)

@@ -22,6 +22,7 @@ async def cluster_status(
     Raises InvalidRequest."""
     path, after = paths.check_path(request.path or "/"), request.after and paths.check_path(request.after)
     status = master_pb2.ClusterStatus() if after else await _figures(core, repair, moving, draining)
+    status.safe_mode.CopyFrom(safe_mode_status(core))
     if request.chunks:
         await _add_chunks(core, repair, moving, status, path, after, request.limit)
     return status
@@ -76,7 +77,6 @@ async def _figures(core: Core, repair: Repair, moving: Moving, draining: Drainin
         log_sequence=core.log.next_sequence - 1,
         lease_seconds=core.settings.lease_seconds,
         recovery_note=core.log.recovery_note,
-        safe_mode=safe_mode_status(core),
         placement=core.settings.placement,
         misplaced_chunks=len(moving.misplaced),
         moves_planned=len(moving.moves),
@@ -148,7 +148,7 @@ def _page(core: Core, below: str, after: str, limit: int) -> tuple[list[tuple[st
 def _unreachable(core: Core, chunk: Chunk) -> list[str]:
     """Servers that were given the chunk's present version, and that the master does not hear."""
     members = core.state.chunks.members(chunk.handle)
-    return [name for name in members if not core.live_servers((name,))]
+    return [name for name in members if not core.has_reported(name)]
 
 
 async def _add_chunks(

@@ -20,6 +20,7 @@ from tabletop import (
     file_reading,
     fsck_command,
     log_command,
+    metrics_command,
     record_commands,
     report_command,
     server_commands,
@@ -79,6 +80,7 @@ app.command("remove")(server_commands.remove)
 app.command("status")(status_command.status)
 app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)
+app.command("metrics")(metrics_command.metrics)
 app.command("admit")(cluster_commands.admit)
 for command in (file_reading.cat, file_reading.head, file_reading.tail, file_reading.checksum, file_reading.count):
     file_commands.app.command()(command)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from cluster.real import RealCluster
-from gfs.client import Client
 from gfs.health import FileHealth, Health, Tally, by_file
 from runtime.wire.master_pb2 import ChunkStatus
 from tabletop import admin_commands, wording
@@ -48,8 +47,9 @@ async def _fsck(cluster: RealCluster, path: str, blocks: bool, verify: bool, as_
     client = cluster.client()
     await client.stat(path)
     tally, told, kept = Tally(), 0, list[dict[str, Any]]()
-    is_starting = await _is_starting(client)
+    mode = ""
     async for page in client.operators.status_pages(path):
+        mode, is_starting = page.safe_mode.reason or mode, page.safe_mode.is_on and not page.safe_mode.by_hand
         tally.files += page.files_seen
         for file in by_file(page.chunks, is_starting=is_starting):
             for chunk, health in file.chunks:
@@ -67,17 +67,12 @@ async def _fsck(cluster: RealCluster, path: str, blocks: bool, verify: bool, as_
         if not blocks and told > LINES_SHOWN:
             remark(f"and {told - LINES_SHOWN:,} more; all with --blocks")
         _print_summary(path, tally)
+    if mode:
+        remark(f"safe mode: {mode}")
     _fail_if_unread(tally)
     if verify:
         await admin_commands.compare_replicas(client, path)
     _fail_if_below(tally)
-
-
-async def _is_starting(client: Client) -> bool:
-    found = await client.operators.safe_mode()
-    if found.is_on:
-        remark(f"safe mode: {found.reason}")
-    return found.is_on and not found.by_hand
 
 
 def _line(file: FileHealth, chunk: ChunkStatus, health: Health) -> str:

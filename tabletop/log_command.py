@@ -17,7 +17,6 @@ from cluster.real import RealCluster
 from runtime.events import Record, in_causal_order, rendered
 from runtime.real.event_file import EventTail
 from tabletop.console import output, perform, remark
-from tabletop.lives import in_causal_order
 from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 
 FOLLOW_SECONDS = 0.25

@@ -24,7 +24,9 @@ STATE_STYLES = {
 def node_table(reports: list[NodeReport], topology: str = "") -> Table:
     """One line a node; with its rack, if the cluster has any."""
     racks = ["RACK"] if topology else []
-    table = plain_table("NODE", "ROLE", *racks, "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "NOTE")
+    table = plain_table(
+        "NODE", "ROLE", *racks, "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "METRICS", "NOTE"
+    )
     for report in reports:
         serving = report.state is NodeState.SERVING
         table.add_row(
@@ -37,6 +39,7 @@ def node_table(reports: list[NodeReport], topology: str = "") -> Table:
             wording.size(report.resident_bytes) if serving else "-",
             report.control_address or "-",
             report.bulk_address or "-",
+            report.metrics_address or "-",
             report.note,
         )
     return table

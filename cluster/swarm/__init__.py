@@ -18,6 +18,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?
     placements.py        do copies stand where they should, is nothing left on a drained server? and the stories of that
+    operators.py         trash, policies, safe mode and checks: drawn, done and judged
     plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
     snapshot_work.py     drawing snapshots, and what is done around them
     insight.py           all disks and memories in view       stage.py             the cluster; which faults may strike

@@ -19,9 +19,11 @@ from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.copies import Copy, copy_of, root_of
+from cluster.swarm.names import PASSING
 from master.events import (
     ChunkCopied,
     ChunkCreated,
+    EntryRenamed,
     FileCreated,
     LeaseAdopted,
     LeaseGranted,
@@ -69,6 +71,7 @@ class Insight:
         self.created: dict[int, None] = {}  # operations that created a file
         self.creating: dict[int, None] = {}  # operations that may create one
         self.admitted: dict[int, int] = {}  # how often an operation had a replica admitted
+        self.restored: dict[int, tuple[tuple[str, int], ...]] = {}  # what an operation brought back from the trash
         self.chunks: dict[int, ChunkPlace] = {}
         self.copies: dict[int, Copy] = {}  # the files that snapshots made, or were about to make
         self._shared: dict[tuple[int, int], int] = {}  # (file, index) of a copy -> the chunk that it was made with
@@ -101,6 +104,8 @@ class Insight:
         elif isinstance(event, ReplicaAdmitted) and record.cause.startswith(CAUSE):
             number = int(record.cause.removeprefix(CAUSE))
             self.admitted[number] = self.admitted.get(number, 0) + 1
+        elif isinstance(event, EntryRenamed) and event.source.startswith("/.deleted/"):
+            self._note_restoration(record.cause, event.target)
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
             self._place(event.handle, time)
@@ -118,6 +123,16 @@ class Insight:
     def file_of(self, facts: Any) -> int:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
+
+    def _note_restoration(self, cause: str, target: str) -> None:
+        core = self.core()
+        if core is None or not cause.startswith(CAUSE):
+            return
+        names = core.state.namespace
+        here = [(target, names.find(target)), *names.descendants(target, after="", limit=10_000)]
+        found = ((path, self.file_of(entry) if hasattr(entry, "file_id") else 0) for path, entry in here)
+        kept = ((path[len(target) :], file) for path, file in found if PASSING not in path)
+        self.restored[int(cause.removeprefix(CAUSE))] = tuple(kept)
 
     def _note_repetition(self, number: int, event: RequestRepeated) -> None:
         """A creation was found in the log, and its client has the file's number now; the master that wrote it down died
@@ -222,6 +237,18 @@ class Insight:
         version, length = found.header.version, found.header.length
         is_sound = not found.unreadable and not found.is_unsure and _matches(data[:length], length, found.checksums)
         return Replica(server, handle, version, length, data[:length], stable[:length], is_sound=is_sound)
+
+    def sound_holders(self, handle: int, version: int) -> tuple[str, ...]:
+        """The servers whose disk has a sound replica of a chunk at this version, or at a later number that a raise
+        which failed has given it."""
+        core = self.core()
+        latest = core.state.chunks.attempted(handle) if core is not None and handle in core.state.chunks else version
+        found = []
+        for server in self._cluster.settings.node_names():
+            replica = None if server == MASTER else self._replica(self._disk(server), server, handle)
+            if replica is not None and replica.is_sound and version <= replica.version <= latest:
+                found.append(server)
+        return tuple(found)
 
     def lacking(self, file: int, index: int, begin: int, data: bytes) -> tuple[str, ...]:
         """The servers whose sound replica of a file's chunk, of the version of the last lease or a later one, does not

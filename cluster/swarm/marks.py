@@ -146,6 +146,9 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "the log refused a record": any_record("LogFailed"),
     "the end of the log was torn": says("LogReplayed", "note", "dropped"),
     "garbage was collected": any_record("ChunksDeleted"),
+    "something was restored from the trash": says("EntryRenamed", "source", "/.deleted/"),
+    "an operator entered safe mode": any_record("SafeModeEntered"),
+    "a master left safe mode before all had registered": says("SafeModeLeft", "reason", "have a replica"),
     "a client tried a write again": any_record("WriteRetried"),
     "a client tried to append a record again": any_record("AppendRetried"),
     "a chunk was padded": any_record("ChunkPadded"),
@@ -198,6 +201,10 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
         lambda one: one.is_open_ended and one.kind in (Kind.DELETE, Kind.RENAME, Kind.CREATE, Kind.MAKE_DIRECTORY)
     ),
     "a write ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.WRITE),
+    "a change of names was refused in safe mode": _some(lambda one: one.error == "InSafeMode"),
+    "a tree kept deleted files for its own time": _some(
+        lambda one: one.kind is Kind.SET_POLICY and one.answer is Answer.VALUE and one.count > 0
+    ),
     "a caller gave up a write": _some(lambda one: one.is_given_up and one.writes),
     "a caller gave up a write whose bytes had been taken": _some(lambda one: one.is_given_up and one.is_taken),
     "a caller gave up a close": _some(lambda one: one.is_given_up and one.kind is Kind.CLOSE),

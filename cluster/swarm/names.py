@@ -166,6 +166,18 @@ def snapshot(source: str, target: str, operation: int) -> Action:
     return act
 
 
+def put_back(target: str, entries: Iterable[tuple[str, int]]) -> Action:
+    """Bring back what was deleted: entries by their paths below the target."""
+    found = frozenset((target + below, entry) for below, entry in entries)
+
+    def act(state: State) -> Outcome:
+        names = names_of(state)
+        reasons = _why_no_parent(names, target) | ({"AlreadyExists"} if target in names else set())
+        return Outcome(None, reasons) if reasons else Outcome(state | found)
+
+    return act
+
+
 def look(path: str, *, is_directory: bool = False, files: frozenset[int] | None = None) -> Action:
     """See that there is a directory, or one of these files (None: any file)."""
 

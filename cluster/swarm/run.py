@@ -21,6 +21,7 @@ from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
+from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.snapshot_work import with_snapshots
@@ -89,6 +90,7 @@ def draw_plan(seed: int) -> Plan:
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
     operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
+    operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
     for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)
@@ -140,12 +142,20 @@ class _Run:
         await stage.heal()
         await self._finish_work(players)
         await self._restart_everything()
+        if enters_safe_mode(self._plan.operations):
+            judge = Player(JUDGE, stage, self._history)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LEAVE_SAFE_MODE), is_final=True)
         undefined = self._undefined_chunks()
         self._result.verdicts += await endings.come_to_rest(stage, undefined)
         if not self._result.verdicts and random.Random(f"stir {self._plan.seed}").random() < STIRRED:
             written = await self._write_everywhere()
             self._result.verdicts += await endings.come_to_rest(stage, undefined - written)
         await self._read_everything()
+        if not self._result.verdicts:
+            wrong = await judge_check(
+                stage.cluster.client(stage.cluster.client_names().index(JUDGE) + 1), stage.insight
+            )
+            self._result.verdicts += [Verdict("fsck", text) for text in wrong]
         self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
         self._result.verdicts += await endings.judge_replay(stage)
         watch.cancel()
@@ -256,6 +266,7 @@ class _Run:
                 result.verdicts.append(Verdict("untyped error", text))
         result.verdicts += _judge_tries(result.records)
         result.verdicts += self._judge_orders()
+        result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
@@ -274,10 +285,24 @@ class _Run:
             texts += orders.late_removals(records, stage.insight.known_chunks(), seconds)
         return [Verdict("orders", text) for text in texts]
 
+    def _judge_operators(self) -> list[Verdict]:
+        records, grace = self._result.records, self._plan.setup.trash_grace_seconds
+        found = [Verdict("safe mode", text) for text in judge_safe_mode(records)]
+        if "WallOffset" not in self._stage.struck:
+            found += [Verdict("trash", text) for text in judge_trash(self._history, records, grace, judge=JUDGE)]
+        found += [
+            Verdict("fsck", f"{one.told()}: {text}", (one.number,))
+            for one in self._history.operations
+            for text in one.findings
+        ]
+        return found
+
     def _note_facts(self) -> None:
         """Write into the history what records tell of operations: whether one created a file."""
         for number in self._stage.insight.created:
             self._history.operation(number).created = True
+        for number, entries in self._stage.insight.restored.items():
+            self._history.operation(number).restored = entries
         for number, count in self._stage.insight.admitted.items():
             self._history.operation(number).admitted = count
         for operation in self._history.operations:

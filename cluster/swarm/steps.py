@@ -204,6 +204,8 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 maker.look(
                     names.still(operation.path, operation.file) if operation.file else names.look(operation.path)
                 )
+            case Kind.RESTORE:
+                maker.restore()
             case Kind.RENAME:
                 act = names.rename(operation.path, operation.target, replace=operation.replace)
                 maker.change(act, operation.path, operation.target)
@@ -265,6 +267,24 @@ class _Maker:
             if names.PASSING not in seen.path
         ]
         self.look(names.listing(operation.path, entries, recursive=operation.recursive))
+
+    def restore(self) -> None:
+        """Something deleted is brought back, after the directories above it were made."""
+        operation = self.operation
+        target = operation.target or operation.path
+        parent = names.parent_of(target)
+        above = names.make_directory(parent, parents=True)
+        back = names.put_back(target, operation.restored)
+        if parent != "/":
+            add = self._must if operation.answer is Answer.VALUE else self._may
+            add(above, *names.ancestors(parent)[1:], parent)
+        if operation.answer is Answer.VALUE:
+            self._must(back, target)
+        elif operation.answer is not Answer.REFUSED:
+            if operation.restored:
+                self._may(back, target)
+        elif operation.error != "NotFound":  # That the trash has nothing of that name is always believed.
+            self._refused(names.refused_by_any(above, back), target)
 
     def write_file(self) -> None:
         operation = self.operation

@@ -39,9 +39,9 @@ class RunResult(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `watch` runs a plan as `run` does, and keeps
-    all messages. `judges`: those whose findings are worth shrinking for, the worst first. `marks`: the rare states that a
-    sweep wants to have seen."""
+    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `watch` runs a plan as `run` does, and
+    keeps all messages. `judges`: those whose findings are worth shrinking for, the worst first. `marks`: rare states
+    that a sweep wants to have seen."""
 
     name: str
     option: str
@@ -95,6 +95,7 @@ LOCKS = Swarm(
     option=" --locks",
     draw=lock_run.draw_plan,
     run=lock_run.run_plan,
+    watch=lock_run.run_plan,
     from_json=lock_plan.Plan.from_json,
     tell=lock_marks.tell,
     bugs=lock_bugs.BUGS,

@@ -1,7 +1,10 @@
 """What operators type, on a cluster of real processes: trash, policies, fsck, safe mode, report."""
 
 import json
+import re
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +134,26 @@ def test_stories_are_told_also_of_a_cluster_that_is_down(desk: Desk, tmp_path: P
     assert "has recorded anything of chunk 0xdead" in desk.run("story", "chunk", "0xdead", expect=1)
     assert "has recorded anything of a file '/none'" in desk.run("story", "file", "/none", expect=1)
     desk.run("up")
+
+
+def test_every_node_serves_metrics_to_whoever_shows_the_token(desk: Desk, tmp_path: Path):
+    put(desk, tmp_path, "/measured")
+    printed = desk.run("metrics", "master")
+    assert re.search(r'^tabletop_rpc_seconds_count\{method="tabletop.Master/\w+"\} [1-9]', printed, re.MULTILINE)
+    assert re.search(r"^tabletop_log_syncs_total [1-9]", printed, re.MULTILINE)
+    assert re.search(r'^tabletop_heartbeat_age_seconds\{server="cs3"\} 0\.', printed, re.MULTILINE)
+    assert 'tabletop_chunks_by_state{state="at goal"}' in printed
+    whole = desk.run("metrics")
+    written = re.findall(r"^tabletop_bytes_written_total ([0-9.e+]+)", whole, re.MULTILINE)
+    assert len(written) == 3 and sum(map(float, written)) >= 2 * 256_000
+    targets = json.loads(desk.run("metrics", "--targets"))
+    addresses = [target["targets"][0] for target in targets]
+    assert len(set(addresses)) == 4 and all(address in desk.run("ps") for address in addresses)
+    for path, token, code in (("/metrics", "wrong", 401), ("/metrics", "", 401), ("/other", None, 404)):
+        given = (desk.home / "desk" / "token").read_text().strip() if token is None else token
+        request = urllib.request.Request(f"http://{addresses[0]}{path}", headers={"Authorization": f"Bearer {given}"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        caught.value.close()
+        assert caught.value.code == code
+    assert "no node 'cs9'" in desk.run("metrics", "cs9", expect=1)

@@ -39,7 +39,7 @@ def test_it_is_left_when_enough_chunks_have_a_replica_but_not_before_its_least_t
 def test_it_is_left_at_once_when_nobody_is_missing_and_never_entered_again_by_itself() -> None:
     found = mode()
     assert found.look(1.0, all_registered=True, found=lambda: 0.0) == "every chunkserver has registered"
-    assert not found.is_starting(1.5, all_registered=False)
+    assert not found.is_starting(all_registered=False)
     assert found.look(2.0, all_registered=False, found=lambda: 0.0) == "" and not found.leave()
 
 
@@ -143,7 +143,7 @@ async def test_a_restarted_master_says_that_it_waits_and_an_operator_may_end_tha
     assert (await change(scene, _SAFE.GET)).is_on, "no chunk has been found"
     assert not (await change(scene, _SAFE.LEAVE)).is_on
     assert scene.server.core.is_settled() and not scene.replicas(handle)
-    assert SafeModeLeft("an operator has said so") in [record.event for record in scene.sink.records]
+    assert SafeModeLeft("an operator does not wait for more servers") in [record.event for record in scene.sink.records]
 
 
 @played(chunkservers=4)
