@@ -141,17 +141,24 @@ def plan_placement(
     Among equals the one that stands first in `candidates` is chosen: shuffle them to share out the load.
     `present` are the servers that hold the chunk already: they are not chosen, and their racks count as taken.
     """
-    taken = [server.place for server in present]
     fitting = fitting_of(candidates, needed_bytes=needed_bytes, present=present)
-    topology = Topology(server.place for server in (*fitting, *present))
+    taken = [server.place for server in present]
     average = sum(server.use for server in fitting) / len(fitting) if fitting else 0.0
+    by_place: dict[Place, list[_Ranked]] = {}
+    for at, server in enumerate(fitting):
+        by_place.setdefault(server.place, []).append(_ranked(server, average, at))
+    for ranked in by_place.values():
+        ranked.sort(reverse=True)  # The best is the last, and is taken first.
+    topology = Topology([*by_place, *taken])
     chosen: list[str] = []
-    while fitting and len(chosen) < count:
-        costs = {place: topology.cost([*taken, place]) for place in dict.fromkeys(server.place for server in fitting)}
-        best = min(fitting, key=lambda server: _rank(server, costs[server.place], average))
-        fitting.remove(best)
-        taken.append(best.place)
-        chosen.append(best.name)
+    while by_place and len(chosen) < count:
+        costs = {place: topology.cost([*taken, place]) if len(by_place) > 1 else () for place in by_place}
+        # Only the best at each place can be the best of all.
+        best = min(by_place, key=lambda place: (by_place[place][-1][0], costs[place], by_place[place][-1]))
+        chosen.append(fitting[by_place[best].pop()[-1]].name)
+        taken.append(best)
+        if not by_place[best]:
+            del by_place[best]
     return tuple(chosen)
 
 
@@ -233,9 +240,10 @@ def _reversed(name: str) -> tuple[int, ...]:
     return tuple(-ord(character) for character in name)
 
 
-def _rank(
-    server: Candidate, cost: tuple[int, int, int], average: float
-) -> tuple[bool, tuple[int, int, int], bool, int]:
-    """The lower the better."""
+_Ranked = tuple[bool, bool, int, int]
+
+
+def _ranked(server: Candidate, average: float, at: int) -> _Ranked:
+    """How good a server is, whatever its place, the lower the better; and its place in the list."""
     is_fuller = server.use > average + USE_TOLERANCE
-    return (server.is_troubled, cost, is_fuller, int(server.recent_creations / CREATION_TOLERANCE))
+    return (server.is_troubled, is_fuller, int(server.recent_creations / CREATION_TOLERANCE), at)

@@ -21,13 +21,12 @@ with a single rack there is nothing to spread over. `cost` compares sets that ke
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ENOUGH_DATA_CENTRES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a server stands. Empty names are names too: a cluster that was told of no racks is in one."""
 
     data_centre: str = ""

@@ -63,6 +63,16 @@ def test_a_chain_visits_every_replica_once_and_goes_on_to_the_nearest():
         assert left == []
 
 
+def test_a_chain_stays_in_a_rack_and_in_a_data_centre_as_long_as_it_can():
+    replicas = servers("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+    for replica, (centre, rack) in zip(replicas, ("xa", "yc", "xb", "xa"), strict=True):
+        replica.data_centre, replica.rack = centre, rack
+    for spread in range(4):
+        chain = plan_chain(replicas, Spot("10.9.9.9", "b", "x"), spread)
+        assert [replica.rack for replica in chain] == ["b", "a", "a", "c"]
+    assert nearest_first(replicas, Spot("10.0.0.1", "c", "y"), 0)[0].rack == "c", "a rack goes before an address"
+
+
 def test_equally_near_replicas_share_the_work_over_the_chunks_and_keep_their_place_for_one():
     replicas = servers("127.0.0.1", "127.0.0.1", "127.0.0.1")
     for number, replica in enumerate(replicas):
