@@ -4,8 +4,8 @@
 
 **The tree.** A master and a client in one process, over loopback and a log on disk. The master knows that many files,
 of one chunk each, in directories of a hundred. What is measured: the whole call as its client sees it, the processor
-time of both, and the longest time for which the master served nobody, as a task that wants to run every millisecond
-finds it. Beside it the same for a rename of the tree, which changes as many names and no chunk.
+time of both, and the longest step, for which the master serves nobody, in processor time too: as a task that wants to
+run every millisecond finds it. Beside it the same for a rename of the tree, which changes as many names and no chunk.
 
 **The first write.** A cluster of three chunkservers, three copies. A file of one chunk is written over in one place,
 4 KiB at a time: a file that shares nothing, and one of which a snapshot was just taken, for the first time and for the
@@ -40,7 +40,7 @@ _TICK_SECONDS = 0.001
 
 @dataclass(slots=True)
 class Taken:
-    """How long a call took: by the clock, of this process's processor, and its longest step. Seconds."""
+    """How long a call took by the clock, and in processor time of this process, and its longest step. Seconds."""
 
     wall: float
     processor: float
@@ -49,7 +49,7 @@ class Taken:
     def __str__(self) -> str:
         return (
             f"{self.wall * 1000:8.0f} ms by the clock, {self.processor * 1000:6.0f} ms of the processor, "
-            f"longest step {self.longest_step * 1000:6.0f} ms"
+            f"longest step {self.longest_step * 1000:4.0f} ms"
         )
 
 
@@ -60,9 +60,9 @@ async def taken(work: Awaitable[object]) -> Taken:
     async def tick() -> None:
         nonlocal longest
         while True:
-            began = time.perf_counter()
+            began = time.process_time()
             await asyncio.sleep(_TICK_SECONDS)
-            longest = max(longest, time.perf_counter() - began - _TICK_SECONDS)
+            longest = max(longest, time.process_time() - began)
 
     ticking = asyncio.ensure_future(tick())
     await asyncio.sleep(0.05)

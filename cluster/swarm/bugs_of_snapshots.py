@@ -1,5 +1,6 @@
 """Bugs in snapshots, and in the first write after one (GFS 3.4)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
@@ -11,6 +12,9 @@ from master.granting import Granting
 from master.sharing import Owner, references
 from master.snapshotting import Snapshotting
 from master.state import MasterState
+
+_change_owner = ChunkTable.change_owner
+_share = ChunkTable.share
 
 
 def _unnoticed() -> Planted:
@@ -48,7 +52,19 @@ def reference_count_forgotten() -> Planted:
             self.forget(handle)
         return True
 
-    return together(replaced(ChunkTable, "release", release), _unnoticed())
+    def change_owner(self: ChunkTable, handle: int, before: Owner, after: Owner) -> None:
+        if handle in self:
+            _change_owner(self, handle, before, after)
+
+    def share(self: ChunkTable, handles: Iterable[int], owner: Owner) -> None:
+        _share(self, [handle for handle in handles if handle in self], owner)
+
+    return together(
+        replaced(ChunkTable, "release", release),
+        replaced(ChunkTable, "change_owner", change_owner),
+        replaced(ChunkTable, "share", share),
+        _unnoticed(),
+    )
 
 
 @bug

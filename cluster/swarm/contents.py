@@ -34,6 +34,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cluster.swarm.appends import Append, judge_appended, judge_appended_length
+from cluster.swarm.copies import named
 from cluster.swarm.history import Answer, stamp
 
 LATE_SECONDS = 60.0
@@ -208,7 +209,7 @@ def _complaint(
     if must is not None:
         age = read.invoked - must.responded
         since = f"; operation {must.operation} of {must.client} had been acknowledged {age:.3f} s before"
-    return f"at byte {place} of the file created by {file.file} it sees {what}; possible here: {expected}{since}"
+    return f"at byte {place} of the file created by {named(file.file)} it sees {what}; possible here: {expected}{since}"
 
 
 def whose(writes: Iterable[Write], place: int, seen: bytes) -> Write | None:

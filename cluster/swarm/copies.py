@@ -29,6 +29,19 @@ def root_of(file: int) -> int:
     return file
 
 
+def named(file: int) -> str:
+    """A file in words.
+
+    >>> named(7), named(copy_of(copy_of(7, 100), 200))
+    ('7', '7 as copied by 100 and 200')
+    """
+    copied: list[str] = []
+    while file >= _OPERATIONS_BELOW:
+        copied.append(str(creator_of(file)))
+        file //= _OPERATIONS_BELOW
+    return f"{file} as copied by {' and '.join(reversed(copied))}" if copied else str(file)
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """A file that a snapshot made: of which other one, and the moment whose content it holds."""

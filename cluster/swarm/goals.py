@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cluster.swarm.copies import Copy
+from cluster.swarm.copies import Copy, named
 from cluster.swarm.history import Answer, History, Kind, Operation
 
 LATE_SECONDS = 60.0
@@ -53,7 +53,7 @@ def judge_goals(history: History, first: int, copies: Iterable[Copy] = ()) -> It
         possible = possible_goals(others, begin=operation.invoked, end=operation.responded)
         if look.goal not in possible:
             expected = " or ".join(map(str, possible))
-            text = f"{operation.told()}: file {look.file} had the goal {look.goal}, possible here: {expected}"
+            text = f"{operation.told()}: file {named(look.file)} had the goal {look.goal}, possible here: {expected}"
             yield text, operation.number
 
 

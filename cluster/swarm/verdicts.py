@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cluster.swarm import linearizability
 from cluster.swarm.appends import overlaps
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
-from cluster.swarm.copies import creator_of
+from cluster.swarm.copies import creator_of, named
 from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.names import PASSING, State
@@ -121,5 +121,7 @@ def _unexplained_read(operation: Operation, files: dict[int, FileHistory], histo
 
 
 def _shown(state: State) -> str:
-    entries = [f"{path}{'/' if not entry else f' (file {entry})'}" for path, entry in sorted(state) if path != "/"]
+    entries = [
+        f"{path}{'/' if not entry else f' (file {named(entry)})'}" for path, entry in sorted(state) if path != "/"
+    ]
     return "{" + ", ".join(entries) + "}"
