@@ -12,6 +12,7 @@ Names are the master's business alone; bytes never pass it (GFS 2.3). A client c
 and no data (2.3).
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
@@ -410,7 +411,8 @@ class Client:
         if mode == "wb":
             return await self._open_passing(path, overwrite, replication_goal)
         if mode == "xb":
-            return self._created(path, mode, await self._create(path, replication_goal))
+            info, _ = await self._create_to_write(path, replication_goal, 0)
+            return self._created(path, mode, info)
         if mode == "ab":
             return await self._open_to_append(path, replication_goal)
         return self._opened(path, mode, must_be_file(await self._reader.open(path)))
@@ -539,10 +541,30 @@ class Client:
     async def _create_to_write(
         self, path: str, replication_goal: int, size: int
     ) -> tuple[FileInfo, LeaseHolder | None]:
-        """A file for so many bytes, with its first chunk if there are any."""
+        """A file for so many bytes, with its first chunk if there are any. Who is cancelled leaves nothing."""
+        making = asyncio.ensure_future(self._created_for(path, replication_goal, size))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # It may be made yet. A second cancellation does not stop its removal.
+            await asyncio.shield(asyncio.ensure_future(self._discard_when_made(path, making)))
+            raise
+
+    async def _created_for(self, path: str, replication_goal: int, size: int) -> tuple[FileInfo, LeaseHolder | None]:
         if size == 0:
             return await self._create(path, replication_goal), None
         return await self._master.create_with_chunk(self._create_request(path, replication_goal))
+
+    async def _discard_when_made(
+        self, path: str, making: "asyncio.Future[tuple[FileInfo, LeaseHolder | None]]"
+    ) -> None:
+        """Nobody waits for this creation any more: remove what it makes, if that is known soon."""
+        await asyncio.wait([making], timeout=DISCARD_SECONDS)
+        if not making.done():
+            making.cancel()
+            self._world.events.emit(LeftBehind(path=path, reason="whether it was made is not known"))
+        elif making.exception() is None:
+            await self._discard(identity_of(making.result()[0]))
 
     def _create_request(self, path: str, replication_goal: int) -> CreateRequest:
         checked_goal(replication_goal, least=0)
