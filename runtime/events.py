@@ -61,7 +61,7 @@ class Record:
 
     def to_json(self) -> str:
         """One line, keys in a fixed order: equal records give equal bytes."""
-        fields = {name: getattr(self.event, name) for name in _field_names(type(self.event))}
+        fields = {_key_of(name): getattr(self.event, name) for name in _field_names(type(self.event))}
         return json.dumps(
             {
                 "lamport": self.lamport,
@@ -165,9 +165,10 @@ def record_from_json(line: str) -> Record:
     if not isinstance(node, str) or not isinstance(cause, str):
         raise ValueError(f"no record: the node is {node!r}, the cause {cause!r}")
     event_type = _kinds.get(kind)
-    if event_type is None or set(fields) != set(_field_names(event_type)):
+    if event_type is None or set(fields) != {_key_of(name) for name in _field_names(event_type)}:
         return Record(lamport, wall, node, cause, UnknownEvent(kind=kind, fields=json.dumps(fields)), true)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    read = {name: fields[_key_of(name)] for name in _field_names(event_type)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
     return Record(lamport, wall, node, cause, event_type(**values), true)
 
 
@@ -220,6 +221,18 @@ def rendered(record: Record, *, zone: datetime.tzinfo | None = datetime.UTC) -> 
 def _in_words(value: object) -> object:
     """Several things as people list them."""
     return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
+
+
+_CIRCUMSTANCES = frozenset({"lamport", "wall", "true", "node", "cause", "kind"})
+
+
+def _key_of(name: str) -> str:
+    """How a field of an event is called in JSON, where the circumstances of the record stand beside it.
+
+    >>> _key_of("server"), _key_of("kind")
+    ('server', 'kind_')
+    """
+    return f"{name}_" if name in _CIRCUMSTANCES else name
 
 
 def _field_names(kind: type[Event]) -> tuple[str, ...]:

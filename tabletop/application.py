@@ -30,6 +30,7 @@ from tabletop import (
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
+    timeline_command,
     torture,
     trash_commands,
 )
@@ -81,6 +82,7 @@ app.command("status")(status_command.status)
 app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)
 app.command("metrics")(metrics_command.metrics)
+app.command("timeline")(timeline_command.timeline)
 app.command("admit")(cluster_commands.admit)
 for command in (file_reading.cat, file_reading.head, file_reading.tail, file_reading.checksum, file_reading.count):
     file_commands.app.command()(command)

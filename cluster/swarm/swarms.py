@@ -40,8 +40,8 @@ class RunResult(Protocol):
 @dataclass(frozen=True, slots=True)
 class Swarm:
     """One of them. `option`: what is added to `./scripts/swarm` to mean it. `watch` runs a plan as `run` does, and
-    keeps all messages. `judges`: those whose findings are worth shrinking for, the worst first. `marks`: rare states
-    that a sweep wants to have seen."""
+    keeps all messages. `judges`: those whose findings are worth shrinking for, the worst first. `marks`: the rare
+    states that a sweep wants to have seen."""
 
     name: str
     option: str

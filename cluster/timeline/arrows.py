@@ -1,9 +1,8 @@
 """Who caused what, where nobody saw the messages: in a real cluster.
 
-Two records of different nodes are joined where one certainly answers the other: the primary that received version 7 of
-a lease, and the master that granted it. Which of the two comes first their Lamport clocks say. The records of one cause
-(one client's write, say) are joined one after the other in the order of their clocks: the work is the same, and no
-message need have gone exactly this way.
+Two records of different nodes are joined where one certainly led to the other: the primary has taken version 7 of a
+lease, and the master counts it as granted. The records of one cause (one client's write, say) are joined one after the
+other in the order of their Lamport clocks: the work is the same, and no message need have gone exactly this way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,8 @@ from cluster.timeline.model import Arrow, ArrowKind
 from cluster.timeline.subjects import subjects_of
 
 Key = tuple[object, ...]
+LONGEST_ANSWER = 60_000_000
+"""Microseconds: what comes later is taken for the end of something else."""
 
 
 def _named(*names: str) -> Callable[[Timed], Key]:
@@ -26,7 +27,7 @@ def _named(*names: str) -> Callable[[Timed], Key]:
     return key
 
 
-# Two kinds that belong together, in whatever order, and what must be alike; as a message what passed between them.
+# What leads to what, and what must be alike in both; as a message what passed between them.
 _PAIRS: tuple[tuple[str, Callable[[Timed], Key], str, Callable[[Timed], Key], str], ...] = (
     (
         "LeaseReceived",
@@ -35,7 +36,7 @@ _PAIRS: tuple[tuple[str, Callable[[Timed], Key], str, Callable[[Timed], Key], st
         _named("handle", "version", "primary"),
         "a lease is taken, and counts",
     ),
-    ("LeaseEnded", _named("handle", "node"), "LeaseRevoked", _named("handle", "primary"), "a lease ends"),
+    ("LeaseEnded", _named("handle", "node"), "LeaseRevoked", _named("handle", "primary"), "a lease has ended"),
     ("CloneStarted", _named("handle", "destination"), "ChunkCloned", _named("handle", "node"), "copy this chunk"),
     ("ChunkCloned", _named("handle", "node"), "CloneFinished", _named("handle", "destination"), "it is copied"),
     (
@@ -60,19 +61,19 @@ def inferred_arrows(timed: Sequence[Timed]) -> list[tuple[int, int, Arrow]]:
 
 
 def _answers(timed: Sequence[Timed]) -> Iterator[tuple[int, int, Arrow]]:
-    waiting: dict[tuple[int, str, Key], int] = {}
-    by_kind: dict[str, list[tuple[int, str, Callable[[Timed], Key], str]]] = {}
+    waiting: dict[tuple[int, Key], int] = {}
+    begins: dict[str, list[tuple[int, Callable[[Timed], Key]]]] = {}
+    ends: dict[str, list[tuple[int, Callable[[Timed], Key]]]] = {}
     for number, (one, key_of_one, other, key_of_other, _) in enumerate(_PAIRS):
-        by_kind.setdefault(one, []).append((number, one, key_of_one, other))
-        by_kind.setdefault(other, []).append((number, other, key_of_other, one))
-    for place, found in enumerate(timed):
-        for number, kind, key_of, partner in by_kind.get(found.kind, ()):
-            key = key_of(found)
-            before = waiting.pop((number, partner, key), None)
-            if before is not None and timed[before].record.lamport < found.record.lamport:
+        begins.setdefault(one, []).append((number, key_of_one))
+        ends.setdefault(other, []).append((number, key_of_other))
+    for place, found in sorted(enumerate(timed), key=lambda placed: placed[1].time):
+        for number, key_of in ends.get(found.kind, ()):
+            before = waiting.pop((number, key_of(found)), None)
+            if before is not None and found.time - timed[before].time <= LONGEST_ANSWER:
                 yield before, place, _arrow(timed[before], found, ArrowKind.ANSWERS, _PAIRS[number][4])
-            else:
-                waiting[number, kind, key] = place
+        for number, key_of in begins.get(found.kind, ()):
+            waiting[number, key_of(found)] = place
 
 
 def _same_work(timed: Sequence[Timed]) -> Iterator[tuple[int, int, Arrow]]:
@@ -91,4 +92,6 @@ def _same_work(timed: Sequence[Timed]) -> Iterator[tuple[int, int, Arrow]]:
 
 def _arrow(one: Timed, other: Timed, kind: ArrowKind, text: str) -> Arrow:
     about = (*subjects_of(one.record.event), *subjects_of(other.record.event))
-    return Arrow(one.time, other.time, one.lane, other.lane, kind, text, "", False, tuple(dict.fromkeys(about)))
+    return Arrow(
+        one.time, max(one.time, other.time), one.lane, other.lane, kind, text, "", False, tuple(dict.fromkeys(about))
+    )

@@ -27,6 +27,8 @@ def timeline_of_records(title: str, records: Sequence[Record], facts: Iterable[s
     leaving: dict[int, list[int]] = {}
     arriving: dict[int, list[int]] = {}
     for number, (source, target, _) in enumerate(joined):
+        if source > target:
+            continue  # The Lamport clocks say otherwise; vector clocks follow them.
         leaving.setdefault(source, []).append(number)
         arriving.setdefault(target, []).append(number)
     places = _places(timed)

@@ -6,6 +6,9 @@
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
+
+from sortedcontainers import SortedDict
 
 from runtime.events import Event
 
@@ -24,7 +27,7 @@ def file(path: str) -> str:
 
 def subjects_of(event: Event) -> tuple[str, ...]:
     """What an event is about, by the fields that all rooms use for it."""
-    values = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    values = _fields(event)
     found: list[str] = []
     if isinstance(handle := values.get("handle"), int):
         found.append(chunk(handle))
@@ -40,17 +43,26 @@ def subjects_of(event: Event) -> tuple[str, ...]:
 
 
 def parts_of(events: Iterable[Event]) -> dict[str, tuple[str, ...]]:
-    """The chunks of each file, and for a file that was renamed those of its earlier name too."""
-    parts: dict[str, dict[str, None]] = {}
+    """The chunks of each file, and the earlier names of one that was renamed, also with a directory above it. A name
+    stands for all files that ever had it."""
+    parts: SortedDict[str, dict[str, None]] = SortedDict()
     for event in events:
-        found = subjects_of(event)
-        if type(event).__name__ == "ChunkCreated":
-            handle, path = found
-            parts.setdefault(path, {})[handle] = None
-        elif type(event).__name__ == "EntryRenamed":
-            source, target = found[0], found[-1]
-            parts.setdefault(target, {}).update({source: None, **parts.get(source, {})})
-    return {whole: tuple(found) for whole, found in parts.items()}
+        kind, values = type(event).__name__, _fields(event)
+        if kind == "FileCreated":
+            parts.setdefault(file(values["path"]), {})
+        elif kind == "ChunkCreated":
+            parts.setdefault(file(values["path"]), {})[chunk(values["handle"])] = None
+        elif kind == "EntryRenamed":
+            source, target = file(values["source"]), file(values["target"])
+            below = parts.irange(f"{source}/", f"{source}0", inclusive=(True, False))  # "0" comes after "/".
+            for name in [*([source] if source in parts else []), *below]:
+                new = target + name.removeprefix(source)
+                parts.setdefault(new, {}).update({name: None, **parts[name]})
+    return {whole: tuple(found) for whole, found in parts.items() if found}
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
 
 
 def _is_hexadecimal(text: object) -> bool:

@@ -114,6 +114,25 @@ def test_a_node_that_was_started_again_counts_from_one_and_stands_after_what_hap
     assert [record.event.guests[0] for record in found] == ["first life", "last words", "gave cs1 up", "second life"]
 
 
+@dataclass(frozen=True, slots=True)
+class KettleMoved(Event):
+    """Its fields have the names of a record's circumstances."""
+
+    sentence: ClassVar[str] = "{node} moved to {cause}"
+    node: str
+    kind: str
+    cause: str
+
+
+def test_a_field_that_is_called_as_a_circumstance_comes_back_and_hides_none():
+    log = new_log()
+    log.emit(KettleMoved("kettle", "big", "shelf"))
+    log.emit(UnknownEvent(kind="FromTheFuture", fields="{}"))
+    for record in log.sink.records:
+        assert record_from_json(record.to_json()) == record
+        assert record.node == "cs1"
+
+
 def test_a_line_with_a_clock_that_is_no_number_is_no_record():
     for line in (
         '{"lamport": "1", "wall": 0, "node": "cs1", "cause": "", "kind": "KettleBoiled"}',

@@ -103,7 +103,7 @@ function drawAxis(paint) {
     line(paint, at, AXIS - 4, at, height);
     paint.fillStyle = "#6b7785";
     const text = RUN.virtual || gap < 1e6 ? "+" + (time / 1e6).toFixed(digits) + " s" : clock(time).slice(0, 8);
-    paint.fillText(RUN.virtual ? text.slice(1) : text, at, 15);
+    if (at > GUTTER + 26) paint.fillText(RUN.virtual ? text.slice(1) : text, at, 15);
   }
   paint.strokeStyle = "#d5dbe1";
   line(paint, GUTTER, AXIS - 0.5, width, AXIS - 0.5);

@@ -97,6 +97,8 @@ function fillSubjects() {
   const counts = new Int32Array(RUN.subjects.length);
   for (const one of moments.about.flat) counts[one] += 1;
   const options = [make("option", "(everything)", { value: "-1" })];
+  const own = Int32Array.from(counts);
+  for (const [whole, found] of Object.entries(RUN.parts)) for (const part of family(Number(whole))) if (part !== Number(whole)) counts[whole] += own[part];
   const order = RUN.subjects.map((_, i) => i).filter((i) => counts[i]);
   order.sort((one, other) => RUN.subjects[one].localeCompare(RUN.subjects[other], "en", { numeric: true }));
   for (const i of order.slice(0, 5000)) options.push(make("option", `${RUN.subjects[i]} (${counts[i]})`, { value: String(i) }));
