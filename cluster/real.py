@@ -152,7 +152,7 @@ class RealCluster:
         async with self.folder.locked():
             await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
             self._collect(node)
-            await self.client().remove_server(node)
+            await self.client().operators.remove_server(node)
             record = self.folder.read_record()
             self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
             folder.purge()

@@ -138,7 +138,7 @@ class SimulatedCluster:
         await require_drained(self, node)
         if self.is_running(node):
             await self.stop_node(node)
-        await self.client().remove_server(node)
+        await self.client().operators.remove_server(node)
         self.settings = self.settings.without(node)
 
     def _add_chunkserver(self, node: str) -> None:

@@ -50,12 +50,10 @@ from runtime.wire.master_pb2 import (
     ClusterStatusRequest,
     CreateRequest,
     DeleteRequest,
-    DrainRequest,
     FileInfo,
     LeaseHolder,
     ListRequest,
     MakeDirectoryRequest,
-    RemoveServerRequest,
     RenameRequest,
     SetReplicationRequest,
     SnapshotRequest,
@@ -270,18 +268,6 @@ class Client:
         """
         request = AdmitReplicaRequest(handle=handle, server=server, force=force)
         return (await self._master.change(self._master.stub.AdmitReplica, request)).version
-
-    async def drain(self, *servers: str, cancel: bool = False) -> None:
-        """Let chunkservers leave: nothing new is placed on them, and what they hold is copied elsewhere. `cancel`: they
-        stay after all. Returns at once; `cluster_status` tells how far it has come.
-
-        Raises NotFound, TooFewServers (those that stay could not hold the goal of every file), InvalidRequest.
-        """
-        await self._master.ask(self._master.stub.Drain, DrainRequest(servers=servers, cancel=cancel))
-
-    async def remove_server(self, server: str) -> None:
-        """Have the master forget a drained chunkserver that was stopped. Raises NotFound, Conflict (it is needed)."""
-        await self._master.ask(self._master.stub.RemoveServer, RemoveServerRequest(server=server))
 
     async def verify_chunk(self, handle: int, server: str = "") -> Verified:
         """Have the replicas of a chunk read now, or the one on a server: compared with their checksums, and described

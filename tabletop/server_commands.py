@@ -109,7 +109,7 @@ async def _until_even(cluster: RealCluster, names: Sequence[str]) -> None:
 async def _drain(cluster: RealCluster, names: Sequence[str], cancel: bool, wait: bool) -> None:
     try:
         cluster.require_master()
-        await cluster.client().drain(*names, cancel=cancel)
+        await cluster.client().operators.drain(*names, cancel=cancel)
         listed = ", ".join(names)
         if cancel:
             output.print(f"{listed} will stay", markup=False)

@@ -242,7 +242,7 @@ class Player:
             case Kind.SET_REPLICATION:
                 await self._set_replication(operation)
             case Kind.DRAIN:
-                await client.drain(operation.target, cancel=operation.replace)
+                await client.operators.drain(operation.target, cancel=operation.replace)
             case Kind.ADD_SERVER:
                 await self._stage.cluster.add_chunkservers(1)
             case Kind.COMPARE:

@@ -3,7 +3,7 @@
 import pytest
 
 from master.placement import Candidate, plan_placement
-from master.policies import POLICIES, policy_of
+from master.placement_policies import POLICIES, policy_of
 from tests.unit.master_fakes import Scene, played
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from master.placement import Candidate, Policy, Stored
-from master.policies import POLICIES, policy_of
+from master.placement_policies import POLICIES, policy_of
 from master.racks import Place, Topology
 from master.standing import misplaced_replica
 

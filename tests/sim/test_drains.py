@@ -32,7 +32,7 @@ async def all_replicas(cluster: SmallCluster) -> list[list[str]]:
 def test_a_drained_server_is_emptied_and_gets_nothing_new(seed: int):
     async def story(cluster: SmallCluster) -> None:
         await write_some(cluster)
-        await cluster.client().drain("cs2")
+        await cluster.client().operators.drain("cs2")
         await until_empty(cluster, "cs2")
         await cluster.client().write_file("/new", BODY)
         found = await all_replicas(cluster)
@@ -47,7 +47,7 @@ def test_a_drained_server_is_emptied_and_gets_nothing_new(seed: int):
 def test_a_drain_survives_restarts_of_the_master_and_of_the_server():
     async def story(cluster: SmallCluster) -> None:
         await write_some(cluster)
-        await cluster.client().drain("cs2")
+        await cluster.client().operators.drain("cs2")
         await cluster.restart("master")
         await cluster.restart("cs2")
         await until_empty(cluster, "cs2")
@@ -64,7 +64,7 @@ def test_a_server_that_leaves_is_forgotten_and_its_name_is_free_again():
     async def story(cluster: SmallCluster) -> None:
         await write_some(cluster)
         assert isinstance(await outcome(cluster.remove_chunkserver("cs2")), Conflict)
-        await cluster.client().drain("cs2")
+        await cluster.client().operators.drain("cs2")
         await until_empty(cluster, "cs2")
         await cluster.remove_chunkserver("cs2")
         assert [server.location.server for server in (await cluster.status()).servers] == ["cs1", "cs3", "cs4", "cs5"]
@@ -79,9 +79,9 @@ def test_a_server_that_leaves_is_forgotten_and_its_name_is_free_again():
 def test_a_drain_that_is_cancelled_leaves_the_server_as_it_was():
     async def story(cluster: SmallCluster) -> None:
         await write_some(cluster)
-        await cluster.client().drain("cs2")
+        await cluster.client().operators.drain("cs2")
         await wait(2)
-        await cluster.client().drain("cs2", cancel=True)
+        await cluster.client().operators.drain("cs2", cancel=True)
         await wait(60)
         found = await all_replicas(cluster)
         assert all(len(names) == 3 for names in found)
@@ -100,7 +100,7 @@ def test_a_file_that_is_always_written_is_moved_all_the_same():
         async with await cluster.client().open("/a", "xb") as file:
             await file.pwrite(0, BODY)
             leaving = cluster.primary("/a")
-            await cluster.client().drain(leaving)
+            await cluster.client().operators.drain(leaving)
             for number in range(200):
                 await file.pwrite(number % 7 * 100, b"again")
                 await wait(0.5)
@@ -112,10 +112,10 @@ def test_a_file_that_is_always_written_is_moved_all_the_same():
 def test_too_many_drains_are_refused_with_what_to_do():
     async def story(cluster: SmallCluster) -> None:
         await write_some(cluster)
-        problem = await outcome(cluster.client().drain("cs1", "cs2"))
+        problem = await outcome(cluster.client().operators.drain("cs1", "cs2"))
         assert isinstance(problem, TooFewServers) and "add chunkservers first" in problem.message
         assert not any(server.draining for server in (await cluster.status()).servers)
-        assert isinstance(await outcome(cluster.client().drain("cs9")), NotFound)
+        assert isinstance(await outcome(cluster.client().operators.drain("cs9")), NotFound)
 
     play(5, story, chunkservers=4)
 
@@ -124,7 +124,7 @@ def test_too_many_drains_are_refused_with_what_to_do():
 def test_a_server_that_dies_while_it_is_drained_costs_nothing(seed: int):
     async def story(cluster: SmallCluster) -> None:
         await write_some(cluster)
-        await cluster.client().drain("cs2")
+        await cluster.client().operators.drain("cs2")
         await wait(1.5)
         await cluster.kill("cs2")
         await until_empty(cluster, "cs2")
