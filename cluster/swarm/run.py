@@ -232,7 +232,7 @@ class _Run:
         judge = Player(JUDGE, self._stage, self._history)
         of_records = appended_files(self._history)
         for found in await self._files(judge):
-            kind = Kind.RECORD_APPEND if found.file in of_records else Kind.APPEND
+            kind = Kind.RECORD_APPEND if root_of(found.file) in of_records else Kind.APPEND
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, found.path, mode="ab"), is_final=True)
             await judge.perform(PlannedOperation(JUDGE, 0.0, kind, count=STIRRED_BYTES), is_final=True)
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
