@@ -1,15 +1,12 @@
 """Bugs in snapshots, and in the first write after one (GFS 3.4)."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.location_cache import LocationCache
-from master import first_writes
 from master.chunk_table import ChunkTable
 from master.core import Core
-from master.granting import Granting
-from master.sharing import Owner, references
+from master.sharing import Owner
 from master.snapshotting import Snapshotting
 from master.state import MasterState
 
@@ -68,47 +65,8 @@ def reference_count_forgotten() -> Planted:
 
 
 @bug
-def frozen_chunk_thaws() -> Planted:
-    """A chunk that was ever shared is never written again, also when a single file is left.
-
-    Without the rule, which is not the paper's, a reader who remembers where a chunk of his file was finds the bytes of
-    another file there, whose chunk it is now alone (GFS 2.7.1, 3.4)."""
-
-    def is_frozen(self: ChunkTable, handle: int) -> bool:
-        return references(self.owners(handle)) > 1
-
-    return together(replaced(ChunkTable, "is_frozen", is_frozen), _unnoticed())
-
-
-@bug
-def leases_of_the_run_before_forgotten() -> Planted:
-    """Right after its start a master fences off every chunk below the source of a snapshot, as it does not know yet who
-    has a lease from the run before.
-
-    Without the rule, a primary that has not registered yet lets its writer write into the shared chunk (GFS 3.4)."""
-    return together(
-        replaced(Snapshotting, "_knows_all_leases", lambda self: True),
-        replaced(Granting, "_knows_all_leases", lambda self: True),
-        _unnoticed(),
-    )
-
-
-@bug
 def own_write_hidden_by_the_old_chunk() -> Planted:
     """After a write was acknowledged, the same client reads the chunk that was written, not the one that it remembers.
 
     Without the rule, it reads the chunk of the snapshot, as if it had not written (GFS 2.7.1, 3.4)."""
     return replaced(LocationCache, "_least_handle", lambda self, file, index: 0)
-
-
-@bug
-def copies_not_compared() -> Planted:
-    """The copies that are made of a shared chunk for a file that is to be written are compared before they count.
-
-    Without the rule, what a failed write has left on one of the servers is there in its copy, and the file's replicas
-    differ for ever (GFS 2.7.1, 3.4)."""
-
-    def all_alike(answers: Any) -> tuple[str, ...]:
-        return tuple(answer.server for answer in answers)
-
-    return replaced(first_writes, "plan_members", all_alike)

@@ -6,7 +6,10 @@ import pytest
 from chunkserver.events import ChunkCloned
 from cluster.swarm.insight import Insight
 from gfs.client import Client
+from master.chunk_table import ChunkTable
+from master.core import Core
 from master.events import ChunkCopied, LeaseRevoked
+from master.sharing import references
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotADirectory, NotFound
 from runtime.simulated.messages import DROP, Drop, Kind, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, outcome, play, wait
@@ -272,5 +275,32 @@ def test_a_master_that_dies_while_it_takes_a_snapshot_has_taken_all_of_it_or_not
         assert await taking == 2
         assert [one.path for one in await client.list("/e")] == ["/e/a", "/e/b"]
         assert (await client.cluster_status()).file_count == 4
+
+    play(1, story)
+
+
+@pytest.mark.parametrize("thaws", [False, True])
+def test_a_reader_who_remembers_a_shared_chunk_never_reads_the_bytes_of_another_file(
+    thaws: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the paper's rule, with `thaws`, a chunk is written in place as soon as a single file is left (GFS 3.4)."""
+    if thaws:
+        monkeypatch.setattr(ChunkTable, "is_frozen", lambda table, handle: references(table.owners(handle)) > 1)
+        monkeypatch.setattr(Core, "check_invariants", lambda core: None)
+
+    async def story(cluster: SmallCluster) -> None:
+        reader, writer = cluster.client(), cluster.client(2)
+        await written(writer, "/a", b"a" * 1000)
+        await writer.snapshot("/a", "/b")
+        file = await reader.open("/a")
+        assert await file.pread(0, 3) == b"aaa"
+        for path, data in (("/a", b"new"), ("/b", b"BBB")):
+            async with await writer.open(path, "r+b") as other:
+                await other.pwrite(0, data)
+        # The reader remembers where the chunk was: what it reads may be old, but was in /a at some time.
+        assert await file.pread(0, 3) == (b"BBB" if thaws else b"aaa")
+        await file.close()
+        assert await reader.read_file("/a") == b"new" + b"a" * 997
+        assert await reader.read_file("/b") == b"BBB" + b"a" * 997
 
     play(1, story)
