@@ -294,6 +294,7 @@ class Repair:
             leaving=standing.leaving,
             urgency=standing.urgency,
             destination=standing.destination,
+            length=chunk.length,
         )
 
     async def _apply_clone(self, order: CloneOrder) -> None:
