@@ -117,6 +117,27 @@ class Moving:
         found |= dict.fromkeys(many[self._turn : self._turn + _WATCHED_AT_ONCE])
         return [handle for handle in found if handle in self._core.state.chunks]
 
+    async def mark_surplus(self, handle: int, candidates: list[Candidate]) -> None:
+        """Let replicas that are too many no longer count, once nobody writes the chunk: first those that are to leave,
+        then those that the policy names."""
+        core = self._core
+        if core.is_guarded(handle) or core.leases.blocked_until(handle, core.now) > core.now:
+            return
+        async with core.guard(handle):
+            if handle not in core.state.chunks or core.leases.blocked_until(handle, core.now) > core.now:
+                return
+            version, standing = core.state.chunks.version(handle), self.standing(handle)
+            steady = [candidate for candidate in candidates if candidate.name in standing.staying]
+            if len(steady) < standing.wanted:
+                return
+            names = self.policy.remove(
+                steady, handle=handle, count=len(steady) - standing.wanted, topology=self.topology()
+            )
+            for name in standing.leaving:
+                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="it is to leave this server")
+            for name in names:
+                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="one more than the goal")
+
     @property
     def _room_for_any(self) -> int:
         """What a server must have free for a copy of whatever chunk, bytes."""
