@@ -242,7 +242,8 @@ class Granting:
         core, standing = self._core, self._moving.standing(handle)
         if not standing.lacks or not standing.leaving:
             return False
-        able = [server for server in self._moving.open_servers() if server.free >= core.reserve_bytes]
+        needed = core.reserve_bytes + core.state.chunks.length(handle)
+        able = [server for server in self._moving.open_servers() if server.free >= needed]
         replicas = core.state.chunks.replicas(handle)
         return any(server.name not in replicas and not server.is_troubled(core.now) for server in able)
 

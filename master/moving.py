@@ -117,13 +117,39 @@ class Moving:
         found |= dict.fromkeys(many[self._turn : self._turn + _WATCHED_AT_ONCE])
         return [handle for handle in found if handle in self._core.state.chunks]
 
+    async def mark_surplus(self, handle: int, candidates: list[Candidate]) -> None:
+        """Let replicas that are too many no longer count, once nobody writes the chunk: first those that are to leave,
+        then those that the policy names."""
+        core = self._core
+        if core.is_guarded(handle) or core.leases.blocked_until(handle, core.now) > core.now:
+            return
+        async with core.guard(handle):
+            if handle not in core.state.chunks or core.leases.blocked_until(handle, core.now) > core.now:
+                return
+            version, standing = core.state.chunks.version(handle), self.standing(handle)
+            steady = [candidate for candidate in candidates if candidate.name in standing.staying]
+            if len(steady) < standing.wanted:
+                return
+            names = self.policy.remove(
+                steady, handle=handle, count=len(steady) - standing.wanted, topology=self.topology()
+            )
+            for name in standing.leaving:
+                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="it is to leave this server")
+            for name in names:
+                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="one more than the goal")
+
+    @property
+    def _room_for_any(self) -> int:
+        """What a server must have free for a copy of whatever chunk, bytes."""
+        return self._core.reserve_bytes + self._core.settings.chunk_bytes
+
     def _misplaced_replica(self, replicas: tuple[str, ...]) -> str:
         core = self._core
         holders = [core.candidate(server) for server in core.live_servers(replicas)]
         if len(holders) < len(replicas):
             return ""  # One of them is away, and may be given up in a moment.
         others = [core.candidate(server) for server in self.open_servers() if server.state is ServerState.LIVE]
-        return misplaced_replica(holders, others, self.topology(), needed_bytes=core.reserve_bytes)
+        return misplaced_replica(holders, others, self.topology(), needed_bytes=self._room_for_any)
 
     # Looks at all chunks
 
@@ -214,7 +240,7 @@ class Moving:
             and len(stored.replicas) == chunks.chunk(stored.handle).goal
             and core.leases.blocked_until(stored.handle, core.now) <= core.now
         ]
-        able = [server for server in servers if server.free >= core.reserve_bytes and not server.is_troubled]
+        able = [server for server in servers if server.free >= self._room_for_any and not server.is_troubled]
         planned = self.policy.moves(able, movable, loads=loads, most=_MOST_PLANNED) if able else []
         begun = {handle: move for handle, move in self.moves.items() if self._has_begun(move)}
         self.moves = {move.handle: move for move in planned} | begun

@@ -38,7 +38,6 @@ from master.events import (
 from master.mending import Mending
 from master.moving import Moving
 from master.pauses import Pauses
-from master.placement import Candidate
 from master.raising import Raising, in_order
 from master.records import ReplicaAdded
 from master.replicas import KEPT, ReplicaState
@@ -227,7 +226,7 @@ class Repair:
             work = core.uninterrupted(self._apply_clone(order))
             core.world.spawn(work, f"clone chunk {order.handle:#x}")
         for handle in surplus:
-            await self._mark_surplus(handle, candidates)
+            await self._moving.mark_surplus(handle, candidates)
 
     async def _sorted_out(self) -> tuple[list[Need], list[int]]:
         """Chunks that need a copy and could get one now, and chunks that have too many."""
@@ -281,6 +280,7 @@ class Repair:
             leaving=standing.leaving,
             urgency=standing.urgency,
             destination=standing.destination,
+            length=chunk.length,
         )
 
     async def _apply_clone(self, order: CloneOrder) -> None:
@@ -373,27 +373,6 @@ class Repair:
         core.emit(CloneFinished(handle=handle, destination=destination, replicas=len(chunk.replicas), goal=chunk.goal))
 
     # Removals
-
-    async def _mark_surplus(self, handle: int, candidates: list[Candidate]) -> None:
-        """Let replicas that are too many no longer count, once nobody writes the chunk: first those that are to leave,
-        then those that the policy names."""
-        core = self._core
-        if core.is_guarded(handle) or core.leases.blocked_until(handle, core.now) > core.now:
-            return
-        async with core.guard(handle):
-            if handle not in core.state.chunks or core.leases.blocked_until(handle, core.now) > core.now:
-                return
-            version, standing = core.state.chunks.version(handle), self._moving.standing(handle)
-            steady = [candidate for candidate in candidates if candidate.name in standing.staying]
-            if len(steady) < standing.wanted:
-                return
-            names = self._moving.policy.remove(
-                steady, handle=handle, count=len(steady) - standing.wanted, topology=self._moving.topology()
-            )
-            for name in standing.leaving:
-                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="it is to leave this server")
-            for name in names:
-                core.judge(handle, name, ReplicaState.SURPLUS, version=version, reason="one more than the goal")
 
     def _end_orders(self, handle: int) -> None:
         """A removal that was not confirmed in its time may have been carried out or not; if not, it never will be."""

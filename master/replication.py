@@ -29,6 +29,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from master.placement import ByUse, Candidate, Policy
+from master.racks import Topology
+from master.standing import MISPLACED
 
 DEFAULT_POLICY = ByUse()
 
@@ -38,7 +40,7 @@ class Need:
     """A chunk that needs a copy. `replicas` are the holders of current ones, `leaving` those of them whose replica is
     to go when there is a copy, `damaged` those of corrupt ones, `replaceable` those whose replica a copy may replace,
     `blocked` those that can take none now. `urgency`: of chunks that lack nothing, 0 comes first. `destination`: the
-    only server that the copy may be made on; empty: as the policy says."""
+    only server that the copy may be made on; empty: as the policy says. `length`: how many bytes are to be copied."""
 
     handle: int
     goal: int
@@ -51,6 +53,7 @@ class Need:
     leaving: tuple[str, ...] = ()
     urgency: int = 0
     destination: str = ""
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,17 @@ def _plan_one(
         for group in (free, taken):
             fit = [server for server in group if server.is_troubled == is_troubled]
             target = target or policy.choose(
-                fit, handle=need.handle, count=1, needed_bytes=needed_bytes, present=present
+                fit, handle=need.handle, count=1, needed_bytes=needed_bytes + need.length, present=present
             )
-    if not target:
+    if not target or (need.urgency == MISPLACED and not _spreads(need, servers, target[0], closed)):
         return None
     source = min(sources, key=lambda name: (name == target[0], load[name], able.index(name)))
     return CloneOrder(need.handle, source, target[0])
+
+
+def _spreads(need: Need, servers: Mapping[str, Candidate], target: str, closed: Collection[str]) -> bool:
+    """Whether a copy at the target keeps the rule of racks better: the only server that could may be busy now."""
+    topology = Topology(server.place for server in servers.values() if server.name not in closed)
+    before = [servers[name].place for name in need.replicas if name in servers]
+    staying = [servers[name].place for name in need.replicas if name in servers and name not in need.leaving]
+    return topology.breaks([*staying, servers[target].place]) < topology.breaks(before)
