@@ -43,10 +43,10 @@ class MasterSettings:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     suspect_after_seconds: float = 2.5
     dead_after_seconds: float = 5.0
-    # After a restart, how long a chunk without any known replica is "not known yet" rather than lost.
+    # After a restart a chunk without any known replica is "not known yet" rather than lost (safe_mode.py): for so long
+    # at least, if not all servers have registered, and until such a share of the chunks has a replica, but no longer
+    # than the last of these.
     settling_seconds: float = 5.0
-    # That long at least, if not all servers have registered, and until this share of the chunks has a replica; but no
-    # longer than this (safe_mode.py).
     safe_mode_threshold: float = 0.999
     safe_mode_longest_seconds: float = 15.0
     reserve_bytes: int = RESERVE_BYTES
