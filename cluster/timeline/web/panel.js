@@ -23,7 +23,7 @@ function goTo(time) {
   view.begin = time - span / 2;
   view.end = time + span / 2;
   clampWindow();
-  const place = Math.max(0, firstAt(moments, shown.moments, time) - 1);
+  const place = Math.max(0, firstAt(moments, shown.moments, time + 1) - 1);
   if (shown.moments.length) select(moments, shown.moments[Math.min(place, shown.moments.length - 1)], { near: true });
 }
 
