@@ -85,3 +85,15 @@ def test_the_command_writes_the_file_it_is_asked_for(tmp_path: Path, capsys, mon
     assert command.main(["--replay", str(SEED), "--timeline", str(path)]) == 0
     assert re.search(r"Timeline: .*run\.html, .* MB: \d+ records, \d+ messages", capsys.readouterr().out)
     assert path.stat().st_size > 100_000
+
+
+def test_nobody_is_down_who_sends_messages():
+    timeline = timeline_of(FILES.watch(FILES.draw(SEED)), "again")
+    down = [bar for bar in timeline.bars if bar.kind is BarKind.DOWN]
+    assert down
+    for bar in down:
+        sent = [
+            arrow for arrow in timeline.arrows if arrow.source == bar.lane and bar.begin + 1000 < arrow.sent < bar.end
+        ]
+        # A stop in good order, and a start, have messages of their own.
+        assert len(sent) <= 2, bar.text

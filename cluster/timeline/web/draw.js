@@ -10,7 +10,7 @@ const COLOURS = {
   bar: ["#9aa5b1", "#f59e0b", "#0f766e", "#64748b", "#7c3aed"],
   barFill: ["#e4e7eb", "#fdecc8", "#a7dfd8", "#d7dee6", "#ddd0fb"],
 };
-let width = 0, height = 0, laneTops = [], laneHeights = [], baselines = [], contentHeight = 0;
+let width = 0, height = 0, laneTops = [], laneHeights = [], baselines = [], contentHeight = 0, labelRows = 2;
 let density = null;
 let isDue = false;
 const frames = [];
@@ -30,15 +30,18 @@ function resize() {
 }
 
 function layLanes() {
-  const needed = LANES.map((_, lane) => 46 + rowsOfLane[lane] * ROW);
-  const sum = needed.reduce((all, one) => all + one, 0);
+  const tall = (base) => LANES.map((_, lane) => base + rowsOfLane[lane] * ROW);
+  const summed = (sizes) => sizes.reduce((all, one) => all + one, 0);
+  labelRows = summed(tall(46)) <= height - AXIS ? 2 : 1; // One row of words where lanes have to be low.
+  const needed = tall(20 + 13 * labelRows);
+  const sum = summed(needed);
   const spare = Math.max(0, (height - AXIS - sum) / Math.max(LANES.length, 1));
   let top = AXIS;
   laneTops = []; laneHeights = []; baselines = [];
   for (let lane = 0; lane < LANES.length; lane++) {
     laneTops.push(top);
     laneHeights.push(needed[lane] + spare);
-    baselines.push(top + needed[lane] + spare / 2 - 31);
+    baselines.push(top + needed[lane] + spare / 2 - 5 - 13 * labelRows);
     top += needed[lane] + spare;
   }
   contentHeight = top;
@@ -318,7 +321,7 @@ function drawLabels(paint, rows) {
   for (const i of rows) {
     const text = cut(brief(i), 34), left = x(moments.time[i]) - 3, right = left + text.length * 5.6 + 8;
     const lane = taken[moments.lane[i]];
-    const free = [0, 1].find((row) => !lane.some((one) => one.row === row && one.left < right && left < one.right));
+    const free = [0, 1].slice(0, labelRows).find((row) => !lane.some((one) => one.row === row && one.left < right && left < one.right));
     if (free === undefined || left < GUTTER) continue;
     lane.push({ row: free, left, right });
     written(paint, text, left, y(moments.lane[i]) + 15 + free * LABEL, COLOURS.tone[moments.tone[i]]);

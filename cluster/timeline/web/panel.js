@@ -23,6 +23,9 @@ function goTo(time) {
   view.begin = time - span / 2;
   view.end = time + span / 2;
   clampWindow();
+  for (let i = 0; i < bars.count; i++) {
+    if (bars.tone[i] === VIOLATION && Math.abs(bars.time[i] + bars.span[i] - time) < 2) return select(bars, i, { near: true });
+  }
   const place = Math.max(0, firstAt(moments, shown.moments, time + 1) - 1);
   if (shown.moments.length) select(moments, shown.moments[Math.min(place, shown.moments.length - 1)], { near: true });
 }
