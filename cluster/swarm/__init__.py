@@ -27,6 +27,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     shrink.py            fewer operations, fewer faults       story.py             the rest in words
     sweep.py, worker.py  many seeds, several processes        command.py           ./scripts/swarm
     written.py           plans as text                        swarms.py            this swarm and its sibling
+    pictures.py          a run as a timeline (cluster/timeline)
     engine/              the sibling: tablets on one log
 
 The judges are pure functions over histories and images of disks; each has a test with a bad history that it must

@@ -4,7 +4,8 @@ A lease is drawn on the lane of the primary that holds it, from what this one re
 may differ, and is among the master's moments. A node is down from its stop, or its kill, to its next start.
 """
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,40 +34,56 @@ class Timed:
         return type(self.record.event).__name__
 
 
-def bars_of(timed: Sequence[Timed], lanes: dict[str, int], end: int) -> list[Bar]:
-    """All bars of a run, in order of their begin. `timed` is in order of time, `end` is when the run ends."""
-    down = _down_times(timed, lanes, end)
+def bars_of(
+    timed: Sequence[Timed], lanes: dict[str, int], end: int, sent: Mapping[int, Sequence[int]] | None = None
+) -> list[Bar]:
+    """All bars of a run, in order of their begin. `timed` is in order of time, `end` is when the run ends, `sent` when
+    each lane sent messages, as far as that is known: whoever sends is not down."""
+    down = _down_times(timed, lanes, end, sent or {})
     bars = [*down, *_leases(timed, down, end), *_pauses(timed, lanes, end), *_faults(timed, end)]
     return sorted(bars, key=lambda bar: (bar.begin, bar.lane))
 
 
-def _down_times(timed: Sequence[Timed], lanes: dict[str, int], end: int) -> list[Bar]:
+def _down_times(
+    timed: Sequence[Timed], lanes: dict[str, int], end: int, sent: Mapping[int, Sequence[int]]
+) -> list[Bar]:
     bars: list[Bar] = []
     for node, lane in lanes.items():
         is_up, since, why = False, -1, ""
         last, given_up = -1, -1  # its last record; when the master, which has given it up, had last heard of it
+        begun = -1  # when it recorded something for the first time that belongs to a start
         for one in timed:
             kind, event = one.kind, _fields(one)
             is_its_own = one.lane == lane
             if is_its_own and kind == "NodeStarted":
                 if is_up:  # Nobody recorded its end.
-                    since, why = max(last, given_up), "killed, at some time after its last record"
+                    before = one.time if begun < 0 else begun
+                    since = max(last, given_up, _latest(sent.get(lane, ()), before))
+                    why = "killed, at some time after its last sign of life"
                 if since >= 0:
                     bars.append(_down(lane, node, since, one.time, why))
-                is_up, since, last, given_up = True, -1, one.time, -1
+                is_up, since, last, given_up, begun = True, -1, one.time, -1, -1
             elif is_its_own and kind == "NodeStopped":
                 is_up, since, why = False, one.time, "stopped in good order"
             elif is_up and _kills(kind, event, node):
                 is_up, since, why = False, one.time, "killed"
             elif is_up and kind == "ChunkserverDied" and event.server == node:
                 given_up = max(last, one.time - int(event.silence_seconds * 1e6))
-            elif is_its_own and kind not in _OF_A_START:
-                last, given_up = one.time, -1  # It was cut off, or stood still, and lives.
+            elif is_its_own and kind in _OF_A_START:
+                begun = one.time if begun < 0 else begun
+            elif is_its_own:
+                last, given_up, begun = one.time, -1, -1  # It was cut off, or stood still, and lives.
         if is_up and given_up >= 0 and not _is_paused(timed, lanes, node, end):
             since, why = given_up, "the master heard nothing more of it"
         if since >= 0:
             bars.append(_down(lane, node, since, end, why, is_open=True))
     return bars
+
+
+def _latest(times: Sequence[int], before: int) -> int:
+    """The last of the times, which are sorted, before another; -1 if there is none."""
+    place = bisect.bisect_left(times, before)
+    return times[place - 1] if place else -1
 
 
 def _is_paused(timed: Sequence[Timed], lanes: dict[str, int], node: str, end: int) -> bool:

@@ -1,7 +1,7 @@
 """From records to a timeline."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cluster.fault_log import FAULTS
 from cluster.roles import MASTER
@@ -56,7 +56,10 @@ def timeline_of_simulation(
     lanes = _lanes([*names, *(name for one in passages for name in (one.source, one.target))])
     timed = [Timed(_time(record), lanes[record.node], record) for record in records]
     arrows = [arrow for passage in passages for arrow in arrows_of(passage, lanes, epoch)]
-    timeline = _drawn(title, lanes, timed, [(lanes[name], bar) for name, bar in bars], arrows)
+    sent: dict[int, list[int]] = {}
+    for arrow in arrows:
+        sent.setdefault(arrow.source, []).append(arrow.sent)
+    timeline = _drawn(title, lanes, timed, [(lanes[name], bar) for name, bar in bars], arrows, sent)
     timeline.is_virtual, timeline.findings, timeline.facts = True, list(findings), list(facts)
     places = _places(timed)
     written = 0
@@ -72,12 +75,17 @@ def timeline_of_simulation(
 
 
 def _drawn(
-    title: str, lanes: dict[str, int], timed: Sequence[Timed], bars: Sequence[tuple[int, Bar]], arrows: Sequence[Arrow]
+    title: str,
+    lanes: dict[str, int],
+    timed: Sequence[Timed],
+    bars: Sequence[tuple[int, Bar]],
+    arrows: Sequence[Arrow],
+    sent: Mapping[int, Sequence[int]] | None = None,
 ) -> Timeline:
     by_time = sorted(timed, key=lambda one: one.time)
     ends = [one.time for one in by_time[-1:]] + [bar.end for _, bar in bars]
     ends += [arrow.arrived or arrow.sent for arrow in arrows]
-    found = bars_of(by_time, lanes, max(ends, default=0))
+    found = bars_of(by_time, lanes, max(ends, default=0), sent)
     found += [_on(lane, bar) for lane, bar in bars]
     return Timeline(
         title,

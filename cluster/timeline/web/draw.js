@@ -10,7 +10,7 @@ const COLOURS = {
   bar: ["#9aa5b1", "#f59e0b", "#0f766e", "#64748b", "#7c3aed"],
   barFill: ["#e4e7eb", "#fdecc8", "#a7dfd8", "#d7dee6", "#ddd0fb"],
 };
-let width = 0, height = 0, laneTops = [], laneHeights = [], baselines = [], contentHeight = 0;
+let width = 0, height = 0, laneTops = [], laneHeights = [], baselines = [], contentHeight = 0, labelRows = 2;
 let density = null;
 let isDue = false;
 const frames = [];
@@ -30,15 +30,18 @@ function resize() {
 }
 
 function layLanes() {
-  const needed = LANES.map((_, lane) => 46 + rowsOfLane[lane] * ROW);
-  const sum = needed.reduce((all, one) => all + one, 0);
+  const tall = (base) => LANES.map((_, lane) => base + rowsOfLane[lane] * ROW);
+  const summed = (sizes) => sizes.reduce((all, one) => all + one, 0);
+  labelRows = summed(tall(46)) <= height - AXIS ? 2 : 1; // One row of words where lanes have to be low.
+  const needed = tall(20 + 13 * labelRows);
+  const sum = summed(needed);
   const spare = Math.max(0, (height - AXIS - sum) / Math.max(LANES.length, 1));
   let top = AXIS;
   laneTops = []; laneHeights = []; baselines = [];
   for (let lane = 0; lane < LANES.length; lane++) {
     laneTops.push(top);
     laneHeights.push(needed[lane] + spare);
-    baselines.push(top + needed[lane] + spare / 2 - 31);
+    baselines.push(top + needed[lane] + spare / 2 - 5 - 13 * labelRows);
     top += needed[lane] + spare;
   }
   contentHeight = top;
@@ -138,13 +141,13 @@ function drawNames(paint) {
   line(paint, GUTTER - 0.5, 0, GUTTER - 0.5, height);
 }
 
-// The rows of a table that have lasted into the window, or begin in it.
-function* inWindow(table, order, most) {
-  const begin = table.span ? view.begin - most : view.begin;
-  for (let k = firstAt(table, order, begin); k < order.length; k++) {
+// Do something with the rows of a table that have lasted into the window, or begin in it.
+function inWindow(table, order, most, act) {
+  const { time, span } = table, { begin, end } = view;
+  for (let k = firstAt(table, order, begin - most); k < order.length; k++) {
     const i = order[k];
-    if (table.time[i] > view.end) return;
-    if (!table.span || table.time[i] + Math.max(table.span[i], 0) >= view.begin || table.span[i] < 0) yield i;
+    if (time[i] > end) return;
+    if (!span || span[i] < 0 || time[i] + span[i] >= begin) act(i);
   }
 }
 
@@ -160,11 +163,11 @@ function drawBars(paint) {
   const painted = new Map();
   paint.font = "10px system-ui, 'DejaVu Sans', sans-serif";
   for (const isBack of [true, false]) {
-    for (const i of inWindow(bars, shown.bars, bars.longest)) {
-      if ((bars.kind[i] <= PAUSED) !== isBack) continue;
+    inWindow(bars, shown.bars, bars.longest, (i) => {
+      if ((bars.kind[i] <= PAUSED) !== isBack) return;
       const box = barBox(i), kind = bars.kind[i];
       const spot = bars.lane[i] * 8 + bars.row[i];
-      if (box.width <= 2 && painted.get(spot) === Math.round(box.left)) continue;
+      if (box.width <= 2 && painted.get(spot) === Math.round(box.left)) return;
       painted.set(spot, Math.round(box.left));
       const isWrong = bars.tone[i] === VIOLATION;
       paint.fillStyle = isWrong ? "#f8b4b4" : COLOURS.barFill[kind];
@@ -173,7 +176,7 @@ function drawBars(paint) {
       paint.strokeStyle = isWrong ? COLOURS.tone[VIOLATION] : COLOURS.bar[kind];
       if (box.width > 3) paint.strokeRect(box.left + 0.5, box.top + 0.5, box.width - 1, box.height - 1);
       if (box.width > 46) labelBar(paint, i, box, kind);
-    }
+    });
   }
 }
 
@@ -218,31 +221,31 @@ function hatch(paint, box, colour) {
   paint.restore();
 }
 
-// Arrows that would look the same are drawn once: a table of the spots that were painted in this frame.
-const SPOTS = 1 << 17;
-const spots = new Float64Array(SPOTS);
-let spotBase = 0;
+// What would look the same is drawn once: a table of the spots that were painted in this pass. A run of very many lanes
+// has more spots than the table, and then now and then one hides another.
+const SPOTS = 1 << 22;
+const spots = new Int32Array(SPOTS);
+let pass = 0;
 function isPainted(spot) {
-  const key = spotBase + spot + 1, place = (spot * 2654435761) % SPOTS;
-  const at = place < 0 ? place + SPOTS : place;
-  if (spots[at] === key) return true;
-  spots[at] = key;
+  const at = spot < SPOTS ? spot : spot % SPOTS;
+  if (spots[at] === pass) return true;
+  spots[at] = pass;
   return false;
 }
 
 function drawArrows(paint) {
-  const lanes = LANES.length, perFrame = (width + 2) * lanes * lanes * 2;
-  spotBase = (spotBase + perFrame) % 1e14;
+  const lanes = LANES.length;
+  pass += 1;
   const batches = [[], [], [], [], []], troubled = [];
   let most = 0;
-  for (const i of inWindow(arrows, shown.arrows, arrows.longest)) {
+  inWindow(arrows, shown.arrows, arrows.longest, (i) => {
     const from = x(arrows.time[i]);
     const pixel = Math.min(Math.max(Math.round(from), 0), width);
     const spot = ((pixel * lanes + arrows.source[i]) * lanes + arrows.target[i]) * 2 + arrows.trouble[i];
-    if (isPainted(spot)) continue;
+    if (isPainted(spot)) return;
     (arrows.trouble[i] ? troubled : batches[arrows.kind[i]]).push(i);
     most += 1;
-  }
+  });
   const withHeads = most < 4000;
   const faint = most > 600 ? "66" : most > 150 ? "aa" : "";
   for (const kind of [HEARTBEAT, SAME_WORK, ANSWERS, BULK, CALL]) {
@@ -297,12 +300,12 @@ function sign(paint, atX, atY, tone) {
 
 function drawMoments(paint) {
   const lanes = LANES.length;
-  spotBase = (spotBase + (width + 2) * lanes * 8) % 1e14;
+  pass += 1;
   const byTone = [[], [], [], []];
-  for (const i of inWindow(moments, shown.moments, 0)) {
+  inWindow(moments, shown.moments, 0, (i) => {
     const spot = (Math.round(x(moments.time[i])) * lanes + moments.lane[i]) * 4 + moments.tone[i];
     if (!isPainted(spot)) byTone[moments.tone[i]].push(i);
-  }
+  });
   byTone.forEach((rows, tone) => {
     paint.fillStyle = COLOURS.tone[tone];
     for (const i of rows) sign(paint, x(moments.time[i]), y(moments.lane[i]), tone);
@@ -318,7 +321,7 @@ function drawLabels(paint, rows) {
   for (const i of rows) {
     const text = cut(brief(i), 34), left = x(moments.time[i]) - 3, right = left + text.length * 5.6 + 8;
     const lane = taken[moments.lane[i]];
-    const free = [0, 1].find((row) => !lane.some((one) => one.row === row && one.left < right && left < one.right));
+    const free = [0, 1].slice(0, labelRows).find((row) => !lane.some((one) => one.row === row && one.left < right && left < one.right));
     if (free === undefined || left < GUTTER) continue;
     lane.push({ row: free, left, right });
     written(paint, text, left, y(moments.lane[i]) + 15 + free * LABEL, COLOURS.tone[moments.tone[i]]);

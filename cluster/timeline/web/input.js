@@ -10,18 +10,18 @@ function under(px, py) {
     if (far < least) { least = far; best = [moments, i]; }
   }
   if (best) return best;
-  for (const i of inWindow(arrows, shown.arrows, arrows.longest)) {
+  inWindow(arrows, shown.arrows, arrows.longest, (i) => {
     const [fromX, fromY, toX, toY] = ends(i), size = (toX - fromX) ** 2 + (toY - fromY) ** 2 || 1;
     const part = Math.max(0, Math.min(1, ((px - fromX) * (toX - fromX) + (py - fromY) * (toY - fromY)) / size));
     const far = (fromX + part * (toX - fromX) - px) ** 2 + (fromY + part * (toY - fromY) - py) ** 2;
     if (far < Math.min(least, 30)) { least = far; best = [arrows, i]; }
-  }
+  });
   if (best) return best;
-  for (const i of inWindow(bars, shown.bars, bars.longest)) {
+  inWindow(bars, shown.bars, bars.longest, (i) => {
     const box = barBox(i), isBack = bars.kind[i] <= PAUSED;
     const isIn = px >= box.left - 2 && px <= box.left + box.width + 2 && py >= box.top && py <= box.top + box.height;
     if (isIn && (!best || !isBack)) best = [bars, i];
-  }
+  });
   return best;
 }
 

@@ -23,7 +23,10 @@ function goTo(time) {
   view.begin = time - span / 2;
   view.end = time + span / 2;
   clampWindow();
-  const place = Math.max(0, firstAt(moments, shown.moments, time) - 1);
+  for (let i = 0; i < bars.count; i++) {
+    if (bars.tone[i] === VIOLATION && Math.abs(bars.time[i] + bars.span[i] - time) < 2) return select(bars, i, { near: true });
+  }
+  const place = Math.max(0, firstAt(moments, shown.moments, time + 1) - 1);
   if (shown.moments.length) select(moments, shown.moments[Math.min(place, shown.moments.length - 1)], { near: true });
 }
 
@@ -89,7 +92,7 @@ function tellStory() {
   if (from + LONGEST_STORY < order.length) rows.push(make("li", `… ${order.length - from - LONGEST_STORY} events after`));
   if (!order.length) rows.push(make("li", "Nothing fits."));
   list.replaceChildren(...rows);
-  const marked = list.querySelector(".chosen");
+  const marked = list.querySelector(".chosen") || (chosen.row >= 0 ? list.children[place - from] : null);
   if (marked) list.scrollTop = marked.offsetTop - list.offsetTop - list.clientHeight / 3;
 }
 
@@ -100,8 +103,13 @@ function fillSubjects() {
   const own = Int32Array.from(counts);
   for (const [whole, found] of Object.entries(RUN.parts)) for (const part of family(Number(whole))) if (part !== Number(whole)) counts[whole] += own[part];
   const order = RUN.subjects.map((_, i) => i).filter((i) => counts[i]);
-  order.sort((one, other) => RUN.subjects[one].localeCompare(RUN.subjects[other], "en", { numeric: true }));
-  for (const i of order.slice(0, 5000)) options.push(make("option", `${RUN.subjects[i]} (${counts[i]})`, { value: String(i) }));
+  const { compare } = new Intl.Collator("en", { numeric: true });
+  order.sort((one, other) => compare(RUN.subjects[one], RUN.subjects[other]));
+  const MOST = 3000; // More than that make a list slow, and nobody scrolls so far.
+  for (const i of order.slice(0, MOST)) options.push(make("option", `${RUN.subjects[i]} (${counts[i]})`, { value: String(i) }));
+  if (order.length > MOST) {
+    options.push(make("option", `… ${order.length - MOST} more: search, then click one in the lanes`, { disabled: true }));
+  }
   element("subject").replaceChildren(...options);
   element("subject").onchange = (event) => only({ subject: Number(event.target.value) });
   element("subjects").hidden = order.length === 0;

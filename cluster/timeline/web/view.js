@@ -95,14 +95,14 @@ function select(table, row, { near = false } = {}) {
   redraw();
 }
 
-function timeOfChosen() {
-  return chosen.row >= 0 ? chosen.table.time[chosen.row] : (view.begin + view.end) / 2;
+function timeOfChosen(without = view.begin) {
+  return chosen.row >= 0 ? chosen.table.time[chosen.row] : without;
 }
 
 // Select the next moment after what is chosen (direction 1) or the one before (-1), of those that `keep` lets through.
 function step(direction, keep = () => true) {
   const order = shown.steps;
-  let place = firstAt(moments, order, timeOfChosen());
+  let place = firstAt(moments, order, timeOfChosen(direction > 0 ? view.begin : view.end));
   if (chosen.table === moments && chosen.row >= 0) {
     place = order.indexOf(chosen.row, Math.max(0, place));
     if (place < 0) place = firstAt(moments, order, timeOfChosen());
