@@ -18,6 +18,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     servers.py          which chunkservers there are, and which are alive                2.4, 4.4
     attention.py        for how long the master has been listening                       2.6.2
     leases.py           who is primary for a chunk, until when                           3.1
+    deadlines.py        how long each server may take to do what needs its disk
     placement.py        where new replicas go                                            4.2
     replication.py      what to clone, and where                                         4.3
     garbage.py          which hidden and which abandoned names are due                   4.4
