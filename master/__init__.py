@@ -20,6 +20,7 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     attention.py        for how long the master has been listening                       2.6.2
     safe_mode.py        when copies and removals are not ordered                         2.6.2
     leases.py           who is primary for a chunk, until when                           3.1
+    deadlines.py        how long each server may take to do what needs its disk
     racks.py            racks and data centres: which sets of servers are safe           4.2
     placement.py        where new replicas go: the policy as a plug, and the paper's     4.2
     hashing.py          another policy: consistent hashing; placement_policies.py has both  4.2

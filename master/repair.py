@@ -19,11 +19,15 @@ become the last good copy meanwhile. If it is over and nobody has confirmed it, 
 A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
 again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
 
+A writer waits for a copy that is being made no longer than for the lease of a dead primary. Then the copy is given up,
+if there are two replicas without it, and is made again later.
+
 What we simplify. A surplus replica waits until nobody writes the chunk. At most 20,000 chunks are ranked in one look.
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Coroutine, Hashable, Sequence
+from typing import Any, TypeVar
 
 from master.core import Core
 from master.events import (
@@ -45,8 +49,9 @@ from master.replication import CloneOrder, Limits, Need, plan_replication
 from master.servers import Server, ServerState
 from master.settling import Settling
 from master.standing import MOVED
-from runtime.errors import TabletopError
+from runtime.errors import TabletopError, TimedOut
 
+T = TypeVar("T")
 _RANKED_IN_ONE_LOOK = 20_000
 _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -342,7 +347,7 @@ class Repair:
                 seconds=core.settings.clone_seconds,
             )
             try:
-                held = await core.unless_stopping(copying)
+                held = await self._while_bearable(handle, raised.members, core.unless_stopping(copying))
             except TabletopError:
                 target.note_trouble(core.now)  # Perhaps a source is to blame: then all places are alike in this.
                 raise
@@ -358,6 +363,21 @@ class Repair:
                     # has started again says itself what it has.)
                     state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
                     core.judge(handle, destination, state, version=before.version, reason=before.reason)
+
+    async def _while_bearable(self, handle: int, members: Sequence[str], copying: Coroutine[Any, Any, T]) -> T:
+        """Do `copying`, and give it up if writers have waited as long for it as for the lease of a dead primary: on a
+        slow disk it may come on, and take longer than any of them waits. A chunk with a single replica has to wait.
+
+        Raises TimedOut."""
+        core, task, waited = self._core, asyncio.ensure_future(copying), 0.0
+        try:
+            while not (await asyncio.wait([task], timeout=_PAUSE_SECONDS))[0]:
+                waited += _PAUSE_SECONDS if core.is_waited_for(handle) and len(members) > 1 else 0.0
+                if waited >= core.settings.lease_seconds:
+                    raise TimedOut(f"writers of chunk {handle:#x} have waited {waited:g} seconds for a slow copy of it")
+            return task.result()
+        finally:
+            task.cancel()
 
     async def _count_in(self, handle: int, target: Server, incarnation: int, version: int, length: int) -> None:
         """The copy is complete: log its server as a member, then let it count."""
