@@ -152,16 +152,23 @@ class ChunkTable:
     def change_owner(self, handle: int, before: Owner, after: Owner) -> None:
         """One of the chunk's files has another goal, was deleted or brought back: that decides how many replicas the
         chunk should have, and whether it is cloned after all others (4.3)."""
-        self._set_owners(handle, with_owner(without_owner(self.owners(handle), before), after))
+        if self.sharings and (shared := self.sharings.owners(handle)):
+            owners = with_owner(without_owner(shared, before), after)
+            self.sharings.set(handle, owners)
+            self._follow_owners(handle, goal_of(owners), is_deleted(owners))
+        else:
+            self._follow_owners(handle, after.goal, after.is_hidden)
 
     def release(self, handle: int, owner: Owner) -> bool:
         """Take a file from a chunk; without its last one the chunk is forgotten, and that is told."""
-        owners = without_owner(self.owners(handle), owner)
-        if owners:
-            self._set_owners(handle, owners)
-        else:
+        shared = self.sharings.owners(handle)
+        if not shared:
             self.forget(handle)
-        return not owners
+            return True
+        owners = without_owner(shared, owner)
+        self.sharings.set(handle, owners)
+        self._follow_owners(handle, goal_of(owners), is_deleted(owners))
+        return False
 
     def forget(self, handle: int) -> None:
         """Drop a chunk: from here on its replicas are orphans."""
@@ -174,7 +181,8 @@ class ChunkTable:
         self._attempted.pop(handle, None)
         self._admissions.pop(handle, None)
         self._open.pop(handle, None)
-        self.sharings.set(handle, ())
+        if self.sharings:
+            self.sharings.set(handle, ())
         self._count -= 1
         if segment.count == 0:
             del self._segments[handle // SEGMENT_CHUNKS]
@@ -460,14 +468,13 @@ class ChunkTable:
             assert segment.goals[place] == goal_of(owners), f"a shared chunk has goal {segment.goals[place]}"
             assert bool(segment.flags[place] & _FLAG_DELETED) == is_deleted(owners)
 
-    def _set_owners(self, handle: int, owners: Owners) -> None:
+    def _follow_owners(self, handle: int, goal: int, deleted: bool) -> None:
         segment, place = self._at(handle)
-        self.sharings.set(handle, owners)
-        if segment.goals[place] != goal_of(owners):
-            segment.goals[place] = goal_of(owners)
+        if segment.goals[place] != goal:
+            segment.goals[place] = goal
             segment.attention = None
         flags = segment.flags[place] & ~_FLAG_DELETED
-        segment.flags[place] = flags | (_FLAG_DELETED if is_deleted(owners) else 0)
+        segment.flags[place] = flags | _FLAG_DELETED if deleted else flags
 
     def _group(self, members: tuple[str, ...]) -> int:
         """The number of a group of servers, in an order of their own so that equal groups are one."""

@@ -75,9 +75,8 @@ class FirstWrites:
             made = {server.name: held for server, held in pairs if isinstance(held, Held)}
             members = plan_members([Answer(name, held.length, held.digest) for name, held in made.items()])
             if not members:
-                raise _uncopied(
-                    path, frozen, [(one.name, error) for one, error in pairs if isinstance(error, Exception)]
-                )
+                failed = [(server.name, error) for server, error in pairs if isinstance(error, TabletopError)]
+                raise _uncopied(path, frozen, failed)
             await core.commit(ChunkReplaced(path, index, handle, _VERSION, members))
             for server in sources:
                 is_same = server.is_alive and server.incarnation == incarnations[server.name]

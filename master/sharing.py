@@ -81,6 +81,10 @@ class Sharings:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
+    def __bool__(self) -> bool:
+        """Whether any chunk is shared."""
+        return bool(self._segments)
+
     def owners(self, handle: int) -> Owners:
         """The files of a shared chunk; empty for one that is not shared."""
         segment = self._segments.get(handle // SEGMENT_CHUNKS)
