@@ -19,6 +19,7 @@ from chunkserver.mending import Mending
 from chunkserver.mutations import Mutations
 from chunkserver.opening import open_store
 from chunkserver.push_buffer import PushBuffer
+from chunkserver.reads import ReadCounts
 from chunkserver.scrubber import Scrubber
 from chunkserver.service import ChunkserverService
 from chunkserver.settings import ChunkserverSettings
@@ -77,12 +78,13 @@ class ChunkserverServer:
             opened = await open_store(self._world, self._settings)
             store, identity = self._store, self._identity = opened.store, opened.identity
             obedience = Obedience(identity, self._world.node)
+            reads = ReadCounts()
             heartbeats = self._heartbeats = Heartbeats(
-                self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable
+                self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable, reads
             )
             mutations = self._mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
             mender = BlockMender(self._world.disk, store, self._world.breathe)
-            flow = DataFlow(self._world, self._settings, store, self._buffer, mender, self._links)
+            flow = DataFlow(self._world, self._settings, store, self._buffer, mender, self._links, reads)
             mending = Mending(self._world, self._settings, store, mender, self._links)
             cloning = Cloning(
                 self._world,
@@ -117,7 +119,11 @@ class ChunkserverServer:
             await self._close()
             raise
         location = Location(
-            server=self._world.node, control_address=self.control_address, bulk_address=self.bulk_address
+            server=self._world.node,
+            control_address=self.control_address,
+            bulk_address=self.bulk_address,
+            rack=self._settings.rack,
+            data_centre=self._settings.data_centre,
         )
         self._world.events.emit(NodeStarted(role="chunkserver"))
         self._loops = [

@@ -44,7 +44,9 @@ class Placement:
         server = self._cluster.server(MASTER)
         if not isinstance(server, MasterServer):
             return
-        status = _at_once(cluster_status(server.core, server.repair, ClusterStatusRequest(chunks=True)))
+        request = ClusterStatusRequest(chunks=True)
+        work = cluster_status(server.core, server.repair, server.moving, server.draining, request)
+        status = _at_once(work)
         if status is None:
             return
         self._known = {

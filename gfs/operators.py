@@ -19,7 +19,9 @@ from runtime.errors import InvalidRequest, NotFound, shown
 from runtime.wire.master_pb2 import (
     ClusterStatus,
     ClusterStatusRequest,
+    DrainRequest,
     ListTrashRequest,
+    RemoveServerRequest,
     SafeMode,
     SafeModeRequest,
     SetPolicyRequest,
@@ -64,6 +66,20 @@ class Operators:
     def __init__(self, names: Names, master: MasterLink) -> None:
         self._names = names
         self._master = master
+
+    # Servers that leave (GFS 4.3).
+
+    async def drain(self, *servers: str, cancel: bool = False) -> None:
+        """Let chunkservers leave: nothing new is placed on them, and what they hold is copied elsewhere. `cancel`: they
+        stay after all. Returns at once; `cluster_status` tells how far it has come.
+
+        Raises NotFound, TooFewServers (those that stay could not hold the goal of every file), InvalidRequest.
+        """
+        await self._master.ask(self._master.stub.Drain, DrainRequest(servers=servers, cancel=cancel))
+
+    async def remove_server(self, server: str) -> None:
+        """Have the master forget a drained chunkserver that was stopped. Raises NotFound, Conflict (it is needed)."""
+        await self._master.ask(self._master.stub.RemoveServer, RemoveServerRequest(server=server))
 
     # The trash.
 

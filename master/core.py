@@ -260,6 +260,11 @@ class Core:
 
     # Servers
 
+    @property
+    def reserve_bytes(self) -> int:
+        """What a server must have free to take a new replica."""
+        return min(self.settings.reserve_bytes, self.settings.chunk_bytes)
+
     def live_servers(self, names: tuple[str, ...]) -> list[Server]:
         """Those of the named servers that are alive, in the given order."""
         found = [self.servers.find(name) for name in names]
@@ -269,7 +274,15 @@ class Core:
         """A server as placement sees it."""
         now = self.now
         recent = server.recent_creations(now)
-        return Candidate(server.name, server.rack, server.total, server.free, recent, server.is_troubled(now))
+        return Candidate(
+            server.name,
+            server.place.rack,
+            server.total,
+            server.free,
+            recent,
+            server.is_troubled(now),
+            server.place.data_centre,
+        )
 
     def shuffled_candidates(self, servers: list[Server]) -> list[Candidate]:
         """Servers as placement sees them, in a random order."""
@@ -399,6 +412,7 @@ class Core:
         """Give the lease, for which the chunk was marked, to the first of the members; the last of them has answered at
         that moment."""
         until = answered + self.settings.lease_seconds
+        self.state.chunks.unsettle_length(handle)
         self.leases.grant(handle, version=version, primary=members[0], secondaries=members[1:], until=until)
         self.emit(LeaseGranted(handle=handle, version=version, primary=members[0], secondaries=members[1:]))
         lease = self.leases.lease(handle)
@@ -464,6 +478,10 @@ class Core:
         for handle in self.leases.handles():
             settled = handle in self.state.chunks and self.state.chunks.length_is_settled(handle)
             assert not settled, f"chunk {handle:#x} is under a lease, and its length is called settled"
+            is_held = handle in self.state.chunks and self.leases.holder(handle, self.now) is not None
+            assert not (is_held and self.state.chunks.is_frozen(handle)), (
+                f"chunk {handle:#x} is frozen and may be written"
+            )
 
     def _forget_task(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.pop(task, None)

@@ -143,12 +143,13 @@ def checked_goal(core: Core, path: str, wanted: int) -> int:
     """The replication goal that a file gets; 0 stands for what a policy says, or else the cluster. Raises
     InvalidRequest, TooFewServers."""
     goal = wanted or default_goal(core, path)
-    known = len(core.servers)
+    known = len(core.servers) - len(core.state.draining)
     if goal > LARGEST_GOAL:
         raise InvalidRequest(f"a replication goal of {goal} for {shown(path)}; expected at most {LARGEST_GOAL}")
     if goal > known:
         raise TooFewServers(
-            f"{shown(path)} should have {goal} replicas, but only {known} chunkservers ever registered; "
+            f"{shown(path)} should have {goal} replicas, but only {known} chunkservers ever registered and are not "
+            "drained; "
             f"start more, or ask for at most {known}"
         )
     return goal

@@ -132,6 +132,40 @@ class EntryRenamed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotPrepared(Event):
+    """Nobody writes to any file of the source any more: what it holds now is what the snapshot will hold. In the order
+    of their paths its files will have the ids from `first_file_id` on."""
+
+    sentence: ClassVar[str] = "nobody writes to {source} ({files} files) any more; {target} will be its snapshot"
+    source: str
+    target: str
+    files: int
+    first_file_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken(Event):
+    """A file or a tree exists a second time, and shares its chunks with the first."""
+
+    sentence: ClassVar[str] = "took a snapshot of {source} as {target} ({files} files); nothing was copied"
+    source: str
+    target: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCopied(Event):
+    """A file that shared a chunk has one of its own, copied on the servers where the old one is."""
+
+    sentence: ClassVar[str] = "gave {path} chunk {handle:#x} as its number {index}, a copy of {frozen:#x} on {servers}"
+    handle: int
+    frozen: int
+    path: str
+    index: int
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkCreated(Event):
     """A chunk became part of a file."""
 
@@ -416,3 +450,58 @@ class MendingFailed(Event):
     handle: int
     server: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeated(Event):
+    """A chunk is read more than its copies can bear, and gets more of them."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and gets {copies} copies"
+    handle: int
+    copies: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCooled(Event):
+    """A chunk is read less than it was, and loses copies that it had been given."""
+
+    sentence: ClassVar[str] = (
+        "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and keeps {copies} copies"
+    )
+    handle: int
+    copies: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun(Event):
+    """An operator wants a chunkserver to leave: what it holds is copied elsewhere."""
+
+    sentence: ClassVar[str] = "draining {server}"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCancelled(Event):
+    """A chunkserver stays after all."""
+
+    sentence: ClassVar[str] = "{server} is not drained any more"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverForgotten(Event):
+    """A chunkserver on which nothing was left has gone for good."""
+
+    sentence: ClassVar[str] = "forgot chunkserver {server}"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaCannotGrow(Event):
+    """A client's bytes did not fit on the disk of a replica: it is moved."""
+
+    sentence: ClassVar[str] = "the replica of chunk {handle:#x} on {server} cannot grow, its disk is full"
+    handle: int
+    server: str

@@ -30,12 +30,13 @@ Invariants: (1) every entry's parent is a directory in the table; (2) a director
 direct children, `/.deleted` not counted in the root's; (3) the counts of files, directories and hidden files are right;
 (4) a file's facts are 18 + 8n bytes; (5) a directory that only leads to something deleted has one entry.
 
-What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks.
+What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks; a
+snapshot of one copies it without a pause (docs/snapshots.md says how long that takes).
 """
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from master import paths
@@ -55,6 +56,7 @@ _FILE = struct.Struct("<BBQQ")  # kind, goal, created, file id; then 8 bytes a c
 _DIRECTORY = struct.Struct("<BQQ")  # kind, created, entries
 _KIND_FILE, _KIND_DIRECTORY = 1, 2
 _BATCH = 1024
+_FILE_ID_AT = 10  # in a file's facts
 _HIDDEN_KEY = paths.key_of(paths.HIDDEN_ROOT)
 
 
@@ -83,6 +85,15 @@ class DirectoryEntry:
 
 
 Entry = FileEntry | DirectoryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A part of a walk through a tree: how many files there are in it, their chunks, the longest key."""
+
+    files: int
+    handles: tuple[int, ...]
+    longest: bytes
 
 
 class Namespace:
@@ -200,6 +211,17 @@ class Namespace:
             [(path, entry)] = self.children(path, after="", limit=1)
         return path, entry
 
+    def batches_in(self, path: str) -> Iterator[Batch]:
+        """The entry at a path and all below it, some at a time: nothing in it may change while this runs."""
+        low = paths.key_of(path)
+        high = _behind_subtree(low)
+        while found := self.table.items(low, high, limit=_BATCH):
+            files = [packed for _, packed in found if packed[0] == _KIND_FILE]
+            handles = b"".join([packed[_FILE.size :] for packed in files])
+            longest = max((key for key, _ in found), key=len)
+            yield Batch(len(files), struct.unpack(f"<{len(handles) // 8}Q", handles), longest)
+            low = found[-1][0] + b"\0"
+
     def temporary(self) -> list[str]:
         """The outermost entries that have a temporary name, hidden ones left out, in order."""
         found: list[str] = []
@@ -282,6 +304,28 @@ class Namespace:
             raise Conflict(f"the directory {shown(source)} cannot replace the file {shown(target)}; delete that first")
         self._check_lengths(source, target)
 
+    def check_snapshot(self, source: str, target: str) -> None:
+        """Raise NotFound, NotADirectory, AlreadyExists, InvalidRequest. The lengths of paths are not looked at."""
+        paths.check_path(source)
+        paths.check_may_be_made(target)
+        if paths.is_hidden(source):
+            raise InvalidRequest(f"{shown(source)} was deleted; rename it back first, or take a snapshot of that")
+        if source == target or paths.is_below(target, source):
+            raise InvalidRequest(
+                f"{shown(target)} is not outside of {shown(source)}: a snapshot cannot be a part of what it is taken of"
+            )
+        self.get(source)
+        self.check_create(target)
+
+    def check_grown(self, source: str, target: str, longest: bytes) -> None:
+        """Raise InvalidRequest if the entry below `source` with this key would have too long a path below `target`."""
+        grown = len(longest) + len(paths.key_of(target)) - len(paths.key_of(source))
+        if grown > paths.PATH_LIMIT_BYTES:
+            raise InvalidRequest(
+                f"below {shown(target)} the path of {shown(paths.path_of(longest))} would have {grown} bytes, a path "
+                f"may have {paths.PATH_LIMIT_BYTES}; choose a shorter target"
+            )
+
     # Changing: only after the change was logged, and it cannot fail
 
     def create(
@@ -305,6 +349,14 @@ class Namespace:
         assert packed is not None and packed[0] == _KIND_FILE, f"no file {path}"
         self.table.set(key, packed + handle.to_bytes(8, "little"))
 
+    def replace_chunk(self, path: str, index: int, handle: int) -> int:
+        """Put another chunk in the place of a file's `index`-th; returns the one that was there."""
+        entry = self.file(path)
+        handles = list(entry.handles)
+        before, handles[index] = handles[index], handle
+        self._put(path, dataclasses.replace(entry, handles=tuple(handles)))
+        return before
+
     def set_goal(self, path: str, goal: int) -> None:
         """Give a file another replication goal."""
         self._put(path, dataclasses.replace(self.file(path), goal=goal))
@@ -327,17 +379,47 @@ class Namespace:
         self._count_child(target, +1)
         self._forget_way_to(source)
 
-    def remove(self, path: str) -> list[int]:
-        """Forget an entry and all below it; returns the handles of all its chunks, in order."""
+    def copy(self, source: str, target: str, *, first_file_id: int) -> dict[int, tuple[int, ...]]:
+        """Put a second entry like the one at `source`, and all below it, at `target`. In the order of their paths the
+        files get ids from the first one on. Returns the chunks of the files, by the files' replication goals."""
+        next_id, files, directories = first_file_id, 0, 0
+        chunks: dict[int, list[bytes]] = {}
+
+        def change(values: Sequence[bytes]) -> list[bytes]:
+            nonlocal next_id, files, directories
+            changed: list[bytes] = []
+            for packed in values:
+                if packed[0] != _KIND_FILE:
+                    directories += 1
+                    changed.append(packed)
+                    continue
+                name = next_id.to_bytes(8, "little")
+                changed.append(packed[:_FILE_ID_AT] + name + packed[_FILE.size :])
+                chunks.setdefault(packed[1], []).append(packed[_FILE.size :])
+                next_id += 1
+                files += 1
+            return changed
+
+        old, new = paths.key_of(source), paths.key_of(target)
+        copied = self.table.copy(old, _behind_subtree(old), old, new, change)
+        assert copied, f"no {source}"
+        self._count_child(target, +1)
+        self.files += files
+        self.directories += directories
+        joined = {goal: b"".join(handles) for goal, handles in chunks.items()}
+        return {goal: struct.unpack(f"<{len(handles) // 8}Q", handles) for goal, handles in joined.items()}
+
+    def remove(self, path: str) -> list[FileEntry]:
+        """Forget an entry and all below it; returns all files, in order."""
         low = paths.key_of(path)
         high = _behind_subtree(low)
-        handles: list[int] = []
+        removed: list[FileEntry] = []
         files, directories = self._counts(path)
         self._count_child(path, -1)
         while batch := self.table.items(low, high, limit=_BATCH):
             for key, packed in batch:
                 if packed[0] == _KIND_FILE:
-                    handles.extend(_unpacked_file(packed).handles)
+                    removed.append(_unpacked_file(packed))
                 self.table.remove(key)
         if paths.is_hidden(path):
             self.hidden_files -= files
@@ -345,7 +427,7 @@ class Namespace:
             self.files -= files
             self.directories -= directories
         self._forget_way_to(path)
-        return handles
+        return removed
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold. Reads everything."""
@@ -414,12 +496,7 @@ class Namespace:
             return
         low, high = _range_below(source)
         while batch := self.table.items(low, high, limit=_BATCH):
-            longest = max((key for key, _ in batch), key=len)
-            if len(longest) + grown > paths.PATH_LIMIT_BYTES:
-                raise InvalidRequest(
-                    f"below {shown(target)} the path of {shown(paths.path_of(longest))} would have "
-                    f"{len(longest) + grown} bytes, a path may have {paths.PATH_LIMIT_BYTES}; choose a shorter target"
-                )
+            self.check_grown(source, target, max((key for key, _ in batch), key=len))
             low = batch[-1][0] + b"\0"
 
 

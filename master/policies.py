@@ -1,6 +1,6 @@
 """Per-tree policies: what a directory says for all that is below it (GFS 4.3, 4.4: users choose both).
 
-The paper lets users "specify different replication levels for different parts of the file namespace". A directory can
+The paper lets the parts of a namespace have goals of their own, and other rules for what is deleted. A directory can
 carry a replication goal for files to come, and a time for which deleted files are kept. The nearest directory at or
 above a path that says something decides; if none does, the cluster's settings do. The files that are there already keep
 their goals: those are facts of files (`fs setrep`).
@@ -17,8 +17,8 @@ together with others.
 >>> policies.kept_seconds("/lab/scratch", default=100), policies.kept_seconds("/lab", default=100)
 (0, 3600)
 
-A policy belongs to its directory: it is renamed, deleted and brought back with it. Policies are few, so that a look for
-those below a path reads all of them.
+A policy belongs to its directory: it is renamed, copied by a snapshot, deleted and brought back with it. Policies are
+few, so that a look for those below a path reads all of them.
 """
 
 from dataclasses import dataclass
@@ -87,6 +87,11 @@ class Policies:
         """A tree has got another path."""
         for name in self._at_and_below(source):
             self._policies[target + name[len(source) :]] = self._policies.pop(name)
+
+    def copy(self, source: str, target: str) -> None:
+        """A tree exists a second time (GFS 3.4)."""
+        for name in self._at_and_below(source):
+            self._policies[target + name[len(source) :]] = self._policies[name]
 
     def forget(self, path: str) -> None:
         """A tree is gone."""

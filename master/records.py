@@ -217,6 +217,33 @@ class FileWithChunkCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """The entry at `source` and all below it exist a second time at `target`, and share their chunks with the first
+    (GFS 3.4). In the order of their paths the new files have the ids from `first_file_id` on, which are reserved with
+    it. `answer` is the number of files."""
+
+    source: str
+    target: str
+    first_file_id: int
+    answer: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReplaced:
+    """The `index`-th chunk of a file is another one from here on, which has the same content: its replicas exist on the
+    servers `members`. The one before may be shared with other files, and stays with them."""
+
+    path: str
+    index: int
+    handle: int
+    version: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySet:
     """A directory says from here on what goal new files below it get (0: nothing), and, if `has_trash` is 1, for how
     long deleted files are kept (`policies.py`)."""
@@ -240,6 +267,21 @@ class SafeModeSet:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DrainChanged:
+    """An operator wants this chunkserver to leave (1), or to stay after all (0)."""
+
+    server: str
+    is_draining: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRemoved:
+    """A chunkserver on which nothing was left is forgotten. One that registers under its name joins anew."""
+
+    server: str
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -259,8 +301,12 @@ Record = (
     | AdmissionConfirmed
     | FileWithChunkCreated
     | FileSystemFounded
+    | SnapshotTaken
+    | ChunkReplaced
     | PolicySet
     | SafeModeSet
+    | DrainChanged
+    | ServerRemoved
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -282,8 +328,12 @@ KINDS: dict[int, type[Record]] = {
     16: FileWithChunkCreated,
     17: FileSystemFounded,
     18: AdmissionAttempted,
+    20: SnapshotTaken,
+    21: ChunkReplaced,
     24: PolicySet,
     25: SafeModeSet,
+    28: DrainChanged,
+    29: ServerRemoved,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

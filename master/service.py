@@ -18,15 +18,19 @@ from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
 from master.creating import Creating, checked_goal, default_goal
+from master.draining import Draining
 from master.events import EntryRenamed, FileDeleted, FileReplaced, ReplicationSet
 from master.granting import Granting, opened_file
 from master.leases import Lease
+from master.moving import Moving
 from master.namespace import DirectoryEntry, Entry, FileEntry
 from master.namespace_locks import plan_locks
 from master.once import Once
+from master.reclaiming import Reclaiming
 from master.records import DirectoriesMade, EntryMoved, EntryRemoved, GoalChanged
 from master.repair import Repair
 from master.reporting import Reporting
+from master.snapshotting import Snapshotting
 from master.status import cluster_status, safe_mode_status
 from master.trash import Trash, add_policies
 from runtime.errors import Conflict, InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
@@ -42,13 +46,26 @@ class MasterService(master_pb2_grpc.MasterServicer):
     """What clients call."""
 
     def __init__(
-        self, core: Core, creating: Creating, granting: Granting, repair: Repair, admission: Admission
+        self,
+        core: Core,
+        creating: Creating,
+        granting: Granting,
+        repair: Repair,
+        reclaiming: Reclaiming,
+        admission: Admission,
+        snapshotting: Snapshotting,
+        moving: Moving,
+        draining: Draining,
     ) -> None:
         self._core = core
+        self._moving = moving
+        self._draining = draining
         self._creating = creating
         self._granting = granting
         self._repair = repair
+        self._reclaiming = reclaiming
         self._admission = admission
+        self._snapshotting = snapshotting
         self._checking = Checking(core)
         self._trash = Trash(core)
         self._once = Once(core)
@@ -131,6 +148,13 @@ class MasterService(master_pb2_grpc.MasterServicer):
         before = await self._do_once(request.request, self._set_replication, request)
         return master_pb2.SetReplicationReply(previous_goal=before)
 
+    async def Snapshot(self, request: master_pb2.SnapshotRequest, context: Any) -> master_pb2.SnapshotReply:
+        """A second copy of a file or a tree, at once (GFS 3.4).
+
+        Raises NotFound, AlreadyExists, NotADirectory, InvalidRequest, Conflict, Unavailable (as Delete)."""
+        files = await self._do_once(request.request, self._snapshotting.take, request, self._deadline(context))
+        return master_pb2.SnapshotReply(files=files)
+
     async def _do_once(self, named: master_pb2.RequestId, work: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         return await self._core.uninterrupted(self._once.do(named, lambda: work(*arguments)))
 
@@ -169,7 +193,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
             await self._end_leases(path, deadline)
             files = sum(1 for _ in core.state.namespace.files_in(path))
             if request.immediately or paths.is_hidden(path) or core.keeps_nothing(path):
-                await self._repair.reclaim(EntryRemoved(path, files, named.client, named.number, named.oldest))
+                await self._reclaiming.reclaim(EntryRemoved(path, files, named.client, named.number, named.oldest))
                 return files
             hidden = core.hidden_name(path)
             await core.commit(EntryMoved(path, hidden, "", files, named.client, named.number, named.oldest))
@@ -316,7 +340,18 @@ class MasterService(master_pb2_grpc.MasterServicer):
         self, request: master_pb2.ClusterStatusRequest, context: Any
     ) -> master_pb2.ClusterStatus:
         """What is, now. Raises InvalidRequest."""
-        return await cluster_status(self._core, self._repair, request)
+        return await cluster_status(self._core, self._repair, self._moving, self._draining, request)
+
+    async def Drain(self, request: master_pb2.DrainRequest, context: Any) -> master_pb2.DrainReply:
+        """Let chunkservers leave, or stay after all. Raises InvalidRequest, NotFound, TooFewServers."""
+        await self._core.uninterrupted(self._draining.drain(list(request.servers), cancel=request.cancel))
+        self._moving.hurry()
+        return master_pb2.DrainReply()
+
+    async def RemoveServer(self, request: master_pb2.RemoveServerRequest, context: Any) -> master_pb2.RemoveServerReply:
+        """Forget a chunkserver on which nothing is left. Raises NotFound, Conflict."""
+        await self._core.uninterrupted(self._draining.remove(request.server))
+        return master_pb2.RemoveServerReply()
 
     async def AdmitReplica(self, request: master_pb2.AdmitReplicaRequest, context: Any) -> master_pb2.AdmitReplicaReply:
         """Let a chunk without a current replica go on with one that was put aside.

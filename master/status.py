@@ -4,6 +4,8 @@ from master import paths
 from master.chunk_table import Chunk
 from master.chunkservers import location
 from master.core import Core
+from master.draining import Draining
+from master.moving import Moving
 from master.namespace import FileEntry
 from master.repair import Repair
 from master.replicas import ReplicaState
@@ -14,15 +16,15 @@ _BREATHE_EVERY = 1000
 
 
 async def cluster_status(
-    core: Core, repair: Repair, request: master_pb2.ClusterStatusRequest
+    core: Core, repair: Repair, moving: Moving, draining: Draining, request: master_pb2.ClusterStatusRequest
 ) -> master_pb2.ClusterStatus:
     """The answer to GetClusterStatus; if asked for, with one entry for each chunk of the files at and below a path.
     Raises InvalidRequest."""
     path, after = paths.check_path(request.path or "/"), request.after and paths.check_path(request.after)
-    status = master_pb2.ClusterStatus() if after else await _figures(core, repair)
+    status = master_pb2.ClusterStatus() if after else await _figures(core, repair, moving, draining)
     status.safe_mode.CopyFrom(safe_mode_status(core))
     if request.chunks:
-        await _add_chunks(core, repair, status, path, after, request.limit)
+        await _add_chunks(core, repair, moving, status, path, after, request.limit)
     return status
 
 
@@ -39,7 +41,7 @@ def safe_mode_status(core: Core) -> master_pb2.SafeMode:
     )
 
 
-async def _figures(core: Core, repair: Repair) -> master_pb2.ClusterStatus:
+async def _figures(core: Core, repair: Repair, moving: Moving, draining: Draining) -> master_pb2.ClusterStatus:
     """What concerns the whole cluster."""
     namespace, chunks = core.state.namespace, core.state.chunks
     lacking = [chunks.chunk(handle) for handle in chunks.needing_attention()]
@@ -75,6 +77,11 @@ async def _figures(core: Core, repair: Repair) -> master_pb2.ClusterStatus:
         log_sequence=core.log.next_sequence - 1,
         lease_seconds=core.settings.lease_seconds,
         recovery_note=core.log.recovery_note,
+        placement=core.settings.placement,
+        misplaced_chunks=len(moving.misplaced),
+        moves_planned=len(moving.moves),
+        hot_chunks=len(moving.heat.hot_chunks()),
+        looks=moving.looks,
     )
     held = await _held_by_server(core)
     leases = core.leases.counts(core.now)
@@ -94,6 +101,8 @@ async def _figures(core: Core, repair: Repair) -> master_pb2.ClusterStatus:
                 state=_state_words(server),
                 clones_in=sum(order.destination == server.name for order in running),
                 clones_out=sum(order.source == server.name for order in running),
+                draining=server.name in core.state.draining,
+                left_to_drain=draining.left_on(server.name) if server.name in core.state.draining else 0,
             )
         )
     return status
@@ -143,7 +152,13 @@ def _unreachable(core: Core, chunk: Chunk) -> list[str]:
 
 
 async def _add_chunks(
-    core: Core, repair: Repair, status: master_pb2.ClusterStatus, below: str, after: str, limit: int
+    core: Core,
+    repair: Repair,
+    moving: Moving,
+    status: master_pb2.ClusterStatus,
+    below: str,
+    after: str,
+    limit: int,
 ) -> None:
     now = core.now
     files, status.last_path = _page(core, below, after, limit)
@@ -160,6 +175,7 @@ async def _add_chunks(
                 master_pb2.ChunkStatus(
                     path=path,
                     replication_goal=chunk.goal,
+                    extra_copies=moving.heat.extra(handle),
                     primary=lease.primary if lease else "",
                     others=[
                         master_pb2.OtherReplica(server=other.server, state=other.state.value, version=other.version)

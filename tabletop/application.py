@@ -23,12 +23,14 @@ from tabletop import (
     metrics_command,
     record_commands,
     report_command,
+    server_commands,
     setrep_command,
     status_command,
     story_command,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
+    timeline_command,
     torture,
     trash_commands,
 )
@@ -73,11 +75,14 @@ app.command("up")(cluster_commands.up)
 app.command("down")(cluster_commands.down)
 app.command("ps")(cluster_commands.ps)
 app.command("clusters")(cluster_commands.clusters)
-app.command("add")(cluster_commands.add)
+app.command("add")(server_commands.add)
+app.command("drain")(server_commands.drain)
+app.command("remove")(server_commands.remove)
 app.command("status")(status_command.status)
 app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)
 app.command("metrics")(metrics_command.metrics)
+app.command("timeline")(timeline_command.timeline)
 app.command("admit")(cluster_commands.admit)
 for command in (file_reading.cat, file_reading.head, file_reading.tail, file_reading.checksum, file_reading.count):
     file_commands.app.command()(command)

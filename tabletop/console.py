@@ -78,7 +78,9 @@ def note_cluster(cluster: str) -> str:
     return cluster
 
 
-_COMMAND = re.compile(r"`tabletop (?:up|down|ps|status|wait|log|add|admit|admin|fs|fault|story|metrics)\b[^`]*`")
+_COMMAND = re.compile(
+    r"`tabletop (?:up|down|ps|status|wait|log|timeline|add|admit|admin|fs|fault|story|metrics)\b[^`]*`"
+)
 
 
 def addressed(text: str, cluster: str | None = None) -> str:

@@ -139,6 +139,28 @@ def mv(
 
 
 @app.command()
+def snapshot(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file or a directory.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The name of the copy, which must not exist yet.")],
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Copy a file or a whole directory at once, without copying a byte (GFS 3.4).
+
+    The copy is the source at this moment: writers are held up for as long as it takes, and write on. Bytes are copied
+    when one of the two is written, and only the chunks that are. A snapshot is an ordinary file or directory:
+
+    \b
+    tabletop fs snapshot /courses /save/courses-monday
+    tabletop fs ls -R /save/courses-monday                          look into it
+    tabletop fs cp /save/courses-monday/notes /courses/notes        have one file back
+    tabletop fs rm -r /courses                                      go back to it as a whole
+    tabletop fs snapshot /save/courses-monday /courses
+    tabletop fs rm -r /save/courses-monday                          delete it: the other one keeps its chunks
+    """
+    perform(with_client(cluster, lambda client: _snapshot(client, source, target)), changes=True)
+
+
+@app.command()
 def cp(
     sources: Annotated[list[str], typer.Argument(metavar="PATH... TARGET", help="What, and where to.")],
     force: ForceOption = False,
@@ -383,6 +405,14 @@ async def _mv(client: Client, paths: list[str], target: str, force: bool) -> Non
     for path in paths:
         place = copying.place_in(target, path) if into else target
         await client.rename(path, place, replace=force)
+
+
+async def _snapshot(client: Client, source: str, target: str) -> None:
+    files = await client.snapshot(source, target)
+    output.print(
+        f"{wording.printable(target)} is {wording.printable(source)} as of now ({wording.count(files, 'file')})",
+        markup=False,
+    )
 
 
 async def _mkdir(client: Client, paths: list[str], parents: bool) -> None:

@@ -33,7 +33,7 @@ from master.events import (
     ReplicationSet,
     VersionRaised,
 )
-from runtime.events import Event, Record, sentence
+from runtime.events import Event, Record, in_causal_order, sentence
 from tabletop import wording
 
 TOLD_AT_MOST = 3
@@ -109,11 +109,6 @@ class Life:
         now = f"It is {wording.printable(self.path)} now" if self.path else "It is forgotten"
         chunks = ", ".join(f"{handle:#x}" for handle in self.chunks)
         return f"{now}. It had {wording.count(len(self.chunks), 'chunk')}{': ' + chunks if chunks else ''}."
-
-
-def in_causal_order(records: Iterable[Record]) -> list[Record]:
-    """Records of several nodes in an order that respects cause; each node's own stay as they are."""
-    return sorted(records, key=lambda record: (record.lamport, record.wall_microseconds))
 
 
 def life_of_chunk(records: Iterable[Record], handle: int) -> ChunkLife:

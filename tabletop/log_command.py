@@ -14,10 +14,9 @@ from typing import Annotated
 import typer
 
 from cluster.real import RealCluster
-from runtime.events import Record, rendered
+from runtime.events import Record, in_causal_order, rendered
 from runtime.real.event_file import EventTail
 from tabletop.console import output, perform, remark
-from tabletop.lives import in_causal_order
 from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 
 FOLLOW_SECONDS = 0.25
@@ -56,13 +55,10 @@ def log(
 async def _log(cluster: RealCluster, node: str, lines: int, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
     nodes = [node] if node else cluster.settings.node_names()
     tails = [EventTail(cluster.event_path(name)) for name in nodes] if follow else []
-    records: list[Record] = []
-    for name in nodes:
-        found = cluster.event_file(name)
-        records += found.records
-        if found.damaged_lines:
-            remark(f"left out {found.damaged_lines} damaged lines of {name}: its disk was full, or it was killed")
-    kept = [record for record in in_causal_order(records) if wanted(record)]
+    found = cluster.recorded(nodes)
+    for name, count in found.damaged_lines.items():
+        remark(f"left out {count} damaged lines of {name}: its disk was full, or it was killed")
+    kept = [record for record in found.records if wanted(record)]
     if not kept and not follow:
         remark(f"no events{' of ' + node if node else ''} that fit; without options, `tabletop log` shows the last 50")
     if not as_json and kept:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, replaced
-from master import repair, status
+from master import reclaiming, status
 from master.core import Core
 from master.garbage import is_due
 from master.hidden_names import root_of
@@ -19,7 +19,7 @@ def trash_time_of_a_tree_is_forgotten() -> Planted:
     def ordinary(hidden: str, **facts: Any) -> bool:
         return is_due(root_of(hidden).partition("+")[0], **facts)
 
-    return replaced(repair, "is_due", ordinary)
+    return replaced(reclaiming, "is_due", ordinary)
 
 
 @bug

@@ -54,6 +54,7 @@ class Kind(enum.Enum):
     DELETE = "delete"
     MAKE_DIRECTORY = "make_directory"
     SET_REPLICATION = "set_replication"
+    SNAPSHOT = "snapshot"  # of a file or a tree (GFS 3.4)
     COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
     RESTORE = "restore"  # what was deleted, from the trash
     EMPTY_TRASH = "empty_trash"
@@ -62,6 +63,8 @@ class Kind(enum.Enum):
     LEAVE_SAFE_MODE = "leave_safe_mode"
     FSCK = "fsck"  # an operator has all files checked
     ADMIT = "admit"  # an operator lets a chunk go on with a replica that was put aside
+    DRAIN = "drain"  # an operator wants a chunkserver to leave; with `replace`, to stay after all
+    ADD_SERVER = "add_server"
 
 
 class Answer(enum.Enum):
@@ -170,10 +173,14 @@ class Operation:
                 return f"keep what is deleted in {self.path} {kept}"
             case Kind.SET_REPLICATION:
                 return f"set {self.path} to {self.count} replicas"
+            case Kind.SNAPSHOT:
+                return f"take a snapshot of {self.path} as {self.target}"
             case Kind.LIST:
                 return f"list {self.path}{' and all below' if self.recursive else ''}"
             case Kind.ADMIT:
                 return f"admit {self.server}'s replica of chunk {self.chunk:#x}{' by force' if self.force else ''}"
+            case Kind.DRAIN:
+                return f"{'keep' if self.replace else 'drain'} {self.target}"
             case _:
                 return f"{self.kind.value} {self.path}"
 

@@ -18,8 +18,10 @@ from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
+from cluster.swarm.copies import Copy, copy_of, root_of
 from cluster.swarm.names import PASSING
 from master.events import (
+    ChunkCopied,
     ChunkCreated,
     EntryRenamed,
     FileCreated,
@@ -27,6 +29,7 @@ from master.events import (
     LeaseGranted,
     ReplicaAdmitted,
     RequestRepeated,
+    SnapshotPrepared,
 )
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
@@ -71,6 +74,8 @@ class Insight:
         # What an operation brought back from the trash: paths below its target, and what the master calls the files.
         self.restored: dict[int, tuple[tuple[str, int], ...]] = {}
         self.chunks: dict[int, ChunkPlace] = {}
+        self.copies: dict[int, Copy] = {}  # the files that snapshots made, or were about to make
+        self._shared: dict[tuple[int, int], int] = {}  # (file, index) of a copy -> the chunk that it was made with
         self.grants: list[tuple[float, LeaseGranted]] = []
         self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
 
@@ -86,6 +91,12 @@ class Insight:
             if entry is not None:
                 self.files[identity_of(entry)] = number
         elif isinstance(event, ChunkCreated):
+            entry = self._entry(event.path)
+            if entry is not None:
+                self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, SnapshotPrepared) and record.cause.startswith(CAUSE):
+            self._note_snapshot(int(record.cause.removeprefix(CAUSE)), event, time)
+        elif isinstance(event, ChunkCopied):
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
@@ -136,9 +147,30 @@ class Insight:
         before it told of it."""
         core = self.core()
         answer = None if core is None else core.state.requests.answer(event.client, event.number)
-        if answer and number in self.creating and answer not in self.files:
+        known = self.files.get(answer or 0)
+        # A snapshot that never came to be may have been promised the number.
+        if answer and number in self.creating and (known is None or known != root_of(known)):
             self.files[answer] = number
             self.created[number] = None
+
+    def _note_snapshot(self, number: int, event: SnapshotPrepared, time: float) -> None:
+        """What the source holds now is what the copies will hold, whoever of the masters makes them."""
+        core = self.core()
+        found = [] if core is None else core.state.namespace.files_in(event.source)
+        for rank, (_, entry) in enumerate(found):
+            source = self.files.get(identity_of(entry), 0)
+            if source:
+                copy = self.files[event.first_file_id + rank] = copy_of(source, number)
+                self.copies[copy] = Copy(copy, source, time)
+                self._shared.update({(copy, index): handle for index, handle in enumerate(entry.handles)})
+
+    def handles(self) -> dict[tuple[int, int], tuple[int, ...]]:
+        """The chunks that were ever at a place in a file, the last one at the end."""
+        found = {place: {handle: None} for place, handle in self._shared.items()}
+        for handle, place in self.chunks.items():
+            if place.file:
+                found.setdefault((place.file, place.index), {})[handle] = None
+        return {place: tuple(sorted(handles)) for place, handles in found.items()}
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""
@@ -229,7 +261,7 @@ class Insight:
     def lacking(self, file: int, index: int, begin: int, data: bytes) -> tuple[str, ...]:
         """The servers whose sound replica of a file's chunk, of the version of the last lease or a later one, does not
         hold these bytes at this place."""
-        handles = [handle for handle, place in self.chunks.items() if (place.file, place.index) == (file, index)]
+        handles = self.handles().get((file, index), ())[-1:]
         versions = [grant.version for _, grant in self.grants if grant.handle in handles]
         found = []
         for server in self._cluster.settings.node_names():
@@ -281,7 +313,8 @@ class Insight:
         core = self.core()
         if core is None:
             return False
-        names = [other.name for other in core.servers.alive() if other.name != server and other.name not in troubled]
+        out = (server, *troubled, *core.state.draining)
+        names = [other.name for other in core.servers.alive() if other.name not in out]
         return any(self.is_well(name) for name in names)
 
     def belongs_to_a_namespace(self, server: str) -> bool:

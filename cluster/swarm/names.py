@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cluster.swarm.copies import copy_of
+
 State = frozenset[tuple[str, int]]
 DIRECTORY = 0
 EMPTY: State = frozenset({("/", DIRECTORY)})
@@ -143,6 +145,24 @@ def rename(source: str, target: str, *, replace: bool, only: int = 0) -> Action:
         moved = {item for item in state if item[0] == source or is_below(item[0], source)}
         kept = state - moved if there is None else state - moved - {(target, there)}
         return Outcome(kept | {(target + name[len(source) :], entry) for name, entry in moved})
+
+    return act
+
+
+def snapshot(source: str, target: str, operation: int) -> Action:
+    """Make a second copy of an entry and of all below it; its files are named by theirs and by the operation."""
+
+    def act(state: State) -> Outcome:
+        names = names_of(state)
+        reasons = set(_why_not_found(names, source)) | _why_no_parent(names, target)
+        if source == target or is_below(target, source):
+            reasons.add("InvalidRequest")
+        if target in names:
+            reasons.add("AlreadyExists")
+        if reasons:
+            return Outcome(None, frozenset(reasons))
+        copied = {item for item in state if item[0] == source or is_below(item[0], source)}
+        return Outcome(state | {(target + name[len(source) :], copy_of(entry, operation)) for name, entry in copied})
 
     return act
 

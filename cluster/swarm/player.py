@@ -58,6 +58,7 @@ _CHANGES = (
     Kind.RENAME,
     Kind.DELETE,
     Kind.MAKE_DIRECTORY,
+    Kind.SNAPSHOT,
     Kind.SET_POLICY,
     Kind.ENTER_SAFE_MODE,
     Kind.LEAVE_SAFE_MODE,
@@ -215,6 +216,8 @@ class Player:
                 operation.seen = tuple(self._seen(status) for status in found)
             case Kind.RENAME:
                 await client.rename(path, operation.target, replace=operation.replace)
+            case Kind.SNAPSHOT:
+                await client.snapshot(path, operation.target)
             case Kind.DELETE:
                 operation.count = await client.delete(
                     path, recursive=operation.recursive, immediately=operation.immediately
@@ -238,6 +241,10 @@ class Player:
                 operation.findings = await check_everything(client, self._stage.insight)
             case Kind.SET_REPLICATION:
                 await self._set_replication(operation)
+            case Kind.DRAIN:
+                await client.operators.drain(operation.target, cancel=operation.replace)
+            case Kind.ADD_SERVER:
+                await self._stage.cluster.add_chunkservers(1)
             case Kind.COMPARE:
                 for chunk in (await client.locations(path))[:COMPARED_CHUNKS]:
                     await client.verify_chunk(chunk.handle)

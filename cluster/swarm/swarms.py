@@ -4,6 +4,7 @@ what came of it, and tells the story.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from cluster.swarm import marks, story
@@ -14,6 +15,10 @@ from cluster.swarm.engine import marks as engine_marks
 from cluster.swarm.engine import plan as engine_plan
 from cluster.swarm.engine import run as engine_run
 from cluster.swarm.engine import story as engine_story
+from cluster.swarm.locks import bugs as lock_bugs
+from cluster.swarm.locks import marks as lock_marks
+from cluster.swarm.locks import plan as lock_plan
+from cluster.swarm.locks import run as lock_run
 from cluster.swarm.plan import Plan
 from cluster.swarm.run import draw_plan, run_plan
 from cluster.swarm.verdicts import Verdict
@@ -34,13 +39,15 @@ class RunResult(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `judges`: those whose findings are worth
-    shrinking for, the worst first. `marks`: the rare states that a sweep wants to have seen."""
+    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `watch` runs a plan as `run` does, and
+    keeps all messages. `judges`: those whose findings are worth shrinking for, the worst first. `marks`: the rare
+    states that a sweep wants to have seen."""
 
     name: str
     option: str
     draw: Callable[[int], Any]
     run: Callable[[Any], Any]
+    watch: Callable[[Any], Any]
     from_json: Callable[[str], Any]
     tell: Callable[[Any, str], list[str]]
     bugs: dict[str, Bug]
@@ -62,6 +69,7 @@ FILES = Swarm(
     option="",
     draw=draw_plan,
     run=run_plan,
+    watch=partial(run_plan, watched=True),
     from_json=Plan.from_json,
     tell=story.tell_of_files,
     bugs=BUGS,
@@ -74,6 +82,7 @@ ENGINE = Swarm(
     option=" --engine",
     draw=engine_run.draw_plan,
     run=engine_run.run_plan,
+    watch=engine_run.run_plan,
     from_json=engine_plan.Plan.from_json,
     tell=engine_story.tell,
     bugs=engine_bugs.BUGS,
@@ -81,4 +90,17 @@ ENGINE = Swarm(
     marks=engine_marks.all_marks(),
 )
 
-SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE)}
+LOCKS = Swarm(
+    name="locks",
+    option=" --locks",
+    draw=lock_run.draw_plan,
+    run=lock_run.run_plan,
+    watch=lock_run.run_plan,
+    from_json=lock_plan.Plan.from_json,
+    tell=lock_marks.tell,
+    bugs=lock_bugs.BUGS,
+    judges=("mutual exclusion", "registers", "sequencers", "generations", "replay", "untyped error", "invariants"),
+    marks=lock_marks.all_marks(),
+)
+
+SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE, LOCKS)}

@@ -421,6 +421,58 @@ class SetReplicationReply(_message.Message):
 Global___SetReplicationReply: _TypeAlias = SetReplicationReply  # noqa: Y015
 
 @_typing.final
+class SnapshotRequest(_message.Message):
+    """A second copy of a file or a tree, at once (GFS 3.4)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    target: _builtins.str
+    """must not exist; its directory must"""
+    file_id: _builtins.int
+    """only of this file; 0: of whatever stands there"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        request: Global___RequestId | None = ...,
+        file_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "request", b"request", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotRequest: _TypeAlias = SnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotReply: _TypeAlias = SnapshotReply  # noqa: Y015
+
+@_typing.final
 class StatRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -558,6 +610,7 @@ class FindLeaseHolderRequest(_message.Message):
     SUSPECT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     REFUSED_VERSION_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     index: _builtins.int
     allocate: _builtins.bool
@@ -568,6 +621,8 @@ class FindLeaseHolderRequest(_message.Message):
     """the file that was opened; 0: whatever stands there"""
     refused_version: _builtins.int
     """the lease that its primary disowned on the client's last try; 0: none"""
+    full: _builtins.str
+    """a server on whose disk the client's last try did not fit; empty: none"""
     def __init__(
         self,
         *,
@@ -577,10 +632,11 @@ class FindLeaseHolderRequest(_message.Message):
         suspect: _builtins.str = ...,
         file_id: _builtins.int = ...,
         refused_version: _builtins.int = ...,
+        full: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate", b"allocate", "file_id", b"file_id", "index", b"index", "path", b"path", "refused_version", b"refused_version", "suspect", b"suspect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate", b"allocate", "file_id", b"file_id", "full", b"full", "index", b"index", "path", b"path", "refused_version", b"refused_version", "suspect", b"suspect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -674,6 +730,8 @@ class ServerStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CLONES_IN_FIELD_NUMBER: _builtins.int
     CLONES_OUT_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    LEFT_TO_DRAIN_FIELD_NUMBER: _builtins.int
     alive: _builtins.bool
     seconds_since_heartbeat: _builtins.float
     disk_total_bytes: _builtins.int
@@ -688,6 +746,10 @@ class ServerStatus(_message.Message):
     """copies being made on it now"""
     clones_out: _builtins.int
     """copies being made from it now"""
+    draining: _builtins.bool
+    """an operator wants it to leave"""
+    left_to_drain: _builtins.int
+    """chunks of which a replica here is needed yet, if it is draining"""
     @_builtins.property
     def location(self) -> _common_pb2.Location: ...
     def __init__(
@@ -704,10 +766,12 @@ class ServerStatus(_message.Message):
         state: _builtins.str = ...,
         clones_in: _builtins.int = ...,
         clones_out: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+        left_to_drain: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunk_count", b"chunk_count", "clones_in", b"clones_in", "clones_out", b"clones_out", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "lease_count", b"lease_count", "location", b"location", "seconds_since_heartbeat", b"seconds_since_heartbeat", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunk_count", b"chunk_count", "clones_in", b"clones_in", "clones_out", b"clones_out", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "draining", b"draining", "lease_count", b"lease_count", "left_to_drain", b"left_to_drain", "location", b"location", "seconds_since_heartbeat", b"seconds_since_heartbeat", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -752,6 +816,7 @@ class ChunkStatus(_message.Message):
     OTHERS_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
     UNREACHABLE_FIELD_NUMBER: _builtins.int
+    EXTRA_COPIES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     replication_goal: _builtins.int
     primary: _builtins.str
@@ -760,6 +825,8 @@ class ChunkStatus(_message.Message):
     """Why nothing is done yet about a replica that it lacks, or has too many, or may turn out to have when all servers have
     reported, in words; empty: nothing is in the way.
     """
+    extra_copies: _builtins.int
+    """more than the goal, while it is read much (GFS 2.5)"""
     @_builtins.property
     def chunk(self) -> _common_pb2.ChunkLocations: ...
     @_builtins.property
@@ -778,10 +845,11 @@ class ChunkStatus(_message.Message):
         others: _abc.Iterable[Global___OtherReplica] | None = ...,
         waits_for: _builtins.str = ...,
         unreachable: _abc.Iterable[_builtins.str] | None = ...,
+        extra_copies: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "unreachable", b"unreachable", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "extra_copies", b"extra_copies", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "unreachable", b"unreachable", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -817,6 +885,11 @@ class ClusterStatus(_message.Message):
     SAFE_MODE_FIELD_NUMBER: _builtins.int
     FILES_SEEN_FIELD_NUMBER: _builtins.int
     LAST_PATH_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    MISPLACED_CHUNKS_FIELD_NUMBER: _builtins.int
+    MOVES_PLANNED_FIELD_NUMBER: _builtins.int
+    HOT_CHUNKS_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -855,6 +928,16 @@ class ClusterStatus(_message.Message):
     """
     last_path: _builtins.str
     """where the next page goes on; empty: this was the last"""
+    placement: _builtins.str
+    """the policy by which servers are chosen (GFS 4.2)"""
+    misplaced_chunks: _builtins.int
+    """their copies are not spread over racks as they could be, at the last look"""
+    moves_planned: _builtins.int
+    """replicas to be moved to another server to even out the disks, at the last look"""
+    hot_chunks: _builtins.int
+    """have more copies than their goal, as they are read much (GFS 2.5)"""
+    looks: _builtins.int
+    """how often the master has looked at all chunks for what to move"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerStatus]: ...
     @_builtins.property
@@ -894,10 +977,15 @@ class ClusterStatus(_message.Message):
         safe_mode: Global___SafeMode | None = ...,
         files_seen: _builtins.int = ...,
         last_path: _builtins.str = ...,
+        placement: _builtins.str = ...,
+        misplaced_chunks: _builtins.int = ...,
+        moves_planned: _builtins.int = ...,
+        hot_chunks: _builtins.int = ...,
+        looks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "safe_mode", b"safe_mode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "files_seen", b"files_seen", "hidden_files", b"hidden_files", "last_path", b"last_path", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "safe_mode", b"safe_mode", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "files_seen", b"files_seen", "hidden_files", b"hidden_files", "hot_chunks", b"hot_chunks", "last_path", b"last_path", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "looks", b"looks", "misplaced_chunks", b"misplaced_chunks", "missing_chunks", b"missing_chunks", "moves_planned", b"moves_planned", "placement", b"placement", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "safe_mode", b"safe_mode", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1265,12 +1353,84 @@ class VerifyChunkReply(_message.Message):
 Global___VerifyChunkReply: _TypeAlias = VerifyChunkReply  # noqa: Y015
 
 @_typing.final
+class DrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVERS_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    cancel: _builtins.bool
+    """they stay after all"""
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        servers: _abc.Iterable[_builtins.str] | None = ...,
+        cancel: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "servers", b"servers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainReply: _TypeAlias = DrainReply  # noqa: Y015
+
+@_typing.final
+class RemoveServerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveServerRequest: _TypeAlias = RemoveServerRequest  # noqa: Y015
+
+@_typing.final
+class RemoveServerReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveServerReply: _TypeAlias = RemoveServerReply  # noqa: Y015
+
+@_typing.final
 class RegisterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LOCATION_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
-    RACK_FIELD_NUMBER: _builtins.int
     DISK_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
@@ -1282,7 +1442,6 @@ class RegisterRequest(_message.Message):
     UNREADABLE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Drawn at process start. A new incarnation proves that the leases of the old one are gone."""
-    rack: _builtins.str
     disk_total_bytes: _builtins.int
     disk_free_bytes: _builtins.int
     namespace: _builtins.int
@@ -1312,7 +1471,6 @@ class RegisterRequest(_message.Message):
         *,
         location: _common_pb2.Location | None = ...,
         incarnation: _builtins.int = ...,
-        rack: _builtins.str = ...,
         disk_total_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int = ...,
         chunks: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
@@ -1325,7 +1483,7 @@ class RegisterRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence", "unreadable", b"unreadable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "sequence", b"sequence", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1406,6 +1564,7 @@ class HeartbeatRequest(_message.Message):
     EXTEND_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     incarnation: _builtins.int
     disk_total_bytes: _builtins.int
@@ -1427,6 +1586,10 @@ class HeartbeatRequest(_message.Message):
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Removal]:
         """replicas removed since the last acknowledged heartbeat"""
 
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkReads]:
+        """the chunks that were read most since the last heartbeat that was sent (2.5)"""
+
     def __init__(
         self,
         *,
@@ -1439,14 +1602,39 @@ class HeartbeatRequest(_message.Message):
         extend: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
         removed: _abc.Iterable[_common_pb2.Removal] | None = ...,
         sequence: _builtins.int = ...,
+        reads: _abc.Iterable[Global___ChunkReads] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "extend", b"extend", "incarnation", b"incarnation", "removed", b"removed", "sample", b"sample", "sequence", b"sequence", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "extend", b"extend", "incarnation", b"incarnation", "reads", b"reads", "removed", b"removed", "sample", b"sample", "sequence", b"sequence", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class ChunkReads(_message.Message):
+    """Bytes of one chunk that were sent to readers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "handle", b"handle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkReads: _TypeAlias = ChunkReads  # noqa: Y015
 
 @_typing.final
 class LeaseExtension(_message.Message):

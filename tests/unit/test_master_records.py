@@ -13,6 +13,7 @@ from master.records import (
     AdmissionAttempted,
     AdmissionConfirmed,
     ChunkAllocated,
+    ChunkReplaced,
     DirectoriesMade,
     EntryMoved,
     EntryRemoved,
@@ -28,6 +29,7 @@ from master.records import (
     Record,
     ReplicaAdded,
     SafeModeSet,
+    SnapshotTaken,
     VersionConfirmed,
     decode,
     encode,
@@ -95,7 +97,11 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     policy = "1802002f61" + "02000000000000000100000000000000100e000000000000"
     assert encode(PolicySet("/a", 2, 1, 3600, 7, 9, 8)).hex() == policy + request
     assert encode(SafeModeSet(1, 7, 9, 8)).hex() == "190100000000000000" + request
-    assert (FORMAT, READABLE_FORMATS) == (7, (2, 3, 4, 5, 6, 7))
+    shared = "1402002f6102002f62" + "0400000000000000" + "0100000000000000"
+    assert encode(SnapshotTaken("/a", "/b", 4, 1, 7, 9, 8)).hex() == shared + request
+    replaced = "1502002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000" + "0100010063"
+    assert encode(ChunkReplaced("/a", 0, 9, 1, ("c",))).hex() == replaced
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 29)
 
 
 def test_a_kind_from_the_future_is_named() -> None:
