@@ -4,6 +4,7 @@ from typing import Any
 
 from chunkserver.settings import ChunkserverSettings
 from cluster.settings import ClusterSettings
+from cluster.topology import place_of
 from lockservice.settings import LockServiceSettings
 from master.settings import MasterSettings
 
@@ -21,6 +22,7 @@ DEAD_AFTER_HEARTBEATS = 5.0
 # Also unstated. A copy of a chunk from a desk's lessons takes a few milliseconds, so that a master which looked only
 # twice a second for the next one to make would be the slowest part of a recovery.
 REPAIRS_PER_HEARTBEAT = 10
+SURVEY_HEARTBEATS = 5.0
 CLONES_AT_ONCE = 16
 CLONES_PER_SERVER = 4
 
@@ -54,6 +56,9 @@ def node_settings(
             clones_at_once=CLONES_AT_ONCE,
             clones_per_server=CLONES_PER_SERVER,
             trash_grace_seconds=settings.trash_seconds,
+            placement=settings.placement,
+            clone_bytes_per_second=settings.clone_bytes_per_second,
+            survey_seconds=SURVEY_HEARTBEATS * settings.heartbeat_seconds,
         ).to_dict()
     if node == LOCK:
         return LockServiceSettings(
@@ -62,6 +67,7 @@ def node_settings(
             lease_seconds=LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds,
             grace_seconds=LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds,
         ).to_dict()
+    place = place_of(node, settings.topology)
     host = address.rpartition(":")[0]
     return ChunkserverSettings(
         cluster=cluster,
@@ -71,4 +77,6 @@ def node_settings(
         durability=settings.durability,
         chunk_bytes=settings.chunk_bytes,
         heartbeat_seconds=settings.heartbeat_seconds,
+        rack=place.rack,
+        data_centre=place.data_centre,
     ).to_dict()
