@@ -34,6 +34,7 @@ from master.records import (
     FileWithChunkCreated,
     GoalChanged,
     PolicySet,
+    SnapshotTaken,
 )
 
 CHANGES_NAMES = (
@@ -45,6 +46,7 @@ CHANGES_NAMES = (
     GoalChanged,
     ChunkAllocated,
     PolicySet,
+    SnapshotTaken,
 )
 """The records that are refused while an operator keeps the master in safe mode."""
 

@@ -55,6 +55,7 @@ class Snapshotting:
         core, source, target, named = self._core, request.source, request.target, request.request
         paths.check_path(source)
         paths.check_may_be_made(target)
+        core.refuse_in_safe_mode()
         async with core.locks.hold(plan_locks(write=[source, target])):
             namespace = core.state.namespace
             namespace.check_snapshot(source, target)

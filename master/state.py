@@ -10,10 +10,7 @@ record was written.
 Invariants: (1) every chunk belongs to a file, or to several, which share it; (2) it knows how many they are, which
 goals they have and which of them have hidden names, and is frozen if they are more than one; (3) handles and file ids
 are different numbers below the reserved limit; (4) hidden names carry stamps up to the last; (5) policies belong to
-directories.
-Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
-if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
-carry stamps up to the last; (5) a server that is to leave is one that has joined.
+directories; (6) a server that is to leave is one that has joined.
 """
 
 from dataclasses import dataclass, field

@@ -106,7 +106,8 @@ class Insight:
             number = int(record.cause.removeprefix(CAUSE))
             self.admitted[number] = self.admitted.get(number, 0) + 1
         elif isinstance(event, EntryRenamed) and event.source.startswith("/.deleted/"):
-            self._note_restoration(record.cause, event.target)
+            if record.cause.startswith(CAUSE):
+                self.note_restored(int(record.cause.removeprefix(CAUSE)), event.target)
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
             self._place(event.handle, time)
@@ -125,15 +126,17 @@ class Insight:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
 
-    def _note_restoration(self, cause: str, target: str) -> None:
+    def note_restored(self, number: int, target: str) -> None:
+        """An operation has just brought something back to this path; it may be known already. (The master may die
+        before it tells of it: then its client says so, which has the answer from the log.)"""
         core = self.core()
-        if core is None or not cause.startswith(CAUSE):
+        if core is None or number in self.restored:
             return
         names = core.state.namespace
         here = [(target, names.find(target)), *names.descendants(target, after="", limit=10_000)]
         found = ((path, identity_of(entry) if hasattr(entry, "file_id") else 0) for path, entry in here)
         kept = ((path[len(target) :], identity) for path, identity in found if PASSING not in path)
-        self.restored[int(cause.removeprefix(CAUSE))] = tuple(kept)
+        self.restored[number] = tuple(kept)
 
     def restored_by(self, number: int) -> tuple[tuple[str, int], ...]:
         """What an operation brought back: paths below its target, with the number of the operation that created each

@@ -35,6 +35,7 @@ from master.events import (
     RemovalOrdered,
     SafeModeEntered,
     SafeModeLeft,
+    SnapshotTaken,
 )
 from master.hidden_names import deletion_of, root_of
 from runtime.errors import TabletopError
@@ -46,7 +47,7 @@ WITH_KEPT_DIRECTORY = 0.2
 KEPT = "/kept"
 CHUNKS_A_PAGE = 3
 _CLOCK_ERROR = 0.06  # A drifting clock may be wrong by 5 %.
-_NAMES = (FileCreated, FileDeleted, EntryRenamed, FileReclaimed, ChunkCreated, FileReplaced)
+_NAMES = (FileCreated, FileDeleted, EntryRenamed, FileReclaimed, ChunkCreated, FileReplaced, SnapshotTaken)
 _ORDERS = (CloneStarted, RemovalDecided, RemovalOrdered)
 
 Records = list[tuple[float, Record]]

@@ -227,7 +227,8 @@ class Player:
             case Kind.ADMIT:
                 await self._admit(operation)
             case Kind.RESTORE:
-                await client.operators.restore(path, operation.target or None)
+                place = await client.operators.restore(path, operation.target or None)
+                self._stage.insight.note_restored(operation.number, place)
             case Kind.EMPTY_TRASH:
                 await client.operators.empty_trash(path, older_than_seconds=operation.count)
             case Kind.SET_POLICY:
