@@ -37,6 +37,9 @@ import gfs.locate
 from cluster.processes import ProcessIdentity
 from cluster.roles import MASTER
 from cluster.settings import ClusterSettings, check_cluster_name
+from cluster.topology import topology_of
+from master.placement_policies import PAPER
+from master.racks import Place
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
 from runtime.real.disk import translated
 
@@ -65,6 +68,7 @@ class ReadyRecord:
     identity: ProcessIdentity
     control_address: str
     bulk_address: str
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,18 @@ class NodeFolder:
             self._failure.write_bytes(_failure_record("", "it ended before it served"))
         self.forget_ready()
 
+    def purge(self) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def read_ready(self) -> ReadyRecord | None:
         """What the program wrote when it began to serve; None if it does not serve, or ended in good order."""
         values = read_json(self._ready)
         if values is None:
             return None
         identity = ProcessIdentity(values["process_id"], values["process_started"])
-        return ReadyRecord(identity, values["control_address"], values["bulk_address"])
+        metrics = values.get("metrics_address", "")  # An older program serves none.
+        return ReadyRecord(identity, values["control_address"], values["bulk_address"], metrics)
 
     def write_ready(self, record: ReadyRecord) -> None:
         """Say that the program serves."""
@@ -127,6 +136,7 @@ class NodeFolder:
                 "process_started": record.identity.started,
                 "control_address": record.control_address,
                 "bulk_address": record.bulk_address,
+                "metrics_address": record.metrics_address,
             },
         )
 
@@ -250,6 +260,9 @@ class ClusterFolder:
         if master is None or not servers:
             return None
         told = master.settings
+        numbers = {int(config.node.removeprefix("cs")) for config in servers}
+        servers.sort(key=lambda config: int(config.node.removeprefix("cs")))
+        places = [Place(config.settings.get("data_centre", ""), config.settings.get("rack", "")) for config in servers]
         settings = ClusterSettings(
             chunkservers=len(servers),
             replicas=told["replication_goal"],
@@ -258,6 +271,10 @@ class ClusterFolder:
             heartbeat_seconds=told["heartbeat_seconds"],
             durability=servers[0].settings["durability"],
             trash_seconds=told["trash_grace_seconds"],
+            topology=topology_of(places),
+            placement=told.get("placement", PAPER),
+            clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
+            removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
         return ClusterRecord(master.cluster, told["control_address"], settings)
 

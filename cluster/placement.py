@@ -15,6 +15,7 @@ from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
 from master.server import MasterServer
 from master.status import cluster_status
+from runtime.wire.master_pb2 import ClusterStatusRequest
 
 T = TypeVar("T")
 
@@ -43,7 +44,9 @@ class Placement:
         server = self._cluster.server(MASTER)
         if not isinstance(server, MasterServer):
             return
-        status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
+        request = ClusterStatusRequest(chunks=True)
+        work = cluster_status(server.core, server.repair, server.moving, server.draining, request)
+        status = _at_once(work)
         if status is None:
             return
         self._known = {

@@ -38,6 +38,7 @@ from cluster.interface import (
     NodeState,
     wait_until,
 )
+from cluster.leaving import require_drained
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.roles import MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
@@ -130,7 +131,7 @@ class RealCluster:
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
             settings.check()
-            added = settings.node_names()[-count:]
+            added = [name for name in settings.node_names() if name not in old.node_names()]
             try:
                 with self._undone_on_failure(added):
                     await self._start_all(settings, added, None)
@@ -138,6 +139,23 @@ class RealCluster:
                 self.folder.write_record(record)
                 raise
         return added
+
+    async def remove_chunkserver(self, node: str) -> None:
+        """Stop a chunkserver that is drained and empty, have the master forget it, and remove its folder.
+
+        Raises Conflict (chunks need it yet), NotFound, Unavailable (the master does not answer)."""
+        folder = self._node(node)
+        if node == MASTER:
+            raise Conflict("the master cannot be removed; `tabletop down --purge` removes a whole cluster")
+        self.require_master()
+        await require_drained(self, node)
+        async with self.folder.locked():
+            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
+            self._collect(node)
+            await self.client().operators.remove_server(node)
+            record = self.folder.read_record()
+            self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
+            folder.purge()
 
     def is_down(self) -> bool:
         """Whether none of its processes lives."""
@@ -428,6 +446,7 @@ class RealCluster:
             resident_bytes=found.resident_bytes,
             version=found.version,
             counters=dict(found.counters),
+            metrics_address=ready.metrics_address,
         )
 
     def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:

@@ -1,13 +1,17 @@
 """From a role and its settings to a server: the same in both worlds."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
-from cluster.roles import CHUNKSERVER_ROLE, MASTER_ROLE
+from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
+from lockservice.server.server import LockServer
+from lockservice.settings import LockServiceSettings
 from master.server import MasterServer
 from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown
+from runtime.measures import Measure
 from runtime.world import World
 
 
@@ -20,7 +24,13 @@ class Server(Protocol):
 
     @property
     def bulk_address(self) -> str:
-        """host:port of the bulk listener; empty on a master."""
+        """host:port of the bulk listener; empty on a master and a lock service."""
+
+    def counters(self) -> dict[str, int]:
+        """What it has counted since its start."""
+
+    def measures(self) -> Iterable[Measure]:
+        """What it can be measured by, beside that."""
 
     async def start(self) -> None:
         """Return when it serves."""
@@ -32,10 +42,16 @@ class Server(Protocol):
         """Stop in good order."""
 
 
+LEVELS = frozenset({"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes"})
+"""Those among the counters of all roles that rise and fall."""
+
+
 def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
     """The server of a role on a world, not started yet. Raises InvalidRequest for settings that make no sense."""
     if role == MASTER_ROLE:
         return MasterServer(world, MasterSettings.from_dict(settings))
     if role == CHUNKSERVER_ROLE:
         return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
-    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r} or {CHUNKSERVER_ROLE!r}")
+    if role == LOCK_ROLE:
+        return LockServer(world, LockServiceSettings.from_dict(settings))
+    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r}, {CHUNKSERVER_ROLE!r} or {LOCK_ROLE!r}")

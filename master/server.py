@@ -1,21 +1,29 @@
 """The master as a server: wiring, start and stop."""
 
 import asyncio
+from collections.abc import Iterator
 
 from master.admission import Admission
 from master.core import Core
 from master.creating import Creating
+from master.draining import Draining
 from master.events import MasterFailed
+from master.first_writes import FirstWrites
 from master.granting import Granting
+from master.measures import master_measures
 from master.mending import Mending
+from master.moving import Moving
 from master.new_chunks import NewChunks
 from master.raising import Raising
+from master.reclaiming import Reclaiming
 from master.repair import Repair
 from master.reporting import Reporting
 from master.service import MasterService, RegistryService
 from master.settings import MasterSettings
 from master.settling import Settling
+from master.snapshotting import Snapshotting
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
 from runtime.world import RpcServer, World
@@ -33,12 +41,17 @@ class MasterServer:
         raising = Raising(self.core)
         mending = Mending(self.core)
         settling = Settling(self.core, raising, mending)
-        new_chunks = NewChunks(self.core, raising)
+        moving = self.moving = Moving(self.core)
+        new_chunks = NewChunks(self.core, raising, moving)
         self.creating = Creating(self.core, new_chunks)
-        self.granting = Granting(self.core, raising, settling, new_chunks)
-        self.repair = Repair(self.core, raising, settling, mending)
+        first_writes = FirstWrites(self.core, raising, settling, new_chunks)
+        self.granting = Granting(self.core, raising, settling, new_chunks, first_writes, moving)
+        self.snapshotting = Snapshotting(self.core, self.granting, new_chunks)
+        self.repair = Repair(self.core, raising, settling, mending, moving)
+        self.draining = Draining(self.core)
+        self.reclaiming = Reclaiming(self.core)
         self.admission = Admission(self.core, raising)
-        self.reporting = Reporting(self.core)
+        self.reporting = Reporting(self.core, moving.heat)
         self._world = world
         self._settings = settings
         self._rpc: RpcServer | None = None
@@ -62,7 +75,17 @@ class MasterServer:
     async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        service = MasterService(self.core, self.creating, self.granting, self.repair, self.admission)
+        service = MasterService(
+            self.core,
+            self.creating,
+            self.granting,
+            self.repair,
+            self.reclaiming,
+            self.admission,
+            self.snapshotting,
+            self.moving,
+            self.draining,
+        )
         master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
         registry = RegistryService(self.core, self.reporting)
         master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)
@@ -80,7 +103,8 @@ class MasterServer:
         self._loops = [
             self._world.spawn(self.repair.watch_clock(), "watch the clock"),
             self._world.spawn(self.repair.mend_chunks(), "mend chunks"),
-            self._world.spawn(self.repair.scan_names(), "scan names"),
+            self._world.spawn(self.reclaiming.scan_names(), "scan names"),
+            self._world.spawn(self.moving.keep_looking(), "look at all chunks"),
             self._world.spawn(self._end_when_failed(), "watch for failure"),
         ]
         self._world.events.emit(NodeStarted(role="master"))
@@ -135,3 +159,7 @@ class MasterServer:
             "leases": len(core.leases),
             "clones_running": self.repair.clones_running,
         }
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside that."""
+        return master_measures(self.core)

@@ -38,6 +38,10 @@ class Setup:
     client_host: str = ""  # where all clients are: beside a chunkserver, or ("") near none
     trouble_seconds: float = 60.0
     scrub_bytes_per_second: int = 4 * 1024 * 1024
+    topology: str = ""
+    placement: str = "paper"
+    hot_bytes_per_second: int = 0
+    lasting: bool = False  # its faults last, and it is judged before they are healed
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ class Stage:
                 lease_seconds=setup.lease_seconds,
                 heartbeat_seconds=setup.heartbeat_seconds,
                 durability=setup.durability,
+                topology=setup.topology,
+                placement=setup.placement,
             ),
             name="swarm",
             client_settings=ClientSettings(
@@ -121,6 +123,7 @@ class Stage:
                     "namespace_scan_seconds": setup.namespace_scan_seconds,
                     "checkpoint_log_bytes": setup.checkpoint_log_bytes,
                     "abandoned_seconds": ABANDONED_SECONDS,
+                    "hot_bytes_per_second": setup.hot_bytes_per_second,
                     "dead_after_seconds": setup.dead_after_heartbeats * setup.heartbeat_seconds,
                 },
                 CHUNKSERVER_ROLE: {"scrub_bytes_per_second": setup.scrub_bytes_per_second},

@@ -46,6 +46,11 @@ TELLING = frozenset(
         "CloneFailed",
         "ChunkCreated",
         "FileReclaimed",
+        "FileDeleted",
+        "FileReplaced",
+        "PolicyChanged",
+        "SafeModeEntered",
+        "SafeModeLeft",
         "LogReplayed",
         "LogFailed",
         "WriteResolved",
@@ -142,7 +147,7 @@ def _records(result: Any, telling: Container[str], concerned: frozenset[int]) ->
 
 def _concerned_chunks(result: Result) -> frozenset[int]:
     files = {result.history.operation(number).file for verdict in result.verdicts for number in verdict.operations}
-    return frozenset(handle for (file, _), handle in result.handles.items() if file in files - {0})
+    return frozenset(one for (file, _), handles in result.handles.items() if file in files - {0} for one in handles)
 
 
 def _fault(record: Record, plan: Any) -> str:

@@ -29,6 +29,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.simulated.distances import Distances, WayOut
 from runtime.simulated.loop import LIFE, NANOSECONDS, Life, SimulatedLoop
 from runtime.simulated.messages import (
     AS_SENT,
@@ -79,8 +80,9 @@ SOUND = LinkFaults()
 class Fabric:
     """All links of one simulation."""
 
-    def __init__(self, loop: SimulatedLoop, tape: Tape, *, latency_seconds: float) -> None:
+    def __init__(self, loop: SimulatedLoop, tape: Tape, *, latency_seconds: float, ways: WayOut | None = None) -> None:
         self.loop = loop
+        self.distances = Distances(ways)  # between racks and data centres
         self.latency_seconds = latency_seconds
         self.doors: dict[str, Any] = {}  # what listens at each "node:port": an RPC server or a bulk listener
         self.hops = 0
@@ -165,6 +167,8 @@ class Fabric:
     def delay_nanoseconds(self, source: str, target: str) -> int:
         """How long a hop takes, by the link's state and the tape."""
         seconds = self.latency_seconds * self._latency.between(0.75, 1.25)
+        if self.distances:
+            seconds += self.distances.seconds(source, target)
         faults = self.faults(source, target)
         if faults is not SOUND:
             seconds += faults.delay + faults.jitter * self._faults.between(0.0, 1.0)

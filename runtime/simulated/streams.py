@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import DiskFailure, Unavailable
+from runtime.simulated.cards import Card
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate, Kind
@@ -37,21 +38,6 @@ BUFFER_BYTES = 1024 * 1024
 STALL_SECONDS = 20.0
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 3.0
-
-
-class Card:
-    """One direction of one node's network card: serves segments in order of arrival."""
-
-    def __init__(self, bytes_per_second: float) -> None:
-        self.bytes_per_second = bytes_per_second
-        self._free_at = 0
-        self.bytes_carried = 0
-
-    def occupy(self, now: int, count: int) -> int:
-        """Carry `count` bytes from `now` (nanoseconds) or when the card is free; returns when it is done."""
-        self._free_at = max(now, self._free_at) + int(count * NANOSECONDS / self.bytes_per_second)
-        self.bytes_carried += count
-        return self._free_at
 
 
 @dataclass(slots=True)
@@ -220,7 +206,9 @@ class SimulatedStream:
         self._unread += len(segment)
         up, down = self._cards(self._life.node)[0], self._cards(self._other._life.node)[1]
         left = up.occupy(self._loop.nanoseconds, len(segment))
-        through = down.occupy(left - int(len(segment) * NANOSECONDS / up.bytes_per_second), len(segment))
+        begun = left - int(len(segment) * NANOSECONDS / up.bytes_per_second)
+        shared = self._fabric.distances.cards(self._life.node, self._other._life.node)
+        through = max(card.occupy(begun, len(segment)) for card in (*shared, down))
         arriving = self._fabric.corrupted(self._life.node, self._other._life.node, segment)
         self._pipe.send(self._other._arrived, arriving, not_before=max(left, through), segment=segment)
 
