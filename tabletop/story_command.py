@@ -74,11 +74,8 @@ def _print(lines: list[str]) -> None:
 
 
 def _records(cluster: RealCluster) -> list[Record]:
-    records: list[Record] = []
-    for node in cluster.settings.node_names():
-        found = cluster.event_file(node)
-        records += found.records
-        if found.damaged_lines:
-            remark(f"left out {found.damaged_lines} damaged lines of {node}: its disk was full, or it was killed")
+    found = cluster.recorded(cluster.settings.node_names())
+    for node, count in found.damaged_lines.items():
+        remark(f"left out {count} damaged lines of {node}: its disk was full, or it was killed")
     remark(f"times are local, {datetime.datetime.now().astimezone().tzname()}")
-    return records
+    return found.records

@@ -32,7 +32,9 @@ def timeline(
     form: Annotated[
         Format,
         typer.Option(
-            "--format", help="html: a page for any browser; perfetto: for ui.perfetto.dev; shiviz: for ShiViz."
+            "--format",
+            metavar="FORMAT",
+            help="html: a page for any browser; perfetto: for ui.perfetto.dev; shiviz: for ShiViz.",
         ),
     ] = Format.HTML,
 ) -> None:

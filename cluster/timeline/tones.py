@@ -21,6 +21,8 @@ _TROUBLES = frozenset(
         "FlushFailed",
         "HandlerFailed",
         "LeftBehind",
+        "LockLogFailed",
+        "LockServiceFailed",
         "LogFailed",
         "MasterAskedAgain",
         "MasterFailed",
@@ -33,6 +35,7 @@ _TROUBLES = frozenset(
         "ReplicaLost",
         "ReplicaSkipped",
         "ReshapingFailed",
+        "SessionLost",
         "SnapshotUnreadable",
         "StrangerRefused",
         "TableSetAside",
@@ -40,6 +43,7 @@ _TROUBLES = frozenset(
         "TaskFailed",
         "WriteBackFailed",
         "WriteRetried",
+        "WritesStalled",
     }
 )
 

@@ -1,4 +1,4 @@
-"""`tabletop timeline` of real processes: what was done to a cluster is in the page, while it runs and afterwards."""
+"""`tabletop timeline` of real processes: what was done to them is in the page, while they run and afterwards."""
 
 import json
 from collections.abc import Iterator

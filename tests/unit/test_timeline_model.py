@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import chunkserver.events as of_chunkservers
 import gfs.events as of_clients
+import lockservice.events as of_locks
 import master.events as of_master
 import tablet.engine.world.events as of_tablets
 import tablet.server.events as of_servers
@@ -208,6 +209,6 @@ def test_nothing_at_all_is_a_timeline_too():
 def test_every_kind_with_a_tone_is_an_event():
     from cluster import fault_log, fault_runner
 
-    rooms = (of_all, of_chunkservers, of_clients, of_master, of_servers, of_tablets, fault_log, fault_runner)
+    rooms = (of_all, of_chunkservers, of_clients, of_locks, of_master, of_servers, of_tablets, fault_log, fault_runner)
     names = {name for room in rooms for name in vars(room)} | {"HandlerFailed"}
     assert kinds_with_a_tone() - names == set()
