@@ -11,6 +11,7 @@ says what it holds:
     A   versions attempted but not confirmed: u64 handle and u64 version each
     D   those of them that admissions used: u64 handle and u64 version each
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
+    M   tenures of several masters: u64 epoch and u64 number of its first record each
     E   u64 count of the frames before: the checkpoint is complete
 
 The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
@@ -105,6 +106,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     admissions: list[tuple[int, int]] = []
     groups: list[tuple[str, ...]] = []
     requests: list[tuple[int, int, int, int]] = []
+    tenures: list[tuple[int, int]] = []
     count = 0
     complete = False
     async for payload in frames:
@@ -125,12 +127,15 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             admissions.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
         elif kind == b"R":
             requests.extend((row[0], row[1], row[2], row[3]) for row in _REQUEST.iter_unpack(body))
+        elif kind == b"M":
+            tenures.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
         elif kind == b"E":
             complete = int.from_bytes(body, "little") == count
         count += 1
     if header is None or not complete:
         raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
-    snapshot = Snapshot(Totals(*header[2:]), tuple(servers), leaves, segments, attempted, admissions, groups, requests)
+    totals = Totals(*header[2:])
+    snapshot = Snapshot(totals, tuple(servers), leaves, segments, attempted, admissions, groups, requests, tenures)
     return MasterState.restored(snapshot), header[1]
 
 
@@ -171,8 +176,9 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
     for begin in range(0, len(rows), _ROWS_A_FRAME):
         count += 1
         yield b"R" + b"".join(rows[begin : begin + _ROWS_A_FRAME])
-    for kind, rows_of in ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions)):
-        pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(rows_of))
+    rows_by_kind = ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions), (b"M", snapshot.tenures))
+    for kind, rows_of in rows_by_kind:
+        pairs = b"".join(_PAIR.pack(first, second) for first, second in sorted(rows_of))
         if pairs:
             count += 1
             yield kind + pairs

@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 6
-# Format 5 lacks kind 18, format 4 those from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are
-# read as they are.
-READABLE_FORMATS = (2, 3, 4, 5, 6)
+FORMAT = 7
+# Format 6 lacks kinds from 19 on, format 5 those from 18 on, format 4 those from 16 on, format 3 those from 15 on,
+# format 2 those from 14 on; all are read as they are.
+READABLE_FORMATS = (2, 3, 4, 5, 6, 7)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -215,6 +215,16 @@ class FileWithChunkCreated:
     oldest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TenureBegun:
+    """As EpochBegun, of a master that has others beside it: this one acts from here on. `sequence` is the record's own
+    number. Epoch and number together name every record of the tenure, so that two logs can be compared."""
+
+    epoch: int
+    sequence: int
+    master: str
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -234,6 +244,7 @@ Record = (
     | AdmissionConfirmed
     | FileWithChunkCreated
     | FileSystemFounded
+    | TenureBegun
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -255,6 +266,7 @@ KINDS: dict[int, type[Record]] = {
     16: FileWithChunkCreated,
     17: FileSystemFounded,
     18: AdmissionAttempted,
+    31: TenureBegun,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

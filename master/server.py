@@ -2,19 +2,10 @@
 
 import asyncio
 
-from master.admission import Admission
 from master.core import Core
-from master.creating import Creating
 from master.events import MasterFailed
-from master.granting import Granting
-from master.mending import Mending
-from master.new_chunks import NewChunks
-from master.raising import Raising
-from master.repair import Repair
-from master.reporting import Reporting
-from master.service import MasterService, RegistryService
+from master.parts import Parts
 from master.settings import MasterSettings
-from master.settling import Settling
 from runtime.events import NodeStarted, NodeStopped
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
@@ -30,15 +21,12 @@ class MasterServer:
 
     def __init__(self, world: World, settings: MasterSettings) -> None:
         self.core = Core(world, settings)
-        raising = Raising(self.core)
-        mending = Mending(self.core)
-        settling = Settling(self.core, raising, mending)
-        new_chunks = NewChunks(self.core, raising)
-        self.creating = Creating(self.core, new_chunks)
-        self.granting = Granting(self.core, raising, settling, new_chunks)
-        self.repair = Repair(self.core, raising, settling, mending)
-        self.admission = Admission(self.core, raising)
-        self.reporting = Reporting(self.core)
+        self.parts = Parts(self.core)
+        self.creating = self.parts.creating
+        self.granting = self.parts.granting
+        self.repair = self.parts.repair
+        self.admission = self.parts.admission
+        self.reporting = self.parts.reporting
         self._world = world
         self._settings = settings
         self._rpc: RpcServer | None = None
@@ -62,10 +50,8 @@ class MasterServer:
     async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        service = MasterService(self.core, self.creating, self.granting, self.repair, self.admission)
-        master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
-        registry = RegistryService(self.core, self.reporting)
-        master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)
+        master_pb2_grpc.add_MasterServicer_to_server(self.parts.service, rpc.registrar)
+        master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(self.parts.registry, rpc.registrar)
         node = NodeService(
             self._world,
             role="master",
@@ -77,12 +63,7 @@ class MasterServer:
         node_pb2_grpc.add_NodeServicer_to_server(node, rpc.registrar)
         await rpc.start()
         self._rpc = rpc
-        self._loops = [
-            self._world.spawn(self.repair.watch_clock(), "watch the clock"),
-            self._world.spawn(self.repair.mend_chunks(), "mend chunks"),
-            self._world.spawn(self.repair.scan_names(), "scan names"),
-            self._world.spawn(self._end_when_failed(), "watch for failure"),
-        ]
+        self._loops = [*self.parts.begin(), self._world.spawn(self._end_when_failed(), "watch for failure")]
         self._world.events.emit(NodeStarted(role="master"))
 
     async def wait_for_shutdown(self) -> None:
@@ -123,15 +104,4 @@ class MasterServer:
 
     def counters(self) -> dict[str, int]:
         """What it counted since its start, for Describe."""
-        core = self.core
-        return {
-            "log_records": core.log.next_sequence - 1,
-            "log_bytes": core.log.log_bytes,
-            "log_syncs": core.log.syncs,
-            "advance_calls": core.calls.calls,
-            "advance_items": core.calls.items,
-            "files": core.state.namespace.files,
-            "chunks": len(core.state.chunks),
-            "leases": len(core.leases),
-            "clones_running": self.repair.clones_running,
-        }
+        return self.parts.counters()

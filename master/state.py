@@ -36,11 +36,15 @@ from master.records import (
     Record,
     ReplicaAdded,
     ServerJoined,
+    TenureBegun,
     VersionAttempted,
     VersionConfirmed,
 )
 from master.requests import RequestTable
 from runtime.errors import Corrupted
+
+TENURES_KEPT = 256
+"""A master that was away for longer gets the whole state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Snapshot:
     admissions: list[tuple[int, int]]
     groups: list[tuple[str, ...]]
     requests: list[tuple[int, int, int, int]]
+    tenures: list[tuple[int, int]]
 
 
 class MasterState:
@@ -82,6 +87,7 @@ class MasterState:
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
         self.epoch = 0
+        self.tenures: list[tuple[int, int]] = []  # of several masters: the last epochs, and where in the log each began
         self.handle_limit = self.chunks.next_handle
         self.last_stamp = 0  # of the hidden names that records made
         self._given_stamp = 0  # the last that was given out; its record may not be in the log yet, or never come there
@@ -96,6 +102,9 @@ class MasterState:
                 self.identity, self.chunk_bytes = record.namespace, record.chunk_bytes
             case EpochBegun():
                 self.epoch = max(self.epoch, record.epoch)
+            case TenureBegun():
+                self.epoch = max(self.epoch, record.epoch)
+                self.tenures = [*self.tenures, (record.epoch, record.sequence)][-TENURES_KEPT:]
             case FileCreated():
                 self.namespace.create(
                     record.path,
@@ -185,7 +194,8 @@ class MasterState:
         segments, attempted, admissions, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
         leaves = names.table.snapshot()
-        return Snapshot(totals, tuple(self.servers), leaves, segments, attempted, admissions, groups, requests)
+        servers, tenures = tuple(self.servers), list(self.tenures)
+        return Snapshot(totals, servers, leaves, segments, attempted, admissions, groups, requests, tenures)
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "MasterState":
@@ -205,6 +215,7 @@ class MasterState:
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
         state.last_stamp = totals.last_stamp
+        state.tenures = list(snapshot.tenures)
         state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
 

@@ -50,6 +50,30 @@ class RequestId(_message.Message):
 Global___RequestId: _TypeAlias = RequestId  # noqa: Y015
 
 @_typing.final
+class ShadowAnswer(_message.Message):
+    """An answer from memory that may be old: which shadow has given it, and how far it may be behind the acting master."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    master: _builtins.str
+    lag_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        master: _builtins.str = ...,
+        lag_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lag_seconds", b"lag_seconds", "master", b"master"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowAnswer: _TypeAlias = ShadowAnswer  # noqa: Y015
+
+@_typing.final
 class FileInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,6 +88,7 @@ class FileInfo(_message.Message):
     CREATED_MICROSECONDS_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     is_directory: _builtins.bool
     replication_goal: _builtins.int
@@ -84,6 +109,10 @@ class FileInfo(_message.Message):
     def tail(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]:
         """The last chunks, back to the first that is known to hold bytes: the file ends in the last of them that is not empty."""
 
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer:
+        """of the answer to Stat: absent if the acting master gives it"""
+
     def __init__(
         self,
         *,
@@ -98,10 +127,11 @@ class FileInfo(_message.Message):
         created_microseconds: _builtins.int = ...,
         entry_count: _builtins.int = ...,
         file_id: _builtins.int = ...,
+        shadow: Global___ShadowAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "path", b"path", "replication_goal", b"replication_goal", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "path", b"path", "replication_goal", b"replication_goal", "shadow", b"shadow", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,19 +492,23 @@ class ListReply(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     IS_LAST_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     is_last: _builtins.bool
     """nothing follows"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileInfo]: ...
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer: ...
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___FileInfo] | None = ...,
         is_last: _builtins.bool = ...,
+        shadow: Global___ShadowAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,19 +550,23 @@ class FindLocationsReply(_message.Message):
 
     FILE_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def file(self) -> Global___FileInfo: ...
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]: ...
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer: ...
     def __init__(
         self,
         *,
         file: Global___FileInfo | None = ...,
         chunks: _abc.Iterable[_common_pb2.ChunkLocations] | None = ...,
+        shadow: Global___ShadowAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "file", b"file", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -773,6 +811,7 @@ class ClusterStatus(_message.Message):
     CORRUPT_REPLICAS_FIELD_NUMBER: _builtins.int
     DEAD_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     TRASH_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -813,6 +852,8 @@ class ClusterStatus(_message.Message):
 
     @_builtins.property
     def authority(self) -> _common_pb2.Authority: ...
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer: ...
     def __init__(
         self,
         *,
@@ -839,10 +880,11 @@ class ClusterStatus(_message.Message):
         corrupt_replicas: _builtins.int = ...,
         dead_after_seconds: _builtins.float = ...,
         trash_grace_seconds: _builtins.float = ...,
+        shadow: Global___ShadowAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "shadow", b"shadow", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,6 +26,7 @@ from master.records import (
     NamespaceFounded,
     Record,
     ReplicaAdded,
+    TenureBegun,
     VersionConfirmed,
     decode,
     encode,
@@ -90,7 +91,8 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(FileWithChunkCreated("/a", 3, 5, 4, 9, ("c",), 7, 9, 8)).hex() == created + "0100010063" + request
     assert encode(AdmissionAttempted(9, 2)).hex() == "1209000000000000000200000000000000"
     assert encode(FileSystemFounded(9, 65536)).hex() == "1109000000000000000000010000000000"
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (6, (2, 3, 4, 5, 6), 18)
+    assert encode(TenureBegun(9, 8, "m")).hex() == "1f0900000000000000080000000000000001006d"
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 31)
 
 
 def test_a_kind_from_the_future_is_named() -> None:
