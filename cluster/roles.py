@@ -4,11 +4,14 @@ from typing import Any
 
 from chunkserver.settings import ChunkserverSettings
 from cluster.settings import ClusterSettings
+from lockservice.settings import LockServiceSettings
 from master.settings import MasterSettings
 
 MASTER = "master"
 MASTER_ROLE = "master"
 CHUNKSERVER_ROLE = "chunkserver"
+LOCK = "lock"
+LOCK_ROLE = "lockservice"
 
 # The paper names neither number. A server that missed two heartbeats gets no new replicas; one that missed five is
 # given up, and what it held is copied from elsewhere.
@@ -21,10 +24,16 @@ REPAIRS_PER_HEARTBEAT = 10
 CLONES_AT_ONCE = 16
 CLONES_PER_SERVER = 4
 
+# Chubby's leases of 12 and its grace of 45 seconds are for a planet. On a desk another master is to be in charge two
+# seconds after the one before has died, and a lock is withheld for as long as its holder may still come back: for a
+# lease and the grace.
+LOCK_LEASE_HEARTBEATS = 0.8
+LOCK_GRACE_HEARTBEATS = 0.4
+
 
 def role_of(node: str) -> str:
     """The role that goes with a node's name."""
-    return MASTER_ROLE if node == MASTER else CHUNKSERVER_ROLE
+    return {MASTER: MASTER_ROLE, LOCK: LOCK_ROLE}.get(node, CHUNKSERVER_ROLE)
 
 
 def node_settings(
@@ -45,6 +54,13 @@ def node_settings(
             clones_at_once=CLONES_AT_ONCE,
             clones_per_server=CLONES_PER_SERVER,
             trash_grace_seconds=settings.trash_seconds,
+        ).to_dict()
+    if node == LOCK:
+        return LockServiceSettings(
+            cluster=cluster,
+            control_address=address,
+            lease_seconds=LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds,
+            grace_seconds=LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds,
         ).to_dict()
     host = address.rpartition(":")[0]
     return ChunkserverSettings(

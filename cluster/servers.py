@@ -4,7 +4,9 @@ from typing import Any, Protocol
 
 from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
-from cluster.roles import CHUNKSERVER_ROLE, MASTER_ROLE
+from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
+from lockservice.server.server import LockServer
+from lockservice.settings import LockServiceSettings
 from master.server import MasterServer
 from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown
@@ -20,7 +22,7 @@ class Server(Protocol):
 
     @property
     def bulk_address(self) -> str:
-        """host:port of the bulk listener; empty on a master."""
+        """host:port of the bulk listener; empty on a master and a lock service."""
 
     async def start(self) -> None:
         """Return when it serves."""
@@ -38,4 +40,6 @@ def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
         return MasterServer(world, MasterSettings.from_dict(settings))
     if role == CHUNKSERVER_ROLE:
         return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
-    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r} or {CHUNKSERVER_ROLE!r}")
+    if role == LOCK_ROLE:
+        return LockServer(world, LockServiceSettings.from_dict(settings))
+    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r}, {CHUNKSERVER_ROLE!r} or {LOCK_ROLE!r}")

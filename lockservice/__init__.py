@@ -1,0 +1,1 @@
+"""The lock service: who is in charge, decided once for everybody (Chubby)."""

@@ -1,0 +1,1 @@
+"""The server: its log, who is to be told of what, the calls, and the clock."""
