@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from chunkserver.chunk_files import metadata_path
-from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
-from master.server import MasterServer
 from master.status import cluster_status
 
 T = TypeVar("T")
@@ -38,10 +36,14 @@ class Placement:
         self._cluster = cluster
         self._known: dict[tuple[str, int], PlacedChunk] = {}
 
+    def acting_name(self) -> str:
+        """The node of the master that acts."""
+        return self._cluster.acting_name()
+
     def look(self) -> None:
         """Read the master's memory, if it serves and can be read in one go."""
-        server = self._cluster.server(MASTER)
-        if not isinstance(server, MasterServer):
+        server = self._cluster.acting_master()
+        if server is None or server.core is None or server.repair is None:
             return
         status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
         if status is None:
@@ -73,7 +75,7 @@ class Placement:
         if chunk is None:
             return []
         name = metadata_path(chunk.handle)
-        names = [node for node in self._cluster.settings.node_names() if node != MASTER]
+        names = self._cluster.settings.chunkserver_names()
         return [node for node in names if name in self._cluster.simulation.world(node).simulated_disk.paths()]
 
 

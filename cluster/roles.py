@@ -33,14 +33,25 @@ LOCK_GRACE_HEARTBEATS = 0.4
 
 def role_of(node: str) -> str:
     """The role that goes with a node's name."""
-    return {MASTER: MASTER_ROLE, LOCK: LOCK_ROLE}.get(node, CHUNKSERVER_ROLE)
+    if node == LOCK:
+        return LOCK_ROLE
+    return MASTER_ROLE if node.startswith(MASTER) else CHUNKSERVER_ROLE
 
 
 def node_settings(
-    node: str, cluster: str, settings: ClusterSettings, *, address: str, master_address: str
+    node: str,
+    cluster: str,
+    settings: ClusterSettings,
+    *,
+    address: str,
+    master_address: str,
+    lock_address: str = "",
 ) -> dict[str, Any]:
-    """The fields of the node's settings class, as a JSON object. `address` is where its control face listens."""
-    if node == MASTER:
+    """The fields of the node's settings class, as a JSON object. `address` is where its control face listens,
+    `master_address` where the master is reached: of several masters all addresses, with commas between."""
+    if role_of(node) == MASTER_ROLE:
+        names = settings.master_names()
+        pairs = zip(names, master_address.split(","), strict=True) if len(names) > 1 else ()
         return MasterSettings(
             cluster=cluster,
             control_address=address,
@@ -54,6 +65,8 @@ def node_settings(
             clones_at_once=CLONES_AT_ONCE,
             clones_per_server=CLONES_PER_SERVER,
             trash_grace_seconds=settings.trash_seconds,
+            masters=",".join(f"{name}={where}" for name, where in pairs),
+            lock_service=lock_address,
         ).to_dict()
     if node == LOCK:
         return LockServiceSettings(

@@ -20,6 +20,7 @@ from runtime.settings import (
 )
 
 LARGEST_CHUNK_BYTES = 1 << 30
+MOST_MASTERS = 5
 LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
 
 
@@ -34,6 +35,7 @@ class ClusterSettings:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     durability: str = "replicated"
     trash_seconds: float = TRASH_SECONDS  # how long a deleted file can be had back (GFS 4.4)
+    masters: int = 1  # one acts, the others are its shadows; with more than one there is a lock service (GFS 5.1.3)
 
     def check(self) -> None:
         """Raise InvalidRequest or TooFewServers for settings that can never work."""
@@ -41,6 +43,8 @@ class ClusterSettings:
             raise InvalidRequest(
                 f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {LARGEST_CLUSTER}"
             )
+        if not 1 <= self.masters <= MOST_MASTERS:
+            raise InvalidRequest(f"a cluster of {self.masters} masters: expected between 1 and {MOST_MASTERS}")
         if self.replicas < 1:
             raise InvalidRequest(f"a replication goal of {self.replicas}: expected 1 or more")
         if self.replicas > self.chunkservers:
@@ -70,8 +74,18 @@ class ClusterSettings:
             )
 
     def node_names(self) -> list[str]:
-        """All nodes, the master first: `["master", "cs1", "cs2", …]`."""
-        return ["master", *(f"cs{number}" for number in range(1, self.chunkservers + 1))]
+        """All nodes, the master first: `["master", "cs1", "cs2", …]`. Of several masters, the others and the lock
+        service come after it: `["master", "master2", "lock", "cs1", …]`."""
+        masters = self.master_names()
+        return [*masters, *(["lock"] if len(masters) > 1 else []), *self.chunkserver_names()]
+
+    def master_names(self) -> list[str]:
+        """The masters: `["master"]`, or `["master", "master2", …]`."""
+        return ["master", *(f"master{number}" for number in range(2, self.masters + 1))]
+
+    def chunkserver_names(self) -> list[str]:
+        """The chunkservers: `["cs1", "cs2", …]`."""
+        return [f"cs{number}" for number in range(1, self.chunkservers + 1)]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of the settings."""

@@ -57,5 +57,6 @@ in one way only: a record is committed to the log, then applied to the state, by
 What the master thinks of a replica changes in one way only: by a transition in the table of `replicas.py`. A chunk's
 version rises in one way only: by `raising.py`. A master whose log has failed ends, and its next run replays the log.
 
-What we simplify. There are no snapshots of files yet (3.4) and no rebalancing of disk use (4.3). Quotas and access rights do not exist. Deleted trees are counted in one go.
+What we simplify. There are no snapshots of files yet (3.4) and no rebalancing of disk use (4.3). Quotas and access
+rights do not exist. Deleted trees are counted in one go.
 """

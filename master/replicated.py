@@ -53,11 +53,23 @@ class _Tenure:
         self.is_open = False  # the begin of the tenure is on all masters that are in sync
         self.loops: list[asyncio.Task[None]] = []
 
-    def require_certain(self, *, definite: bool) -> None:
+    async def answer(self, servicer: Any, name: str, request: Any, context: Any) -> Any:
+        """What a servicer of the acting master answers, if it acts still when it has the answer: a refusal, too, may
+        come from a memory that is old by then. Raises NotActing."""
+        self._require_certain(definite=True)
+        try:
+            reply = await getattr(servicer, name)(request, context)
+        except TabletopError as error:
+            self._require_certain(definite=error.definite)
+            raise
+        self._require_certain(definite=False)
+        return reply
+
+    def _require_certain(self, *, definite: bool) -> None:
         """Raise NotActing if another may act by now, or this one does not act yet."""
         core = self.parts.core
         if not self.is_open or core.failure or not self.claim.is_certain:
-            why = core.failure or ("it has lost the lock" if self.is_open else "it is taking over")
+            why = core.failure or ("it is not sure of its lock" if self.is_open else "it is taking over")
             raise NotActing(f"{core.world.node} does not act as the master now: {why}", definite=definite)
 
 
@@ -345,11 +357,8 @@ class ReplicatedMaster:
         """A client asks."""
         tenure, shadow = self._tenure, self._shadow
         if tenure is not None:
-            tenure.require_certain(definite=True)
-            reply = await getattr(tenure.parts.service, name)(request, context)
-            tenure.require_certain(definite=False)
-            return reply
-        if shadow is not None and name in READS:
+            return await tenure.answer(tenure.parts.service, name, request, context)
+        if shadow is not None and name in READS and request.may_be_old:
             return await shadow.read(name, request, context)
         raise self._not_acting()
 
@@ -358,10 +367,7 @@ class ReplicatedMaster:
         tenure = self._tenure
         if tenure is None:
             raise self._not_acting()
-        tenure.require_certain(definite=True)
-        reply = await getattr(tenure.parts.registry, name)(request, context)
-        tenure.require_certain(definite=False)
-        return reply
+        return await tenure.answer(tenure.parts.registry, name, request, context)
 
     def _not_acting(self) -> NotActing:
         acting = masters_pb2.ActingMaster() if self._shadow is None else self._shadow.acting

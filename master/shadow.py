@@ -22,7 +22,15 @@ from master.records import ChunkAllocated, FileWithChunkCreated, Record
 from master.servers import Address, Registration, Server, ServerState
 from master.settings import MasterSettings
 from master.sightings import Sighting, Sightings
-from runtime.errors import Conflict, DiskFailure, ForeignNamespace, InvalidRequest, Superseded, Unavailable
+from runtime.errors import (
+    Conflict,
+    DiskFailure,
+    ForeignNamespace,
+    InvalidRequest,
+    Superseded,
+    TabletopError,
+    Unavailable,
+)
 from runtime.tasks import uninterrupted
 from runtime.wire import master_pb2, masters_pb2
 from runtime.world import World
@@ -140,7 +148,11 @@ class Shadow:
             raise Unavailable("this shadow master has not caught up with an acting master yet", definite=True)
         if name == "GetClusterStatus":
             self.core.count_replicas()
-        reply = await getattr(self.parts.service, name)(request, context)
+        try:
+            reply = await getattr(self.parts.service, name)(request, context)
+        except TabletopError as error:
+            who = f"{self._world.node}, a shadow master that may be {self.lag_seconds:.1f} s behind"
+            raise type(error)(f"{error.message} (says {who})", definite=error.definite) from error
         reply.shadow.CopyFrom(master_pb2.ShadowAnswer(master=self._world.node, lag_seconds=self.lag_seconds))
         return reply
 

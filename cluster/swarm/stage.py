@@ -25,7 +25,7 @@ from cluster.faultplan import (
     Stop,
     WrongFolder,
 )
-from cluster.roles import CHUNKSERVER_ROLE, MASTER
+from cluster.roles import CHUNKSERVER_ROLE, MASTER_ROLE, role_of
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.history import Kind
@@ -116,7 +116,7 @@ class Stage:
             ),
             clients=len(CLIENTS) + 1,
             overrides={
-                MASTER: {
+                MASTER_ROLE: {
                     "trash_grace_seconds": setup.trash_grace_seconds,
                     "namespace_scan_seconds": setup.namespace_scan_seconds,
                     "checkpoint_log_bytes": setup.checkpoint_log_bytes,
@@ -143,7 +143,7 @@ class Stage:
 
     def chunkserver_names(self) -> list[str]:
         """All chunkservers."""
-        return [name for name in self.server_names() if name != MASTER]
+        return self.cluster.settings.chunkserver_names()
 
     def disk(self, node: str) -> SimulatedDisk:
         """A node's disk."""
@@ -237,7 +237,7 @@ class Stage:
         now = self.now
         self._troubled = {node: until for node, until in self._troubled.items() if until > now}
         for node in nodes:
-            if node == MASTER:
+            if role_of(node) != CHUNKSERVER_ROLE:
                 continue
             handles = [self.insight.handle_at(what.path, what.chunk)] if isinstance(what, Damage) else None
             if not self.insight.may_destroy(node, handles, self._troubled):
@@ -252,7 +252,7 @@ class Stage:
         found yet, and the sound ones would be stale."""
         troubled = [node for node, until in self._troubled.items() if until > self.now]
         silent = {*nodes, *(name for name in self.chunkserver_names() if not self.insight.is_well(name))}
-        others = [node for node in silent if node != MASTER and node not in troubled]
+        others = [node for node in silent if role_of(node) == CHUNKSERVER_ROLE and node not in troubled]
         if troubled and len(others) >= self._fewest_replicas - 1:
             return f"the replicas on {', '.join(troubled)} may be damaged, and could be left alone"
         return ""

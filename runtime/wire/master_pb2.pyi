@@ -441,15 +441,21 @@ class StatRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     path: _builtins.str
+    may_be_old: _builtins.bool
+    """Of the questions that a shadow may answer: whether the client takes an answer that may be old. Otherwise a shadow says that
+    it does not act.
+    """
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
+        may_be_old: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,6 +469,7 @@ class ListRequest(_message.Message):
     RECURSIVE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     recursive: _builtins.bool
     """all descendants, in path order"""
@@ -470,6 +477,7 @@ class ListRequest(_message.Message):
     """go on behind this path, the last of the page before; empty: from the first"""
     limit: _builtins.int
     """entries in the answer; 0: as many as the master likes"""
+    may_be_old: _builtins.bool
     def __init__(
         self,
         *,
@@ -477,10 +485,11 @@ class ListRequest(_message.Message):
         recursive: _builtins.bool = ...,
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
+        may_be_old: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "path", b"path", "recursive", b"recursive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "may_be_old", b"may_be_old", "path", b"path", "recursive", b"recursive"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,12 +531,14 @@ class FindLocationsRequest(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     first_index: _builtins.int
     count: _builtins.int
     """0: only the file's facts; the master may return more than asked (2.7.1)"""
     file_id: _builtins.int
     """the file that was opened; 0: whatever stands there"""
+    may_be_old: _builtins.bool
     def __init__(
         self,
         *,
@@ -535,10 +546,11 @@ class FindLocationsRequest(_message.Message):
         first_index: _builtins.int = ...,
         count: _builtins.int = ...,
         file_id: _builtins.int = ...,
+        may_be_old: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "file_id", b"file_id", "first_index", b"first_index", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "file_id", b"file_id", "first_index", b"first_index", "may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -657,18 +669,21 @@ class ClusterStatusRequest(_message.Message):
 
     CHUNKS_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     chunks: _builtins.bool
     path: _builtins.str
     """only the chunks of the file here, or of the files below; empty: of all"""
+    may_be_old: _builtins.bool
     def __init__(
         self,
         *,
         chunks: _builtins.bool = ...,
         path: _builtins.str = ...,
+        may_be_old: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

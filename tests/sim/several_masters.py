@@ -147,7 +147,7 @@ class Masters:
         return [entry.path for entry in (await self.listed(name)).entries]
 
     async def listed(self, name: str) -> master_pb2.ListReply:
-        return await self.stub(name).List(master_pb2.ListRequest(path="/"), timeout=5)
+        return await self.stub(name).List(master_pb2.ListRequest(path="/", may_be_old=True), timeout=5)
 
     async def standing(self, name: str) -> masters_pb2.MasterStanding:
         stub = masters_pb2_grpc.MasterReplicaStub(self.client.network.channel(ADDRESSES[name]))
