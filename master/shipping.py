@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from runtime.wire.masters_pb2_grpc import MasterReplicaAsyncStub
 
 _BATCH_BYTES = 1024 * 1024
+# Whoever is dead is waited for less than who may only be slow.
+_SHARE_FOR_THE_GONE = 0.25
 _PAUSE_SECONDS = 0.1  # between tries with a shadow that fails, and with a lock service that does
 
 
@@ -56,13 +58,15 @@ class ShippingSettings:
 
 @dataclass(frozen=True, slots=True)
 class SeenShadow:
-    """What decides whether a shadow is in sync. `is_level`: it receives records as they come, in this tenure's log."""
+    """What decides whether a shadow is in sync. `is_level`: it receives records as they come, in this tenure's log.
+    `is_gone`: nobody listens at its address."""
 
     name: str
     is_in_charter: bool
     is_level: bool
     is_required: bool
     has_lost: bool
+    is_gone: bool
     acknowledged: int
     silent_seconds: float
 
@@ -73,8 +77,8 @@ def plan_in_sync(
     """The shadows that should be in the charter. `oldest_waiting`: the record that somebody waits for longest (0 for
     none).
 
-    >>> level = SeenShadow("master2", False, True, True, False, acknowledged=50, silent_seconds=0.1)
-    >>> silent = SeenShadow("master3", True, True, True, False, acknowledged=50, silent_seconds=3.0)
+    >>> level = SeenShadow("master2", False, True, True, False, False, acknowledged=50, silent_seconds=0.1)
+    >>> silent = SeenShadow("master3", True, True, True, False, False, acknowledged=50, silent_seconds=3.0)
     >>> plan_in_sync([level, silent], confirmed=50, oldest_waiting=0, waiting_seconds=0.0, patience=1.0)
     ('master2',)
     >>> plan_in_sync([level], confirmed=51, oldest_waiting=0, waiting_seconds=0.0, patience=1.0)
@@ -84,7 +88,8 @@ def plan_in_sync(
     for shadow in shadows:
         holds_up = shadow.acknowledged < oldest_waiting and waiting_seconds > patience
         if shadow.is_in_charter:
-            stays = not (shadow.has_lost or holds_up or shadow.silent_seconds > patience)
+            is_silent = shadow.silent_seconds > patience * (_SHARE_FOR_THE_GONE if shadow.is_gone else 1.0)
+            stays = not (shadow.has_lost or holds_up or is_silent)
         else:
             stays = shadow.is_level and shadow.is_required and shadow.acknowledged >= confirmed
         if stays:
@@ -106,6 +111,7 @@ class Shadow:
         self.problem = "it has not answered yet"
         self.has_agreed = False  # it has the beginning of this tenure
         self.has_lost = False  # less is there than it had acknowledged
+        self.is_gone = False  # nobody listens at its address
 
     def seen(self, charter: Charter, now: float) -> SeenShadow:
         """What decides whether it is in sync."""
@@ -113,7 +119,7 @@ class Shadow:
         is_in_charter = self.name in charter.in_sync
         silent = now - self.heard
         return SeenShadow(
-            self.name, is_in_charter, is_level, self.is_required, self.has_lost, self.acknowledged, silent
+            self.name, is_in_charter, is_level, self.is_required, self.has_lost, self.is_gone, self.acknowledged, silent
         )
 
 
@@ -237,6 +243,7 @@ class Shipping:
                 self._lose(error.message)
             except TabletopError as error:
                 shadow.is_level, shadow.problem = False, error.message
+                shadow.is_gone = isinstance(error, Unavailable) and error.definite and not error.is_answer
             await self._world.clock.sleep(_PAUSE_SECONDS)
 
     async def _begin_stream(self, shadow: Shadow) -> tuple[int, int]:
@@ -323,7 +330,7 @@ class Shipping:
         return reply.last_sequence
 
     def _heard(self, shadow: Shadow, last_sequence: int) -> None:
-        shadow.acknowledged, shadow.heard = last_sequence, self._world.clock.now()
+        shadow.acknowledged, shadow.heard, shadow.is_gone = last_sequence, self._world.clock.now(), False
         shadow.has_agreed = 0 < self.begins_at <= last_sequence
         before = self.confirmed_sequence
         self._advance()

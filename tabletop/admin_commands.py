@@ -24,11 +24,12 @@ from tabletop.progress import Meter, shown_progress
 from tabletop.tables import plain_table, print_table
 
 app = typer.Typer(
-    help="""Have what is stored read and compared now.
+    help="""Have what is stored read and compared now; see who is in charge.
 
     \b
     tabletop admin scrub                     every block of every chunkserver against its checksum
     tabletop admin compare /lab              the replicas of each chunk with one another
+    tabletop admin masters                   which master acts, and how far its shadows are
     """,
     no_args_is_help=True,
 )

@@ -19,6 +19,7 @@ from tabletop import (
     file_commands,
     file_reading,
     log_command,
+    masters_command,
     record_commands,
     setrep_command,
     status_command,
@@ -79,6 +80,7 @@ file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
+admin_commands.app.command("masters")(masters_command.masters)
 app.add_typer(admin_commands.app, name="admin")
 tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)

@@ -20,6 +20,7 @@ from runtime.errors import TimedOut, Unavailable
 from runtime.wire import master_pb2
 from tabletop import wording
 from tabletop.console import ExitCode, fail, output, perform, remark
+from tabletop.masters_command import lag, masters_table
 from tabletop.node_table import STATE_STYLES, advice, node_table, node_values, remedy
 from tabletop.options import DESK, ClusterOption, JsonOption
 from tabletop.tables import plain_table, print_table
@@ -92,6 +93,7 @@ async def _show(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
         values = {"cluster": cluster.name, "nodes": nodes, "master": None if found is None else _master_values(found)}
         print(json.dumps(values, indent=2))
     elif found is not None:
+        await _print_masters(cluster)
         _print_status(cluster, reports, found)
     else:
         print_table(node_table(reports))
@@ -123,7 +125,17 @@ async def _ask_master(cluster: RealCluster, chunks: bool) -> tuple[master_pb2.Cl
         return None, error.message
 
 
+async def _print_masters(cluster: RealCluster) -> None:
+    """Of several masters: which one acts, and how far the others are."""
+    if found := await cluster.standings():
+        print_table(masters_table(found))
+        output.print()
+
+
 def _print_status(cluster: RealCluster, reports: Reports, found: master_pb2.ClusterStatus) -> None:
+    if found.HasField("shadow"):
+        shadow = found.shadow
+        remark(f"no master acts: {shadow.master}, a shadow that is {lag(shadow.lag_seconds)} behind, tells this")
     for label, text in _figures(cluster, found):
         output.print(f"{label + ':':<27}{text}", markup=False)
     alive = sum(server.alive for server in found.servers)
