@@ -27,8 +27,9 @@ CLONES_PER_SERVER = 4
 # Chubby's leases of 12 and its grace of 45 seconds are for a planet. On a desk another master is to be in charge two
 # seconds after the one before has died, and a lock is withheld for as long as its holder may still come back: for a
 # lease and the grace.
-LOCK_LEASE_HEARTBEATS = 0.8
-LOCK_GRACE_HEARTBEATS = 0.4
+# Neither is shorter than a process of a busy desk may stand still without having died.
+LOCK_LEASE_HEARTBEATS, LOCK_LEAST_LEASE_SECONDS = 1.2, 1.2
+LOCK_GRACE_HEARTBEATS, LOCK_LEAST_GRACE_SECONDS = 0.6, 0.6
 
 
 def role_of(node: str) -> str:
@@ -72,8 +73,8 @@ def node_settings(
         return LockServiceSettings(
             cluster=cluster,
             control_address=address,
-            lease_seconds=LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds,
-            grace_seconds=LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds,
+            lease_seconds=max(LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_LEASE_SECONDS),
+            grace_seconds=max(LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_GRACE_SECONDS),
         ).to_dict()
     host = address.rpartition(":")[0]
     return ChunkserverSettings(

@@ -138,12 +138,13 @@ class SimulatedCluster:
         return next((name for name in self.settings.master_names() if self.server(name) is server), MASTER)
 
     def acting_master(self) -> MasterServer | ReplicatedMaster | None:
-        """The server of the master that would answer a change now; None if none would. For judges."""
-        for name in self.settings.master_names():
-            server = self.server(name)
-            if isinstance(server, MasterServer) or (isinstance(server, ReplicatedMaster) and server.may_answer):
-                return server
-        return None
+        """The server of the master that acts; None if none does. Of two, of which one does not know yet that it was
+        replaced, the later one. For judges."""
+        servers = [self.server(name) for name in self.settings.master_names()]
+        acting = [server for server in servers if isinstance(server, ReplicatedMaster) and server.core is not None]
+        if isinstance(servers[0], MasterServer):
+            return servers[0]
+        return max(acting, key=lambda server: server.standing().epoch, default=None)
 
     @property
     def master_address(self) -> str:

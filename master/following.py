@@ -126,12 +126,12 @@ class FollowedLog(OperationLog):
                 self._checkpoint_before(sequence)
             self.on_applied(record, self.state.apply(record))
             self.applied = sequence
+        self.state.finish_recovery()  # No handle that was given out is given again, at whatever moment it takes over.
 
     def take_charge(self) -> None:
         """This master takes over: what is in its log counts. Of the chunkservers nothing is known, as after a start."""
         self.apply_through(self.last_sequence)
         self.state = MasterState.restored(self.state.snapshot())
-        self.state.finish_recovery()
 
     def _checkpoint_before(self, sequence: int) -> None:
         if self._checkpointing is None:  # Otherwise the next one does.

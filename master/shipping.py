@@ -260,7 +260,8 @@ class Shipping:
         theirs = LogExtent(
             tuple((found.epoch, found.first_sequence) for found in standing.tenures), standing.last_sequence
         )
-        keep = agreed_through(self._log.extent, theirs)
+        # Not the log's own end: a record that is being written has a number already, and may begin this tenure.
+        keep = agreed_through(LogExtent(self._log.extent.tenures, self._recent.last), theirs)
         if shadow.is_required and keep < min(shadow.acknowledged, self.confirmed_sequence):
             shadow.problem = f"its log agrees with this one up to {keep}, and it had acknowledged {shadow.acknowledged}"
             shadow.has_lost = True
@@ -293,9 +294,9 @@ class Shipping:
             async for sequence, payloads in _in_batches(stored_records(self._world, after + 1), self._recent):
                 after = await self._send(shadow, stream, sequence, payloads)
         while not self._lost:
+            await self._wait_for_news(shadow, after)
             if after + 1 < self._recent.first:
                 raise Conflict(f"{shadow.name} fell behind what is kept in memory")
-            await self._wait_for_news(shadow, after)
             last = self._recent.last
             payloads = self._recent.since(after + 1, limit_bytes=_BATCH_BYTES)
             after = await self._send(shadow, stream, after + 1, payloads)

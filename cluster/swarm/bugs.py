@@ -15,12 +15,19 @@ import contextlib
 import inspect
 from collections.abc import Mapping
 
-from cluster.swarm import bugs_of_calls, bugs_of_disks, bugs_of_names, bugs_of_records, bugs_of_versions
+from cluster.swarm import (
+    bugs_of_calls,
+    bugs_of_disks,
+    bugs_of_masters,
+    bugs_of_names,
+    bugs_of_records,
+    bugs_of_versions,
+)
 from cluster.swarm.bug_tools import BUGS, Bug, Planted
 from runtime.errors import NotFound
 
 __all__ = ["BUGS", "described", "planted"]
-_MODULES = (bugs_of_versions, bugs_of_disks, bugs_of_calls, bugs_of_records, bugs_of_names)
+_MODULES = (bugs_of_versions, bugs_of_disks, bugs_of_calls, bugs_of_records, bugs_of_names, bugs_of_masters)
 
 
 def planted(name: str, bugs: Mapping[str, Bug] = BUGS) -> Planted:
