@@ -83,10 +83,13 @@ class SessionLost(Event):
 class LockTaken(Event):
     """A session acquired a lock."""
 
-    sentence: ClassVar[str] = "gave the lock of {path} to session {session}, at generation {generation}"
+    sentence: ClassVar[str] = (
+        "gave the lock of {path} to session {session}, generation {generation}, lock-delay {delay_seconds:g} s"
+    )
     path: str
     session: int
     generation: int
+    delay_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker
-from cluster.swarm.swarms import ENGINE, FILES, RunResult, Swarm
+from cluster.swarm.swarms import ENGINE, FILES, LOCKS, RunResult, Swarm
 from cluster.swarm.sweep import Report, Sweep
 
 FOLDER = Path(".swarm")
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "cluster.swarm.command", *(arguments or sys.argv[1:])])
     options = _parser().parse_args(arguments)
-    swarm = ENGINE if options.engine else FILES
+    swarm = LOCKS if options.locks else ENGINE if options.engine else FILES
     if options.bugs is not None:
         names = options.bugs.split(",") if options.bugs else list(swarm.bugs)
         return _measure_bugs(swarm, names, options.jobs, options.first_seed, options.seeds or BUG_SEEDS)
@@ -38,9 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./scripts/swarm", description="Random work under random faults over a simulated cluster, judged."
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--engine", action="store_true", help="several tablets on one log, in place of the file system's cluster"
     )
+    which.add_argument("--locks", action="store_true", help="the lock service and its clients")
     parser.add_argument("--seeds", type=int, help="how many seeds to run (default: 200)")
     parser.add_argument("--seconds", type=float, help="run for so long instead")
     parser.add_argument("--first-seed", type=int, default=0, help="the first seed (default: 0)")
@@ -48,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replay", metavar="SEED", help="run one seed, or a plan in a file, and tell its story")
     parser.add_argument("--shrink", action="store_true", help="make the failing run smaller first")
     parser.add_argument("--shrink-seconds", type=float, default=SHRINK_SECONDS, help="for so long at most")
-    names = ", ".join((*FILES.bugs, *ENGINE.bugs))
+    names = ", ".join((*FILES.bugs, *ENGINE.bugs, *LOCKS.bugs))
     parser.add_argument("--bug", default="", metavar="NAME", help=f"plant a bug: {names}")
     parser.add_argument(
         "--bugs",

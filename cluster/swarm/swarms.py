@@ -14,6 +14,10 @@ from cluster.swarm.engine import marks as engine_marks
 from cluster.swarm.engine import plan as engine_plan
 from cluster.swarm.engine import run as engine_run
 from cluster.swarm.engine import story as engine_story
+from cluster.swarm.locks import bugs as lock_bugs
+from cluster.swarm.locks import marks as lock_marks
+from cluster.swarm.locks import plan as lock_plan
+from cluster.swarm.locks import run as lock_run
 from cluster.swarm.plan import Plan
 from cluster.swarm.run import draw_plan, run_plan
 from cluster.swarm.verdicts import Verdict
@@ -81,4 +85,16 @@ ENGINE = Swarm(
     marks=engine_marks.all_marks(),
 )
 
-SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE)}
+LOCKS = Swarm(
+    name="locks",
+    option=" --locks",
+    draw=lock_run.draw_plan,
+    run=lock_run.run_plan,
+    from_json=lock_plan.Plan.from_json,
+    tell=lock_marks.tell,
+    bugs=lock_bugs.BUGS,
+    judges=("mutual exclusion", "registers", "sequencers", "generations", "replay", "untyped error", "invariants"),
+    marks=lock_marks.all_marks(),
+)
+
+SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE, LOCKS)}

@@ -157,7 +157,12 @@ class LockCore:
             case SessionEnded():
                 events.emit(SessionClosed(session=record.session))
             case LockAcquired():
-                events.emit(LockTaken(path=record.path, session=record.session, generation=record.generation))
+                delay = record.delay_milliseconds / 1000
+                events.emit(
+                    LockTaken(
+                        path=record.path, session=record.session, generation=record.generation, delay_seconds=delay
+                    )
+                )
             case LockReleased() | DelayEnded():
                 events.emit(LockFreed(path=record.path))
 
