@@ -16,6 +16,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?
+    masters.py           several masters: who acts, under which epoch, and are they all in one state?
     plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
     insight.py           all disks and memories in view       stage.py             the cluster; which faults may strike
     player.py            one client                           run.py               one seed from begin to verdict
@@ -28,6 +29,6 @@ shrunk to the few operations and faults that matter, and told as a story.
 The judges are pure functions over histories and images of disks; each has a test with a bad history that it must
 refuse.
 
-What we simplify. One master, as there is one. A client is one task, as a handle serves one. What a power cut may take
+What we simplify. Clients ask no shadow masters here: an old answer could not be told from a mistake. A client is one task, as a handle serves one. What a power cut may take
 is reckoned from the times of syncs that the servers promise, not from the syncs that they made.
 """

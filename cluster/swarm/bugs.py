@@ -8,6 +8,7 @@ of them. Where two rules guard the same thing, both go: one alone would be misse
     bugs_of_disks.py      what a disk keeps: syncs, headers, copies, removals            GFS 3.1, 4.3, 4.4, 5.2
     bugs_of_calls.py      how calls travel: answers, ends of streams, doubt              GFS 3.1, 3.2
     bugs_of_records.py    record append: who says where a record goes                            GFS 3.3
+    bugs_of_masters.py    several masters: what is answered, who takes over              GFS 2.6.3, 5.1.3
     bugs_of_names.py      names, requests, clients, the master's log                     GFS 2.6.3, 2.7.1, 4.1
 """
 
