@@ -91,6 +91,12 @@ def lag(seconds: float) -> str:
     return "unknown" if seconds == float("inf") else f"{seconds:.1f} s"
 
 
+def out_of_sync(found: Standings) -> list[str]:
+    """Which of several masters could not take over, in words."""
+    followers = [one for standing in found.values() if standing is not None for one in standing.followers]
+    return [f"{one.master} is not in sync" for one in followers if not one.in_sync]
+
+
 def remarks(found: Standings) -> list[str]:
     """What a person should know at once."""
     if any(standing is not None and standing.acting for standing in found.values()):

@@ -20,7 +20,7 @@ from runtime.errors import TimedOut, Unavailable
 from runtime.wire import master_pb2
 from tabletop import wording
 from tabletop.console import ExitCode, fail, output, perform, remark
-from tabletop.masters_command import lag, masters_table
+from tabletop.masters_command import lag, masters_table, out_of_sync
 from tabletop.node_table import STATE_STYLES, advice, node_table, node_values, remedy
 from tabletop.options import DESK, ClusterOption, JsonOption
 from tabletop.tables import plain_table, print_table
@@ -283,6 +283,7 @@ async def _wait_healed(cluster: RealCluster, seconds: float) -> None:
             reports = await cluster.nodes()
             found, trouble = await _ask_master(cluster, chunks=False)
             left = [_no_report(cluster, reports, trouble)] if found is None else what_is_left(found, reports)
+            left += out_of_sync(await cluster.standings())
             passed = loop.time() - began
             if not left:
                 output.print(f"healed after {wording.duration(passed)}", markup=False)
@@ -304,6 +305,8 @@ def _without_figures(sentences: list[str]) -> str:
 def what_is_left(found: master_pb2.ClusterStatus, reports: Reports) -> list[str]:
     """What keeps the cluster from being healed; empty if nothing does."""
     left = []
+    if found.HasField("shadow"):
+        left.append("no master acts")
     if found.missing_chunks:
         left.append(f"{wording.count(found.missing_chunks, 'chunk')} missing")
     if found.under_replicated_chunks:

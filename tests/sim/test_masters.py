@@ -6,6 +6,7 @@ import pytest
 
 from master.events import CheckpointInstalled, LogCut, MasterTookOver
 from runtime.errors import NotActing, TabletopError
+from runtime.simulated.disk_faults import SlowDisk
 from tests.sim.several_masters import ADDRESSES, NAMES, Masters, play
 
 
@@ -181,3 +182,30 @@ def test_a_master_whose_disk_was_emptied_does_not_take_over():
         assert [await masters.names(name) for name in NAMES] == [["/a"]] * 3
 
     play(5, story)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_record_that_is_being_written_counts_for_nothing_when_logs_are_compared(seed: int):
+    """It has a number already, and is the one that begins the tenure: the old master has another under that number."""
+
+    async def story(masters: Masters) -> None:
+        simulation = masters.simulation
+        heal = simulation.partition(["master"], list(NAMES[1:]))
+        making = asyncio.create_task(masters.make("master", "/lost", seconds=0.5))
+        await asyncio.sleep(0.2)
+        masters.kill("master")
+        heal()
+        error = await making
+        assert error is not None and not error.definite
+        await masters.start("master")
+        for name in NAMES[1:]:
+            simulation.world(name).simulated_disk.impose(SlowDisk(seconds_per_sync=0.2))
+        await masters.until(lambda: bool(masters.acting()), "another one acts")
+        await masters.until(lambda: masters.in_sync() == NAMES, "all are in sync again")
+        await asyncio.sleep(1.0)
+        listed = [await masters.names(name) for name in NAMES]
+        assert listed[0] == listed[1] == listed[2]
+        extents = [(await masters.standing(name)).last_sequence for name in NAMES]
+        assert len(set(extents)) == 1
+
+    play(seed, story)
