@@ -53,6 +53,10 @@ class FollowedLog(OperationLog):
         """What the log has on stable storage."""
         return LogExtent(tuple(self._tenures), self.last_sequence)
 
+    def first_of(self, epoch: int) -> int:
+        """The record that begins the tenure of this epoch; 0 if it is not known here."""
+        return dict(self._tenures).get(epoch, 0)
+
     @property
     def last_epoch(self) -> int:
         """The epoch of the last record."""

@@ -289,6 +289,7 @@ class ReplicatedMaster:
             claim,
             charter,
             generation,
+            confirmed=shadow.confirmed,
             address=self.control_address,
             others=self._others,
             settings=ShippingSettings(

@@ -134,6 +134,11 @@ class Shadow:
         async with self._writing:
             self.epoch, self._stream = epoch, 0
 
+    @property
+    def confirmed(self) -> int:
+        """The last record of this log that is known to be on all masters that were in sync."""
+        return min(self._confirmed, self.log.last_sequence)
+
     # What clients are told
 
     @property
@@ -187,9 +192,10 @@ class Shadow:
             self._enter(request.stream)
             if request.records:
                 await self.log.receive(request.first_sequence, request.records)
+            is_news = request.confirmed >= self._confirmed  # It may have been under way for long.
             self._confirmed = max(self._confirmed, request.confirmed)
             self.log.apply_through(self._confirmed)
-            if self.log.applied >= request.confirmed > 0 and self._confirmed >= self.log.applied:
+            if is_news and self.log.applied == self._confirmed > 0:
                 self._level_at = arrived
             return masters_pb2.LogStanding(last_sequence=self.log.last_sequence)
 

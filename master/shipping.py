@@ -124,8 +124,8 @@ class Shadow:
 
 
 class Shipping:
-    """One tenure's log on its way to the others. `on_lost` is called once, with the reason, if this master must not act
-    any more."""
+    """One tenure's log on its way to the others. `confirmed`: what is known to be confirmed already. `on_lost` is
+    called once, with the reason, if this master must not act any more."""
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class Shipping:
         charter: Charter,
         generation: int,
         *,
+        confirmed: int,
         address: str,
         others: dict[str, str],
         settings: ShippingSettings,
@@ -145,7 +146,8 @@ class Shipping:
         for name in charter.in_sync:
             if name in self.shadows:
                 self.shadows[name].is_required = True
-        self.confirmed_sequence = 0
+        # Whoever is in the charter has these already: the beginning of the tenure that all agreed upon, for one.
+        self.confirmed_sequence = max(confirmed, log.first_of(charter.agreed))
         self.begins_at = 0  # the first record of this tenure
         self._world = world
         self._log = log
@@ -262,8 +264,8 @@ class Shipping:
         )
         # Not the log's own end: a record that is being written has a number already, and may begin this tenure.
         keep = agreed_through(LogExtent(self._log.extent.tenures, self._recent.last), theirs)
-        if shadow.is_required and keep < min(shadow.acknowledged, self.confirmed_sequence):
-            shadow.problem = f"its log agrees with this one up to {keep}, and it had acknowledged {shadow.acknowledged}"
+        if shadow.is_required and keep < self.confirmed_sequence:
+            shadow.problem = f"its log agrees with this one up to {keep}, and it had {self.confirmed_sequence} records"
             shadow.has_lost = True
             await self._until_not_required(shadow)
             shadow.has_lost = False

@@ -7,6 +7,7 @@ import pytest
 from master.events import CheckpointInstalled, LogCut, MasterTookOver
 from runtime.errors import NotActing, TabletopError
 from runtime.simulated.disk_faults import SlowDisk
+from runtime.simulated.fabric import LinkFaults
 from tests.sim.several_masters import ADDRESSES, NAMES, Masters, play
 
 
@@ -209,3 +210,23 @@ def test_a_record_that_is_being_written_counts_for_nothing_when_logs_are_compare
         assert len(set(extents)) == 1
 
     play(seed, story)
+
+
+def test_a_master_in_the_charter_whose_disk_was_emptied_is_taken_out_before_it_gets_the_state_again():
+    async def story(masters: Masters) -> None:
+        for number in range(5):
+            assert await masters.make("master", f"/{number}") is None
+        masters.kill("master2")
+        masters.simulation.world("master2").simulated_disk.erase()
+        late = masters.simulation.impose(LinkFaults(delay=0.4), "master", "master2")
+        await masters.start("master2")
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            shadow = masters.servers["master2"].shadow
+            assert shadow is not None
+            may_take_over = "master2" in masters.in_sync() and shadow.log.last_epoch == 1
+            assert not may_take_over or shadow.log.last_sequence >= 8
+        late()
+        await masters.until(lambda: masters.in_sync() == NAMES, "it is in sync again")
+
+    play(6, story)
