@@ -30,6 +30,6 @@ The judges are pure functions over histories and images of disks; each has a tes
 refuse.
 
 What we simplify. Clients ask no shadow masters here: an old answer could not be told from a mistake. A client is one
-task, as a handle serves one. What a power cut may take is reckoned from the times of syncs that the servers promise, not
-from the syncs that they made.
+task, as a handle serves one. What a power cut may take is reckoned from the times of syncs that the servers promise,
+not from the syncs that they made.
 """
