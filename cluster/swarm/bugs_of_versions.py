@@ -61,11 +61,12 @@ def outdated_report_makes_stale() -> Planted:
 
 @bug
 def removal_without_fence() -> Planted:
-    """An order to remove a replica names the version up to which it holds, and a server refuses it for a newer one.
+    """An order to remove a replica names the version up to which it holds, and a server refuses it for a newer one; and
+    it holds for seconds only.
 
-    Without the rule, an order that was late, or that was given on a wrong judgement, takes a replica that has become
-    current meanwhile (GFS 4.4)."""
-    return _unfenced_removal()
+    Without these rules, an order that was late takes a replica that has become current meanwhile. Either of them is
+    enough to prevent it (GFS 4.4)."""
+    return together(_unfenced_removal(), removal_order_without_end())
 
 
 def _unfenced_removal() -> Planted:

@@ -222,3 +222,25 @@ def test_what_rots_before_anybody_has_looked_after_a_power_cut_may_be_lost_thoug
     assert past.complaints()
     past.lives[1].by_rot = True
     assert past.complaints() == []
+
+
+def past_with_an_idle_life(*, writes: bool) -> Past:
+    """A cell is written, the power goes, a life finds the cell and perhaps writes another one; then the log rots."""
+    past = Past("os")
+    first = past.add(Kind.PUT)
+    past.die(power=True)
+    past.read({FIRST: first.number}, HOST)
+    if writes:
+        past.add(Kind.DELETE_CELL).columns = (SECOND,)
+    past.die(power=False)
+    past.lives[1].by_rot = True
+    past.read({}, HOST)
+    return past
+
+
+def test_where_nobody_has_written_since_rot_takes_the_newest_bytes_of_an_earlier_life():
+    assert past_with_an_idle_life(writes=False).complaints() == []
+
+
+def test_rot_of_the_newest_bytes_takes_nothing_that_stands_before_them():
+    assert "is what rot left" in past_with_an_idle_life(writes=True).complaints()[0]

@@ -219,3 +219,14 @@ def test_the_tools_show_and_verify_the_blocks_of_a_wide_row(tmp_path):
     data[len(data) // 4] ^= 1
     (folder / name).write_bytes(bytes(data))
     assert run("verify", str(folder)).exit_code != 0
+
+
+@pytest.mark.parametrize("start, end", [("wide2", "wide9"), ("wide2", "")])
+def test_a_scan_backwards_of_a_range_behind_a_wide_row_that_is_the_last_of_its_file(tmp_path, start, end):
+    with tablet.engine.open(tmp_path) as opened:
+        opened.create_family("f")
+        opened.write("wide", *(SetCell(column(number), b"v" * 30, 5) for number in range(5000)))
+        opened.flush()
+        assert [row.key for row in opened.scan(start, end, reverse=True)] == []
+        opened.write("wide5", SetCell(column(1), b"v"))
+        assert [row.key for row in opened.scan(start, end, reverse=True)] == [b"wide5"]

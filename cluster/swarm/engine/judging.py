@@ -7,8 +7,9 @@ ended in which it was asked for, or never. What was refused has not happened.
 With `sync="os"` a power cut may take what was acknowledged last. So the history of a row is cut there: the row as it
 was found afterwards must be one that it was at some moment since the last sync, and is what the history goes on with.
 Rot of the newest bytes of a log looks like its torn end (decision 3), and is judged in the same way, whatever the mode.
-What a tablet loses is a suffix: of two writes, one asked for after the other was acknowledged, the later one is not
-there alone.
+Where nobody has written since the life before, the newest bytes are those of an earlier life, and the row may be as it
+was then. What a tablet loses is a suffix: of two writes, one asked for after the other was acknowledged, the later one
+is not there alone.
 """
 
 import math
@@ -16,12 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.swarm.engine import rows
-from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, shown
+from cluster.swarm.engine.history import HOST, NOTHING, History, Operation, RowState, shown
 from cluster.swarm.engine.host import LifeSpan
 from cluster.swarm.engine.plan import Kind, Setup
 from cluster.swarm.engine.workload import COUNTER
 from cluster.swarm.history import Answer
-from cluster.swarm.linearizability import Step, explain
+from cluster.swarm.linearizability import Explained, Step, explain
 from cluster.swarm.names import Action
 from cluster.swarm.verdicts import Verdict
 from tablet.engine.world.options import SyncMode
@@ -55,20 +56,27 @@ def _judge_row(
     history: History, lives: Sequence[LifeSpan], sync: SyncMode, tablet: str, row: int, judged: Judged
 ) -> None:
     about = [one for one in history.operations if one.tablet == tablet and row in one.rows]
-    cuts = _cuts(lives, sync)
-    initial, first = NOTHING, 0
-    for cut in (*cuts, len(lives)):
+    now, earlier = _Segment(NOTHING, []), list[_Segment]()
+    first = 0
+    for cut in (*_cuts(lives, sync), len(lives)):
         some = [one for one in about if first <= one.life <= cut]
-        steps = [step for one in some if (step := _step(one, row, lives)) is not None]
+        now.steps = [step for one in some if (step := _step(one, row, lives)) is not None]
+        if _is_written(history, lives, sync, tablet, first, cut):
+            earlier = []
         after = next((one for one in about if one.life > cut and one.client == HOST and _was_found(one)), None)
-        if after is not None:
+        if after is None:
+            explained = explain(now.steps, initial=now.initial)
+        else:
             # It may have rotted later, before a life that came so far as to look.
             by_rot = any(life.by_rot for life in lives[cut : after.life])
             synced = -math.inf if by_rot else _last_sync(history, tablet, first, cut)
-            ended = lives[cut].ended
             text = f"{shown(after.found[row])} is what {'rot' if by_rot else 'a power cut'} left"
-            steps.append(Step(after.number, rows.read(after.found[row]), _PATHS, synced, ended, text=text))
-        explained = explain(steps, initial=initial)
+            now.ended = lives[cut].ended
+            explained = now.explained(_left(after, row, synced, now.ended, text))
+            if by_rot and explained.failed is not None:
+                found = (segment.explained(_left(after, row, synced, segment.ended, text)) for segment in earlier)
+                if any(one.failed is None for one in found):
+                    explained = explain(now.steps, initial=now.initial)
         judged.tried += explained.tried
         judged.is_undecided = judged.is_undecided or explained.is_undecided
         if explained.failed is not None:
@@ -78,12 +86,48 @@ def _judge_row(
             judged.verdicts.append(Verdict("rows", text, (failed.operation,)))
             return
         if after is not None:
-            initial, first = after.found[row], cut + 1
+            earlier.append(now)
+            now, first = _Segment(after.found[row], []), cut + 1
+
+
+@dataclass(slots=True)
+class _Segment:
+    """What was done to a row between two moments at which something may have been lost. `earlier` ones matter where rot
+    hits the newest bytes of a log, and nobody has written since."""
+
+    initial: RowState
+    steps: list[Step]
+    ended: float = math.inf
+
+    def explained(self, left: Step) -> Explained:
+        """Whether the row was at some moment as it was found afterwards."""
+        return explain([*self.steps, left], initial=self.initial)
+
+
+def _left(after: Operation, row: int, synced: float, ended: float, text: str) -> Step:
+    return Step(after.number, rows.read(after.found[row]), _PATHS, synced, ended, text=text)
 
 
 def _cuts(lives: Sequence[LifeSpan], sync: SyncMode) -> list[int]:
     """The lives of which the end may be lost."""
     return [number for number, life in enumerate(lives) if life.by_rot or (life.by_power_cut and sync == "os")]
+
+
+def _is_written(
+    history: History, lives: Sequence[LifeSpan], sync: SyncMode, tablet: str, first: int, last: int
+) -> bool:
+    """Whether something was written in these lives, and not lost at their end, that stands in the log after what this
+    tablet had there, or in its place."""
+    may_be_lost = sync == "os" and last < len(lives) and lives[last].by_power_cut
+    kept = _last_sync(history, tablet, first, last) if may_be_lost else math.inf
+    return any(
+        first <= one.life <= last
+        and one.answer is not Answer.REFUSED
+        and one.kind not in _READS
+        and (one.kind not in _DURABLE or (one.tablet == tablet and one.kind is not Kind.SYNC))
+        and one.invoked <= kept
+        for one in history.operations
+    )
 
 
 def _judge_suffixes(history: History, lives: Sequence[LifeSpan], sync: SyncMode, tablet: str) -> Iterator[Verdict]:

@@ -279,8 +279,8 @@ class SSTable:
     async def _rows_around(self, place: int, start: bytes, end: bytes, last: bool) -> Few:
         """The rows with start <= row < end of a block that has a wide row, which is one of them, and its neighbours."""
         chunk, _ = await (self.chunk_before(place + 1, 0) if last else self.chunk(place, self.blocks))
-        chunk = chunk.since(start)
-        return chunk.before(end) if end else chunk, True
+        chunk = chunk.since(start).before(end) if end else chunk.since(start)
+        return (chunk, True) if chunk.rows else NO_MORE  # Without rows: the last block lies before the range.
 
     async def _rows_later(
         self, block: Block, begin: int, stop: int, more: bool, reading: Coroutine[Any, Any, bytes]
