@@ -1,8 +1,7 @@
 """Bugs in how several masters keep one log, and in who takes over (GFS 2.6.3, 5.1.3)."""
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
-from master import replicated, shipping
-from master.agreement import LogExtent
+from master import replicated
 from master.mastership import Charter
 from master.shipping import Shipping
 
@@ -45,16 +44,3 @@ def no_epoch_raise_at_takeover() -> Planted:
         return Charter(name, charter.epoch, charter.in_sync, charter.agreed, charter.namespace)
 
     return replaced(replicated, "taken_over", taken_over)
-
-
-@bug
-def logs_agree_by_length() -> Planted:
-    """How far two logs agree is decided by the epochs in them.
-
-    Without the rule, a master that comes back with records that were never answered keeps them, if the other log is
-    as long by then: two masters apply different records under one number (GFS 5.1.3 leaves it open)."""
-
-    def agreed_through(one: LogExtent, other: LogExtent) -> int:
-        return min(one.last_sequence, other.last_sequence)
-
-    return replaced(shipping, "agreed_through", agreed_through)

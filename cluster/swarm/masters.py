@@ -66,7 +66,7 @@ def with_masters(seed: int, setup: Setup, operations: Operations, faults: Faults
     setup = dataclasses.replace(setup, masters=len(NAMES), shadow_memory_bytes=chance.choice([400, 4096, 1 << 20]))
     draw = _Draw(chance, setup)
     drawers = [draw.ending, draw.ending, draw.pause, draw.parting, draw.isolation, draw.in_the_middle, draw.late]
-    drawers += [draw.clock, draw.at_disk]
+    drawers += [draw.parting, draw.clock, draw.at_disk]
     more = tuple(chance.choice(drawers)() for _ in range(chance.randint(2, 8)))
     return setup, operations, faults + more
 
@@ -105,10 +105,11 @@ class _Draw:
 
     def parting(self) -> Fault:
         """The acting master from the others, from the lock service, or both; chunkservers and clients reach it."""
-        others = self._chance.choice([NAMES, (LOCK,), (*NAMES, LOCK)])
-        one = self._target(TheMaster(), Node(self._chance.choice(NAMES)))
-        is_one_way = self._chance.random() < 0.3
-        return Fault(self._at(), Partition(Group(tuple(map(Node, others))), is_one_way), one, self._seconds())
+        others = self._chance.choice([NAMES, (LOCK,), (*NAMES, LOCK), (*NAMES, LOCK)])
+        one = self._target(TheMaster(), TheMaster(), Node(self._chance.choice(NAMES)))
+        is_one_way = self._chance.random() < 0.2
+        seconds = max(self._seconds(), self._chance.choice([0.0, 3.0]))  # Before that nobody takes over.
+        return Fault(self._at(), Partition(Group(tuple(map(Node, others))), is_one_way), one, seconds)
 
     def isolation(self) -> Fault:
         return Fault(self._at(), Isolate(), self._victim(), self._seconds())
