@@ -4,8 +4,8 @@ Two services stand behind this interface: our own (`lockservice/client.py`), and
 (`lockservice/zookeeper.py`). One conformance suite runs against both.
 
 Locks and files share names but not lives: a lock belongs to a path, whether or not a file is there, so that deleting a
-file never frees a lock. Both take their generations from one counter that only rises, so that no generation of a path
-ever comes back, not even when the file is deleted and made again.
+file never frees a lock. Generations only rise: none of a path ever comes back, not even when the file is deleted and
+made again.
 
 A session is one holder: the tasks that share it are not told apart.
 

@@ -54,6 +54,7 @@ BANNED_ATTRIBUTES = {"run_in_executor", "to_thread", "call_soon_threadsafe"}
 SEAMS = {
     "gfs/locate.py",
     "gfs/synchronous.py",
+    "lockservice/client/zookeeper.py",
     "tablet/embedded/folder.py",
     "tablet/embedded/inline.py",
     "tablet/embedded/guard.py",

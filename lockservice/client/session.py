@@ -6,9 +6,7 @@
     session.expired         # an event: the lock may not be believed in any more
 
 Two tasks run for each session. One always has a KeepAlive at the service, which answers when half of the lease is over
-or when there is an event to be told. The other watches the clock. What the session's state is at a moment is computed
-from the clock (`lease.py`), not remembered: a process that was stopped for a minute finds its session over before one
-of its tasks has run again.
+or when there is an event to be told. The other watches the clock (`standing.py`).
 
 A caller of `acquire` that is cancelled, or gets no answer, may have been given the lock all the same. Such a lock is
 *in doubt*, and is given back in the background: nobody keeps a lock without knowing it. The calls about one lock follow
@@ -24,10 +22,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockservice import paths
-from lockservice.client.lease import TRANSITIONS, LocalLease
 from lockservice.client.link import Numbers, Patience, sequencer_on_wire, until_answered
+from lockservice.client.standing import Standing
 from lockservice.client.watching import Watch
-from lockservice.events import SessionStateChanged
 from lockservice.interface import Change, ChangeKind, FileStat, Sequencer, SessionState
 from lockservice.settings import LockClientSettings
 from runtime.errors import Conflict, Superseded, TabletopError, TimedOut
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from runtime.wire.lockservice_pb2_grpc import LockServiceAsyncStub
 
 Reply = TypeVar("Reply")
-_LOOKS_A_LEASE = 8  # how often the clock is looked at, should its rate change
 # Parts of a lease: how long a KeepAlive that the service holds may take, one that it answers at once, and the longest
 # pause after one that failed. The service holds one for half a lease; what is left must do for a second try.
 _HELD_SHARE, _QUICK_SHARE, _PAUSE_SHARE = 0.7, 0.2, 0.05
@@ -65,35 +61,31 @@ class OwnSession:
     """One session."""
 
     def __init__(self, world: World, address: str, settings: LockClientSettings) -> None:
-        self.number = 0
-        self.expired = asyncio.Event()
         self._world = world
         self._settings = settings
         self._stub: LockServiceAsyncStub = LockServiceStub(world.network.channel(address))
-        self._lease = LocalLease()
-        self._lease_seconds = 0.0
+        self._standing = Standing(world)
+        self.expired = self._standing.expired
         self._epoch = 0
         self._seen_event = 0
         self._numbers = Numbers()
-        self._told = SessionState.SAFE
-        self._callbacks: list[Callable[[SessionState], None]] = []
-        self._watches: dict[str, list[Watch]] = {}
         self._held: dict[str, Sequencer] = {}
         self._in_doubt: dict[str, None] = {}
         self._turns: dict[str, asyncio.Lock] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def number(self) -> int:
+        """The session's."""
+        return self._standing.number
 
     @property
     def state(self) -> SessionState:
         """How it stands at this moment, by this client's clock."""
-        return self._lease.state(self._world.clock.now())
-
-    def _is_over(self) -> bool:
-        return self.state is SessionState.EXPIRED
+        return self._standing.state
 
     def on_change(self, callback: Callable[[SessionState], None]) -> None:
         """Have `callback` called with each new state."""
-        self._callbacks.append(callback)
+        self._standing.callbacks.append(callback)
 
     # Begin, stay, end
 
@@ -111,19 +103,17 @@ class OwnSession:
         lease = await until_answered(
             self._world, self._stub.OpenSession, request, patience, is_change=True, after_refusal=_nothing
         )
-        self.number, self._epoch = lease.session, lease.epoch
+        self._standing.number, self._epoch = lease.session, lease.epoch
         self._take(lease, asked)
-        self._tasks = [
+        self._standing.tasks = [
             self._world.spawn(self._stay(), f"keep session {self.number} alive"),
-            self._world.spawn(self._watch_clock(), f"watch the clock of session {self.number}"),
+            self._world.spawn(self._standing.watch_clock(), f"watch the clock of session {self.number}"),
         ]
 
     async def close(self) -> None:
         """End the session. It is over here first, so that nobody believes in its locks while the service frees them."""
-        was_over = self._is_over()
-        self._lease.end()
-        self._tell()
-        self._finish()
+        was_over = self._standing.is_over()
+        self._end()
         if not was_over:
             patience = Patience(self._world, self._settings)
             request = wire.CloseSessionRequest(session=self.number)
@@ -140,32 +130,29 @@ class OwnSession:
     async def _stay(self) -> None:
         """Always have a KeepAlive at the service."""
         hold = True
-        while not self._is_over():
+        while not self._standing.is_over():
             try:
                 await self._beat(hold=hold)
                 hold = True
             except TabletopError:
                 hold = False
-                longest = _PAUSE_SHARE * self._lease_seconds
+                longest = _PAUSE_SHARE * self._standing.lease_seconds
                 await self._world.clock.sleep(self._world.random.uniform(longest / 2, longest))
 
     async def _beat(self, *, hold: bool) -> None:
         """One KeepAlive. Raises Unavailable, TimedOut."""
         asked = self._world.clock.now()
         request = wire.KeepAliveRequest(session=self.number, hold=hold, seen_event=self._seen_event, epoch=self._epoch)
-        seconds = self._lease_seconds * (_HELD_SHARE if hold else _QUICK_SHARE)
+        seconds = self._standing.lease_seconds * (_HELD_SHARE if hold else _QUICK_SHARE)
         try:
             lease = await self._stub.KeepAlive(request, timeout=seconds)
         except Superseded:
-            self._lease.end()
-            self._tell()
-            self._finish()
+            self._end()
             return
         if not self._take(lease, asked):
             return
         for event in lease.events:
-            for watch in self._watches.get(event.path, ()):
-                watch.tell(ChangeKind(event.kind))
+            self._standing.tell_watches(event.path, ChangeKind(event.kind))
         if lease.epoch == self._epoch:
             self._seen_event = max(self._seen_event, lease.last_event)
         elif lease.epoch > self._epoch:
@@ -173,60 +160,27 @@ class OwnSession:
 
     def _take(self, lease: wire.SessionLease, asked: float) -> bool:
         """An answer has come that extends the session. Returns whether it counts."""
-        self._lease_seconds = lease.lease_seconds
-        counts = self._lease.extend(
-            now=self._world.clock.now(),
+        return self._standing.take(
             asked=asked,
             held=lease.held_seconds,
             lease=lease.lease_seconds,
             grace=lease.grace_seconds,
             share=lease.client_share,
         )
-        self._tell()
-        return counts
 
     async def _meet(self, epoch: int) -> None:
         """The service has been restarted: it knows of no watches, and events may be lost (Chubby 2.9). Raises as the
         calls do; then the epoch is not taken, and the next KeepAlive begins again."""
-        for path in list(self._watches):
+        for path in list(self._standing.watches):
             request = wire.LockQuestion(session=self.number, path=path)
             await self._stub.Watch(request, timeout=self._settings.call_seconds)
         self._epoch, self._seen_event = epoch, 0
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.tell(ChangeKind.READ_AGAIN)
+        for path in self._standing.watches:
+            self._standing.tell_watches(path, ChangeKind.READ_AGAIN)
 
-    async def _watch_clock(self) -> None:
-        while not self._is_over():
-            self._tell()
-            now = self._world.clock.now()
-            left = self._lease.next_change(now) - now
-            await self._world.clock.sleep(min(left, self._lease_seconds / _LOOKS_A_LEASE))
-        self._tell()
-        self._finish()
-
-    def _tell(self) -> None:
-        """Tell who wants to know of a new state."""
-        state = self.state
-        if state is self._told:
-            return
-        assert state in TRANSITIONS[self._told], f"a session that is {self._told.value} became {state.value}"
-        self._told = state
-        self._world.events.emit(SessionStateChanged(session=self.number, state=state.value))
-        if state is SessionState.EXPIRED:
-            self.expired.set()
-        for callback in list(self._callbacks):
-            callback(state)
-
-    def _finish(self) -> None:
-        """It is over: nothing of it runs any more."""
+    def _end(self) -> None:
         self._held.clear()
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.end()
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
+        self._standing.end()
 
     # Files
 
@@ -282,14 +236,14 @@ class OwnSession:
                         await watch.next()
         finally:
             if watch is not None:
-                self._end_watch(watch)
+                self._standing.end_watch(watch)
 
     async def _acquire(self, request: wire.AcquireLockRequest) -> Sequencer:
         path = request.path
         async with self._turn(path):
             with self._doubting(path):
                 generation = (await self._change(self._stub.AcquireLock, request)).generation
-                if self._is_over():
+                if self._standing.is_over():
                     raise self._over(definite=False)
             sequencer = self._held[path] = Sequencer(path, generation, self.number)
             return sequencer
@@ -316,7 +270,7 @@ class OwnSession:
                 self._in_doubt.pop(path, None)
             elif not (isinstance(error, TabletopError) and error.definite) and path not in self._held:
                 self._in_doubt[path] = None
-                if not self._is_over():
+                if not self._standing.is_over():
                     self._world.spawn(self._give_back(path), f"give back the lock of {path}")
             raise
         self._in_doubt.pop(path, None)
@@ -326,7 +280,7 @@ class OwnSession:
         await self._world.clock.sleep(self._settings.first_pause_seconds)
         with contextlib.suppress(TabletopError):  # Without an answer it is in doubt still, and tried again.
             async with self._turn(path):
-                if path in self._in_doubt and not self._is_over():
+                if path in self._in_doubt and not self._standing.is_over():
                     with self._doubting(path):
                         await self._change(self._stub.ReleaseLock, wire.ReleaseLockRequest(path=path))
 
@@ -345,27 +299,20 @@ class OwnSession:
             while (change := await watch.next()) is not None:
                 yield change
         finally:
-            self._end_watch(watch)
+            self._standing.end_watch(watch)
 
     async def _begin_watch(self, path: str) -> Watch:
         paths.check_path(path, may_be_root=True)
-        watch = Watch(path)
-        self._watches.setdefault(path, []).append(watch)
+        watch = self._standing.begin_watch(path)
         try:
             await self._ask(self._stub.Watch, wire.LockQuestion(session=self.number, path=path))
         except BaseException:
-            self._end_watch(watch)
+            self._standing.end_watch(watch)
             raise
         watch.tell(ChangeKind.READ_AGAIN)
-        if self._is_over():
+        if self._standing.is_over():
             watch.end()
         return watch
-
-    def _end_watch(self, watch: Watch) -> None:
-        watches = self._watches[watch.path]
-        watches.remove(watch)
-        if not watches:
-            del self._watches[watch.path]
 
     # Calls
 
@@ -388,15 +335,15 @@ class OwnSession:
     async def _answered(
         self, call: Callable[..., Awaitable[Reply]], request: Callable[[], Any], *, is_change: bool
     ) -> Reply:
-        if self._is_over():
+        if self._standing.is_over():
             raise self._over(definite=True)
-        patience = Patience(self._world, self._settings, lambda: self._lease.ends_at)
+        patience = Patience(self._world, self._settings, lambda: self._standing.lease.ends_at)
         try:
             return await until_answered(
                 self._world, call, request, patience, is_change=is_change, after_refusal=self._learn_epoch
             )
         except TimedOut as error:
-            if self._is_over():
+            if self._standing.is_over():
                 raise self._over(definite=error.definite) from error
             raise
 

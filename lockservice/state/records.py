@@ -181,7 +181,7 @@ Kept = StateBegins | SessionKept | AnswerKept | FileKept | LockKept
 Change = EpochBegun | SessionOpened | SessionEnded | DelayEnded | Asked
 Record = LogBegun | StateComplete | Kept | Change
 
-_KINDS: dict[int, type[Record]] = {
+KINDS: dict[int, type[Record]] = {
     1: LogBegun,
     2: StateBegins,
     3: SessionKept,
@@ -199,7 +199,7 @@ _KINDS: dict[int, type[Record]] = {
     17: LockReleased,
     18: DelayEnded,
 }
-_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+_NUMBERS = {kind: number for number, kind in KINDS.items()}
 
 
 def encode(record: Record) -> bytes:
@@ -221,7 +221,7 @@ def decode(payload: bytes) -> Record:
     """The record in a payload. Raises Corrupted for bytes that are none, IncompatibleFormat for an unknown kind."""
     if not payload:
         raise Corrupted("an empty record; expected a byte for its kind")
-    kind = _KINDS.get(payload[0])
+    kind = KINDS.get(payload[0])
     if kind is None:
         raise IncompatibleFormat(f"a record of kind {payload[0]}, which this version does not know; use a newer one")
     values: list[int | str | bytes] = []

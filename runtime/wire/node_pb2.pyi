@@ -70,7 +70,7 @@ class NodeDescription(_message.Message):
     node: _builtins.str
     """"master", "cs1", ..."""
     role: _builtins.str
-    """"master" or "chunkserver" """
+    """"master", "chunkserver" or "lockservice" """
     cluster: _builtins.str
     process_id: _builtins.int
     """0 in the simulated world"""
@@ -81,7 +81,7 @@ class NodeDescription(_message.Message):
     """memory of the process; 0 in the simulated world"""
     control_address: _builtins.str
     bulk_address: _builtins.str
-    """empty on a master"""
+    """empty on a master and a lock service"""
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """since start, e.g. "bytes_written" """

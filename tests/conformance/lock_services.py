@@ -16,7 +16,7 @@ from lockservice.client.session import OwnLockService
 from lockservice.interface import Change, LockService, Session
 from lockservice.server.server import LockServer
 from lockservice.settings import LockServiceSettings
-from tests.conformance.both_worlds import RealPlace, SimulatedPlace
+from tests.conformance.both_worlds import RealPlace, Relay, SimulatedPlace
 
 LEASE_SECONDS, GRACE_SECONDS, DELAY_SECONDS = 0.8, 0.4, 0.6
 PATIENCE_SECONDS = 20.0
@@ -52,13 +52,75 @@ class OwnHouse:
 
     async def lose(self, session: Any) -> None:
         """Let the service hear no more of this session."""
-        for task in session._tasks:
+        for task in session._standing.tasks:
             task.cancel()
 
 
 async def _told_with_our_own(story: "Story", place: Any, desk: Any) -> None:
     house = OwnHouse(place, desk)
     await house.open()
+    try:
+        await story(house)
+    finally:
+        await house.close()
+
+
+class ZooKeeperHouse:
+    """A real ZooKeeper, which every client reaches by a relay of its own."""
+
+    def __init__(self, place: RealPlace, hosts: str, root: str) -> None:
+        self._place = place
+        self._hosts = hosts
+        self._root = root
+        self._relays: dict[int, Relay] = {}
+        self._sessions: list[Any] = []
+
+    def service(self, name: str) -> Any:
+        """A client of it."""
+        return _Relayed(self, name)
+
+    async def open_session(self, name: str) -> Any:
+        """A session of a client."""
+        from lockservice.client.zookeeper import ZooKeeperService
+
+        relay = Relay(self._hosts)
+        service = ZooKeeperService(
+            self._place.node(name),
+            await relay.start(),
+            session_seconds=LEASE_SECONDS + GRACE_SECONDS,
+            lock_delay_seconds=DELAY_SECONDS,
+            root=self._root,
+        )
+        session = await service.open_session()
+        self._sessions.append(session)
+        self._relays[session.number] = relay
+        return session
+
+    async def lose(self, session: Any) -> None:
+        """Cut the session's client off."""
+        await self._relays[session.number].stop()
+
+    async def close(self) -> None:
+        """Close all sessions."""
+        for session in self._sessions:
+            await session.close()
+            await self._relays[session.number].stop()
+
+
+class _Relayed:
+    """A client of the house's ZooKeeper."""
+
+    def __init__(self, house: ZooKeeperHouse, name: str) -> None:
+        self._house = house
+        self._name = name
+
+    async def open_session(self) -> Any:
+        """Open one."""
+        return await self._house.open_session(self._name)
+
+
+async def _told_with_zookeeper(story: "Story", place: RealPlace, hosts: str, root: str) -> None:
+    house = ZooKeeperHouse(place, hosts, root)
     try:
         await story(house)
     finally:
@@ -72,8 +134,13 @@ Story = Callable[[Any], Coroutine[Any, Any, None]]
 def in_every_lock_service(story: Story) -> Callable[..., None]:
     """Make a story a test that runs once for each lock service."""
 
-    @pytest.mark.parametrize("service", ["own, real", "own, simulated"])
-    def told(service: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("service", ["own, real", "own, simulated", "zookeeper"])
+    def told(service: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+        if service == "zookeeper":
+            hosts = request.getfixturevalue("zookeeper_hosts")
+            root = f"/{story.__name__}"
+            RealPlace(tmp_path).run(lambda place, desk: _told_with_zookeeper(story, place, hosts, root))
+            return
         place = SimulatedPlace(tmp_path) if service == "own, simulated" else RealPlace(tmp_path)
         place.run(lambda place, desk: _told_with_our_own(story, place, desk))
 
