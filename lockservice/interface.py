@@ -101,8 +101,13 @@ class Change:
 class Session(Protocol):
     """One client's session. Its locks and its ephemeral files live as long as it does."""
 
-    number: int  # never used again by this service
-    expired: asyncio.Event  # set when the session is over, by the client's own clock, never later than at the service
+    @property
+    def number(self) -> int:
+        """Its number, never used again by this service."""
+
+    @property
+    def expired(self) -> asyncio.Event:
+        """Set when the session is over, by the client's own clock, never later than at the service."""
 
     @property
     def state(self) -> SessionState:
