@@ -1,8 +1,8 @@
 """Asking the lock service, and asking again.
 
 Unavailable and TimedOut are asked again until the patience ends or the session is over. Every change has a number, and
-all its tries carry it, so that it is made once. What a change that was given up may still do is bounded by `oldest`:
-the next request tells the service that nobody waits for it any more, and it is refused from then on.
+all its tries carry it, so that it is made once. What a change that was given up may still do is bounded: the next
+request tells the service that nobody waits for it any more, and it is refused from then on.
 """
 
 import math
@@ -24,17 +24,19 @@ class Numbers:
     """Numbers for the changes of one session.
 
     >>> numbers = Numbers()
-    >>> first, second = numbers.begin(), numbers.begin()
-    >>> numbers.oldest
-    1
-    >>> numbers.end(first)
-    >>> numbers.oldest
-    2
+    >>> first, second, third = numbers.begin(), numbers.begin(), numbers.begin()
+    >>> numbers.end(second, is_answered=False)
+    >>> numbers.oldest, numbers.given_up()
+    (1, [2])
+    >>> numbers.end(first, is_answered=True)
+    >>> numbers.oldest, numbers.given_up()
+    (3, [])
     """
 
     def __init__(self) -> None:
         self._last = 0
         self._unanswered: dict[int, None] = {}  # in rising order
+        self._given_up: dict[int, None] = {}
 
     def begin(self) -> int:
         """A number for a new request."""
@@ -42,14 +44,22 @@ class Numbers:
         self._unanswered[self._last] = None
         return self._last
 
-    def end(self, number: int) -> None:
+    def end(self, number: int, *, is_answered: bool) -> None:
         """The request has its answer, or nobody waits for one any more."""
         self._unanswered.pop(number, None)
+        if not is_answered:
+            self._given_up[number] = None
+        for known in [known for known in self._given_up if known < self.oldest]:
+            del self._given_up[known]
 
     @property
     def oldest(self) -> int:
         """The lowest number that is still waited for."""
         return next(iter(self._unanswered), self._last + 1)
+
+    def given_up(self) -> list[int]:
+        """The numbers above that for which nobody waits, though they have no answer."""
+        return list(self._given_up)
 
 
 class Patience:

@@ -261,14 +261,15 @@ class OwnSession:
     @contextlib.contextmanager
     def _doubting(self, path: str) -> Iterator[None]:
         """Run the block, a call about the lock. Without an answer, who has the lock is in doubt, unless this session
-        did hold it; an answer ends every doubt, because the calls before it are refused from then on."""
+        did hold it. An answer that says who has it ends every doubt: requests that were given up before are refused
+        from then on."""
         try:
             yield
         except BaseException as error:
-            is_answer = isinstance(error, TabletopError) and error.is_answer and error.definite
-            if is_answer:
+            if _says_who(error):
                 self._in_doubt.pop(path, None)
-            elif not (isinstance(error, TabletopError) and error.definite) and path not in self._held:
+            is_definite = isinstance(error, TabletopError) and error.definite
+            if not is_definite and path not in self._held and path not in self._in_doubt:
                 self._in_doubt[path] = None
                 if not self._standing.is_over():
                     self._world.spawn(self._give_back(path), f"give back the lock of {path}")
@@ -276,13 +277,17 @@ class OwnSession:
         self._in_doubt.pop(path, None)
 
     async def _give_back(self, path: str) -> None:
-        """Release a lock that may have been given to nobody who knows."""
-        await self._world.clock.sleep(self._settings.first_pause_seconds)
-        with contextlib.suppress(TabletopError):  # Without an answer it is in doubt still, and tried again.
+        """Release a lock that may have been given to nobody who knows, until there is an answer."""
+        while path in self._in_doubt and not self._standing.is_over():
+            await self._world.clock.sleep(self._settings.first_pause_seconds)
             async with self._turn(path):
                 if path in self._in_doubt and not self._standing.is_over():
-                    with self._doubting(path):
+                    try:
                         await self._change(self._stub.ReleaseLock, wire.ReleaseLockRequest(path=path))
+                    except TabletopError as error:
+                        if not _says_who(error):
+                            continue
+                    self._in_doubt.pop(path, None)
 
     async def check(self, sequencer: Sequencer) -> bool:
         """Whether the lock is still held as the sequencer says."""
@@ -320,14 +325,26 @@ class OwnSession:
         number = self._numbers.begin()
 
         def named() -> Any:
-            name = wire.LockRequest(session=self.number, number=number, oldest=self._numbers.oldest, epoch=self._epoch)
+            name = wire.LockRequest(
+                session=self.number,
+                number=number,
+                oldest=self._numbers.oldest,
+                epoch=self._epoch,
+                given_up=self._numbers.given_up(),
+            )
             request.request.CopyFrom(name)
             return request
 
+        is_answered = False
         try:
-            return await self._answered(call, named, is_change=True)
+            reply = await self._answered(call, named, is_change=True)
+            is_answered = True
+            return reply
+        except TabletopError as error:
+            is_answered = error.is_answer
+            raise
         finally:
-            self._numbers.end(number)
+            self._numbers.end(number, is_answered=is_answered)
 
     async def _ask(self, call: Callable[..., Awaitable[Reply]], request: Any) -> Reply:
         return await self._answered(call, lambda: request, is_change=False)
@@ -359,6 +376,11 @@ class OwnSession:
 
 async def _nothing() -> None:
     """For those who have nothing to learn."""
+
+
+def _says_who(error: BaseException) -> bool:
+    """Whether this is the service's word that the session does not hold the lock."""
+    return isinstance(error, Conflict) and error.is_answer
 
 
 def _stat(stat: wire.LockFileStat) -> FileStat:

@@ -12,7 +12,7 @@ client knows that its session is over before the service gives its locks to anyb
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lockservice.events import (
     LockFreed,
@@ -130,6 +130,9 @@ class LockCore:
         if request.number < unlogged.oldest:
             raise outdated(request)
         unlogged.forget_below(request.oldest)
+        for number in request.given_up:
+            if number >= request.oldest:
+                unlogged.outcomes.setdefault(number, outdated(replace(request, number=number)))
         answer = self.state.answer(request)
         return unlogged.outcomes.get(request.number) if answer is None else answer
 

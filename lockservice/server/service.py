@@ -148,7 +148,7 @@ class LockServicer(lockservice_pb2_grpc.LockServiceServicer):
 
 
 def _name(request: wire.LockRequest) -> Request:
-    return Request(request.session, request.number, request.oldest)
+    return Request(request.session, request.number, request.oldest, tuple(request.given_up))
 
 
 def _sequencer(sequencer: wire.LockSequencer) -> Sequencer:

@@ -57,11 +57,13 @@ from runtime.errors import Conflict, InvalidRequest, NotFound, Superseded
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The name of a session's request. Below `oldest`, its client waits for no answer any more."""
+    """The name of a session's request. Below `oldest` its client waits for no answer any more, nor for those that were
+    `given_up`."""
 
     session: int
     number: int
     oldest: int
+    given_up: tuple[int, ...] = ()
 
     @property
     def name(self) -> tuple[int, int, int]:

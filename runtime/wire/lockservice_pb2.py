@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/lockservice.proto\x12\x08tabletop\"$\n\x12OpenSessionRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\"T\n\x10KeepAliveRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0c\n\x04hold\x18\x02 \x01(\x08\x12\x12\n\nseen_event\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"\xc1\x01\n\x0cSessionLease\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0cheld_seconds\x18\x03 \x01(\x01\x12\x15\n\rlease_seconds\x18\x04 \x01(\x01\x12\x15\n\rgrace_seconds\x18\x05 \x01(\x01\x12\x14\n\x0c\x63lient_share\x18\x06 \x01(\x01\x12#\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x13.tabletop.LockEvent\x12\x12\n\nlast_event\x18\x08 \x01(\x04\"\'\n\tLockEvent\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\"\x13\n\x11\x43loseSessionReply\"M\n\x0bLockRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06oldest\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"-\n\x0cLockQuestion\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0c\n\x04path\x18\x02 \x01(\t\"a\n\x0cLockFileStat\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x17\n\x0flock_generation\x18\x02 \x01(\x04\x12\x14\n\x0cis_ephemeral\x18\x03 \x01(\x08\x12\x0e\n\x06length\x18\x04 \x01(\x04\"r\n\x15\x43reateLockFileRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08\x63ontents\x18\x03 \x01(\x0c\x12\x11\n\tephemeral\x18\x04 \x01(\x08\"\xb2\x01\n\x14WriteLockFileRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08\x63ontents\x18\x03 \x01(\x0c\x12\x17\n\ngeneration\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12*\n\tsequencer\x18\x05 \x01(\x0b\x32\x17.tabletop.LockSequencerB\r\n\x0b_generation\"u\n\x15\x44\x65leteLockFileRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x17\n\ngeneration\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\r\n\x0b_generation\"\x82\x01\n\x12\x41\x63quireLockRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x1f\n\x12\x64\x65lay_milliseconds\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x15\n\x13_delay_milliseconds\"J\n\x12ReleaseLockRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\"!\n\x0bLockChanged\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"B\n\rLockSequencer\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0f\n\x07session\x18\x03 \x01(\x04\"J\n\x10LockFileContents\x12\x10\n\x08\x63ontents\x18\x01 \x01(\x0c\x12$\n\x04stat\x18\x02 \x01(\x0b\x32\x16.tabletop.LockFileStat\"\x1e\n\rLockFileNames\x12\r\n\x05names\x18\x01 \x03(\t\"O\n\x10\x43heckLockRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12*\n\tsequencer\x18\x02 \x01(\x0b\x32\x17.tabletop.LockSequencer\"!\n\x0e\x43heckLockReply\x12\x0f\n\x07is_held\x18\x01 \x01(\x08\"\x1b\n\nWatchReply\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x32\xc5\x06\n\x0bLockService\x12\x43\n\x0bOpenSession\x12\x1c.tabletop.OpenSessionRequest\x1a\x16.tabletop.SessionLease\x12?\n\tKeepAlive\x12\x1a.tabletop.KeepAliveRequest\x1a\x16.tabletop.SessionLease\x12J\n\x0c\x43loseSession\x12\x1d.tabletop.CloseSessionRequest\x1a\x1b.tabletop.CloseSessionReply\x12I\n\x0e\x43reateLockFile\x12\x1f.tabletop.CreateLockFileRequest\x1a\x16.tabletop.LockFileStat\x12G\n\rWriteLockFile\x12\x1e.tabletop.WriteLockFileRequest\x1a\x16.tabletop.LockFileStat\x12H\n\x0e\x44\x65leteLockFile\x12\x1f.tabletop.DeleteLockFileRequest\x1a\x15.tabletop.LockChanged\x12\x42\n\x0b\x41\x63quireLock\x12\x1c.tabletop.AcquireLockRequest\x1a\x15.tabletop.LockChanged\x12\x42\n\x0bReleaseLock\x12\x1c.tabletop.ReleaseLockRequest\x1a\x15.tabletop.LockChanged\x12\x42\n\x0cReadLockFile\x12\x16.tabletop.LockQuestion\x1a\x1a.tabletop.LockFileContents\x12@\n\rListLockFiles\x12\x16.tabletop.LockQuestion\x1a\x17.tabletop.LockFileNames\x12\x41\n\tCheckLock\x12\x1a.tabletop.CheckLockRequest\x1a\x18.tabletop.CheckLockReply\x12\x35\n\x05Watch\x12\x16.tabletop.LockQuestion\x1a\x14.tabletop.WatchReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/wire/lockservice.proto\x12\x08tabletop\"$\n\x12OpenSessionRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\"T\n\x10KeepAliveRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0c\n\x04hold\x18\x02 \x01(\x08\x12\x12\n\nseen_event\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"\xc1\x01\n\x0cSessionLease\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x14\n\x0cheld_seconds\x18\x03 \x01(\x01\x12\x15\n\rlease_seconds\x18\x04 \x01(\x01\x12\x15\n\rgrace_seconds\x18\x05 \x01(\x01\x12\x14\n\x0c\x63lient_share\x18\x06 \x01(\x01\x12#\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x13.tabletop.LockEvent\x12\x12\n\nlast_event\x18\x08 \x01(\x04\"\'\n\tLockEvent\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\"\x13\n\x11\x43loseSessionReply\"_\n\x0bLockRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06oldest\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08given_up\x18\x05 \x03(\x04\"-\n\x0cLockQuestion\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0c\n\x04path\x18\x02 \x01(\t\"a\n\x0cLockFileStat\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x17\n\x0flock_generation\x18\x02 \x01(\x04\x12\x14\n\x0cis_ephemeral\x18\x03 \x01(\x08\x12\x0e\n\x06length\x18\x04 \x01(\x04\"r\n\x15\x43reateLockFileRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08\x63ontents\x18\x03 \x01(\x0c\x12\x11\n\tephemeral\x18\x04 \x01(\x08\"\xb2\x01\n\x14WriteLockFileRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08\x63ontents\x18\x03 \x01(\x0c\x12\x17\n\ngeneration\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12*\n\tsequencer\x18\x05 \x01(\x0b\x32\x17.tabletop.LockSequencerB\r\n\x0b_generation\"u\n\x15\x44\x65leteLockFileRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x17\n\ngeneration\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\r\n\x0b_generation\"\x82\x01\n\x12\x41\x63quireLockRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x1f\n\x12\x64\x65lay_milliseconds\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x15\n\x13_delay_milliseconds\"J\n\x12ReleaseLockRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.tabletop.LockRequest\x12\x0c\n\x04path\x18\x02 \x01(\t\"!\n\x0bLockChanged\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"B\n\rLockSequencer\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0f\n\x07session\x18\x03 \x01(\x04\"J\n\x10LockFileContents\x12\x10\n\x08\x63ontents\x18\x01 \x01(\x0c\x12$\n\x04stat\x18\x02 \x01(\x0b\x32\x16.tabletop.LockFileStat\"\x1e\n\rLockFileNames\x12\r\n\x05names\x18\x01 \x03(\t\"O\n\x10\x43heckLockRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12*\n\tsequencer\x18\x02 \x01(\x0b\x32\x17.tabletop.LockSequencer\"!\n\x0e\x43heckLockReply\x12\x0f\n\x07is_held\x18\x01 \x01(\x08\"\x1b\n\nWatchReply\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x32\xc5\x06\n\x0bLockService\x12\x43\n\x0bOpenSession\x12\x1c.tabletop.OpenSessionRequest\x1a\x16.tabletop.SessionLease\x12?\n\tKeepAlive\x12\x1a.tabletop.KeepAliveRequest\x1a\x16.tabletop.SessionLease\x12J\n\x0c\x43loseSession\x12\x1d.tabletop.CloseSessionRequest\x1a\x1b.tabletop.CloseSessionReply\x12I\n\x0e\x43reateLockFile\x12\x1f.tabletop.CreateLockFileRequest\x1a\x16.tabletop.LockFileStat\x12G\n\rWriteLockFile\x12\x1e.tabletop.WriteLockFileRequest\x1a\x16.tabletop.LockFileStat\x12H\n\x0e\x44\x65leteLockFile\x12\x1f.tabletop.DeleteLockFileRequest\x1a\x15.tabletop.LockChanged\x12\x42\n\x0b\x41\x63quireLock\x12\x1c.tabletop.AcquireLockRequest\x1a\x15.tabletop.LockChanged\x12\x42\n\x0bReleaseLock\x12\x1c.tabletop.ReleaseLockRequest\x1a\x15.tabletop.LockChanged\x12\x42\n\x0cReadLockFile\x12\x16.tabletop.LockQuestion\x1a\x1a.tabletop.LockFileContents\x12@\n\rListLockFiles\x12\x16.tabletop.LockQuestion\x1a\x17.tabletop.LockFileNames\x12\x41\n\tCheckLock\x12\x1a.tabletop.CheckLockRequest\x1a\x18.tabletop.CheckLockReply\x12\x35\n\x05Watch\x12\x16.tabletop.LockQuestion\x1a\x14.tabletop.WatchReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,35 +44,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOSESESSIONREPLY']._serialized_start=445
   _globals['_CLOSESESSIONREPLY']._serialized_end=464
   _globals['_LOCKREQUEST']._serialized_start=466
-  _globals['_LOCKREQUEST']._serialized_end=543
-  _globals['_LOCKQUESTION']._serialized_start=545
-  _globals['_LOCKQUESTION']._serialized_end=590
-  _globals['_LOCKFILESTAT']._serialized_start=592
-  _globals['_LOCKFILESTAT']._serialized_end=689
-  _globals['_CREATELOCKFILEREQUEST']._serialized_start=691
-  _globals['_CREATELOCKFILEREQUEST']._serialized_end=805
-  _globals['_WRITELOCKFILEREQUEST']._serialized_start=808
-  _globals['_WRITELOCKFILEREQUEST']._serialized_end=986
-  _globals['_DELETELOCKFILEREQUEST']._serialized_start=988
-  _globals['_DELETELOCKFILEREQUEST']._serialized_end=1105
-  _globals['_ACQUIRELOCKREQUEST']._serialized_start=1108
-  _globals['_ACQUIRELOCKREQUEST']._serialized_end=1238
-  _globals['_RELEASELOCKREQUEST']._serialized_start=1240
-  _globals['_RELEASELOCKREQUEST']._serialized_end=1314
-  _globals['_LOCKCHANGED']._serialized_start=1316
-  _globals['_LOCKCHANGED']._serialized_end=1349
-  _globals['_LOCKSEQUENCER']._serialized_start=1351
-  _globals['_LOCKSEQUENCER']._serialized_end=1417
-  _globals['_LOCKFILECONTENTS']._serialized_start=1419
-  _globals['_LOCKFILECONTENTS']._serialized_end=1493
-  _globals['_LOCKFILENAMES']._serialized_start=1495
-  _globals['_LOCKFILENAMES']._serialized_end=1525
-  _globals['_CHECKLOCKREQUEST']._serialized_start=1527
-  _globals['_CHECKLOCKREQUEST']._serialized_end=1606
-  _globals['_CHECKLOCKREPLY']._serialized_start=1608
-  _globals['_CHECKLOCKREPLY']._serialized_end=1641
-  _globals['_WATCHREPLY']._serialized_start=1643
-  _globals['_WATCHREPLY']._serialized_end=1670
-  _globals['_LOCKSERVICE']._serialized_start=1673
-  _globals['_LOCKSERVICE']._serialized_end=2510
+  _globals['_LOCKREQUEST']._serialized_end=561
+  _globals['_LOCKQUESTION']._serialized_start=563
+  _globals['_LOCKQUESTION']._serialized_end=608
+  _globals['_LOCKFILESTAT']._serialized_start=610
+  _globals['_LOCKFILESTAT']._serialized_end=707
+  _globals['_CREATELOCKFILEREQUEST']._serialized_start=709
+  _globals['_CREATELOCKFILEREQUEST']._serialized_end=823
+  _globals['_WRITELOCKFILEREQUEST']._serialized_start=826
+  _globals['_WRITELOCKFILEREQUEST']._serialized_end=1004
+  _globals['_DELETELOCKFILEREQUEST']._serialized_start=1006
+  _globals['_DELETELOCKFILEREQUEST']._serialized_end=1123
+  _globals['_ACQUIRELOCKREQUEST']._serialized_start=1126
+  _globals['_ACQUIRELOCKREQUEST']._serialized_end=1256
+  _globals['_RELEASELOCKREQUEST']._serialized_start=1258
+  _globals['_RELEASELOCKREQUEST']._serialized_end=1332
+  _globals['_LOCKCHANGED']._serialized_start=1334
+  _globals['_LOCKCHANGED']._serialized_end=1367
+  _globals['_LOCKSEQUENCER']._serialized_start=1369
+  _globals['_LOCKSEQUENCER']._serialized_end=1435
+  _globals['_LOCKFILECONTENTS']._serialized_start=1437
+  _globals['_LOCKFILECONTENTS']._serialized_end=1511
+  _globals['_LOCKFILENAMES']._serialized_start=1513
+  _globals['_LOCKFILENAMES']._serialized_end=1543
+  _globals['_CHECKLOCKREQUEST']._serialized_start=1545
+  _globals['_CHECKLOCKREQUEST']._serialized_end=1624
+  _globals['_CHECKLOCKREPLY']._serialized_start=1626
+  _globals['_CHECKLOCKREPLY']._serialized_end=1659
+  _globals['_WATCHREPLY']._serialized_start=1661
+  _globals['_WATCHREPLY']._serialized_end=1688
+  _globals['_LOCKSERVICE']._serialized_start=1691
+  _globals['_LOCKSERVICE']._serialized_end=2528
 # @@protoc_insertion_point(module_scope)

@@ -181,6 +181,7 @@ class LockRequest(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     OLDEST_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     number: _builtins.int
     """from 1"""
@@ -188,6 +189,10 @@ class LockRequest(_message.Message):
     """below this the client waits for no answer"""
     epoch: _builtins.int
     """a request of another epoch is refused (Chubby 2.9)"""
+    @_builtins.property
+    def given_up(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Above `oldest`, but nobody waits for them any more: refuse them, should they arrive late."""
+
     def __init__(
         self,
         *,
@@ -195,10 +200,11 @@ class LockRequest(_message.Message):
         number: _builtins.int = ...,
         oldest: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        given_up: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "number", b"number", "oldest", b"oldest", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "given_up", b"given_up", "number", b"number", "oldest", b"oldest", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -325,3 +325,60 @@ def test_a_long_log_is_begun_again_with_the_state():
         assert cell.kept() == before
 
     told(cell, story)
+
+
+@pytest.mark.parametrize("other_is_under_way", [False, True])
+def test_a_request_that_was_given_up_takes_no_lock_when_it_arrives_late(other_is_under_way: bool):
+    """Whatever else of the same session waits for its answer meanwhile."""
+    cell = LockCell()
+
+    async def story():
+        session = await cell.session()
+        await session.create("/f")
+
+        def trouble(message: Message):
+            if message.kind is not Kind.REQUEST:
+                return None
+            if message.method.endswith("WriteLockFile"):
+                return Delay(20.0)
+            return Delay(3.0) if message.method.endswith("AcquireLock") else None
+
+        cell.simulation.on_message(trouble)
+        writing = asyncio.ensure_future(session.write("/f", b"1") if other_is_under_way else asyncio.sleep(0))
+        await asyncio.sleep(0.01)
+        asking = asyncio.ensure_future(session.acquire("/m"))
+        await asyncio.wait([asking], timeout=0.1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await asyncio.sleep(5.0)
+        assert cell.server.core.state.locks == {} and session.state is SAFE
+        writing.cancel()
+        await asyncio.wait([writing])
+
+    told(cell, story)
+
+
+def test_a_lock_in_doubt_is_given_back_however_long_the_service_is_away():
+    cell = LockCell(settings=type(SETTINGS).from_dict({**SETTINGS.to_dict(), "grace_seconds": 60.0}))
+
+    async def story():
+        session, other = await cell.session(patience_seconds=1.0), await cell.session()
+
+        def late(message: Message):
+            fits = message.method.endswith("AcquireLock") and message.kind is Kind.REPLY
+            return Delay(30.0) if fits and message.target == "client1" else None
+
+        end = cell.simulation.on_message(late)
+        asking = asyncio.ensure_future(session.acquire("/m"))
+        await asyncio.wait([asking], timeout=0.1)
+        asking.cancel()
+        cell.simulation.kill(LOCK)
+        await asyncio.wait([asking])
+        end()
+        await asyncio.sleep(10.0)
+        cell.simulation.restart(LOCK)
+        await cell.start()
+        await other.acquire("/m", wait_seconds=5.0)
+        assert session.state is SAFE
+
+    told(cell, story)

@@ -164,6 +164,7 @@ class _Run:
         session = await self._host.service(self._judge).open_session()
         await self._look_at_registers(session)
         await self._look_at_watches(session)
+        self._look_for_unknown_holders()
         await asyncio.gather(*(life.session.close() for life in self._host.lives.values() if life.session is not None))
         whole = setup.lease_seconds + setup.grace_seconds + setup.delay_seconds
         until = self._host.now + 1.5 * whole + REST_SECONDS
@@ -197,6 +198,14 @@ class _Run:
                 is_living = life.session is not None and life.session.state is not SessionState.EXPIRED
                 if is_living and life.seen.get(path) != last:
                     self._complain("watches", f"{name} watches {path}, saw {life.seen.get(path)} last; there is {last}")
+
+    def _look_for_unknown_holders(self) -> None:
+        """A lock that a living session has, and of which its client knows nothing, is lost to everybody."""
+        locks = {} if self._host.server is None else self._host.server.core.state.locks
+        for path, lock in locks.items():
+            for name, life in self._host.lives.items():
+                if life.session is not None and life.session.number == lock.holder and path not in life.held:
+                    self._complain("leftovers", f"{name} has {path} at {lock.generation}, and does not know of it")
 
     def _leftovers(self, judge: int) -> list[str]:
         """What of other sessions than the judge's the service still has."""
