@@ -52,7 +52,7 @@ WITH_MASTERS = 0.12
 LOOK_SECONDS = 0.05
 NAMES = (MASTER, "master2", "master3")
 _CALLS = ("AskLog", "BeginStream", "AppendRecords", "AppendRecords", "AppendRecords", "InstallCheckpoint")
-_LOCK_CALLS = ("KeepAlive", "AcquireLock", "WriteFile", "ReadFile", "OpenSession")
+_LOCK_CALLS = ("KeepAlive", "AcquireLock", "WriteLockFile", "ReadLockFile", "OpenSession")
 
 Operations = tuple[PlannedOperation, ...]
 Faults = tuple[Fault, ...]
