@@ -37,7 +37,7 @@ not know what its chunks are for: the master tells it what to create, at which v
     mutations.py          writing and appending, as primary and as secondary                    3.1, 3.3
     advancing.py          what the master orders about versions and leases                      3.1, 4.5
     data_flow.py          pushes forwarded while they arrive; reads verified, then sent         3.2, 5.2
-    cloning.py            copying a chunk from other servers                                    4.3
+    cloning.py            copying a chunk from other servers, or another chunk on this one      3.4, 4.3
     scrubber.py           idle verification                                                     5.2
     heartbeats.py         registration, heartbeats, removals, corruption reports                2.6.2, 3.1, 4.4
     shadow_reports.py     what masters hear that only look                                      5.1.3
@@ -51,6 +51,4 @@ cache: it survives any number of killed processes, and the loss of power of all 
 power knows it (its machine was started anew since the headers were written), calls its replicas *unsure*, and serves
 nobody from them until the master has compared them with others. If all servers lose power at once, the bytes that they
 took in their last `writeback_seconds` may be gone, and never a chunk.
-
-What we simplify. No snapshots yet (3.4).
 """

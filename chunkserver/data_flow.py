@@ -32,6 +32,7 @@ from chunkserver.block_mender import BlockMender
 from chunkserver.blocks import BLOCK_BYTES
 from chunkserver.chunk_store import ChunkStore
 from chunkserver.push_buffer import DataKey, PushBuffer
+from chunkserver.reads import ReadCounts
 from chunkserver.settings import ChunkserverSettings
 from runtime.bulk import (
     CHECKSUM_BYTES,
@@ -66,6 +67,7 @@ class DataFlow:
         buffer: PushBuffer,
         mender: BlockMender,
         links: BulkPool,
+        reads: ReadCounts,
     ) -> None:
         self.counters = {
             "bytes_pushed": 0,
@@ -81,6 +83,7 @@ class DataFlow:
         self._mender = mender
         self._buffer = buffer
         self._links = links
+        self._reads = reads
 
     async def serve(self, stream: ByteStream) -> None:
         """Answer the requests of one connection, one after the other, until it ends."""
@@ -142,6 +145,8 @@ class DataFlow:
                 await stream.send_file(found.file, found.offset, found.length)
             self.counters["reads"] += 1
             self.counters["bytes_read"] += found.length
+            if not request.for_copy:
+                self._reads.note(request.handle, found.length)
 
     async def _answer_salvage(self, stream: ByteStream, request: ReadRequest) -> None:
         """Send one block that matches its checksum, of whatever replica is here (`mending.py`)."""

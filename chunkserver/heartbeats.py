@@ -47,10 +47,18 @@ from chunkserver.events import (
 from chunkserver.identity import IdentityFile
 from chunkserver.leases import LeaseTable
 from chunkserver.opening import Unreadable
+from chunkserver.reads import ReadCounts
 from chunkserver.settings import ChunkserverSettings
 from runtime.errors import ForeignNamespace, NotActing, Superseded, TabletopError, TimedOut
 from runtime.wire.common_pb2 import Location, Removal
-from runtime.wire.master_pb2 import CorruptionReport, HeartbeatReply, HeartbeatRequest, HeldLease, RegisterRequest
+from runtime.wire.master_pb2 import (
+    ChunkReads,
+    CorruptionReport,
+    HeartbeatReply,
+    HeartbeatRequest,
+    HeldLease,
+    RegisterRequest,
+)
 from runtime.wire.master_pb2_grpc import ChunkserverRegistryStub
 from runtime.world import World
 
@@ -86,11 +94,13 @@ class Heartbeats:
         identity: IdentityFile,
         obedience: Obedience,
         unreadable: Unreadable,
+        reads: ReadCounts,
     ) -> None:
         self.chunk_bytes = settings.chunk_bytes
         self.masters = settings.master_address.split(",")
         self.master_address = self.masters[0]  # of the one that acts, as far as is known
         self.on_changed: Callable[[int], None] = _nobody  # told of each chunk that changes, and of each that is removed
+        self.answered: float | None = None  # when the master last answered a heartbeat, by this server's clock
         self.counters = {"heartbeats": 0, "registrations": 0, "chunks_deleted": 0, "corrupt_blocks": 0}
         self._world = world
         self._settings = settings
@@ -99,6 +109,7 @@ class Heartbeats:
         self._identity = identity
         self._obedience = obedience
         self._unreadable = unreadable
+        self._reads = reads
         self._is_trying_again = False
         self._incarnation = world.random.getrandbits(64)
         self._sequence = 0
@@ -189,7 +200,6 @@ class Heartbeats:
             RegisterRequest(
                 location=self._location,
                 incarnation=self._incarnation,
-                rack=self._settings.rack,
                 disk_total_bytes=usage.total_bytes,
                 disk_free_bytes=usage.free_bytes,
                 chunks=map(to_wire, told),
@@ -237,6 +247,7 @@ class Heartbeats:
             extend=[to_wire(state) for handle in wanted if (state := self._store.state(handle)) is not None],
             removed=[Removal(handle=handle, version=version) for handle, version in removed.items()],
             sequence=self._sequence,
+            reads=[ChunkReads(handle=handle, bytes=count) for handle, count in self._reads.take()],
         )
         for handle in changed:
             del self._changed[handle]
@@ -249,6 +260,7 @@ class Heartbeats:
             if self._removed.get(handle) == version:
                 del self._removed[handle]
         self.counters["heartbeats"] += 1
+        self.answered = self._world.clock.now()
         self._sampled = sample[-1].handle if 0 < len(sample) == self._settings.sample_chunks else -1
         await self._follow(reply, sent_at)
 

@@ -1,6 +1,7 @@
 """One chunkserver on its world: what is made of what, and the loops in the background."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from chunkserver.mending import Mending
 from chunkserver.mutations import Mutations
 from chunkserver.opening import open_store
 from chunkserver.push_buffer import PushBuffer
+from chunkserver.reads import ReadCounts
 from chunkserver.scrubber import Scrubber
 from chunkserver.service import ChunkserverService
 from chunkserver.settings import ChunkserverSettings
@@ -26,6 +28,7 @@ from chunkserver.writeback import WriteBack
 from runtime.bulk_pool import BulkPool
 from runtime.errors import TabletopError
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire.chunkserver_pb2_grpc import add_ChunkserverServicer_to_server
 from runtime.wire.common_pb2 import Location
@@ -50,6 +53,7 @@ class ChunkserverServer:
         self._rpc: RpcServer | None = None
         self._listener: Listener | None = None
         self._store: ChunkStore | None = None
+        self._heartbeats: Heartbeats | None = None
         self._identity: IdentityFile | None = None
         self._write_back: WriteBack | None = None
         self._mutations: Mutations | None = None
@@ -75,12 +79,13 @@ class ChunkserverServer:
             opened = await open_store(self._world, self._settings)
             store, identity = self._store, self._identity = opened.store, opened.identity
             obedience = Obedience(identity, self._world.node)
-            heartbeats = Heartbeats(
-                self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable
+            reads = ReadCounts()
+            heartbeats = self._heartbeats = Heartbeats(
+                self._world, self._settings, store, self._leases, identity, obedience, opened.unreadable, reads
             )
             mutations = self._mutations = Mutations(self._world, self._settings, store, self._buffer, self._leases)
             mender = BlockMender(self._world.disk, store, self._world.breathe)
-            flow = DataFlow(self._world, self._settings, store, self._buffer, mender, self._links)
+            flow = DataFlow(self._world, self._settings, store, self._buffer, mender, self._links, reads)
             mending = Mending(self._world, self._settings, store, mender, self._links)
             cloning = Cloning(
                 self._world,
@@ -115,7 +120,11 @@ class ChunkserverServer:
             await self._close()
             raise
         location = Location(
-            server=self._world.node, control_address=self.control_address, bulk_address=self.bulk_address
+            server=self._world.node,
+            control_address=self.control_address,
+            bulk_address=self.bulk_address,
+            rack=self._settings.rack,
+            data_centre=self._settings.data_centre,
         )
         self._world.events.emit(NodeStarted(role="chunkserver"))
         self._loops = [
@@ -147,6 +156,14 @@ class ChunkserverServer:
         found = {name: value for part in self._counters for name, value in part.items()}
         store = self._store
         return {**found, "chunks": len(store) if store else 0, "push_buffer_bytes": self._buffer.held_bytes}
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside that."""
+        heartbeats = self._heartbeats
+        if heartbeats is not None and heartbeats.answered is not None:
+            age = self._world.clock.now() - heartbeats.answered
+            yield Measure("heartbeat_age_seconds", "Since the master last answered a heartbeat.", {"": age})
+        yield Measure("leases_held", "Chunks of which it is primary.", {"": len(self._leases)})
 
     def check_invariants(self) -> None:
         """Raise AssertionError if what is in memory contradicts itself."""

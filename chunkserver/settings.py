@@ -35,7 +35,8 @@ class ChunkserverSettings:
     master_address: str = ""  # of several masters all addresses, with commas between
     control_address: str = "127.0.0.1:0"
     bulk_address: str = "127.0.0.1:0"
-    rack: str = ""
+    rack: str = ""  # where it stands (GFS 4.2)
+    data_centre: str = ""
 
     # What an answer to a write means: one of DURABILITIES.
     durability: str = "replicated"

@@ -13,7 +13,10 @@ of it. What is told over the interface is told in both worlds.
     simulated.py    a cluster in a simulation
     faults.py       faults that need to know how servers store things
     checkers.py     what a cluster is judged with
+    fault_log.py    what people did to a real cluster on purpose
     torture/        minutes of faults on real processes, and a judgement
+    swarm/          random work under random faults in simulations, and judges
+    timeline/       a run as a picture: a page for a browser, or a file for other tools
 
 What we simplify. All processes run on this machine, under one account. A cluster is set up once: its settings and its
 number of chunkservers do not change afterwards.

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
+from cluster.fault_log import FAULTS
 from cluster.fault_targets import Trigger, resolved
 from cluster.faultplan import (
     At,
@@ -52,7 +53,6 @@ from runtime.simulated.disk_faults import Operation
 from runtime.simulated.messages import DROP, Delay, Double, Message, Verdict
 from runtime.simulated.undo import Undo, all_of
 
-FAULTS = "faults"
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 HEAL_ATTEMPTS = 20

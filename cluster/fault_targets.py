@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from cluster.faultplan import (
     AllServers,
     Group,
+    InRack,
     Node,
+    OutsideRack,
     RandomServer,
     Replica,
     Target,
@@ -52,6 +54,11 @@ def resolved(
             return [trigger.sender] if trigger is not None else []
         case TheReceiver():
             return [trigger.receiver] if trigger is not None else []
+        case InRack(rack, centre):
+            return cluster.simulation.fabric.distances.nodes_in(centre, rack)
+        case OutsideRack(rack, centre):
+            inside = cluster.simulation.fabric.distances.nodes_in(centre, rack)
+            return [name for name in cluster.simulation.nodes() if name not in inside]
         case Group(members):
             each = [resolved(member, cluster, placement, choices, trigger) for member in members]
             return list(dict.fromkeys(name for names in each for name in names))

@@ -155,7 +155,41 @@ class Group:
         return " and ".join(str(member) for member in self.members)
 
 
-Target = Node | TheMaster | AllServers | RandomServer | Replica | ThePrimary | TheSender | TheReceiver | Group
+@dataclass(frozen=True, slots=True)
+class InRack:
+    """All nodes that stand in one rack."""
+
+    rack: str
+    data_centre: str = ""
+
+    def __str__(self) -> str:
+        return f"rack {self.rack}{f' of {self.data_centre}' if self.data_centre else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideRack:
+    """All nodes that do not stand in one rack, clients and the master among them."""
+
+    rack: str
+    data_centre: str = ""
+
+    def __str__(self) -> str:
+        return f"all outside of rack {self.rack}{f' of {self.data_centre}' if self.data_centre else ''}"
+
+
+Target = (
+    Node
+    | TheMaster
+    | AllServers
+    | RandomServer
+    | Replica
+    | ThePrimary
+    | TheSender
+    | TheReceiver
+    | InRack
+    | OutsideRack
+    | Group
+)
 
 # What. First what ends processes: each holds its nodes down for as long as it lasts, then they are started again.
 

@@ -3,6 +3,7 @@
     <home>/<cluster>/
         cluster.json            what the cluster is, and where its master is reached
         token                   the cluster's secret, readable by its owner alone
+        faults.jsonl            what people did to it on purpose (fault_log.py)
         nodes/<name>/
             config.json         what the node's program is told
             ready.json          written by the program once it serves, removed when it ends in good order
@@ -36,6 +37,9 @@ import gfs.locate
 from cluster.processes import ProcessIdentity
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, role_of
 from cluster.settings import ClusterSettings, check_cluster_name
+from cluster.topology import topology_of
+from master.placement_policies import PAPER
+from master.racks import Place
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
 from runtime.real.disk import translated
 
@@ -72,6 +76,7 @@ class ReadyRecord:
     identity: ProcessIdentity
     control_address: str
     bulk_address: str
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +122,18 @@ class NodeFolder:
             self._failure.write_bytes(_failure_record("", "it ended before it served"))
         self.forget_ready()
 
+    def purge(self) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def read_ready(self) -> ReadyRecord | None:
         """What the program wrote when it began to serve; None if it does not serve, or ended in good order."""
         values = read_json(self._ready)
         if values is None:
             return None
         identity = ProcessIdentity(values["process_id"], values["process_started"])
-        return ReadyRecord(identity, values["control_address"], values["bulk_address"])
+        metrics = values.get("metrics_address", "")  # An older program serves none.
+        return ReadyRecord(identity, values["control_address"], values["bulk_address"], metrics)
 
     def write_ready(self, record: ReadyRecord) -> None:
         """Say that the program serves."""
@@ -134,6 +144,7 @@ class NodeFolder:
                 "process_started": record.identity.started,
                 "control_address": record.control_address,
                 "bulk_address": record.bulk_address,
+                "metrics_address": record.metrics_address,
             },
         )
 
@@ -260,6 +271,9 @@ class ClusterFolder:
             return None
         told = master.settings
         masters = [entry.partition("=")[2] for entry in told.get("masters", "").split(",") if entry]
+        numbers = {int(config.node.removeprefix("cs")) for config in servers}
+        servers.sort(key=lambda config: int(config.node.removeprefix("cs")))
+        places = [Place(config.settings.get("data_centre", ""), config.settings.get("rack", "")) for config in servers]
         settings = ClusterSettings(
             chunkservers=len(servers),
             replicas=told["replication_goal"],
@@ -269,6 +283,10 @@ class ClusterFolder:
             durability=servers[0].settings["durability"],
             trash_seconds=told["trash_grace_seconds"],
             masters=len(masters) or 1,
+            topology=topology_of(places),
+            placement=told.get("placement", PAPER),
+            clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
+            removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
         address = ",".join(masters) or told["control_address"]
         return ClusterRecord(master.cluster, address, settings, told.get("lock_service", ""))

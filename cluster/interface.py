@@ -55,6 +55,7 @@ class NodeReport:
     version: str = ""
     counters: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ class Cluster(Protocol):
 
     async def stop(self) -> None:
         """Stop every node in good order."""
+
+    async def add_chunkservers(self, count: int) -> list[str]:
+        """Make the cluster larger by so many chunkservers and start them; returns their names."""
+
+    async def remove_chunkserver(self, node: str) -> None:
+        """Stop a chunkserver that is drained and empty, and have the master forget it."""
 
     async def nodes(self) -> list[NodeReport]:
         """What each node is at this moment, the master first."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from chunkserver.chunk_files import metadata_path
 from cluster.simulated import SimulatedCluster
 from master.status import cluster_status
+from runtime.wire.master_pb2 import ClusterStatusRequest
 
 T = TypeVar("T")
 
@@ -43,9 +44,12 @@ class Placement:
     def look(self) -> None:
         """Read the master's memory, if it serves and can be read in one go."""
         server = self._cluster.acting_master()
-        if server is None or server.core is None or server.repair is None:
+        parts = None if server is None else server.acting_parts
+        if parts is None:
             return
-        status = _at_once(cluster_status(server.core, server.repair, with_chunks=True))
+        request = ClusterStatusRequest(chunks=True)
+        work = cluster_status(parts.core, parts.repair, parts.moving, parts.draining, request)
+        status = _at_once(work)
         if status is None:
             return
         self._known = {

@@ -25,9 +25,10 @@ from cluster import processes
 from cluster.folder import NodeConfig, NodeFolder, ReadyRecord, read_json
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.roles import CHUNKSERVER_ROLE
-from cluster.servers import Server, make_server
+from cluster.servers import LEVELS, Server, make_server
 from runtime.errors import InvalidRequest, TabletopError
 from runtime.real.event_file import FileSink
+from runtime.real.metrics import CallTimes, MetricsServer
 from runtime.real.world import RealWorld
 
 CHECK_SECONDS = 1.0
@@ -67,7 +68,8 @@ async def _serve(folder: NodeFolder, descriptors: int) -> None:
         raise InvalidRequest(f"no configuration file {folder.config}")
     config = NodeConfig.from_json(values)
     token = (folder.path.parent.parent / "token").read_text(encoding="ascii").strip()
-    world = RealWorld(node=config.node, root=folder.data, token=token, sink=FileSink(folder.events))
+    calls = CallTimes()
+    world = RealWorld(node=config.node, root=folder.data, token=token, sink=FileSink(folder.events), observer=calls)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
@@ -76,13 +78,17 @@ async def _serve(folder: NodeFolder, descriptors: int) -> None:
     if config.role == CHUNKSERVER_ROLE:
         settings = {**settings, "open_chunks": processes.open_chunks(descriptors)}
     server = make_server(world, config.role, settings)
+    metrics = MetricsServer(token, calls, server.counters, server.measures, lambda name: name not in LEVELS)
     await server.start()
     try:
-        folder.write_ready(ReadyRecord(processes.this_process(), server.control_address, server.bulk_address))
+        await metrics.start()
+        addresses = server.control_address, server.bulk_address, metrics.address
+        folder.write_ready(ReadyRecord(processes.this_process(), *addresses))
         folder.forget_failure()
         await _until_stopped(world, server, stopping, config.owner, folder)
     finally:
         folder.forget_ready()
+        await metrics.stop()
         await server.stop()
         await world.close()
 

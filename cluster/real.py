@@ -17,7 +17,8 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 # What nodes record of themselves is read back by kinds, which are known once their modules are imported.
@@ -26,6 +27,7 @@ import gfs.events  # noqa: F401
 import lockservice.events  # noqa: F401
 import master.events  # noqa: F401
 from cluster import faults, processes
+from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
     DESCRIBE_SECONDS,
@@ -38,6 +40,7 @@ from cluster.interface import (
     best_status,
     wait_until,
 )
+from cluster.leaving import require_drained
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
@@ -51,7 +54,7 @@ from runtime.errors import (
     Unavailable,
     error_from_wire,
 )
-from runtime.events import Record, Sink
+from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
@@ -60,6 +63,14 @@ from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_g
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
 GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The records of several nodes, and how many lines of the files of each were none."""
+
+    records: list[Record]
+    damaged_lines: dict[str, int]
 
 
 class RealCluster:
@@ -123,7 +134,7 @@ class RealCluster:
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
             settings.check()
-            added = settings.chunkserver_names()[-count:]
+            added = [name for name in settings.node_names() if name not in old.node_names()]
             try:
                 with self._undone_on_failure(added):
                     await self._start_all(settings, added, None)
@@ -131,6 +142,23 @@ class RealCluster:
                 self.folder.write_record(record)
                 raise
         return added
+
+    async def remove_chunkserver(self, node: str) -> None:
+        """Stop a chunkserver that is drained and empty, have the master forget it, and remove its folder.
+
+        Raises Conflict (chunks need it yet), NotFound, Unavailable (the master does not answer)."""
+        folder = self._node(node)
+        if node == MASTER:
+            raise Conflict("the master cannot be removed; `tabletop down --purge` removes a whole cluster")
+        self.require_master()
+        await require_drained(self, node)
+        async with self.folder.locked():
+            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
+            self._collect(node)
+            await self.client().operators.remove_server(node)
+            record = self.folder.read_record()
+            self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
+            folder.purge()
 
     def is_down(self) -> bool:
         """Whether none of its processes lives."""
@@ -244,15 +272,18 @@ class RealCluster:
     async def kill(self, node: str) -> None:
         """SIGKILL."""
         processes.kill_process(self._require_process(node))
+        note_fault(self.folder.path, NodeKilled(node))
         self._collect(node)
 
     async def pause(self, node: str) -> None:
         """SIGSTOP."""
         processes.send_signal(self._require_process(node), signal.SIGSTOP)
+        note_fault(self.folder.path, NodePaused(node))
 
     async def resume(self, node: str) -> None:
         """SIGCONT."""
         processes.send_signal(self._require_process(node), signal.SIGCONT)
+        note_fault(self.folder.path, NodeResumed(node))
 
     async def restart(self, node: str) -> None:
         """Start the node's program again, after SIGTERM if it runs."""
@@ -267,7 +298,10 @@ class RealCluster:
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
-        return await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+        done = await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+        event = BlockFlipped(done.server, done.handle, done.block, done.flipped_bytes, done.path)
+        note_fault(self.folder.path, event)
+        return done
 
     def events(self, node: str) -> list[Record]:
         """The node's records."""
@@ -276,6 +310,14 @@ class RealCluster:
     def event_file(self, node: str) -> EventFile:
         """The node's records, and how many lines of its files were none."""
         return read_events(self.event_path(node))
+
+    def recorded(self, nodes: Sequence[str]) -> "Recorded":
+        """What these nodes have recorded of themselves, merged: causes stand before their effects."""
+        files = {node: self.event_file(node) for node in nodes}
+        return Recorded(
+            in_causal_order(record for file in files.values() for record in file.records),
+            {node: file.damaged_lines for node, file in files.items() if file.damaged_lines},
+        )
 
     def event_path(self, node: str) -> Path:
         """The file of the node's youngest records."""
@@ -466,6 +508,7 @@ class RealCluster:
             resident_bytes=found.resident_bytes,
             version=found.version,
             counters=dict(found.counters),
+            metrics_address=ready.metrics_address,
         )
 
     def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:

@@ -4,6 +4,7 @@ from typing import Any
 
 from chunkserver.settings import ChunkserverSettings
 from cluster.settings import ClusterSettings
+from cluster.topology import place_of
 from lockservice.settings import LockServiceSettings
 from master.settings import MasterSettings
 
@@ -21,6 +22,7 @@ DEAD_AFTER_HEARTBEATS = 5.0
 # Also unstated. A copy of a chunk from a desk's lessons takes a few milliseconds, so that a master which looked only
 # twice a second for the next one to make would be the slowest part of a recovery.
 REPAIRS_PER_HEARTBEAT = 10
+SURVEY_HEARTBEATS = 5.0
 CLONES_AT_ONCE = 16
 CLONES_PER_SERVER = 4
 
@@ -68,6 +70,9 @@ def node_settings(
             trash_grace_seconds=settings.trash_seconds,
             masters=",".join(f"{name}={where}" for name, where in pairs),
             lock_service=lock_address,
+            placement=settings.placement,
+            clone_bytes_per_second=settings.clone_bytes_per_second,
+            survey_seconds=SURVEY_HEARTBEATS * settings.heartbeat_seconds,
         ).to_dict()
     if node == LOCK:
         return LockServiceSettings(
@@ -76,6 +81,7 @@ def node_settings(
             lease_seconds=max(LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_LEASE_SECONDS),
             grace_seconds=max(LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_GRACE_SECONDS),
         ).to_dict()
+    place = place_of(node, settings.topology)
     host = address.rpartition(":")[0]
     return ChunkserverSettings(
         cluster=cluster,
@@ -85,4 +91,6 @@ def node_settings(
         durability=settings.durability,
         chunk_bytes=settings.chunk_bytes,
         heartbeat_seconds=settings.heartbeat_seconds,
+        rack=place.rack,
+        data_centre=place.data_centre,
     ).to_dict()

@@ -1,5 +1,6 @@
 """From a role and its settings to a server: the same in both worlds."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from chunkserver.server import ChunkserverServer
@@ -12,6 +13,7 @@ from master.replicated import ReplicatedMaster
 from master.server import MasterServer
 from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown
+from runtime.measures import Measure
 from runtime.world import World
 
 
@@ -26,6 +28,12 @@ class Server(Protocol):
     def bulk_address(self) -> str:
         """host:port of the bulk listener; empty on a master and a lock service."""
 
+    def counters(self) -> dict[str, int]:
+        """What it has counted since its start."""
+
+    def measures(self) -> Iterable[Measure]:
+        """What it can be measured by, beside that."""
+
     async def start(self) -> None:
         """Return when it serves."""
 
@@ -34,6 +42,10 @@ class Server(Protocol):
 
     async def stop(self) -> None:
         """Stop in good order."""
+
+
+LEVELS = frozenset({"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes"})
+"""Those among the counters of all roles that rise and fall."""
 
 
 def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:

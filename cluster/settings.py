@@ -4,10 +4,12 @@ Every refusal happens here, before a file is written or a process started.
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chunkserver.blocks import BLOCK_BYTES
+from cluster.topology import places_in
+from master.placement_policies import PAPER, POLICIES
 from runtime.errors import InvalidRequest, TooFewServers, shown
 from runtime.settings import (
     CHUNK_BYTES,
@@ -36,6 +38,10 @@ class ClusterSettings:
     durability: str = "replicated"
     trash_seconds: float = TRASH_SECONDS  # how long a deleted file can be had back (GFS 4.4)
     masters: int = 1  # one acts, the others are its shadows; with more than one there is a lock service (GFS 5.1.3)
+    topology: str = ""  # racks and data centres, as in topology.py (GFS 4.2)
+    placement: str = PAPER  # how servers are chosen for replicas
+    clone_bytes_per_second: int = 0  # how fast each copy is made at most (GFS 4.3); 0: without limit
+    removed: str = ""  # chunkservers that have left for good, with commas: their names are not given again
 
     def check(self) -> None:
         """Raise InvalidRequest or TooFewServers for settings that can never work."""
@@ -68,6 +74,12 @@ class ClusterSettings:
             )
         if not self.trash_seconds >= 0:
             raise InvalidRequest(f"deleted files to be kept for {self.trash_seconds} seconds: expected 0 or more")
+        if self.placement not in POLICIES:
+            expected = " or ".join(repr(name) for name in POLICIES)
+            raise InvalidRequest(f"placement {shown(self.placement)}: expected {expected}")
+        if self.clone_bytes_per_second < 0:
+            raise InvalidRequest(f"copies at {self.clone_bytes_per_second} bytes a second: expected 0 or more")
+        places_in(self.topology)
         if self.durability not in DURABILITIES:
             raise InvalidRequest(
                 f"durability {shown(self.durability)}: expected {' or '.join(repr(name) for name in DURABILITIES)}"
@@ -84,8 +96,16 @@ class ClusterSettings:
         return ["master", *(f"master{number}" for number in range(2, self.masters + 1))]
 
     def chunkserver_names(self) -> list[str]:
-        """The chunkservers: `["cs1", "cs2", …]`."""
-        return [f"cs{number}" for number in range(1, self.chunkservers + 1)]
+        """The chunkservers: `["cs1", "cs2", …]`, without those that have left for good."""
+        gone = self.removed.split(",")
+        numbers = range(1, self.chunkservers + len(gone) + 1)
+        names = [f"cs{number}" for number in numbers if f"cs{number}" not in gone]
+        return names[: self.chunkservers]
+
+    def without(self, node: str) -> "ClusterSettings":
+        """The settings when a chunkserver has left for good."""
+        gone = [*filter(None, self.removed.split(",")), node]
+        return replace(self, chunkservers=self.chunkservers - 1, removed=",".join(gone))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of the settings."""

@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from cluster import faults
@@ -37,11 +37,14 @@ from cluster.interface import (
     best_status,
     wait_until,
 )
+from cluster.leaving import require_drained
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
+from cluster.topology import place_of
 from gfs.client import Client
 from gfs.settings import ClientSettings
+from master.racks import NOWHERE
 from master.replicated import ReplicatedMaster
 from master.server import MasterServer
 from runtime.errors import Conflict, NotFound, TabletopError, TimedOut, Unavailable
@@ -92,10 +95,11 @@ class SimulatedCluster:
         self.settings = settings
         self.overrides = {key: dict(values) for key, values in (overrides or {}).items()}
         self._client_settings = client_settings
+        self._capacity_bytes = capacity_bytes
         self._runs: dict[str, _Run] = {}
         for node in settings.node_names():
             if role_of(node) == CHUNKSERVER_ROLE:
-                simulation.add_node(node, capacity_bytes=capacity_bytes)
+                self._add_chunkserver(node)
             else:
                 simulation.add_node(node)
         names = [CLIENT] if clients == 1 else [f"{CLIENT}{number}" for number in range(1, clients + 1)]
@@ -150,6 +154,41 @@ class SimulatedCluster:
     def master_address(self) -> str:
         """Where the master is reached: of several all addresses, with commas between."""
         return ",".join(f"{name}:7000" for name in self.settings.master_names())
+
+    async def add_chunkservers(self, count: int) -> list[str]:
+        """Make the cluster larger by so many chunkservers and start them; returns their names when they serve."""
+        before = self.settings.node_names()
+        self.settings = replace(self.settings, chunkservers=self.settings.chunkservers + count)
+        self.settings.check()
+        added = [name for name in self.settings.node_names() if name not in before]
+        for name in added:
+            self._add_chunkserver(name)
+        await asyncio.gather(*(self._start_server(name) for name in added))
+
+        async def are_known() -> bool:
+            with contextlib.suppress(TabletopError):
+                alive = {server.location.server for server in (await self.status()).servers if server.alive}
+                return alive.issuperset(added)
+            return False
+
+        await wait_until(are_known, what=f"{', '.join(added)} have registered", timeout_seconds=START_SECONDS)
+        return added
+
+    async def remove_chunkserver(self, node: str) -> None:
+        """Stop a chunkserver that is drained and empty, and have the master forget it. Raises Conflict (chunks need it
+        yet), NotFound, Unavailable."""
+        self._require(node)
+        await require_drained(self, node)
+        if self.is_running(node):
+            await self.stop_node(node)
+        await self.client().operators.remove_server(node)
+        self.settings = self.settings.without(node)
+
+    def _add_chunkserver(self, node: str) -> None:
+        self.simulation.add_node(node, capacity_bytes=self._capacity_bytes)
+        place = place_of(node, self.settings.topology)
+        if place != NOWHERE:
+            self.simulation.fabric.distances.place(node, place.data_centre, place.rack)
 
     async def stop(self) -> None:
         """Stop every living node in good order. One that fails to stop, or is killed meanwhile, hinders no other."""

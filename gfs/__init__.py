@@ -23,6 +23,7 @@ The idea. The client does the work that the paper gives it, so that the master s
     locate.py         where this machine's clusters are found      patience.py        how long to try
     parallel.py       many small files at once                     events.py          what went wrong and was made good
     identity.py       which file an open file is                   records/          told from padding and copies
+    operators.py      trash, policies, safe mode                   turns.py           one call at a time on one file
 
     import gfs
     fs = gfs.connect()

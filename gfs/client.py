@@ -12,6 +12,7 @@ Names are the master's business alone; bytes never pass it (GFS 2.3). A client c
 and no data (2.3).
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
@@ -24,6 +25,7 @@ from gfs.identity import FileIdentity, identity_of, must_be_file
 from gfs.lengths import FileStatus, LengthFinder
 from gfs.location_cache import FileFacts
 from gfs.master_link import Causes, MasterLink
+from gfs.operators import Operators
 from gfs.patience import Patience
 from gfs.piece_stream import PieceStream
 from gfs.reading import ChunkReader
@@ -55,6 +57,7 @@ from runtime.wire.master_pb2 import (
     RenameRequest,
     SetReplicationRequest,
     ShadowAnswer,
+    SnapshotRequest,
     VerifiedReplica,
     VerifyChunkRequest,
 )
@@ -88,7 +91,7 @@ class Client:
         # Names this client's requests and data. Drawn from the world, so that a simulation can be repeated.
         self.client_id = world.random.getrandbits(64) or 1
         causes = Causes(world)
-        replicas = Replicas(world, self.settings)
+        replicas = Replicas(world, self.settings, turn=self.client_id)
         self._master = MasterLink(
             world, master_address, self.settings, causes, client_id=self.client_id, master_gone=master_gone
         )
@@ -105,6 +108,8 @@ class Client:
             causes,
             client_id=self.client_id,
         )
+        self.operators = Operators(self, self._master)
+        """What operators ask: the trash, policies, safe mode."""
         self._appender = RecordAppender(self._reader, self._master, self._writer)
         self._open_files: dict[int, File] = {}
         self._files_opened = 0
@@ -166,6 +171,22 @@ class Client:
         self._forget_tree(source)
         self._forget_tree(target)
         await self._master.change(self._master.stub.Rename, request)
+
+    async def snapshot(self, source: Path, target: Path, *, file_id: int = 0) -> int:
+        """Make a second copy of a file or a directory, at once (GFS 3.4); returns the number of files in it.
+
+        It holds what was acknowledged before this was called, of all files at one moment; what is under way meanwhile
+        may be in it or not. Nothing is copied before one of the two is written, and then only the chunks that are.
+        Files that are open stay what they are, and are written on. With a `file_id`, only that file is meant. Raises
+        NotFound, AlreadyExists (the target), NotADirectory, Conflict (another file), InvalidRequest (the target lies
+        below the source).
+        """
+        source, target = checked_path(source), checked_path(target)
+        request = SnapshotRequest(source=source, target=target, file_id=file_id)
+        self._forget_tree(target)
+        files = (await self._master.change(self._master.stub.Snapshot, request)).files
+        self._writer.holders.forget_tree(source)  # Their leases have ended.
+        return files
 
     async def set_replication(self, path: Path, replication_goal: int, *, file_id: int = 0) -> int:
         """Give a file another number of replicas; returns the one before.
@@ -386,7 +407,8 @@ class Client:
         if mode == "wb":
             return await self._open_passing(path, overwrite, replication_goal)
         if mode == "xb":
-            return self._created(path, mode, await self._create(path, replication_goal))
+            info, _ = await self._create_to_write(path, replication_goal, 0)
+            return self._created(path, mode, info)
         if mode == "ab":
             return await self._open_to_append(path, replication_goal)
         return self._opened(path, mode, must_be_file(await self._reader.open(path, may_be_old=mode == "rb")))
@@ -515,10 +537,30 @@ class Client:
     async def _create_to_write(
         self, path: str, replication_goal: int, size: int
     ) -> tuple[FileInfo, LeaseHolder | None]:
-        """A file for so many bytes, with its first chunk if there are any."""
+        """A file for so many bytes, with its first chunk if there are any. Who is cancelled leaves nothing."""
+        making = asyncio.ensure_future(self._created_for(path, replication_goal, size))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # It may be made yet. A second cancellation does not stop its removal.
+            await asyncio.shield(asyncio.ensure_future(self._discard_when_made(path, making)))
+            raise
+
+    async def _created_for(self, path: str, replication_goal: int, size: int) -> tuple[FileInfo, LeaseHolder | None]:
         if size == 0:
             return await self._create(path, replication_goal), None
         return await self._master.create_with_chunk(self._create_request(path, replication_goal))
+
+    async def _discard_when_made(
+        self, path: str, making: "asyncio.Future[tuple[FileInfo, LeaseHolder | None]]"
+    ) -> None:
+        """Nobody waits for this creation any more: remove what it makes, if that is known soon."""
+        await asyncio.wait([making], timeout=DISCARD_SECONDS)
+        if not making.done():
+            making.cancel()
+            self._world.events.emit(LeftBehind(path=path, reason="whether it was made is not known"))
+        elif making.exception() is None:
+            await self._discard(identity_of(making.result()[0]))
 
     def _create_request(self, path: str, replication_goal: int) -> CreateRequest:
         checked_goal(replication_goal, least=0)

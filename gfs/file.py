@@ -22,7 +22,9 @@ cancelled `close` has failed, and abandons the file as any failed `close` does. 
 A gap before the bytes of a write reads as zeros, and its chunks are made, one after the other. A file has at most
 1,048,576 chunks: bytes beyond that are refused at once.
 
-An open file serves one task at a time.
+Several tasks, or threads by way of `gfs.synchronous`, may share an open file. Its calls come one after the other
+(`turns.py`): what one reads or writes in order begins where the one before it has ended. Only `pread` waits for nobody
+who reads, and `abandon` for nobody at all.
 """
 
 import asyncio
@@ -38,6 +40,7 @@ from gfs.identity import FileIdentity
 from gfs.read_ahead import ReadAhead
 from gfs.reading import ChunkReader
 from gfs.settings import ClientSettings
+from gfs.turns import Turns
 from gfs.write_behind import Source, WriteBehind
 from runtime.errors import InvalidRequest, TabletopError
 from runtime.settings import MEBIBYTE
@@ -93,6 +96,7 @@ class File:
         self._measure = measure
         self._append = append
         self._position = position
+        self._turns = Turns(path)
         self._state = FileState.OPEN
         self._giving_up: asyncio.Task[bool] | None = None
         self._failure: TabletopError | None = None  # the last one of this file's own writes
@@ -143,51 +147,54 @@ class File:
         if whence not in (0, 1, 2):
             raise InvalidRequest(f"seek in {self.path} from {whence!r}: expected 0 (begin), 1 (position) or 2 (end)")
         checked_whole(offset, f"{self.path}: offset")
-        base = await self.length() if whence == 2 else self._position * whence
-        self._position = self._checked(base + offset)
-        return self._position
+        async with self._turns:
+            base = await self._length() if whence == 2 else self._position * whence
+            self._position = self._checked(base + offset)
+            return self._position
 
     async def length(self) -> int:
         """The file's length now, everything written so far included. Raises Unavailable."""
-        self._check_open()
-        await self._settle_writes()
-        return await self._measure(self._stored)
+        async with self._turns:
+            return await self._length()
 
     async def read(self, count: int = -1) -> bytes:
         """The next bytes: `count`, fewer only at the end of the file; all that are left if `count` is negative."""
-        if checked_whole(count, f"{self.path}: count") >= 0:
-            target = memoryview(bytearray(await self._useful(self._position, count)))
-            return bytes(target[: await self.readinto(target)])
-        await self._before_reading()
-        content = await self._ahead.read_to_end(self._position)
-        self._position += len(content)
-        return content
+        checked_whole(count, f"{self.path}: count")
+        async with self._turns:
+            await self._before_reading()
+            if count >= 0:
+                target = memoryview(bytearray(await self._useful(self._position, count)))
+                return bytes(target[: await self._read_into(target)])
+            content = await self._ahead.read_to_end(self._position)
+            self._position += len(content)
+            return content
 
     async def readinto(self, target: memoryview) -> int:
         """Fill `target` from the position; returns the bytes read, fewer only at the end of the file."""
-        await self._before_reading()
-        count = await self._ahead.read_into(self._position, target)
-        self._position += count
-        return count
+        async with self._turns:
+            await self._before_reading()
+            return await self._read_into(target)
 
     async def pread(self, offset: int, count: int) -> bytes:
         """Bytes from `offset`, without moving the position; fewer than `count` only at the end of the file."""
         count = checked_number(count, f"{self.path}: count")
+        await self._before_reading_at()
         target = memoryview(bytearray(await self._useful(self._checked(offset), count)))
-        return bytes(target[: await self.pread_into(offset, target)])
+        return bytes(target[: await self._reader.read_at(self._stored, offset, target)])
 
     async def pread_into(self, offset: int, target: memoryview) -> int:
         """Fill `target` from `offset`, without moving the position; returns the bytes read."""
-        await self._before_reading()
+        await self._before_reading_at()
         return await self._reader.read_at(self._stored, self._checked(offset), target)
 
     async def write(self, data: Buffer) -> int:
         """Write at the position, behind the scenes; returns the number of bytes. Raises an earlier piece's failure."""
         count = checked_bytes(data).nbytes
-        behind = await self._before_writing()
-        with self._under_its_name():
-            await behind.write(self._position, data)
-        self._position += count
+        async with self._turns:
+            behind = await self._before_writing()
+            with self._under_its_name():
+                await behind.write(self._position, data)
+            self._position += count
         return count
 
     async def write_from(self, source: Source) -> int:
@@ -195,52 +202,57 @@ class File:
 
         This saves a copy of large files.
         """
-        behind = await self._before_writing()
-        with self._under_its_name():
-            count = await behind.write_from(self._position, source)
-        self._position += count
+        async with self._turns:
+            behind = await self._before_writing()
+            with self._under_its_name():
+                count = await behind.write_from(self._position, source)
+            self._position += count
         return count
 
     async def pwrite(self, offset: int, data: Buffer) -> None:
         """Write at `offset`, without moving the position; returns when every replica has applied it."""
         checked_bytes(data)
-        behind = await self._before_writing()
-        with self._under_its_name():
-            await behind.write(self._checked(offset), data)
-            await behind.flush()
+        async with self._turns:
+            behind = await self._before_writing()
+            with self._under_its_name():
+                await behind.write(self._checked(offset), data)
+                await behind.flush()
 
     async def record_append(self, data: Buffer) -> int:
         """Append a record at an offset that the file system chooses, after everything written so far; returns that
         offset. The position stays where it is. As `Client.record_append` otherwise (GFS 3.3)."""
         record = checked_bytes(data)
-        await self._before_writing()
-        await self._settle_writes()
-        with self._under_its_name():
-            return await self._append(record)
+        async with self._turns:
+            await self._before_writing()
+            await self._settle_writes()
+            with self._under_its_name():
+                return await self._append(record)
 
     async def flush(self) -> None:
         """Return when every replica has applied everything written so far."""
-        self._check_open()
-        await self._settle_writes()
+        async with self._turns:
+            self._check_open()
+            await self._settle_writes()
 
     async def close(self) -> None:
         """Flush; under "wb", take the final name. Closing twice is harmless.
 
         If that fails, the file is abandoned and the error raised.
         """
-        if self.closed:
-            return
         takes_its_name = False
         try:
-            await self._ahead.drop()
-            await self._settle_writes()
-            takes_its_name = True
-            with self._under_its_name():
-                await self._ending.keep()
+            async with self._turns:
+                if self.closed:
+                    return
+                await self._ahead.drop()
+                await self._settle_writes()
+                takes_its_name = True
+                with self._under_its_name():
+                    await self._ending.keep()
+                self._state = FileState.CLOSED
         except BaseException as error:
             await self._end_in(error, takes_its_name)
             raise
-        self._state = FileState.CLOSED
 
     async def _end_in(self, error: BaseException | None, takes_its_name: bool) -> None:
         """Abandon the file because of an error, and let the error say whether anything may have happened.
@@ -297,6 +309,24 @@ class File:
             await self._behind.abandon()
         return await self._ending.discard()
 
+    async def _length(self) -> int:
+        self._check_open()
+        await self._settle_writes()
+        return await self._measure(self._stored)
+
+    async def _read_into(self, target: memoryview) -> int:
+        count = await self._ahead.read_into(self._position, target)
+        self._position += count
+        return count
+
+    async def _before_reading_at(self) -> None:
+        """What is written comes first. Who reads beside others, from a place of his own, need not wait for them."""
+        self._check_open()
+        if self._behind is None:
+            return
+        async with self._turns:
+            await self._before_reading()
+
     async def _before_reading(self) -> None:
         self._check_open()
         if not self.readable:
@@ -319,7 +349,6 @@ class File:
         """How large a buffer to make for `count` bytes: if that is very large, no larger than the file needs."""
         if count <= _LARGE_BUFFER_BYTES:
             return count
-        await self._before_reading()
         return min(count, max(await self._measure(self._stored) - position, _LARGE_BUFFER_BYTES))
 
     def _checked(self, offset: int) -> int:

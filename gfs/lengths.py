@@ -41,6 +41,11 @@ class FileStatus:
     created_microseconds: int
     entry_count: int  # Direct children of a directory.
     file_id: int = 0  # Names the file whatever becomes of its path; 0 for a directory.
+    # Of a directory: what holds for files below it, and which directory says so; "" if the cluster's settings do.
+    new_file_goal: int = 0
+    new_file_goal_from: str = ""
+    trash_seconds: float = 0.0
+    trash_from: str = ""
 
     @property
     def name(self) -> str:
@@ -151,4 +156,8 @@ def _status(file: FileInfo, exact_length: int | None) -> FileStatus:
         created_microseconds=file.created_microseconds,
         entry_count=file.entry_count,
         file_id=file.file_id,
+        new_file_goal=file.new_file_goal,
+        new_file_goal_from=file.new_file_goal_from,
+        trash_seconds=file.trash_seconds,
+        trash_from=file.trash_from,
     )

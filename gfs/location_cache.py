@@ -14,7 +14,8 @@ Invariants:
 2. At most `most_files` files are remembered; the one that was used longest ago goes first.
 3. After `forget(file)`, nothing about that file is found.
 4. A chunk to which this client wrote under a version is found only at that version or a later one: a client reads what
-   it wrote, and not the replica that missed it.
+   it wrote, and not the replica that missed it, nor the chunk that the file had there before (GFS 3.4). A chunk that
+   takes the place of another one has a higher handle.
 """
 
 from dataclasses import dataclass, field
@@ -116,6 +117,7 @@ class LocationCache:
         self._files: _ByFile[_Located] = _ByFile(most_files)
         self._written: dict[int, int] = {}  # By handle; what was written last is at the end.
         self._writes: _ByFile[int] = _ByFile(most_files)
+        self._least: _ByFile[dict[int, int]] = _ByFile(most_files)  # By chunk index: the chunk that was written last.
 
     def remember(self, file: FileIdentity, reply: FindLocationsReply, now: float, question: int = 0) -> None:
         """Take in the master's answer to a question. Questions are numbered in the order in which they were asked; the
@@ -132,7 +134,7 @@ class LocationCache:
             known.facts, known.facts_expire = facts, expire
         for chunk in reply.chunks:
             _, other = known.chunks.get(chunk.index, (expire, None))
-            if other is None or other.version <= chunk.version:
+            if other is None or (other.handle, other.version) <= (chunk.handle, chunk.version):
                 known.chunks[chunk.index] = (expire, chunk)
 
     def open(self, file: FileIdentity, reply: FindLocationsReply, now: float, question: int) -> None:
@@ -154,6 +156,8 @@ class LocationCache:
         expire, chunk = known.chunks.get(index, (now, None)) if known else (now, None)
         if chunk is None or now >= expire or chunk.version < self.least_version(chunk.handle):
             return None
+        if chunk.handle < self._least_handle(file, index):
+            return None
         return chunk
 
     def facts(self, file: FileIdentity, now: float) -> FileFacts | None:
@@ -161,9 +165,14 @@ class LocationCache:
         known = self._files.get(file)
         return known.facts if known and now < known.facts_expire else None
 
-    def note_written(self, file: FileIdentity, handle: int, version: int) -> None:
+    def note_written(self, file: FileIdentity, index: int, handle: int, version: int) -> None:
         """A write of ours was acknowledged under this version: only replicas of at least this version have it."""
         self._writes.put(file, self.writes(file) + 1)
+        written = self._least.get(file)
+        if written is None:
+            written = {}
+            self._least.put(file, written)
+        written[index] = max(handle, written.get(index, 0))
         version = max(version, self._written.pop(handle, 0))
         self._written[handle] = version
         while len(self._written) > MOST_WRITTEN_CHUNKS:
@@ -176,6 +185,9 @@ class LocationCache:
     def least_version(self, handle: int) -> int:
         """The version that a replica must have to serve this client's reads; 0 if it wrote nothing there."""
         return self._written.get(handle, 0)
+
+    def _least_handle(self, file: FileIdentity, index: int) -> int:
+        return (self._least.get(file) or {}).get(index, 0)
 
     def forget_chunk(self, file: FileIdentity, index: int) -> None:
         """Ask the master about this chunk next time: its replicas did not serve."""

@@ -51,7 +51,10 @@ from runtime.wire.master_pb2 import (
     MakeDirectoryRequest,
     RenameRequest,
     RequestId,
+    SafeModeRequest,
+    SetPolicyRequest,
     SetReplicationRequest,
+    SnapshotRequest,
     StatRequest,
 )
 from runtime.wire.master_pb2_grpc import MasterStub
@@ -74,6 +77,9 @@ Change = TypeVar(
     RenameRequest,
     SetReplicationRequest,
     AdmitReplicaRequest,
+    SetPolicyRequest,
+    SafeModeRequest,
+    SnapshotRequest,
 )
 
 
@@ -183,12 +189,20 @@ class MasterLink:
         return await self.ask(stub.FindLocations, request, patience=patience)
 
     async def find_lease_holder(
-        self, file: FileIdentity, index: int, patience: Patience, *, suspect: str = "", refused_version: int = 0
+        self,
+        file: FileIdentity,
+        index: int,
+        patience: Patience,
+        *,
+        suspect: str = "",
+        refused_version: int = 0,
+        full: str = "",
     ) -> LeaseHolder:
         """Who orders the mutations of a chunk, allocated if it is the file's next (GFS 3.1 steps 1 and 2).
 
         While an old lease runs out, or no replica is reachable, the master answers Unavailable: the question is asked
-        again as long as `patience` lasts. `suspect` and `refused_version` say what went wrong with the last holder.
+        again as long as `patience` lasts. `suspect`, `refused_version` and `full` say what went wrong with the
+        last holder.
         Raises NotFound, Conflict (another file), TooFewServers, NoSpace, TimedOut.
         """
         request = FindLeaseHolderRequest(
@@ -198,6 +212,7 @@ class MasterLink:
             suspect=suspect,
             file_id=file.file_id,
             refused_version=refused_version,
+            full=full,
         )
         while True:
             try:

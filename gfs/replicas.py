@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 class Replicas:
     """The order in which replicas are tried: nearest first, those that failed a moment ago last."""
 
-    def __init__(self, world: World, settings: ClientSettings) -> None:
+    def __init__(self, world: World, settings: ClientSettings, *, turn: int) -> None:
+        """`turn` is a number of this client's own: at which of several replicas that are equally near it begins."""
         self._world = world
         self._settings = settings
+        self._turn = turn
         self._avoid_until: dict[str, float] = {}
         self._stubs: dict[str, ChunkserverAsyncStub] = {}
 
     def in_order(self, chunk: ChunkLocations) -> list[Location]:
         """A chunk's replicas, the one to try first at the front."""
-        ordered = nearest_first(chunk.replicas, self._settings.own_host, chunk.handle)
+        ordered = nearest_first(chunk.replicas, self._settings.own_spot, chunk.handle + self._turn)
         return sorted(ordered, key=self._is_avoided) if self._avoid_until else ordered
 
     def avoid(self, replica: Location) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gfs.distance import Spot
 from runtime.bulk import READ_LIMIT_BYTES
 from runtime.settings import KIBIBYTE, MEBIBYTE, SettingsCheck
 
@@ -12,6 +13,9 @@ class ClientSettings:
 
     # The host that this client runs on, to know which replica is near (GFS 3.2). Empty: none is nearer than another.
     own_host: str = ""
+    # The rack and the data centre of that host, if the servers of the cluster were told theirs (GFS 4.2).
+    own_rack: str = ""
+    own_data_centre: str = ""
 
     # How long a location may be remembered without asking the master again: it bounds how long a reader may see a
     # stale replica (GFS 2.7.1).
@@ -61,6 +65,11 @@ class ClientSettings:
 
     # Connections kept open to each server for the next transfer.
     idle_connections: int = 24
+
+    @property
+    def own_spot(self) -> Spot:
+        """Where this client is."""
+        return Spot(self.own_host, self.own_rack, self.own_data_centre)
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""

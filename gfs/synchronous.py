@@ -9,7 +9,8 @@
 The idea: one background thread runs an event loop with a world and a `Client`; each method hands its coroutine over and
 waits for the result. Files are `io.RawIOBase`, so that `shutil.copyfileobj`, `io.BufferedReader`, `io.TextIOWrapper`,
 `tarfile`, `pickle` and whatever else reads or writes files can work with them. They need no buffering for speed: reads
-are ahead and writes behind anyway.
+are ahead and writes behind anyway. Threads may share a file system, and an open file too: its calls come one after the
+other.
 
 Invariants:
 1. After `close`, no thread, no task and no connection is left.
@@ -218,6 +219,11 @@ class FileSystem:
     def rename(self, source: Path, target: Path, *, replace: bool = False, file_id: int = 0) -> None:
         """Give a file or directory another name. Raises as `Client.rename`."""
         self._background.call(self._client.rename(source, target, replace=replace, file_id=file_id))
+
+    def snapshot(self, source: Path, target: Path, *, file_id: int = 0) -> int:
+        """Make a second copy of a file or a directory, at once; returns the number of files. Raises as
+        `Client.snapshot`."""
+        return self._background.call(self._client.snapshot(source, target, file_id=file_id))
 
     def set_replication(self, path: Path, replication_goal: int, *, file_id: int = 0) -> int:
         """Give a file another number of replicas; returns the one before. Raises as `Client.set_replication`."""

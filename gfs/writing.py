@@ -31,7 +31,7 @@ is under way for longer than the client waits; the paper leaves concurrent write
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gfs.bulk_links import BulkLinks
 from gfs.distance import plan_chain
@@ -62,6 +62,9 @@ from runtime.events import because
 from runtime.wire.chunkserver_pb2 import AppendRecordReply, AppendRecordRequest, DataId, Mutation, WriteRequest
 from runtime.wire.master_pb2 import LeaseHolder
 from runtime.world import World
+
+# A master believes it when a heartbeat has said so too.
+_TELLINGS_OF_A_FULL_SERVER = 5
 
 
 class NextTry(enum.Enum):
@@ -114,6 +117,8 @@ class _Trial:
     # What went wrong with the last lease holder, for the master to know.
     suspect: str = ""
     refused_version: int = 0
+    full: str = ""
+    told_full: dict[str, int] = field(default_factory=dict)  # how often the master was told that a server is full
     last_failure: str = ""
     # What was pushed while the piece before this one was still being written, and for whom.
     ahead: tuple[LeaseHolder, DataId] | None = None
@@ -229,6 +234,7 @@ class ChunkWriter:
         *,
         suspect: str = "",
         refused_version: int = 0,
+        full: str = "",
     ) -> LeaseHolder:
         """Who orders the mutations of a chunk; allocates the chunk if it is the file's next (GFS 3.1 steps 1, 2).
 
@@ -244,7 +250,7 @@ class ChunkWriter:
                 patience = patience or self._patience()
                 with because(self._causes.next()):
                     found = await self._master.find_lease_holder(
-                        file, index, patience, suspect=suspect, refused_version=refused_version
+                        file, index, patience, suspect=suspect, refused_version=refused_version, full=full
                     )
                 self.holders.remember(file, found)
                 return found
@@ -272,11 +278,12 @@ class ChunkWriter:
                     patience,
                     suspect=trial.suspect,
                     refused_version=trial.refused_version,
+                    full=trial.full,
                 )
             except TabletopError as error:
                 is_answer = not isinstance(error, Unavailable | TimedOut)
                 raise self._final(trial, error, patience, is_answer=is_answer) from error
-            trial.suspect, trial.refused_version = "", 0
+            trial.suspect, trial.refused_version, trial.full = "", 0, ""
             if await self._try_with(trial, holder, patience):
                 return
             self.holders.disown(trial.file, holder)
@@ -286,7 +293,7 @@ class ChunkWriter:
         for tries in range(1, self._settings.write_tries + 1):
             failure = await self._try_steps_3_to_7(trial, holder, patience)
             if failure is None:
-                self._locations.note_written(trial.file, holder.handle, holder.version)
+                self._locations.note_written(trial.file, trial.piece.index, holder.handle, holder.version)
                 return True
             next_try = plan_next_try(
                 failure,
@@ -294,6 +301,11 @@ class ChunkWriter:
                 self._settings.write_tries,
                 shortage_may_pass=patience.spent() < self._settings.shortage_seconds,
             )
+            told = trial.told_full.get(trial.full, 0)
+            if isinstance(failure, NoSpace) and trial.full and told < _TELLINGS_OF_A_FULL_SERVER:
+                # The master can have the replica moved to a server that has room.
+                trial.told_full[trial.full] = told + 1
+                next_try = NextTry.FROM_THE_START
             if next_try is not NextTry.GIVE_UP:
                 await patience.pause()
             if next_try is NextTry.GIVE_UP or patience.over():
@@ -308,7 +320,10 @@ class ChunkWriter:
             pushed = None if trial.inline else await self._pushed(trial, holder, patience)
             await self._tell_primary(trial, holder, pushed, patience)
         except _ServerFailed as failed:
-            trial.suspect = failed.server
+            if isinstance(failed.error, NoSpace):
+                trial.full = failed.server
+            else:
+                trial.suspect = failed.server
             return failed.error
         except TabletopError as error:
             if isinstance(error, NotPrimary | StaleVersion):
@@ -325,7 +340,7 @@ class ChunkWriter:
     async def _push(self, trial: _Trial, holder: LeaseHolder, patience: Patience) -> DataId:
         """Step 3: data to every replica, in a chain."""
         replicas = [holder.primary, *holder.secondaries]
-        chain = plan_chain(replicas, self._settings.own_host, holder.handle)
+        chain = plan_chain(replicas, self._settings.own_spot, holder.handle)
         pushed = self._new_data_id()
         try:
             reply = await self._links.push(
@@ -353,7 +368,8 @@ class ChunkWriter:
             await self._ask_primary(trial, holder, pushed, seconds)
         except TabletopError as error:
             trial.may_have_happened = trial.may_have_happened or not error.definite
-            if isinstance(error, Unavailable | TimedOut | NotFound):
+            is_primarys = isinstance(error, NoSpace) and not error.servers
+            if is_primarys or isinstance(error, Unavailable | TimedOut | NotFound):
                 raise _ServerFailed(holder.primary.server, error) from error
             if error.servers:
                 # The master wants to hear of it: a secondary that takes pushes but applies nothing would be tried

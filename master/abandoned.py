@@ -13,7 +13,6 @@ What we simplify. A client that stood still for longer than `abandoned_seconds` 
 
 from dataclasses import dataclass
 
-from master import paths
 from master.core import Core
 from master.events import FileDeleted
 from master.namespace_locks import plan_locks
@@ -59,7 +58,7 @@ class Abandoned:
                 extent, _ = seen[path]
                 if core.state.namespace.find(path) is None or self._extent(path) != extent or self._is_written(path):
                     continue
-                hidden = paths.hidden_name(path, core.state.unused_stamp(core.world.clock.wall_microseconds()))
+                hidden = core.hidden_name(path)
                 await core.commit(EntryMoved(path, hidden, "", extent.files))
             core.emit(FileDeleted(path=path, hidden=hidden, files=extent.files))
             deleted += 1

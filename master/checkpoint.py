@@ -5,13 +5,17 @@ says what it holds:
 
     H   u32 format, u64 first sequence of the log that follows, then the totals: 8 u64
     S   names of the chunkservers that ever joined, UTF-8, separated by NUL
+    P   names of those that are to leave, likewise
     N   leaves of the namespace table, each as u32 length and bytes
     G   groups of servers that were given a version together: names separated by NUL, likewise
     C   segments of the chunk table, likewise
     A   versions attempted but not confirmed: u64 handle and u64 version each
     D   those of them that admissions used: u64 handle and u64 version each
+    F   files of shared chunks: u64 handle, replication goal, 1 if hidden or 0, and number of such files each
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
     M   tenures of several masters: u64 epoch and u64 number of its first record each
+    T   rows, each as u32 length and bytes: "s" (an operator has entered safe mode), or "p" and a directory's policy:
+        u8 goal (0: none), u8 1 if there is a trash time, u64 of that in seconds, and the path in UTF-8
     E   u64 count of the frames before: the checkpoint is complete
 
 The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
@@ -25,8 +29,11 @@ valid by a rename, after everything in it is on stable storage.
 import contextlib
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
 
+from master.policies import Policy
 from master.records import FORMAT, READABLE_FORMATS
+from master.sharing import Row, Sharings
 from master.state import MasterState, Snapshot, Totals
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import PAYLOAD_LIMIT_BYTES, LogReader, encode_frame
@@ -35,10 +42,11 @@ from runtime.world import World
 _HEADER = struct.Struct("<IQ8Q")
 _HEADER_BEFORE_5 = struct.Struct("<IQ7Q")  # without the size of chunks
 _PAIR = struct.Struct("<QQ")
-_REQUEST = struct.Struct("<4Q")
+_POLICY = struct.Struct("<BBQ")
+_ROW = struct.Struct("<4Q")
 _LENGTH = struct.Struct("<I")
 _SLICE_BYTES = 256 * 1024
-_ROWS_A_FRAME = _SLICE_BYTES // _REQUEST.size
+_ROWS_A_FRAME = _SLICE_BYTES // _ROW.size
 
 
 async def write_checkpoint(world: World, path: str, snapshot: Snapshot, first_sequence: int) -> int:
@@ -100,6 +108,7 @@ async def _frames(world: World, reader: LogReader) -> AsyncIterator[bytes]:
 async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterState, int]:
     header: tuple[int, ...] | None = None
     servers: list[str] = []
+    draining: list[str] = []
     leaves: list[bytes] = []
     segments: list[bytes] = []
     attempted: dict[int, int] = {}
@@ -107,6 +116,8 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     groups: list[tuple[str, ...]] = []
     requests: list[tuple[int, int, int, int]] = []
     tenures: list[tuple[int, int]] = []
+    rules: list[bytes] = []
+    shared: list[Row] = []
     count = 0
     complete = False
     async for payload in frames:
@@ -115,6 +126,8 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             header = _header(path, body)
         elif kind == b"S":
             servers = body.decode().split("\0")
+        elif kind == b"P":
+            draining = body.decode().split("\0")
         elif kind == b"N":
             leaves.extend(_unjoined(body))
         elif kind == b"G":
@@ -125,18 +138,48 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             attempted.update(_PAIR.iter_unpack(body))
         elif kind == b"D":
             admissions.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
+        elif kind == b"F":
+            shared.extend((row[0], row[1], row[2], row[3]) for row in _ROW.iter_unpack(body))
         elif kind == b"R":
-            requests.extend((row[0], row[1], row[2], row[3]) for row in _REQUEST.iter_unpack(body))
+            requests.extend((row[0], row[1], row[2], row[3]) for row in _ROW.iter_unpack(body))
         elif kind == b"M":
             tenures.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
+        elif kind == b"T":
+            rules.extend(_unjoined(body))
         elif kind == b"E":
             complete = int.from_bytes(body, "little") == count
         count += 1
     if header is None or not complete:
         raise Corrupted(f"{path}: the checkpoint is incomplete or damaged after {count} frames")
-    totals = Totals(*header[2:])
-    snapshot = Snapshot(totals, tuple(servers), leaves, segments, attempted, admissions, groups, requests, tenures)
+    snapshot = Snapshot(
+        Totals(*header[2:]),
+        tuple(servers),
+        leaves,
+        segments,
+        attempted,
+        admissions,
+        groups,
+        requests,
+        Sharings.from_rows(shared),
+        policies=tuple(_policy(row[1:]) for row in rules if row[:1] == b"p"),
+        safe_mode=b"s" in rules,
+        draining=tuple(draining),
+        tenures=tuple(tenures),
+    )
     return MasterState.restored(snapshot), header[1]
+
+
+def _policy(row: bytes) -> tuple[str, Policy]:
+    goal, has_trash, trash_seconds = _POLICY.unpack_from(row)
+    return row[_POLICY.size :].decode(), Policy(goal, trash_seconds if has_trash else None)
+
+
+def _policy_rows(snapshot: Snapshot) -> Iterator[bytes]:
+    if snapshot.safe_mode:
+        yield b"s"
+    for path, policy in snapshot.policies:
+        trash = policy.trash_seconds
+        yield b"p" + _POLICY.pack(policy.goal, trash is not None, trash or 0) + path.encode()
 
 
 def _header(path: str, body: bytes) -> tuple[int, ...]:
@@ -167,15 +210,21 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
     if snapshot.servers:
         count += 1
         yield b"S" + "\0".join(snapshot.servers).encode()
+    if snapshot.draining:
+        count += 1
+        yield b"P" + "\0".join(snapshot.draining).encode()
     groups = ["\0".join(group).encode() for group in snapshot.groups]
-    for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments)):
+    rules = list(_policy_rows(snapshot))
+    for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments), (b"T", rules)):
         for body in _joined(parts):
             count += 1
             yield kind + body
-    rows = [_REQUEST.pack(*row) for row in snapshot.requests]
-    for begin in range(0, len(rows), _ROWS_A_FRAME):
-        count += 1
-        yield b"R" + b"".join(rows[begin : begin + _ROWS_A_FRAME])
+    tables: tuple[tuple[bytes, Iterable[Row]], ...] = ((b"F", snapshot.sharings.rows()), (b"R", snapshot.requests))
+    for kind, rows in tables:
+        left = iter(rows)
+        while some := b"".join([_ROW.pack(*row) for row in islice(left, _ROWS_A_FRAME)]):
+            count += 1
+            yield kind + some
     rows_by_kind = ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions), (b"M", snapshot.tenures))
     for kind, rows_of in rows_by_kind:
         pairs = b"".join(_PAIR.pack(first, second) for first, second in sorted(rows_of))

@@ -19,6 +19,9 @@ Two version numbers. `version` is the last that was confirmed: the *members* are
 sent out twice, so a replica that was left behind by a failed raise can never be taken for one of a later version. The
 numbers of admissions that failed are kept by themselves: they alone may have gone to a replica below the version.
 
+A chunk that a snapshot has given a second file is *frozen*: it is never written again, by whichever file it belongs to
+(GFS 3.4). Which files share it is kept apart (`sharing.py`), for few chunks are shared.
+
 >>> table = ChunkTable()
 >>> handle = table.reserve_handle()
 >>> table.create(handle, goal=3, members=("cs1", "cs2", "cs3"))
@@ -27,18 +30,21 @@ numbers of admissions that failed are kept by themselves: they alone may have go
 ([1], ('cs1', 'cs2', 'cs3'))
 
 Invariants: (1) attempted >= version >= 1 for every chunk; (2) a chunk's replica names are distinct; (3) the count of
-chunks is right; (4) the cached attention of a segment equals a fresh look.
+chunks is right; (4) the cached attention of a segment equals a fresh look; (5) a shared chunk is frozen, its goal is
+the largest of its files', and it is deleted if all of them are.
 """
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
+from master.sharing import SEGMENT_CHUNKS, Owner, Owners, Sharings, goal_of, is_deleted, with_owner, without_owner
 from runtime.errors import Corrupted
 
-SEGMENT_CHUNKS = 1024
 _FLAG_DELETED = 1
+_FLAG_FROZEN = 2
 _SEGMENT_HEADER = struct.Struct("<Q")
 _PACKED_BYTES = _SEGMENT_HEADER.size + SEGMENT_CHUNKS * (4 + 4 + 1 + 1)
 
@@ -92,6 +98,8 @@ class ChunkTable:
         self._groups: list[tuple[str, ...]] = [()]  # by number
         self._group_numbers: dict[tuple[str, ...], int] = {(): 0}
         self._count = 0
+        self._open: dict[int, None] = {}  # somebody may have written them in this run, and has not said how far
+        self.sharings = Sharings()
 
     def __len__(self) -> int:
         return self._count
@@ -119,12 +127,48 @@ class ChunkTable:
         segment.attention = None
         self._count += 1
 
-    def set_goal(self, handle: int, goal: int) -> None:
-        """Say how many replicas the chunk should have from now on."""
-        assert 0 < goal < 256
+    def share(self, handles: Iterable[int], owner: Owner) -> None:
+        """Give chunks one file more. They are frozen from then on."""
+        known: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+        for number, some in groupby(handles, key=SEGMENT_CHUNKS.__rfloordiv__):
+            segment, owners = self._segments[number], self.sharings.opened(number)
+            flags, goals, first = segment.flags, segment.goals, number * SEGMENT_CHUNKS
+            for handle in some:
+                place = handle - first
+                before = owners[place], goals[place], flags[place]
+                if before not in known:
+                    known[before] = self._with_owner(handle, owner)
+                owners[place], goals[place], flags[place] = known[before]
+            segment.attention = None
+            self.sharings.count(number)
+
+    def _with_owner(self, handle: int, owner: Owner) -> tuple[int, int, int]:
+        """The number of a chunk's owners, its goal and its flags, if it gets one file more."""
         segment, place = self._at(handle)
-        segment.goals[place] = goal
-        segment.attention = None
+        owners = with_owner(self.owners(handle), owner)
+        flags = segment.flags[place] & ~_FLAG_DELETED | _FLAG_FROZEN | (_FLAG_DELETED if is_deleted(owners) else 0)
+        return self.sharings.number(owners), goal_of(owners), flags
+
+    def change_owner(self, handle: int, before: Owner, after: Owner) -> None:
+        """One of the chunk's files has another goal, was deleted or brought back: that decides how many replicas the
+        chunk should have, and whether it is cloned after all others (4.3)."""
+        if self.sharings and (shared := self.sharings.owners(handle)):
+            owners = with_owner(without_owner(shared, before), after)
+            self.sharings.set(handle, owners)
+            self._follow_owners(handle, goal_of(owners), is_deleted(owners))
+        else:
+            self._follow_owners(handle, after.goal, after.is_hidden)
+
+    def release(self, handle: int, owner: Owner) -> bool:
+        """Take a file from a chunk; without its last one the chunk is forgotten, and that is told."""
+        shared = self.sharings.owners(handle)
+        if not shared:
+            self.forget(handle)
+            return True
+        owners = without_owner(shared, owner)
+        self.sharings.set(handle, owners)
+        self._follow_owners(handle, goal_of(owners), is_deleted(owners))
+        return False
 
     def forget(self, handle: int) -> None:
         """Drop a chunk: from here on its replicas are orphans."""
@@ -136,6 +180,9 @@ class ChunkTable:
         segment.attention = None
         self._attempted.pop(handle, None)
         self._admissions.pop(handle, None)
+        self._open.pop(handle, None)
+        if self.sharings:
+            self.sharings.set(handle, ())
         self._count -= 1
         if segment.count == 0:
             del self._segments[handle // SEGMENT_CHUNKS]
@@ -166,11 +213,6 @@ class ChunkTable:
         members = self._groups[segment.groups[place]]
         if server not in members:
             segment.groups[place] = self._group((*members, server))
-
-    def set_deleted(self, handle: int, deleted: bool) -> None:
-        """Note whether the chunk's file is under a hidden name: then it is cloned after all others (4.3)."""
-        segment, place = self._at(handle)
-        segment.flags[place] = segment.flags[place] & ~_FLAG_DELETED | (_FLAG_DELETED if deleted else 0)
 
     # Soft facts
 
@@ -222,11 +264,18 @@ class ChunkTable:
         """The chunk has exactly `length` bytes, until `unsettle_length`."""
         segment, place = self._at(handle)
         segment.lengths[place], segment.settled[place] = length, 1
+        self._open.pop(handle, None)
 
     def unsettle_length(self, handle: int) -> None:
         """Somebody may write the chunk from now on."""
         segment, place = self._at(handle)
         segment.settled[place] = 0
+        self._open[handle] = None
+
+    def open_chunks(self) -> list[int]:
+        """The chunks that somebody may have written since the table was made, and whose length was not settled after
+        that. (Of a chunk that nobody has opened since then the length may be unknown too.)"""
+        return list(self._open)
 
     # Looking
 
@@ -259,6 +308,19 @@ class ChunkTable:
         """Whether this number, above the current version, was sent in an admission that failed or still runs."""
         return version in self._admissions.get(handle, ())
 
+    def is_frozen(self, handle: int) -> bool:
+        """Whether the chunk is never written again, because several files have shared it."""
+        segment, place = self._at(handle)
+        return bool(segment.flags[place] & _FLAG_FROZEN)
+
+    def owners(self, handle: int) -> Owners:
+        """The files that the chunk belongs to."""
+        shared = self.sharings.owners(handle)
+        if shared:
+            return shared
+        segment, place = self._at(handle)
+        return ((Owner(segment.goals[place], bool(segment.flags[place] & _FLAG_DELETED)), 1),)
+
     def replicas(self, handle: int) -> tuple[str, ...]:
         """Names of the servers that hold the current version."""
         segment, place = self._at(handle)
@@ -285,6 +347,16 @@ class ChunkTable:
             goals = self._segments[number].goals
             yield from (number * SEGMENT_CHUNKS + place for place in range(SEGMENT_CHUNKS) if goals[place])
 
+    def handles_after(self, after: int, limit: int) -> list[int]:
+        """The first `limit` handles above one, in order."""
+        found: list[int] = []
+        for number in sorted(number for number in self._segments if number >= (after + 1) // SEGMENT_CHUNKS):
+            goals, first = self._segments[number].goals, number * SEGMENT_CHUNKS
+            found.extend(first + place for place in range(SEGMENT_CHUNKS) if goals[place] and first + place > after)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
     def held_by(self, server: str) -> list[int]:
         """Handles of the chunks that count this server among their replicas, in order."""
         sets = [names for names in self._tuples if server in names]
@@ -294,6 +366,20 @@ class ChunkTable:
             replicas = self._segments[number].replicas
             found.extend(number * SEGMENT_CHUNKS + place for place, names in enumerate(replicas) if names in holding)
         return found
+
+    def given_to(self, server: str) -> list[int]:
+        """Handles of the chunks whose confirmed version was given to this server, in order."""
+        groups = {number for number, names in enumerate(self._groups) if server in names}
+        found: list[int] = []
+        for number in sorted(self._segments):
+            segment = self._segments[number]
+            pairs = enumerate(zip(segment.goals, segment.groups, strict=True))
+            found.extend(number * SEGMENT_CHUNKS + place for place, (goal, group) in pairs if goal and group in groups)
+        return found
+
+    def largest_goal(self) -> int:
+        """The highest goal of all chunks; 0 if there is none."""
+        return max((max(segment.goals) for segment in self._segments.values()), default=0)
 
     def needing_attention(self) -> list[int]:
         """Handles of the chunks with fewer or more replicas than their goal, in order."""
@@ -355,6 +441,7 @@ class ChunkTable:
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold. Reads everything."""
+        self.sharings.check_invariants()
         count = 0
         for number, segment in self._segments.items():
             count += segment.count
@@ -366,12 +453,28 @@ class ChunkTable:
                 assert len(set(replicas)) == len(replicas), f"chunk {handle:#x} counts a replica twice: {replicas}"
                 if segment.goals[place]:
                     assert self.attempted(handle) >= segment.versions[place] >= 1
+                    self._check_owners(segment, place, self.sharings.owners(handle))
                     assert handle < self.next_handle
                 else:
-                    assert not replicas and handle not in self._attempted
+                    assert not replicas and handle not in self._attempted and handle not in self._open
+                    assert not self.sharings.owners(handle)
         for handle, numbers in self._admissions.items():
             assert self.version(handle) < min(numbers) <= max(numbers) <= self.attempted(handle)
         assert count == self._count, f"{count} chunks, counted {self._count}"
+
+    def _check_owners(self, segment: _Segment, place: int, owners: Owners) -> None:
+        if owners:
+            assert segment.flags[place] & _FLAG_FROZEN, "a shared chunk is not frozen"
+            assert segment.goals[place] == goal_of(owners), f"a shared chunk has goal {segment.goals[place]}"
+            assert bool(segment.flags[place] & _FLAG_DELETED) == is_deleted(owners)
+
+    def _follow_owners(self, handle: int, goal: int, deleted: bool) -> None:
+        segment, place = self._at(handle)
+        if segment.goals[place] != goal:
+            segment.goals[place] = goal
+            segment.attention = None
+        flags = segment.flags[place] & ~_FLAG_DELETED
+        segment.flags[place] = flags | _FLAG_DELETED if deleted else flags
 
     def _group(self, members: tuple[str, ...]) -> int:
         """The number of a group of servers, in an order of their own so that equal groups are one."""

@@ -5,7 +5,8 @@ many calls would keep the master busy with nothing else. The idea is that of the
 is under way, what else that server should be told gathers, and travels together in the next call. One client alone does
 not wait for anybody; a thousand share a few calls.
 
-A server that does not answer is suspect from then on, until its next heartbeat. A server that obeys a newer master
+A server that does not answer is suspect from then on, until its next heartbeat. One that is heard of meanwhile has a
+slow disk, perhaps, and gets longer the next time (`deadlines.py`). A server that obeys a newer master
 says so: then this one is not in charge any more, and `on_deposed` is called.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from master.deadlines import Deadlines
 from master.events import ChunkserverSuspected
 from master.judging import NO_PROGRESS, Progress
 from master.servers import Address, Server, ServerTable
@@ -23,6 +25,7 @@ from runtime.world import World
 
 _ITEMS_A_CALL = 512
 _CALLS_AT_ONCE = 2
+_STALLS_AT_THE_END = 6
 _GONE = (Unavailable, TimedOut)
 _Step = TypeVar("_Step", chunkserver_pb2.VerifyProgress, chunkserver_pb2.MendProgress)
 _Reply = TypeVar("_Reply", chunkserver_pb2.VerifyReply, chunkserver_pb2.MendReply)
@@ -94,6 +97,7 @@ class Chunkservers:
         self._world = world
         self._servers = servers
         self._call_seconds = call_seconds
+        self._deadlines = Deadlines(first=call_seconds)
         self._authority = authority
         self._on_deposed = on_deposed
         self._outboxes: dict[str, _Outbox] = {}
@@ -153,6 +157,33 @@ class Chunkservers:
             return await self._until_cloned(destination, progress, stall_seconds)
         except TabletopError as error:
             self._note_failure(destination, error)
+            raise
+
+    async def copy(
+        self,
+        server: str,
+        *,
+        handle: int,
+        version: int,
+        of: int,
+        least_version: int,
+        stall_seconds: float,
+        seconds: float,
+    ) -> Held:
+        """Have a server copy its replica of the chunk `of`, which must have that version at least, under another
+        handle; returns what it then holds. Raises as `clone`."""
+        request = chunkserver_pb2.CloneRequest(
+            handle=handle,
+            version=version,
+            copy_of=of,
+            copy_version=least_version,
+            authority=self._authority_over(server),
+        )
+        progress = self._stub(server).Clone(request, timeout=seconds)
+        try:
+            return await self._until_cloned(server, progress, stall_seconds)
+        except TabletopError as error:
+            self._note_failure(server, error)
             raise
 
     async def verify(self, server: str, *, handle: int, version: int, stall_seconds: float, seconds: float) -> Held:
@@ -232,16 +263,22 @@ class Chunkservers:
         self.calls += 1
         self.items += len(batch)
         nothing = Held(0, 0)
+        clock = self._world.clock
+        began = clock.now()
         try:
             request = chunkserver_pb2.AdvanceChunksRequest(
                 items=[item for item, _ in batch], authority=self._authority_over(server)
             )
-            reply = await self._stub(server).AdvanceChunks(request, timeout=self._call_seconds)
+            reply = await self._stub(server).AdvanceChunks(request, timeout=self._deadlines.of(server))
         except TabletopError as error:
+            found = self._servers.find(server)
+            if isinstance(error, TimedOut) and found is not None and found.seen > began:
+                self._deadlines.missed(server)  # It is slow, and not silent.
             self._note_failure(server, error)
             for _, future in batch:
                 _settle(future, Outcome(nothing, error, isinstance(error, _GONE)))
             return
+        self._deadlines.met(server, clock.now() - began)
         for place, (item, future) in enumerate(batch):
             result = reply.results[place] if place < len(reply.results) else None
             if result is None or result.handle != item.handle:
@@ -266,36 +303,50 @@ class Chunkservers:
     async def _until_cloned(
         self, destination: str, progress: AsyncIterable[chunkserver_pb2.CloneProgress], stall_seconds: float
     ) -> Held:
-        copied = -1
+        copied, held, patience = -1, None, stall_seconds
         deadline = asyncio.get_running_loop().time() + stall_seconds
         try:
             async with asyncio.timeout_at(deadline) as limit:
-                async for step in progress:
+                async for step in progress:  # To its end: that brings the other's clock, after which we tell of this.
                     if step.HasField("done"):
-                        return Held(step.done.version, step.done.length)
+                        held = Held(step.done.version, step.done.length, step.digest)
                     if step.copied_bytes > copied:
                         copied = step.copied_bytes
-                        limit.reschedule(asyncio.get_running_loop().time() + stall_seconds)
+                        if copied >= step.total_bytes:  # A slow disk takes its time to make so much durable.
+                            patience = _STALLS_AT_THE_END * stall_seconds
+                        limit.reschedule(asyncio.get_running_loop().time() + patience)
         except TimeoutError:
-            raise TimedOut(
-                f"{destination} copied nothing for {stall_seconds:g} seconds, after {max(copied, 0)} bytes"
-            ) from None
-        raise Unavailable(f"{destination} ended the copy without a word")
+            if held is None:
+                raise TimedOut(
+                    f"{destination} copied nothing for {patience:g} seconds, after {max(copied, 0)} bytes"
+                ) from None
+        except TabletopError:
+            if held is None:
+                raise
+        if held is None:
+            raise Unavailable(f"{destination} ended the copy without a word")
+        return held
 
     async def _until_done(
         self, server: str, progress: AsyncIterable[_Step], stall_seconds: float, done: Callable[[_Step], _Reply]
     ) -> _Reply:
         """The reply in the last step; the others are signs that the server is at it."""
-        loop = asyncio.get_running_loop()
+        loop, reply = asyncio.get_running_loop(), None
         try:
             async with asyncio.timeout_at(loop.time() + stall_seconds) as limit:
-                async for step in progress:
+                async for step in progress:  # To its end, as above.
                     if step.HasField("done"):
-                        return done(step)
+                        reply = done(step)
                     limit.reschedule(loop.time() + stall_seconds)
         except TimeoutError:
-            raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
-        raise Unavailable(f"{server} ended its work without a word")
+            if reply is None:
+                raise TimedOut(f"{server} said nothing for {stall_seconds:g} seconds, and may not have heard") from None
+        except TabletopError:
+            if reply is None:
+                raise
+        if reply is None:
+            raise Unavailable(f"{server} ended its work without a word")
+        return reply
 
     def _authority_over(self, server: str) -> common_pb2.Authority:
         """In whose name this server gets an order, and that nobody else is meant: its address may be another one's
@@ -327,7 +378,13 @@ class Chunkservers:
 
 def location(address: Address) -> common_pb2.Location:
     """An address on the wire."""
-    return common_pb2.Location(server=address.server, control_address=address.control, bulk_address=address.bulk)
+    return common_pb2.Location(
+        server=address.server,
+        control_address=address.control,
+        bulk_address=address.bulk,
+        rack=address.place.rack,
+        data_centre=address.place.data_centre,
+    )
 
 
 def locations(servers: Sequence[Server]) -> list[common_pb2.Location]:

@@ -12,19 +12,28 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from master.attention import Attention
 from master.chunkservers import Chunkservers, Held
-from master.events import LeaseGranted, LeaseRevoked, LengthSettled, ReplicaFound, ReplicaJudged, ReplicaLost
+from master.events import (
+    LeaseGranted,
+    LeaseRevoked,
+    LengthSettled,
+    ReplicaFound,
+    ReplicaJudged,
+    ReplicaLost,
+    SafeModeEntered,
+    SafeModeLeft,
+)
 from master.leases import Lease, LeaseTable
 from master.namespace_locks import NamespaceLocks
 from master.operation_log import OperationLog
 from master.placement import Candidate
-from master.records import EpochBegun, FileSystemFounded, Record, TenureBegun
+from master.records import EpochBegun, FileSystemFounded, Record, SafeModeSet, TenureBegun
 from master.replicas import ReplicaState, ReplicaTable
+from master.safe_mode import CHANGES_NAMES, SafeMode
 from master.servers import Registration, Server, ServerTable
 from master.settings import MasterSettings
 from master.state import MasterState
-from runtime.errors import Conflict, Superseded, TabletopError, TimedOut, Unavailable
+from runtime.errors import Conflict, InSafeMode, Superseded, TabletopError, TimedOut, Unavailable
 from runtime.events import Event
 from runtime.wire import common_pb2
 from runtime.world import World
@@ -67,7 +76,9 @@ class Core:
         )
         self.started = world.clock.now()
         self.tick_seconds = settings.heartbeat_seconds / 2  # how often the clock is looked at
-        self.attention = Attention(interval=self.tick_seconds, began=self.started)
+        self.safe_mode = self._new_safe_mode()
+        self._is_entering_safe_mode = False
+        self._changing_safe_mode = asyncio.Lock()
         self.stopping = asyncio.Event()
         self.listening: dict[str, Registration] = {}  # servers whose registration is being judged
         self.failure = ""  # why this master must not go on; empty while it may
@@ -132,7 +143,9 @@ class Core:
 
     def _begin_to_listen(self) -> None:
         self.started = self.now
-        self.attention = Attention(interval=self.tick_seconds, began=self.started)
+        self.safe_mode = self._new_safe_mode()
+        if self.state.safe_mode:
+            self.emit(SafeModeEntered())  # Before this run; it has outlived the one before.
 
     async def commit(self, record: Record) -> list[int]:
         """Log a change, then apply it; returns the handles of forgotten chunks. Raises NoSpace, DiskFailure.
@@ -150,6 +163,16 @@ class Core:
         if self.failure:
             problem = f"this master is ending: {self.failure}; ask again when it has restarted"
             return [Unavailable(problem, definite=True) for _ in records]
+        if self.holds_still:
+            return [self._in_safe_mode() if isinstance(record, CHANGES_NAMES) else await self._commit(record)
+                    for record in records]  # fmt: skip
+        return await self._commit_all(records)
+
+    async def _commit(self, record: Record) -> list[int] | TabletopError:
+        [outcome] = await self._commit_all([record])
+        return outcome
+
+    async def _commit_all(self, records: Sequence[Record]) -> list[list[int] | TabletopError]:
         outcomes = await self.log.commit_all(records)
         for outcome in outcomes:
             if isinstance(outcome, TabletopError):
@@ -160,6 +183,15 @@ class Core:
                 self.leases.forget(handle)
                 self.replicas.forget(handle)
         return outcomes
+
+    def hidden_name(self, path: str) -> str:
+        """Where the entry at a path goes when it is deleted now. Not given out twice."""
+        now, seconds = self.world.clock.wall_microseconds(), self.settings.trash_grace_seconds
+        return self.state.hidden_name(path, now, trash_seconds=seconds)
+
+    def keeps_nothing(self, path: str) -> bool:
+        """Whether a policy says that the entry at a path, with all below it, is forgotten when it is deleted."""
+        return self.state.policies.kept_seconds(path, default=self.settings.trash_grace_seconds) == 0
 
     def give_up(self, reason: str) -> None:
         """This run of the master must not go on."""
@@ -247,6 +279,11 @@ class Core:
 
     # Servers
 
+    @property
+    def reserve_bytes(self) -> int:
+        """What a server must have free to take a new replica."""
+        return min(self.settings.reserve_bytes, self.settings.chunk_bytes)
+
     def live_servers(self, names: tuple[str, ...]) -> list[Server]:
         """Those of the named servers that are alive, in the given order."""
         found = [self.servers.find(name) for name in names]
@@ -256,7 +293,15 @@ class Core:
         """A server as placement sees it."""
         now = self.now
         recent = server.recent_creations(now)
-        return Candidate(server.name, server.rack, server.total, server.free, recent, server.is_troubled(now))
+        return Candidate(
+            server.name,
+            server.place.rack,
+            server.total,
+            server.free,
+            recent,
+            server.is_troubled(now),
+            server.place.data_centre,
+        )
 
     def shuffled_candidates(self, servers: list[Server]) -> list[Candidate]:
         """Servers as placement sees them, in a random order."""
@@ -269,11 +314,73 @@ class Core:
         server = self.servers.find(name)
         return server is not None and server.is_alive and name not in self.listening
 
+    # Safe mode
+
+    def _new_safe_mode(self) -> SafeMode:
+        return SafeMode(
+            settling_seconds=self.settings.settling_seconds,
+            longest_seconds=self.settings.safe_mode_longest_seconds,
+            threshold=self.settings.safe_mode_threshold,
+            interval=self.tick_seconds,
+            began=self.started,
+        )
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether this run of the master is in the safe mode that every run begins in."""
+        return self.safe_mode.is_starting(all_registered=self.servers.all_have_registered())
+
+    @property
+    def holds_still(self) -> bool:
+        """Whether an operator has entered safe mode: no name changes, and nothing is copied or removed."""
+        return self.state.safe_mode or self._is_entering_safe_mode
+
     def is_settled(self) -> bool:
-        """Whether the master has listened long enough since its start to believe that what nobody reports is lost."""
-        if self.listening:
-            return False
-        return self.servers.all_have_registered() or self.attention.seconds(self.now) >= self.settings.settling_seconds
+        """Whether the master has listened long enough since its start to believe that what nobody reports is lost, and
+        has judged what it has heard."""
+        return not self.listening and not self.is_starting
+
+    def may_repair(self) -> bool:
+        """Whether copies and removals may be ordered."""
+        return self.is_settled() and not self.holds_still
+
+    def look_at_safe_mode(self) -> None:
+        """Leave the safe mode of the start if it is time."""
+        is_complete = self.servers.all_have_registered()
+        if reason := self.safe_mode.look(self.now, all_registered=is_complete, found=self.found_share):
+            self.emit(SafeModeLeft(reason=reason))
+
+    def found_share(self) -> float:
+        """The share of chunks that have a replica that counts."""
+        chunks = self.state.chunks
+        lost = sum(1 for handle in chunks.needing_attention() if not chunks.replicas(handle))
+        return 1.0 - lost / len(chunks) if len(chunks) else 1.0
+
+    async def set_safe_mode(self, is_on: bool, named: tuple[int, int, int]) -> None:
+        """An operator enters safe mode, or leaves it. Raises what the log raises."""
+        if not is_on and self.safe_mode.leave():
+            self.emit(SafeModeLeft(reason="an operator does not wait for more servers"))
+        async with self._changing_safe_mode:
+            if is_on == self.state.safe_mode:
+                return
+            # Nothing that is logged from here on may change a name: the record is not applied before it is durable.
+            self._is_entering_safe_mode = is_on
+            try:
+                await self.commit(SafeModeSet(int(is_on), *named))
+            finally:
+                self._is_entering_safe_mode = False
+        self.emit(SafeModeEntered() if is_on else SafeModeLeft(reason="an operator has said so", by_hand=True))
+
+    def refuse_in_safe_mode(self) -> None:
+        """Raise InSafeMode while an operator keeps the names as they are."""
+        if self.holds_still:
+            raise self._in_safe_mode()
+
+    def _in_safe_mode(self) -> InSafeMode:
+        return InSafeMode(
+            "the master is in safe mode, which an operator has entered, and nothing about names changes; "
+            "`tabletop admin safemode leave` ends it"
+        )
 
     # Replicas
 
@@ -324,6 +431,7 @@ class Core:
         """Give the lease, for which the chunk was marked, to the first of the members; the last of them has answered at
         that moment."""
         until = answered + self.settings.lease_seconds
+        self.state.chunks.unsettle_length(handle)
         self.leases.grant(handle, version=version, primary=members[0], secondaries=members[1:], until=until)
         self.emit(LeaseGranted(handle=handle, version=version, primary=members[0], secondaries=members[1:]))
         lease = self.leases.lease(handle)
@@ -389,6 +497,10 @@ class Core:
         for handle in self.leases.handles():
             settled = handle in self.state.chunks and self.state.chunks.length_is_settled(handle)
             assert not settled, f"chunk {handle:#x} is under a lease, and its length is called settled"
+            is_held = handle in self.state.chunks and self.leases.holder(handle, self.now) is not None
+            assert not (is_held and self.state.chunks.is_frozen(handle)), (
+                f"chunk {handle:#x} is frozen and may be written"
+            )
 
     def _forget_task(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.pop(task, None)

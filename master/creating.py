@@ -135,18 +135,27 @@ class Creating:
 
     def _checked(self, request: master_pb2.CreateRequest) -> int:
         paths.check_may_be_made(request.path)
+        self._core.refuse_in_safe_mode()
         return checked_goal(self._core, request.path, request.replication_goal)
 
 
 def checked_goal(core: Core, path: str, wanted: int) -> int:
-    """The replication goal that a file gets; 0 stands for the cluster's. Raises InvalidRequest, TooFewServers."""
-    goal = wanted or core.settings.replication_goal
-    known = len(core.servers)
+    """The replication goal that a file gets; 0 stands for what a policy says, or else the cluster. Raises
+    InvalidRequest, TooFewServers."""
+    goal = wanted or default_goal(core, path)
+    known = len(core.servers) - len(core.state.draining)
     if goal > LARGEST_GOAL:
         raise InvalidRequest(f"a replication goal of {goal} for {shown(path)}; expected at most {LARGEST_GOAL}")
     if goal > known:
         raise TooFewServers(
-            f"{shown(path)} should have {goal} replicas, but only {known} chunkservers ever registered; "
+            f"{shown(path)} should have {goal} replicas, but only {known} chunkservers ever registered and are not "
+            "drained; "
             f"start more, or ask for at most {known}"
         )
     return goal
+
+
+def default_goal(core: Core, path: str) -> int:
+    """The replication goal of a file at a path whose creator asks for none."""
+    found, _ = core.state.policies.goal(path)
+    return found or core.settings.replication_goal

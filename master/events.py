@@ -70,6 +70,40 @@ class FileDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FileReplaced(Event):
+    """A file made way for another one that was renamed to its path."""
+
+    sentence: ClassVar[str] = "{path} makes way for another file; kept as {hidden}"
+    path: str
+    hidden: str
+
+
+@dataclass(frozen=True, slots=True)
+class SafeModeEntered(Event):
+    """An operator keeps names and replicas as they are."""
+
+    sentence: ClassVar[str] = "entered safe mode: no name changes, and nothing is copied or removed"
+
+
+@dataclass(frozen=True, slots=True)
+class SafeModeLeft(Event):
+    """The master copies and removes again, after its start or because an operator says so."""
+
+    sentence: ClassVar[str] = "left safe mode: {reason}"
+    reason: str
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged(Event):
+    """A directory says something else for all that is below it."""
+
+    sentence: ClassVar[str] = "{path} says for all below it: {said}"
+    path: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicationSet(Event):
     """A client gave a file another replication goal; its chunks follow in the background."""
 
@@ -95,6 +129,40 @@ class EntryRenamed(Event):
     sentence: ClassVar[str] = "renamed {source} to {target}"
     source: str
     target: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPrepared(Event):
+    """Nobody writes to any file of the source any more: what it holds now is what the snapshot will hold. In the order
+    of their paths its files will have the ids from `first_file_id` on."""
+
+    sentence: ClassVar[str] = "nobody writes to {source} ({files} files) any more; {target} will be its snapshot"
+    source: str
+    target: str
+    files: int
+    first_file_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken(Event):
+    """A file or a tree exists a second time, and shares its chunks with the first."""
+
+    sentence: ClassVar[str] = "took a snapshot of {source} as {target} ({files} files); nothing was copied"
+    source: str
+    target: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCopied(Event):
+    """A file that shared a chunk has one of its own, copied on the servers where the old one is."""
+
+    sentence: ClassVar[str] = "gave {path} chunk {handle:#x} as its number {index}, a copy of {frozen:#x} on {servers}"
+    handle: int
+    frozen: int
+    path: str
+    index: int
+    servers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,3 +526,58 @@ class TakeoverRefused(Event):
 
     sentence: ClassVar[str] = "does not take over: {reason}"
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeated(Event):
+    """A chunk is read more than its copies can bear, and gets more of them."""
+
+    sentence: ClassVar[str] = "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and gets {copies} copies"
+    handle: int
+    copies: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCooled(Event):
+    """A chunk is read less than it was, and loses copies that it had been given."""
+
+    sentence: ClassVar[str] = (
+        "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and keeps {copies} copies"
+    )
+    handle: int
+    copies: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun(Event):
+    """An operator wants a chunkserver to leave: what it holds is copied elsewhere."""
+
+    sentence: ClassVar[str] = "draining {server}"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCancelled(Event):
+    """A chunkserver stays after all."""
+
+    sentence: ClassVar[str] = "{server} is not drained any more"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverForgotten(Event):
+    """A chunkserver on which nothing was left has gone for good."""
+
+    sentence: ClassVar[str] = "forgot chunkserver {server}"
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaCannotGrow(Event):
+    """A client's bytes did not fit on the disk of a replica: it is moved."""
+
+    sentence: ClassVar[str] = "the replica of chunk {handle:#x} on {server} cannot grow, its disk is full"
+    handle: int
+    server: str

@@ -10,24 +10,28 @@ The same scan deletes it, as a user would, when nothing about it has changed for
 
 from collections import deque
 
-from master.paths import deleted_at
+from master.hidden_names import deletion_of
 
 _SIGHTINGS = 100  # remembered for one grace period
 
 
 def is_due(hidden: str, *, now_microseconds: int, grace_seconds: float, seen_through: int = 0) -> bool:
-    """Whether the grace period of a hidden name is over. `now_microseconds` is since the epoch; `seen_through` is the
-    last stamp that has been seen for so long (`Sightings`).
+    """Whether the grace period of a hidden name is over: its own, or else the cluster's, `grace_seconds`.
 
-    >>> is_due("/.deleted/0000000005000000-a", now_microseconds=6_000_000, grace_seconds=1.0)
+    `now_microseconds` is since the epoch; `seen_through` is the last stamp that was seen for so long (`Sightings`).
+
+    >>> is_due("/.deleted/0000000005000000/a", now_microseconds=6_000_000, grace_seconds=1.0)
     True
-    >>> is_due("/.deleted/0000000005000000-a", now_microseconds=5_999_999, grace_seconds=1.0)
+    >>> is_due("/.deleted/0000000005000000/a", now_microseconds=5_999_999, grace_seconds=1.0)
     False
-    >>> is_due("/.deleted/0000000005000000-a", now_microseconds=0, grace_seconds=1.0, seen_through=5_000_000)
+    >>> is_due("/.deleted/0000000005000000+9/a", now_microseconds=6_000_000, grace_seconds=1.0)
+    False
+    >>> is_due("/.deleted/0000000005000000/a", now_microseconds=0, grace_seconds=1.0, seen_through=5_000_000)
     True
     """
-    stamp = deleted_at(hidden)
-    return stamp <= seen_through or now_microseconds - stamp >= grace_seconds * 1_000_000
+    found = deletion_of(hidden)
+    kept_seconds = grace_seconds if found.kept_seconds is None else found.kept_seconds
+    return found.stamp <= seen_through or now_microseconds - found.stamp >= kept_seconds * 1_000_000
 
 
 class Sightings:

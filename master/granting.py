@@ -6,6 +6,9 @@ that.
 
 A primary whose answer was lost may believe in a lease at a number that no client was ever told: it orders nothing.
 
+A chunk that files share is copied before anybody gets a lease: the writer's file has a chunk of its own from then on
+(`first_writes.py`).
+
 A file is asked for by its path and its id. The path alone would lead to another file that has taken the name meanwhile.
 A grant holds the path's read lock, so that a rename or a deletion, which ends the leases first, cannot be overtaken by
 one.
@@ -26,7 +29,9 @@ from dataclasses import dataclass
 
 from master import paths
 from master.core import Core
+from master.first_writes import FirstWrites
 from master.leases import Lease, LeaseState
+from master.moving import Moving
 from master.namespace import FileEntry
 from master.namespace_locks import plan_locks
 from master.new_chunks import NewChunks
@@ -53,11 +58,21 @@ class _Complaint:
 class Granting:
     """Finds or makes the lease that a writer needs."""
 
-    def __init__(self, core: Core, raising: Raising, settling: Settling, new_chunks: NewChunks) -> None:
+    def __init__(
+        self,
+        core: Core,
+        raising: Raising,
+        settling: Settling,
+        new_chunks: NewChunks,
+        first_writes: FirstWrites,
+        moving: Moving,
+    ) -> None:
         self._core = core
+        self._moving = moving
         self._raising = raising
         self._settling = settling
         self._new_chunks = new_chunks
+        self._first_writes = first_writes
         self._complaints: dict[int, dict[str, _Complaint]] = {}
         # Pairs of servers of a chunk that failed each other, the primary first, and when.
         self._failed_pairs: dict[int, dict[tuple[str, str], float]] = {}
@@ -76,7 +91,10 @@ class Granting:
         handles = self._file(request).handles
         if index < len(handles):
             lease = core.leases.holder(handles[index], core.now)
-            is_content = not request.suspect and not request.refused_version
+            for name in filter(None, (request.full, request.suspect)):
+                # A secondary whose disk is full has failed its primary, and the client cannot tell why.
+                self._moving.note_full(handles[index], name)
+            is_content = not request.suspect and not request.refused_version and not request.full
             if lease is not None and is_content and not self._has_unheard(lease):
                 return lease
             await self._make_way(handles[index], request, deadline)
@@ -89,7 +107,10 @@ class Granting:
                 if not is_new:
                     raise Unavailable(f"{shown(path)} has changed meanwhile; ask again", definite=True)
                 return await self._new_chunks.append(path, index)
-            return await self._lease_on(handles[index], request, deadline)
+            handle = handles[index]
+            if core.state.chunks.is_frozen(handle):
+                handle = await self._first_writes.own_chunk(path, index, deadline)
+            return await self._lease_on(handle, request, deadline)
 
     def _file(self, request: master_pb2.FindLeaseHolderRequest) -> FileEntry:
         return opened_file(self._core.state.namespace.file(request.path), request.path, request.file_id)
@@ -135,6 +156,8 @@ class Granting:
             return True
         if request.refused_version == lease.version:
             return True
+        if self._moving.is_waited_for(lease.handle) and self._may_be_moved(lease.handle):
+            return True
         if request.suspect not in (lease.primary, *lease.secondaries):
             return False
         complaint = self._complaints.setdefault(lease.handle, {}).setdefault(request.suspect, _Complaint())
@@ -157,6 +180,8 @@ class Granting:
     def _complaint(self, lease: Lease, request: master_pb2.FindLeaseHolderRequest) -> str:
         if request.refused_version == lease.version:
             return f"{lease.primary} has disowned it"
+        if request.full:
+            return f"the disk of {request.full} is full"
         return f"{request.suspect} failed a writer" if request.suspect else "one of its servers has not come back"
 
     async def _lease_on(self, handle: int, request: master_pb2.FindLeaseHolderRequest, deadline: float) -> Lease:
@@ -171,6 +196,12 @@ class Granting:
             core.leases.expire(core.now)
             if core.leases.state(handle) is not LeaseState.ABSENT:
                 raise Unavailable(f"chunk {handle:#x} is changing hands; ask again", definite=True)
+            if self._moving.is_waited_for(handle) and self._may_be_moved(handle):
+                raise Unavailable(
+                    f"a replica of chunk {handle:#x} is on a full disk, and is copied to another one; try again in a "
+                    "moment",
+                    definite=True,
+                )
             if not core.participants(handle):
                 await self._settling.settle(handle)
             return await self._grant(handle, request.suspect)
@@ -188,7 +219,7 @@ class Granting:
         is_insisted = complaint.count >= _COMPLAINTS_BEFORE_ACTING
         if is_insisted and complaint.primary != suspect:
             self._note_failed_pair(handle, complaint.primary, suspect)
-        alive = core.participants(handle)
+        alive = self._without_leaving(handle, core.participants(handle))
         without = self._to_be_left_out(handle, [server.name for server in alive], suspect) if is_insisted else ""
         targets = self._in_order(handle, [server for server in alive if server.name != without] or alive)
         current = core.state.chunks.replicas(handle)
@@ -205,6 +236,25 @@ class Granting:
         finally:
             if core.leases.state(handle) is LeaseState.GRANTING:
                 core.leases.end(handle)
+
+    def _may_be_moved(self, handle: int) -> bool:
+        """Whether the chunk lacks a copy in the place of one on a full disk, and there is a server for it."""
+        core, standing = self._core, self._moving.standing(handle)
+        if not standing.lacks or not standing.leaving:
+            return False
+        needed = core.reserve_bytes + core.state.chunks.length(handle)
+        able = [server for server in self._moving.open_servers() if server.free >= needed]
+        replicas = core.state.chunks.replicas(handle)
+        return any(server.name not in replicas and not server.is_troubled(core.now) for server in able)
+
+    def _without_leaving(self, handle: int, servers: list[Server]) -> list[Server]:
+        """Replicas that are to leave take no part in what is written once there are enough others: a chunk that is
+        always written could never be moved, and one on a full disk not be appended to."""
+        leaving = self._moving.standing(handle).leaving
+        staying = [server for server in servers if server.name not in leaving]
+        current = self._core.state.chunks.replicas(handle)
+        enough = sum(server.name in current for server in staying) >= self._core.state.chunks.chunk(handle).goal
+        return staying if enough else servers
 
     def _note_failed_pair(self, handle: int, primary: str, secondary: str) -> None:
         now, lasts = self._core.now, self._remembered_seconds
@@ -243,7 +293,14 @@ class Granting:
 
     # Leases that end before their time
 
-    async def fence(self, handles: Sequence[int], *, deadline: float, thoroughly: bool) -> None:
+    async def fence(
+        self,
+        handles: Sequence[int],
+        *,
+        deadline: float,
+        thoroughly: bool,
+        reason: str = "its file changes its name",
+    ) -> None:
         """Return when nobody who was told of a lease on these chunks can have a mutation acknowledged any more.
 
         A primary that answers gives its lease up. One that does not is fenced off by a higher version on those replicas
@@ -254,17 +311,18 @@ class Granting:
         if thoroughly or not self._knows_all_leases():
             chunks = self._core.state.chunks
             held = [handle for handle in handles if handle in chunks and not chunks.length_is_settled(handle)]
-        done = await asyncio.gather(*(self._fence_one(handle, deadline) for handle in held), return_exceptions=True)
+        work = (self._fence_one(handle, deadline, reason) for handle in held)
+        done = await asyncio.gather(*work, return_exceptions=True)
         for problem in done:  # After all have ended: none goes on when the caller lets go of the path.
             if isinstance(problem, BaseException):
                 raise problem
 
-    async def _fence_one(self, handle: int, deadline: float) -> None:
+    async def _fence_one(self, handle: int, deadline: float, reason: str) -> None:
         core = self._core
         async with core.guard(handle, for_client=True, until=deadline):
             if handle not in core.state.chunks or core.state.chunks.length_is_settled(handle):
                 return
-            is_revoked = await core.revoke(handle, "its file changes its name", until=deadline)
+            is_revoked = await core.revoke(handle, reason, until=deadline)
             if is_revoked and core.state.chunks.length_is_settled(handle):
                 return
             try:

@@ -48,6 +48,8 @@ class Mending:
         core = self._core
         may_be_cloned = False
         for server in core.live_servers(core.replicas.servers_in(handle, ReplicaState.CORRUPT)):
+            if handle not in core.state.chunks:
+                return False  # Forgotten while another server was asked.
             incarnation = server.incarnation
             try:
                 mended = await self._mend(handle, server)

@@ -8,7 +8,7 @@ two different entries and needs no lock on the directory's contents; see `namesp
     /                  directory
     /home              directory, 1 entry
     /home/ann          file, goal 3, chunks 0x2a 0x2b
-    /.deleted/0001…    what was deleted and may still be read, or brought back by renaming it (GFS 4.4)
+    /.deleted/0001…/home/bob   what was deleted and may still be read, or brought back by renaming it (GFS 4.4)
 
 A file's facts are 18 bytes and 8 for each chunk handle; with its share of the prefix-compressed name, a file with one
 chunk costs about 40 bytes (bench/master_scale.py measures it). A file's id names it whatever becomes of its path: who
@@ -28,14 +28,15 @@ under the locks, then logs the change, then `create`, `move` and their kin apply
 
 Invariants: (1) every entry's parent is a directory in the table; (2) a directory's entry count is the number of its
 direct children, `/.deleted` not counted in the root's; (3) the counts of files, directories and hidden files are right;
-(4) a file's facts are 18 + 8n bytes.
+(4) a file's facts are 18 + 8n bytes; (5) a directory that only leads to something deleted has one entry.
 
-What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks.
+What we simplify. Deleting a whole tree walks it once without a pause, to count its files and to mark their chunks; a
+snapshot of one copies it without a pause (docs/snapshots.md says how long that takes).
 """
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from master import paths
@@ -55,6 +56,7 @@ _FILE = struct.Struct("<BBQQ")  # kind, goal, created, file id; then 8 bytes a c
 _DIRECTORY = struct.Struct("<BQQ")  # kind, created, entries
 _KIND_FILE, _KIND_DIRECTORY = 1, 2
 _BATCH = 1024
+_FILE_ID_AT = 10  # in a file's facts
 _HIDDEN_KEY = paths.key_of(paths.HIDDEN_ROOT)
 
 
@@ -76,8 +78,22 @@ class DirectoryEntry:
     created_microseconds: int
     entries: int
 
+    @property
+    def only_leads(self) -> bool:
+        """Whether nobody made it: below `/.deleted`, a directory that leads to what was deleted (`hidden_names.py`)."""
+        return self.created_microseconds == 0
+
 
 Entry = FileEntry | DirectoryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A part of a walk through a tree: how many files there are in it, their chunks, the longest key."""
+
+    files: int
+    handles: tuple[int, ...]
+    longest: bytes
 
 
 class Namespace:
@@ -167,21 +183,44 @@ class Namespace:
                 low = _behind_subtree(_HIDDEN_KEY)
         return found[:limit]
 
-    def files_in(self, path: str) -> Iterator[tuple[str, FileEntry]]:
-        """The file at a path, or all files below the directory there, hidden ones included if it is the root.
+    def files_in(self, path: str, *, after: str = "") -> Iterator[tuple[str, FileEntry]]:
+        """The file at a path, or all files below the directory there, hidden ones included if it is the root; only
+        those behind the path `after`, if one is given.
 
         The table must not change while this runs.
         """
         entry = self.find(path)
         if isinstance(entry, FileEntry):
-            yield path, entry
+            if not after:
+                yield path, entry
             return
         low, high = _range_below(path)
+        if after:
+            low = max(low, paths.key_of(after) + b"\0")
         while batch := self.table.items(low, high, limit=_BATCH):
             for key, packed in batch:
                 if packed[0] == _KIND_FILE:
                     yield paths.path_of(key), _unpacked_file(packed)
             low = batch[-1][0] + b"\0"
+
+    def deleted_entry(self, root: str) -> tuple[str, Entry]:
+        """What a deletion has put below its directory (`hidden_names.root_of`), and what it is. Any other path leads to
+        itself."""
+        path, entry = root, self.get(root)
+        while isinstance(entry, DirectoryEntry) and entry.only_leads and paths.is_hidden(path):
+            [(path, entry)] = self.children(path, after="", limit=1)
+        return path, entry
+
+    def batches_in(self, path: str) -> Iterator[Batch]:
+        """The entry at a path and all below it, some at a time: nothing in it may change while this runs."""
+        low = paths.key_of(path)
+        high = _behind_subtree(low)
+        while found := self.table.items(low, high, limit=_BATCH):
+            files = [packed for _, packed in found if packed[0] == _KIND_FILE]
+            handles = b"".join([packed[_FILE.size :] for packed in files])
+            longest = max((key for key, _ in found), key=len)
+            yield Batch(len(files), struct.unpack(f"<{len(handles) // 8}Q", handles), longest)
+            low = found[-1][0] + b"\0"
 
     def temporary(self) -> list[str]:
         """The outermost entries that have a temporary name, hidden ones left out, in order."""
@@ -246,8 +285,10 @@ class Namespace:
         """Raise NotFound, NotADirectory, AlreadyExists, IsADirectory, Conflict, InvalidRequest."""
         paths.check_path(source)
         paths.check_may_be_made(target)
-        if source in ("/", paths.HIDDEN_ROOT):
-            raise InvalidRequest(f"{source!r} cannot be renamed; rename what is in it")
+        found = self.find(source)
+        leads = isinstance(found, DirectoryEntry) and found.only_leads and paths.is_hidden(source)
+        if source in ("/", paths.HIDDEN_ROOT) or leads:
+            raise InvalidRequest(f"{shown(source)} cannot be renamed; rename what is in it")
         if source == target:
             raise InvalidRequest(f"source and target are both {shown(source)}; choose another target")
         if paths.is_below(target, source):
@@ -262,6 +303,28 @@ class Namespace:
         elif isinstance(entry, DirectoryEntry):
             raise Conflict(f"the directory {shown(source)} cannot replace the file {shown(target)}; delete that first")
         self._check_lengths(source, target)
+
+    def check_snapshot(self, source: str, target: str) -> None:
+        """Raise NotFound, NotADirectory, AlreadyExists, InvalidRequest. The lengths of paths are not looked at."""
+        paths.check_path(source)
+        paths.check_may_be_made(target)
+        if paths.is_hidden(source):
+            raise InvalidRequest(f"{shown(source)} was deleted; rename it back first, or take a snapshot of that")
+        if source == target or paths.is_below(target, source):
+            raise InvalidRequest(
+                f"{shown(target)} is not outside of {shown(source)}: a snapshot cannot be a part of what it is taken of"
+            )
+        self.get(source)
+        self.check_create(target)
+
+    def check_grown(self, source: str, target: str, longest: bytes) -> None:
+        """Raise InvalidRequest if the entry below `source` with this key would have too long a path below `target`."""
+        grown = len(longest) + len(paths.key_of(target)) - len(paths.key_of(source))
+        if grown > paths.PATH_LIMIT_BYTES:
+            raise InvalidRequest(
+                f"below {shown(target)} the path of {shown(paths.path_of(longest))} would have {grown} bytes, a path "
+                f"may have {paths.PATH_LIMIT_BYTES}; choose a shorter target"
+            )
 
     # Changing: only after the change was logged, and it cannot fail
 
@@ -286,6 +349,14 @@ class Namespace:
         assert packed is not None and packed[0] == _KIND_FILE, f"no file {path}"
         self.table.set(key, packed + handle.to_bytes(8, "little"))
 
+    def replace_chunk(self, path: str, index: int, handle: int) -> int:
+        """Put another chunk in the place of a file's `index`-th; returns the one that was there."""
+        entry = self.file(path)
+        handles = list(entry.handles)
+        before, handles[index] = handles[index], handle
+        self._put(path, dataclasses.replace(entry, handles=tuple(handles)))
+        return before
+
     def set_goal(self, path: str, goal: int) -> None:
         """Give a file another replication goal."""
         self._put(path, dataclasses.replace(self.file(path), goal=goal))
@@ -299,30 +370,64 @@ class Namespace:
             self.files -= sign * files
             self.hidden_files += sign * files
             self.directories -= sign * directories
+        if after:
+            self._lead_to(target)
         old, new = paths.key_of(source), paths.key_of(target)
         self._count_child(source, -1)
         moved = self.table.move(old, _behind_subtree(old), old, new)
         assert moved, f"no {source}"
         self._count_child(target, +1)
+        self._forget_way_to(source)
 
-    def remove(self, path: str) -> list[int]:
-        """Forget an entry and all below it; returns the handles of all its chunks, in order."""
+    def copy(self, source: str, target: str, *, first_file_id: int) -> dict[int, tuple[int, ...]]:
+        """Put a second entry like the one at `source`, and all below it, at `target`. In the order of their paths the
+        files get ids from the first one on. Returns the chunks of the files, by the files' replication goals."""
+        next_id, files, directories = first_file_id, 0, 0
+        chunks: dict[int, list[bytes]] = {}
+
+        def change(values: Sequence[bytes]) -> list[bytes]:
+            nonlocal next_id, files, directories
+            changed: list[bytes] = []
+            for packed in values:
+                if packed[0] != _KIND_FILE:
+                    directories += 1
+                    changed.append(packed)
+                    continue
+                name = next_id.to_bytes(8, "little")
+                changed.append(packed[:_FILE_ID_AT] + name + packed[_FILE.size :])
+                chunks.setdefault(packed[1], []).append(packed[_FILE.size :])
+                next_id += 1
+                files += 1
+            return changed
+
+        old, new = paths.key_of(source), paths.key_of(target)
+        copied = self.table.copy(old, _behind_subtree(old), old, new, change)
+        assert copied, f"no {source}"
+        self._count_child(target, +1)
+        self.files += files
+        self.directories += directories
+        joined = {goal: b"".join(handles) for goal, handles in chunks.items()}
+        return {goal: struct.unpack(f"<{len(handles) // 8}Q", handles) for goal, handles in joined.items()}
+
+    def remove(self, path: str) -> list[FileEntry]:
+        """Forget an entry and all below it; returns all files, in order."""
         low = paths.key_of(path)
         high = _behind_subtree(low)
-        handles: list[int] = []
+        removed: list[FileEntry] = []
         files, directories = self._counts(path)
         self._count_child(path, -1)
         while batch := self.table.items(low, high, limit=_BATCH):
             for key, packed in batch:
                 if packed[0] == _KIND_FILE:
-                    handles.extend(_unpacked_file(packed).handles)
+                    removed.append(_unpacked_file(packed))
                 self.table.remove(key)
         if paths.is_hidden(path):
             self.hidden_files -= files
         else:
             self.files -= files
             self.directories -= directories
-        return handles
+        self._forget_way_to(path)
+        return removed
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold. Reads everything."""
@@ -343,6 +448,8 @@ class Namespace:
             entry = _unpacked(packed)
             if isinstance(entry, DirectoryEntry):
                 assert entry.entries == children.get(path, 0), f"{path} counts {entry.entries} children"
+                leads = entry.only_leads and paths.is_hidden(path) and path != paths.HIDDEN_ROOT
+                assert not leads or entry.entries == 1, f"{path} leads to {entry.entries} entries"
         assert (files, directories, hidden) == (self.files, self.directories, self.hidden_files), "wrong counts"
 
     def _put(self, path: str, entry: Entry) -> None:
@@ -354,6 +461,22 @@ class Namespace:
         assert packed is not None and packed[0] == _KIND_DIRECTORY, f"{path} has no parent"
         kind, created, entries = _DIRECTORY.unpack(packed)
         self.table.set(key, _DIRECTORY.pack(kind, created, entries + change))
+
+    def _lead_to(self, hidden: str) -> None:
+        """Add the directories that a hidden name still needs above it."""
+        for path in paths.ancestors(hidden)[2:]:
+            if self.find(path) is None:
+                self._put(path, DirectoryEntry(0, 0))
+                self._count_child(path, +1)
+
+    def _forget_way_to(self, hidden: str) -> None:
+        """After an entry has gone: remove the directories that led to it and to nothing else."""
+        for path in reversed(paths.ancestors(hidden)[2:] if paths.is_hidden(hidden) else []):
+            entry = self.find(path)
+            if not isinstance(entry, DirectoryEntry) or not entry.only_leads or entry.entries:
+                return
+            self.table.remove(paths.key_of(path))
+            self._count_child(path, -1)
 
     def _counts(self, path: str) -> tuple[int, int]:
         """How many files and directories there are at and below a path."""
@@ -373,12 +496,7 @@ class Namespace:
             return
         low, high = _range_below(source)
         while batch := self.table.items(low, high, limit=_BATCH):
-            longest = max((key for key, _ in batch), key=len)
-            if len(longest) + grown > paths.PATH_LIMIT_BYTES:
-                raise InvalidRequest(
-                    f"below {shown(target)} the path of {shown(paths.path_of(longest))} would have "
-                    f"{len(longest) + grown} bytes, a path may have {paths.PATH_LIMIT_BYTES}; choose a shorter target"
-                )
+            self.check_grown(source, target, max((key for key, _ in batch), key=len))
             low = batch[-1][0] + b"\0"
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from master.core import Core
 from master.events import ChunkCreated
 from master.leases import Lease
-from master.placement import plan_placement
+from master.moving import Moving
 from master.raising import Raising
 from master.records import ChunkAllocated, HandlesReserved
 from master.replicas import ReplicaState
@@ -48,8 +48,9 @@ class NewChunk:
 class NewChunks:
     """Makes chunks, and gives numbers to chunks and files."""
 
-    def __init__(self, core: Core, raising: Raising) -> None:
+    def __init__(self, core: Core, raising: Raising, moving: Moving) -> None:
         self._core = core
+        self._moving = moving
         self._raising = raising
         self._reserving = asyncio.Lock()
 
@@ -64,6 +65,14 @@ class NewChunks:
                 await self._reserve()
             return state.chunks.reserve_handle()
 
+    async def new_numbers(self, count: int) -> int:
+        """So many numbers for files, one after the other; returns the first. They are reserved by the record that names
+        them: nobody is told of them before, so that they may be given again if it never comes to that."""
+        chunks = self._core.state.chunks
+        async with self._reserving:
+            first, chunks.next_handle = chunks.next_handle, chunks.next_handle + count
+            return first
+
     async def _reserve(self) -> None:
         state = self._core.state
         if state.chunks.next_handle >= state.handle_limit:
@@ -73,13 +82,15 @@ class NewChunks:
         """Make the next chunk of a file; the caller holds the path's write lock. Raises NoSpace, Unavailable, and what
         the log raises."""
         core = self._core
+        core.refuse_in_safe_mode()
         goal = core.state.namespace.file(path).goal
         failed: list[str] = []
         problem: TabletopError | None = None
         reason = "none is alive"
         for _ in range(_CREATION_ROUNDS):
-            targets = self._place(path, goal, failed, problem, reason)
-            async with self._forming_on(targets) as chunk:
+            handle = await self.new_number()
+            targets = self._place(path, handle, goal, failed, problem, reason)
+            async with self._forming_on(handle, targets) as chunk:
                 if not chunk.failed:
                     await core.commit(ChunkAllocated(path, index, chunk.handle, 1, chunk.names))
                     return self.begin(chunk, path, index)
@@ -93,11 +104,12 @@ class NewChunks:
         """Run the block with a new chunk for a file, or with None if it cannot be made at the first try. The block
         commits the record that names it, and calls `begin`; if it does not, the chunk was never there."""
         try:
-            targets = self._place(path, goal, [], None, "none is alive")
+            handle = await self.new_number()
+            targets = self._place(path, handle, goal, [], None, "none is alive")
         except TabletopError:
             yield None
             return
-        async with self._forming_on(targets) as chunk:
+        async with self._forming_on(handle, targets) as chunk:
             yield None if chunk.failed else chunk
 
     def begin(self, chunk: NewChunk, path: str, index: int) -> Lease:
@@ -113,9 +125,8 @@ class NewChunks:
         return core.begin_lease(handle, 1, names, chunk.answered)
 
     @contextlib.asynccontextmanager
-    async def _forming_on(self, targets: Sequence[Server]) -> AsyncIterator[NewChunk]:
+    async def _forming_on(self, handle: int, targets: Sequence[Server]) -> AsyncIterator[NewChunk]:
         core = self._core
-        handle = await self.new_number()
         for server in targets:
             core.judge(handle, server.name, ReplicaState.FORMING)
         incarnations = tuple(server.incarnation for server in targets)
@@ -131,10 +142,10 @@ class NewChunks:
                     core.judge(handle, server.name, ReplicaState.ABSENT)
 
     def _place(
-        self, path: str, goal: int, failed: list[str], problem: TabletopError | None, reason: str
+        self, path: str, handle: int, goal: int, failed: list[str], problem: TabletopError | None, reason: str
     ) -> list[Server]:
         core = self._core
-        able = [server for server in core.servers.alive() if server.name not in failed]
+        able = [server for server in self._moving.open_servers() if server.name not in failed]
         if len(able) + len(failed) < goal and not core.is_settled():
             raise Unavailable(
                 f"the master has just started, and has not heard yet from enough servers for a new chunk of "
@@ -142,8 +153,10 @@ class NewChunks:
                 definite=True,
             )
         steady = [server for server in able if server.state is ServerState.LIVE] or able
-        reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
-        names = plan_placement(core.shuffled_candidates(steady), count=goal, needed_bytes=reserve)
+        reserve = core.reserve_bytes
+        names = self._moving.policy.choose(
+            core.shuffled_candidates(steady), handle=handle, count=goal, needed_bytes=reserve
+        )
         if not names:
             if isinstance(problem, NoSpace) or (able and problem is None):
                 raise NoSpace(

@@ -5,14 +5,19 @@ import asyncio
 from master.admission import Admission
 from master.core import Core
 from master.creating import Creating
+from master.draining import Draining
+from master.first_writes import FirstWrites
 from master.granting import Granting
 from master.mending import Mending
+from master.moving import Moving
 from master.new_chunks import NewChunks
 from master.raising import Raising
+from master.reclaiming import Reclaiming
 from master.repair import Repair
 from master.reporting import Reporting
 from master.service import MasterService, RegistryService
 from master.settling import Settling
+from master.snapshotting import Snapshotting
 
 
 class Parts:
@@ -23,13 +28,28 @@ class Parts:
         raising = Raising(core)
         mending = Mending(core)
         settling = Settling(core, raising, mending)
-        new_chunks = NewChunks(core, raising)
+        self.moving = Moving(core)
+        new_chunks = NewChunks(core, raising, self.moving)
         self.creating = Creating(core, new_chunks)
-        self.granting = Granting(core, raising, settling, new_chunks)
-        self.repair = Repair(core, raising, settling, mending)
+        first_writes = FirstWrites(core, raising, settling, new_chunks)
+        self.granting = Granting(core, raising, settling, new_chunks, first_writes, self.moving)
+        self.snapshotting = Snapshotting(core, self.granting, new_chunks)
+        self.repair = Repair(core, raising, settling, mending, self.moving)
+        self.draining = Draining(core)
+        self.reclaiming = Reclaiming(core)
         self.admission = Admission(core, raising)
-        self.reporting = Reporting(core)
-        self.service = MasterService(core, self.creating, self.granting, self.repair, self.admission)
+        self.reporting = Reporting(core, self.moving.heat)
+        self.service = MasterService(
+            core,
+            self.creating,
+            self.granting,
+            self.repair,
+            self.reclaiming,
+            self.admission,
+            self.snapshotting,
+            self.moving,
+            self.draining,
+        )
         self.registry = RegistryService(core, self.reporting)
 
     def begin(self) -> list[asyncio.Task[None]]:
@@ -38,7 +58,8 @@ class Parts:
         return [
             spawn(self.repair.watch_clock(), "watch the clock"),
             spawn(self.repair.mend_chunks(), "mend chunks"),
-            spawn(self.repair.scan_names(), "scan names"),
+            spawn(self.reclaiming.scan_names(), "scan names"),
+            spawn(self.moving.keep_looking(), "look at all chunks"),
         ]
 
     def counters(self) -> dict[str, int]:

@@ -11,12 +11,8 @@ descendants follow the directory's own key at once, before any sibling, whatever
 >>> ancestors("/users/ann/thesis")
 ['/', '/users', '/users/ann']
 
-Deleted entries live below `/.deleted` under a *hidden name* that carries the moment of deletion (GFS 4.4):
-
->>> hidden_name("/users/ann/thesis", 1_700_000_000_000_000)
-'/.deleted/1700000000000000-users|ann|thesis'
->>> deleted_at("/.deleted/1700000000000000-users|ann|thesis")
-1700000000000000
+Deleted entries live below `/.deleted` (GFS 4.4, `hidden_names.py`). What stands before their old paths there may make
+them longer than other paths are.
 """
 
 import re
@@ -26,7 +22,7 @@ from runtime.errors import InvalidRequest, shown
 PATH_LIMIT_BYTES = 4096
 PART_LIMIT_BYTES = 255
 HIDDEN_ROOT = "/.deleted"
-_STAMP_DIGITS = 16
+HIDDEN_EXTRA_BYTES = 64
 # Clients write a new file or folder under such a name, and rename it when it is whole (GFS 2.7.2). They draw the
 # digits: a name that a person has chosen is most unlikely to look like this.
 _TEMPORARY_PART = re.compile(rb"\0\.writing-[0-9a-f]{16}(?=\0|\Z)")
@@ -39,8 +35,9 @@ def check_path(path: str) -> str:
     if "\0" in path:
         raise InvalidRequest(f"{shown(path)} contains a NUL character; leave it out")
     encoded = _encoded(path)
-    if len(encoded) > PATH_LIMIT_BYTES:
-        raise InvalidRequest(f"{shown(path)} has {len(encoded)} bytes, a path may have {PATH_LIMIT_BYTES}; shorten it")
+    limit = PATH_LIMIT_BYTES + (HIDDEN_EXTRA_BYTES if is_hidden(path) else 0)
+    if len(encoded) > limit:
+        raise InvalidRequest(f"{shown(path)} has {len(encoded)} bytes, a path may have {limit}; shorten it")
     if path == "/":
         return path
     for part in path[1:].split("/"):
@@ -112,19 +109,6 @@ def temporary_part(key: bytes) -> bytes | None:
     """
     found = _TEMPORARY_PART.search(key)
     return key[: found.end()] if found else None
-
-
-def hidden_name(path: str, now_microseconds: int) -> str:
-    """Where a deleted entry goes. `now_microseconds`, since the epoch, must be unique among deletions."""
-    origin = path.removeprefix("/").replace("/", "|").encode()
-    room = PART_LIMIT_BYTES - _STAMP_DIGITS - 1
-    kept = origin if len(origin) <= room else b"..." + origin[3 - room :]
-    return f"{HIDDEN_ROOT}/{now_microseconds:0{_STAMP_DIGITS}d}-{kept.decode(errors='ignore')}"
-
-
-def deleted_at(hidden: str) -> int:
-    """When the entry with this hidden name was deleted, in microseconds since the epoch."""
-    return int(hidden.removeprefix(HIDDEN_ROOT + "/").partition("-")[0])
 
 
 def _encoded(path: str) -> bytes:

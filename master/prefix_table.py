@@ -16,7 +16,8 @@ so that a burst of work in one directory packs its leaf once. Because packed lea
 whole table is a copy of the list of leaves, taken between two mutations, however large the table is; and the
 checkpoint is those leaves, written one after the other.
 
-The common prefix stands apart, so that giving a whole subtree another name (`move`) touches one prefix a leaf.
+The common prefix stands apart, so that giving a whole subtree another name (`move`) touches one prefix a leaf; a second
+copy of a subtree under another name (`copy`) takes over the rest of each leaf, too, but for the values that differ.
 
 >>> table = PrefixTable()
 >>> for name in (b"apple", b"apricot", b"pear"):
@@ -40,7 +41,7 @@ What we simplify. Leaves lie in one Python list, so an insertion into the middle
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from runtime.errors import Corrupted
@@ -49,6 +50,10 @@ LEAF_ENTRIES = 64
 OPEN_LEAVES = 64
 _MERGE_BELOW = LEAF_ENTRIES // 4
 _HEADER = struct.Struct("<BII")
+
+
+Change = Callable[[Sequence[bytes]], Sequence[bytes]]
+"""From the values of neighbours to those of their copies, in the same order, each as long as before."""
 
 
 class _OpenLeaf:
@@ -178,17 +183,46 @@ class PrefixTable:
             self._lows.insert(0, b"")
             self._leaves.insert(0, pack([], []))
         renamed = [_with_prefix(leaf if isinstance(leaf, bytes) else _packed(leaf), old, new) for leaf in moved]
-        renamed = [leaf for leaf in renamed if leaf_size(leaf)]
-        bounds = [_first_key(leaf) for leaf in renamed]
+        count = self._put_in(renamed)
+        self._merge(self._place(low))  # What was cut for the move may be joined again.
+        return count
+
+    def copy(self, low: bytes, high: bytes, old: bytes, new: bytes, change: Change) -> int:
+        """Set for each key from `low` to below `high`, which begins with `old`, a second one that begins with `new`.
+
+        The new range must be empty and must not overlap the old one. `change` gives the values of the copies. Leaves
+        are copied as they are packed, but for their prefixes and values. Returns how many entries were copied.
+        """
+        few = self.items(low, high, limit=LEAF_ENTRIES + 1)
+        if len(few) > LEAF_ENTRIES:
+            return self._copy_leaves(low, high, old, new, change)
+        values = change([value for _, value in few])
+        for (key, _), value in zip(few, values, strict=True):
+            self.set(new + key[len(old) :], value)
+        return len(few)
+
+    def _copy_leaves(self, low: bytes, high: bytes, old: bytes, new: bytes, change: Change) -> int:
+        first, last = self._cut(low), self._cut(high)
+        packed = [leaf if isinstance(leaf, bytes) else _packed(leaf) for leaf in self._leaves[first:last]]
+        copies = [_with_values(_with_prefix(leaf, old, new), change) for leaf in packed if leaf_size(leaf)]
+        count = self._put_in(copies)
+        self._count += count
+        for key in (high, low):  # What was cut for the copy may be joined again.
+            self._merge(max(0, self._place(key) - 1))
+        return count
+
+    def _put_in(self, leaves: list[bytes]) -> int:
+        """Put packed leaves, none of them empty, where their keys belong; returns how many entries they have. What was
+        cut for them before and after them may be joined again."""
+        leaves = [leaf for leaf in leaves if leaf_size(leaf)]
+        bounds = [_first_key(leaf) for leaf in leaves]
         assert bounds[0], "nothing stands before the empty key, so nothing moves there"
         at = self._cut(bounds[0])
-        self._leaves[at:at] = renamed
+        self._leaves[at:at] = leaves
         self._lows[at:at] = bounds
-        # What was cut for the move may be joined again: before and after the new range, and where the old one was.
-        self._merge(at + len(renamed) - 1)
+        self._merge(at + len(leaves) - 1)
         self._merge(at - 1)
-        self._merge(self._place(low))
-        return sum(map(leaf_size, renamed))
+        return sum(map(leaf_size, leaves))
 
     def check_invariants(self) -> None:
         """Raise AssertionError if a stated invariant does not hold. Reads the whole table."""
@@ -362,6 +396,22 @@ def _with_prefix(leaf: bytes, old: bytes, new: bytes) -> bytes:
     assert leaf[_HEADER.size : _HEADER.size + len(old)] == old, "a moved key does not begin with the old prefix"
     header = _HEADER.pack(width, count, common - len(old) + len(new))
     return b"".join((header, new, leaf[_HEADER.size + len(old) :]))
+
+
+def _with_values(leaf: bytes, change: Change) -> bytes:
+    """The same leaf with the values that `change` makes of those in it; each must be as long as before."""
+    width, count, common = _HEADER.unpack_from(leaf)
+    lengths = array("B" if width == 1 else "I")
+    column = _HEADER.size + common + 2 * width * count
+    lengths.frombytes(leaf[column : column + width * count])
+    at = begin = len(leaf) - sum(lengths)
+    values: list[bytes] = []
+    for length in lengths:
+        values.append(leaf[at : at + length])
+        at += length
+    changed = change(values)
+    assert [len(value) for value in changed] == list(lengths), "a changed value has another length"
+    return b"".join((leaf[:begin], *changed))
 
 
 def _shared(left: bytes, right: bytes) -> int:

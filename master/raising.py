@@ -173,9 +173,9 @@ class Raising:
         chunk = core.state.chunks.chunk(handle)
         if len(servers) >= min(chunk.goal, _COMPANY):
             return False
-        reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
         others = [server for server in core.servers.alive() if server not in servers]
-        if not any(server.free >= reserve or server.name in chunk.replicas for server in others):
+        others = [one for one in others if one.name in chunk.replicas or one.name not in core.state.draining]
+        if not any(one.free >= core.reserve_bytes or one.name in chunk.replicas for one in others):
             return False
         # A silent server is given up, and a copy is made in its place; or proves no progress.
         patience = core.settings.dead_after_seconds + core.settings.clone_stall_seconds

@@ -24,8 +24,8 @@ from dataclasses import dataclass, fields
 from runtime.errors import Corrupted, IncompatibleFormat
 
 FORMAT = 7
-# Format 6 lacks kinds from 19 on, format 5 those from 18 on, format 4 those from 16 on, format 3 those from 15 on,
-# format 2 those from 14 on; all are read as they are.
+# Format 6 lacks the kinds from 20 on, and its hidden names have one part; format 5 lacks kind 18, format 4 those from
+# 16 on, format 3 those from 15 on, format 2 those from 14 on; all are read as they are.
 READABLE_FORMATS = (2, 3, 4, 5, 6, 7)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
@@ -89,7 +89,8 @@ class DirectoriesMade:
 
 @dataclass(frozen=True, slots=True)
 class EntryMoved:
-    """A rename; or a deletion, to a hidden name; or an undeletion, from one (GFS 4.4).
+    """A rename; or a deletion, to a hidden name; or an undeletion, from one (GFS 4.4). The directories that lead to a
+    hidden name come and go with it (`hidden_names.py`).
 
     `replaced` is the hidden name for a file that stood at the target, empty if none did. `answer` is what the request
     was answered: the number of files that were deleted, 0 for a rename."""
@@ -225,6 +226,72 @@ class TenureBegun:
     master: str
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """The entry at `source` and all below it exist a second time at `target`, and share their chunks with the first
+    (GFS 3.4). In the order of their paths the new files have the ids from `first_file_id` on, which are reserved with
+    it. `answer` is the number of files."""
+
+    source: str
+    target: str
+    first_file_id: int
+    answer: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReplaced:
+    """The `index`-th chunk of a file is another one from here on, which has the same content: its replicas exist on the
+    servers `members`. The one before may be shared with other files, and stays with them."""
+
+    path: str
+    index: int
+    handle: int
+    version: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A directory says from here on what goal new files below it get (0: nothing), and, if `has_trash` is 1, for how
+    long deleted files are kept (`policies.py`)."""
+
+    path: str
+    goal: int
+    has_trash: int
+    trash_seconds: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SafeModeSet:
+    """An operator has entered safe mode (`is_on` is 1) or left it."""
+
+    is_on: int
+    client: int = 0
+    number: int = 0
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DrainChanged:
+    """An operator wants this chunkserver to leave (1), or to stay after all (0)."""
+
+    server: str
+    is_draining: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRemoved:
+    """A chunkserver on which nothing was left is forgotten. One that registers under its name joins anew."""
+
+    server: str
+
+
 Record = (
     LogOpened
     | FileCreated
@@ -245,6 +312,12 @@ Record = (
     | FileWithChunkCreated
     | FileSystemFounded
     | TenureBegun
+    | SnapshotTaken
+    | ChunkReplaced
+    | PolicySet
+    | SafeModeSet
+    | DrainChanged
+    | ServerRemoved
 )
 
 KINDS: dict[int, type[Record]] = {
@@ -267,6 +340,12 @@ KINDS: dict[int, type[Record]] = {
     17: FileSystemFounded,
     18: AdmissionAttempted,
     31: TenureBegun,
+    20: SnapshotTaken,
+    21: ChunkReplaced,
+    24: PolicySet,
+    25: SafeModeSet,
+    28: DrainChanged,
+    29: ServerRemoved,
 }
 _NUMBERS: dict[type[Record], int] = {kind: number for number, kind in KINDS.items()}
 _FIELDS = {kind: tuple((field.name, field.type) for field in fields(kind)) for kind in _NUMBERS}

@@ -1,8 +1,8 @@
-"""The master's work in the background: deaths, comparisons, clones, removals, reclamation (GFS 4.3 to 4.5).
+"""The master's work on chunks in the background: deaths, comparisons, clones, removals (GFS 4.3 to 4.5).
 
-Three loops. One watches the clock: servers that are silent, leases that have run out. One looks for chunks whose
-replicas are not as they should be, plans (`settling.py`, `replication.py`) and carries the orders out. One scans the
-names for what is to be forgotten. A loop that meets an error records it and continues: it has nobody to tell.
+Two loops. One watches the clock: servers that are silent, leases that have run out. One looks for chunks whose replicas
+are not as they should be, plans (`settling.py`, `replication.py`) and carries the orders out. A loop that meets an
+error records it and continues: it has nobody to tell.
 
 A clone is fenced from both sides. Before it, the chunk's lease is revoked and its version raised on the replicas that
 count, so that nothing that is still under way can change them while they are copied. The lease of a server that has
@@ -19,14 +19,16 @@ become the last good copy meanwhile. If it is over and nobody has confirmed it, 
 A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
 again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
 
+A writer waits for a copy that is being made no longer than for the lease of a dead primary. Then the copy is given up,
+if there are two replicas without it, and is made again later.
+
 What we simplify. A surplus replica waits until nobody writes the chunk. At most 20,000 chunks are ranked in one look.
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Coroutine, Hashable, Sequence
+from typing import Any, TypeVar
 
-from master import paths
-from master.abandoned import Abandoned
 from master.core import Core
 from master.events import (
     ChunkserverDied,
@@ -34,27 +36,25 @@ from master.events import (
     CloneFailed,
     CloneFinished,
     CloneStarted,
-    FileReclaimed,
     MasterPaused,
     RemovalDecided,
 )
-from master.garbage import Sightings, is_due
 from master.mending import Mending
-from master.namespace_locks import plan_locks
+from master.moving import Moving
 from master.pauses import Pauses
-from master.placement import Candidate, plan_removal
 from master.raising import Raising, in_order
-from master.records import EntryRemoved, ReplicaAdded
+from master.records import ReplicaAdded
 from master.replicas import KEPT, ReplicaState
 from master.replication import CloneOrder, Limits, Need, plan_replication
 from master.servers import Server, ServerState
 from master.settling import Settling
-from runtime.errors import TabletopError
+from master.standing import MOVED
+from runtime.errors import TabletopError, TimedOut
 
+T = TypeVar("T")
 _RANKED_IN_ONE_LOOK = 20_000
 _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
-_RECLAIMED_IN_ONE_SCAN = 1000
 _COMPARED_IN_ONE_LOOK = 64
 _TRIES_WITH_ALL = 3  # to make a copy, before a replica that takes no version is left out
 
@@ -62,8 +62,9 @@ _TRIES_WITH_ALL = 3  # to make a copy, before a replica that takes no version is
 class Repair:
     """Keeps the cluster as it should be."""
 
-    def __init__(self, core: Core, raising: Raising, settling: Settling, mending: Mending) -> None:
+    def __init__(self, core: Core, raising: Raising, settling: Settling, mending: Mending, moving: Moving) -> None:
         self._core = core
+        self._moving = moving
         self._raising = raising
         self._settling = settling
         self._mending = mending
@@ -72,14 +73,16 @@ class Repair:
         self._verified: dict[int, None] = {}  # chunks whose replicas are verified now, before others are removed
         self._mended: dict[int, None] = {}  # chunks that have only damaged replicas, and can be cloned nevertheless
         self._pauses = Pauses(first=_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
-        self._abandoned = Abandoned(core)
-        self._sightings = Sightings(grace_seconds=core.settings.trash_grace_seconds)
         self._look_from = 0
 
     @property
     def clones_running(self) -> int:
         """How many clones are under way."""
         return len(self._running)
+
+    def clones(self) -> list[CloneOrder]:
+        """Those that are under way."""
+        return list(self._running.values())
 
     async def watch_clock(self) -> None:
         """Loop: notice silence, and forget leases that have run out."""
@@ -94,22 +97,12 @@ class Repair:
         while True:
             await core.world.clock.sleep(core.settings.repair_seconds)
             try:
+                core.look_at_safe_mode()
                 await self.look_at_unsure()
-                if core.is_settled():
+                if core.may_repair():
                     self.look_at_damaged()
                     await self.look_at_chunks()
                     await self.look_at_leftovers()
-            except TabletopError:
-                continue  # The log refused, and has said so.
-
-    async def scan_names(self) -> None:
-        """Loop: reclaim deleted files whose grace period is over, and delete what killed clients have left."""
-        core = self._core
-        while True:
-            await core.world.clock.sleep(core.settings.namespace_scan_seconds)
-            try:
-                await core.uninterrupted(self.reclaim_due())
-                await core.uninterrupted(self.delete_abandoned())
             except TabletopError:
                 continue  # The log refused, and has said so.
 
@@ -119,11 +112,12 @@ class Repair:
         """Downgrade silent servers, drop the replicas of dead ones, end leases that have run out."""
         core = self._core
         now = core.now
-        lost_time = core.attention.tick(now)
+        lost_time = core.safe_mode.attention.tick(now)
         if lost_time > 0:
             # This process itself stood still: what its servers said meanwhile waits to be read.
             core.servers.forgive(lost_time)
             core.emit(MasterPaused(seconds=lost_time))
+        core.look_at_safe_mode()
         for name, state in core.servers.judge_silence(now):
             server = core.servers.find(name)
             silence = now - server.seen if server else 0.0
@@ -223,44 +217,57 @@ class Repair:
             [server for server in core.servers.alive() if server.state is ServerState.LIVE]
         )
         limits = Limits(core.settings.clones_at_once, core.settings.clones_per_server)
-        reserve = min(core.settings.reserve_bytes, core.settings.chunk_bytes)
         orders = plan_replication(
-            needs, candidates, running=list(self._running.values()), limits=limits, needed_bytes=reserve
+            needs,
+            candidates,
+            running=list(self._running.values()),
+            limits=limits,
+            needed_bytes=core.reserve_bytes,
+            policy=self._moving.policy,
+            closed=core.state.draining,
         )
         for order in orders:
             self._running[order.handle] = order
             work = core.uninterrupted(self._apply_clone(order))
             core.world.spawn(work, f"clone chunk {order.handle:#x}")
         for handle in surplus:
-            await self._mark_surplus(handle, candidates)
+            await self._moving.mark_surplus(handle, candidates)
 
     async def _sorted_out(self) -> tuple[list[Need], list[int]]:
-        """Chunks that lack replicas and could get one now, and chunks that have too many."""
+        """Chunks that need a copy and could get one now, and chunks that have too many."""
         core = self._core
         needs: list[Need] = []
         surplus: list[int] = []
+        moves = sum(handle in self._moving.moves for handle in self._running)
         handles = core.state.chunks.needing_attention()
         if len(handles) > _RANKED_IN_ONE_LOOK:
             start = next((place for place, handle in enumerate(handles) if handle >= self._look_from), 0)
             handles = (handles[start:] + handles[:start])[:_RANKED_IN_ONE_LOOK]
             self._look_from = handles[-1] + 1
+        handles = list(dict.fromkeys([*handles, *self._moving.watched()]))
         for number, handle in enumerate(handles, start=1):
             if number % 1000 == 0:
                 await core.world.breathe()
             if handle not in core.state.chunks or self._is_pausing(handle):
                 continue
-            chunk = core.state.chunks.chunk(handle)
-            if len(chunk.replicas) > chunk.goal:
+            if self._moving.standing(handle).excess:
                 surplus.append(handle)
             elif (need := self._need(handle)) is not None:
+                is_move = need.urgency == MOVED and len(need.replicas) >= need.goal
+                if is_move and moves >= core.settings.moves_at_once:
+                    continue
+                moves += is_move
                 needs.append(need)
         self._pauses.forget_old(core.now)
         return needs, surplus
 
     def _need(self, handle: int) -> Need | None:
-        """What a chunk below its goal needs; None if something else comes first, or nothing is left to copy from."""
+        """What a chunk needs that lacks a copy; None if it does not, something else comes first, or nothing is left to
+        copy from."""
         core = self._core
-        chunk, table = core.state.chunks.chunk(handle), core.replicas
+        chunk, table, standing = core.state.chunks.chunk(handle), core.replicas, self._moving.standing(handle)
+        if not standing.lacks:
+            return None
         if self._settling.plan(handle).targets or table.servers_in(handle, ReplicaState.SURPLUS):
             return None  # A comparison comes first, or what was one too many counts again soon.
         if not chunk.replicas and (not self._mending.is_needed(handle) or handle not in self._mended):
@@ -271,10 +278,14 @@ class Repair:
             goal=chunk.goal,
             replicas=chunk.replicas,
             is_deleted=chunk.is_deleted,
-            is_waited_for=core.is_waited_for(handle),
+            is_waited_for=core.is_waited_for(handle) or self._moving.is_waited_for(handle),
             damaged=table.servers_in(handle, ReplicaState.CORRUPT),
             replaceable=table.servers_in(handle, *replaceable),
             blocked=table.servers_in(handle, ReplicaState.FORMING, ReplicaState.CONDEMNED, ReplicaState.UNREADABLE),
+            leaving=standing.leaving,
+            urgency=standing.urgency,
+            destination=standing.destination,
+            length=chunk.length,
         )
 
     async def _apply_clone(self, order: CloneOrder) -> None:
@@ -293,13 +304,11 @@ class Repair:
 
     def _is_still_needed(self, order: CloneOrder) -> bool:
         core = self._core
-        if order.handle not in core.state.chunks:
+        if order.handle not in core.state.chunks or core.holds_still:
             return False
-        chunk = core.state.chunks.chunk(order.handle)
         need = self._need(order.handle)
         return (
             need is not None
-            and len(chunk.replicas) < chunk.goal
             and order.source in (*need.replicas, *need.damaged)
             and order.destination not in (*need.replicas, *need.blocked)
         )
@@ -321,6 +330,8 @@ class Repair:
         # Each piece comes from the first that has it undamaged.
         copied_from = [server.address for server in sources if server.name in raised.members]
         copied_from.sort(key=lambda address: (address.server == destination, address.server != order.source))
+        if core.holds_still:
+            return  # An operator has entered safe mode meanwhile.
         before = next((replica for replica in core.replicas.others(handle) if replica.server == destination), None)
         core.judge(handle, destination, ReplicaState.FORMING)
         target.note_creation(core.now)
@@ -336,7 +347,7 @@ class Repair:
                 seconds=core.settings.clone_seconds,
             )
             try:
-                held = await core.unless_stopping(copying)
+                held = await self._while_bearable(handle, raised.members, core.unless_stopping(copying))
             except TabletopError:
                 target.note_trouble(core.now)  # Perhaps a source is to blame: then all places are alike in this.
                 raise
@@ -353,6 +364,21 @@ class Repair:
                     state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
                     core.judge(handle, destination, state, version=before.version, reason=before.reason)
 
+    async def _while_bearable(self, handle: int, members: Sequence[str], copying: Coroutine[Any, Any, T]) -> T:
+        """Do `copying`, and give it up if writers have waited as long for it as for the lease of a dead primary: on a
+        slow disk it may come on, and take longer than any of them waits. A chunk with a single replica has to wait.
+
+        Raises TimedOut."""
+        core, task, waited = self._core, asyncio.ensure_future(copying), 0.0
+        try:
+            while not (await asyncio.wait([task], timeout=_PAUSE_SECONDS))[0]:
+                waited += _PAUSE_SECONDS if core.is_waited_for(handle) and len(members) > 1 else 0.0
+                if waited >= core.settings.lease_seconds:
+                    raise TimedOut(f"writers of chunk {handle:#x} have waited {waited:g} seconds for a slow copy of it")
+            return task.result()
+        finally:
+            task.cancel()
+
     async def _count_in(self, handle: int, target: Server, incarnation: int, version: int, length: int) -> None:
         """The copy is complete: log its server as a member, then let it count."""
         core, destination = self._core, target.name
@@ -367,19 +393,6 @@ class Repair:
         core.emit(CloneFinished(handle=handle, destination=destination, replicas=len(chunk.replicas), goal=chunk.goal))
 
     # Removals
-
-    async def _mark_surplus(self, handle: int, candidates: list[Candidate]) -> None:
-        """Let replicas beyond the goal no longer count, once nobody writes the chunk."""
-        core = self._core
-        if core.is_guarded(handle) or core.leases.blocked_until(handle, core.now) > core.now:
-            return
-        async with core.guard(handle):
-            if handle not in core.state.chunks or core.leases.blocked_until(handle, core.now) > core.now:
-                return
-            chunk = core.state.chunks.chunk(handle)
-            steady = [candidate for candidate in candidates if candidate.name in chunk.replicas]
-            for name in plan_removal(steady, count=len(steady) - chunk.goal):
-                core.judge(handle, name, ReplicaState.SURPLUS, version=chunk.version, reason="one more than the goal")
 
     def _end_orders(self, handle: int) -> None:
         """A removal that was not confirmed in its time may have been carried out or not; if not, it never will be."""
@@ -409,6 +422,17 @@ class Repair:
             elif kept and len(good) == len(chunk.replicas) and len(self._verified) < _COMPARED_IN_ONE_LOOK:
                 self._verified[handle] = None
                 core.world.spawn(self._remove_kept(handle), f"remove replicas of chunk {handle:#x}")
+        for handle in list(self._moving.named):
+            self._moving.named.pop(handle)
+            if handle in core.state.chunks and not core.replicas.others(handle) and not self._is_pausing(handle):
+                core.world.spawn(self._rename_members(handle), f"raise chunk {handle:#x}")
+
+    async def _rename_members(self, handle: int) -> None:
+        """Raise the version of a chunk that names a server which leaves: after a loss of power it would be waited for
+        in vain."""
+        chunk = self._core.state.chunks.chunk(handle)
+        if len(chunk.replicas) >= chunk.goal and not self._core.is_guarded(handle):
+            await self._leave_out(handle, chunk.replicas)
 
     async def _remove_kept(self, handle: int) -> None:
         """Verify the good replicas, then condemn the others. One verified replica fewer than the goal, and all stay.
@@ -427,7 +451,7 @@ class Repair:
             if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):
                 self._pause(handle, grows=True)
                 return
-            if len(now.replicas) < now.goal or core.is_guarded(handle):
+            if len(now.replicas) < now.goal or core.is_guarded(handle) or core.holds_still:
                 return
             going = [replica for replica in core.replicas.others(handle) if replica.state in KEPT]
             # One that has the number of a raise that failed would refuse an order up to the confirmed version.
@@ -481,35 +505,6 @@ class Repair:
         attempted = core.state.chunks.attempted(handle) if handle in core.state.chunks else version
         return version <= held.version <= attempted and not held.is_unsure and not held.damaged_blocks
 
-    # Names
-
-    async def reclaim_due(self) -> int:
-        """Forget the entries whose grace period is over; returns how many. Raises what the log raises."""
-        core, grace = self._core, self._core.settings.trash_grace_seconds
-        now = core.world.clock.wall_microseconds()
-        through = self._sightings.seen_through(core.now, core.state.last_stamp)
-        hidden = core.state.namespace.children(paths.HIDDEN_ROOT, after="", limit=_RECLAIMED_IN_ONE_SCAN)
-        due = [
-            path for path, _ in hidden if is_due(path, now_microseconds=now, grace_seconds=grace, seen_through=through)
-        ]
-        for path in due:
-            async with core.locks.hold(plan_locks(write=[path])):
-                await self.reclaim(EntryRemoved(path))
-        return len(due)
-
-    async def reclaim(self, record: EntryRemoved) -> None:
-        """Forget one entry for good, its chunks become orphans; the caller holds its write lock. Raises what the log
-        raises."""
-        core = self._core
-        if core.state.namespace.find(record.path) is None:
-            return  # It was brought back, or reclaimed by somebody else.
-        forgotten = await core.commit(record)
-        core.emit(FileReclaimed(path=record.path, chunks=len(forgotten)))
-
-    async def delete_abandoned(self) -> int:
-        """Delete what killed clients have left under temporary names; returns how many. Raises what the log raises."""
-        return await self._abandoned.delete()
-
     # Patience
 
     def why_waiting(self, handle: int) -> str:
@@ -517,14 +512,16 @@ class Repair:
         nothing is in the way."""
         core = self._core
         chunk = core.state.chunks.chunk(handle)
-        if len(chunk.replicas) > chunk.goal:
+        if self._moving.standing(handle).excess:
             left = core.leases.blocked_until(handle, core.now) - core.now
             return f"a copy too many is removed when its lease has ended, in {left:.0f} s" if left > 0 else ""
         if handle in self._running:
             return "a copy is being made"
         if not core.is_settled():
-            left = core.settings.settling_seconds - core.attention.seconds(core.now)
-            return f"the master has just started and waits {left:.0f} s for servers to report"
+            left = core.safe_mode.seconds_left(core.now)
+            return f"the master has just started and waits up to {left:.0f} s for servers to report"
+        if core.holds_still:
+            return "the master is in safe mode"
         plan = self._settling.plan(handle)
         if plan.waits_for:
             return f"its replicas have lost power, and {', '.join(plan.waits_for)} may hold newer bytes"
@@ -536,6 +533,8 @@ class Repair:
             return f"no undamaged copy is left: the damaged blocks are looked for on other servers{again}"
         if seconds > 0:
             return f"the last try failed; the next is in {seconds:.0f} s"
+        if len(chunk.replicas) >= chunk.goal:
+            return ""
         if self._need(handle) is None:
             return "no replica is left to copy from"
         if (alive := len(core.servers.alive())) < chunk.goal:

@@ -22,13 +22,14 @@ tenure of one master; (3) a master whose log cannot be read ends.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from master.core import Core
 from master.events import MasterFailed, MasterStoodDown, MasterTookOver, TakeoverRefused
 from master.following import FollowedLog
 from master.mastership import Charter, Claim, Mastership, taken_over, why_not
+from master.measures import master_measures
 from master.parts import Parts
 from master.repair import Repair
 from master.settings import MasterSettings
@@ -36,6 +37,7 @@ from master.shadow import READS, Shadow
 from master.shipping import Shipping, ShippingSettings
 from runtime.errors import NotActing, Superseded, TabletopError, Unavailable
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc, node_pb2_grpc
 from runtime.world import RpcServer, World
@@ -100,6 +102,12 @@ class ReplicatedMaster:
         """The memory of the acting master; None while this one does not act."""
         tenure = self._tenure
         return tenure.parts.core if tenure is not None and tenure.is_open else None
+
+    @property
+    def acting_parts(self) -> Parts | None:
+        """What the acting master is made of; None while this one does not act."""
+        tenure = self._tenure
+        return tenure.parts if tenure is not None and tenure.is_open else None
 
     @property
     def repair(self) -> Repair | None:
@@ -194,6 +202,11 @@ class ReplicatedMaster:
             parts = self._shadow.parts
         found = {} if parts is None else parts.counters()
         return {**found, "acting": int(self.may_answer)}
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside that: while it acts."""
+        core = self.core
+        return iter(()) if core is None else master_measures(core)
 
     # Shadow or acting
 

@@ -10,6 +10,10 @@ destination keeps.
 
 `plan_replication` is pure: it sees a snapshot and returns orders. `repair.py` carries them out.
 
+A chunk that has its goal may need a copy as well: one of its replicas is to leave, for its server is drained, or its
+disk cannot grow, or another rack is safer; or it is read more than its copies can bear (`standing.py`). Such needs come
+after all chunks that lack something: nothing of them is in danger.
+
 A server without any replica of the chunk is the best destination. If there is none, a copy may take the place of a
 replica that does not count (stale, damaged): it is replaced in one step when the copy is complete.
 
@@ -18,19 +22,25 @@ replica that does not count (stale, damaged): it is replaced in one step when th
 >>> plan_replication([need], servers, running=(), limits=Limits(), needed_bytes=1)
 [CloneOrder(handle=1, source='cs1', destination='cs2')]
 
-What we simplify. One clone a chunk at a time. No rebalancing of well-replicated chunks yet.
+What we simplify. One clone a chunk at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from master.placement import Candidate, plan_placement
+from master.placement import ByUse, Candidate, Policy
+from master.racks import Topology
+from master.standing import MISPLACED
+
+DEFAULT_POLICY = ByUse()
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A chunk with fewer replicas than its goal. `replicas` are the holders of current ones, `damaged` those of corrupt
-    ones, `replaceable` those whose replica a copy may replace, `blocked` those that can take none now."""
+    """A chunk that needs a copy. `replicas` are the holders of current ones, `leaving` those of them whose replica is
+    to go when there is a copy, `damaged` those of corrupt ones, `replaceable` those whose replica a copy may replace,
+    `blocked` those that can take none now. `urgency`: of chunks that lack nothing, 0 comes first. `destination`: the
+    only server that the copy may be made on; empty: as the policy says. `length`: how many bytes are to be copied."""
 
     handle: int
     goal: int
@@ -40,6 +50,10 @@ class Need:
     damaged: tuple[str, ...] = ()
     replaceable: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    urgency: int = 0
+    destination: str = ""
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ class Limits:
     clones_per_server: int = 2
 
 
-def priority(need: Need) -> tuple[bool, bool, float, int]:
+def priority(need: Need) -> tuple[bool, bool, int, int, int]:
     """The sort key of a need: the most pressing sorts first.
 
     >>> lost_two = Need(1, 3, ("cs1",), False, False)
@@ -69,7 +83,7 @@ def priority(need: Need) -> tuple[bool, bool, float, int]:
     >>> [need.handle for need in sorted([deleted, lost_one, lost_two, waited_for], key=priority)]
     [4, 1, 2, 3]
     """
-    return (not need.is_waited_for, need.is_deleted, len(need.replicas) - need.goal, need.handle)
+    return (not need.is_waited_for, need.is_deleted, len(need.replicas) - need.goal, need.urgency, need.handle)
 
 
 def plan_replication(
@@ -79,10 +93,12 @@ def plan_replication(
     running: Sequence[CloneOrder],
     limits: Limits,
     needed_bytes: int,
+    policy: Policy = DEFAULT_POLICY,
+    closed: Collection[str] = (),
 ) -> list[CloneOrder]:
     """The clones to start now, most pressing first, within the limits.
 
-    `servers` are the live ones; the first of equals is chosen.
+    `servers` are the live ones; the first of equals is chosen. Those in `closed` take nothing new.
     """
     by_name = {server.name: server for server in servers}
     load = {server.name: 0 for server in servers}
@@ -94,7 +110,7 @@ def plan_replication(
     for need in sorted((need for need in needs if need.handle not in busy), key=priority):
         if len(running) + len(orders) >= limits.clones:
             break
-        found = _plan_one(need, by_name, load, limits, needed_bytes)
+        found = _plan_one(need, by_name, load, limits, needed_bytes, policy, closed)
         if found is not None:
             orders.append(found)
             load[found.source] += 1
@@ -103,22 +119,41 @@ def plan_replication(
 
 
 def _plan_one(
-    need: Need, servers: Mapping[str, Candidate], load: Mapping[str, int], limits: Limits, needed_bytes: int
+    need: Need,
+    servers: Mapping[str, Candidate],
+    load: Mapping[str, int],
+    limits: Limits,
+    needed_bytes: int,
+    policy: Policy,
+    closed: Collection[str],
 ) -> CloneOrder | None:
     able = need.replicas or need.damaged
     sources = [name for name in able if name in servers and load[name] < limits.clones_per_server]
     if not sources:
         return None
-    present = [servers[name] for name in need.replicas if name in servers]
+    present = [servers[name] for name in need.replicas if name in servers and name not in need.leaving]
     idle = [server for server in servers.values() if load[server.name] < limits.clones_per_server]
+    idle = [server for server in idle if server.name not in (*closed, *need.leaving)]
+    if need.destination:
+        idle = [server for server in idle if server.name == need.destination]
     free = [server for server in idle if server.name not in (*need.replaceable, *need.blocked, *need.damaged)]
     taken = [server for server in idle if server.name in need.replaceable]
     target: tuple[str, ...] = ()
     for is_troubled in (False, True):
         for group in (free, taken):
             fit = [server for server in group if server.is_troubled == is_troubled]
-            target = target or plan_placement(fit, count=1, needed_bytes=needed_bytes, present=present)
-    if not target:
+            target = target or policy.choose(
+                fit, handle=need.handle, count=1, needed_bytes=needed_bytes + need.length, present=present
+            )
+    if not target or (need.urgency == MISPLACED and not _spreads(need, servers, target[0], closed)):
         return None
     source = min(sources, key=lambda name: (name == target[0], load[name], able.index(name)))
     return CloneOrder(need.handle, source, target[0])
+
+
+def _spreads(need: Need, servers: Mapping[str, Candidate], target: str, closed: Collection[str]) -> bool:
+    """Whether a copy at the target keeps the rule of racks better: the only server that could may be busy now."""
+    topology = Topology(server.place for server in servers.values() if server.name not in closed)
+    before = [servers[name].place for name in need.replicas if name in servers]
+    staying = [servers[name].place for name in need.replicas if name in servers and name not in need.leaving]
+    return topology.breaks([*staying, servers[target].place]) < topology.breaks(before)

@@ -29,7 +29,9 @@ from master.events import (
     ReportOutdated,
     StrangerRefused,
 )
+from master.heat import Heat
 from master.judging import Reported, judge_report
+from master.racks import Place
 from master.records import ServerJoined
 from master.replicas import READABLE, ReplicaState
 from master.servers import Address, Registration, Server
@@ -42,8 +44,9 @@ _YIELD_EVERY = 1000
 class Reporting:
     """Listens to chunkservers."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, heat: Heat) -> None:
         self._core = core
+        self._heat = heat
 
     async def register(self, request: master_pb2.RegisterRequest) -> master_pb2.RegisterReply:
         """A server starts, or comes back.
@@ -76,6 +79,7 @@ class Reporting:
         finally:
             if core.listening.get(name) is said:
                 del core.listening[name]
+        core.look_at_safe_mode()
         self._adopt_leases(name, request.leases)
         core.emit(ChunkserverRegistered(server=name, chunks=len(request.chunks)))
         return master_pb2.RegisterReply(
@@ -101,6 +105,9 @@ class Reporting:
             if known is None:
                 core.emit(ReportOutdated(server=name, sequence=request.sequence))
             return master_pb2.HeartbeatReply(known=known is None, authority=core.authority)
+        for read in request.reads:
+            if read.handle in core.state.chunks:
+                self._heat.note(read.handle, read.bytes, now=core.now)
         for removal in request.removed:
             self._note_removed(name, removal)
         for number, state in enumerate([*request.changed, *request.sample], start=1):
@@ -237,6 +244,8 @@ class Reporting:
         over (`repair.py` gives another one, if the others are verified again)."""
         if self._core.failure:
             return []  # What looks like an orphan may belong to a record that the next run of this master finds.
+        if self._core.is_starting or self._core.holds_still:
+            return []  # Safe mode. An order that is not repeated is over.
         core, orders = self._core, []
         for replica in core.replicas.of_server(server, ReplicaState.CONDEMNED):
             # Of a chunk that is forgotten nothing is ever needed again, so that these orders have no end.
@@ -260,6 +269,8 @@ class Reporting:
                 continue
             if chunks.attempted(held.handle) != held.version:
                 continue  # A raise had begun: some of its secondaries may refuse everything under it.
+            if chunks.is_frozen(held.handle):
+                continue  # A snapshot has fenced it off.
             if core.is_guarded(held.handle) or core.leases.lease(held.handle) is not None:
                 continue
             until = core.now + held.milliseconds / 1000
@@ -293,9 +304,8 @@ def _registration(request: master_pb2.RegisterRequest) -> Registration:
             f"{shown(place.control_address)} and {shown(place.bulk_address)}, incarnation {request.incarnation}"
         )
     return Registration(
-        Address(place.server, place.control_address, place.bulk_address),
+        Address(place.server, place.control_address, place.bulk_address, Place(place.data_centre, place.rack)),
         request.incarnation,
-        request.rack,
         request.disk_total_bytes,
         request.disk_free_bytes,
         request.disk,

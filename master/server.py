@@ -1,12 +1,15 @@
 """The master as a server: wiring, start and stop."""
 
 import asyncio
+from collections.abc import Iterator
 
 from master.core import Core
 from master.events import MasterFailed
+from master.measures import master_measures
 from master.parts import Parts
 from master.settings import MasterSettings
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import master_pb2_grpc, node_pb2_grpc
 from runtime.world import RpcServer, World
@@ -27,11 +30,20 @@ class MasterServer:
         self.repair = self.parts.repair
         self.admission = self.parts.admission
         self.reporting = self.parts.reporting
+        self.moving = self.parts.moving
+        self.snapshotting = self.parts.snapshotting
+        self.draining = self.parts.draining
+        self.reclaiming = self.parts.reclaiming
         self._world = world
         self._settings = settings
         self._rpc: RpcServer | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._shutdown = asyncio.Event()
+
+    @property
+    def acting_parts(self) -> Parts | None:
+        """What it is made of: this master always acts."""
+        return self.parts
 
     @property
     def control_address(self) -> str:
@@ -105,3 +117,7 @@ class MasterServer:
     def counters(self) -> dict[str, int]:
         """What it counted since its start, for Describe."""
         return self.parts.counters()
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside that."""
+        return master_measures(self.core)

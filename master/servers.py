@@ -13,7 +13,7 @@ disk, so that a report which comes after a later one is known as outdated, and i
 UNSEEN is a server that the operation log knows and that has not registered since the master started.
 
 >>> table = ServerTable(suspect_after=2.5, dead_after=5.0)
->>> table.register(Registration(Address("cs1", "h:1", "h:2"), incarnation=9, rack="a", total=100, free=80), now=0.0)
+>>> table.register(Registration(Address("cs1", "h:1", "h:2"), incarnation=9, total=100, free=80), now=0.0)
 True
 >>> table.judge_silence(now=3.0), table.judge_silence(now=6.0)
 ([('cs1', <ServerState.SUSPECT: 'suspect'>)], [('cs1', <ServerState.DEAD: 'dead'>)])
@@ -24,6 +24,8 @@ have an address.
 
 import enum
 from dataclasses import dataclass
+
+from master.racks import NOWHERE, Place
 
 _FORGET_CREATIONS_SECONDS = 10.0
 _FORGET_TROUBLE_SECONDS = 60.0
@@ -40,11 +42,12 @@ class ServerState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server's name, and where it is reached ("host:port")."""
+    """A server's name, where it is reached ("host:port"), and where it stands."""
 
     server: str
     control: str
     bulk: str
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,6 @@ class Registration:
 
     address: Address
     incarnation: int
-    rack: str
     total: int
     free: int
     disk: int = 0  # drawn when the server's folder was claimed
@@ -74,7 +76,6 @@ class Server:
         "incarnation",
         "life",
         "name",
-        "rack",
         "seen",
         "sequence",
         "state",
@@ -89,13 +90,17 @@ class Server:
         self.disk = 0
         self.life = 0
         self.sequence = 0
-        self.rack = ""
         self.total = 0
         self.free = 0
         self.seen = 0.0
         self._created = 0.0
         self._created_at = 0.0
         self._troubled_at: float | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands, as it last said."""
+        return self.address.place
 
     @property
     def is_alive(self) -> bool:
@@ -140,6 +145,10 @@ class ServerTable:
         """The operation log knows this server."""
         self._servers.setdefault(name, Server(name))
 
+    def forget(self, name: str) -> None:
+        """The server has left for good."""
+        self._servers.pop(name, None)
+
     def find(self, name: str) -> Server | None:
         """The server of that name, if it ever registered."""
         return self._servers.get(name)
@@ -166,7 +175,6 @@ class ServerTable:
         server.address = said.address
         server.incarnation = said.incarnation
         server.disk, server.life, server.sequence = said.disk, said.life, said.sequence
-        server.rack = said.rack
         server.total, server.free = said.total, said.free
         server.seen = now
         return is_new

@@ -17,17 +17,22 @@ from master.admission import Admission
 from master.checking import Checking
 from master.chunkservers import location, locations
 from master.core import Core
-from master.creating import Creating, checked_goal
-from master.events import EntryRenamed, FileDeleted, ReplicationSet
+from master.creating import Creating, checked_goal, default_goal
+from master.draining import Draining
+from master.events import EntryRenamed, FileDeleted, FileReplaced, ReplicationSet
 from master.granting import Granting, opened_file
 from master.leases import Lease
+from master.moving import Moving
 from master.namespace import DirectoryEntry, Entry, FileEntry
 from master.namespace_locks import plan_locks
 from master.once import Once
+from master.reclaiming import Reclaiming
 from master.records import DirectoriesMade, EntryMoved, EntryRemoved, GoalChanged
 from master.repair import Repair
 from master.reporting import Reporting
-from master.status import cluster_status
+from master.snapshotting import Snapshotting
+from master.status import cluster_status, safe_mode_status
+from master.trash import Trash, add_policies
 from runtime.errors import Conflict, InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
 from runtime.wire import common_pb2, master_pb2, master_pb2_grpc
 
@@ -41,14 +46,28 @@ class MasterService(master_pb2_grpc.MasterServicer):
     """What clients call."""
 
     def __init__(
-        self, core: Core, creating: Creating, granting: Granting, repair: Repair, admission: Admission
+        self,
+        core: Core,
+        creating: Creating,
+        granting: Granting,
+        repair: Repair,
+        reclaiming: Reclaiming,
+        admission: Admission,
+        snapshotting: Snapshotting,
+        moving: Moving,
+        draining: Draining,
     ) -> None:
         self._core = core
+        self._moving = moving
+        self._draining = draining
         self._creating = creating
         self._granting = granting
         self._repair = repair
+        self._reclaiming = reclaiming
         self._admission = admission
+        self._snapshotting = snapshotting
         self._checking = Checking(core)
+        self._trash = Trash(core)
         self._once = Once(core)
 
     # Mutations of the namespace
@@ -93,7 +112,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
         if isinstance(entry, FileEntry) and entry.file_id == file_id:
             return entry
         # It was created, and renamed or deleted before this repetition of the answer.
-        goal = request.replication_goal or self._core.settings.replication_goal
+        goal = request.replication_goal or default_goal(self._core, request.path)
         return FileEntry(goal, self._core.world.clock.wall_microseconds(), (), file_id)
 
     async def MakeDirectory(self, request: master_pb2.MakeDirectoryRequest, context: Any) -> master_pb2.FileInfo:
@@ -129,6 +148,13 @@ class MasterService(master_pb2_grpc.MasterServicer):
         before = await self._do_once(request.request, self._set_replication, request)
         return master_pb2.SetReplicationReply(previous_goal=before)
 
+    async def Snapshot(self, request: master_pb2.SnapshotRequest, context: Any) -> master_pb2.SnapshotReply:
+        """A second copy of a file or a tree, at once (GFS 3.4).
+
+        Raises NotFound, AlreadyExists, NotADirectory, InvalidRequest, Conflict, Unavailable (as Delete)."""
+        files = await self._do_once(request.request, self._snapshotting.take, request, self._deadline(context))
+        return master_pb2.SnapshotReply(files=files)
+
     async def _do_once(self, named: master_pb2.RequestId, work: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         return await self._core.uninterrupted(self._once.do(named, lambda: work(*arguments)))
 
@@ -142,6 +168,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
 
     async def _make_directory(self, request: master_pb2.MakeDirectoryRequest) -> int:
         core, path, named = self._core, request.path, request.request
+        core.refuse_in_safe_mode()
         while True:
             # Look first, so that only what is missing need be locked for writing, and look again under the locks.
             missing = core.state.namespace.plan_directories(path, parents=request.parents)
@@ -159,15 +186,16 @@ class MasterService(master_pb2_grpc.MasterServicer):
     async def _delete(self, request: master_pb2.DeleteRequest, deadline: float) -> int:
         core, path, named = self._core, request.path, request.request
         paths.check_path(path)
+        core.refuse_in_safe_mode()
         async with core.locks.hold(plan_locks(write=[path])):
             self._check_meant(path, request.file_id)
             core.state.namespace.check_delete(path, recursive=request.recursive)
             await self._end_leases(path, deadline)
             files = sum(1 for _ in core.state.namespace.files_in(path))
-            if request.immediately or paths.is_hidden(path):
-                await self._repair.reclaim(EntryRemoved(path, files, named.client, named.number, named.oldest))
+            if request.immediately or paths.is_hidden(path) or core.keeps_nothing(path):
+                await self._reclaiming.reclaim(EntryRemoved(path, files, named.client, named.number, named.oldest))
                 return files
-            hidden = paths.hidden_name(path, core.state.unused_stamp(core.world.clock.wall_microseconds()))
+            hidden = core.hidden_name(path)
             await core.commit(EntryMoved(path, hidden, "", files, named.client, named.number, named.oldest))
         core.emit(FileDeleted(path=path, hidden=hidden, files=files))
         return files
@@ -176,6 +204,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
         core, source, target, named = self._core, request.source, request.target, request.request
         paths.check_path(source)
         paths.check_may_be_made(target)
+        core.refuse_in_safe_mode()
         async with core.locks.hold(plan_locks(write=[source, target])):
             self._check_meant(source, request.file_id)
             core.state.namespace.check_rename(source, target, replace=request.replace)
@@ -183,14 +212,17 @@ class MasterService(master_pb2_grpc.MasterServicer):
             replaced = ""
             if core.state.namespace.find(target) is not None:
                 await self._end_leases(target, deadline)
-                replaced = paths.hidden_name(target, core.state.unused_stamp(core.world.clock.wall_microseconds()))
+                replaced = core.hidden_name(target)
             await core.commit(EntryMoved(source, target, replaced, 0, named.client, named.number, named.oldest))
+        if replaced:
+            core.emit(FileReplaced(path=target, hidden=replaced))
         core.emit(EntryRenamed(source=source, target=target))
         return 0
 
     async def _set_replication(self, request: master_pb2.SetReplicationRequest) -> int:
         core, path, goal, named = self._core, request.path, request.replication_goal, request.request
         paths.check_path(path)
+        core.refuse_in_safe_mode()
         async with core.locks.hold(plan_locks(write=[path])):
             entry = opened_file(core.state.namespace.file(path), path, request.file_id)
             if not goal:
@@ -308,8 +340,18 @@ class MasterService(master_pb2_grpc.MasterServicer):
         self, request: master_pb2.ClusterStatusRequest, context: Any
     ) -> master_pb2.ClusterStatus:
         """What is, now. Raises InvalidRequest."""
-        path = paths.check_path(request.path or "/")
-        return await cluster_status(self._core, self._repair, with_chunks=request.chunks, path=path)
+        return await cluster_status(self._core, self._repair, self._moving, self._draining, request)
+
+    async def Drain(self, request: master_pb2.DrainRequest, context: Any) -> master_pb2.DrainReply:
+        """Let chunkservers leave, or stay after all. Raises InvalidRequest, NotFound, TooFewServers."""
+        await self._core.uninterrupted(self._draining.drain(list(request.servers), cancel=request.cancel))
+        self._moving.hurry()
+        return master_pb2.DrainReply()
+
+    async def RemoveServer(self, request: master_pb2.RemoveServerRequest, context: Any) -> master_pb2.RemoveServerReply:
+        """Forget a chunkserver on which nothing is left. Raises NotFound, Conflict."""
+        await self._core.uninterrupted(self._draining.remove(request.server))
+        return master_pb2.RemoveServerReply()
 
     async def AdmitReplica(self, request: master_pb2.AdmitReplicaRequest, context: Any) -> master_pb2.AdmitReplicaReply:
         """Let a chunk without a current replica go on with one that was put aside.
@@ -341,6 +383,29 @@ class MasterService(master_pb2_grpc.MasterServicer):
             ]
         )
 
+    async def ListTrash(self, request: master_pb2.ListTrashRequest, context: Any) -> master_pb2.ListTrashReply:
+        """What was deleted and can be had back. Raises InvalidRequest."""
+        return await self._trash.list(request)
+
+    async def SetPolicy(self, request: master_pb2.SetPolicyRequest, context: Any) -> master_pb2.SetPolicyReply:
+        """Let a directory say something for all below it. Raises NotFound, NotADirectory, InvalidRequest,
+        TooFewServers."""
+        await self._do_once(request.request, self._trash.set_policy, request)
+        return master_pb2.SetPolicyReply()
+
+    async def ChangeSafeMode(self, request: master_pb2.SafeModeRequest, context: Any) -> master_pb2.SafeMode:
+        """Whether the master is in safe mode; enter or leave it first if asked to."""
+
+        async def change() -> int:
+            named = request.request
+            is_on = request.action == master_pb2.SafeModeRequest.ENTER
+            await self._core.set_safe_mode(is_on, (named.client, named.number, named.oldest))
+            return 0
+
+        if request.action != master_pb2.SafeModeRequest.GET:
+            await self._do_once(request.request, change)
+        return safe_mode_status(self._core)
+
     def _check_known(self, path: str, handle: int) -> None:
         """Right after a start no location is known: say so, instead of calling the chunk lost."""
         core = self._core
@@ -354,7 +419,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
     def _info(self, path: str, entry: Entry) -> master_pb2.FileInfo:
         core = self._core
         if isinstance(entry, DirectoryEntry):
-            return master_pb2.FileInfo(
+            info = master_pb2.FileInfo(
                 path=path,
                 is_directory=True,
                 entry_count=entry.entries,
@@ -362,6 +427,8 @@ class MasterService(master_pb2_grpc.MasterServicer):
                 chunk_bytes=core.settings.chunk_bytes,
                 length_is_settled=True,
             )
+            add_policies(core, info)
+            return info
         info = master_pb2.FileInfo(
             path=path,
             replication_goal=entry.goal,

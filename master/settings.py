@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from master.placement_policies import PAPER, POLICIES
 from runtime.settings import (
     CHUNK_BYTES,
     CHUNK_BYTES_BELOW,
@@ -42,8 +43,12 @@ class MasterSettings:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     suspect_after_seconds: float = 2.5
     dead_after_seconds: float = 5.0
-    # After a restart, how long a chunk without any known replica is "not known yet" rather than lost.
+    # After a restart a chunk without any known replica is "not known yet" rather than lost (safe_mode.py): for so long
+    # at least, if not all servers have registered, and until such a share of the chunks has a replica, but no longer
+    # than the last of these.
     settling_seconds: float = 5.0
+    safe_mode_threshold: float = 0.999
+    safe_mode_longest_seconds: float = 15.0
     reserve_bytes: int = RESERVE_BYTES
     call_seconds: float = 2.0  # how long a chunkserver may take to answer a small request
     revoke_seconds: float = 10.0  # how long a primary may take to give up a lease: it waits for mutations in flight
@@ -54,6 +59,13 @@ class MasterSettings:
     clones_at_once: int = 8
     clones_per_server: int = 2
     clone_bytes_per_second: int = 0  # the destination's throttle (GFS 4.3); 0: none
+    placement: str = PAPER  # the policy by which servers are chosen: one of POLICIES (GFS 4.2)
+    survey_seconds: float = 5.0  # between looks at all chunks for copies that should be elsewhere (GFS 4.3)
+    moves_at_once: int = 2  # of the clones: those that only even out the disks
+    # Bytes a second that readers may take of each replica before a chunk gets another one (GFS 2.5); 0: never.
+    hot_bytes_per_second: int = 64 * MEBIBYTE
+    hot_copies: int = 3  # how many more than its goal a chunk may get
+    heat_seconds: float = 10.0  # over how long the rate of reads is averaged
     clone_seconds: float = 600.0  # how long one clone may take while it makes progress
     clone_stall_seconds: float = 5.0  # how long a clone may make no progress, and one that mends or reads say nothing
     verify_seconds: float = 60.0  # how long a server may take to read one chunk and compare it with its checksums
@@ -77,9 +89,13 @@ class MasterSettings:
         check.that(1 <= self.replication_goal <= LARGEST_GOAL, "replication_goal", f"between 1 and {LARGEST_GOAL}")
         check.more_than_0("lease_seconds", "heartbeat_seconds", "call_seconds", "revoke_seconds", "clone_seconds")
         check.more_than_0("repair_seconds", "namespace_scan_seconds", "clones_at_once", "clones_per_server")
-        check.more_than_0("clone_stall_seconds", "verify_seconds")
+        check.more_than_0("clone_stall_seconds", "verify_seconds", "survey_seconds", "heat_seconds")
+        check.one_of(POLICIES, "placement")
+        check.at_least(0, "moves_at_once", "hot_bytes_per_second", "hot_copies")
         check.at_least(0, "abandoned_seconds", "trash_grace_seconds", "clone_bytes_per_second", "settling_seconds")
-        check.at_least(0, "read_ahead_chunks", "reserve_bytes", "shadow_memory_bytes")
+        check.at_least(0, "shadow_memory_bytes")
+        check.at_least(0, "read_ahead_chunks", "reserve_bytes", "safe_mode_longest_seconds")
+        check.that(0 <= self.safe_mode_threshold <= 1, "safe_mode_threshold", "between 0 and 1")
         check.at_least(1, "kept_checkpoints")
         check.more_than_0("shadow_patience_seconds", "shadow_heartbeat_seconds", "election_seconds")
         check.that(

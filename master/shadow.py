@@ -68,7 +68,7 @@ class ShadowCore(Core):
         self._told[name] = told
         address = Address(name, place.control_address, place.bulk_address)
         total, free = report.disk_total_bytes, report.disk_free_bytes
-        self.servers.register(Registration(address, report.incarnation, "", total, free), self.now)
+        self.servers.register(Registration(address, report.incarnation, total, free), self.now)
         seen = {
             state.handle: Sighting(state.version, state.length, not (state.unsure or state.damaged))
             for state in report.chunks
@@ -81,7 +81,7 @@ class ShadowCore(Core):
 
     def look_at_clock(self) -> None:
         """Give up servers that are silent."""
-        self.servers.forgive(self.attention.tick(self.now))
+        self.servers.forgive(self.safe_mode.attention.tick(self.now))
         for name, state in self.servers.judge_silence(self.now):
             if state is ServerState.DEAD:
                 self.sightings.forget(name)

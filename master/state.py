@@ -7,22 +7,31 @@ The idea. `MasterState.apply(record)` is the only thing that changes the persist
 alike. It is pure (no clock, no chance, no waiting) and cannot refuse: whatever may go wrong was checked before the
 record was written.
 
+Invariants: (1) every chunk belongs to a file, or to several, which share it; (2) it knows how many they are, which
+goals they have and which of them have hidden names, and is frozen if they are more than one; (3) handles and file ids
+are different numbers below the reserved limit; (4) hidden names carry stamps up to the last; (5) policies belong to
+directories.
 Invariants: (1) every chunk belongs to exactly one file, and has its file's goal; (2) a chunk is marked deleted exactly
 if its file has a hidden name; (3) handles and file ids are different numbers below the reserved limit; (4) hidden names
-carry stamps up to the last.
+carry stamps up to the last; (5) a server that is to leave is one that has joined.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
 from master import paths
 from master.chunk_table import ChunkTable
+from master.hidden_names import deleted_at, hidden_name
 from master.namespace import DirectoryEntry, Namespace
+from master.policies import Policies, Policy
 from master.prefix_table import PrefixTable
 from master.records import (
     AdmissionAttempted,
     AdmissionConfirmed,
     ChunkAllocated,
+    ChunkReplaced,
     DirectoriesMade,
+    DrainChanged,
     EntryMoved,
     EntryRemoved,
     EpochBegun,
@@ -33,18 +42,43 @@ from master.records import (
     HandlesReserved,
     LogOpened,
     NamespaceFounded,
+    PolicySet,
     Record,
     ReplicaAdded,
+    SafeModeSet,
     ServerJoined,
+    ServerRemoved,
+    SnapshotTaken,
     TenureBegun,
     VersionAttempted,
     VersionConfirmed,
 )
 from master.requests import RequestTable
+from master.sharing import Owner, Owners, Sharings, with_owner
 from runtime.errors import Corrupted
 
 TENURES_KEPT = 256
 """A master that was away for longer gets the whole state."""
+_OfNames = (
+    FileCreated
+    | FileWithChunkCreated
+    | DirectoriesMade
+    | EntryMoved
+    | EntryRemoved
+    | GoalChanged
+    | SnapshotTaken
+    | PolicySet
+)
+_OfChunks = (
+    ChunkAllocated
+    | ChunkReplaced
+    | VersionAttempted
+    | VersionConfirmed
+    | AdmissionAttempted
+    | AdmissionConfirmed
+    | ReplicaAdded
+)
+_OF_NAMES, _OF_CHUNKS = get_args(_OfNames), get_args(_OfChunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +107,11 @@ class Snapshot:
     admissions: list[tuple[int, int]]
     groups: list[tuple[str, ...]]
     requests: list[tuple[int, int, int, int]]
-    tenures: list[tuple[int, int]]
+    sharings: Sharings = field(default_factory=Sharings)
+    policies: tuple[tuple[str, Policy], ...] = ()
+    safe_mode: bool = False
+    tenures: tuple[tuple[int, int], ...] = ()
+    draining: tuple[str, ...] = ()
 
 
 class MasterState:
@@ -83,7 +121,10 @@ class MasterState:
         self.namespace = Namespace()
         self.chunks = ChunkTable()
         self.servers: dict[str, None] = {}  # names of all chunkservers that ever joined, in that order
+        self.draining: dict[str, None] = {}  # those of them that an operator wants to leave
         self.requests = RequestTable()
+        self.policies = Policies()
+        self.safe_mode = False  # entered by an operator, and not left since
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
         self.epoch = 0
@@ -94,7 +135,10 @@ class MasterState:
 
     def apply(self, record: Record) -> list[int]:
         """Change the state as the record says; returns the handles of chunks that were forgotten."""
-        forgotten: list[int] = []
+        if isinstance(record, _OF_NAMES):
+            return self._change_names(record)
+        if isinstance(record, _OF_CHUNKS):
+            return self._change_chunks(record)
         match record:
             case NamespaceFounded():
                 self.identity = record.namespace
@@ -105,23 +149,38 @@ class MasterState:
             case TenureBegun():
                 self.epoch = max(self.epoch, record.epoch)
                 self.tenures = [*self.tenures, (record.epoch, record.sequence)][-TENURES_KEPT:]
-            case FileCreated():
+            case SafeModeSet():
+                self.safe_mode = record.is_on == 1
+                self._note_request(record, 0)
+            case HandlesReserved():
+                self.handle_limit = max(self.handle_limit, record.limit)
+            case ServerJoined():
+                self.servers[record.server] = None
+            case DrainChanged():
+                self.draining.pop(record.server, None)
+                if record.is_draining:
+                    self.draining[record.server] = None
+            case ServerRemoved():
+                self.servers.pop(record.server, None)
+                self.draining.pop(record.server, None)
+            case LogOpened():
+                pass
+        return []
+
+    def _change_names(self, record: _OfNames) -> list[int]:
+        forgotten: list[int] = []
+        match record:
+            case FileCreated() | FileWithChunkCreated():
+                handles = (record.handle,) if isinstance(record, FileWithChunkCreated) else ()
                 self.namespace.create(
                     record.path,
                     goal=record.goal,
                     created_microseconds=record.created_microseconds,
                     file_id=record.file_id,
+                    handles=handles,
                 )
-                self._note_request(record, record.file_id)
-            case FileWithChunkCreated():
-                self.namespace.create(
-                    record.path,
-                    goal=record.goal,
-                    created_microseconds=record.created_microseconds,
-                    file_id=record.file_id,
-                    handles=(record.handle,),
-                )
-                self.chunks.create(record.handle, goal=record.goal, version=1, members=record.members)
+                if isinstance(record, FileWithChunkCreated):
+                    self.chunks.create(record.handle, goal=record.goal, version=1, members=record.members)
                 self._note_request(record, record.file_id)
             case DirectoriesMade():
                 for path in record.paths:
@@ -133,21 +192,34 @@ class MasterState:
                 self._move(record.source, record.target)
                 self._note_request(record, record.answer)
             case EntryRemoved():
-                forgotten = self.namespace.remove(record.path)
-                for handle in forgotten:
-                    self.chunks.forget(handle)
+                forgotten = self._remove(record.path)
+                self.policies.forget(record.path)
                 self._note_request(record, record.answer)
             case GoalChanged():
-                self.namespace.set_goal(record.path, record.goal)
-                for handle in self.namespace.file(record.path).handles:
-                    self.chunks.set_goal(handle, record.goal)
+                self._set_goal(record.path, record.goal)
                 self._note_request(record, record.answer)
-            case HandlesReserved():
-                self.handle_limit = max(self.handle_limit, record.limit)
+            case SnapshotTaken():
+                self.handle_limit = max(self.handle_limit, record.first_file_id + record.answer)
+                copied = self.namespace.copy(record.source, record.target, first_file_id=record.first_file_id)
+                for goal, shared in copied.items():
+                    self.chunks.share(shared, Owner(goal))
+                self.policies.copy(record.source, record.target)
+                self._note_request(record, record.answer)
+            case PolicySet():
+                trash = record.trash_seconds if record.has_trash else None
+                self.policies.set(record.path, Policy(record.goal, trash))
+                self._note_request(record, 0)
+        return forgotten
+
+    def _change_chunks(self, record: _OfChunks) -> list[int]:
+        forgotten: list[int] = []
+        match record:
             case ChunkAllocated():
                 goal = self.namespace.file(record.path).goal
                 self.namespace.append_chunk(record.path, record.handle)
                 self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
+            case ChunkReplaced():
+                forgotten = self._replace_chunk(record)
             case VersionAttempted() | AdmissionAttempted():
                 if record.handle in self.chunks:
                     is_admission = isinstance(record, AdmissionAttempted)
@@ -160,10 +232,6 @@ class MasterState:
             case ReplicaAdded():
                 if record.handle in self.chunks:
                     self.chunks.add_member(record.handle, record.server)
-            case ServerJoined():
-                self.servers[record.server] = None
-            case LogOpened():
-                pass
         return forgotten
 
     def finish_recovery(self) -> None:
@@ -177,6 +245,12 @@ class MasterState:
         """
         self._given_stamp = max(now_microseconds, self._given_stamp + 1, self.last_stamp + 1)
         return self._given_stamp
+
+    def hidden_name(self, path: str, now_microseconds: int, *, trash_seconds: float) -> str:
+        """Where the entry at a path goes when it is deleted now; `trash_seconds` is how long the cluster keeps things.
+        Not given out twice."""
+        kept = self.policies.kept_seconds(path, default=trash_seconds)
+        return hidden_name(path, self.unused_stamp(now_microseconds), kept)
 
     def snapshot(self) -> Snapshot:
         """The state as of now; later changes do not show in it."""
@@ -194,8 +268,21 @@ class MasterState:
         segments, attempted, admissions, groups = self.chunks.snapshot()
         requests = list(self.requests.rows())
         leaves = names.table.snapshot()
-        servers, tenures = tuple(self.servers), list(self.tenures)
-        return Snapshot(totals, servers, leaves, segments, attempted, admissions, groups, requests, tenures)
+        return Snapshot(
+            totals,
+            tuple(self.servers),
+            leaves,
+            segments,
+            attempted,
+            admissions,
+            groups,
+            requests,
+            self.chunks.sharings.copy(),
+            policies=tuple(self.policies.items()),
+            safe_mode=self.safe_mode,
+            draining=tuple(self.draining),
+            tenures=tuple(self.tenures),
+        )
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> "MasterState":
@@ -211,11 +298,16 @@ class MasterState:
         for segment in snapshot.segments:
             state.chunks.load_segment(segment)
         state.chunks.load_attempted(snapshot.attempted, snapshot.admissions)
+        state.chunks.sharings = snapshot.sharings
         state.requests = RequestTable.from_rows(snapshot.requests)
         state.chunks.next_handle = state.handle_limit = totals.handle_limit
         state.servers = dict.fromkeys(snapshot.servers)
+        state.draining = dict.fromkeys(snapshot.draining)
         state.last_stamp = totals.last_stamp
         state.tenures = list(snapshot.tenures)
+        for path, policy in snapshot.policies:
+            state.policies.set(path, policy)
+        state.safe_mode = snapshot.safe_mode
         state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
 
@@ -224,20 +316,21 @@ class MasterState:
         self.namespace.check_invariants()
         self.chunks.check_invariants()
         self.requests.check_invariants()
-        owned: set[int] = set()
+        owned: dict[int, Owners] = {}
+        assert all(name in self.servers for name in self.draining), f"unknown servers are to leave: {self.draining}"
         ids: set[int] = set()
         for path, file in self.namespace.files_in("/"):
             assert 0 < file.file_id < self.handle_limit and file.file_id not in ids, f"{path} has another file's id"
             ids.add(file.file_id)
             for handle in file.handles:
-                assert handle not in owned, f"chunk {handle:#x} belongs to two files"
-                owned.add(handle)
-                chunk = self.chunks.chunk(handle)
-                assert chunk.goal == file.goal, f"chunk {handle:#x} of {path} has goal {chunk.goal}"
-                assert chunk.is_deleted == paths.is_hidden(path), f"chunk {handle:#x} of {path}: wrong deleted mark"
+                owned[handle] = with_owner(owned.get(handle, ()), Owner(file.goal, paths.is_hidden(path)))
                 assert handle < self.handle_limit
-            assert not paths.is_hidden(path) or paths.deleted_at(path.split("/", 3)[2]) <= self.last_stamp
-        assert owned == set(self.chunks.handles()), "a chunk belongs to no file"
+            assert not paths.is_hidden(path) or deleted_at(path) <= self.last_stamp
+        for path, _ in self.policies.items():
+            assert isinstance(self.namespace.find(path), DirectoryEntry), f"a policy for {path}, which is no directory"
+        for handle, owners in owned.items():
+            assert self.chunks.owners(handle) == owners, f"chunk {handle:#x}: {self.chunks.owners(handle)}, {owners}"
+        assert owned.keys() == set(self.chunks.handles()), "a chunk belongs to no file"
 
     def _note_request(
         self,
@@ -247,16 +340,42 @@ class MasterState:
         | EntryMoved
         | EntryRemoved
         | GoalChanged
-        | AdmissionConfirmed,
+        | AdmissionConfirmed
+        | PolicySet
+        | SafeModeSet
+        | SnapshotTaken,
         answer: int,
     ) -> None:
         self.requests.note(client=record.client, number=record.number, oldest=record.oldest, answer=answer)
 
     def _move(self, source: str, target: str) -> None:
         if paths.is_hidden(target):
-            self.last_stamp = max(self.last_stamp, paths.deleted_at(target))
+            self.last_stamp = max(self.last_stamp, deleted_at(target))
         if paths.is_hidden(source) != paths.is_hidden(target):
             for _, file in self.namespace.files_in(source):
+                before, after = Owner(file.goal, paths.is_hidden(source)), Owner(file.goal, paths.is_hidden(target))
                 for handle in file.handles:
-                    self.chunks.set_deleted(handle, paths.is_hidden(target))
+                    self.chunks.change_owner(handle, before, after)
         self.namespace.move(source, target)
+        self.policies.move(source, target)
+
+    def _remove(self, path: str) -> list[int]:
+        """Forget an entry and all below it; returns the chunks that belong to no file any more."""
+        forgotten: list[int] = []
+        for file in self.namespace.remove(path):
+            owner = Owner(file.goal, paths.is_hidden(path))
+            forgotten += [handle for handle in file.handles if self.chunks.release(handle, owner)]
+        return forgotten
+
+    def _set_goal(self, path: str, goal: int) -> None:
+        file, is_hidden = self.namespace.file(path), paths.is_hidden(path)
+        self.namespace.set_goal(path, goal)
+        for handle in file.handles:
+            self.chunks.change_owner(handle, Owner(file.goal, is_hidden), Owner(goal, is_hidden))
+
+    def _replace_chunk(self, record: ChunkReplaced) -> list[int]:
+        """Give a file another chunk; returns the one before, if that belongs to no file any more."""
+        goal = self.namespace.file(record.path).goal
+        before = self.namespace.replace_chunk(record.path, record.index, record.handle)
+        self.chunks.create(record.handle, goal=goal, version=record.version, members=record.members)
+        return [before] if self.chunks.release(before, Owner(goal, paths.is_hidden(record.path))) else []

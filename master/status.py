@@ -1,17 +1,48 @@
 """What the cluster is like, now: computed from the tables when asked, never noted at some earlier time."""
 
+from master import paths
 from master.chunk_table import Chunk
 from master.chunkservers import location
 from master.core import Core
+from master.draining import Draining
+from master.moving import Moving
+from master.namespace import FileEntry
 from master.repair import Repair
 from master.replicas import ReplicaState
+from master.servers import Server, ServerState
 from runtime.wire import common_pb2, master_pb2
 
 _BREATHE_EVERY = 1000
 
 
-async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path: str = "/") -> master_pb2.ClusterStatus:
-    """The answer to GetClusterStatus; if asked for, with one entry for each chunk of the files at and below a path."""
+async def cluster_status(
+    core: Core, repair: Repair, moving: Moving, draining: Draining, request: master_pb2.ClusterStatusRequest
+) -> master_pb2.ClusterStatus:
+    """The answer to GetClusterStatus; if asked for, with one entry for each chunk of the files at and below a path.
+    Raises InvalidRequest."""
+    path, after = paths.check_path(request.path or "/"), request.after and paths.check_path(request.after)
+    status = master_pb2.ClusterStatus() if after else await _figures(core, repair, moving, draining)
+    status.safe_mode.CopyFrom(safe_mode_status(core))
+    if request.chunks:
+        await _add_chunks(core, repair, moving, status, path, after, request.limit)
+    return status
+
+
+def safe_mode_status(core: Core) -> master_pb2.SafeMode:
+    """Whether the master is in safe mode, and why."""
+    reason = ""
+    if core.holds_still:
+        reason = "an operator has entered it; no name changes, and nothing is copied or removed"
+    elif core.is_starting:
+        left = core.safe_mode.seconds_left(core.now)
+        reason = f"the master has just started and waits up to {left:.0f} s for servers to report"
+    return master_pb2.SafeMode(
+        is_on=bool(reason), by_hand=core.holds_still, reason=reason, chunks_found=core.found_share()
+    )
+
+
+async def _figures(core: Core, repair: Repair, moving: Moving, draining: Draining) -> master_pb2.ClusterStatus:
+    """What concerns the whole cluster."""
     namespace, chunks = core.state.namespace, core.state.chunks
     lacking = [chunks.chunk(handle) for handle in chunks.needing_attention()]
     missing = sum(1 for chunk in lacking if not chunk.replicas)
@@ -46,9 +77,15 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path:
         log_sequence=core.log.next_sequence - 1,
         lease_seconds=core.settings.lease_seconds,
         recovery_note=core.log.recovery_note,
+        placement=core.settings.placement,
+        misplaced_chunks=len(moving.misplaced),
+        moves_planned=len(moving.moves),
+        hot_chunks=len(moving.heat.hot_chunks()),
+        looks=moving.looks,
     )
     held = await _held_by_server(core)
     leases = core.leases.counts(core.now)
+    running = repair.clones()
     for server in core.servers.all():
         count, size = held.get(server.name, (0, 0))
         status.servers.append(
@@ -61,11 +98,19 @@ async def cluster_status(core: Core, repair: Repair, *, with_chunks: bool, path:
                 chunk_count=count,
                 lease_count=leases.get(server.name, 0),
                 stored_bytes=size,
+                state=_state_words(server),
+                clones_in=sum(order.destination == server.name for order in running),
+                clones_out=sum(order.source == server.name for order in running),
+                draining=server.name in core.state.draining,
+                left_to_drain=draining.left_on(server.name) if server.name in core.state.draining else 0,
             )
         )
-    if with_chunks:
-        await _add_chunks(core, repair, status, path)
     return status
+
+
+def _state_words(server: Server) -> str:
+    """ "live", "suspect" or "dead"; one that was never heard counts as dead."""
+    return server.state.value if server.is_alive else ServerState.DEAD.value
 
 
 async def _held_by_server(core: Core) -> dict[str, tuple[int, int]]:
@@ -88,9 +133,37 @@ def _is_open(core: Core, chunk: Chunk) -> bool:
     return len(chunk.replicas) != chunk.goal or not core.is_settled()
 
 
-async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStatus, below: str) -> None:
+def _page(core: Core, below: str, after: str, limit: int) -> tuple[list[tuple[str, FileEntry]], str]:
+    """The files of one page, and the last of them; "" if none follows. Without a limit, all of them."""
+    found: list[tuple[str, FileEntry]] = []
+    count = 0
+    for path, file in core.state.namespace.files_in(below, after=after):
+        if limit and count >= limit:
+            return found, found[-1][0]
+        found.append((path, file))
+        count += max(1, len(file.handles))
+    return found, ""
+
+
+def _unreachable(core: Core, chunk: Chunk) -> list[str]:
+    """Servers that were given the chunk's present version, and that the master does not hear."""
+    members = core.state.chunks.members(chunk.handle)
+    return [name for name in members if not core.has_reported(name)]
+
+
+async def _add_chunks(
+    core: Core,
+    repair: Repair,
+    moving: Moving,
+    status: master_pb2.ClusterStatus,
+    below: str,
+    after: str,
+    limit: int,
+) -> None:
     now = core.now
-    for number, (path, file) in enumerate(list(core.state.namespace.files_in(below)), start=1):
+    files, status.last_path = _page(core, below, after, limit)
+    for number, (path, file) in enumerate(files, start=1):
+        status.files_seen += 1
         if number % _BREATHE_EVERY == 0:
             await core.world.breathe()
         for index, handle in enumerate(file.handles):
@@ -102,12 +175,14 @@ async def _add_chunks(core: Core, repair: Repair, status: master_pb2.ClusterStat
                 master_pb2.ChunkStatus(
                     path=path,
                     replication_goal=chunk.goal,
+                    extra_copies=moving.heat.extra(handle),
                     primary=lease.primary if lease else "",
                     others=[
                         master_pb2.OtherReplica(server=other.server, state=other.state.value, version=other.version)
                         for other in core.replicas.others(handle)
                     ],
                     waits_for=repair.why_waiting(handle) if _is_open(core, chunk) else "",
+                    unreachable=_unreachable(core, chunk),
                     chunk=common_pb2.ChunkLocations(
                         index=index,
                         handle=handle,

@@ -83,6 +83,10 @@ class TooFewServers(TabletopError):
     """Fewer usable chunkservers than the request needs."""
 
 
+class InSafeMode(TabletopError):
+    """The master is in safe mode: an operator has entered it, and nothing about names may change until one leaves."""
+
+
 class Conflict(TabletopError):
     """The state is not what the request supposes: it is locked, busy, or was changed by someone else."""
 
@@ -169,6 +173,7 @@ STATUS_CODES: dict[type[TabletopError], grpc.StatusCode] = {
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     NoSpace: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooFewServers: grpc.StatusCode.FAILED_PRECONDITION,
+    InSafeMode: grpc.StatusCode.FAILED_PRECONDITION,
     Conflict: grpc.StatusCode.ABORTED,
     NotPrimary: grpc.StatusCode.FAILED_PRECONDITION,
     StaleVersion: grpc.StatusCode.FAILED_PRECONDITION,

@@ -25,9 +25,11 @@ import contextlib
 import contextvars
 import dataclasses
 import datetime
+import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import NoneType
 from typing import ClassVar, Protocol
 
 _cause: contextvars.ContextVar[str] = contextvars.ContextVar("cause", default="")
@@ -59,7 +61,7 @@ class Record:
 
     def to_json(self) -> str:
         """One line, keys in a fixed order: equal records give equal bytes."""
-        fields = {name: getattr(self.event, name) for name in _field_names(type(self.event))}
+        fields = {_key_of(name): getattr(self.event, name) for name in _field_names(type(self.event))}
         return json.dumps(
             {
                 "lamport": self.lamport,
@@ -152,15 +154,50 @@ def set_cause(cause: str) -> None:
 
 
 def record_from_json(line: str) -> Record:
-    """Parse one line of `Record.to_json`. A kind that this program does not know becomes an `UnknownEvent`."""
+    """Parse one line of `Record.to_json`. A kind that this program does not know becomes an `UnknownEvent`.
+
+    Raises ValueError, KeyError or TypeError for what is no record."""
     fields = json.loads(line)
     lamport, wall, node, cause, kind = (fields.pop(key) for key in ("lamport", "wall", "node", "cause", "kind"))
     true = fields.pop("true", None)
+    if type(lamport) is not int or type(wall) is not int or type(true) not in (int, NoneType):
+        raise ValueError(f"no record: a clock is {lamport!r}, {wall!r} or {true!r}")
+    if not isinstance(node, str) or not isinstance(cause, str):
+        raise ValueError(f"no record: the node is {node!r}, the cause {cause!r}")
     event_type = _kinds.get(kind)
-    if event_type is None or set(fields) != set(_field_names(event_type)):
+    if event_type is None or set(fields) != {_key_of(name) for name in _field_names(event_type)}:
         return Record(lamport, wall, node, cause, UnknownEvent(kind=kind, fields=json.dumps(fields)), true)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    read = {name: fields[_key_of(name)] for name in _field_names(event_type)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
     return Record(lamport, wall, node, cause, event_type(**values), true)
+
+
+def in_causal_order(records: Iterable[Record]) -> list[Record]:
+    """Records of several nodes in an order that respects cause, whatever their clocks say; each node's own stay as they
+    are, oldest first.
+
+    A process that starts counts from 1 again, so that its clock says nothing of what happened before. Its first records
+    are put after all that the others had recorded by then, as far as the clocks on the wall tell.
+    """
+    by_node: dict[str, list[Record]] = {}
+    for record in records:
+        by_node.setdefault(record.node, []).append(record)
+    placed: list[tuple[int, int, Record]] = []
+    latest: dict[str, tuple[int, int]] = {}  # each node's Lamport clock, and the place of its latest record
+    highest = 0
+    for record in heapq.merge(*by_node.values(), key=_moment):
+        before, place = latest.get(record.node, (0, -1))
+        begin = highest + 1 if record.lamport <= before else 0
+        place = max(record.lamport, place + 1, begin)
+        latest[record.node] = (record.lamport, place)
+        highest = max(highest, place)
+        placed.append((place, _moment(record), record))
+    placed.sort(key=lambda one: one[:2])
+    return [record for _, _, record in placed]
+
+
+def _moment(record: Record) -> int:
+    return record.wall_microseconds if record.true_microseconds is None else record.true_microseconds
 
 
 def sentence(event: Event) -> str:
@@ -184,6 +221,18 @@ def rendered(record: Record, *, zone: datetime.tzinfo | None = datetime.UTC) -> 
 def _in_words(value: object) -> object:
     """Several things as people list them."""
     return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
+
+
+_CIRCUMSTANCES = frozenset({"lamport", "wall", "true", "node", "cause", "kind"})
+
+
+def _key_of(name: str) -> str:
+    """How a field of an event is called in JSON, where the circumstances of the record stand beside it.
+
+    >>> _key_of("server"), _key_of("kind")
+    ('server', 'kind_')
+    """
+    return f"{name}_" if name in _CIRCUMSTANCES else name
 
 
 def _field_names(kind: type[Event]) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ token, record a servicer's bug, and put a call that got no answer into the same 
 
 import hmac
 import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import grpc
 
@@ -30,11 +31,22 @@ class HandlerFailed(Event):
     trace: str
 
 
+class Observer(Protocol):
+    """Counts and times calls."""
+
+    def observed(self, method: str, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+        """A method's handler that is observed."""
+
+    def observed_stream(self, method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
+        """The same for one whose answer is a stream."""
+
+
 class Guard:
     """What one node asks of those that call it, and tells those that it calls."""
 
-    def __init__(self, token: str, events: EventLog) -> None:
+    def __init__(self, token: str, events: EventLog, observer: Observer | None = None) -> None:
         self.events = events
+        self.observer = observer
         self.authorization = f"Bearer {token}"
 
     def check(self, method: str, authorization: str | None) -> None:

@@ -190,9 +190,13 @@ class NodeRegistrar:
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
         decode, encode = handler.request_deserializer, handler.response_serializer
-        if handler.unary_unary:
-            self.methods[f"/{method}"] = Method(method, handler.unary_unary, decode, encode)
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        if self._guard.observer is not None:
+            observer = self._guard.observer
+            observe = observer.observed_stream if handler.response_streaming else observer.observed
+            behaviour = observe(method, behaviour)
+        if handler.unary_unary:
+            self.methods[f"/{method}"] = Method(method, behaviour, decode, encode)
         guard = self._guarded_stream if handler.response_streaming else self._guarded_unary
         return make(guard(method, behaviour), request_deserializer=decode, response_serializer=encode)
 

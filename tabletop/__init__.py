@@ -1,7 +1,7 @@
 """What people run: the command `tabletop`.
 
     main.py, __main__.py  where the command begins             application.py    all commands, put together
-    cluster_commands.py   up, down, ps, status, log
+    cluster_commands.py   up, down, ps, status, log            timeline_command.py    timeline, over cluster/timeline
     file_commands.py      fs …                                 copying.py        what goes where in put and get
     file_reading.py       fs cat, head, tail, count, …         setrep_command.py    fs setrep
     record_commands.py    fs append, fs tail --records

@@ -24,9 +24,11 @@ from tabletop.progress import Meter, shown_progress
 from tabletop.tables import plain_table, print_table
 
 app = typer.Typer(
-    help="""Have what is stored read and compared now; see who is in charge.
+    help="""What operators look at and do.
 
     \b
+    tabletop admin report                    space, chunks and chunkservers, as the master sees them
+    tabletop admin safemode enter            keep names and replicas as they are
     tabletop admin scrub                     every block of every chunkserver against its checksum
     tabletop admin compare /lab              the replicas of each chunk with one another
     tabletop admin masters                   which master acts, and how far its shadows are
@@ -74,7 +76,7 @@ def compare(
         tabletop admin compare
         tabletop admin compare /lab/results.csv
     """
-    perform(with_cluster(cluster, lambda real: _compare(real.client(), path)))
+    perform(with_cluster(cluster, lambda real: compare_replicas(real.client(), path)))
 
 
 @dataclass(slots=True)
@@ -162,7 +164,8 @@ def _print_tallies(names: Sequence[str], tallies: Sequence[Tally]) -> None:
     _print_some([line for tally in tallies for line in (*tally.damaged, *tally.unread)])
 
 
-async def _compare(client: Client, path: str) -> None:
+async def compare_replicas(client: Client, path: str) -> None:
+    """Have the replicas of each chunk at and below a path read and compared; ends the command if any differ."""
     await client.stat(path)
     status = await client.cluster_status(chunks=True, path=path)
     verdicts: list[tuple[ChunkStatus, Sequence[VerifiedReplica], list[str]]] = []

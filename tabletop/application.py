@@ -18,15 +18,22 @@ from tabletop import (
     fault_commands,
     file_commands,
     file_reading,
+    fsck_command,
     log_command,
     masters_command,
+    metrics_command,
     record_commands,
+    report_command,
+    server_commands,
     setrep_command,
     status_command,
+    story_command,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
+    timeline_command,
     torture,
+    trash_commands,
 )
 from tabletop.console import Commands, output
 
@@ -50,6 +57,7 @@ Exit codes:
     2    the command line makes no sense
     3    there is no such cluster, it is down, or it does not answer
     4    failed, and may have happened all the same: look before you repeat it
+    5    nothing is lost, and not everything is as it should be (`fs fsck`)
     130  interrupted by Ctrl-C
 """
 
@@ -68,24 +76,33 @@ app.command("up")(cluster_commands.up)
 app.command("down")(cluster_commands.down)
 app.command("ps")(cluster_commands.ps)
 app.command("clusters")(cluster_commands.clusters)
-app.command("add")(cluster_commands.add)
+app.command("add")(server_commands.add)
+app.command("drain")(server_commands.drain)
+app.command("remove")(server_commands.remove)
 app.command("status")(status_command.status)
 app.command("wait")(status_command.wait)
 app.command("log")(log_command.log)
+app.command("metrics")(metrics_command.metrics)
+app.command("timeline")(timeline_command.timeline)
 app.command("admit")(cluster_commands.admit)
 for command in (file_reading.cat, file_reading.head, file_reading.tail, file_reading.checksum, file_reading.count):
     file_commands.app.command()(command)
 file_commands.app.command("test")(file_reading.test)
 file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
+file_commands.app.add_typer(trash_commands.app, name="trash")
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
 admin_commands.app.command("masters")(masters_command.masters)
+file_commands.app.command("fsck")(fsck_command.fsck)
+admin_commands.app.command("report")(report_command.report)
+admin_commands.app.command("safemode")(report_command.safemode)
 app.add_typer(admin_commands.app, name="admin")
 tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+app.add_typer(story_command.app, name="story")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
 

@@ -21,7 +21,8 @@ with examples. Commands about a cluster also take `--cluster NAME` (or the varia
 `tabletop --install-completion` lets the shell complete commands and options.
 
 Exit codes: 0 done; 1 failed, nothing was changed unless the message says so; 2 the command line makes no sense; 3 there
-is no such cluster, it is down, or it does not answer; 4 failed, and may have happened all the same; 130 interrupted.
+is no such cluster, it is down, or it does not answer; 4 failed, and may have happened all the same; 5 nothing is lost,
+and not everything is as it should be (`fs fsck`); 130 interrupted.
 """
 UNITS = {"SECONDS", "MINUTES", "BYTES", "ROWS"}
 LEFT_OUT = {"--help", "--cluster"}
@@ -42,11 +43,20 @@ def page() -> str:
 
 def _section(title: str, prefix: str, commands: dict[str, Any]) -> str:
     lines = [f"## {title}", "", "| type | to |", "|---|---|"]
-    for name, command in commands.items():
+    for name, command in _flat(commands):
         words = " ".join([prefix, name, *_words(command)])
         what = inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ").split(". ")[0].rstrip(".")
         lines.append(f"| `{words}` | {what} |")
     return "\n".join(lines) + "\n"
+
+
+def _flat(commands: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The commands, and those of groups within the group."""
+    for name, command in commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", found) for inner, found in _flat(command.commands))
+        else:
+            yield name, command
 
 
 def _words(command: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`tabletop up`, `down`, `ps`, `clusters`, `add`, `admit`: a cluster's life.
+"""`tabletop up`, `down`, `ps`, `clusters`, `admit`: a cluster's life.
 
 What they print is what they found at that moment.
 """
@@ -14,6 +14,7 @@ from cluster.interface import NodeState
 from cluster.real import RealCluster
 from cluster.roles import DEAD_AFTER_HEARTBEATS
 from cluster.settings import ClusterSettings, parse_bytes
+from cluster.topology import racks
 from runtime.errors import InvalidRequest, TabletopError, TooFewServers, Unavailable
 from runtime.settings import LEASE_SECONDS
 from tabletop import wording
@@ -60,6 +61,20 @@ def up(
             "(GFS 5.1.3); with more than one there is a lock service, the node `lock`. Default: 1."
         ),
     ] = None,
+    rack_count: Annotated[
+        int | None,
+        typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
+    ] = None,
+    topology: Annotated[
+        str | None, typer.Option(help="The same with data centres: dc1:r1,r2/dc2:r3. Copies are spread over them.")
+    ] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
+    ] = None,
+    clone_rate: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
@@ -72,11 +87,16 @@ def up(
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
         tabletop up --cluster three --masters 3
     """
+    if rack_count is not None and topology is not None:
+        raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")
     perform(
         _up(
             RealCluster(cluster),
             port,
             {
+                "topology": topology if rack_count is None else racks(rack_count),
+                "placement": placement,
+                "clone_bytes_per_second": None if clone_rate is None else parse_bytes(clone_rate),
                 "chunkservers": chunkservers,
                 "replicas": replicas,
                 "chunk_bytes": None if chunk_size is None else parse_bytes(chunk_size),
@@ -106,25 +126,6 @@ def down(
 def clusters(as_json: JsonOption = False) -> None:
     """List all clusters of this user on this machine, running or not."""
     perform(_clusters(as_json))
-
-
-def add(
-    what: Annotated[str, typer.Argument(metavar="chunkserver", help="What to add.")],
-    count: Annotated[int, typer.Option("--count", min=1, max=100, help="How many.")] = 1,
-    cluster: ClusterOption = DESK,
-) -> None:
-    """Add chunkservers to a running cluster; returns when the master knows them.
-
-    They get new replicas from then on; what is stored already stays where it is.
-
-    \b
-        tabletop add chunkserver
-        tabletop add chunkserver --count 3
-    """
-    if what not in ("chunkserver", "chunkservers"):
-        raise typer.BadParameter(f"{what!r}: expected 'chunkserver'")
-    names = perform(_add(RealCluster(cluster), count))
-    output.print(f"added {', '.join(names)} to cluster {cluster}", markup=False)
 
 
 def ps(cluster: ClusterOption = DESK, as_json: JsonOption = False) -> None:
@@ -221,21 +222,13 @@ async def _down(cluster: RealCluster, purge: bool) -> None:
 
 async def _ps(cluster: RealCluster, as_json: bool) -> None:
     try:
-        reports = await cluster.nodes()
+        reports, topology = await cluster.nodes(), cluster.settings.topology
     finally:
         await cluster.close()
     if as_json:
         print(json.dumps([node_values(report) for report in reports], indent=2))
     else:
-        print_table(node_table(reports))
-
-
-async def _add(cluster: RealCluster, count: int) -> list[str]:
-    try:
-        with notes.status(f"adding to cluster {cluster.name} …"):
-            return await cluster.add_chunkservers(count)
-    finally:
-        await cluster.close()
+        print_table(node_table(reports, topology))
 
 
 async def _clusters(as_json: bool) -> None:

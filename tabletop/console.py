@@ -7,6 +7,7 @@ Exit codes (also shown by `tabletop --help`):
     2    the command line makes no sense (unknown option, missing argument, a value that can never be right)
     3    there is no such cluster, it is down, or it does not answer
     4    the operation failed and may have happened all the same: look before you repeat it
+    5    everything can be read, and not everything is as it should be (`fs fsck`)
     130  interrupted by Ctrl-C (143 by a termination signal); what was half done is undone
 
 What the command was asked for goes to standard output; errors, progress and remarks go to standard error, so that
@@ -77,7 +78,9 @@ def note_cluster(cluster: str) -> str:
     return cluster
 
 
-_COMMAND = re.compile(r"`tabletop (?:up|down|ps|status|wait|log|add|admit|admin|fs|fault)\b[^`]*`")
+_COMMAND = re.compile(
+    r"`tabletop (?:up|down|ps|status|wait|log|timeline|add|admit|admin|fs|fault|story|metrics)\b[^`]*`"
+)
 
 
 def addressed(text: str, cluster: str | None = None) -> str:
@@ -111,6 +114,7 @@ class ExitCode(enum.IntEnum):
     USAGE = 2
     UNREACHABLE = 3
     UNCERTAIN = 4
+    DEGRADED = 5
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     TERMINATED = 143

@@ -87,7 +87,8 @@ def ls(
     as_json: JsonOption = False,
     cluster: ClusterOption = DESK,
 ) -> None:
-    """List files and directories: kind, copies, bytes, time of creation (local), path."""
+    """List files and directories: kind, copies, bytes, time of creation (local), path. A directory shows how many
+    copies new files in it get, if it says so itself (`setrep --new-files`)."""
     perform(with_client(cluster, lambda client: _ls(client, paths or ["/"], recursive, human, directory, as_json)))
 
 
@@ -121,7 +122,7 @@ def rm(
     """Delete files, or directories with -r.
 
     What is deleted lives on under a hidden name below /.deleted, three days by default, as in the paper (GFS 4.4). `rm`
-    prints the command that brings it back. `tabletop up --trash-seconds` sets the time; `expunge` ends it.
+    prints the command that brings it back; `tabletop fs trash` lists it, sets its time, and ends it.
     """
     perform(with_client(cluster, lambda client: _rm(client, paths, recursive, force, skip_trash)), changes=True)
 
@@ -135,6 +136,28 @@ def mv(
     """Rename a file or directory, or move several into a directory."""
     *paths, target = _with_target(sources, "tabletop fs mv PATH... TARGET")
     perform(with_client(cluster, lambda client: _mv(client, paths, target, force)), changes=True)
+
+
+@app.command()
+def snapshot(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file or a directory.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The name of the copy, which must not exist yet.")],
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Copy a file or a whole directory at once, without copying a byte (GFS 3.4).
+
+    The copy is the source at this moment: writers are held up for as long as it takes, and write on. Bytes are copied
+    when one of the two is written, and only the chunks that are. A snapshot is an ordinary file or directory:
+
+    \b
+    tabletop fs snapshot /courses /save/courses-monday
+    tabletop fs ls -R /save/courses-monday                          look into it
+    tabletop fs cp /save/courses-monday/notes /courses/notes        have one file back
+    tabletop fs rm -r /courses                                      go back to it as a whole
+    tabletop fs snapshot /save/courses-monday /courses
+    tabletop fs rm -r /save/courses-monday                          delete it: the other one keeps its chunks
+    """
+    perform(with_client(cluster, lambda client: _snapshot(client, source, target)), changes=True)
 
 
 @app.command()
@@ -152,12 +175,6 @@ def cp(
 def touch(paths: PathsArgument, cluster: ClusterOption = DESK) -> None:
     """Make empty files; what exists already stays as it is."""
     perform(with_client(cluster, lambda client: _touch(client, paths)), changes=True)
-
-
-@app.command()
-def expunge(cluster: ClusterOption = DESK) -> None:
-    """Give back the space of all that was deleted, now. Nothing of it can be had back then."""
-    perform(with_client(cluster, lambda client: _expunge(client)), changes=True)
 
 
 @app.command()
@@ -221,9 +238,38 @@ def _print_entries(entries: list[FileStatus], human: bool) -> None:
     sizes = [wording.size(entry.length) if human else str(entry.length) for entry in entries]
     width = max(map(len, sizes), default=0)
     for entry, size in zip(entries, sizes, strict=True):
-        kind, copies = ("d", "-") if entry.is_directory else ("-", str(entry.replication_goal))
+        kind, copies = ("d", _own_goal(entry)) if entry.is_directory else ("-", str(entry.replication_goal))
         time = wording.moment(entry.created_microseconds)
         output.print(f"{kind} {copies:>3} {size:>{width}} {time} {wording.printable(entry.path)}", markup=False)
+
+
+def _own_goal(directory: FileStatus) -> str:
+    """How many copies new files get, if the directory itself says so."""
+    return str(directory.new_file_goal) if directory.new_file_goal_from == directory.path else "-"
+
+
+def new_file_words(directory: FileStatus) -> str:
+    """How many copies new files in a directory get, and who says so."""
+    replicas = wording.count(directory.new_file_goal, "replica")
+    return f"{replicas}, {_source(directory.new_file_goal_from, directory.path)}"
+
+
+def kept_words(directory: FileStatus) -> str:
+    """For how long what is deleted in a directory is kept, and who says so."""
+    seconds = directory.trash_seconds
+    kept = f"kept for {wording.duration(seconds)}" if seconds else "not kept"
+    return f"deleted files are {kept}, {_source(directory.trash_from, directory.path)}"
+
+
+def _source(said_by: str, path: str) -> str:
+    """Who says what holds for a directory.
+
+    >>> _source("", "/lab"), _source("/lab", "/lab"), _source("/lab", "/lab/a")
+    ('as in the whole cluster', 'as it says itself', 'as /lab says')
+    """
+    if not said_by:
+        return "as in the whole cluster"
+    return "as it says itself" if said_by == path else f"as {wording.printable(said_by)} says"
 
 
 async def _stat(client: Client, paths: list[str], as_json: bool) -> None:
@@ -262,6 +308,8 @@ def _print_status(found: FileStatus, chunks: list[dict[str, Any]]) -> None:
     lines.append(("Created", wording.moment(found.created_microseconds)))
     if found.is_directory:
         lines.append(("Entries", f"{found.entry_count:,}"))
+        lines.append(("New files", new_file_words(found)))
+        lines.append(("Trash", kept_words(found)))
     else:
         exact = "" if found.length_is_exact else " as last reported; a replica of the last chunk could not be asked"
         lines.append(("Length", f"{found.length} ({wording.size(found.length)}){exact}"))
@@ -326,22 +374,16 @@ async def _rm(client: Client, paths: list[str], recursive: bool, force: bool, sk
 async def _tell_the_way_back(client: Client, deleted: list[str]) -> None:
     if not deleted:
         return
-    kept = {entry.path.partition("-")[2]: entry.path for entry in await client.list(TRASH)}  # The last one counts.
-    grace = wording.duration((await client.cluster_status()).trash_grace_seconds)
-    for path in deleted[:WAYS_BACK]:
-        hidden = kept.get(path.removeprefix("/").replace("/", "|"))
-        if hidden is not None:
-            back = shlex.join(["tabletop", "fs", "mv", hidden, path])
-            remark(f"for {grace} it can be had back: `{back}`")
-    if len(deleted) > WAYS_BACK:
-        remark(f"and {len(deleted) - WAYS_BACK} more, see `tabletop fs ls {TRASH}`")
-
-
-async def _expunge(client: Client) -> None:
-    files = 0
-    for entry in await client.list(TRASH) if await client.exists(TRASH) else []:
-        files += await client.delete(entry.path, recursive=True, immediately=True)
-    output.print(f"{wording.count(files, 'deleted file')} can be had back no more")
+    kept = {one.path: one for one in await client.operators.trash()}  # The last deletion of a path counts.
+    found = [kept[path] for path in deleted if path in kept]
+    for one in found[:WAYS_BACK]:
+        span = wording.duration((one.goes_microseconds - one.deleted_microseconds) / 1e6)
+        back = shlex.join(["tabletop", "fs", "trash", "restore", one.path])
+        remark(f"for {span} it can be had back: `{back}`")
+    if len(found) > WAYS_BACK:
+        remark(f"and {len(found) - WAYS_BACK} more, see `tabletop fs trash ls`")
+    if len(found) < len(deleted):
+        remark("what lies in a directory that keeps no deleted files is gone (`tabletop fs trash policy`)")
 
 
 async def _touch(client: Client, paths: list[str]) -> None:
@@ -363,6 +405,14 @@ async def _mv(client: Client, paths: list[str], target: str, force: bool) -> Non
     for path in paths:
         place = copying.place_in(target, path) if into else target
         await client.rename(path, place, replace=force)
+
+
+async def _snapshot(client: Client, source: str, target: str) -> None:
+    files = await client.snapshot(source, target)
+    output.print(
+        f"{wording.printable(target)} is {wording.printable(source)} as of now ({wording.count(files, 'file')})",
+        markup=False,
+    )
 
 
 async def _mkdir(client: Client, paths: list[str], parents: bool) -> None:

@@ -8,13 +8,13 @@ so that a cause always stands above its effect, whatever the nodes' clocks say. 
 import asyncio
 import datetime
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from cluster.real import RealCluster
-from runtime.events import Record, rendered
+from runtime.events import Record, in_causal_order, rendered
 from runtime.real.event_file import EventTail
 from tabletop.console import output, perform, remark
 from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
@@ -55,13 +55,10 @@ def log(
 async def _log(cluster: RealCluster, node: str, lines: int, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
     nodes = [node] if node else cluster.settings.node_names()
     tails = [EventTail(cluster.event_path(name)) for name in nodes] if follow else []
-    records: list[Record] = []
-    for name in nodes:
-        found = cluster.event_file(name)
-        records += found.records
-        if found.damaged_lines:
-            remark(f"left out {found.damaged_lines} damaged lines of {name}: its disk was full, or it was killed")
-    kept = [record for record in in_causal_order(records) if wanted(record)]
+    found = cluster.recorded(nodes)
+    for name, count in found.damaged_lines.items():
+        remark(f"left out {count} damaged lines of {name}: its disk was full, or it was killed")
+    kept = [record for record in found.records if wanted(record)]
     if not kept and not follow:
         remark(f"no events{' of ' + node if node else ''} that fit; without options, `tabletop log` shows the last 50")
     if not as_json and kept:
@@ -71,11 +68,6 @@ async def _log(cluster: RealCluster, node: str, lines: int, wanted: Wanted, *, f
         await asyncio.sleep(FOLLOW_SECONDS)
         fresh = [record for tail in tails for record in tail.new_records()]
         _print([record for record in in_causal_order(fresh) if wanted(record)], as_json=as_json)
-
-
-def in_causal_order(records: Iterable[Record]) -> list[Record]:
-    """Records of several nodes in an order that respects cause; each node's own stay as they are."""
-    return sorted(records, key=lambda record: (record.lamport, record.wall_microseconds))
 
 
 def _filter(chunk: str, containing: str) -> Wanted:

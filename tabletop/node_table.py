@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from cluster.interface import NodeReport, NodeState
+from cluster.topology import place_of
 from tabletop import wording
 from tabletop.tables import plain_table
 
@@ -20,14 +21,18 @@ STATE_STYLES = {
 }
 
 
-def node_table(reports: list[NodeReport]) -> Table:
-    """One line a node."""
-    table = plain_table("NODE", "ROLE", "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "NOTE")
+def node_table(reports: list[NodeReport], topology: str = "") -> Table:
+    """One line a node; with its rack, if the cluster has any."""
+    racks = ["RACK"] if topology else []
+    table = plain_table(
+        "NODE", "ROLE", *racks, "STATE", "PID", "UP FOR", "MEMORY", "CONTROL", "BULK", "METRICS", "NOTE"
+    )
     for report in reports:
         serving = report.state is NodeState.SERVING
         table.add_row(
             report.node,
             report.role,
+            *([str(place_of(report.node, topology)) or "-"] if topology else []),
             f"[{STATE_STYLES[report.state]}]{report.state.value}[/]",
             str(report.process_id or "-"),
             wording.duration(report.uptime_seconds) if serving else "-",
@@ -35,6 +40,8 @@ def node_table(reports: list[NodeReport]) -> Table:
             report.control_address or "-",
             report.bulk_address or "-",
             report.note or standing(report),
+            report.metrics_address or "-",
+            report.note,
         )
     return table
 

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -23,6 +24,21 @@ HumanOption = Annotated[bool, typer.Option("-h", help="Sizes with units, such as
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 DESK = DEFAULT_CLUSTER
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "": 1}
+
+
+def span_seconds(text: str) -> float:
+    """A span of time as people write it. Raises BadParameter.
+
+    >>> span_seconds("90"), span_seconds("90s"), span_seconds("1.5h"), span_seconds("7d")
+    (90.0, 90.0, 5400.0, 604800.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no span of time; expected one such as 90s, 30m, 12h or 7d")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def chunk_handle(text: str) -> int:

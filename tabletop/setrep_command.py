@@ -11,7 +11,7 @@ from runtime.errors import Conflict, InvalidRequest, NotFound
 from runtime.wire.master_pb2 import ChunkStatus
 from tabletop import wording
 from tabletop.console import ExitCode, fail, output, perform, remark
-from tabletop.file_commands import PathsArgument, with_client
+from tabletop.file_commands import PathsArgument, new_file_words, with_client
 from tabletop.globs import expanded
 from tabletop.options import DESK, ClusterOption
 
@@ -21,11 +21,14 @@ EXTRA_STATES = ("surplus", "condemned")
 
 
 def setrep(
-    count: Annotated[int, typer.Argument(metavar="N", min=1, help="How many replicas.")],
+    count: Annotated[int, typer.Argument(metavar="N", min=0, help="How many replicas.")],
     paths: PathsArgument,
     recursive: Annotated[bool, typer.Option("-R", help="As hdfs has it: no effect.")] = False,
     wait: Annotated[bool, typer.Option("-w", help="Wait until every chunk has so many.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most.")] = 300.0,
+    new_files: Annotated[
+        bool, typer.Option("--new-files", help="Of directories: for files to come, not for those that are there.")
+    ] = False,
     cluster: ClusterOption = DESK,
 ) -> None:
     """Set how many replicas files have; of a directory, all files in it.
@@ -36,7 +39,14 @@ def setrep(
     \b
         tabletop fs setrep 5 /lab/results.csv
         tabletop fs setrep -w 2 /scratch
+        tabletop fs setrep --new-files 2 /scratch     and in all directories below that say nothing else
+        tabletop fs setrep --new-files 0 /scratch     as the directories above say, or the cluster
     """
+    if new_files:
+        perform(with_client(cluster, lambda client: _set_for_new_files(client, count, paths)), changes=True)
+        return
+    if not count:
+        raise typer.BadParameter("a file has at least one replica; 0 has a meaning with --new-files only")
     perform(with_client(cluster, lambda client: _setrep(client, count, paths, wait, timeout)), changes=True)
 
 
@@ -52,6 +62,13 @@ async def _setrep(client: Client, count: int, patterns: list[str], wait: bool, s
             output.print(f"{wording.printable(path)}: {wording.count(count, 'replica')}, {was}", markup=False)
     if wait:
         await _wait(client, paths, seconds)
+
+
+async def _set_for_new_files(client: Client, count: int, patterns: list[str]) -> None:
+    for path in await expanded(client, patterns):
+        await client.operators.set_policy(path, new_file_goal=count)
+        found = await client.stat(path)
+        output.print(f"{wording.printable(path)}: new files get {new_file_words(found)}", markup=False)
 
 
 async def _set_all_below(client: Client, path: str, count: int) -> None:

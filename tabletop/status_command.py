@@ -17,7 +17,7 @@ from rich.text import Text
 from cluster.interface import NodeReport, NodeState
 from cluster.real import RealCluster
 from runtime.errors import TimedOut, Unavailable
-from runtime.wire import master_pb2
+from runtime.wire import common_pb2, master_pb2
 from tabletop import wording
 from tabletop.console import ExitCode, fail, output, perform, remark
 from tabletop.masters_command import lag, masters_table, out_of_sync
@@ -162,6 +162,7 @@ def _figures(cluster: RealCluster, found: master_pb2.ClusterStatus) -> list[tupl
     lines = [
         ("Cluster", f"{found.cluster} (master {cluster.folder.read_record().master})"),
         ("Master up for", wording.duration(found.uptime_seconds)),
+        ("Safe mode", safe_mode_words(found.safe_mode)),
         ("Configured capacity", f"{total} ({wording.size(total)}){shared}"),
         ("Remaining", f"{free} ({wording.size(free)})"),
         ("Used, all replicas", f"{stored} ({wording.size(stored)})"),
@@ -175,6 +176,10 @@ def _figures(cluster: RealCluster, found: master_pb2.ClusterStatus) -> list[tupl
         ("  with damaged copies only", f"{found.corrupt_chunks:,}"),
         ("Damaged replicas", f"{found.corrupt_replicas:,}"),
         ("Copies being made", f"{found.clones_running:,}"),
+        ("Placement", found.placement),
+        ("  chunks not spread", f"{found.misplaced_chunks:,}"),
+        ("  copies to be moved", f"{found.moves_planned:,}"),
+        ("Hot chunks", f"{found.hot_chunks:,}"),
         ("Operation log", f"{found.log_sequence:,} records, {wording.size(found.log_bytes)} since the last checkpoint"),
         ("Leases", f"{found.lease_seconds:g} s"),
         ("Given up after", f"{found.dead_after_seconds:g} s of silence"),
@@ -182,6 +187,17 @@ def _figures(cluster: RealCluster, found: master_pb2.ClusterStatus) -> list[tupl
     if found.recovery_note:
         lines.append(("Last recovery", found.recovery_note))
     return lines
+
+
+def safe_mode_words(found: master_pb2.SafeMode) -> str:
+    """Whether the master is in safe mode, and why.
+
+    >>> safe_mode_words(master_pb2.SafeMode()), safe_mode_words(master_pb2.SafeMode(is_on=True, reason="it starts"))
+    ('off', 'on: it starts (0.0% of the chunks have a replica)')
+    """
+    if not found.is_on:
+        return "off"
+    return f"on: {found.reason} ({found.chunks_found:.1%} of the chunks have a replica)"
 
 
 def capacity(servers: Iterable[master_pb2.ServerStatus], disks: dict[str, int]) -> tuple[int, int, int]:
@@ -225,14 +241,16 @@ def what_is_waited_for(found: master_pb2.ClusterStatus, reports: Reports) -> lis
 
 def _print_servers(found: master_pb2.ClusterStatus, reports: Reports) -> None:
     by_name = {report.node: report for report in reports}
-    columns = ("NODE", "MASTER SEES", "PROCESS", "HEARTBEAT", "CHUNKS", "PRIMARY OF", "STORED", "DISK FREE", "ADDRESS")
-    table = plain_table(*columns)
+    has_racks = any(server.location.rack for server in found.servers)
+    columns = ["NODE", *(["RACK"] if has_racks else []), "MASTER SEES", "PROCESS", "HEARTBEAT", "CHUNKS", "PRIMARY OF"]
+    table = plain_table(*columns, "STORED", "DISK FREE", "ADDRESS")
     for server in found.servers:
         report = by_name.get(server.location.server)
         state = report.state if report else NodeState.STOPPED
         table.add_row(
             server.location.server,
-            "[green]live[/]" if server.alive else "[red]dead[/]",
+            *([_rack(server.location)] if has_racks else []),
+            _seen(server),
             f"[{STATE_STYLES[state]}]{state.value}[/]",
             f"{wording.duration(server.seconds_since_heartbeat)} ago",
             f"{server.chunk_count:,}",
@@ -242,6 +260,19 @@ def _print_servers(found: master_pb2.ClusterStatus, reports: Reports) -> None:
             server.location.control_address,
         )
     print_table(table)
+
+
+def _seen(server: master_pb2.ServerStatus) -> str:
+    """What the master thinks of a chunkserver, and what is left on one that is to leave."""
+    state = "[green]live[/]" if server.alive else "[red]dead[/]"
+    if not server.draining:
+        return state
+    left = server.left_to_drain
+    return f"{state}, [yellow]draining, {left:,} left[/]" if left else f"{state}, [green]drained[/]"
+
+
+def _rack(place: common_pb2.Location) -> str:
+    return "/".join(filter(None, (place.data_centre, place.rack))) or "-"
 
 
 def print_chunks(chunks: Iterable[master_pb2.ChunkStatus]) -> None:

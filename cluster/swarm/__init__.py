@@ -13,17 +13,22 @@ shrunk to the few operations and faults that matter, and told as a story.
     history.py           what was asked and answered; bytes that say which write they come from
     names.py             the namespace as a model             linearizability.py   is there an order that explains it?
     appends.py           records: are they where they were said to be?
+    copies.py            what names a file of a snapshot      snapshots.py         and what it may hold
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?
     masters.py           several masters: who acts, under which epoch, and are they all in one state?
+    placements.py        do copies stand where they should, is nothing left on a drained server? and the stories of that
+    operators.py         trash, policies, safe mode and checks: drawn, done and judged
     plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
+    snapshot_work.py     drawing snapshots, and what is done around them
     insight.py           all disks and memories in view       stage.py             the cluster; which faults may strike
     player.py            one client                           run.py               one seed from begin to verdict
     verdicts.py          the judges' findings                 marks.py             rare states that were reached
     shrink.py            fewer operations, fewer faults       story.py             the rest in words
     sweep.py, worker.py  many seeds, several processes        command.py           ./scripts/swarm
     written.py           plans as text                        swarms.py            this swarm and its sibling
+    pictures.py          a run as a timeline (cluster/timeline)
     engine/              the sibling: tablets on one log
 
 The judges are pure functions over histories and images of disks; each has a test with a bad history that it must

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Operation, stamp
 from gfs.records import Record, Scanner, encode_record
 from gfs.records.frames import HEADER_BYTES, MAGIC
@@ -71,8 +72,8 @@ class Append:
 
 
 def appended_files(history: History) -> dict[int, None]:
-    """The files to which somebody appended records."""
-    return {one.file: None for one in history.operations if one.kind is Kind.RECORD_APPEND and one.file}
+    """The files to which somebody appended records, or to a copy of which: those that were created."""
+    return {root_of(one.file): None for one in history.operations if one.kind is Kind.RECORD_APPEND and one.file}
 
 
 def is_certain(append: Append, invoked: float, responded: float) -> bool:

@@ -9,6 +9,9 @@ of them. Where two rules guard the same thing, both go: one alone would be misse
     bugs_of_calls.py      how calls travel: answers, ends of streams, doubt              GFS 3.1, 3.2
     bugs_of_records.py    record append: who says where a record goes                            GFS 3.3
     bugs_of_masters.py    several masters: what is answered, who takes over              GFS 2.6.3, 5.1.3
+    bugs_of_snapshots.py  snapshots: leases, references, copies before the first write                     GFS 3.4
+    bugs_of_placements.py where copies are: racks, drains, hot chunks                    GFS 2.5, 4.2, 4.3
+    bugs_of_operators.py  the trash, safe mode, checks                                   GFS 2.6.2, 4.4, 5.2
     bugs_of_names.py      names, requests, clients, the master's log                     GFS 2.6.3, 2.7.1, 4.1
 """
 
@@ -21,14 +24,27 @@ from cluster.swarm import (
     bugs_of_disks,
     bugs_of_masters,
     bugs_of_names,
+    bugs_of_operators,
+    bugs_of_placements,
     bugs_of_records,
+    bugs_of_snapshots,
     bugs_of_versions,
 )
 from cluster.swarm.bug_tools import BUGS, Bug, Planted
 from runtime.errors import NotFound
 
 __all__ = ["BUGS", "described", "planted"]
-_MODULES = (bugs_of_versions, bugs_of_disks, bugs_of_calls, bugs_of_records, bugs_of_names, bugs_of_masters)
+_MODULES = (
+    bugs_of_versions,
+    bugs_of_disks,
+    bugs_of_calls,
+    bugs_of_records,
+    bugs_of_names,
+    bugs_of_masters,
+    bugs_of_snapshots,
+    bugs_of_placements,
+    bugs_of_operators,
+)
 
 
 def planted(name: str, bugs: Mapping[str, Bug] = BUGS) -> Planted:

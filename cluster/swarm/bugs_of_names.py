@@ -21,8 +21,8 @@ from master.namespace import FileEntry
 from master.namespace_locks import NamespaceLocks
 from master.once import Once
 from master.prefix_table import PrefixTable
+from master.reclaiming import Reclaiming
 from master.records import GoalChanged
-from master.repair import Repair
 from master.service import MasterService
 from runtime.errors import TabletopError
 from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
@@ -240,7 +240,7 @@ def abandoned_file_stays() -> Planted:
     """A file that its writer keeps under a passing name, and has not written for a while, is deleted.
 
     Without the rule, each client that dies while it writes leaves a file behind (GFS 4.4)."""
-    return replaced(Repair, "delete_abandoned", nothing)
+    return replaced(Reclaiming, "delete_abandoned", nothing)
 
 
 @bug

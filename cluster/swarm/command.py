@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.swarm.pictures import timeline_of
 from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker
 from cluster.swarm.swarms import ENGINE, FILES, LOCKS, RunResult, Swarm
 from cluster.swarm.sweep import Report, Sweep
+from cluster.timeline.formats import Format, write_timeline
+from runtime.errors import TabletopError
 
 FOLDER = Path(".swarm")
 SHOWN_FAILURES = 20
@@ -23,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
         # Whatever follows the order of a hash must be the same in every run.
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "cluster.swarm.command", *(arguments or sys.argv[1:])])
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.timeline and options.replay is None and not options.shrink:
+        parser.error("--timeline draws one run: name it with --replay, or add --shrink")
     swarm = LOCKS if options.locks else ENGINE if options.engine else FILES
     if options.bugs is not None:
         names = options.bugs.split(",") if options.bugs else list(swarm.bugs)
@@ -48,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first-seed", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once (default: one a core)")
     parser.add_argument("--replay", metavar="SEED", help="run one seed, or a plan in a file, and tell its story")
+    parser.add_argument("--timeline", metavar="FILE", help="with --replay or --shrink: write the run as a picture too")
+    parser.add_argument(
+        "--format",
+        choices=[form.value for form in Format],
+        default=Format.HTML.value,
+        help="what --timeline writes: a page for a browser (html), or what Perfetto or ShiViz opens",
+    )
     parser.add_argument("--shrink", action="store_true", help="make the failing run smaller first")
     parser.add_argument("--shrink-seconds", type=float, default=SHRINK_SECONDS, help="for so long at most")
     names = ", ".join((*FILES.bugs, *ENGINE.bugs, *LOCKS.bugs))
@@ -122,28 +135,46 @@ def _replay(swarm: Swarm, options: argparse.Namespace) -> int:
     plan = swarm.draw(int(options.replay)) if options.replay.isdigit() else swarm.from_json(path.read_text())
     if options.shrink:
         return _shrink_and_tell(swarm, plan, options)
-    result = swarm.run(plan)
-    _print_story(swarm, result, options.replay, options.bug)
+    result = _run(swarm, plan, options)
+    _print_story(swarm, result, options.replay, options)
     return int(bool(result.verdicts))
+
+
+def _run(swarm: Swarm, plan: Any, options: argparse.Namespace) -> RunResult:
+    """Run a plan, and keep its messages if they are to be drawn."""
+    found: RunResult = (swarm.watch if options.timeline else swarm.run)(plan)
+    return found
 
 
 def _shrink_and_tell(swarm: Swarm, plan: Any, options: argparse.Namespace) -> int:
     result = swarm.run(plan)
     if not result.verdicts:
-        _print_story(swarm, result, plan.seed, options.bug)
+        _print_story(swarm, _run(swarm, plan, options), plan.seed, options)
         return 0
     smaller = Shrinker(plan, swarm.worst(result), swarm.run, seconds=options.shrink_seconds).shrink()
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{swarm.name}-{plan.seed}.json"
     path.write_text(smaller.to_json())
-    _print_story(swarm, swarm.run(smaller), path, options.bug)
+    _print_story(swarm, _run(swarm, smaller, options), path, options)
     return 1
 
 
-def _print_story(swarm: Swarm, result: RunResult, replayed: object, bug: str) -> None:
-    planted = f" --bug {bug}" if bug else ""
-    for line in swarm.tell(result, f"./scripts/swarm{swarm.option} --replay {replayed}{planted}"):
+def _print_story(swarm: Swarm, result: RunResult, replayed: object, options: argparse.Namespace) -> None:
+    """The story as text, and as a file if one is asked for."""
+    planted = f" --bug {options.bug}" if options.bug else ""
+    replay = f"./scripts/swarm{swarm.option} --replay {replayed}{planted}"
+    for line in swarm.tell(result, replay):
         print(line)
+    if options.timeline:
+        timeline = timeline_of(result, replay)
+        try:
+            size = write_timeline(timeline, Path(options.timeline), Format(options.format))
+        except TabletopError as error:
+            raise SystemExit(f"swarm: {error.message}") from None
+        print(
+            f"Timeline: {options.timeline}, {size / 1e6:.1f} MB: {len(timeline.moments)} records, "
+            f"{len(timeline.arrows)} messages"
+        )
 
 
 def _measure_bugs(swarm: Swarm, names: list[str], jobs: int, first: int, seeds: int) -> int:

@@ -34,6 +34,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cluster.swarm.appends import Append, judge_appended, judge_appended_length
+from cluster.swarm.copies import named
 from cluster.swarm.history import Answer, stamp
 
 LATE_SECONDS = 60.0
@@ -54,11 +55,14 @@ class Write:
     answer: Answer
     stamped_from: int = 0
     may_be_lost_from: float = math.inf
+    over_at: float = math.inf  # a snapshot was taken: it cannot take effect in the copy any more
+    is_inherited: bool = False  # it was written to the file of which this one is a copy
 
     @property
     def over(self) -> float:
         """From when on it cannot take effect any more."""
-        return self.responded if self.answer is Answer.VALUE else self.responded + LATE_SECONDS
+        over = self.responded if self.answer is Answer.VALUE else self.responded + LATE_SECONDS
+        return min(over, self.over_at)
 
     def bytes_at(self, begin: int, end: int) -> bytes:
         """What it puts there."""
@@ -99,7 +103,8 @@ def is_certain(write: Write, read: Read) -> bool:
     """Whether this reader must see the write, or what came after it."""
     if write.answer is not Answer.VALUE or write.may_be_lost_from <= read.responded:
         return False
-    stale = 0.0 if write.client == read.client else read.stale_seconds
+    # What a copy was made with is in whatever its readers know of it.
+    stale = 0.0 if write.client == read.client or write.is_inherited else read.stale_seconds
     return write.responded < read.invoked - stale
 
 
@@ -204,7 +209,7 @@ def _complaint(
     if must is not None:
         age = read.invoked - must.responded
         since = f"; operation {must.operation} of {must.client} had been acknowledged {age:.3f} s before"
-    return f"at byte {place} of the file created by {file.file} it sees {what}; possible here: {expected}{since}"
+    return f"at byte {place} of the file created by {named(file.file)} it sees {what}; possible here: {expected}{since}"
 
 
 def whose(writes: Iterable[Write], place: int, seen: bytes) -> Write | None:

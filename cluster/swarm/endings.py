@@ -1,7 +1,8 @@
 """After everything was healed: does the cluster come to rest, and does it hold what it should?
 
 Rest means: every server is registered; every chunk has as many current replicas as its goal, and no server has one more
-or another; the replicas of a chunk are the same bytes; no file lies on any disk that belongs to nothing.
+or another; no chunk's copies are together in one rack that need not be, and none is on a server that is drained; the
+replicas of a chunk are the same bytes; no file lies on any disk that belongs to nothing.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from chunkserver.events import ChunkPutAside
 from cluster.fault_runner import FaultBegan
 from cluster.interface import wait_until
 from cluster.roles import MASTER
+from cluster.swarm import placements
 from cluster.swarm.appends import missing_on_replica
 from cluster.swarm.contents import FileHistory
 from cluster.swarm.insight import Replica
@@ -67,7 +69,8 @@ def unfinished(stage: Stage, may_differ: Collection[int] = ()) -> list[str]:
         for handle in chunks.handles()
         if len(chunks.replicas(handle)) != chunks.chunk(handle).goal
     ]
-    return below or _on_disks(stage, core, may_differ) + _left_names(core)
+    misplaced = placements.left_on_drained(core) + placements.unspread(core)
+    return below or misplaced or _on_disks(stage, core, may_differ) + _left_names(core)
 
 
 def _on_disks(stage: Stage, core: Any, may_differ: Collection[int]) -> list[str]:
@@ -115,7 +118,8 @@ def judge_records(stage: Stage, files: Mapping[int, FileHistory], facts: Facts) 
         return []
     chunks, found = core.state.chunks, []
     held = {name: stage.insight.replicas_on(name) for name in stage.chunkserver_names()}
-    for (file, index), handle in facts.handles.items():
+    for (file, index), handles in facts.handles.items():
+        handle = handles[-1]
         if file not in files or not files[file].appends or handle not in chunks:
             continue
         for name in chunks.replicas(handle):
@@ -210,6 +214,8 @@ def persistent_facts(state: Any) -> dict[str, Any]:
         "counts": snapshot.totals,
         "groups": snapshot.groups,
         "servers": snapshot.servers,
+        "draining": snapshot.draining,
         "requests": snapshot.requests,
         "tenures": snapshot.tenures,
+        "shared chunks": list(snapshot.sharings.rows()),
     }

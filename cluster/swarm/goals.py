@@ -8,10 +8,12 @@ acknowledged hides all that had ended before it began. What is in doubt may happ
 ([3], [2, 3])
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cluster.swarm.copies import Copy, named
 from cluster.swarm.history import Answer, History, Kind, Operation
 
 LATE_SECONDS = 60.0
@@ -39,18 +41,19 @@ class _Look:
     goal: int
 
 
-def judge_goals(history: History, first: int) -> Iterable[tuple[str, int]]:
+def judge_goals(history: History, first: int, copies: Iterable[Copy] = ()) -> Iterable[tuple[str, int]]:
     """What is wrong about goals that were seen, with the operation that saw it. Every file begins with the goal
-    `first`."""
+    `first`; one of the copies that snapshots made, with what its source had."""
+    made = {copy.file: copy for copy in copies}
     looks = [look for operation in history.operations for look in _looks(operation)]
-    changes = {file: list(_changes(history, file, first)) for file in dict.fromkeys(look.file for look in looks)}
+    changes = {file: list(_changes(history, file, first, made)) for file in dict.fromkeys(look.file for look in looks)}
     for look in looks:
         operation = look.operation
         others = [change for change in changes[look.file] if change.number != operation.number]
         possible = possible_goals(others, begin=operation.invoked, end=operation.responded)
         if look.goal not in possible:
             expected = " or ".join(map(str, possible))
-            text = f"{operation.told()}: file {look.file} had the goal {look.goal}, possible here: {expected}"
+            text = f"{operation.told()}: file {named(look.file)} had the goal {look.goal}, possible here: {expected}"
             yield text, operation.number
 
 
@@ -72,8 +75,15 @@ def _looks(operation: Operation) -> Iterable[_Look]:
                 yield _Look(operation, seen.file, seen.goal)
 
 
-def _changes(history: History, file: int, first: int) -> Iterable[Change]:
-    yield Change(0, "created", first, -math.inf, -math.inf)
+def _changes(history: History, file: int, first: int, copies: Mapping[int, Copy]) -> Iterable[Change]:
+    if file in copies:
+        source, moment = copies[file].source, copies[file].moment
+        for change in _changes(history, source, first, copies):
+            if change.begin <= moment:
+                is_certain = change.is_certain and change.end <= moment
+                yield dataclasses.replace(change, end=min(change.end, moment), is_certain=is_certain)
+    else:
+        yield Change(0, "created", first, -math.inf, -math.inf)
     for operation in history.operations:
         if operation.kind is not Kind.SET_REPLICATION or operation.answer is Answer.REFUSED:
             continue

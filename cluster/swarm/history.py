@@ -54,8 +54,17 @@ class Kind(enum.Enum):
     DELETE = "delete"
     MAKE_DIRECTORY = "make_directory"
     SET_REPLICATION = "set_replication"
+    SNAPSHOT = "snapshot"  # of a file or a tree (GFS 3.4)
     COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
+    RESTORE = "restore"  # what was deleted, from the trash
+    EMPTY_TRASH = "empty_trash"
+    SET_POLICY = "set_policy"  # how long deleted files of a directory are kept
+    ENTER_SAFE_MODE = "enter_safe_mode"
+    LEAVE_SAFE_MODE = "leave_safe_mode"
+    FSCK = "fsck"  # an operator has all files checked
     ADMIT = "admit"  # an operator lets a chunk go on with a replica that was put aside
+    DRAIN = "drain"  # an operator wants a chunkserver to leave; with `replace`, to stay after all
+    ADD_SERVER = "add_server"
 
 
 class Answer(enum.Enum):
@@ -108,6 +117,8 @@ class Operation:
     server: str = ""  # where it is
     force: bool = False  # whether what only others hold may be given up for it
     admitted: int = 0  # how often the master recorded that this operation admitted a replica
+    restored: tuple[tuple[str, int], ...] = ()  # what RESTORE brought back: paths below its target, creators
+    findings: tuple[str, ...] = ()  # what was wrong about the verdicts of FSCK
     lacking: tuple[str, ...] = ()  # servers whose replica lacked a record when its client was told where it is
     data: bytes = b""
     seen: tuple[Seen, ...] = ()
@@ -155,12 +166,21 @@ class Operation:
                 return f"delete {self.path}{''.join(f', {word}' for word in how)}"
             case Kind.MAKE_DIRECTORY:
                 return f"make directory {self.path}{' with its parents' if self.parents else ''}"
+            case Kind.RESTORE:
+                return f"restore {self.path}{f' to {self.target}' if self.target else ''}"
+            case Kind.SET_POLICY:
+                kept = "as above it" if self.count < 0 else f"for {self.count} s"
+                return f"keep what is deleted in {self.path} {kept}"
             case Kind.SET_REPLICATION:
                 return f"set {self.path} to {self.count} replicas"
+            case Kind.SNAPSHOT:
+                return f"take a snapshot of {self.path} as {self.target}"
             case Kind.LIST:
                 return f"list {self.path}{' and all below' if self.recursive else ''}"
             case Kind.ADMIT:
                 return f"admit {self.server}'s replica of chunk {self.chunk:#x}{' by force' if self.force else ''}"
+            case Kind.DRAIN:
+                return f"{'keep' if self.replace else 'drain'} {self.target}"
             case _:
                 return f"{self.kind.value} {self.path}"
 

@@ -17,7 +17,19 @@ from chunkserver.events import LeaseReceived
 from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.simulated import SimulatedCluster
-from master.events import ChunkCreated, FileCreated, LeaseAdopted, LeaseGranted, ReplicaAdmitted, RequestRepeated
+from cluster.swarm.copies import Copy, copy_of, root_of
+from cluster.swarm.names import PASSING
+from master.events import (
+    ChunkCopied,
+    ChunkCreated,
+    EntryRenamed,
+    FileCreated,
+    LeaseAdopted,
+    LeaseGranted,
+    ReplicaAdmitted,
+    RequestRepeated,
+    SnapshotPrepared,
+)
 from runtime.errors import NotFound, TabletopError
 from runtime.events import Record
 from runtime.simulated.disk import SimulatedDisk
@@ -58,7 +70,11 @@ class Insight:
         self.created: dict[int, None] = {}  # operations that created a file
         self.creating: dict[int, None] = {}  # operations that may create one
         self.admitted: dict[int, int] = {}  # how often an operation had a replica admitted
+        # What an operation brought back from the trash: paths below its target, and what the master calls the files.
+        self.restored: dict[int, tuple[tuple[str, int], ...]] = {}
         self.chunks: dict[int, ChunkPlace] = {}
+        self.copies: dict[int, Copy] = {}  # the files that snapshots made, or were about to make
+        self._shared: dict[tuple[int, int], int] = {}  # (file, index) of a copy -> the chunk that it was made with
         self.grants: list[tuple[float, LeaseGranted]] = []
         self._received: dict[tuple[int, int, str], tuple[float, LeaseGranted]] = {}
 
@@ -77,11 +93,19 @@ class Insight:
             entry = self._entry(event.path)
             if entry is not None:
                 self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
+        elif isinstance(event, SnapshotPrepared) and record.cause.startswith(CAUSE):
+            self._note_snapshot(int(record.cause.removeprefix(CAUSE)), event, time)
+        elif isinstance(event, ChunkCopied):
+            entry = self._entry(event.path)
+            if entry is not None:
+                self.chunks[event.handle] = ChunkPlace(self.files.get(identity_of(entry), 0), event.index, time)
         elif isinstance(event, RequestRepeated) and record.cause.startswith(CAUSE):
             self._note_repetition(int(record.cause.removeprefix(CAUSE)), event)
         elif isinstance(event, ReplicaAdmitted) and record.cause.startswith(CAUSE):
             number = int(record.cause.removeprefix(CAUSE))
             self.admitted[number] = self.admitted.get(number, 0) + 1
+        elif isinstance(event, EntryRenamed) and event.source.startswith("/.deleted/"):
+            self._note_restoration(record.cause, event.target)
         elif isinstance(event, LeaseGranted):
             self.grants.append((time, event))
             self._place(event.handle, time)
@@ -100,14 +124,52 @@ class Insight:
         """The number of the operation that created what a FileStatus, or an open file, is about; 0 if unknown."""
         return self.files.get(identity_of(facts), 0)
 
+    def _note_restoration(self, cause: str, target: str) -> None:
+        core = self.core()
+        if core is None or not cause.startswith(CAUSE):
+            return
+        names = core.state.namespace
+        here = [(target, names.find(target)), *names.descendants(target, after="", limit=10_000)]
+        found = ((path, identity_of(entry) if hasattr(entry, "file_id") else 0) for path, entry in here)
+        kept = ((path[len(target) :], identity) for path, identity in found if PASSING not in path)
+        self.restored[int(cause.removeprefix(CAUSE))] = tuple(kept)
+
+    def restored_by(self, number: int) -> tuple[tuple[str, int], ...]:
+        """What an operation brought back: paths below its target, with the number of the operation that created each
+        file, or, if nobody told of that, a negative number of its own; 0 for a directory."""
+        return tuple(
+            (below, self.files.get(identity, -identity) if identity else 0) for below, identity in self.restored[number]
+        )
+
     def _note_repetition(self, number: int, event: RequestRepeated) -> None:
         """A creation was found in the log, and its client has the file's number now; the master that wrote it down died
         before it told of it."""
         core = self.core()
         answer = None if core is None else core.state.requests.answer(event.client, event.number)
-        if answer and number in self.creating and answer not in self.files:
+        known = self.files.get(answer or 0)
+        # A snapshot that never came to be may have been promised the number.
+        if answer and number in self.creating and (known is None or known != root_of(known)):
             self.files[answer] = number
             self.created[number] = None
+
+    def _note_snapshot(self, number: int, event: SnapshotPrepared, time: float) -> None:
+        """What the source holds now is what the copies will hold, whoever of the masters makes them."""
+        core = self.core()
+        found = [] if core is None else core.state.namespace.files_in(event.source)
+        for rank, (_, entry) in enumerate(found):
+            source = self.files.get(identity_of(entry), 0)
+            if source:
+                copy = self.files[event.first_file_id + rank] = copy_of(source, number)
+                self.copies[copy] = Copy(copy, source, time)
+                self._shared.update({(copy, index): handle for index, handle in enumerate(entry.handles)})
+
+    def handles(self) -> dict[tuple[int, int], tuple[int, ...]]:
+        """The chunks that were ever at a place in a file, the last one at the end."""
+        found = {place: {handle: None} for place, handle in self._shared.items()}
+        for handle, place in self.chunks.items():
+            if place.file:
+                found.setdefault((place.file, place.index), {})[handle] = None
+        return {place: tuple(sorted(handles)) for place, handles in found.items()}
 
     def _place(self, handle: int, time: float) -> None:
         """A chunk whose creation nobody told of: which file has it?"""
@@ -183,10 +245,22 @@ class Insight:
         is_sound = not found.unreadable and not found.is_unsure and _matches(data[:length], length, found.checksums)
         return Replica(server, handle, version, length, data[:length], stable[:length], is_sound=is_sound)
 
+    def sound_holders(self, handle: int, version: int) -> tuple[str, ...]:
+        """The servers whose disk has a sound replica of a chunk at this version, or at a later number that a raise
+        which failed has given it."""
+        core = self.core()
+        latest = core.state.chunks.attempted(handle) if core is not None and handle in core.state.chunks else version
+        found = []
+        for server in self._cluster.settings.chunkserver_names():
+            replica = self._replica(self._disk(server), server, handle)
+            if replica.is_sound and version <= replica.version <= latest:
+                found.append(server)
+        return tuple(found)
+
     def lacking(self, file: int, index: int, begin: int, data: bytes) -> tuple[str, ...]:
         """The servers whose sound replica of a file's chunk, of the version of the last lease or a later one, does not
         hold these bytes at this place."""
-        handles = [handle for handle, place in self.chunks.items() if (place.file, place.index) == (file, index)]
+        handles = self.handles().get((file, index), ())[-1:]
         versions = [grant.version for _, grant in self.grants if grant.handle in handles]
         found = []
         for server in self._cluster.settings.chunkserver_names():
@@ -238,7 +312,8 @@ class Insight:
         core = self.core()
         if core is None:
             return False
-        names = [other.name for other in core.servers.alive() if other.name != server and other.name not in troubled]
+        out = (server, *troubled, *core.state.draining)
+        names = [other.name for other in core.servers.alive() if other.name not in out]
         return any(self.is_well(name) for name in names)
 
     def belongs_to_a_namespace(self, server: str) -> bool:

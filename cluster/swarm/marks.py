@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cluster.swarm.appends import holds_a_duplicate
+from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Operation
 from runtime.events import Record
 
@@ -87,6 +88,16 @@ def _all_unsure(records: Records) -> bool:
     return False
 
 
+def _copied_again(records: Records) -> bool:
+    made: dict[object, None] = {}
+    for _, record in records:
+        if _kind(record) == "ChunkCopied":
+            if getattr(record.event, "frozen", None) in made:
+                return True
+            made[getattr(record.event, "handle", None)] = None
+    return False
+
+
 FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a chunk was cloned": any_record("CloneFinished"),
     "a clone failed": any_record("CloneFailed"),
@@ -135,12 +146,25 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "the log refused a record": any_record("LogFailed"),
     "the end of the log was torn": says("LogReplayed", "note", "dropped"),
     "garbage was collected": any_record("ChunksDeleted"),
+    "something was restored from the trash": says("EntryRenamed", "source", "/.deleted/"),
+    "an operator entered safe mode": any_record("SafeModeEntered"),
+    "a master left safe mode before all had registered": says("SafeModeLeft", "reason", "have a replica"),
     "a client tried a write again": any_record("WriteRetried"),
     "a client tried to append a record again": any_record("AppendRetried"),
     "a chunk was padded": any_record("ChunkPadded"),
     "a record went to the next chunk": any_record("ChunkFilledUp"),
+    "a snapshot was taken": any_record("SnapshotTaken"),
+    "a writer was stopped for a snapshot": says("LeaseRevoked", "reason", "a snapshot is taken"),
+    "a shared chunk was copied before it was written": any_record("ChunkCopied"),
+    "a shared chunk was copied twice": _after("ChunkCopied", "ChunkCopied", "frozen"),
+    "the copy of a shared chunk was shared and copied again": _copied_again,
     "a reader passed over a replica": any_record("ReplicaSkipped"),
     "a failed write left something behind": any_record("LeftBehind"),
+    "a chunkserver was drained": any_record("DrainBegun"),
+    "a drain was cancelled": any_record("DrainCancelled"),
+    "a chunk was hot": any_record("ChunkHeated"),
+    "a hot chunk cooled": any_record("ChunkCooled"),
+    "a replica could not grow on a full disk": any_record("ReplicaCannotGrow"),
 }
 
 
@@ -177,6 +201,10 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
         lambda one: one.is_open_ended and one.kind in (Kind.DELETE, Kind.RENAME, Kind.CREATE, Kind.MAKE_DIRECTORY)
     ),
     "a write ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.WRITE),
+    "a change of names was refused in safe mode": _some(lambda one: one.error == "InSafeMode"),
+    "a tree kept deleted files for its own time": _some(
+        lambda one: one.kind is Kind.SET_POLICY and one.answer is Answer.VALUE and one.count > 0
+    ),
     "a caller gave up a write": _some(lambda one: one.is_given_up and one.writes),
     "a caller gave up a write whose bytes had been taken": _some(lambda one: one.is_given_up and one.is_taken),
     "a caller gave up a close": _some(lambda one: one.is_given_up and one.kind is Kind.CLOSE),
@@ -186,6 +214,10 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
     "a record was read that stands in its file twice": _some(holds_a_duplicate),
     "an append ended in doubt": _some(lambda one: one.answer is Answer.DOUBTFUL and one.kind is Kind.RECORD_APPEND),
     "two clients appended records at once": _appended_at_once,
+    "a snapshot ended in doubt": _some(lambda one: one.is_open_ended and one.kind is Kind.SNAPSHOT),
+    "a client wrote to a snapshot": _some(
+        lambda one: one.kind is Kind.WRITE and one.answer is Answer.VALUE and one.file != root_of(one.file)
+    ),
     "a hole was read as zeros": _some(lambda one: b"\0" in one.data),
 }
 

@@ -1,7 +1,8 @@
 """The namespace as a client may think of it: a pure model that a history is held against.
 
 A state is the set of all names with what they mean: 0 for a directory, else the number of the operation that created
-the file, which is the file's identity. An action says what a state becomes, or for which reasons it may be refused.
+the file, which is the file's identity; a negative number for a restored file whose creator nobody knows: it may be any.
+An action says what a state becomes, or for which reasons it may be refused.
 Where several reasons hold at once, any of them explains a refusal: the order in which a master checks is its own
 business.
 
@@ -12,6 +13,8 @@ model before it has its final name. So that a directory is not empty because of 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+
+from cluster.swarm.copies import copy_of
 
 State = frozenset[tuple[str, int]]
 DIRECTORY = 0
@@ -146,6 +149,36 @@ def rename(source: str, target: str, *, replace: bool, only: int = 0) -> Action:
     return act
 
 
+def snapshot(source: str, target: str, operation: int) -> Action:
+    """Make a second copy of an entry and of all below it; its files are named by theirs and by the operation."""
+
+    def act(state: State) -> Outcome:
+        names = names_of(state)
+        reasons = set(_why_not_found(names, source)) | _why_no_parent(names, target)
+        if source == target or is_below(target, source):
+            reasons.add("InvalidRequest")
+        if target in names:
+            reasons.add("AlreadyExists")
+        if reasons:
+            return Outcome(None, frozenset(reasons))
+        copied = {item for item in state if item[0] == source or is_below(item[0], source)}
+        return Outcome(state | {(target + name[len(source) :], copy_of(entry, operation)) for name, entry in copied})
+
+    return act
+
+
+def put_back(target: str, entries: Iterable[tuple[str, int]]) -> Action:
+    """Bring back what was deleted: entries by their paths below the target."""
+    found = frozenset((target + below, entry) for below, entry in entries)
+
+    def act(state: State) -> Outcome:
+        names = names_of(state)
+        reasons = _why_no_parent(names, target) | ({"AlreadyExists"} if target in names else set())
+        return Outcome(None, reasons) if reasons else Outcome(state | found)
+
+    return act
+
+
 def look(path: str, *, is_directory: bool = False, files: frozenset[int] | None = None) -> Action:
     """See that there is a directory, or one of these files (None: any file)."""
 
@@ -158,7 +191,7 @@ def look(path: str, *, is_directory: bool = False, files: frozenset[int] | None 
             return Outcome(state) if is_directory else _refused("IsADirectory", "InvalidRequest")
         if is_directory:
             return _refused("NotADirectory")
-        return Outcome(state) if files is None or names[path] in files else _refused()
+        return Outcome(state) if files is None or names[path] in files or names[path] < 0 else _refused()
 
     return act
 
@@ -168,7 +201,7 @@ def still(path: str, file: int) -> Action:
 
     def act(state: State) -> Outcome:
         names = names_of(state)
-        if names.get(path) == file:
+        if names.get(path) == file or names.get(path, 0) < 0:
             return Outcome(state)
         return Outcome(None, _why_not_found(names, path) | {"Conflict", "IsADirectory"})
 

@@ -40,6 +40,10 @@ class Setup:
     scrub_bytes_per_second: int = 4 * 1024 * 1024
     masters: int = 1
     shadow_memory_bytes: int = 8 * 1024 * 1024
+    topology: str = ""
+    placement: str = "paper"
+    hot_bytes_per_second: int = 0
+    lasting: bool = False  # its faults last, and it is judged before they are healed
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from cluster.interface import wait_until
 from cluster.swarm.appends import frame_of
 from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
 from cluster.swarm.insight import CAUSE
+from cluster.swarm.operators import check_everything
 from cluster.swarm.plan import PlannedOperation
 from cluster.swarm.stage import Stage
 from gfs.client import Client
@@ -37,6 +38,9 @@ LONGEST_SECONDS = {
     Kind.READ: 150.0,
     Kind.SET_REPLICATION: 135.0,
     Kind.COMPARE: 400.0,
+    Kind.RESTORE: 180.0,
+    Kind.EMPTY_TRASH: 600.0,
+    Kind.FSCK: 300.0,
     Kind.ADMIT: 180.0,
 }
 COMPARED_CHUNKS = 2
@@ -49,7 +53,16 @@ LONGEST_DEATH_SECONDS = 1000.0
 _ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
 _WRITING = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND)
 _CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
-_CHANGES = (Kind.CREATE, Kind.RENAME, Kind.DELETE, Kind.MAKE_DIRECTORY)
+_CHANGES = (
+    Kind.CREATE,
+    Kind.RENAME,
+    Kind.DELETE,
+    Kind.MAKE_DIRECTORY,
+    Kind.SNAPSHOT,
+    Kind.SET_POLICY,
+    Kind.ENTER_SAFE_MODE,
+    Kind.LEAVE_SAFE_MODE,
+)
 
 
 class GivenUp(Exception):
@@ -203,6 +216,8 @@ class Player:
                 operation.seen = tuple(self._seen(status) for status in found)
             case Kind.RENAME:
                 await client.rename(path, operation.target, replace=operation.replace)
+            case Kind.SNAPSHOT:
+                await client.snapshot(path, operation.target)
             case Kind.DELETE:
                 operation.count = await client.delete(
                     path, recursive=operation.recursive, immediately=operation.immediately
@@ -211,8 +226,25 @@ class Player:
                 await client.make_directory(path, parents=operation.parents)
             case Kind.ADMIT:
                 await self._admit(operation)
+            case Kind.RESTORE:
+                await client.operators.restore(path, operation.target or None)
+            case Kind.EMPTY_TRASH:
+                await client.operators.empty_trash(path, older_than_seconds=operation.count)
+            case Kind.SET_POLICY:
+                seconds = None if operation.count < 0 else operation.count
+                await client.operators.set_policy(path, trash_seconds=seconds, inherit_trash=seconds is None)
+            case Kind.ENTER_SAFE_MODE:
+                await client.operators.enter_safe_mode()
+            case Kind.LEAVE_SAFE_MODE:
+                await client.operators.leave_safe_mode()
+            case Kind.FSCK:
+                operation.findings = await check_everything(client, self._stage.insight)
             case Kind.SET_REPLICATION:
                 await self._set_replication(operation)
+            case Kind.DRAIN:
+                await client.operators.drain(operation.target, cancel=operation.replace)
+            case Kind.ADD_SERVER:
+                await self._stage.cluster.add_chunkservers(1)
             case Kind.COMPARE:
                 for chunk in (await client.locations(path))[:COMPARED_CHUNKS]:
                     await client.verify_chunk(chunk.handle)

@@ -1,7 +1,8 @@
 """One seed, from its begin to its verdict.
 
 trouble      three clients work, faults strike; every virtual second every server's invariants are checked
-healing      all faults end, clients finish their work, in most seeds every node is restarted
+healing      all faults end, clients finish their work, in most seeds every node is restarted; if the faults are to
+             last, what can be at its goal under them, and be appended to, is judged first
 rest         the cluster must come to rest within a stated time; in half of the seeds every chunk is then written
              once more, and it must come to rest again
 judgement    all files are read once more, the log is replayed, and the judges look at everything
@@ -12,16 +13,19 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from cluster.swarm import endings, orders
+from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
+from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
 from cluster.swarm.masters import LOOK_SECONDS, who_would_answer, with_masters, wrong_epochs
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
+from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
+from cluster.swarm.snapshot_work import with_snapshots
 from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.steps import Facts, file_histories
 from cluster.swarm.stories import STORIES
@@ -41,6 +45,7 @@ from gfs.events import AppendRetried, MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
 from runtime.guard import HandlerFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
+from runtime.simulated.traffic import Traffic
 
 # When everything is healed, clients may need this long to come to the end of what they are doing.
 FINISH_SECONDS = 900.0
@@ -62,12 +67,13 @@ class Result:
     is_undecided: bool = False
     history: History = field(default_factory=History)
     records: list[tuple[float, Record]] = field(default_factory=list)
-    handles: dict[tuple[int, int], int] = field(default_factory=dict)  # (file, index) -> chunk
+    handles: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)  # (file, index) -> chunks
     struck: dict[str, int] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
     tried: int = 0
+    traffic: Traffic | None = None
 
     @property
     def failed(self) -> bool:
@@ -84,17 +90,21 @@ def draw_plan(seed: int) -> Plan:
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
+    operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
+    operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
     for story in (*STORIES, with_masters):
         setup, operations, faults = story(seed, setup, operations, faults)
     return Plan(seed, setup, operations, faults)
 
 
-def run_plan(plan: Plan) -> Result:
-    """Run a plan in a simulation of its own, and judge it."""
+def run_plan(plan: Plan, *, watched: bool = False) -> Result:
+    """Run a plan in a simulation of its own, and judge it. `watched`: keep all messages; the run is the same."""
     result = Result(plan)
     begun = time.process_time()
     stage = Stage(plan)
+    if watched:
+        result.traffic = Traffic(stage.simulation, stage.sink.records)
     try:
         run = _Run(plan, stage, result)
         try:
@@ -128,15 +138,27 @@ class _Run:
         stage.begin_faults()
         players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in (*CLIENTS, JUDGE)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
+        if self._plan.setup.lasting:
+            await self._finish_work(players)
+            self._result.verdicts += await placements.judge_lasting(stage)
+            await self._append_everywhere()
         await stage.heal()
         await self._finish_work(players)
         await self._restart_everything()
+        if enters_safe_mode(self._plan.operations):
+            judge = Player(JUDGE, stage, self._history)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.LEAVE_SAFE_MODE), is_final=True)
         undefined = self._undefined_chunks()
         self._result.verdicts += await endings.come_to_rest(stage, undefined)
         if not self._result.verdicts and random.Random(f"stir {self._plan.seed}").random() < STIRRED:
             written = await self._write_everywhere()
             self._result.verdicts += await endings.come_to_rest(stage, undefined - written)
         await self._read_everything()
+        if not self._result.verdicts:
+            wrong = await judge_check(
+                stage.cluster.client(stage.cluster.client_names().index(JUDGE) + 1), stage.insight
+            )
+            self._result.verdicts += [Verdict("fsck", text) for text in wrong]
         self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
         self._result.verdicts += await endings.judge_replay(stage)
         watches = [watch] if self._plan.setup.masters == 1 else [watch, watch_masters]
@@ -206,9 +228,10 @@ class _Run:
         written: set[int] = set()
         for found in await self._files(judge):
             path, length = found.path, found.length
-            mode = "ab" if found.file in of_records else "r+b"
+            is_of_records = root_of(found.file) in of_records
+            mode = "ab" if is_of_records else "r+b"
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, path, mode=mode), is_final=True)
-            if found.file in of_records:
+            if is_of_records:
                 append = PlannedOperation(JUDGE, 0.0, Kind.RECORD_APPEND, count=STIRRED_BYTES)
                 await judge.perform(append, is_final=True)
                 length = 0
@@ -218,6 +241,16 @@ class _Run:
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
             written.update(self._stage.insight.handles_of(path)[: -(-length // size)])
         return written
+
+    async def _append_everywhere(self) -> None:
+        """Make each file a little longer: whatever is wrong with one server, others have room."""
+        judge = Player(JUDGE, self._stage, self._history)
+        of_records = appended_files(self._history)
+        for found in await self._files(judge):
+            kind = Kind.RECORD_APPEND if root_of(found.file) in of_records else Kind.APPEND
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, found.path, mode="ab"), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, kind, count=STIRRED_BYTES), is_final=True)
+            await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.CLOSE), is_final=True)
 
     async def _read_everything(self) -> None:
         judge = Player(JUDGE, self._stage, self._history)
@@ -249,6 +282,7 @@ class _Run:
         result.verdicts += _judge_tries(result.records)
         result.verdicts += self._judge_orders()
         result.verdicts += [Verdict("two masters", text) for text in wrong_epochs(result.records)]
+        result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
                 result.verdicts.append(Verdict("final reads", operation.told(), (operation.number,)))
@@ -267,10 +301,24 @@ class _Run:
             texts += orders.late_removals(records, stage.insight.known_chunks(), seconds)
         return [Verdict("orders", text) for text in texts]
 
+    def _judge_operators(self) -> list[Verdict]:
+        records, grace = self._result.records, self._plan.setup.trash_grace_seconds
+        found = [Verdict("safe mode", text) for text in judge_safe_mode(records)]
+        if "WallOffset" not in self._stage.struck:
+            found += [Verdict("trash", text) for text in judge_trash(self._history, records, grace, judge=JUDGE)]
+        found += [
+            Verdict("fsck", f"{one.told()}: {text}", (one.number,))
+            for one in self._history.operations
+            for text in one.findings
+        ]
+        return found
+
     def _note_facts(self) -> None:
         """Write into the history what records tell of operations: whether one created a file."""
         for number in self._stage.insight.created:
             self._history.operation(number).created = True
+        for number in self._stage.insight.restored:
+            self._history.operation(number).restored = self._stage.insight.restored_by(number)
         for number, count in self._stage.insight.admitted.items():
             self._history.operation(number).admitted = count
         for operation in self._history.operations:
@@ -286,9 +334,10 @@ class _Run:
             chunk_bytes=setup.chunk_bytes,
             write_piece_bytes=setup.write_piece_bytes,
             location_seconds=setup.location_seconds,
-            handles={(place.file, place.index): handle for handle, place in stage.insight.chunks.items() if place.file},
+            handles=stage.insight.handles(),
             losses=Losses(setup.durability, grants, stage.cuts, stage.hindrances),
             replicas=setup.replicas,
+            copies=tuple(stage.insight.copies.values()),
         )
 
 

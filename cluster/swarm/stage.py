@@ -104,6 +104,8 @@ class Stage:
                 heartbeat_seconds=setup.heartbeat_seconds,
                 durability=setup.durability,
                 masters=setup.masters,
+                topology=setup.topology,
+                placement=setup.placement,
             ),
             name="swarm",
             client_settings=ClientSettings(
@@ -124,6 +126,7 @@ class Stage:
                     "checkpoint_log_bytes": setup.checkpoint_log_bytes,
                     "abandoned_seconds": ABANDONED_SECONDS,
                     "shadow_memory_bytes": setup.shadow_memory_bytes,
+                    "hot_bytes_per_second": setup.hot_bytes_per_second,
                     "dead_after_seconds": setup.dead_after_heartbeats * setup.heartbeat_seconds,
                 },
                 CHUNKSERVER_ROLE: {"scrub_bytes_per_second": setup.scrub_bytes_per_second},

@@ -7,15 +7,17 @@ the records of the master (`created`) tell how far it came; all else is taken fr
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.swarm import names
 from cluster.swarm.appends import Append
 from cluster.swarm.contents import FileHistory, Read, Write, judge_read
+from cluster.swarm.copies import Copy, creator_of
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.linearizability import Step
 from cluster.swarm.losses import Losses
 from cluster.swarm.names import REASONS, Action
+from cluster.swarm.snapshots import inherit
 
 # A change whose client gave up, or died, may still be under way for so long.
 LATE_SECONDS = 60.0
@@ -29,15 +31,16 @@ _FLUSHING = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a run knows beside its history. `handles`: which chunk is which part of which file; `replicas`: the goal of
-    a new file."""
+    """What a run knows beside its history. `handles`: which chunks were which part of which file, the last one at the
+    end; `replicas`: the goal of a new file; `copies`: the files that snapshots made."""
 
     chunk_bytes: int
     write_piece_bytes: int
     location_seconds: float
-    handles: dict[tuple[int, int], int]
+    handles: dict[tuple[int, int], tuple[int, ...]]
     losses: Losses
     replicas: int = 3
+    copies: Sequence[Copy] = field(default_factory=tuple)
 
 
 # The contents of files.
@@ -46,6 +49,7 @@ class Facts:
 def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
     """Every file that may have existed, with all writes to it."""
     files = {operation.number: FileHistory(operation.number) for operation in history.operations if _creates(operation)}
+    files |= {copy.file: FileHistory(copy.file) for copy in facts.copies}
     forced = [one for one in history.operations if one.kind is Kind.ADMIT and one.force and one.chunk]
     forced = [one for one in forced if one.answer is not Answer.REFUSED]
     for operation in history.operations:
@@ -55,6 +59,7 @@ def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
         elif operation.kind is Kind.RECORD_APPEND and file in files:
             files[file].chunk_bytes = facts.chunk_bytes
             files[file].appends.append(_append(operation, facts, forced))
+    inherit(files, facts.copies)
     return files
 
 
@@ -89,10 +94,9 @@ def _writes(
     while begin < end:
         index = begin // facts.chunk_bytes
         until = min(end, (index + 1) * facts.chunk_bytes)
-        handle = facts.handles.get((file, index))
         lost = math.inf
-        if is_acknowledged and handle is not None:
-            lost = facts.losses.may_be_lost_from(handle, operation.invoked, responded)
+        for handle in facts.handles.get((file, index), ()) if is_acknowledged else ():
+            lost = min(lost, facts.losses.may_be_lost_from(handle, operation.invoked, responded))
             lost = min([lost, *(one.invoked for one in forced if _may_give_up(one, handle, operation))])
         yield Write(
             operation.number,
@@ -111,9 +115,9 @@ def _writes(
 def _append(operation: Operation, facts: Facts, forced: Sequence[Operation]) -> Append:
     """A record is in one chunk; which one it was, is known if it was acknowledged."""
     lost = math.inf
-    handle = facts.handles.get((operation.file, operation.offset // facts.chunk_bytes))
-    if operation.answer is Answer.VALUE and handle is not None:
-        lost = facts.losses.may_be_lost_from(handle, operation.invoked, operation.responded)
+    handles = facts.handles.get((operation.file, operation.offset // facts.chunk_bytes), ())
+    for handle in handles if operation.answer is Answer.VALUE else ():
+        lost = min(lost, facts.losses.may_be_lost_from(handle, operation.invoked, operation.responded))
         lost = min([lost, *(one.invoked for one in forced if _may_give_up(one, handle, operation))])
     return Append(
         operation.number,
@@ -161,7 +165,7 @@ def possible_files(
     return frozenset(
         number
         for number, file in files.items()
-        if history.operation(number).invoked < operation.responded and not judge_read(file, read)
+        if history.operation(creator_of(number)).invoked < operation.responded and not judge_read(file, read)
     )
 
 
@@ -200,8 +204,13 @@ def steps_of(history: History, possible: dict[int, frozenset[int]], facts: Facts
                 maker.look(
                     names.still(operation.path, operation.file) if operation.file else names.look(operation.path)
                 )
+            case Kind.RESTORE:
+                maker.restore()
             case Kind.RENAME:
                 act = names.rename(operation.path, operation.target, replace=operation.replace)
+                maker.change(act, operation.path, operation.target)
+            case Kind.SNAPSHOT:
+                act = names.snapshot(operation.path, operation.target, operation.number)
                 maker.change(act, operation.path, operation.target)
             case Kind.DELETE:
                 if operation.error != "DirectoryNotEmpty":  # A file under a passing name may be in it.
@@ -258,6 +267,24 @@ class _Maker:
             if names.PASSING not in seen.path
         ]
         self.look(names.listing(operation.path, entries, recursive=operation.recursive))
+
+    def restore(self) -> None:
+        """Something deleted is brought back, after the directories above it were made."""
+        operation = self.operation
+        target = operation.target or operation.path
+        parent = names.parent_of(target)
+        above = names.make_directory(parent, parents=True)
+        back = names.put_back(target, operation.restored)
+        if parent != "/":
+            add = self._must if operation.answer is Answer.VALUE else self._may
+            add(above, *names.ancestors(parent)[1:], parent)
+        if operation.answer is Answer.VALUE:
+            self._must(back, target)
+        elif operation.answer is not Answer.REFUSED:
+            if operation.restored:
+                self._may(back, target)
+        elif operation.error != "NotFound":  # That the trash has nothing of that name is always believed.
+            self._refused(names.refused_by_any(above, back), target)
 
     def write_file(self) -> None:
         operation = self.operation

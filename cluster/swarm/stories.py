@@ -11,6 +11,10 @@ from all else, so that every other seed is what it would be without.
                    others lose power, or rot, before that copy is removed                                  GFS 4.3, 4.4
     one by one     a file is written over in place, and all its servers lose power: some at once, so that they lose what
                    was written, the others after they have made it durable, and before anybody is compared GFS 3.1
+    kept directory a client says for how long its directory keeps deleted files, deletes some and restores some (in
+                   `operators.py`)                                                                         GFS 4.4
+
+`placements.py` has those of racks, of servers that come and leave, of hot chunks, and of faults that last.
 """
 
 import dataclasses
@@ -31,8 +35,10 @@ from cluster.faultplan import (
     TheSender,
     What,
 )
+from cluster.swarm import placements
 from cluster.swarm.history import Kind
 from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
+from cluster.swarm.operators import with_kept_directory
 from cluster.swarm.plan import PlannedOperation, Setup
 from cluster.swarm.stage import JUDGE
 from runtime.simulated import messages
@@ -165,5 +171,11 @@ def _down(chance: random.Random) -> float:
     return round(chance.choice(DOWN_SECONDS) * chance.uniform(0.5, 1.2), 3)
 
 
-STORIES: tuple[Story, ...] = (with_admissions, with_fallen_goals, with_one_by_one)
+STORIES: tuple[Story, ...] = (
+    with_admissions,
+    with_fallen_goals,
+    with_one_by_one,
+    *placements.STORIES,
+    with_kept_directory,
+)
 """In the order in which a seed is given them."""

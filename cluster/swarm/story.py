@@ -3,7 +3,8 @@
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
-from cluster.fault_runner import FAULTS, FaultBegan
+from cluster.fault_log import FAULTS
+from cluster.fault_runner import FaultBegan
 from cluster.swarm.run import Result
 from cluster.swarm.stage import described
 from runtime.events import Record, sentence
@@ -45,6 +46,11 @@ TELLING = frozenset(
         "CloneFailed",
         "ChunkCreated",
         "FileReclaimed",
+        "FileDeleted",
+        "FileReplaced",
+        "PolicyChanged",
+        "SafeModeEntered",
+        "SafeModeLeft",
         "LogReplayed",
         "LogFailed",
         "WriteResolved",
@@ -82,7 +88,7 @@ def tell(
         left_out = len(lines) - LONGEST_STORY
         half = LONGEST_STORY // 2
         lines = [*lines[:half], (lines[half][0], 0, f"… {left_out} lines …"), *lines[-half:]]
-    story = [f"Seed {result.plan.seed}: {_summary(result.plan)}", f"The cluster: {described(result.plan.setup)}", ""]
+    story = [f"Seed {result.plan.seed}: {summary(result.plan)}", f"The cluster: {described(result.plan.setup)}", ""]
     story += [f"{number:4d}. {time:9.3f} s  {text}" for number, (time, _, text) in enumerate(lines, 1)]
     story += ["", *verdict_lines(result), "", f"Again: {replay}"]
     return story
@@ -103,7 +109,8 @@ def verdict_lines(result: Any) -> list[str]:
     return [f"The judge of {verdict.judge} says: {verdict.text}" for verdict in result.verdicts]
 
 
-def _summary(plan: Any) -> str:
+def summary(plan: Any) -> str:
+    """What a run consists of, in one line."""
     faults: dict[str, int] = {}
     for fault in plan.faults:
         kind = type(fault.what).__name__
@@ -140,7 +147,7 @@ def _records(result: Any, telling: Container[str], concerned: frozenset[int]) ->
 
 def _concerned_chunks(result: Result) -> frozenset[int]:
     files = {result.history.operation(number).file for verdict in result.verdicts for number in verdict.operations}
-    return frozenset(handle for (file, _), handle in result.handles.items() if file in files - {0})
+    return frozenset(one for (file, _), handles in result.handles.items() if file in files - {0} for one in handles)
 
 
 def _fault(record: Record, plan: Any) -> str:

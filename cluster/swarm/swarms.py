@@ -4,6 +4,7 @@ what came of it, and tells the story.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from cluster.swarm import marks, story
@@ -38,13 +39,15 @@ class RunResult(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `judges`: those whose findings are worth
-    shrinking for, the worst first. `marks`: the rare states that a sweep wants to have seen."""
+    """One of them. `option`: what is added to `./scripts/swarm` to mean it. `watch` runs a plan as `run` does, and
+    keeps all messages. `judges`: those whose findings are worth shrinking for, the worst first. `marks`: the rare
+    states that a sweep wants to have seen."""
 
     name: str
     option: str
     draw: Callable[[int], Any]
     run: Callable[[Any], Any]
+    watch: Callable[[Any], Any]
     from_json: Callable[[str], Any]
     tell: Callable[[Any, str], list[str]]
     bugs: dict[str, Bug]
@@ -66,6 +69,7 @@ FILES = Swarm(
     option="",
     draw=draw_plan,
     run=run_plan,
+    watch=partial(run_plan, watched=True),
     from_json=Plan.from_json,
     tell=story.tell_of_files,
     bugs=BUGS,
@@ -78,6 +82,7 @@ ENGINE = Swarm(
     option=" --engine",
     draw=engine_run.draw_plan,
     run=engine_run.run_plan,
+    watch=engine_run.run_plan,
     from_json=engine_plan.Plan.from_json,
     tell=engine_story.tell,
     bugs=engine_bugs.BUGS,
@@ -90,6 +95,7 @@ LOCKS = Swarm(
     option=" --locks",
     draw=lock_run.draw_plan,
     run=lock_run.run_plan,
+    watch=lock_run.run_plan,
     from_json=lock_plan.Plan.from_json,
     tell=lock_marks.tell,
     bugs=lock_bugs.BUGS,

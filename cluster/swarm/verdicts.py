@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cluster.swarm import linearizability
 from cluster.swarm.appends import overlaps
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
+from cluster.swarm.copies import creator_of, named
 from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.names import PASSING, State
@@ -42,7 +43,9 @@ def judge_history(history: History, facts: Facts) -> Judgement:
         for file in files.values()
         for text, operations in overlaps(file.appends, facts.chunk_bytes)
     ]
-    verdicts += [Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas)]
+    verdicts += [
+        Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas, facts.copies)
+    ]
     possible: dict[int, frozenset[int]] = {}
     for operation in history.operations:
         if operation.kind is Kind.READ_FILE and operation.answer is Answer.VALUE:
@@ -109,7 +112,8 @@ def _unexplained_read(operation: Operation, files: dict[int, FileHistory], histo
     of_path = [
         file
         for number, file in files.items()
-        if history.operation(number).path == operation.path and history.operation(number).invoked < operation.responded
+        if history.operation(creator_of(number)).path == operation.path
+        and history.operation(creator_of(number)).invoked < operation.responded
     ]
     complaints = [judge_read(file, read) for file in (of_path or list(files.values()))]
     why = complaints[-1] if complaints else "there never was such a file"
@@ -117,5 +121,7 @@ def _unexplained_read(operation: Operation, files: dict[int, FileHistory], histo
 
 
 def _shown(state: State) -> str:
-    entries = [f"{path}{'/' if not entry else f' (file {entry})'}" for path, entry in sorted(state) if path != "/"]
+    entries = [
+        f"{path}{'/' if not entry else f' (file {named(entry)})'}" for path, entry in sorted(state) if path != "/"
+    ]
     return "{" + ", ".join(entries) + "}"

@@ -61,6 +61,12 @@ class Contents:
         """Whether there is no doubt about any byte."""
         return not self._doubtful
 
+    def copy(self) -> "Contents":
+        """The contents of a snapshot of the file: what is in doubt may be in it or not."""
+        other = Contents(bytes(self._certain))
+        other._doubtful = list(self._doubtful)
+        return other
+
     def seconds_in_doubt(self, now: float) -> float:
         """How long to wait until none of the doubtful writes can happen any more."""
         return max([0.0, *(each.over - now for each in self._doubtful)])

@@ -91,6 +91,7 @@ class Worker:
             (8, self._replace),
             (8, self._rename),
             (7, self._delete),
+            (6 if len(self.names.files) < FILES else 0, self._snapshot),
             (13, self._read_part),
             (8, self._read_whole),
             (4, self._list),
@@ -190,6 +191,15 @@ class Worker:
         elif not error.definite:
             before, after = {source: moved, target: replaced}, {source: None, target: moved}
             self.names.doubt(f"rename {source} to {target}", before, after)
+
+    async def _snapshot(self) -> None:
+        source, target = self._path(), self._new_path()
+        contents = self.names.files[source].copy()
+        error = await self._tried(f"take a snapshot of {source} as {target}", self.client.snapshot(source, target))
+        if error is None:
+            self.names.put(target, contents)
+        elif not error.definite:
+            self.names.doubt(f"take a snapshot of {source} as {target}", {target: None}, {target: contents})
 
     async def _delete(self) -> None:
         path, immediately = self._path(), self._random.random() < 0.7

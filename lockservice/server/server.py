@@ -1,11 +1,13 @@
 """The lock service as a server: wiring, start and stop."""
 
 import asyncio
+from collections.abc import Iterator
 
 from lockservice.server.core import LockCore
 from lockservice.server.service import LockServicer
 from lockservice.settings import LockServiceSettings
 from runtime.events import NodeStarted, NodeStopped
+from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import lockservice_pb2_grpc, node_pb2_grpc
 from runtime.world import RpcServer, World
@@ -93,6 +95,12 @@ class LockServer:
     def check_invariants(self) -> None:
         """Raise AssertionError if an invariant of any part does not hold."""
         self.core.check_invariants()
+
+    def measures(self) -> Iterator[Measure]:
+        """What it can be measured by, beside its counters."""
+        state = self.core.state
+        yield Measure("sessions", "Clients whose sessions go on.", {"": len(state.sessions)})
+        yield Measure("locks_held", "Locks that a session holds.", {"": len(state.locks)})
 
     def counters(self) -> dict[str, int]:
         """What it has, for Describe."""

@@ -20,7 +20,7 @@ import grpc.aio
 from runtime.carried.channel import CarriedChannel
 from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
-from runtime.guard import Guard
+from runtime.guard import Guard, Observer
 from runtime.real import reflection
 from runtime.real.carrier import Carrier, Dialler
 from runtime.real.disk import RealFile
@@ -271,9 +271,11 @@ class RealRpcServer:
 class RealNetwork:
     """One process's way to the others."""
 
-    def __init__(self, token: str, events: EventLog, spawn: Any, random: Random) -> None:
+    def __init__(
+        self, token: str, events: EventLog, spawn: Any, random: Random, observer: Observer | None = None
+    ) -> None:
         self.token = token
-        self._guard = Guard(token, events)
+        self._guard = Guard(token, events, observer)
         self._random = random
         self._spawn = spawn
         self._channels: dict[str, NodeChannel] = {}

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import psutil
 
 from runtime.events import EventLog, MemorySink, Sink, TaskFailed
+from runtime.guard import Observer
 from runtime.real.clock import RealClock
 from runtime.real.disk import RealDisk
 from runtime.real.network import RealNetwork
@@ -40,13 +41,21 @@ MACOS_BOOT_ID = ("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
 class RealWorld:
     """The operating system behind the interfaces of `runtime.world`."""
 
-    def __init__(self, *, node: str, root: str | os.PathLike[str], token: str, sink: Sink | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        root: str | os.PathLike[str],
+        token: str,
+        sink: Sink | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.node = node
         self.clock: Clock = RealClock()
         self.random: Random = random.Random()
         self.disk: Disk = RealDisk(root)
         self.events = EventLog(node, sink or MemorySink(), self.clock.wall_microseconds)
-        self._sockets = RealNetwork(token, self.events, self.spawn, self.random)
+        self._sockets = RealNetwork(token, self.events, self.spawn, self.random, observer)
         self.network: Network = self._sockets
         self._tasks: dict[asyncio.Task[Any], str] = {}
 

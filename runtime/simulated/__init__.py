@@ -5,6 +5,7 @@
     loop.py      an asyncio event loop whose clock jumps to the next timer; lives of nodes
     fabric.py    hops between nodes, and what can happen to them
     messages.py  what a hook sees of a message, and may do to it
+    traffic.py   all messages of a simulation, as a watcher sees them
     carrier.py   streams of carried calls: the ends are those of runtime/carried
     rpc.py       plain gRPC (rpc_server.py): calls that stream, and those of strangers
     streams.py   bulk byte streams that share bandwidth

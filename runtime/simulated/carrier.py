@@ -100,7 +100,7 @@ class Way(abc.ABC):
     def _send(self, letter: Letter, envelope: Envelope) -> None:
         """Have an envelope judged, and send it."""
 
-    def _hop(self, envelope: Envelope, *, late: int = 0, not_before: int = 0) -> int:
+    def _hop(self, envelope: Envelope, *, late: int = 0, not_before: int = 0, message: int = 0) -> int:
         here, there = self.life, self._other.life
         if self._fabric.is_blocked(here.node, there.node):
             self._note_stall()
@@ -114,6 +114,7 @@ class Way(abc.ABC):
             not_before=not_before,
             late=late,
             orphaned=self._other._reset,
+            message=message,
         )
 
     def _note_stall(self) -> None:
@@ -195,21 +196,21 @@ class ClientWay(Way):
         method = method_of(letter.path)
         fate = fabric.judge(here, there, Kind.REQUEST, method, letter.body)
         if fate is not None and self.life.alive:
-            letter.arrival = self._hop(envelope, late=fate.late)
+            letter.arrival = self._hop(envelope, late=fate.late, message=fate.number)
             if fate.again is not None:
-                self._double(envelope, fate.again)
+                self._double(envelope, fate.again, fate.number)
         if fabric.duplicates(here, there) and self.life.alive:
             again = fabric.judge(here, there, Kind.REQUEST, method, letter.body)
-            self._double(envelope, None if again is None else again.late)
+            self._double(envelope, None if again is None else again.late, 0 if again is None else again.number)
 
-    def _double(self, envelope: Envelope, late: int | None) -> None:
+    def _double(self, envelope: Envelope, late: int | None, message: int) -> None:
         """The request once more, whose answer nobody takes. `late`: None if it is lost."""
         self._doubled[envelope.number] = True
         if late is not None:
             double = Envelope()
             double.CopyFrom(envelope)
             double.number += DOUBLES
-            self._hop(double, late=late)
+            self._hop(double, late=late, message=message)
 
     def _receive(self, envelope: Envelope) -> None:
         if envelope.kind == Envelope.REFUSAL and envelope.number in self._doubled:
@@ -260,7 +261,8 @@ class ServerWay(Way):
             if judged is None or not self.life.alive:
                 return
             fate = judged
-        self._last_arrival = max(self._last_arrival, self._hop(envelope, late=fate.late) - fate.late)
+        arrival = self._hop(envelope, late=fate.late, message=fate.number)
+        self._last_arrival = max(self._last_arrival, arrival - fate.late)
 
     def _receive(self, envelope: Envelope) -> None:
         self.stream.arrived(envelope)

@@ -29,8 +29,19 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.simulated.distances import Distances, WayOut
 from runtime.simulated.loop import LIFE, NANOSECONDS, Life, SimulatedLoop
-from runtime.simulated.messages import AS_SENT, Delay, Double, Drop, Fate, Kind, Message, MessageHook
+from runtime.simulated.messages import (
+    AS_SENT,
+    Delay,
+    Double,
+    Drop,
+    Fate,
+    Kind,
+    Message,
+    MessageHook,
+    Watcher,
+)
 from runtime.simulated.tape import Tape
 from runtime.simulated.undo import Imposed, Undo
 from runtime.world import Buffer
@@ -69,11 +80,13 @@ SOUND = LinkFaults()
 class Fabric:
     """All links of one simulation."""
 
-    def __init__(self, loop: SimulatedLoop, tape: Tape, *, latency_seconds: float) -> None:
+    def __init__(self, loop: SimulatedLoop, tape: Tape, *, latency_seconds: float, ways: WayOut | None = None) -> None:
         self.loop = loop
+        self.distances = Distances(ways)  # between racks and data centres
         self.latency_seconds = latency_seconds
         self.doors: dict[str, Any] = {}  # what listens at each "node:port": an RPC server or a bulk listener
         self.hops = 0
+        self.watcher: Watcher | None = None
         self._latency = tape.stream("network latency")
         self._faults = tape.stream("network faults")
         self._dark: dict[str, bool] = {}
@@ -154,6 +167,8 @@ class Fabric:
     def delay_nanoseconds(self, source: str, target: str) -> int:
         """How long a hop takes, by the link's state and the tape."""
         seconds = self.latency_seconds * self._latency.between(0.75, 1.25)
+        if self.distances:
+            seconds += self.distances.seconds(source, target)
         faults = self.faults(source, target)
         if faults is not SOUND:
             seconds += faults.delay + faults.jitter * self._faults.between(0.0, 1.0)
@@ -168,35 +183,49 @@ class Fabric:
         not_before: int = 0,
         late: int = 0,
         orphaned: Callable[[], None] | None = None,
+        message: int = 0,
     ) -> int:
         """Carry something; `arrive` runs in the target's life, `late` nanoseconds after the time that the link takes.
         `orphaned` runs instead, in nobody's, if the target's machine is up and its life is over. Returns the virtual
         time of arrival in nanoseconds (also of what will be lost), so that a stream can keep its order by passing it as
-        `not_before`."""
+        `not_before`. `message`: the number of the message that is carried, for a watcher."""
         self.hops += 1
         due = max(self.loop.nanoseconds + self.delay_nanoseconds(source.node, target.node), not_before) + late
         if self.is_blocked(source.node, target.node) or self.loses(source.node, target.node):
+            self.note(message, arrived=False)
             return due
         self.loop.call_at_nanoseconds(
-            due, self._arrived, source.node, target, arrive, arguments, orphaned, context=EMPTY
+            due, self._arrived, source.node, target, arrive, arguments, orphaned, message, context=EMPTY
         )
         return due
+
+    def note(self, message: int, *, arrived: bool) -> None:
+        """Tell the watcher, if there is one, what became of a message; 0 is none."""
+        if self.watcher is not None and message:
+            if arrived:
+                self.watcher.arrived(message)
+            else:
+                self.watcher.lost(message)
 
     def judge(self, source: str, target: str, kind: Kind, method: str, body: Buffer, status: str = "") -> Fate | None:
         """What the hooks say about a message that is being sent: None if it is lost."""
         self._messages += 1
-        if not self._hooks:
+        if not self._hooks and self.watcher is None:
             return AS_SENT
         message = Message(self._messages, method, kind, source, target, body, status)
+        if self.watcher is not None:
+            self.watcher.sent(message)
         late, lost, again = 0.0, False, None
         for hook in self._hooks.values():
             verdict = hook(message)
             lost = lost or isinstance(verdict, Drop)
             late += verdict.seconds if isinstance(verdict, Delay) else 0.0
             again = verdict.seconds if isinstance(verdict, Double) else again
+        number = 0 if self.watcher is None else message.number
         if lost:
+            self.note(number, arrived=False)
             return None
-        return Fate(int(late * NANOSECONDS), None if again is None else int((late + again) * NANOSECONDS))
+        return Fate(int(late * NANOSECONDS), None if again is None else int((late + again) * NANOSECONDS), number)
 
     def loses(self, source: str, target: str) -> bool:
         """Whether the tape lets this message be lost."""
@@ -222,8 +251,11 @@ class Fabric:
         arrive: Callable[..., None],
         arguments: tuple[Any, ...],
         orphaned: Callable[[], None] | None,
+        message: int,
     ) -> None:
-        if self.is_blocked(source, target.node):
+        is_blocked = self.is_blocked(source, target.node)
+        self.note(message, arrived=not is_blocked and target.alive)
+        if is_blocked:
             return  # A link that was cut while the message was under way has lost it.
         if target.alive:
             self.loop.call_soon(arrive, *arguments, context=context_of(target))

@@ -19,12 +19,16 @@ Bulk streams. Each segment is a message of the kind BULK. A stream is TCP: a dro
 while, and the hook is asked again for each attempt. A hook that drops all attempts stalls the stream until it breaks.
 
 What is not a message here: the opening of a connection, acknowledgements, cancellations, resets.
+
+A *watcher* (`Fabric.watcher`) changes nothing: it is told of each message that is sent, and whether it came to its
+receiver's machine. See traffic.py.
 """
 
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from runtime.world import Buffer
 
@@ -82,13 +86,27 @@ MessageHook = Callable[[Message], Verdict | None]
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What all hooks together do to a message that is not lost: nanoseconds by which it is late, and after which it
-    arrives once more (None: it does not)."""
+    arrives once more (None: it does not). `number`: the message's, for a watcher; 0 if nobody watches."""
 
     late: int = 0
     again: int | None = None
+    number: int = 0
 
 
 AS_SENT = Fate()
+
+
+class Watcher(Protocol):
+    """Who looks at all messages, and changes none."""
+
+    def sent(self, message: Message) -> None:
+        """A message is being sent."""
+
+    def arrived(self, number: int) -> None:
+        """A message came to the machine of its receiver, which lives; a message that is doubled comes twice."""
+
+    def lost(self, number: int) -> None:
+        """A message was dropped, or came to a link that is cut or to a process that has ended."""
 
 
 @cache

@@ -10,12 +10,13 @@ from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
 from runtime.guard import Guard
 from runtime.rpc import NodeChannel, PlainChannel
+from runtime.simulated.cards import Card
 from runtime.simulated.carrier import Dialler
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.simulated.rpc import SimulatedChannel
 from runtime.simulated.rpc_server import SimulatedServer
-from runtime.simulated.streams import Card, SimulatedListener, SimulatedStream
+from runtime.simulated.streams import SimulatedListener, SimulatedStream
 from runtime.world import ByteStream, Random
 
 CONNECT_SECONDS = 5.0

@@ -131,14 +131,14 @@ class ClientCall:
         door = self._fabric.doors.get(self._address)
         if door is not None and self._fabric.duplicates(self._life.node, door.life.node):
             fate = self._fabric.judge(self._life.node, door.life.node, Kind.REQUEST, method_of(self._path), data)
-            self._send_ghost(door, data, None if fate is None else fate.late)
+            self._send_ghost(door, data, None if fate is None else fate.late, 0 if fate is None else fate.number)
 
-    def _send_ghost(self, door: Any, data: bytes, late: int | None) -> None:
+    def _send_ghost(self, door: Any, data: bytes, late: int | None, message: int) -> None:
         """The request once more, whose answer nobody takes. `late`: None if it is lost."""
         self._doubled = True
         if late is not None:
             ghost = ServerCall(door, self._path, self._metadata, None, self._life, self._timeout)
-            self._fabric.hop(self._life, door.life, ghost.begin, data, late=late)
+            self._fabric.hop(self._life, door.life, ghost.begin, data, late=late, message=message)
 
     def send_stream(self, requests: Any, serialize: Any) -> None:
         """Start the call, and send the messages of an iterator as there is room."""
@@ -182,17 +182,25 @@ class ClientCall:
         if fate is None or not self._life.alive:
             self._sent += 1  # The other side waits for this number, and takes nothing that comes after it.
             return
-        self._hop(arrive, *arguments, late=fate.late)
+        self._hop(arrive, *arguments, late=fate.late, message=fate.number)
         door = self._fabric.doors.get(self._address)
         is_unary_request = kind is Kind.REQUEST and arguments == (body,)
         if is_unary_request and fate.again is not None and door is not None:
-            self._send_ghost(door, body, fate.again)
+            self._send_ghost(door, body, fate.again, fate.number)
 
-    def _hop(self, arrive: Callable[..., None], *arguments: Any, late: int = 0) -> None:
+    def _hop(self, arrive: Callable[..., None], *arguments: Any, late: int = 0, message: int = 0) -> None:
         assert self._peer is not None and self._server is not None
         deliver = self._server.deliver
         self._sent_at = self._fabric.hop(
-            self._life, self._peer, deliver, self._sent, arrive, arguments, not_before=self._sent_at, late=late
+            self._life,
+            self._peer,
+            deliver,
+            self._sent,
+            arrive,
+            arguments,
+            not_before=self._sent_at,
+            late=late,
+            message=message,
         )
         self._sent += 1
 

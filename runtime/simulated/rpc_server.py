@@ -245,9 +245,9 @@ class ServerCall:
         if fate is None or not self._server.life.alive:
             self._answered += 1  # The caller waits for this number, and takes nothing that comes after it.
         else:
-            self._hop(method, *arguments, late=fate.late)
+            self._hop(method, *arguments, late=fate.late, message=fate.number)
 
-    def _hop(self, method: str, *arguments: Any, late: int = 0) -> None:
+    def _hop(self, method: str, *arguments: Any, late: int = 0, message: int = 0) -> None:
         if self._client is not None:
             arrive = getattr(self._client, method)
             deliver = self._client.deliver
@@ -260,6 +260,7 @@ class ServerCall:
                 arguments,
                 not_before=self._answered_at,
                 late=late,
+                message=message,
             )
             self._answered += 1
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import DiskFailure, Unavailable
+from runtime.simulated.cards import Card
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate, Kind
@@ -39,21 +40,6 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 3.0
 
 
-class Card:
-    """One direction of one node's network card: serves segments in order of arrival."""
-
-    def __init__(self, bytes_per_second: float) -> None:
-        self.bytes_per_second = bytes_per_second
-        self._free_at = 0
-        self.bytes_carried = 0
-
-    def occupy(self, now: int, count: int) -> int:
-        """Carry `count` bytes from `now` (nanoseconds) or when the card is free; returns when it is done."""
-        self._free_at = max(now, self._free_at) + int(count * NANOSECONDS / self.bytes_per_second)
-        self.bytes_carried += count
-        return self._free_at
-
-
 @dataclass(slots=True)
 class _Parcel:
     """What a pipe carries, and for how long it has tried."""
@@ -63,6 +49,7 @@ class _Parcel:
     arguments: tuple[Any, ...]
     segment: Buffer | None
     waited: float = 0.0
+    message: int = 0  # the number of its last attempt
 
 
 class Pipe:
@@ -99,21 +86,26 @@ class Pipe:
         if fate is None:
             self._loop.call_at_nanoseconds(due, self._again, parcel, context=EMPTY)
         else:
+            parcel.message = fate.number
             self._loop.call_at_nanoseconds(due + fate.late, self._try, parcel, context=EMPTY)
 
     def _try(self, parcel: "_Parcel") -> None:
         source, target = self._source.node, self._target.node
         if self._fabric.is_blocked(source, target) or self._fabric.loses(source, target):
+            self._fabric.note(parcel.message, arrived=False)
             self._again(parcel)
         elif self._target.alive:
+            self._fabric.note(parcel.message, arrived=True)
             self._ahead[parcel.number] = parcel
             while self._delivered in self._ahead:
                 first = self._ahead.pop(self._delivered)
                 self._loop.call_soon(first.arrive, *first.arguments, context=context_of(self._target))
                 self._delivered += 1
         elif self._fabric.is_blocked(target, source):
+            self._fabric.note(parcel.message, arrived=False)
             self._again(parcel)
         else:
+            self._fabric.note(parcel.message, arrived=False)
             self._fabric.hop(self._target, self._source, self._gone, "reset by peer")
 
     def _again(self, parcel: "_Parcel") -> None:
@@ -214,7 +206,9 @@ class SimulatedStream:
         self._unread += len(segment)
         up, down = self._cards(self._life.node)[0], self._cards(self._other._life.node)[1]
         left = up.occupy(self._loop.nanoseconds, len(segment))
-        through = down.occupy(left - int(len(segment) * NANOSECONDS / up.bytes_per_second), len(segment))
+        begun = left - int(len(segment) * NANOSECONDS / up.bytes_per_second)
+        shared = self._fabric.distances.cards(self._life.node, self._other._life.node)
+        through = max(card.occupy(begun, len(segment)) for card in (*shared, down))
         arriving = self._fabric.corrupted(self._life.node, self._other._life.node, segment)
         self._pipe.send(self._other._arrived, arriving, not_before=max(left, through), segment=segment)
 

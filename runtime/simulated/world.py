@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from runtime.errors import NotFound
 from runtime.events import EventLog, MemorySink, TaskFailed
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
+from runtime.simulated.distances import WayOut
 from runtime.simulated.fabric import ANY, Fabric, LinkFaults
 from runtime.simulated.loop import LIFE, Life, SimulatedLoop
 from runtime.simulated.messages import MessageHook
@@ -149,7 +150,8 @@ class SimulatedWorld:
 
 
 class Simulation:
-    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way.
+    """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way; `ways`
+    what lies between racks and data centres.
     `recorded` and `plain` are for replays: see tape.py."""
 
     def __init__(
@@ -162,12 +164,13 @@ class Simulation:
         token: str = "simulated",
         latency_seconds: float = 0.0002,
         bytes_per_second: float = 125e6,
+        ways: WayOut | None = None,
     ) -> None:
         self.seed = seed
         self.token = token
         self.tape = Tape(seed, quiet=quiet, recorded=recorded, plain=plain)
         self.loop = SimulatedLoop(self.tape)
-        self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds)
+        self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds, ways=ways)
         self.cards = Cards(bytes_per_second)
         self.sink = MemorySink()
         self.reached: dict[str, int] = {}

@@ -163,6 +163,7 @@ class ReadRequest(_message.Message):
     LENGTH_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     SALVAGE_FIELD_NUMBER: _builtins.int
+    FOR_COPY_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
     """the least version the client accepts"""
@@ -174,6 +175,8 @@ class ReadRequest(_message.Message):
     """For a server that mends its replica: one whole block (offset a multiple of 64 KiB, length 64 KiB) of a replica of any
     version, sure or not, if what lies there matches the checksum that this replica has stored for it.
     """
+    for_copy: _builtins.bool
+    """another chunkserver makes a copy: no reader wants this (GFS 2.5)"""
     def __init__(
         self,
         *,
@@ -183,10 +186,11 @@ class ReadRequest(_message.Message):
         length: _builtins.int = ...,
         cause: _builtins.str = ...,
         salvage: _builtins.bool = ...,
+        for_copy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "handle", b"handle", "length", b"length", "offset", b"offset", "salvage", b"salvage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_copy", b"for_copy", "handle", b"handle", "length", b"length", "offset", b"offset", "salvage", b"salvage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -238,11 +238,19 @@ class CloneRequest(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
+    COPY_OF_FIELD_NUMBER: _builtins.int
+    COPY_VERSION_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     version: _builtins.int
     """what the sources must hold; the copy gets the same"""
     bytes_per_second: _builtins.int
     """the destination throttles its reads (GFS 4.3); 0: no limit"""
+    copy_of: _builtins.int
+    """The first write after a snapshot (GFS 3.4): not from other servers, but from the replica of another chunk that is here.
+    the other chunk; 0: none, and the sources count
+    """
+    copy_version: _builtins.int
+    """the least version that the replica of it must have"""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Location]:
         """in the order in which they are tried, for each piece"""
@@ -257,10 +265,12 @@ class CloneRequest(_message.Message):
         sources: _abc.Iterable[_common_pb2.Location] | None = ...,
         bytes_per_second: _builtins.int = ...,
         authority: _common_pb2.Authority | None = ...,
+        copy_of: _builtins.int = ...,
+        copy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "bytes_per_second", b"bytes_per_second", "handle", b"handle", "sources", b"sources", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "bytes_per_second", b"bytes_per_second", "copy_of", b"copy_of", "copy_version", b"copy_version", "handle", b"handle", "sources", b"sources", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,8 +285,11 @@ class CloneProgress(_message.Message):
     COPIED_BYTES_FIELD_NUMBER: _builtins.int
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     copied_bytes: _builtins.int
     total_bytes: _builtins.int
+    digest: _builtins.int
+    """with `done`: as in AdvanceResult"""
     @_builtins.property
     def done(self) -> _common_pb2.ChunkState: ...
     def __init__(
@@ -285,10 +298,11 @@ class CloneProgress(_message.Message):
         copied_bytes: _builtins.int = ...,
         total_bytes: _builtins.int = ...,
         done: _common_pb2.ChunkState | None = ...,
+        digest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copied_bytes", b"copied_bytes", "done", b"done", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copied_bytes", b"copied_bytes", "digest", b"digest", "done", b"done", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

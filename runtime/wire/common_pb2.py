@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runtime/wire/common.proto\x12\x08tabletop\"I\n\x08Location\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x17\n\x0f\x63ontrol_address\x18\x02 \x01(\t\x12\x14\n\x0c\x62ulk_address\x18\x03 \x01(\t\"=\n\tAuthority\x12\x11\n\tnamespace\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06server\x18\x03 \x01(\t\"^\n\nChunkState\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x0e\n\x06unsure\x18\x04 \x01(\x08\x12\x0f\n\x07\x64\x61maged\x18\x05 \x01(\x08\"+\n\x08Progress\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"@\n\x07Removal\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x14\n\x0cmilliseconds\x18\x03 \x01(\r\"v\n\x0e\x43hunkLocations\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06handle\x18\x02 \x01(\x06\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06length\x18\x04 \x01(\r\x12$\n\x08replicas\x18\x05 \x03(\x0b\x32\x12.tabletop.Locationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19runtime/wire/common.proto\x12\x08tabletop\"l\n\x08Location\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x17\n\x0f\x63ontrol_address\x18\x02 \x01(\t\x12\x14\n\x0c\x62ulk_address\x18\x03 \x01(\t\x12\x0c\n\x04rack\x18< \x01(\t\x12\x13\n\x0b\x64\x61ta_centre\x18= \x01(\t\"=\n\tAuthority\x12\x11\n\tnamespace\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06server\x18\x03 \x01(\t\"^\n\nChunkState\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x0e\n\x06unsure\x18\x04 \x01(\x08\x12\x0f\n\x07\x64\x61maged\x18\x05 \x01(\x08\"+\n\x08Progress\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06serial\x18\x02 \x01(\x04\"@\n\x07Removal\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x14\n\x0cmilliseconds\x18\x03 \x01(\r\"v\n\x0e\x43hunkLocations\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06handle\x18\x02 \x01(\x06\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06length\x18\x04 \x01(\r\x12$\n\x08replicas\x18\x05 \x03(\x0b\x32\x12.tabletop.Locationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,15 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runtime.wire.common_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOCATION']._serialized_start=39
-  _globals['_LOCATION']._serialized_end=112
-  _globals['_AUTHORITY']._serialized_start=114
-  _globals['_AUTHORITY']._serialized_end=175
-  _globals['_CHUNKSTATE']._serialized_start=177
-  _globals['_CHUNKSTATE']._serialized_end=271
-  _globals['_PROGRESS']._serialized_start=273
-  _globals['_PROGRESS']._serialized_end=316
-  _globals['_REMOVAL']._serialized_start=318
-  _globals['_REMOVAL']._serialized_end=382
-  _globals['_CHUNKLOCATIONS']._serialized_start=384
-  _globals['_CHUNKLOCATIONS']._serialized_end=502
+  _globals['_LOCATION']._serialized_end=147
+  _globals['_AUTHORITY']._serialized_start=149
+  _globals['_AUTHORITY']._serialized_end=210
+  _globals['_CHUNKSTATE']._serialized_start=212
+  _globals['_CHUNKSTATE']._serialized_end=306
+  _globals['_PROGRESS']._serialized_start=308
+  _globals['_PROGRESS']._serialized_end=351
+  _globals['_REMOVAL']._serialized_start=353
+  _globals['_REMOVAL']._serialized_end=417
+  _globals['_CHUNKLOCATIONS']._serialized_start=419
+  _globals['_CHUNKLOCATIONS']._serialized_end=537
 # @@protoc_insertion_point(module_scope)

@@ -27,22 +27,29 @@ class Location(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     CONTROL_ADDRESS_FIELD_NUMBER: _builtins.int
     BULK_ADDRESS_FIELD_NUMBER: _builtins.int
+    RACK_FIELD_NUMBER: _builtins.int
+    DATA_CENTRE_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """the node's name, e.g. "cs1" """
     control_address: _builtins.str
     """host:port of its gRPC server"""
     bulk_address: _builtins.str
     """host:port of its bulk listener"""
+    rack: _builtins.str
+    """where it stands (GFS 4.2); empty: nobody has said"""
+    data_centre: _builtins.str
     def __init__(
         self,
         *,
         server: _builtins.str = ...,
         control_address: _builtins.str = ...,
         bulk_address: _builtins.str = ...,
+        rack: _builtins.str = ...,
+        data_centre: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk_address", b"bulk_address", "control_address", b"control_address", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk_address", b"bulk_address", "control_address", b"control_address", "data_centre", b"data_centre", "rack", b"rack", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

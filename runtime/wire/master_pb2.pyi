@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from runtime.wire import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -89,6 +90,10 @@ class FileInfo(_message.Message):
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    NEW_FILE_GOAL_FIELD_NUMBER: _builtins.int
+    NEW_FILE_GOAL_FROM_FIELD_NUMBER: _builtins.int
+    TRASH_SECONDS_FIELD_NUMBER: _builtins.int
+    TRASH_FROM_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     is_directory: _builtins.bool
     replication_goal: _builtins.int
@@ -105,6 +110,11 @@ class FileInfo(_message.Message):
     """directories: direct children"""
     file_id: _builtins.int
     """names this file for ever, whatever becomes of its path; 0 for a directory"""
+    new_file_goal: _builtins.int
+    """Directories: what holds for files below, and which directory says so; empty: the cluster's settings."""
+    new_file_goal_from: _builtins.str
+    trash_seconds: _builtins.float
+    trash_from: _builtins.str
     @_builtins.property
     def tail(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]:
         """The last chunks, back to the first that is known to hold bytes: the file ends in the last of them that is not empty."""
@@ -128,10 +138,14 @@ class FileInfo(_message.Message):
         entry_count: _builtins.int = ...,
         file_id: _builtins.int = ...,
         shadow: Global___ShadowAnswer | None = ...,
+        new_file_goal: _builtins.int = ...,
+        new_file_goal_from: _builtins.str = ...,
+        trash_seconds: _builtins.float = ...,
+        trash_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "path", b"path", "replication_goal", b"replication_goal", "shadow", b"shadow", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "new_file_goal", b"new_file_goal", "new_file_goal_from", b"new_file_goal_from", "path", b"path", "replication_goal", b"replication_goal", "shadow", b"shadow", "tail", b"tail", "trash_from", b"trash_from", "trash_seconds", b"trash_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,6 +476,58 @@ class StatRequest(_message.Message):
 Global___StatRequest: _TypeAlias = StatRequest  # noqa: Y015
 
 @_typing.final
+class SnapshotRequest(_message.Message):
+    """A second copy of a file or a tree, at once (GFS 3.4)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    target: _builtins.str
+    """must not exist; its directory must"""
+    file_id: _builtins.int
+    """only of this file; 0: of whatever stands there"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        request: Global___RequestId | None = ...,
+        file_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "request", b"request", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotRequest: _TypeAlias = SnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotReply: _TypeAlias = SnapshotReply  # noqa: Y015
+
+@_typing.final
 class ListRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -594,6 +660,7 @@ class FindLeaseHolderRequest(_message.Message):
     SUSPECT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     REFUSED_VERSION_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     index: _builtins.int
     allocate: _builtins.bool
@@ -604,6 +671,8 @@ class FindLeaseHolderRequest(_message.Message):
     """the file that was opened; 0: whatever stands there"""
     refused_version: _builtins.int
     """the lease that its primary disowned on the client's last try; 0: none"""
+    full: _builtins.str
+    """a server on whose disk the client's last try did not fit; empty: none"""
     def __init__(
         self,
         *,
@@ -613,10 +682,11 @@ class FindLeaseHolderRequest(_message.Message):
         suspect: _builtins.str = ...,
         file_id: _builtins.int = ...,
         refused_version: _builtins.int = ...,
+        full: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate", b"allocate", "file_id", b"file_id", "index", b"index", "path", b"path", "refused_version", b"refused_version", "suspect", b"suspect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate", b"allocate", "file_id", b"file_id", "full", b"full", "index", b"index", "path", b"path", "refused_version", b"refused_version", "suspect", b"suspect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -670,20 +740,29 @@ class ClusterStatusRequest(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     MAY_BE_OLD_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     chunks: _builtins.bool
     path: _builtins.str
     """only the chunks of the file here, or of the files below; empty: of all"""
     may_be_old: _builtins.bool
+    after: _builtins.str
+    """For large trees, a page at a time: only files behind this path, the `last_path` of the page before, and about so many
+    chunks; 0: no limit. From the second page on, the figures of the whole cluster are left out.
+    """
+    limit: _builtins.int
     def __init__(
         self,
         *,
         chunks: _builtins.bool = ...,
         path: _builtins.str = ...,
         may_be_old: _builtins.bool = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chunks", b"chunks", "limit", b"limit", "may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -701,6 +780,11 @@ class ServerStatus(_message.Message):
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     LEASE_COUNT_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CLONES_IN_FIELD_NUMBER: _builtins.int
+    CLONES_OUT_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    LEFT_TO_DRAIN_FIELD_NUMBER: _builtins.int
     alive: _builtins.bool
     seconds_since_heartbeat: _builtins.float
     disk_total_bytes: _builtins.int
@@ -709,6 +793,16 @@ class ServerStatus(_message.Message):
     lease_count: _builtins.int
     """chunks of which it is primary"""
     stored_bytes: _builtins.int
+    state: _builtins.str
+    """"live", "suspect" (silent for a while), "dead" """
+    clones_in: _builtins.int
+    """copies being made on it now"""
+    clones_out: _builtins.int
+    """copies being made from it now"""
+    draining: _builtins.bool
+    """an operator wants it to leave"""
+    left_to_drain: _builtins.int
+    """chunks of which a replica here is needed yet, if it is draining"""
     @_builtins.property
     def location(self) -> _common_pb2.Location: ...
     def __init__(
@@ -722,10 +816,15 @@ class ServerStatus(_message.Message):
         chunk_count: _builtins.int = ...,
         lease_count: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
+        state: _builtins.str = ...,
+        clones_in: _builtins.int = ...,
+        clones_out: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+        left_to_drain: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunk_count", b"chunk_count", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "lease_count", b"lease_count", "location", b"location", "seconds_since_heartbeat", b"seconds_since_heartbeat", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunk_count", b"chunk_count", "clones_in", b"clones_in", "clones_out", b"clones_out", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "draining", b"draining", "lease_count", b"lease_count", "left_to_drain", b"left_to_drain", "location", b"location", "seconds_since_heartbeat", b"seconds_since_heartbeat", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -769,6 +868,8 @@ class ChunkStatus(_message.Message):
     PRIMARY_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    EXTRA_COPIES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     replication_goal: _builtins.int
     primary: _builtins.str
@@ -777,10 +878,16 @@ class ChunkStatus(_message.Message):
     """Why nothing is done yet about a replica that it lacks, or has too many, or may turn out to have when all servers have
     reported, in words; empty: nothing is in the way.
     """
+    extra_copies: _builtins.int
+    """more than the goal, while it is read much (GFS 2.5)"""
     @_builtins.property
     def chunk(self) -> _common_pb2.ChunkLocations: ...
     @_builtins.property
     def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherReplica]: ...
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """servers that were given the present version, and that the master cannot hear now"""
+
     def __init__(
         self,
         *,
@@ -790,10 +897,12 @@ class ChunkStatus(_message.Message):
         primary: _builtins.str = ...,
         others: _abc.Iterable[Global___OtherReplica] | None = ...,
         waits_for: _builtins.str = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
+        extra_copies: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "extra_copies", b"extra_copies", "others", b"others", "path", b"path", "primary", b"primary", "replication_goal", b"replication_goal", "unreachable", b"unreachable", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -827,6 +936,14 @@ class ClusterStatus(_message.Message):
     DEAD_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     TRASH_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    SAFE_MODE_FIELD_NUMBER: _builtins.int
+    FILES_SEEN_FIELD_NUMBER: _builtins.int
+    LAST_PATH_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    MISPLACED_CHUNKS_FIELD_NUMBER: _builtins.int
+    MOVES_PLANNED_FIELD_NUMBER: _builtins.int
+    HOT_CHUNKS_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uptime_seconds: _builtins.float
     file_count: _builtins.int
@@ -859,6 +976,22 @@ class ClusterStatus(_message.Message):
     """of silence, after which a server is given up and its chunks are copied"""
     trash_grace_seconds: _builtins.float
     """how long a deleted file can be had back (GFS 4.4)"""
+    files_seen: _builtins.int
+    """Of a page:
+    files in it, those without chunks counted
+    """
+    last_path: _builtins.str
+    """where the next page goes on; empty: this was the last"""
+    placement: _builtins.str
+    """the policy by which servers are chosen (GFS 4.2)"""
+    misplaced_chunks: _builtins.int
+    """their copies are not spread over racks as they could be, at the last look"""
+    moves_planned: _builtins.int
+    """replicas to be moved to another server to even out the disks, at the last look"""
+    hot_chunks: _builtins.int
+    """have more copies than their goal, as they are read much (GFS 2.5)"""
+    looks: _builtins.int
+    """how often the master has looked at all chunks for what to move"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerStatus]: ...
     @_builtins.property
@@ -869,6 +1002,8 @@ class ClusterStatus(_message.Message):
     def authority(self) -> _common_pb2.Authority: ...
     @_builtins.property
     def shadow(self) -> Global___ShadowAnswer: ...
+    @_builtins.property
+    def safe_mode(self) -> Global___SafeMode: ...
     def __init__(
         self,
         *,
@@ -896,14 +1031,251 @@ class ClusterStatus(_message.Message):
         dead_after_seconds: _builtins.float = ...,
         trash_grace_seconds: _builtins.float = ...,
         shadow: Global___ShadowAnswer | None = ...,
+        safe_mode: Global___SafeMode | None = ...,
+        files_seen: _builtins.int = ...,
+        last_path: _builtins.str = ...,
+        placement: _builtins.str = ...,
+        misplaced_chunks: _builtins.int = ...,
+        moves_planned: _builtins.int = ...,
+        hot_chunks: _builtins.int = ...,
+        looks: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "shadow", b"shadow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "safe_mode", b"safe_mode", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "hidden_files", b"hidden_files", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "missing_chunks", b"missing_chunks", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "servers", b"servers", "shadow", b"shadow", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "files_seen", b"files_seen", "hidden_files", b"hidden_files", "hot_chunks", b"hot_chunks", "last_path", b"last_path", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "looks", b"looks", "misplaced_chunks", b"misplaced_chunks", "missing_chunks", b"missing_chunks", "moves_planned", b"moves_planned", "placement", b"placement", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "safe_mode", b"safe_mode", "servers", b"servers", "shadow", b"shadow", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class SafeMode(_message.Message):
+    """Safe mode: the master serves, and orders neither copies nor removals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_ON_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHUNKS_FOUND_FIELD_NUMBER: _builtins.int
+    is_on: _builtins.bool
+    by_hand: _builtins.bool
+    """an operator has entered it; until one leaves it, no name can be changed either"""
+    reason: _builtins.str
+    """in words"""
+    chunks_found: _builtins.float
+    """the share of chunks with a replica that counts, from 0 to 1"""
+    def __init__(
+        self,
+        *,
+        is_on: _builtins.bool = ...,
+        by_hand: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        chunks_found: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_hand", b"by_hand", "chunks_found", b"chunks_found", "is_on", b"is_on", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeMode: _TypeAlias = SafeMode  # noqa: Y015
+
+@_typing.final
+class SafeModeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SafeModeRequest._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        GET: SafeModeRequest._Action.ValueType  # 0
+        ENTER: SafeModeRequest._Action.ValueType  # 1
+        LEAVE: SafeModeRequest._Action.ValueType  # 2
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
+    GET: SafeModeRequest.Action.ValueType  # 0
+    ENTER: SafeModeRequest.Action.ValueType  # 1
+    LEAVE: SafeModeRequest.Action.ValueType  # 2
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    action: Global___SafeModeRequest.Action.ValueType
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        action: Global___SafeModeRequest.Action.ValueType = ...,
+        request: Global___RequestId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeModeRequest: _TypeAlias = SafeModeRequest  # noqa: Y015
+
+@_typing.final
+class ListTrashRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """go on behind this root, the last of the page before; empty: from the oldest"""
+    limit: _builtins.int
+    """0: as many as the master likes"""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashRequest: _TypeAlias = ListTrashRequest  # noqa: Y015
+
+@_typing.final
+class TrashEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    IS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    DELETED_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    GOES_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    root: _builtins.str
+    """the directory of this deletion: deleting it gives its space back"""
+    hidden: _builtins.str
+    """the path of what was deleted: renaming it brings it back"""
+    origin: _builtins.str
+    """the path that it had; empty if that is not known"""
+    is_directory: _builtins.bool
+    files: _builtins.int
+    """at and below it"""
+    length: _builtins.int
+    """of all of them, bytes, as last reported"""
+    deleted_microseconds: _builtins.int
+    """since the epoch, the master's clock"""
+    goes_microseconds: _builtins.int
+    """when it is forgotten"""
+    def __init__(
+        self,
+        *,
+        root: _builtins.str = ...,
+        hidden: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        is_directory: _builtins.bool = ...,
+        files: _builtins.int = ...,
+        length: _builtins.int = ...,
+        deleted_microseconds: _builtins.int = ...,
+        goes_microseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_microseconds", b"deleted_microseconds", "files", b"files", "goes_microseconds", b"goes_microseconds", "hidden", b"hidden", "is_directory", b"is_directory", "length", b"length", "origin", b"origin", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrashEntry: _TypeAlias = TrashEntry  # noqa: Y015
+
+@_typing.final
+class ListTrashReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    IS_LAST_FIELD_NUMBER: _builtins.int
+    NOW_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    is_last: _builtins.bool
+    now_microseconds: _builtins.int
+    """the master's clock"""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrashEntry]:
+        """the oldest deletion first"""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___TrashEntry] | None = ...,
+        is_last: _builtins.bool = ...,
+        now_microseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last", "now_microseconds", b"now_microseconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashReply: _TypeAlias = ListTrashReply  # noqa: Y015
+
+@_typing.final
+class SetPolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    NEW_FILE_GOAL_FIELD_NUMBER: _builtins.int
+    TRASH_SECONDS_FIELD_NUMBER: _builtins.int
+    INHERIT_TRASH_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """a directory"""
+    new_file_goal: _builtins.int
+    """0: as the directories above it say; absent: as before"""
+    trash_seconds: _builtins.int
+    """absent: as before"""
+    inherit_trash: _builtins.bool
+    """as the directories above it say"""
+    @_builtins.property
+    def request(self) -> Global___RequestId: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        new_file_goal: _builtins.int | None = ...,
+        trash_seconds: _builtins.int | None = ...,
+        inherit_trash: _builtins.bool = ...,
+        request: Global___RequestId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_new_file_goal", b"_new_file_goal", "_trash_seconds", b"_trash_seconds", "new_file_goal", b"new_file_goal", "request", b"request", "trash_seconds", b"trash_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_new_file_goal", b"_new_file_goal", "_trash_seconds", b"_trash_seconds", "inherit_trash", b"inherit_trash", "new_file_goal", b"new_file_goal", "path", b"path", "request", b"request", "trash_seconds", b"trash_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__new_file_goal: _TypeAlias = _typing.Literal["new_file_goal"]  # noqa: Y015
+    _WhichOneofArgType__new_file_goal: _TypeAlias = _typing.Literal["_new_file_goal", b"_new_file_goal"]  # noqa: Y015
+    _WhichOneofReturnType__trash_seconds: _TypeAlias = _typing.Literal["trash_seconds"]  # noqa: Y015
+    _WhichOneofArgType__trash_seconds: _TypeAlias = _typing.Literal["_trash_seconds", b"_trash_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_file_goal) -> _WhichOneofReturnType__new_file_goal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trash_seconds) -> _WhichOneofReturnType__trash_seconds | None: ...
+
+Global___SetPolicyRequest: _TypeAlias = SetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetPolicyReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyReply: _TypeAlias = SetPolicyReply  # noqa: Y015
 
 @_typing.final
 class AdmitReplicaRequest(_message.Message):
@@ -1038,12 +1410,84 @@ class VerifyChunkReply(_message.Message):
 Global___VerifyChunkReply: _TypeAlias = VerifyChunkReply  # noqa: Y015
 
 @_typing.final
+class DrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVERS_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    cancel: _builtins.bool
+    """they stay after all"""
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        servers: _abc.Iterable[_builtins.str] | None = ...,
+        cancel: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "servers", b"servers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainReply: _TypeAlias = DrainReply  # noqa: Y015
+
+@_typing.final
+class RemoveServerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveServerRequest: _TypeAlias = RemoveServerRequest  # noqa: Y015
+
+@_typing.final
+class RemoveServerReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveServerReply: _TypeAlias = RemoveServerReply  # noqa: Y015
+
+@_typing.final
 class RegisterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LOCATION_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
-    RACK_FIELD_NUMBER: _builtins.int
     DISK_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
@@ -1055,7 +1499,6 @@ class RegisterRequest(_message.Message):
     UNREADABLE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """Drawn at process start. A new incarnation proves that the leases of the old one are gone."""
-    rack: _builtins.str
     disk_total_bytes: _builtins.int
     disk_free_bytes: _builtins.int
     namespace: _builtins.int
@@ -1085,7 +1528,6 @@ class RegisterRequest(_message.Message):
         *,
         location: _common_pb2.Location | None = ...,
         incarnation: _builtins.int = ...,
-        rack: _builtins.str = ...,
         disk_total_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int = ...,
         chunks: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
@@ -1098,7 +1540,7 @@ class RegisterRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "rack", b"rack", "sequence", b"sequence", "unreadable", b"unreadable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "incarnation", b"incarnation", "leases", b"leases", "life", b"life", "location", b"location", "namespace", b"namespace", "sequence", b"sequence", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1179,6 +1621,7 @@ class HeartbeatRequest(_message.Message):
     EXTEND_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     incarnation: _builtins.int
     disk_total_bytes: _builtins.int
@@ -1200,6 +1643,10 @@ class HeartbeatRequest(_message.Message):
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Removal]:
         """replicas removed since the last acknowledged heartbeat"""
 
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkReads]:
+        """the chunks that were read most since the last heartbeat that was sent (2.5)"""
+
     def __init__(
         self,
         *,
@@ -1212,14 +1659,39 @@ class HeartbeatRequest(_message.Message):
         extend: _abc.Iterable[_common_pb2.ChunkState] | None = ...,
         removed: _abc.Iterable[_common_pb2.Removal] | None = ...,
         sequence: _builtins.int = ...,
+        reads: _abc.Iterable[Global___ChunkReads] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "extend", b"extend", "incarnation", b"incarnation", "removed", b"removed", "sample", b"sample", "sequence", b"sequence", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "extend", b"extend", "incarnation", b"incarnation", "reads", b"reads", "removed", b"removed", "sample", b"sample", "sequence", b"sequence", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class ChunkReads(_message.Message):
+    """Bytes of one chunk that were sent to readers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    handle: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        handle: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "handle", b"handle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkReads: _TypeAlias = ChunkReads  # noqa: Y015
 
 @_typing.final
 class LeaseExtension(_message.Message):

@@ -64,6 +64,11 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.SetReplicationRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.SetReplicationReply.FromString,
                 _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/tabletop.Master/Snapshot',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SnapshotReply.FromString,
+                _registered_method=True)
         self.Stat = channel.unary_unary(
                 '/tabletop.Master/Stat',
                 request_serializer=runtime_dot_wire_dot_master__pb2.StatRequest.SerializeToString,
@@ -98,6 +103,31 @@ class MasterStub:
                 '/tabletop.Master/VerifyChunk',
                 request_serializer=runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.VerifyChunkReply.FromString,
+                _registered_method=True)
+        self.ListTrash = channel.unary_unary(
+                '/tabletop.Master/ListTrash',
+                request_serializer=runtime_dot_wire_dot_master__pb2.ListTrashRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.ListTrashReply.FromString,
+                _registered_method=True)
+        self.SetPolicy = channel.unary_unary(
+                '/tabletop.Master/SetPolicy',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SetPolicyRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SetPolicyReply.FromString,
+                _registered_method=True)
+        self.ChangeSafeMode = channel.unary_unary(
+                '/tabletop.Master/ChangeSafeMode',
+                request_serializer=runtime_dot_wire_dot_master__pb2.SafeModeRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.SafeMode.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/tabletop.Master/Drain',
+                request_serializer=runtime_dot_wire_dot_master__pb2.DrainRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.DrainReply.FromString,
+                _registered_method=True)
+        self.RemoveServer = channel.unary_unary(
+                '/tabletop.Master/RemoveServer',
+                request_serializer=runtime_dot_wire_dot_master__pb2.RemoveServerRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.RemoveServerReply.FromString,
                 _registered_method=True)
 
 
@@ -136,6 +166,12 @@ class MasterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetReplication(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +222,39 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrash(self, request, context):
+        """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeSafeMode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveServer(self, request, context):
+        """For operators: forget a chunkserver on which nothing is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -218,6 +287,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.SetReplication,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.SetReplicationRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.SetReplicationReply.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SnapshotRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SnapshotReply.SerializeToString,
             ),
             'Stat': grpc.unary_unary_rpc_method_handler(
                     servicer.Stat,
@@ -253,6 +327,31 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.VerifyChunk,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.VerifyChunkReply.SerializeToString,
+            ),
+            'ListTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrash,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.ListTrashRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.ListTrashReply.SerializeToString,
+            ),
+            'SetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPolicy,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SetPolicyRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SetPolicyReply.SerializeToString,
+            ),
+            'ChangeSafeMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeSafeMode,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.SafeModeRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.SafeMode.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.DrainRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.DrainReply.SerializeToString,
+            ),
+            'RemoveServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveServer,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.RemoveServerRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.RemoveServerReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -417,6 +516,33 @@ class Master:
             '/tabletop.Master/SetReplication',
             runtime_dot_wire_dot_master__pb2.SetReplicationRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.SetReplicationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/Snapshot',
+            runtime_dot_wire_dot_master__pb2.SnapshotRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SnapshotReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -606,6 +732,141 @@ class Master:
             '/tabletop.Master/VerifyChunk',
             runtime_dot_wire_dot_master__pb2.VerifyChunkRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.VerifyChunkReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/ListTrash',
+            runtime_dot_wire_dot_master__pb2.ListTrashRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.ListTrashReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/SetPolicy',
+            runtime_dot_wire_dot_master__pb2.SetPolicyRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SetPolicyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeSafeMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/ChangeSafeMode',
+            runtime_dot_wire_dot_master__pb2.SafeModeRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.SafeMode.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/Drain',
+            runtime_dot_wire_dot_master__pb2.DrainRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.DrainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/RemoveServer',
+            runtime_dot_wire_dot_master__pb2.RemoveServerRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.RemoveServerReply.FromString,
             options,
             channel_credentials,
             insecure,

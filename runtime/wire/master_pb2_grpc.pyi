@@ -38,6 +38,7 @@ class MasterStub:
     Delete: _grpc.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]
     Rename: _grpc.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]
     SetReplication: _grpc.UnaryUnaryMultiCallable[_master_pb2.SetReplicationRequest, _master_pb2.SetReplicationReply]
+    Snapshot: _grpc.UnaryUnaryMultiCallable[_master_pb2.SnapshotRequest, _master_pb2.SnapshotReply]
     Stat: _grpc.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]
     List: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]
     FindLocations: _grpc.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]
@@ -48,6 +49,14 @@ class MasterStub:
     """For operators: a chunk without a current replica goes on with one that was put aside."""
     VerifyChunk: _grpc.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]
     """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+    ListTrash: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListTrashRequest, _master_pb2.ListTrashReply]
+    """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode."""
+    SetPolicy: _grpc.UnaryUnaryMultiCallable[_master_pb2.SetPolicyRequest, _master_pb2.SetPolicyReply]
+    ChangeSafeMode: _grpc.UnaryUnaryMultiCallable[_master_pb2.SafeModeRequest, _master_pb2.SafeMode]
+    Drain: _grpc.UnaryUnaryMultiCallable[_master_pb2.DrainRequest, _master_pb2.DrainReply]
+    """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
+    RemoveServer: _grpc.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]
+    """For operators: forget a chunkserver on which nothing is left."""
 
 @_typing.type_check_only
 class MasterAsyncStub(MasterStub):
@@ -59,6 +68,7 @@ class MasterAsyncStub(MasterStub):
     Delete: _aio.UnaryUnaryMultiCallable[_master_pb2.DeleteRequest, _master_pb2.DeleteReply]  # type: ignore[assignment]
     Rename: _aio.UnaryUnaryMultiCallable[_master_pb2.RenameRequest, _master_pb2.RenameReply]  # type: ignore[assignment]
     SetReplication: _aio.UnaryUnaryMultiCallable[_master_pb2.SetReplicationRequest, _master_pb2.SetReplicationReply]  # type: ignore[assignment]
+    Snapshot: _aio.UnaryUnaryMultiCallable[_master_pb2.SnapshotRequest, _master_pb2.SnapshotReply]  # type: ignore[assignment]
     Stat: _aio.UnaryUnaryMultiCallable[_master_pb2.StatRequest, _master_pb2.FileInfo]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_master_pb2.ListRequest, _master_pb2.ListReply]  # type: ignore[assignment]
     FindLocations: _aio.UnaryUnaryMultiCallable[_master_pb2.FindLocationsRequest, _master_pb2.FindLocationsReply]  # type: ignore[assignment]
@@ -69,6 +79,14 @@ class MasterAsyncStub(MasterStub):
     """For operators: a chunk without a current replica goes on with one that was put aside."""
     VerifyChunk: _aio.UnaryUnaryMultiCallable[_master_pb2.VerifyChunkRequest, _master_pb2.VerifyChunkReply]  # type: ignore[assignment]
     """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+    ListTrash: _aio.UnaryUnaryMultiCallable[_master_pb2.ListTrashRequest, _master_pb2.ListTrashReply]  # type: ignore[assignment]
+    """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode."""
+    SetPolicy: _aio.UnaryUnaryMultiCallable[_master_pb2.SetPolicyRequest, _master_pb2.SetPolicyReply]  # type: ignore[assignment]
+    ChangeSafeMode: _aio.UnaryUnaryMultiCallable[_master_pb2.SafeModeRequest, _master_pb2.SafeMode]  # type: ignore[assignment]
+    Drain: _aio.UnaryUnaryMultiCallable[_master_pb2.DrainRequest, _master_pb2.DrainReply]  # type: ignore[assignment]
+    """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
+    RemoveServer: _aio.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]  # type: ignore[assignment]
+    """For operators: forget a chunkserver on which nothing is left."""
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -113,6 +131,13 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         request: _master_pb2.SetReplicationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.SetReplicationReply, _abc.Awaitable[_master_pb2.SetReplicationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Snapshot(
+        self,
+        request: _master_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SnapshotReply, _abc.Awaitable[_master_pb2.SnapshotReply]]: ...
 
     @_abc_1.abstractmethod
     def Stat(
@@ -165,6 +190,44 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.VerifyChunkReply, _abc.Awaitable[_master_pb2.VerifyChunkReply]]:
         """For operators: have the replicas of a chunk read now, to be compared with their checksums and with one another."""
+
+    @_abc_1.abstractmethod
+    def ListTrash(
+        self,
+        request: _master_pb2.ListTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.ListTrashReply, _abc.Awaitable[_master_pb2.ListTrashReply]]:
+        """For operators: what was deleted and can be had back (GFS 4.4), what a directory says for all below it, and safe mode."""
+
+    @_abc_1.abstractmethod
+    def SetPolicy(
+        self,
+        request: _master_pb2.SetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SetPolicyReply, _abc.Awaitable[_master_pb2.SetPolicyReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ChangeSafeMode(
+        self,
+        request: _master_pb2.SafeModeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.SafeMode, _abc.Awaitable[_master_pb2.SafeMode]]: ...
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _master_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.DrainReply, _abc.Awaitable[_master_pb2.DrainReply]]:
+        """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
+
+    @_abc_1.abstractmethod
+    def RemoveServer(
+        self,
+        request: _master_pb2.RemoveServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.RemoveServerReply, _abc.Awaitable[_master_pb2.RemoveServerReply]]:
+        """For operators: forget a chunkserver on which nothing is left."""
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

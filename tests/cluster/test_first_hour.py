@@ -55,7 +55,7 @@ def test_every_command_and_program_of_the_first_hour_works_in_its_order(desk: De
             printed[text] = desk.run(*words)
     assert "cs1 has been silent" in printed["status"]
     assert "healed after" in printed["wait healed"]
-    assert "it can be had back: `tabletop fs mv " in printed["fs rm -r /docs"]
+    assert "it can be had back: `tabletop fs trash restore /docs`" in printed["fs rm -r /docs"]
     assert "started cs1" in printed["up"]
     for source in (ROOT / "docs").rglob("*"):
         if source.is_file():

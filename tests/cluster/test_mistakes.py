@@ -63,7 +63,7 @@ MISTAKES = [
     ("fs head /d", 1, "'/d' is a directory"),
     ("fs head -c -1 /f", 2, "greater than or equal to 0"),
     ("fs checksum /d", 1, "is a directory, expected a file"),
-    ("fs setrep 0 /f", 2, "greater than or equal to 1"),
+    ("fs setrep 0 /f", 2, "a file has at least one replica"),
     ("fs setrep many /f", 2, "valid integer"),
     ("fs setrep 2 /f", 1, "should have 2 replicas, but only 1 chunkservers ever registered"),
     ("fs setrep 1 /nothing", 1, "there is no '/nothing'"),

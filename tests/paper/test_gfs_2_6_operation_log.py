@@ -99,7 +99,7 @@ async def test_a_chunk_that_nobody_reports_is_called_lost_only_after_a_while(sce
     await scene.restart_master()
     with pytest.raises(Unavailable):
         await scene.where("/a")
-    await scene.pass_time(scene.settings.settling_seconds + 1)
+    await scene.pass_time(scene.settings.safe_mode_longest_seconds + 1)
     assert list((await scene.where("/a")).chunks[0].replicas) == []
     assert (await scene.status()).missing_chunks == 1
 

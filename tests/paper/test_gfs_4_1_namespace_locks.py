@@ -1,10 +1,13 @@
 """GFS 4.1: namespace management and locking."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from master.namespace_locks import PathLock, plan_locks
+from master.records import Record
 from runtime.errors import AlreadyExists, NotFound
 from tests.unit.master_fakes import Scene, played
 
@@ -19,12 +22,11 @@ def test_an_operation_reads_every_ancestor_and_reads_or_writes_the_full_path() -
 
 
 def test_the_papers_worked_case_conflicts_on_home_user() -> None:
-    # Moving a tree takes the locks that the paper lists for snapshotting it.
-    move = plan_locks(write=["/home/user", "/save/user"])
+    snapshot = plan_locks(write=["/home/user", "/save/user"])
     create = plan_locks(write=["/home/user/foo"])
-    assert words(move) == ["R /", "R /home", "R /save", "W /home/user", "W /save/user"]
+    assert words(snapshot) == ["R /", "R /home", "R /save", "W /home/user", "W /save/user"]
     assert words(create) == ["R /", "R /home", "R /home/user", "W /home/user/foo"]
-    conflicts = [a.path for a in move for b in create if a.path == b.path and (a.write or b.write)]
+    conflicts = [a.path for a in snapshot for b in create if a.path == b.path and (a.write or b.write)]
     assert conflicts == ["/home/user"]
 
 
@@ -68,6 +70,38 @@ async def test_a_file_is_never_created_below_a_directory_that_is_being_moved(sce
         scene.server.core.check_invariants()
         if "/home/user" in await scene.listed("/home"):
             await scene.delete("/home/user", recursive=True)
+
+
+@played()
+async def test_a_file_is_never_created_in_a_directory_while_a_snapshot_of_it_is_taken(scene: Scene) -> None:
+    """The paper's worked example: /home/user is being snapshotted to /save/user, and /home/user/foo is created."""
+    for name in ("/home/user", "/save"):
+        await scene.make_directory(name, parents=True)
+    await scene.create("/home/user/old")
+    core = scene.server.core
+    order: list[str] = []
+    commit = core.commit_all
+
+    async def noted(records: Sequence[Record]) -> Any:
+        order.extend(type(record).__name__ for record in records)
+        return await commit(records)
+
+    core.commit_all = noted  # type: ignore[method-assign]
+    lock = ["/home/user", "/save/user"]
+    async with core.locks.hold(plan_locks(write=lock)):  # As while the leases are being revoked.
+        creating = asyncio.ensure_future(scene.create("/home/user/foo"))
+        beside = await scene.create("/home/beside")  # It needs the name of /home only, as does the snapshot.
+        await scene.pass_time(1.0)
+        assert beside is not None and not creating.done() and order == ["FileCreated"]
+    await creating
+    order.clear()
+    results = await asyncio.gather(
+        scene.snapshot("/home/user", "/save/user"), *(scene.create(f"/home/user/foo{number}") for number in range(5))
+    )
+    assert results[0] == len(await scene.listed("/save/user")) and len(await scene.listed("/home/user")) == 7
+    # What was created before the snapshot is in it, and what was created after it is not.
+    assert order.index("SnapshotTaken") == results[0] - 2
+    core.check_invariants()
 
 
 @played()

@@ -1,6 +1,9 @@
 """GFS 4.2: where the replicas of a new chunk go."""
 
+import pytest
+
 from master.placement import Candidate, plan_placement
+from master.placement_policies import POLICIES, policy_of
 from tests.unit.master_fakes import Scene, played
 
 
@@ -50,3 +53,33 @@ async def test_new_chunks_and_primaries_are_shared_out_evenly(scene: Scene) -> N
     assert len(primaries) == 6 and max(primaries.values()) <= 20
     sets = {tuple(sorted(scene.replicas(handle))) for handle in scene.server.core.state.chunks.handles()}
     assert len(sets) > 10, "many servers share in restoring what one of them loses"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_of_three_copies_two_are_in_one_data_centre_and_one_in_another(name: str) -> None:
+    """The paper speaks of racks; the rule for data centres is the same, one level up."""
+    servers = [
+        Candidate(f"cs{number}", f"r{number % 4}", 1000, 900, 0.0, data_centre="ab"[number % 4 > 1])
+        for number in range(1, 13)
+    ]
+    for handle in range(50):
+        chosen = policy_of(name).choose(servers, handle=handle, count=3, needed_bytes=1)
+        places = [server.place for server in servers if server.name in chosen]
+        assert len({place.data_centre for place in places}) == 2
+        assert len({(place.data_centre, place.rack) for place in places}) == 3
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_with_racks_only_not_all_copies_are_in_one(name: str) -> None:
+    servers = [Candidate(f"cs{number}", "ab"[number == 9], 1000, 900, 0.0) for number in range(10)]
+    for handle in range(50):
+        assert "cs9" in policy_of(name).choose(servers, handle=handle, count=3, needed_bytes=1)
+
+
+@played(chunkservers=5)
+async def test_a_server_that_is_drained_gets_nothing_new(scene: Scene) -> None:
+    await scene.drain("cs1")
+    for number in range(20):
+        await scene.create(f"/{number}")
+        lease = await scene.lease(f"/{number}")
+        assert "cs1" not in scene.replicas(lease.handle) and len(scene.replicas(lease.handle)) == 3

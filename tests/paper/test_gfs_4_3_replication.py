@@ -1,8 +1,10 @@
 """GFS 4.3: re-replication, and which chunk comes first."""
 
+import pytest
+
 from master.placement import Candidate
 from master.replication import CloneOrder, Limits, Need, plan_replication
-from runtime.errors import Unavailable
+from runtime.errors import Conflict, TooFewServers, Unavailable
 from tests.unit.master_fakes import Scene, played
 
 SERVERS = [Candidate(f"cs{number}", "", 1000, 900, 0.0) for number in range(1, 7)]
@@ -152,3 +154,66 @@ async def test_a_chunk_whose_primary_was_given_up_is_cloned_before_its_lease_end
     assert scene.server.core.leases.lease(lease.handle) is None
     primary.speak()
     await scene.until(lambda: len(scene.holders(lease.handle)) == 3, 60)
+
+
+def test_a_chunk_that_lacks_nothing_comes_after_all_that_do() -> None:
+    moved = Need(1, 3, ("cs1", "cs2", "cs3"), False, False, leaving=("cs1",))
+    hot = Need(2, 3, ("cs1", "cs2", "cs3"), False, False, urgency=2)
+    assert planned(hot, moved, need(3, 2)) == [3, 1, 2]
+
+
+def test_a_leaving_replica_may_be_copied_from_and_is_never_copied_to() -> None:
+    only = Need(1, 1, ("cs1",), False, False, leaving=("cs1",))
+    [order] = plan_replication([only], SERVERS, running=(), limits=MANY, needed_bytes=1)
+    assert order.source == "cs1" and order.destination != "cs1"
+    closed = plan_replication([only], SERVERS, running=(), limits=MANY, needed_bytes=1, closed=[order.destination])
+    assert closed[0].destination not in ("cs1", order.destination)
+
+
+@played(chunkservers=5, lease_seconds=4.0)
+async def test_what_a_drained_server_holds_is_copied_before_it_may_leave(scene: Scene) -> None:
+    handles = []
+    for number in range(8):
+        await scene.create(f"/{number}")
+        handles.append((await scene.lease(f"/{number}")).handle)
+    with pytest.raises(Conflict, match="not drained"):
+        await scene.remove_server("cs2")
+    await scene.drain("cs2")
+    fewest = 3
+    while (await scene.left_to_drain("cs2")) > 0:
+        fewest = min(fewest, *(len(scene.replicas(handle)) for handle in handles))
+        await scene.pass_time(0.1)
+    assert fewest == 3, "a copy is made before one leaves"
+    assert all("cs2" not in scene.replicas(handle) and len(scene.replicas(handle)) == 3 for handle in handles)
+    await scene.chunkservers["cs2"].kill()
+    await scene.remove_server("cs2")
+    assert [server.location.server for server in (await scene.status()).servers] == ["cs1", "cs3", "cs4", "cs5"]
+    await scene.restart_master()
+    assert "cs2" not in scene.server.core.state.servers
+
+
+@played(chunkservers=4)
+async def test_a_drain_that_would_leave_too_few_servers_is_refused(scene: Scene) -> None:
+    await scene.create("/a", goal=4)
+    await scene.lease("/a")
+    with pytest.raises(TooFewServers, match="some files are to have 4 replicas"):
+        await scene.drain("cs1")
+    assert not scene.events("DrainBegun")
+
+
+@played(chunkservers=6, lease_seconds=4.0, survey_seconds=1.0)
+async def test_disks_are_evened_out_and_a_new_server_is_not_filled_at_once(scene: Scene) -> None:
+    for number in range(30):
+        await scene.create(f"/{number}")
+        lease = await scene.lease(f"/{number}")
+        for name in scene.replicas(lease.handle):
+            scene.chunkservers[name].chunks[lease.handle].length = 1000
+    await scene.pass_time(10)
+    most = 0
+    await scene.add_server("cs7")
+    for _ in range(300):
+        await scene.pass_time(0.1)
+        most = max(most, scene.server.repair.clones_running)
+    held = {name: len(server.chunks) for name, server in scene.chunkservers.items()}
+    assert 0 < most <= scene.settings.moves_at_once
+    assert held["cs7"] >= 8 and max(held.values()) - min(held.values()) <= 4, held

@@ -12,10 +12,6 @@ from tests.unit.master_fakes import Scene, played
 DAY = 24 * 3600.0
 
 
-async def hidden_names(scene: Scene) -> list[str]:
-    return await scene.listed("/.deleted")
-
-
 @played(heartbeat_seconds=600.0, suspect_after_seconds=1800.0, dead_after_seconds=3600.0, repair_seconds=600.0,
         namespace_scan_seconds=3600.0, chunkservers=3)  # fmt: skip
 async def test_a_deleted_file_is_kept_under_a_hidden_name_for_three_days(scene: Scene) -> None:
@@ -25,14 +21,14 @@ async def test_a_deleted_file_is_kept_under_a_hidden_name_for_three_days(scene: 
     assert (await scene.delete("/a")).files == 1
     with pytest.raises(NotFound):
         await scene.stat("/a")
-    (hidden,) = await hidden_names(scene)
+    (hidden,) = await scene.deleted()
     assert [chunk.handle for chunk in (await scene.where(hidden)).chunks] == [lease.handle], "it can still be read"
     status = await scene.status()
     assert (status.file_count, status.hidden_files) == (0, 1)
     await scene.pass_time(2.9 * DAY)
-    assert await hidden_names(scene) == [hidden]
+    assert await scene.deleted() == [hidden]
     await scene.pass_time(0.2 * DAY)
-    assert await hidden_names(scene) == []
+    assert await scene.deleted() == []
     assert (await scene.status()).chunk_count == 0
     assert scene.holders(lease.handle) == [], "and the chunkservers were told"
 
@@ -44,8 +40,8 @@ async def test_it_can_be_undeleted_by_renaming_it_back(scene: Scene) -> None:
     handle = (await scene.lease("/home/a")).handle
     await scene.delete("/home", recursive=True)
     assert scene.server.core.state.chunks.chunk(handle).is_deleted
-    (hidden,) = await hidden_names(scene)
-    assert "home" in hidden
+    (hidden,) = await scene.deleted()
+    assert hidden.endswith("/home")
     await scene.rename(hidden, "/home")
     assert await scene.listed("/", recursive=True) == ["/home", "/home/a"]
     assert not scene.server.core.state.chunks.chunk(handle).is_deleted
@@ -56,9 +52,9 @@ async def test_deleting_a_deleted_file_again_expedites_it(scene: Scene) -> None:
     await scene.create("/a")
     handle = (await scene.lease("/a")).handle
     await scene.delete("/a")
-    (hidden,) = await hidden_names(scene)
+    (hidden,) = await scene.deleted()
     await scene.delete(hidden)
-    assert await hidden_names(scene) == []
+    assert await scene.deleted() == []
     await scene.until(lambda: scene.holders(handle) == [], 5)
 
 
@@ -67,7 +63,7 @@ async def test_immediate_deletion_keeps_nothing(scene: Scene) -> None:
     await scene.create("/a")
     handle = (await scene.lease("/a")).handle
     await scene.delete("/a", immediately=True)
-    assert await hidden_names(scene) == []
+    assert await scene.deleted() == []
     await scene.until(lambda: scene.holders(handle) == [], 5)
 
 
@@ -76,7 +72,7 @@ async def test_many_files_of_one_name_can_be_deleted_one_after_the_other(scene: 
     for _ in range(5):
         await scene.create("/same")
         await scene.delete("/same")
-    assert len(await hidden_names(scene)) == 5
+    assert len(await scene.deleted()) == 5
 
 
 @played()
@@ -87,7 +83,7 @@ async def test_a_replaced_file_is_hidden_too(scene: Scene) -> None:
     with pytest.raises(AlreadyExists):
         await scene.rename("/a", "/b")
     await scene.rename("/a", "/b", replace=True)
-    (hidden,) = await hidden_names(scene)
+    (hidden,) = await scene.deleted()
     assert (await scene.where(hidden)).chunks[0].handle == handle
     assert (await scene.stat("/b")).chunk_count == 0
 
@@ -96,7 +92,7 @@ async def test_a_replaced_file_is_hidden_too(scene: Scene) -> None:
 async def test_a_hidden_file_cannot_be_written_nor_can_one_be_made_there(scene: Scene) -> None:
     await scene.create("/a")
     await scene.delete("/a")
-    (hidden,) = await hidden_names(scene)
+    (hidden,) = await scene.deleted()
     for attempt in (scene.lease(hidden), scene.create("/.deleted/mine"), scene.delete("/.deleted", recursive=True)):
         with pytest.raises(InvalidRequest):
             await attempt

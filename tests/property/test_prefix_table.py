@@ -80,6 +80,19 @@ class TableAndDictionary(RuleBasedStateMachine):
             self.removed.add(key)
         self.model.update((new + key[len(old) :], value) for key, value in inside)
 
+    @rule(data=st.data())
+    def copy_a_subtree(self, data: st.DataObject) -> None:
+        """To another name with nothing below it, with other values of the same lengths."""
+        old = data.draw(self.one_of(self.model))
+        new = data.draw(self.one_of(self.removed))
+        inside = self.below(old, old + b"\1")
+        if not inside or old.startswith(new) or new.startswith(old) or self.below(new, new + b"\1"):
+            return
+        changed = {new + key[len(old) :]: value[::-1] for key, value in inside}
+        count = self.table.copy(old, old + b"\1", old, new, lambda values: [value[::-1] for value in values])
+        assert count == len(inside)
+        self.model.update(changed)
+
     @rule(key=KEYS)
     def remove_a_subtree(self, key: bytes) -> None:
         for inner, _ in self.below(key, key + b"\1"):

@@ -241,3 +241,40 @@ def test_a_cancelled_close_abandons_the_file_though_it_is_cancelled_again(mode: 
         assert not [status.path for status in await cluster.client(2).list("/")]
 
     play(1, story)
+
+
+@pytest.mark.parametrize("moment", [0.0002 * number for number in range(1, 30, 2)])
+@pytest.mark.parametrize("mode", ["whole", "xb"])
+def test_who_gives_up_the_creation_of_a_file_leaves_none(mode: str, moment: float):
+    async def create_and_write(cluster: SmallCluster) -> None:
+        if mode == "whole":
+            await cluster.client(1).write_file("/a", FIRST)
+            return
+        async with await cluster.client(1).open("/a", "xb") as file:
+            await file.write(FIRST)
+
+    async def story(cluster: SmallCluster) -> None:
+        try:
+            async with asyncio.timeout(moment):
+                await create_and_write(cluster)
+        except TimeoutError:
+            assert await cluster.client(2).list("/") == []
+        else:
+            assert await cluster.found("/a") == FIRST
+
+    play(1, story)
+
+
+def test_a_creation_that_was_given_up_while_the_master_was_out_of_reach_leaves_no_file():
+    async def story(cluster: SmallCluster) -> None:
+        heal = cluster.simulation.partition(["client1"], ["master"])
+        creating = asyncio.ensure_future(cluster.client(1).write_file("/a", FIRST))
+        await wait(1)
+        creating.cancel()
+        await wait(1)
+        heal()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert await cluster.client(2).list("/") == []
+
+    play(1, story)

@@ -141,7 +141,8 @@ def test_lost_messages_cost_a_repetition_and_no_record(method: str, kind: Kind):
             *(append_all(cluster.client(number), number, random.Random(number)) for number in range(1, CLIENTS + 1))
         )
         records = [record for some in found for record in some]
-        assert all(record.offset is not None for record in records) and seen > 5
+        in_doubt = [record for record in records if record.offset is None]  # Not found out in two minutes.
+        assert len(in_doubt) <= 1 and seen > 5
         check(records, await cluster.client(1).read_file(PATH))
 
     play(3, story, clients=CLIENTS, lease_seconds=4.0)

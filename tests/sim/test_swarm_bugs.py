@@ -5,7 +5,7 @@ import pytest
 from cluster.swarm.bugs import planted
 from cluster.swarm.run import draw_plan, run_plan
 
-SEEDS = range(9200, 9230)
+SEEDS = range(9240, 9272)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ SEEDS = range(9200, 9230)
         ("path-instead-of-file-id", {"contents", "lengths"}),
         ("version-not-durable", {"convergence"}),
         ("append-forgets-what-is-in-flight", {"appends"}),
+        ("first-write-in-place", {"contents", "lengths", "namespace"}),
     ],
 )
 def test_a_planted_bug_is_found_within_a_few_seeds(name: str, judges: set[str]):

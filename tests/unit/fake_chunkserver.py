@@ -85,6 +85,7 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.reply_losses = 0  # how many of the next answers to heartbeats are lost
         self.unreadable: list[int] = []  # chunks that it has, and cannot read since its start
         self.on_revoke: Callable[[], None] = lambda: None  # what happens before a lease ends; it may raise
+        self.reads: dict[int, int] = {}  # bytes of chunks that it says it sends, with each heartbeat
         self.beating = True
         self.obeys_removals = True
 
@@ -170,9 +171,10 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
         self.sequence += 1
         now = asyncio.get_running_loop().time()
         return master_pb2.RegisterRequest(
-            location=common_pb2.Location(server=self.name, control_address=self.rpc.address, bulk_address="bulk:1"),
+            location=common_pb2.Location(
+                server=self.name, control_address=self.rpc.address, bulk_address="bulk:1", rack=self.rack
+            ),
             incarnation=self.incarnation,
-            rack=self.rack,
             disk_total_bytes=self.total,
             disk_free_bytes=self.free,
             chunks=[
@@ -241,6 +243,11 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     async def _heartbeat(self, removed: list[common_pb2.Removal], changed: list[int]) -> Any:
         request = self.heartbeat(changed, removed)
+        request.reads.extend(
+            master_pb2.ChunkReads(handle=handle, bytes=count)
+            for handle, count in self.reads.items()
+            if handle in self.chunks
+        )
         await self._under_way()
         reply = await self.scene.registry.Heartbeat(request, timeout=5)
         if self.reply_losses:

@@ -400,6 +400,11 @@ class Scene:
     async def rename(self, source: str, target: str, **options: Any) -> Any:
         return await self.master.Rename(master_pb2.RenameRequest(source=source, target=target, **options), timeout=30)
 
+    async def snapshot(self, source: str, target: str, **options: Any) -> int:
+        """How many files the snapshot has."""
+        request = master_pb2.SnapshotRequest(source=source, target=target, **options)
+        return int((await self.master.Snapshot(request, timeout=30)).files)
+
     async def set_replication(self, path: str, goal: int, **options: Any) -> int:
         request = master_pb2.SetReplicationRequest(path=path, replication_goal=goal, **options)
         before: int = (await self.master.SetReplication(request, timeout=30)).previous_goal
@@ -426,6 +431,25 @@ class Scene:
             found.extend(entry.path for entry in reply.entries)
             if reply.is_last:
                 return found
+
+    async def deleted(self) -> list[str]:
+        """The hidden names of what can be had back, the oldest deletion first."""
+        reply = await self.master.ListTrash(master_pb2.ListTrashRequest(), timeout=30)
+        return [entry.hidden for entry in reply.entries]
+
+    async def drain(self, *names: str, cancel: bool = False) -> None:
+        await self.master.Drain(master_pb2.DrainRequest(servers=names, cancel=cancel), timeout=30)
+
+    async def remove_server(self, name: str) -> None:
+        await self.master.RemoveServer(master_pb2.RemoveServerRequest(server=name), timeout=30)
+
+    async def left_to_drain(self, name: str) -> int:
+        left: int = next(one for one in (await self.status()).servers if one.location.server == name).left_to_drain
+        return left
+
+    async def add_server(self, name: str) -> None:
+        self.chunkservers[name] = FakeChunkserver(self, name)
+        await self.chunkservers[name].start()
 
     async def status(self, *, chunks: bool = False, path: str = "") -> Any:
         request = master_pb2.ClusterStatusRequest(chunks=chunks, path=path)
@@ -475,6 +499,7 @@ def fingerprint(server: MasterServer) -> tuple[Any, ...]:
     return (
         (totals.files, totals.directories, totals.hidden_files, totals.last_stamp, totals.namespace),
         snapshot.servers,
+        snapshot.draining,
         table,
         snapshot.segments,
         snapshot.attempted,

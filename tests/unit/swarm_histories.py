@@ -20,7 +20,7 @@ def facts(
 ) -> Facts:
     """What a run knows beside its history."""
     losses = Losses(durability, grants, cuts, hindrances)
-    return Facts(CHUNK, 1 << 22, 30.0, handles or {}, losses)
+    return Facts(CHUNK, 1 << 22, 30.0, {place: (handle,) for place, handle in (handles or {}).items()}, losses)
 
 
 class Past:

@@ -304,3 +304,47 @@ async def test_the_scrubber_mends_a_header_that_has_rotted_while_the_files_were_
         await desk.stop("cs1")
         await desk.start("cs1")
         assert not desk.servers["cs1"]._store.state(7).is_unsure
+
+
+async def copied_here(desk: Desk, handle: int = 9, *, version: int = 3):
+    request = wire.CloneRequest(handle=handle, version=1, copy_of=7, copy_version=version, authority=AUTHORITY)
+    return [progress async for progress in desk.stub("cs1").Clone(request, timeout=20)][-1]
+
+
+async def test_a_replica_is_copied_under_another_handle_without_any_other_server(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        await desk.stop("cs2")
+        for _ in range(2):  # Asked again, the copy is there.
+            told = await copied_here(desk)
+            assert (told.done.handle, told.done.version, told.done.length) == (9, 1, len(DATA))
+        assert told.digest == (await desk.verify("cs1", 7, 3)).digest
+        await desk.grant(9, "cs1", before=1, after=2)
+        await desk.write("cs1", 9, 5, b"within", version=2)
+        assert desk.stored("cs1", 7) == DATA
+        assert desk.stored("cs1", 9) == DATA[:5] + b"within" + DATA[11:]
+        await desk.stop("cs1")
+        await desk.start("cs1")
+        assert (await desk.read("cs1", 9, 0, 4 * BLOCK, version=2))[1] == DATA[:5] + b"within" + DATA[11:]
+
+
+async def test_damage_is_not_copied_under_another_handle_and_nothing_is_left_of_the_copy(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        desk.flip("cs1", 7, 2 * BLOCK + 5)
+        with pytest.raises(Corrupted):
+            await copied_here(desk)
+        assert not (await desk.stub("cs1").GetChunkStates(wire.ChunkStatesRequest(handles=[9]), timeout=5)).states
+        assert not any((tmp_path / "cs1" / "incoming").glob("*"))
+
+
+async def test_what_is_older_than_the_named_version_or_not_there_is_not_copied(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await source_and_destination(desk)
+        with pytest.raises(StaleVersion):
+            await copied_here(desk, version=4)
+        request = wire.CloneRequest(handle=9, version=1, copy_of=8, copy_version=1, authority=AUTHORITY)
+        with pytest.raises(NotFound):
+            [progress async for progress in desk.stub("cs1").Clone(request, timeout=20)]
+        assert not (await desk.stub("cs1").GetChunkStates(wire.ChunkStatesRequest(handles=[9]), timeout=5)).states
+        assert not any((tmp_path / "cs1" / "incoming").glob("*"))

@@ -14,10 +14,25 @@ def told_removed(desk: Desk) -> list:
 
 async def test_a_registration_says_everything_about_the_server(tmp_path):
     async with Desk(tmp_path) as desk:
-        await desk.start("cs1", rack="left")
+        await desk.start("cs1", rack="left", data_centre="dc1")
         said = desk.master.registrations[0]
+        assert (said.location.rack, said.location.data_centre) == ("left", "dc1")
+        said.location.ClearField("rack")
+        said.location.ClearField("data_centre")
         assert said.location == desk.location("cs1")
-        assert said.rack == "left" and said.incarnation and said.disk_total_bytes >= said.disk_free_bytes > 0
+        assert said.incarnation and said.disk_total_bytes >= said.disk_free_bytes > 0
+
+
+async def test_a_heartbeat_tells_what_was_read_since_the_last_one(tmp_path):
+    async with Desk(tmp_path) as desk:
+        await desk.start("cs1")
+        await desk.grant(7, "cs1")
+        await desk.write("cs1", 7, 0, b"hot" * 100)
+        await desk.read("cs1", 7, 0, 300)
+        await desk.read("cs1", 7, 0, 100)
+        await until(lambda: sum(read.bytes for beat in desk.master.answered for read in beat.reads) >= 400)
+        told = [(read.handle, read.bytes) for beat in desk.master.answered for read in beat.reads]
+        assert sum(count for _, count in told) == 400 and {handle for handle, _ in told} == {7}
 
 
 async def test_each_life_of_a_server_is_another_incarnation(tmp_path):

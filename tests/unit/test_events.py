@@ -5,7 +5,19 @@ import contextvars
 from dataclasses import dataclass
 from typing import ClassVar
 
-from runtime.events import Event, EventLog, MemorySink, UnknownEvent, because, current_cause, record_from_json, rendered
+import pytest
+
+from runtime.events import (
+    Event,
+    EventLog,
+    MemorySink,
+    UnknownEvent,
+    because,
+    current_cause,
+    in_causal_order,
+    record_from_json,
+    rendered,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +90,54 @@ def test_the_true_time_is_in_the_json_only_where_it_is_known():
         (record,) = one.sink.records
         assert record_from_json(record.to_json()) == record
         assert ('"true": 7' in record.to_json()) == (one is simulated)
+
+
+def test_records_of_several_nodes_stand_after_what_caused_them_though_the_clocks_disagree():
+    late, early = EventLog("late", MemorySink(), lambda: 9), EventLog("early", MemorySink(), lambda: 1)
+    late.emit(KettleBoiled(1.0, ("cause",)))
+    early.received(late.sent())
+    early.emit(KettleBoiled(1.0, ("effect",)))
+    found = in_causal_order([*early.sink.records, *late.sink.records])
+    assert [record.event.guests for record in found] == [("cause",), ("effect",)]
+
+
+def test_a_node_that_was_started_again_counts_from_one_and_stands_after_what_happened_before():
+    master = EventLog("master", MemorySink(), lambda: 5)
+    master.received(1000)
+    master.emit(KettleBoiled(1.0, ("gave cs1 up",)))
+    first, second = (EventLog("cs1", MemorySink(), lambda wall=wall: wall) for wall in (1, 9))
+    first.emit(KettleBoiled(1.0, ("first life",)))
+    first.received(500)
+    first.emit(KettleBoiled(1.0, ("last words",)))
+    second.emit(KettleBoiled(1.0, ("second life",)))
+    found = in_causal_order([*first.sink.records, *second.sink.records, *master.sink.records])
+    assert [record.event.guests[0] for record in found] == ["first life", "last words", "gave cs1 up", "second life"]
+
+
+@dataclass(frozen=True, slots=True)
+class KettleMoved(Event):
+    """Its fields have the names of a record's circumstances."""
+
+    sentence: ClassVar[str] = "{node} moved to {cause}"
+    node: str
+    kind: str
+    cause: str
+
+
+def test_a_field_that_is_called_as_a_circumstance_comes_back_and_hides_none():
+    log = new_log()
+    log.emit(KettleMoved("kettle", "big", "shelf"))
+    log.emit(UnknownEvent(kind="FromTheFuture", fields="{}"))
+    for record in log.sink.records:
+        assert record_from_json(record.to_json()) == record
+        assert record.node == "cs1"
+
+
+def test_a_line_with_a_clock_that_is_no_number_is_no_record():
+    for line in (
+        '{"lamport": "1", "wall": 0, "node": "cs1", "cause": "", "kind": "KettleBoiled"}',
+        '{"lamport": 1, "wall": null, "node": "cs1", "cause": "", "kind": "KettleBoiled"}',
+        '{"lamport": 1, "wall": 0, "node": 3, "cause": "", "kind": "KettleBoiled"}',
+    ):
+        with pytest.raises(ValueError, match="no record"):
+            record_from_json(line)

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gfs.distance import distance, nearest_first, plan_chain
+from gfs.distance import Spot, distance, nearest_first, plan_chain
 from gfs.identity import FileIdentity
 from gfs.location_cache import LeaseHolderCache, LocationCache
 from gfs.master_link import RequestIds
@@ -55,7 +55,7 @@ def test_a_chain_visits_every_replica_once_and_goes_on_to_the_nearest():
         hosts = [f"10.{dice.randrange(3)}.{dice.randrange(3)}.{number}" for number in range(1, 6)]
         replicas = servers(*hosts)
         here, left = "10.0.0.9", list(hosts)
-        for replica in plan_chain(replicas, here, dice.randrange(100)):
+        for replica in plan_chain(replicas, Spot(here), dice.randrange(100)):
             host = replica.bulk_address.split(":")[0]
             assert distance(here, host) == min(distance(here, other) for other in left)
             left.remove(host)
@@ -63,13 +63,24 @@ def test_a_chain_visits_every_replica_once_and_goes_on_to_the_nearest():
         assert left == []
 
 
+def test_a_chain_stays_in_a_rack_and_in_a_data_centre_as_long_as_it_can():
+    replicas = servers("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+    for replica, (centre, rack) in zip(replicas, ("xa", "yc", "xb", "xa"), strict=True):
+        replica.data_centre, replica.rack = centre, rack
+    for spread in range(4):
+        chain = plan_chain(replicas, Spot("10.9.9.9", "b", "x"), spread)
+        assert [replica.rack for replica in chain] == ["b", "a", "a", "c"]
+    assert nearest_first(replicas, Spot("10.0.0.1", "c", "y"), 0)[0].rack == "c", "a rack goes before an address"
+
+
 def test_equally_near_replicas_share_the_work_over_the_chunks_and_keep_their_place_for_one():
     replicas = servers("127.0.0.1", "127.0.0.1", "127.0.0.1")
     for number, replica in enumerate(replicas):
         replica.server = f"cs{number}"
-    first = [nearest_first(replicas, "127.0.0.1", handle)[0].server for handle in range(300)]
+    first = [nearest_first(replicas, Spot("127.0.0.1"), handle)[0].server for handle in range(300)]
     assert {name: first.count(name) for name in first} == {"cs0": 100, "cs1": 100, "cs2": 100}
-    assert nearest_first(replicas[::-1], "127.0.0.1", 7) == nearest_first(replicas, "127.0.0.1", 7)
+    here = Spot("127.0.0.1")
+    assert nearest_first(replicas[::-1], here, 7) == nearest_first(replicas, here, 7)
 
 
 def reply_for(*indexes: int) -> FindLocationsReply:
@@ -128,11 +139,26 @@ def test_an_answer_that_was_overtaken_does_not_replace_what_is_known():
 def test_a_chunk_is_not_found_below_the_version_under_which_it_was_written():
     cache, file = LocationCache(30.0), named("/a")
     cache.remember(file, reply_for(0), now=0.0)
-    cache.note_written(file, 100, 0)
+    cache.note_written(file, 0, 100, 0)
     assert cache.chunk(file, 0, now=1.0) is not None
-    cache.note_written(file, 100, 3)
-    cache.note_written(file, 100, 2)
+    cache.note_written(file, 0, 100, 3)
+    cache.note_written(file, 0, 100, 2)
     assert cache.chunk(file, 0, now=1.0) is None and cache.least_version(100) == 3
+
+
+def test_after_a_write_the_chunk_that_was_in_its_place_before_is_not_found_any_more():
+    cache, file = LocationCache(30.0), named("/a")
+    cache.remember(file, reply_for(0), now=0.0, question=1)
+    cache.note_written(file, 0, 200, 1)
+    assert cache.chunk(file, 0, now=1.0) is None
+    newer = reply_for(0)
+    newer.chunks[0].handle, newer.chunks[0].version = 200, 1
+    cache.remember(file, newer, now=1.0, question=2)
+    older = reply_for(0)
+    older.chunks[0].version = 9
+    cache.remember(file, older, now=2.0, question=1)
+    found = cache.chunk(file, 0, now=3.0)
+    assert found is not None and found.handle == 200
 
 
 def test_the_oldest_request_without_an_answer_is_named_so_that_its_answer_is_kept():

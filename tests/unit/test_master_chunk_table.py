@@ -5,6 +5,7 @@ import random
 import pytest
 
 from master.chunk_table import SEGMENT_CHUNKS, ChunkTable
+from master.sharing import Owner
 from runtime.errors import Corrupted
 
 
@@ -100,7 +101,7 @@ def test_a_forgotten_chunk_leaves_no_trace_and_its_handle_is_not_given_again() -
 
 def test_a_snapshot_carries_what_is_persistent_and_nothing_else() -> None:
     table = filled(2500)
-    table.set_deleted(7, True)
+    table.change_owner(7, Owner(table.chunk(7).goal), Owner(table.chunk(7).goal, is_hidden=True))
     table.set_replicas(7, ("cs1",))
     table.attempt(8, 5)
     table.attempt(8, 6, is_admission=True)
@@ -149,8 +150,8 @@ def test_the_table_agrees_with_dictionaries_under_random_work() -> None:
             table.forget(handle)
             del model[handle]
         elif action < 10:
-            goals[handle] = chance.randrange(1, 4)
-            table.set_goal(handle, goals[handle])
+            before, goals[handle] = Owner(goals[handle]), chance.randrange(1, 4)
+            table.change_owner(handle, before, Owner(goals[handle]))
         elif step % 50 == 0:
             assert table.drop_server(server) == sorted(key for key, names in model.items() if server in names)
             model = {key: tuple(name for name in names if name != server) for key, names in model.items()}

@@ -158,7 +158,7 @@ async def test_a_deleted_file_keeps_its_goal(scene: Scene) -> None:
     await scene.set_replication("/a", 2)
     await scene.delete("/a")
     await until_copies(scene, handle, 2)
-    (hidden,) = await scene.listed("/.deleted")
+    (hidden,) = await scene.deleted()
     assert await scene.set_replication(hidden, 3) == 2
     await until_copies(scene, handle, 3)
     await scene.rename(hidden, "/a")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from master.pauses import Pauses
-from runtime.errors import DiskFailure, Unavailable
+from runtime.errors import DiskFailure, NotFound, Unavailable
 from tests.unit.fake_chunkserver import Replica
 from tests.unit.master_fakes import Scene, played
 
@@ -164,3 +164,21 @@ def test_pauses_double_up_to_their_limit_and_end_with_a_success_or_a_change() ->
     assert len(pauses) == 1
     pauses.forget_old(now + 1000)
     assert len(pauses) == 0
+
+
+@played(chunkservers=3, lease_seconds=5.0)
+async def test_a_chunk_that_is_forgotten_while_a_server_fails_to_mend_it_is_left_alone(scene: Scene) -> None:
+    handle = await chunk(scene)
+    asked = []
+
+    async def mend(server: str, **facts: Any) -> Any:
+        asked.append(server)
+        await scene.delete("/a", immediately=True)
+        raise NotFound("there is no replica of it here any more")
+
+    scene.server.core.calls.mend = mend  # type: ignore[method-assign]
+    for name in scene.replicas(handle):
+        await scene.chunkservers[name].report_corruption(handle)
+    await scene.until(lambda: bool(asked), 30)
+    await scene.pass_time(5)
+    assert len(asked) == 1 and not scene.events("TaskFailed")

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from master.hidden_names import hidden_name
 from master.namespace import DirectoryEntry, FileEntry, Namespace
-from master.paths import hidden_name
 from master.prefix_table import PrefixTable
 from runtime.errors import (
     AlreadyExists,
@@ -155,7 +155,7 @@ def test_hiding_counts_files_as_deleted_and_bringing_back_undoes_it(names: Names
 
 
 def test_removing_returns_the_chunks_of_everything_below(names: Namespace) -> None:
-    assert names.remove("/users") == [0x2A, 0x2B]
+    assert [handle for file in names.remove("/users") for handle in file.handles] == [0x2A, 0x2B]
     names.check_invariants()
     assert names.files == 1
 
@@ -200,3 +200,49 @@ def test_counts_and_structure_hold_under_random_work() -> None:
     copy = Namespace(PrefixTable.from_leaves(names.table.snapshot()))
     copy.files, copy.directories, copy.hidden_files = names.files, names.directories, names.hidden_files
     copy.check_invariants()
+
+
+def test_a_copy_of_a_tree_has_the_same_chunks_and_files_of_its_own(names: Namespace) -> None:
+    source = dict(names.descendants("/users", after="", limit=100))
+    files = [path for path, entry in source.items() if isinstance(entry, FileEntry)]
+    counts = names.files, names.directories
+    assert names.copy("/users", "/copy", first_file_id=100) == {3: (0x2A, 0x2B)}
+    copied = dict(names.descendants("/copy", after="", limit=100))
+    assert [path.removeprefix("/copy") for path in copied] == [path.removeprefix("/users") for path in source]
+    ids = [entry.file_id for entry in copied.values() if isinstance(entry, FileEntry)]
+    assert ids == list(range(100, 100 + len(files)))
+    for path, entry in source.items():
+        twin = copied[path.replace("/users", "/copy")]
+        if isinstance(entry, FileEntry):
+            assert isinstance(twin, FileEntry) and (twin.goal, twin.handles) == (entry.goal, entry.handles)
+            assert twin.created_microseconds == entry.created_microseconds
+        else:
+            assert twin == entry
+    assert names.files == counts[0] + len(files) and names.directories > counts[1]
+    assert dict(names.descendants("/users", after="", limit=100)) == source
+    names.check_invariants()
+
+
+def test_a_copy_of_many_files_keeps_the_table_sound() -> None:
+    names = Namespace()
+    names.make_directory("/d", created_microseconds=1)
+    for number in range(500):
+        handles = tuple(range(number * 10 + 1, number * 10 + 1 + number % 4))
+        names.create(
+            f"/d/{number:03}", goal=2 + number % 2, created_microseconds=1, file_id=number + 1, handles=handles
+        )
+    chunks = names.copy("/d", "/a", first_file_id=1000)
+    assert set(chunks) == {2, 3} and sum(map(len, chunks.values())) == sum(number % 4 for number in range(500))
+    names.check_invariants()
+    for number in (0, 77, 499):
+        twin = names.file(f"/a/{number:03}")
+        assert (twin.file_id, twin.handles) == (1000 + number, names.file(f"/d/{number:03}").handles)
+    assert names.replace_chunk("/a/003", 1, 9999) == 32
+    assert names.file("/a/003").handles == (31, 9999, 33) and names.file("/d/003").handles == (31, 32, 33)
+
+
+def test_a_path_that_would_become_too_long_is_refused_before_a_snapshot() -> None:
+    names = Namespace()
+    names.check_grown("/d", "/e", b"x" * 4096)
+    with pytest.raises(InvalidRequest, match="4097 bytes"):
+        names.check_grown("/d", "/ee", b"x" * 4096)

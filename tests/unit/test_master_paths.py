@@ -45,15 +45,3 @@ def test_nothing_new_may_be_put_at_the_root_or_among_hidden_names() -> None:
         with pytest.raises(InvalidRequest):
             paths.check_may_be_made(path)
     assert paths.check_may_be_made("/.deletedish") == "/.deletedish"
-
-
-def test_a_hidden_name_keeps_its_time_and_fits_a_part() -> None:
-    for origin in ("/a", "/" + "x" * 255, "/" + "/".join(["é" * 100] * 15)):
-        hidden = paths.hidden_name(origin, 123_456)
-        assert paths.deleted_at(hidden) == 123_456
-        assert paths.check_path(hidden) == hidden and paths.is_hidden(hidden)
-
-
-def test_hidden_names_sort_by_the_time_of_deletion() -> None:
-    names = [paths.hidden_name(origin, time) for time, origin in ((5, "/z"), (70, "/a"), (800, "/m"))]
-    assert names == sorted(names)

@@ -386,7 +386,7 @@ async def test_a_temporary_folder_is_deleted_whole_once_nothing_is_added_to_it_a
     await scene.create(f"{WRITTEN}/more notes")
     await scene.pass_time(30)
     assert await scene.listed("/") == [WRITTEN]
-    [hidden] = await scene.listed("/.deleted")
+    [hidden] = await scene.deleted()
     assert await scene.listed(hidden) == [f"{hidden}/notes"], "it can be had back, as what a user deletes"
     await scene.pass_time(90)
     assert await scene.listed("/") == []

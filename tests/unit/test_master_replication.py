@@ -2,6 +2,7 @@
 
 from master.placement import Candidate
 from master.replication import CloneOrder, Limits, Need, plan_replication
+from master.standing import MISPLACED
 
 SERVERS = [Candidate(f"cs{number}", "", 100, 90, 0.0) for number in range(1, 6)]
 
@@ -29,3 +30,20 @@ def test_source_and_destination_share_the_load() -> None:
 def test_a_full_cluster_gets_no_orders() -> None:
     full = [Candidate(f"cs{number}", "", 100, 0, 0.0) for number in range(1, 6)]
     assert plan_replication([need(1, "cs1")], full, running=(), limits=Limits(), needed_bytes=1) == []
+
+
+def test_a_misplaced_chunk_is_not_copied_within_its_rack_while_the_better_place_is_busy() -> None:
+    servers = [Candidate(f"cs{number}", "ab"[number == 4], 100, 90, 0.0) for number in range(1, 5)]
+    misplaced = Need(1, 2, ("cs1", "cs2"), False, False, leaving=("cs1",), urgency=MISPLACED)
+    [order] = plan_replication([misplaced], servers, running=(), limits=Limits(8, 1), needed_bytes=1)
+    assert order.destination == "cs4"
+    busy = (CloneOrder(9, "cs4", "cs3"),)
+    assert plan_replication([misplaced], servers[:4], running=busy, limits=Limits(8, 1), needed_bytes=1) == []
+    closed = plan_replication([misplaced], servers, running=(), limits=Limits(), needed_bytes=1, closed=["cs4"])
+    assert closed == []
+
+
+def test_a_server_must_have_room_for_what_is_copied_and_the_reserve() -> None:
+    large = Need(1, 3, ("cs1",), False, False, length=85)
+    assert plan_replication([large], SERVERS, running=(), limits=Limits(), needed_bytes=10) == []
+    assert plan_replication([large], SERVERS, running=(), limits=Limits(), needed_bytes=5)

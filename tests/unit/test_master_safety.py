@@ -177,7 +177,7 @@ def test_under_random_faults_no_acknowledged_write_is_lost(seed: int) -> None:
                 chunk = scene.server.core.state.chunks.chunk(writer.handle)
                 assert chunk.version <= held.version <= chunk.attempted, "a raise that failed may have reached it"
             await scene.until(lambda writer=writer: len(scene.holders(writer.handle)) == 3, 60)  # type: ignore[misc]
-            assert not scene.other_states(writer.handle)
+            await scene.until(lambda writer=writer: not scene.other_states(writer.handle), 60)  # type: ignore[misc]
 
     scene = Scene(chunkservers=5, lease_seconds=5.0, lease_wait_seconds=4.0, call_seconds=0.5)
     scene.play(story)

@@ -4,7 +4,7 @@ from master.servers import Address, Registration, ServerState, ServerTable
 
 
 def said(name: str, incarnation: int = 1) -> Registration:
-    return Registration(Address(name, f"{name}:1", f"{name}:2"), incarnation, "a", 1000, 900)
+    return Registration(Address(name, f"{name}:1", f"{name}:2"), incarnation, 1000, 900)
 
 
 def table() -> ServerTable:
@@ -58,7 +58,7 @@ def test_recent_creations_fade() -> None:
 
 
 def report(life: int, sequence: int, *, disk: int = 7, incarnation: int = 1) -> Registration:
-    return Registration(Address("cs1", "h:1", "h:2"), incarnation, "a", 1000, 900, disk, life, sequence)
+    return Registration(Address("cs1", "h:1", "h:2"), incarnation, 1000, 900, disk, life, sequence)
 
 
 def test_a_report_is_outdated_if_a_later_one_of_the_same_disk_was_heard() -> None:

@@ -6,11 +6,14 @@ import random
 import pytest
 
 from master import paths
+from master.hidden_names import hidden_name
 from master.namespace import FileEntry
 from master.records import (
     AdmissionAttempted,
     ChunkAllocated,
+    ChunkReplaced,
     DirectoriesMade,
+    DrainChanged,
     EntryMoved,
     EntryRemoved,
     EpochBegun,
@@ -21,6 +24,8 @@ from master.records import (
     Record,
     ReplicaAdded,
     ServerJoined,
+    ServerRemoved,
+    SnapshotTaken,
     VersionAttempted,
     VersionConfirmed,
     decode,
@@ -47,14 +52,14 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
 
     do(FileSystemFounded(1 + seed, 65536))
     do(EpochBegun(1))
-    do(HandlesReserved(10_000))
+    do(HandlesReserved(100_000))
     for step in range(steps):
         files = [path for path, _ in state.namespace.files_in("/") if not paths.is_hidden(path)]
         hidden = [name for name, _ in state.namespace.children(paths.HIDDEN_ROOT, after="", limit=99)]
         path = "/" + "/".join(str(chance.randrange(4)) for _ in range(chance.randrange(1, 4)))
         other = "/" + "/".join(str(chance.randrange(4)) for _ in range(chance.randrange(1, 4)))
         try:
-            match chance.randrange(10):
+            match chance.randrange(12):
                 case 0:
                     state.namespace.check_create(path)
                     do(FileCreated(path, chance.randrange(1, 4), step, state.chunks.reserve_handle(), *request(step)))
@@ -67,12 +72,12 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
                     do(ChunkAllocated(name, count, state.chunks.reserve_handle(), 1, servers(step)))
                 case 4:
                     state.namespace.check_delete(path, recursive=True)
-                    do(EntryMoved(path, paths.hidden_name(path, state.unused_stamp(step)), "", 3, *request(step)))
+                    do(EntryMoved(path, hidden_name(path, state.unused_stamp(step)), "", 3, *request(step)))
                 case 5:
                     state.namespace.check_rename(path, other, replace=True)
                     replaced = ""
                     if isinstance(state.namespace.find(other), FileEntry):
-                        replaced = paths.hidden_name(other, state.unused_stamp(step))
+                        replaced = hidden_name(other, state.unused_stamp(step))
                     do(EntryMoved(path, other, replaced))
                 case 6 if hidden:
                     do(EntryRemoved(chance.choice(hidden)))
@@ -83,6 +88,16 @@ def random_history(seed: int, steps: int) -> tuple[MasterState, list[Record]]:
                 case 9 if files:
                     name = chance.choice(files)
                     do(GoalChanged(name, chance.randrange(1, 4), state.namespace.file(name).goal, *request(step)))
+                case 10 if state.namespace.files < 200:
+                    state.namespace.check_snapshot(path, other)
+                    count = sum(1 for _ in state.namespace.files_in(path))
+                    first, state.chunks.next_handle = state.chunks.next_handle, state.chunks.next_handle + count
+                    do(SnapshotTaken(path, other, first, count, *request(step)))
+                case 11 if files:
+                    name = chance.choice(files)
+                    if handles := state.namespace.file(name).handles:
+                        index = chance.randrange(len(handles))
+                        do(ChunkReplaced(name, index, state.chunks.reserve_handle(), 1, servers(step)))
                 case 8 if len(state.chunks):
                     handle = chance.choice(list(state.chunks.handles()))
                     attempted = AdmissionAttempted if chance.random() < 0.3 else VersionAttempted
@@ -114,6 +129,7 @@ def test_replaying_the_records_gives_the_same_state(seed: int) -> None:
         state.namespace.table.items(b"", None, limit=10**6)
     )
     assert again.chunks.snapshot() == state.chunks.snapshot()
+    assert list(again.chunks.sharings.rows()) == list(state.chunks.sharings.rows())
     assert small_facts(again) == small_facts(state)
 
 
@@ -129,6 +145,7 @@ def test_a_snapshot_restores_the_same_state_and_is_not_touched_by_what_follows(s
     restored.check_invariants()
     assert list(restored.namespace.table.items(b"", None, limit=10**6)) == expected
     assert before.chunks.snapshot() == restored.chunks.snapshot()
+    assert list(before.chunks.sharings.rows()) == list(restored.chunks.sharings.rows())
     assert small_facts(restored) == facts
 
 
@@ -168,3 +185,43 @@ def test_epochs_never_fall() -> None:
     for epoch in (1, 2, 1):
         state.apply(EpochBegun(epoch))
     assert state.epoch == 2
+
+
+def test_an_entry_that_an_older_log_has_hidden_is_read_brought_back_and_forgotten() -> None:
+    state = MasterState()
+    old = "/.deleted/0000000000000009-home|a"
+    for record in (
+        HandlesReserved(9),
+        DirectoriesMade(("/home",), 1),
+        FileCreated("/home/a", 1, 1, 2),
+        ChunkAllocated("/home/a", 0, 4, 1, ()),
+        EntryMoved("/home/a", old, ""),
+    ):
+        state.apply(record)
+    state.finish_recovery()
+    state.check_invariants()
+    assert state.namespace.deleted_entry(old)[0] == old and state.last_stamp == 9
+    state.apply(EntryMoved(old, "/home/b", ""))
+    state.apply(EntryMoved("/home/b", hidden_name("/home/b", state.unused_stamp(3)), ""))
+    state.check_invariants()
+    [(root, _)] = state.namespace.children(paths.HIDDEN_ROOT, after="", limit=9)
+    assert root == "/.deleted/0000000000000010"
+    assert state.namespace.deleted_entry(root)[0] == root + "/home/b"
+    assert state.apply(EntryRemoved(root)) == [4]
+    state.check_invariants()
+
+
+def test_drains_and_departures_are_part_of_the_state_and_of_its_snapshot() -> None:
+    state = MasterState()
+    for name in ("cs1", "cs2", "cs3"):
+        state.apply(ServerJoined(name))
+    for record in (DrainChanged("cs1", 1), DrainChanged("cs2", 1), DrainChanged("cs3", 1)):
+        state.apply(decode(encode(record)))
+    state.apply(DrainChanged("cs2", 0))
+    state.apply(ServerRemoved("cs3"))
+    state.check_invariants()
+    restored = MasterState.restored(state.snapshot())
+    assert list(restored.draining) == list(state.draining) == ["cs1"]
+    assert list(restored.servers) == ["cs1", "cs2"]
+    state.apply(ServerJoined("cs3"))
+    assert "cs3" not in state.draining, "a name that is used again is not drained"

@@ -3,6 +3,7 @@
 import pytest
 
 from runtime.errors import InvalidRequest
+from runtime.wire import master_pb2
 from tests.unit.master_fakes import Scene, played
 
 
@@ -87,3 +88,23 @@ async def test_a_chunk_that_looks_complete_after_a_restart_may_have_a_copy_too_m
     (chunk,) = (await scene.status(chunks=True)).chunks
     assert len(chunk.chunk.replicas) == chunk.replication_goal == 2
     assert "has just started and waits" in chunk.waits_for
+
+
+@played(chunkservers=4)
+async def test_a_large_tree_is_told_of_in_pages(scene: Scene) -> None:
+    for number in range(7):
+        await scene.create(f"/file{number}")
+        if number % 2:
+            for index in range(number):
+                await scene.lease(f"/file{number}", index)
+    whole = [(found.path, found.chunk.index) for found in (await scene.status(chunks=True)).chunks]
+    for limit in (1, 3, 100):
+        seen, files, after, pages = [], 0, "", 0
+        while pages == 0 or after:
+            request = master_pb2.ClusterStatusRequest(chunks=True, after=after, limit=limit)
+            page = await scene.master.GetClusterStatus(request, timeout=30)
+            assert bool(page.servers) == (pages == 0), "the figures of the cluster come once"
+            seen += [(found.path, found.chunk.index) for found in page.chunks]
+            files, after, pages = files + page.files_seen, page.last_path, pages + 1
+        assert seen == whole and files == 7
+        assert (pages == 1) == (limit == 100)

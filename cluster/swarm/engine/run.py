@@ -65,6 +65,7 @@ class Result:
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
     tried: int = 0
+    traffic: None = None  # A server of tablets is one node here, to which nobody sends messages.
 
 
 def draw_plan(seed: int) -> Plan:

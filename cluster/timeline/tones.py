@@ -1,0 +1,57 @@
+"""Which events tell of trouble, and which of a fault that somebody made."""
+
+from cluster.timeline.model import Tone
+from runtime.events import Event
+
+_FAULTS = frozenset({"FaultBegan", "NodeKilled", "NodePaused", "BlockFlipped"})
+_TROUBLES = frozenset(
+    {
+        "AppendRetried",
+        "CheckpointFailed",
+        "ChunkPutAside",
+        "ChunkUnreadable",
+        "ChunkserverDied",
+        "ChunkserverSuspected",
+        "CloneFailed",
+        "CompactionFailed",
+        "CorruptionFound",
+        "CorruptionReported",
+        "EventsLost",
+        "FileNotRemoved",
+        "FlushFailed",
+        "HandlerFailed",
+        "LeftBehind",
+        "LogFailed",
+        "MasterAskedAgain",
+        "MasterFailed",
+        "MasterLost",
+        "MasterRefused",
+        "MendingFailed",
+        "MutationMissed",
+        "NodeStartFailed",
+        "RemovalFailed",
+        "ReplicaLost",
+        "ReplicaSkipped",
+        "ReshapingFailed",
+        "SnapshotUnreadable",
+        "StrangerRefused",
+        "TableSetAside",
+        "TabletUnreadable",
+        "TaskFailed",
+        "WriteBackFailed",
+        "WriteRetried",
+    }
+)
+
+
+def tone_of(event: Event) -> Tone:
+    """How much an event matters."""
+    kind = type(event).__name__
+    if kind in _FAULTS:
+        return Tone.FAULT
+    return Tone.TROUBLE if kind in _TROUBLES else Tone.PLAIN
+
+
+def kinds_with_a_tone() -> frozenset[str]:
+    """The names that this module knows: a test holds them to the events that there are."""
+    return _FAULTS | _TROUBLES

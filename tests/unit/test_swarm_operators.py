@@ -1,0 +1,88 @@
+"""The judges of what operators rely on refuse what is wrong."""
+
+from cluster.swarm.history import Answer, History, Kind
+from cluster.swarm.names import DIRECTORY, EMPTY, create, delete, make_directory, put_back
+from cluster.swarm.operators import KEPT, judge_safe_mode, judge_trash
+from cluster.swarm.stage import JUDGE
+from master.events import (
+    CloneStarted,
+    FileCreated,
+    FileDeleted,
+    FileReclaimed,
+    LogReplayed,
+    RemovalOrdered,
+    SafeModeEntered,
+    SafeModeLeft,
+)
+from master.hidden_names import hidden_name
+from runtime.events import Event, Record
+
+NO_HISTORY = History()
+
+
+def records(*events: tuple[float, Event], cause: str = "") -> list[tuple[float, Record]]:
+    return [(moment, Record(number, 0, "master", cause, event)) for number, (moment, event) in enumerate(events)]
+
+
+def deleted(path: str, moment: float, kept: int | None = None) -> tuple[float, Event]:
+    return moment, FileDeleted(path, hidden_name(path, int(moment), kept), 1)
+
+
+def reclaimed(path: str, moment: float, since: float, kept: int | None = None) -> tuple[float, Event]:
+    return moment, FileReclaimed(hidden_name(path, int(since), kept), 1)
+
+
+def test_what_is_forgotten_before_its_time_is_found():
+    history = records(deleted("/a", 10.0), reclaimed("/a", 31.0, 10.0))
+    assert not list(judge_trash(NO_HISTORY, history, 20.0, judge=JUDGE))
+    [text] = judge_trash(NO_HISTORY, history, 30.0, judge=JUDGE)
+    assert "deleted as /a 21.0 s before" in text and "30 s" in text
+    own = records(deleted("/a", 10.0, 50), reclaimed("/a", 31.0, 10.0, 50))
+    assert len(list(judge_trash(NO_HISTORY, own, 20.0, judge=JUDGE))) == 1
+
+
+def test_what_somebody_asked_for_may_be_forgotten_at_any_time():
+    history = records(deleted("/a", 10.0)) + records(reclaimed("/a", 11.0, 10.0), cause="operation-7")
+    assert not list(judge_trash(NO_HISTORY, history, 20.0, judge=JUDGE))
+
+
+def test_a_directory_whose_word_is_not_kept_is_found():
+    history = History()
+    said = history.new(JUDGE, Kind.SET_POLICY, 1.0, path=KEPT, count=40)
+    gone = history.new(JUDGE, Kind.DELETE, 2.0, path=f"{KEPT}/a")
+    said.answer = gone.answer = Answer.VALUE
+    cause = f"operation-{gone.number}"
+    assert not list(judge_trash(history, records(deleted(f"{KEPT}/a", 2.0, 40), cause=cause), 20.0, judge=JUDGE))
+    [text] = judge_trash(history, records(deleted(f"{KEPT}/a", 2.0), cause=cause), 20.0, judge=JUDGE)
+    assert "its directory says 40 s" in text
+    said.answer = Answer.DOUBTFUL
+    assert not list(judge_trash(history, records(deleted(f"{KEPT}/a", 2.0), cause=cause), 20.0, judge=JUDGE))
+
+
+def test_what_safe_mode_forbids_is_found():
+    start, left = LogReplayed(0, 0, 0, ""), SafeModeLeft("all are there")
+    clone, name = CloneStarted(1, "cs1", "cs2"), FileCreated("/a", 3)
+    for history, wrong in (
+        (records((0.0, start), (1.0, left), (2.0, clone), (3.0, name)), 0),
+        (records((0.0, start), (1.0, name)), 0),
+        (records((0.0, start), (1.0, clone)), 1),
+        (records((0.0, start), (1.0, RemovalOrdered("cs1", 1)), (2.0, left)), 1),
+        (records((0.0, start), (1.0, left), (2.0, SafeModeEntered()), (3.0, name), (4.0, clone)), 2),
+        (records((0.0, start), (1.0, SafeModeEntered()), (2.0, left), (3.0, name)), 1),
+        (records((0.0, SafeModeEntered()), (1.0, SafeModeLeft("said so", by_hand=True)), (2.0, name)), 0),
+        (records((0.0, SafeModeEntered()), (1.0, start), (2.0, left), (3.0, name)), 0),
+        (records((0.0, SafeModeEntered()), (1.0, start), (1.1, SafeModeEntered()), (2.0, left), (3.0, name)), 1),
+    ):
+        assert len(list(judge_safe_mode(history))) == wrong, history
+
+
+def test_what_is_restored_stands_where_it_is_put_and_takes_nobodys_place():
+    state = EMPTY
+    for action in (make_directory("/d", parents=False), create("/d/a", 5)):
+        state = action(state).state or state
+    gone = delete("/d", recursive=True)(state).state
+    assert gone == EMPTY
+    back = put_back("/d", [("", DIRECTORY), ("/a", 5)])
+    assert back(gone).state == state
+    assert back(state).reasons == {"AlreadyExists"}
+    assert put_back("/none/d", [("", 7)])(gone).reasons == {"NotFound"}
