@@ -40,6 +40,7 @@ not know what its chunks are for: the master tells it what to create, at which v
     cloning.py            copying a chunk from other servers, or another chunk on this one      3.4, 4.3
     scrubber.py           idle verification                                                     5.2
     heartbeats.py         registration, heartbeats, removals, corruption reports                2.6.2, 3.1, 4.4
+    shadow_reports.py     what masters hear that only look                                      5.1.3
     service.py            the gRPC servicer          server.py  wiring                          (top)
 
 The files are described byte by byte in docs/formats/chunk.md.

@@ -16,11 +16,14 @@ Invariants:
 3. What an unanswered heartbeat told is told again.
 4. Nothing is done for a master before its namespace and epoch are on stable storage.
 
+Of several masters one acts, and this conversation is with that one. Who is not in charge says so, and whom to ask; who
+does not answer is followed by the next of the list. The others hear only what is held here (`shadow_reports.py`).
+
 What we simplify. A master that does not answer is asked again every heartbeat, without growing pauses; only one that
 refuses, or is refused, is asked less often.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,7 +49,7 @@ from chunkserver.leases import LeaseTable
 from chunkserver.opening import Unreadable
 from chunkserver.reads import ReadCounts
 from chunkserver.settings import ChunkserverSettings
-from runtime.errors import ForeignNamespace, Superseded, TabletopError
+from runtime.errors import ForeignNamespace, NotActing, Superseded, TabletopError, TimedOut
 from runtime.wire.common_pb2 import Location, Removal
 from runtime.wire.master_pb2 import (
     ChunkReads,
@@ -94,6 +97,9 @@ class Heartbeats:
         reads: ReadCounts,
     ) -> None:
         self.chunk_bytes = settings.chunk_bytes
+        self.masters = settings.master_address.split(",")
+        self.master_address = self.masters[0]  # of the one that acts, as far as is known
+        self.on_changed: Callable[[int], None] = _nobody  # told of each chunk that changes, and of each that is removed
         self.answered: float | None = None  # when the master last answered a heartbeat, by this server's clock
         self.counters = {"heartbeats": 0, "registrations": 0, "chunks_deleted": 0, "corrupt_blocks": 0}
         self._world = world
@@ -124,26 +130,17 @@ class Heartbeats:
         store.on_change = self._note_change
         store.on_corruption = self._note_corruption
 
+    @property
+    def incarnation(self) -> int:
+        """Drawn at the start of this process."""
+        return self._incarnation
+
     async def run(self, location: Location) -> None:
         """Register, send heartbeats, for ever."""
         self._location = location
         while True:
             began = self._world.clock.now()
-            try:
-                if self._is_registered:
-                    await self._beat(began)
-                if not self._is_registered:  # A master that has just started learns at once who is there.
-                    await self._register()
-                self._is_master_lost, self._refusals = False, 0
-            except (ForeignNamespace, Superseded) as error:
-                self._is_registered = False
-                if not self._refusals:
-                    self._world.events.emit(MasterRefused(master=self._settings.master_address, reason=error.message))
-                self._refusals += 1
-            except TabletopError as error:
-                if not self._is_master_lost:
-                    self._world.events.emit(MasterLost(master=self._settings.master_address, reason=error.message))
-                self._is_master_lost = True
+            await self._speak(began)
             if (self.counters["heartbeats"] + 1) % _HEARTBEATS_BETWEEN_REPORTS == 0:
                 self._report_again()
             self._report_damage()
@@ -153,6 +150,40 @@ class Heartbeats:
                 if not lease.is_revoked:
                     self._world.events.emit(LeaseEnded(lease.handle, lease.version, "it was not extended"))
             await self._world.clock.sleep(max(0.0, began + self._pause_seconds() - self._world.clock.now()))
+
+    async def _speak(self, began: float) -> None:
+        """One heartbeat, with the master that acts: of several each is asked once, until one answers."""
+        for _ in self.masters:
+            try:
+                if self._is_registered:
+                    await self._beat(began)
+                if not self._is_registered:  # A master that has just started learns at once who is there.
+                    await self._register()
+                self._is_master_lost, self._refusals = False, 0
+                return
+            except (ForeignNamespace, Superseded) as error:
+                self._is_registered = False
+                if not self._refusals:
+                    self._world.events.emit(MasterRefused(master=self.master_address, reason=error.message))
+                self._refusals += 1
+                self._turn(error)
+            except TabletopError as error:
+                if not self._is_master_lost:
+                    self._world.events.emit(MasterLost(master=self.master_address, reason=error.message))
+                self._is_master_lost = True
+                self._turn(error)
+                if isinstance(error, TimedOut):
+                    return  # The next heartbeat is due.
+
+    def _turn(self, error: TabletopError) -> None:
+        """Ask another master next: the one that was named, or the next of the list."""
+        if len(self.masters) > 1:
+            self._is_registered = False
+            named = [address for address in error.servers if address in self.masters]
+            if isinstance(error, NotActing) and named and named[0] != self.master_address:
+                self.master_address = named[0]
+            else:
+                self.master_address = self.masters[(self.masters.index(self.master_address) + 1) % len(self.masters)]
 
     def _pause_seconds(self) -> float:
         grown = self._heartbeat_seconds * 2.0 ** min(self._refusals, 16)
@@ -195,7 +226,7 @@ class Heartbeats:
         self._heartbeat_seconds = reply.heartbeat_seconds or self._heartbeat_seconds
         self.chunk_bytes = reply.chunk_bytes or self.chunk_bytes
         self.counters["registrations"] += 1
-        self._world.events.emit(Registered(master=self._settings.master_address, chunks=len(told)))
+        self._world.events.emit(Registered(master=self.master_address, chunks=len(told)))
         self._note_removals(reply.removals, now)
 
     async def _beat(self, sent_at: float) -> None:
@@ -312,6 +343,7 @@ class Heartbeats:
 
     def _forget(self, handle: int, version: int) -> None:
         self._removed[handle] = version
+        self.on_changed(handle)
         if self._store.state(handle) is None:
             self._changed.pop(handle, None)
             self._leases.forget(handle)
@@ -345,6 +377,7 @@ class Heartbeats:
 
     def _note_change(self, handle: int) -> None:
         self._changed[handle] = None
+        self.on_changed(handle)
         if self._damage and (state := self._store.state(handle)) is not None and not state.is_damaged:
             # It is whole again; what may be damaged later is another matter.
             self._damage = {key: block for key, block in self._damage.items() if key[0] != handle}
@@ -393,4 +426,8 @@ class Heartbeats:
             self._is_reporting = False
 
     def _stub(self) -> "ChunkserverRegistryAsyncStub":
-        return ChunkserverRegistryStub(self._world.network.channel(self._settings.master_address))
+        return ChunkserverRegistryStub(self._world.network.channel(self.master_address))
+
+
+def _nobody(handle: int) -> None:
+    """Nobody is told."""

@@ -23,6 +23,7 @@ from chunkserver.reads import ReadCounts
 from chunkserver.scrubber import Scrubber
 from chunkserver.service import ChunkserverService
 from chunkserver.settings import ChunkserverSettings
+from chunkserver.shadow_reports import ShadowReports
 from chunkserver.writeback import WriteBack
 from runtime.bulk_pool import BulkPool
 from runtime.errors import TabletopError
@@ -132,6 +133,11 @@ class ChunkserverServer:
             self._world.spawn(write_back.run(), "background sync"),
             self._world.spawn(self._age_buffer(), "ageing of pushed data"),
         ]
+        if len(heartbeats.masters) > 1:
+            shadows = ShadowReports(self._world, self._settings, store, heartbeats)
+            self._loops += [
+                self._world.spawn(shadows.run(location, name), f"report to {name}") for name in heartbeats.masters
+            ]
 
     async def wait_for_shutdown(self) -> None:
         """Return when somebody has asked it to stop (Node.Shutdown)."""

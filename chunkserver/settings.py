@@ -32,7 +32,7 @@ class ChunkserverSettings:
     """Sizes are bytes, times are seconds. The server's name is its node's: `world.node`."""
 
     cluster: str = "tabletop"
-    master_address: str = ""
+    master_address: str = ""  # of several masters all addresses, with commas between
     control_address: str = "127.0.0.1:0"
     bulk_address: str = "127.0.0.1:0"
     rack: str = ""  # where it stands (GFS 4.2)

@@ -18,7 +18,7 @@ from cluster.faultplan import (
 )
 from cluster.faulty import FaultyNodes
 from cluster.placement import Placement
-from cluster.roles import MASTER
+from cluster.roles import CHUNKSERVER_ROLE, MASTER, role_of
 from runtime.simulated.tape import Stream
 
 
@@ -38,11 +38,11 @@ def resolved(
         case Node(name):
             return [name] if name in cluster.simulation.nodes() else []
         case TheMaster():
-            return [MASTER]
+            return [MASTER if placement is None else placement.acting_name()]
         case AllServers():
             return cluster.settings.node_names()
         case RandomServer(running):
-            servers = [name for name in cluster.settings.node_names() if name != MASTER]
+            servers = [name for name in cluster.settings.node_names() if role_of(name) == CHUNKSERVER_ROLE]
             servers = [name for name in servers if cluster.is_running(name)] if running else servers
             return [servers[choices.below(len(servers))]] if servers else []
         case Replica(path, chunk, number):

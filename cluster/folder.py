@@ -35,7 +35,7 @@ from typing import Any
 
 import gfs.locate
 from cluster.processes import ProcessIdentity
-from cluster.roles import MASTER
+from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, role_of
 from cluster.settings import ClusterSettings, check_cluster_name
 from cluster.topology import topology_of
 from master.placement_policies import PAPER
@@ -54,11 +54,19 @@ class UnknownCluster(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ClusterRecord:
-    """What cluster.json says. `master` is "host:port", empty until the master has served for the first time."""
+    """What cluster.json says. `master` is "host:port", of several masters all with commas between; empty until the
+    master has served for the first time. `lock` is where the lock service of several masters is reached."""
 
     cluster: str
     master: str
     settings: ClusterSettings
+    lock: str = ""
+
+    def address_of(self, node: str) -> str:
+        """Where a master or the lock service is reached; empty for other nodes, and if it is not known yet."""
+        if node == LOCK:
+            return self.lock
+        return dict(zip(self.settings.master_names(), self.master.split(","), strict=False)).get(node, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +220,8 @@ class ClusterFolder:
                 f"{self._record} is of format {found!r}, this version of Tabletop reads format {gfs.locate.FORMAT}: "
                 f"use the version that made the cluster, or remove {self.path} and start it anew"
             )
-        return ClusterRecord(values["cluster"], values["master"], ClusterSettings.from_json(values["settings"]))
+        settings = ClusterSettings.from_json(values["settings"])
+        return ClusterRecord(values["cluster"], values["master"], settings, values.get("lock", ""))
 
     def write_record(self, record: ClusterRecord) -> None:
         """Create or replace cluster.json."""
@@ -222,6 +231,7 @@ class ClusterFolder:
                 "format": gfs.locate.FORMAT,
                 "cluster": record.cluster,
                 "master": record.master,
+                **({"lock": record.lock} if record.lock else {}),
                 "settings": record.settings.to_json(),
             },
         )
@@ -256,10 +266,11 @@ class ClusterFolder:
         found = [values for folder in self.node_folders() if (values := read_json(folder.config)) is not None]
         configs = [NodeConfig.from_json(values) for values in found]
         master = next((config for config in configs if config.node == MASTER), None)
-        servers = [config for config in configs if config.node != MASTER]
+        servers = [config for config in configs if role_of(config.node) == CHUNKSERVER_ROLE]
         if master is None or not servers:
             return None
         told = master.settings
+        masters = [entry.partition("=")[2] for entry in told.get("masters", "").split(",") if entry]
         numbers = {int(config.node.removeprefix("cs")) for config in servers}
         servers.sort(key=lambda config: int(config.node.removeprefix("cs")))
         places = [Place(config.settings.get("data_centre", ""), config.settings.get("rack", "")) for config in servers]
@@ -271,12 +282,14 @@ class ClusterFolder:
             heartbeat_seconds=told["heartbeat_seconds"],
             durability=servers[0].settings["durability"],
             trash_seconds=told["trash_grace_seconds"],
+            masters=len(masters) or 1,
             topology=topology_of(places),
             placement=told.get("placement", PAPER),
             clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
             removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
-        return ClusterRecord(master.cluster, told["control_address"], settings)
+        address = ",".join(masters) or told["control_address"]
+        return ClusterRecord(master.cluster, address, settings, told.get("lock_service", ""))
 
     def forget_record(self) -> None:
         """Remove cluster.json, and nothing else."""

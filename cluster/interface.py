@@ -7,7 +7,7 @@ in one world and the virtual one in the other.
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -123,6 +123,15 @@ class Cluster(Protocol):
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in one stored block of one replica, on `server` or else on the first that has it, behind the
         back of the server, which goes on running."""
+
+
+def best_status(found: Sequence[master_pb2.ClusterStatus | BaseException]) -> master_pb2.ClusterStatus:
+    """Of what several masters say the acting one's, or else a shadow's. Raises what the first said if none answers."""
+    told = [status for status in found if isinstance(status, master_pb2.ClusterStatus)]
+    if not told:
+        [first, *_] = [error for error in found if isinstance(error, BaseException)]
+        raise first
+    return min(told, key=lambda status: status.HasField("shadow"))
 
 
 async def wait_until(

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from chunkserver.chunk_files import metadata_path
-from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
-from master.server import MasterServer
 from master.status import cluster_status
 from runtime.wire.master_pb2 import ClusterStatusRequest
 
@@ -39,13 +37,18 @@ class Placement:
         self._cluster = cluster
         self._known: dict[tuple[str, int], PlacedChunk] = {}
 
+    def acting_name(self) -> str:
+        """The node of the master that acts."""
+        return self._cluster.acting_name()
+
     def look(self) -> None:
         """Read the master's memory, if it serves and can be read in one go."""
-        server = self._cluster.server(MASTER)
-        if not isinstance(server, MasterServer):
+        server = self._cluster.acting_master()
+        parts = None if server is None else server.acting_parts
+        if parts is None:
             return
         request = ClusterStatusRequest(chunks=True)
-        work = cluster_status(server.core, server.repair, server.moving, server.draining, request)
+        work = cluster_status(parts.core, parts.repair, parts.moving, parts.draining, request)
         status = _at_once(work)
         if status is None:
             return
@@ -76,7 +79,7 @@ class Placement:
         if chunk is None:
             return []
         name = metadata_path(chunk.handle)
-        names = [node for node in self._cluster.settings.node_names() if node != MASTER]
+        names = self._cluster.settings.chunkserver_names()
         return [node for node in names if name in self._cluster.simulation.world(node).simulated_disk.paths()]
 
 

@@ -17,13 +17,14 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 # What nodes record of themselves is read back by kinds, which are known once their modules are imported.
 import chunkserver.events  # noqa: F401
 import gfs.events  # noqa: F401
+import lockservice.events  # noqa: F401
 import master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
@@ -36,11 +37,12 @@ from cluster.interface import (
     Corruption,
     NodeReport,
     NodeState,
+    best_status,
     wait_until,
 )
 from cluster.leaving import require_drained
 from cluster.processes import ProcessIdentity, ProcessState
-from cluster.roles import MASTER, node_settings, role_of
+from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
 from gfs.client import Client
 from runtime.errors import (
@@ -56,7 +58,7 @@ from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
-from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
+from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc, node_pb2, node_pb2_grpc
 
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
@@ -127,7 +129,8 @@ class RealCluster:
             record = self.folder.require()
             if self.is_down():
                 raise Unavailable(self.down_message(), definite=True)
-            self._require_process(MASTER)
+            if not any(self._processes_of(self.folder.node(name)) for name in record.settings.master_names()):
+                self._require_process(MASTER)
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
             settings.check()
@@ -174,7 +177,8 @@ class RealCluster:
         The processes say so at once; a client that asked would try for half a minute.
         """
         self.folder.require()
-        if self._processes_of(self.folder.node(MASTER)):
+        names = self.settings.master_names()
+        if any(self._processes_of(self.folder.node(name)) for name in names):
             return
         if self.is_down():
             raise Unavailable(self.down_message(), definite=True)
@@ -218,14 +222,34 @@ class RealCluster:
         return list(await asyncio.gather(*(self._look_at(name) for name in names)))
 
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
-        """What the master knows."""
-        address = self.folder.require().master
-        if not address:
+        """What the acting master knows; if none acts, what a shadow knows."""
+        addresses = [address for address in self.folder.require().master.split(",") if address]
+        if not addresses:
             raise Unavailable(f"the master of cluster {self.name!r} has not served yet", definite=True)
         if self.is_down():
             raise Unavailable(self.down_message(), definite=True)
-        stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(address))
-        return await stub.GetClusterStatus(master_pb2.ClusterStatusRequest(chunks=chunks), timeout=STATUS_SECONDS)
+        request = master_pb2.ClusterStatusRequest(chunks=chunks, may_be_old=len(addresses) > 1)
+        asked = [
+            master_pb2_grpc.MasterStub(self.client_world.network.channel(address)).GetClusterStatus(
+                request, timeout=STATUS_SECONDS
+            )
+            for address in addresses
+        ]
+        return best_status(await asyncio.gather(*asked, return_exceptions=True))
+
+    async def standings(self) -> dict[str, masters_pb2.MasterStanding | None]:
+        """What each of several masters is now, by name; None for one that does not say."""
+        record = self.folder.require()
+
+        async def ask(name: str) -> masters_pb2.MasterStanding | None:
+            stub = masters_pb2_grpc.MasterReplicaStub(self.client_world.network.channel(record.address_of(name)))
+            try:
+                return await stub.GetStanding(masters_pb2.StandingRequest(), timeout=DESCRIBE_SECONDS)
+            except TabletopError:
+                return None
+
+        names = record.settings.master_names() if record.settings.masters > 1 else []
+        return dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
 
     def client(self) -> Client:
         """The file system of this cluster."""
@@ -270,7 +294,7 @@ class RealCluster:
             await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
             self._collect(node)
             record = self.folder.read_record()
-            await self._start_node(node, record, record.master if node == MASTER else f"{HOST}:0")
+            await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
@@ -306,13 +330,15 @@ class RealCluster:
 
     async def _start_all(self, settings: ClusterSettings, names: list[str], port: int | None) -> None:
         self.folder.draw_token()
-        old = self.folder.read_record().master if self.folder.exists() else ""
-        record = ClusterRecord(self.name, old, settings)
+        old = self.folder.read_record() if self.folder.exists() else ClusterRecord(self.name, "", settings)
+        record = dataclasses.replace(old, settings=settings)
         self.folder.write_record(record)
-        if MASTER in names:
+        if settings.masters > 1:
+            await self._start_masters(record, names, port)
+        elif MASTER in names:
             await self._start_master(record, port)
-            record = self.folder.read_record()
-        chunkservers = [name for name in names if name != MASTER]
+        record = self.folder.read_record()
+        chunkservers = [name for name in names if role_of(name) == CHUNKSERVER_ROLE]
         await asyncio.gather(*(self._start_node(name, record, f"{HOST}:0") for name in chunkservers))
         if chunkservers:
             await wait_until(
@@ -334,10 +360,46 @@ class RealCluster:
                     raise Conflict(f"{error.message} with `tabletop up --port`") from None
                 if attempt == 4:
                     raise
-        self.folder.write_record(ClusterRecord(self.name, ready.control_address, record.settings))
+        self.folder.write_record(dataclasses.replace(record, master=ready.control_address))
+
+    async def _start_masters(self, record: ClusterRecord, names: list[str], port: int | None) -> None:
+        """Start the lock service and those of several masters that do not run; the first to be started acts, if none
+        does yet. Returns when one acts, and the others are in sync with it."""
+        masters = record.settings.master_names()
+        if not record.master:
+            ports = [port or _free_port()]
+            while len(ports) <= len(masters):
+                ports = list(dict.fromkeys((*ports, _free_port())))
+            lock, *addresses = [f"{HOST}:{number}" for number in (ports[-1], *ports[:-1])]
+            record = dataclasses.replace(record, master=",".join(addresses), lock=lock)
+            self.folder.write_record(record)
+        for name in [LOCK, *masters]:
+            if name in names:
+                await self._start_node(name, record, record.address_of(name))
+                if name != LOCK:
+                    await self._until(self._somebody_acts, "one of the masters acts")
+        await self._until(self._all_in_sync, "all masters are in sync")
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        logs = f"(their logs: {self.folder.path}/nodes)"
+        await wait_until(condition, what=f"{what} {logs}", timeout_seconds=START_SECONDS, poll_seconds=0.05)
+
+    async def _somebody_acts(self) -> bool:
+        return any(found is not None and found.acting for found in (await self.standings()).values())
+
+    async def _all_in_sync(self) -> bool:
+        acting = [found for found in (await self.standings()).values() if found is not None and found.acting]
+        return bool(acting) and all(follower.in_sync for follower in acting[0].followers)
 
     async def _start_node(self, name: str, record: ClusterRecord, address: str) -> ReadyRecord:
-        settings = node_settings(name, record.cluster, record.settings, address=address, master_address=record.master)
+        settings = node_settings(
+            name,
+            record.cluster,
+            record.settings,
+            address=address,
+            master_address=record.master,
+            lock_address=record.lock,
+        )
         folder = self._node(name)
         folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner))
         child = self._children[name] = processes.start_program(folder.config, folder.log)

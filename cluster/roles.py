@@ -29,20 +29,32 @@ CLONES_PER_SERVER = 4
 # Chubby's leases of 12 and its grace of 45 seconds are for a planet. On a desk another master is to be in charge two
 # seconds after the one before has died, and a lock is withheld for as long as its holder may still come back: for a
 # lease and the grace.
-LOCK_LEASE_HEARTBEATS = 0.8
-LOCK_GRACE_HEARTBEATS = 0.4
+# Neither is shorter than a process of a busy desk may stand still without having died.
+LOCK_LEASE_HEARTBEATS, LOCK_LEAST_LEASE_SECONDS = 1.2, 1.2
+LOCK_GRACE_HEARTBEATS, LOCK_LEAST_GRACE_SECONDS = 0.6, 0.6
 
 
 def role_of(node: str) -> str:
     """The role that goes with a node's name."""
-    return {MASTER: MASTER_ROLE, LOCK: LOCK_ROLE}.get(node, CHUNKSERVER_ROLE)
+    if node == LOCK:
+        return LOCK_ROLE
+    return MASTER_ROLE if node.startswith(MASTER) else CHUNKSERVER_ROLE
 
 
 def node_settings(
-    node: str, cluster: str, settings: ClusterSettings, *, address: str, master_address: str
+    node: str,
+    cluster: str,
+    settings: ClusterSettings,
+    *,
+    address: str,
+    master_address: str,
+    lock_address: str = "",
 ) -> dict[str, Any]:
-    """The fields of the node's settings class, as a JSON object. `address` is where its control face listens."""
-    if node == MASTER:
+    """The fields of the node's settings class, as a JSON object. `address` is where its control face listens,
+    `master_address` where the master is reached: of several masters all addresses, with commas between."""
+    if role_of(node) == MASTER_ROLE:
+        names = settings.master_names()
+        pairs = zip(names, master_address.split(","), strict=True) if len(names) > 1 else ()
         return MasterSettings(
             cluster=cluster,
             control_address=address,
@@ -56,6 +68,8 @@ def node_settings(
             clones_at_once=CLONES_AT_ONCE,
             clones_per_server=CLONES_PER_SERVER,
             trash_grace_seconds=settings.trash_seconds,
+            masters=",".join(f"{name}={where}" for name, where in pairs),
+            lock_service=lock_address,
             placement=settings.placement,
             clone_bytes_per_second=settings.clone_bytes_per_second,
             survey_seconds=SURVEY_HEARTBEATS * settings.heartbeat_seconds,
@@ -64,8 +78,8 @@ def node_settings(
         return LockServiceSettings(
             cluster=cluster,
             control_address=address,
-            lease_seconds=LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds,
-            grace_seconds=LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds,
+            lease_seconds=max(LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_LEASE_SECONDS),
+            grace_seconds=max(LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_GRACE_SECONDS),
         ).to_dict()
     place = place_of(node, settings.topology)
     host = address.rpartition(":")[0]

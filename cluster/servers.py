@@ -5,9 +5,11 @@ from typing import Any, Protocol
 
 from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
+from cluster.mastership import mastership
 from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
 from lockservice.server.server import LockServer
 from lockservice.settings import LockServiceSettings
+from master.replicated import ReplicatedMaster
 from master.server import MasterServer
 from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown
@@ -49,7 +51,10 @@ LEVELS = frozenset({"files", "chunks", "leases", "clones_running", "log_bytes", 
 def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
     """The server of a role on a world, not started yet. Raises InvalidRequest for settings that make no sense."""
     if role == MASTER_ROLE:
-        return MasterServer(world, MasterSettings.from_dict(settings))
+        found = MasterSettings.from_dict(settings)
+        if not found.masters:
+            return MasterServer(world, found)
+        return ReplicatedMaster(world, found, mastership(world, found.lock_service))
     if role == CHUNKSERVER_ROLE:
         return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
     if role == LOCK_ROLE:

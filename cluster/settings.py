@@ -22,6 +22,7 @@ from runtime.settings import (
 )
 
 LARGEST_CHUNK_BYTES = 1 << 30
+MOST_MASTERS = 5
 LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
 
 
@@ -36,6 +37,7 @@ class ClusterSettings:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     durability: str = "replicated"
     trash_seconds: float = TRASH_SECONDS  # how long a deleted file can be had back (GFS 4.4)
+    masters: int = 1  # one acts, the others are its shadows; with more than one there is a lock service (GFS 5.1.3)
     topology: str = ""  # racks and data centres, as in topology.py (GFS 4.2)
     placement: str = PAPER  # how servers are chosen for replicas
     clone_bytes_per_second: int = 0  # how fast each copy is made at most (GFS 4.3); 0: without limit
@@ -47,6 +49,8 @@ class ClusterSettings:
             raise InvalidRequest(
                 f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {LARGEST_CLUSTER}"
             )
+        if not 1 <= self.masters <= MOST_MASTERS:
+            raise InvalidRequest(f"a cluster of {self.masters} masters: expected between 1 and {MOST_MASTERS}")
         if self.replicas < 1:
             raise InvalidRequest(f"a replication goal of {self.replicas}: expected 1 or more")
         if self.replicas > self.chunkservers:
@@ -82,11 +86,21 @@ class ClusterSettings:
             )
 
     def node_names(self) -> list[str]:
-        """All nodes, the master first: `["master", "cs1", "cs2", …]`, without those that have left for good."""
+        """All nodes, the master first: `["master", "cs1", "cs2", …]`. Of several masters, the others and the lock
+        service come after it: `["master", "master2", "lock", "cs1", …]`."""
+        masters = self.master_names()
+        return [*masters, *(["lock"] if len(masters) > 1 else []), *self.chunkserver_names()]
+
+    def master_names(self) -> list[str]:
+        """The masters: `["master"]`, or `["master", "master2", …]`."""
+        return ["master", *(f"master{number}" for number in range(2, self.masters + 1))]
+
+    def chunkserver_names(self) -> list[str]:
+        """The chunkservers: `["cs1", "cs2", …]`, without those that have left for good."""
         gone = self.removed.split(",")
         numbers = range(1, self.chunkservers + len(gone) + 1)
         names = [f"cs{number}" for number in numbers if f"cs{number}" not in gone]
-        return ["master", *names[: self.chunkservers]]
+        return names[: self.chunkservers]
 
     def without(self, node: str) -> "ClusterSettings":
         """The settings when a chunkserver has left for good."""

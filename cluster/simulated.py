@@ -34,16 +34,19 @@ from cluster.interface import (
     Corruption,
     NodeReport,
     NodeState,
+    best_status,
     wait_until,
 )
 from cluster.leaving import require_drained
-from cluster.roles import MASTER, node_settings, role_of
+from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
 from cluster.topology import place_of
 from gfs.client import Client
 from gfs.settings import ClientSettings
 from master.racks import NOWHERE
+from master.replicated import ReplicatedMaster
+from master.server import MasterServer
 from runtime.errors import Conflict, NotFound, TabletopError, TimedOut, Unavailable
 from runtime.events import Record
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
@@ -52,6 +55,7 @@ from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
+LOCK_ADDRESS = f"{LOCK}:7000"
 T = TypeVar("T")
 SLACK_SECONDS = 0.5
 END_SECONDS = 60.0  # for a server that ends by itself to stop in good order
@@ -94,23 +98,62 @@ class SimulatedCluster:
         self._capacity_bytes = capacity_bytes
         self._runs: dict[str, _Run] = {}
         for node in settings.node_names():
-            if node == MASTER:
-                simulation.add_node(node)
-            else:
+            if role_of(node) == CHUNKSERVER_ROLE:
                 self._add_chunkserver(node)
+            else:
+                simulation.add_node(node)
         names = [CLIENT] if clients == 1 else [f"{CLIENT}{number}" for number in range(1, clients + 1)]
         self._clients = {name: self._new_client(simulation.add_node(name)) for name in names}
 
     async def start(self) -> None:
-        """Start every node; returns when every chunkserver has registered with the master."""
-        await self._start_server(MASTER)
-        names = [name for name in self.settings.node_names() if name != MASTER]
+        """Start every node; returns when every chunkserver has registered with the master, and every other master is in
+        sync with it."""
+        names = self.settings.chunkserver_names()
+        if self.settings.masters > 1:
+            await self._start_masters()
+        else:
+            await self._start_server(MASTER)
         await asyncio.gather(*(self._start_server(name) for name in names))
         await wait_until(
             self._all_registered,
             what=f"all {len(names)} chunkservers have registered",
             timeout_seconds=START_SECONDS,
         )
+
+    async def _start_masters(self) -> None:
+        """Start the lock service and the masters: the first acts."""
+        await self._start_server(LOCK)
+        for name in self.settings.master_names():
+            await self._start_server(name)
+            await wait_until(self._somebody_acts, what="a master acts", timeout_seconds=START_SECONDS)
+        await wait_until(self._all_in_sync, what="all masters are in sync", timeout_seconds=START_SECONDS)
+
+    async def _somebody_acts(self) -> bool:
+        return self.acting_master() is not None
+
+    async def _all_in_sync(self) -> bool:
+        master = self.acting_master()
+        standing = master.standing() if isinstance(master, ReplicatedMaster) else None
+        return standing is not None and all(found.in_sync for found in standing.followers)
+
+    def acting_name(self) -> str:
+        """The node of the master that acts now; of the first one if none does."""
+        server = self.acting_master()
+        return next((name for name in self.settings.master_names() if self.server(name) is server), MASTER)
+
+    def acting_master(self) -> MasterServer | ReplicatedMaster | None:
+        """The server of the master that acts; None if none does. Of two, of which one does not know yet that it was
+        replaced, the later one. For judges."""
+        servers = [self.server(name) for name in self.settings.master_names()]
+        acting = [server for server in servers if isinstance(server, ReplicatedMaster) and server.core is not None]
+        if isinstance(servers[0], MasterServer):
+            return servers[0]
+        return max(acting, key=lambda server: server.standing().epoch, default=None)
+
+    @property
+    def master_address(self) -> str:
+        """Where the master is reached: of several all addresses, with commas between."""
+        return ",".join(f"{name}:7000" for name in self.settings.master_names())
 
     async def add_chunkservers(self, count: int) -> list[str]:
         """Make the cluster larger by so many chunkservers and start them; returns their names when they serve."""
@@ -191,9 +234,15 @@ class SimulatedCluster:
         return list(await asyncio.gather(*(self._look_at(name) for name in self.settings.node_names())))
 
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
-        """What the master knows."""
-        stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(MASTER_ADDRESS))
-        request = master_pb2.ClusterStatusRequest(chunks=chunks)
+        """What the acting master knows; if none acts, what a shadow knows."""
+        request = master_pb2.ClusterStatusRequest(chunks=chunks, may_be_old=self.settings.masters > 1)
+        if self.settings.masters == 1:
+            return await self._status_at(MASTER_ADDRESS, request)
+        asked = (self._status_at(f"{name}:7000", request) for name in self.settings.master_names())
+        return best_status(await asyncio.gather(*asked, return_exceptions=True))
+
+    async def _status_at(self, address: str, request: master_pb2.ClusterStatusRequest) -> master_pb2.ClusterStatus:
+        stub = master_pb2_grpc.MasterStub(self.client_world.network.channel(address))
         return await _answered(stub.GetClusterStatus(request, timeout=STATUS_SECONDS), STATUS_SECONDS)
 
     def client(self, number: int = 1) -> Client:
@@ -268,8 +317,15 @@ class SimulatedCluster:
 
     async def _start_server(self, node: str) -> None:
         world = self.simulation.world(node)
-        address = MASTER_ADDRESS if node == MASTER else f"{node}:0"
-        settings = node_settings(node, self.name, self.settings, address=address, master_address=MASTER_ADDRESS)
+        address = f"{node}:0" if role_of(node) == CHUNKSERVER_ROLE else f"{node}:7000"
+        settings = node_settings(
+            node,
+            self.name,
+            self.settings,
+            address=address,
+            master_address=self.master_address,
+            lock_address=LOCK_ADDRESS if self.settings.masters > 1 else "",
+        )
         for key in dict.fromkeys((role_of(node), node)):
             settings |= self.overrides.get(key, {})
         run = self._runs[node] = _Run(world, make_server(world, role_of(node), settings))
@@ -306,7 +362,7 @@ class SimulatedCluster:
             self.simulation.kill(run.world.node)
 
     def _new_client(self, world: SimulatedWorld) -> Client:
-        return Client(world, MASTER_ADDRESS, self._client_settings)
+        return Client(world, self.master_address, self._client_settings)
 
     def is_running(self, node: str) -> bool:
         """Whether there is a process of the node: one that starts, serves, stands still or stops."""

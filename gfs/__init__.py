@@ -6,6 +6,7 @@ damaged, stale or gone. An application wants to open, read and write, and to be 
 The idea. The client does the work that the paper gives it, so that the master stays out of the way of the data:
 
     names          are asked of the master, and nothing else is                                   (2.4)   master_link.py
+                   of several masters, of the one that acts; if none acts, a shadow answers   (5.1.3) masters.py
     a read         turns an offset into a chunk and an offset in it, takes the replicas from
                    a cache, and goes to the nearest one, then to the next                         (2.4)   reading.py
     a write        is cut at chunk boundaries; the data is pushed along the chain of replicas,

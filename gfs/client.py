@@ -56,6 +56,7 @@ from runtime.wire.master_pb2 import (
     MakeDirectoryRequest,
     RenameRequest,
     SetReplicationRequest,
+    ShadowAnswer,
     SnapshotRequest,
     VerifiedReplica,
     VerifyChunkRequest,
@@ -83,7 +84,8 @@ class Client:
         *,
         master_gone: Callable[[], Unavailable | None] | None = None,
     ) -> None:
-        """`master_gone` says why no master can be running, if the caller can know; it must not take long."""
+        """`master_address`: of several masters all addresses, with commas between. `master_gone` says why no master can
+        be running, if the caller can know; it must not take long."""
         self.settings = settings or ClientSettings()
         self._world = world
         # Names this client's requests and data. Drawn from the world, so that a simulation can be repeated.
@@ -117,6 +119,13 @@ class Client:
     def world(self) -> World:
         """What this client stands on: its clock, its random numbers."""
         return self._world
+
+    @property
+    def shadow_answer(self) -> ShadowAnswer | None:
+        """If the last answer about names or places came from a shadow master (GFS 5.1.3): from which, and how far it
+        may be behind. None if the acting master has answered."""
+        masters = self._master.masters
+        return None if masters is None else masters.shadow
 
     async def close(self) -> None:
         """Abandon the files that are still open, and drop all connections."""
@@ -193,12 +202,12 @@ class Client:
 
     async def stat(self, path: Path) -> FileStatus:
         """What there is under a name, with its exact length. Raises NotFound, NotADirectory, InvalidRequest."""
-        return (await self._lengths.settle([await self._master.stat(checked_path(path))]))[0]
+        return (await self._lengths.settle([await self._master.stat(checked_path(path), may_be_old=True)]))[0]
 
     async def exists(self, path: Path) -> bool:
         """Whether there is a file or directory of this name. Raises InvalidRequest."""
         try:
-            await self._master.stat(checked_path(path))
+            await self._master.stat(checked_path(path), may_be_old=True)
         except (NotFound, NotADirectory):
             return False
         return True
@@ -218,7 +227,7 @@ class Client:
         path, after, is_last = checked_path(path), "", False
         while not is_last:
             request = ListRequest(path=path, recursive=recursive, after=after, limit=self.settings.list_entries)
-            reply = await self._master.ask(self._master.stub.List, request)
+            reply = await self._master.ask(self._master.reading_stub.List, request)
             for status in await self._lengths.settle(reply.entries):
                 yield status
             is_last = reply.is_last or not reply.entries
@@ -247,7 +256,8 @@ class Client:
         chunks: Chunks = []
         file = FileIdentity(checked_path(path), 0)
         while True:
-            reply = await self._master.find_locations(file, len(chunks), max(1, self.settings.locations_at_once))
+            count = max(1, self.settings.locations_at_once)
+            reply = await self._master.find_locations(file, len(chunks), count, may_be_old=True)
             file = identity_of(reply.file)  # The next answer is to be about the same file.
             new = [chunk for chunk in reply.chunks if chunk.index >= len(chunks)]
             chunks.extend(sorted(new, key=lambda chunk: chunk.index))
@@ -258,7 +268,7 @@ class Client:
         """The master's view of the whole cluster; with `chunks`, of every chunk of the file at `path`, or of all files
         below it. Raises InvalidRequest."""
         request = ClusterStatusRequest(chunks=chunks, path=checked_path(path))
-        return await self._master.ask(self._master.stub.GetClusterStatus, request)
+        return await self._master.ask(self._master.reading_stub.GetClusterStatus, request)
 
     async def admit_replica(self, handle: int, server: str, *, force: bool = False) -> int:
         """Let a chunk without a current replica continue with one that was put aside; returns its new version.
@@ -320,7 +330,7 @@ class Client:
         patience = Patience(self._world, self.settings, self.settings.patience_seconds)
         while True:
             since = self._reader.questions
-            info = must_be_file(await self._reader.open(path))
+            info = must_be_file(await self._reader.open(path, may_be_old=True))
             stream = PieceStream(
                 self._reader, self.settings, identity_of(info), 0, FileFacts(info, since + 1), since=since
             )
@@ -401,7 +411,7 @@ class Client:
             return self._created(path, mode, info)
         if mode == "ab":
             return await self._open_to_append(path, replication_goal)
-        return self._opened(path, mode, must_be_file(await self._reader.open(path)))
+        return self._opened(path, mode, must_be_file(await self._reader.open(path, may_be_old=mode == "rb")))
 
     async def _open_to_append(self, path: str, replication_goal: int) -> File:
         patience = Patience(self._world, self.settings, self.settings.patience_seconds)

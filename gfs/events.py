@@ -61,6 +61,16 @@ class MasterAskedAgain(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredByShadow(Event):
+    """No master acted, and a shadow has answered a question: what it said may be old."""
+
+    sentence: ClassVar[str] = "{question} was answered by {master}, a shadow that was {lag_seconds:.1f} s behind"
+    question: str
+    master: str
+    lag_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LeftBehind(Event):
     """A write failed, and its remains could not be removed."""
 

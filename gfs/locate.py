@@ -43,8 +43,8 @@ READY_FILE = "ready.json"  # of a node that serves, or was killed: its process_i
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """What a client needs to know of a cluster. `master` is "host:port"; the token stays out of logs; `folder` is the
-    cluster's on this machine."""
+    """What a client needs to know of a cluster. `master` is "host:port", of several all with commas between; the token
+    stays out of logs; `folder` is the cluster's on this machine."""
 
     cluster: str
     master: str
@@ -100,7 +100,9 @@ def master_gone(contact: Contact) -> Unavailable | None:
         return None
     if not _may_run(folder):
         return Unavailable(f"cluster {name!r} is down; start it with `tabletop up{_option(name)}`", definite=True)
-    if (why := _why_no_master(folder / NODES_FOLDER / MASTER_NODE)) is not None:
+    masters = sorted((folder / NODES_FOLDER).glob(f"{MASTER_NODE}*")) or [folder / NODES_FOLDER / MASTER_NODE]
+    reasons = [_why_no_master(master) for master in masters]
+    if (why := reasons[0]) is not None and None not in reasons:
         return Unavailable(
             f"the master of cluster {name!r} is not running{why}; start it again with "
             f"`tabletop fault restart {MASTER_NODE}{_option(name)}`",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gfs.events import MasterAskedAgain
 from gfs.identity import FileIdentity
+from gfs.masters import Masters
 from gfs.patience import Patience
 from gfs.settings import ClientSettings
 from runtime.errors import (
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 # Files that one call creates, and how many such calls are under way: what comes meanwhile waits, and shares the next.
 _FILES_A_CALL = 64
 _CALLS_AT_ONCE = 2
+_LONGEST_PAUSE_SECONDS = 0.25  # with several masters: another one acts within seconds
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 Change = TypeVar(
@@ -137,13 +139,20 @@ class MasterLink:
         master_gone: Callable[[], Unavailable | None] | None = None,
     ) -> None:
         self.address = address
+        self.masters: Masters | None = None
+        self._longest_pause = math.inf
         self._world = world
         self._settings = settings
         self._causes = causes
         self._ids = RequestIds(client_id)
         self._master_gone = master_gone
         self._gone_since = math.inf
-        self.stub: MasterAsyncStub = MasterStub(world.network.channel(address))
+        if "," in address:
+            self.masters = Masters(world, address.split(","), settings)
+            self._longest_pause = _LONGEST_PAUSE_SECONDS
+            self.stub, self.reading_stub = self.masters.stub, self.masters.reading_stub
+        else:
+            self.stub = self.reading_stub = MasterStub(world.network.channel(address))
         self._creations = self._outbox(self._create_files)
         self._creations_with_chunks = self._outbox(self._create_with_chunks)
 
@@ -152,19 +161,32 @@ class MasterLink:
     ) -> Outbox[CreateRequest, CreateFileResult]:
         return Outbox(send, items_a_call=_FILES_A_CALL, calls_at_once=_CALLS_AT_ONCE)
 
-    async def stat(self, path: str) -> FileInfo:
+    stub: "MasterAsyncStub"
+    """The master; of several the one that acts."""
+    reading_stub: "MasterAsyncStub"
+    """The same; but of several masters a shadow may answer a question, if none acts."""
+
+    async def stat(self, path: str, *, may_be_old: bool = False) -> FileInfo:
         """Stat one path. Raises NotFound, NotADirectory, InvalidRequest, TimedOut."""
-        return await self.ask(self.stub.Stat, StatRequest(path=path))
+        stub = self.reading_stub if may_be_old else self.stub
+        return await self.ask(stub.Stat, StatRequest(path=path))
 
     async def find_locations(
-        self, file: FileIdentity, first_index: int, count: int, patience: Patience | None = None
+        self,
+        file: FileIdentity,
+        first_index: int,
+        count: int,
+        patience: Patience | None = None,
+        *,
+        may_be_old: bool = False,
     ) -> FindLocationsReply:
         """Where the chunks of a file are (GFS 2.4); a `count` of 0 asks only for the facts of the file.
 
         Raises NotFound, Conflict (another file), IsADirectory, TimedOut.
         """
         request = FindLocationsRequest(path=file.path, first_index=first_index, count=count, file_id=file.file_id)
-        return await self.ask(self.stub.FindLocations, request, patience=patience)
+        stub = self.reading_stub if may_be_old else self.stub
+        return await self.ask(stub.FindLocations, request, patience=patience)
 
     async def find_lease_holder(
         self,
@@ -302,7 +324,7 @@ class MasterLink:
                 except (Unavailable, TimedOut) as error:
                     # What the master answers "not now" may be under way a second time, and be done later.
                     may_have_arrived = may_have_arrived or (is_change and (error.is_answer or not error.definite))
-                    await patience.pause()
+                    await patience.pause(self._longest_pause)
                     if not error.is_answer and (gone := self._gone_for_long()) is not None:
                         raise Unavailable(_about(request) + gone.message, definite=not may_have_arrived) from error
                     if patience.over():

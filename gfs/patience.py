@@ -7,6 +7,8 @@ The deadline of each call lies inside the patience of the operation that makes i
 than its patience because the last of its tries was begun late.
 """
 
+import math
+
 from gfs.settings import ClientSettings
 from runtime.world import World
 
@@ -40,7 +42,8 @@ class Patience:
         """The deadline of one call that may take `seconds` at most: never beyond the end of the patience."""
         return min(seconds, max(self.left(), _LEAST_SECONDS))
 
-    async def pause(self) -> None:
+    async def pause(self, at_most: float = math.inf) -> None:
         """Wait before the next try, but not beyond the limit."""
+        self._pause_seconds = min(self._pause_seconds, at_most)
         length, self._pause_seconds = self._pause_seconds, min(self._pause_seconds * 2, self._longest_seconds)
         await self._world.clock.sleep(min(self._world.random.uniform(length / 2, length), self.left()))

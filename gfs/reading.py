@@ -87,11 +87,12 @@ class ChunkReader:
         self._causes = causes
         self._asking: dict[FileIdentity, asyncio.Lock] = {}
 
-    async def open(self, path: str) -> FileInfo:
+    async def open(self, path: str, *, may_be_old: bool = False) -> FileInfo:
         """Ask the master about a file, forgetting what was known of it (GFS 2.7.1). Raises NotFound, IsADirectory."""
         self.questions += 1
         question = self.questions
-        reply = await self._master.find_locations(FileIdentity(path, 0), 0, self._settings.locations_at_once)
+        count = self._settings.locations_at_once
+        reply = await self._master.find_locations(FileIdentity(path, 0), 0, count, may_be_old=may_be_old)
         file = identity_of(reply.file)
         self.locations.open(file, reply, self._world.clock.now(), question)
         return reply.file
@@ -299,7 +300,7 @@ class ChunkReader:
         while True:
             self.questions += 1
             question = self.questions
-            reply = await self._master.find_locations(file, first_index, count, patience)
+            reply = await self._master.find_locations(file, first_index, count, patience, may_be_old=True)
             if not self.locations.is_overtaken(file, question):
                 break
             # The file was opened meanwhile: what an older answer says was true before it, but perhaps not since.

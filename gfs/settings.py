@@ -47,6 +47,10 @@ class ClientSettings:
     patience_seconds: float = 30.0
     # A master whose process is known to be gone is waited for so long: somebody may be starting it again.
     gone_seconds: float = 10.0
+    # With several masters: how long the acting one may take to answer a question before a shadow is asked, whose answer
+    # may be old; 0: no shadow is ever asked. How long a first try of a change may take; each further one twice as long.
+    shadow_seconds: float = 1.0
+    first_call_seconds: float = 2.0
     # The whole of one write. More than a lease of 60 seconds, because a dead primary's lease has to run out before the
     # master may grant another (GFS 3.1).
     write_patience_seconds: float = 120.0
@@ -75,4 +79,6 @@ class ClientSettings:
             "read_piece_bytes",
             f"between 1 and {READ_LIMIT_BYTES}, the most that one read may ask for",
         )
+        check.at_least(0, "shadow_seconds")
+        check.more_than_0("first_call_seconds")
         check.at_least(1, "write_piece_bytes", "read_window", "write_window", "write_tries", "list_entries")

@@ -53,7 +53,18 @@ those are) is never persisted: the master asks at start and listens to heartbeat
     admission.py        an operator lets a chunk go on with a replica that was put aside
     measures.py         figures for monitoring                                           5.3
     once.py             doing each named request once
-    service.py          the gRPC servicers          server.py  wiring                    (top)
+    service.py          the gRPC servicers          parts.py  what a master is made of
+    server.py           one master alone
+
+Several masters (`docs/masters.md`):
+
+    agreement.py        how far two logs agree                                           5.1.3
+    mastership.py       the lock, and the charter: who acts, who is in sync              5.1.3
+    following.py        a shadow's log          log_supply.py  what it is supplied from  2.6.3
+    shipping.py         the log on its way, and what is confirmed                        2.6.3
+    sightings.py        where replicas are, as a shadow is told
+    shadow.py           what a shadow answers, and how old it may be                     5.1.3
+    replicated.py       shadow or acting: taking over, standing down                     (top)
 
 `docs/replicas.md` explains the replica protocol, which most of these modules are parts of.
 
@@ -62,6 +73,8 @@ in one way only: a record is committed to the log, then applied to the state, by
 What the master thinks of a replica changes in one way only: by a transition in the table of `replicas.py`. A chunk's
 version rises in one way only: by `raising.py`. A master whose log has failed ends, and its next run replays the log.
 
+What we simplify. There are no snapshots of files yet (3.4) and no rebalancing of disk use (4.3). Quotas and access
+rights do not exist. Deleted trees are counted in one go.
 What we simplify. There are no remote log replicas and no shadow masters (5.1.3). Quotas and access rights do not exist.
 Deleted trees are counted in one go.
 """

@@ -13,6 +13,7 @@ says what it holds:
     D   those of them that admissions used: u64 handle and u64 version each
     F   files of shared chunks: u64 handle, replication goal, 1 if hidden or 0, and number of such files each
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
+    M   tenures of several masters: u64 epoch and u64 number of its first record each
     T   rows, each as u32 length and bytes: "s" (an operator has entered safe mode), or "p" and a directory's policy:
         u8 goal (0: none), u8 1 if there is a trash time, u64 of that in seconds, and the path in UTF-8
     E   u64 count of the frames before: the checkpoint is complete
@@ -114,6 +115,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
     admissions: list[tuple[int, int]] = []
     groups: list[tuple[str, ...]] = []
     requests: list[tuple[int, int, int, int]] = []
+    tenures: list[tuple[int, int]] = []
     rules: list[bytes] = []
     shared: list[Row] = []
     count = 0
@@ -140,6 +142,8 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
             shared.extend((row[0], row[1], row[2], row[3]) for row in _ROW.iter_unpack(body))
         elif kind == b"R":
             requests.extend((row[0], row[1], row[2], row[3]) for row in _ROW.iter_unpack(body))
+        elif kind == b"M":
+            tenures.extend((row[0], row[1]) for row in _PAIR.iter_unpack(body))
         elif kind == b"T":
             rules.extend(_unjoined(body))
         elif kind == b"E":
@@ -160,6 +164,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
         policies=tuple(_policy(row[1:]) for row in rules if row[:1] == b"p"),
         safe_mode=b"s" in rules,
         draining=tuple(draining),
+        tenures=tuple(tenures),
     )
     return MasterState.restored(snapshot), header[1]
 
@@ -220,8 +225,9 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         while some := b"".join([_ROW.pack(*row) for row in islice(left, _ROWS_A_FRAME)]):
             count += 1
             yield kind + some
-    for kind, rows_of in ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions)):
-        pairs = b"".join(_PAIR.pack(handle, version) for handle, version in sorted(rows_of))
+    rows_by_kind = ((b"A", snapshot.attempted.items()), (b"D", snapshot.admissions), (b"M", snapshot.tenures))
+    for kind, rows_of in rows_by_kind:
+        pairs = b"".join(_PAIR.pack(first, second) for first, second in sorted(rows_of))
         if pairs:
             count += 1
             yield kind + pairs

@@ -27,7 +27,7 @@ from master.leases import Lease, LeaseTable
 from master.namespace_locks import NamespaceLocks
 from master.operation_log import OperationLog
 from master.placement import Candidate
-from master.records import EpochBegun, FileSystemFounded, Record, SafeModeSet
+from master.records import EpochBegun, FileSystemFounded, Record, SafeModeSet, TenureBegun
 from master.replicas import ReplicaState, ReplicaTable
 from master.safe_mode import CHANGES_NAMES, SafeMode
 from master.servers import Registration, Server, ServerTable
@@ -53,10 +53,11 @@ class _Guard:
 class Core:
     """The master's memory."""
 
-    def __init__(self, world: World, settings: MasterSettings) -> None:
+    def __init__(self, world: World, settings: MasterSettings, log: OperationLog | None = None) -> None:
+        """`log`: one that is recovered already, and may have shadows."""
         self.world = world
         self.settings = settings
-        self.log = OperationLog(
+        self.log = log or OperationLog(
             world,
             cluster=settings.cluster,
             checkpoint_log_bytes=settings.checkpoint_log_bytes,
@@ -108,6 +109,23 @@ class Core:
         """Load the persistent state and begin an epoch. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace, and
         Conflict if the files have chunks of another size than the settings say."""
         await self.log.recover()
+        self._expect_what_is_known()
+        if not self.state.chunk_bytes:
+            await self._found()
+        # Durable before the first order: chunkservers that obey it refuse every earlier run from then on.
+        await self.commit(EpochBegun(self.state.epoch + 1))
+        self._begin_to_listen()
+
+    async def take_over(self, epoch: int) -> None:
+        """Begin a tenure on a log that this master has followed. Raises as `recover`, and Unavailable if the tenure is
+        over before it has begun."""
+        self._expect_what_is_known()
+        await self.commit(TenureBegun(epoch, self.log.next_sequence, self.world.node))
+        if not self.state.chunk_bytes:
+            await self._found()
+        self._begin_to_listen()
+
+    def _expect_what_is_known(self) -> None:
         chunk_bytes = self.settings.chunk_bytes
         if self.state.chunk_bytes not in (0, chunk_bytes):
             raise Conflict(
@@ -118,11 +136,12 @@ class Core:
         self.replicas = ReplicaTable(self.state.chunks)
         for name in self.state.servers:
             self.servers.expect(name)
-        if not self.state.chunk_bytes:
-            identity = self.state.identity or self.world.random.getrandbits(63) + 1
-            await self.commit(FileSystemFounded(identity, chunk_bytes))
-        # Durable before the first order: chunkservers that obey it refuse every earlier run from then on.
-        await self.commit(EpochBegun(self.state.epoch + 1))
+
+    async def _found(self) -> None:
+        identity = self.state.identity or self.world.random.getrandbits(63) + 1
+        await self.commit(FileSystemFounded(identity, self.settings.chunk_bytes))
+
+    def _begin_to_listen(self) -> None:
         self.started = self.now
         self.safe_mode = self._new_safe_mode()
         if self.state.safe_mode:

@@ -452,6 +452,82 @@ class MendingFailed(Event):
     problem: str
 
 
+# Several masters
+
+
+@dataclass(frozen=True, slots=True)
+class MasterTookOver(Event):
+    """This master acts from here on. The one before, if it lives, is not obeyed any more."""
+
+    sentence: ClassVar[str] = "acts as the master, under epoch {epoch}, from record {sequence} on; before: {before}"
+    epoch: int
+    sequence: int
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class MasterStoodDown(Event):
+    """This master does not act any more, and becomes a shadow."""
+
+    sentence: ClassVar[str] = "acts no more as the master of epoch {epoch}: {reason}"
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowInSync(Event):
+    """A shadow has every record: from here on nothing is answered without it, and it may take over."""
+
+    sentence: ClassVar[str] = "{shadow} is in sync from record {sequence} on"
+    shadow: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowOutOfSync(Event):
+    """A shadow is not waited for any more, and must not take over before it has caught up."""
+
+    sentence: ClassVar[str] = "goes on without {shadow}: {reason}"
+    shadow: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowFollows(Event):
+    """A shadow receives the log of an acting master."""
+
+    sentence: ClassVar[str] = "follows {acting} (epoch {epoch}) from record {sequence} on"
+    acting: str
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogCut(Event):
+    """The log had records that the acting master's log does not have: they were never answered."""
+
+    sentence: ClassVar[str] = "cut off {dropped} records after record {kept_through}: nobody was told of them"
+    kept_through: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInstalled(Event):
+    """A shadow that was too far behind got the whole state."""
+
+    sentence: ClassVar[str] = "took the state before record {sequence} over from {acting}"
+    sequence: int
+    acting: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverRefused(Event):
+    """The lock was free, and this master must not take it."""
+
+    sentence: ClassVar[str] = "does not take over: {reason}"
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkHeated(Event):
     """A chunk is read more than its copies can bear, and gets more of them."""

@@ -20,13 +20,17 @@ Invariants: (1) memory changes only after its record is durable; (2) log files j
 log file may end in a torn record; (4) a log file is removed only after `kept_checkpoints` complete checkpoints
 make it unnecessary; (5) a failed write leaves memory unchanged, and reads go on.
 
-What we simplify. There are no remote replicas of the log. `commit` must not be cancelled half-way (the servicers see to
-it): a record would be durable and not applied.
+With several masters, `shipping` takes every record once it is durable here, and a record is applied only when it is
+durable on all masters that are in sync, too (`shipping.py`). With one master nothing of that runs.
+
+What we simplify. `commit` must not be cancelled half-way (the servicers see to it): a record would be durable and not
+applied.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from master import log_files
 from master.checkpoint import write_checkpoint
@@ -39,12 +43,24 @@ from runtime.record_log import LogWriter
 from runtime.world import File, World
 
 
+class LogShipping(Protocol):
+    """What brings the log to other masters."""
+
+    def offer(self, sequence: int, payload: bytes) -> None:
+        """A record is durable here. Called once for each, in the order of the log."""
+
+    async def confirmed(self, sequence: int) -> None:
+        """Return when the record is durable on all masters that are in sync. Raises Unavailable (indefinite) if this
+        master does not act any more."""
+
+
 class OperationLog:
     """The log, its checkpoints, and the state that they stand for."""
 
     def __init__(self, world: World, *, cluster: str, checkpoint_log_bytes: int, kept_checkpoints: int = 2) -> None:
         self.state = MasterState()
         self.recovery_note = ""
+        self.shipping: LogShipping | None = None
         self._world = world
         self._cluster = cluster
         self._limit = checkpoint_log_bytes
@@ -128,17 +144,29 @@ class OperationLog:
 
     def _begun(self, writer: LogWriter, record: Record) -> "asyncio.Future[int]":
         """A record on its way to the log; a refusal is found by whoever awaits it."""
+        payload = encode(record)
+
+        def ended(sequence: int | None) -> None:
+            if sequence is not None and self.shipping is not None:
+                self._note_written(sequence, record)
+                self.shipping.offer(sequence, payload)
+
         try:
-            return writer.begin_commit(encode(record))
+            return writer.begin_commit(payload, ended)
         except TabletopError as error:
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
             return refused
 
+    def _note_written(self, sequence: int, record: Record) -> None:
+        """A record is on stable storage here. Of use to a log that others have, too."""
+
     async def _applied(self, record: Record, written: "asyncio.Future[int]") -> list[int] | TabletopError:
         """Wait until a record is durable, and apply it."""
         try:
-            await written
+            sequence = await written
+            if self.shipping is not None:
+                await self.shipping.confirmed(sequence)
         except TabletopError as error:
             self._last_failed = True
             self._world.events.emit(LogFailed(problem=error.message))
@@ -156,6 +184,9 @@ class OperationLog:
     async def checkpoint(self) -> None:
         """Switch to a new log file and write the state before it. Raises NoSpace, DiskFailure; the log goes on."""
         snapshot, sequence = await self._switch()
+        await self._write_checkpoint(snapshot, sequence)
+
+    async def _write_checkpoint(self, snapshot: Snapshot, sequence: int) -> None:
         self._world.events.emit(CheckpointStarted(sequence=sequence))
         size = await write_checkpoint(self._world, log_files.checkpoint_path(sequence), snapshot, sequence)
         self._world.events.emit(CheckpointFinished(sequence=sequence, size=size))
@@ -194,11 +225,11 @@ class OperationLog:
 
     async def _start_log(self, sequence: int) -> None:
         """Begin a log file with its LogOpened record. On failure the old file stays in use."""
-        path = log_files.log_path(sequence)
+        path, opening = log_files.log_path(sequence), self._opening
         file = await self._world.disk.open(path, "replace")
         try:
             writer = LogWriter(file, next_sequence=sequence)
-            await writer.commit(encode(LogOpened(FORMAT, self._cluster)))
+            await writer.commit(opening)
             await self._world.disk.sync_directory(log_files.FOLDER)
         except TabletopError:
             await file.close()
@@ -206,6 +237,13 @@ class OperationLog:
                 await self._world.disk.remove(path)
             raise
         self._file, self._writer = file, writer
+        if self.shipping is not None:
+            self.shipping.offer(sequence, opening)
+
+    @property
+    def _opening(self) -> bytes:
+        """The first record of every log file."""
+        return encode(LogOpened(FORMAT, self._cluster))
 
     async def _remove_unneeded(self) -> None:
         """Remove what is older than the oldest checkpoint that we keep."""

@@ -217,6 +217,16 @@ class FileWithChunkCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class TenureBegun:
+    """As EpochBegun, of a master that has others beside it: this one acts from here on. `sequence` is the record's own
+    number. Epoch and number together name every record of the tenure, so that two logs can be compared."""
+
+    epoch: int
+    sequence: int
+    master: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotTaken:
     """The entry at `source` and all below it exist a second time at `target`, and share their chunks with the first
     (GFS 3.4). In the order of their paths the new files have the ids from `first_file_id` on, which are reserved with
@@ -301,6 +311,7 @@ Record = (
     | AdmissionConfirmed
     | FileWithChunkCreated
     | FileSystemFounded
+    | TenureBegun
     | SnapshotTaken
     | ChunkReplaced
     | PolicySet
@@ -328,6 +339,7 @@ KINDS: dict[int, type[Record]] = {
     16: FileWithChunkCreated,
     17: FileSystemFounded,
     18: AdmissionAttempted,
+    31: TenureBegun,
     20: SnapshotTaken,
     21: ChunkReplaced,
     24: PolicySet,

@@ -3,25 +3,11 @@
 import asyncio
 from collections.abc import Iterator
 
-from master.admission import Admission
 from master.core import Core
-from master.creating import Creating
-from master.draining import Draining
 from master.events import MasterFailed
-from master.first_writes import FirstWrites
-from master.granting import Granting
 from master.measures import master_measures
-from master.mending import Mending
-from master.moving import Moving
-from master.new_chunks import NewChunks
-from master.raising import Raising
-from master.reclaiming import Reclaiming
-from master.repair import Repair
-from master.reporting import Reporting
-from master.service import MasterService, RegistryService
+from master.parts import Parts
 from master.settings import MasterSettings
-from master.settling import Settling
-from master.snapshotting import Snapshotting
 from runtime.events import NodeStarted, NodeStopped
 from runtime.measures import Measure
 from runtime.node import NodeService
@@ -38,25 +24,26 @@ class MasterServer:
 
     def __init__(self, world: World, settings: MasterSettings) -> None:
         self.core = Core(world, settings)
-        raising = Raising(self.core)
-        mending = Mending(self.core)
-        settling = Settling(self.core, raising, mending)
-        moving = self.moving = Moving(self.core)
-        new_chunks = NewChunks(self.core, raising, moving)
-        self.creating = Creating(self.core, new_chunks)
-        first_writes = FirstWrites(self.core, raising, settling, new_chunks)
-        self.granting = Granting(self.core, raising, settling, new_chunks, first_writes, moving)
-        self.snapshotting = Snapshotting(self.core, self.granting, new_chunks)
-        self.repair = Repair(self.core, raising, settling, mending, moving)
-        self.draining = Draining(self.core)
-        self.reclaiming = Reclaiming(self.core)
-        self.admission = Admission(self.core, raising)
-        self.reporting = Reporting(self.core, moving.heat)
+        self.parts = Parts(self.core)
+        self.creating = self.parts.creating
+        self.granting = self.parts.granting
+        self.repair = self.parts.repair
+        self.admission = self.parts.admission
+        self.reporting = self.parts.reporting
+        self.moving = self.parts.moving
+        self.snapshotting = self.parts.snapshotting
+        self.draining = self.parts.draining
+        self.reclaiming = self.parts.reclaiming
         self._world = world
         self._settings = settings
         self._rpc: RpcServer | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._shutdown = asyncio.Event()
+
+    @property
+    def acting_parts(self) -> Parts | None:
+        """What it is made of: this master always acts."""
+        return self.parts
 
     @property
     def control_address(self) -> str:
@@ -75,20 +62,8 @@ class MasterServer:
     async def _start(self) -> None:
         await self.core.recover()
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        service = MasterService(
-            self.core,
-            self.creating,
-            self.granting,
-            self.repair,
-            self.reclaiming,
-            self.admission,
-            self.snapshotting,
-            self.moving,
-            self.draining,
-        )
-        master_pb2_grpc.add_MasterServicer_to_server(service, rpc.registrar)
-        registry = RegistryService(self.core, self.reporting)
-        master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(registry, rpc.registrar)
+        master_pb2_grpc.add_MasterServicer_to_server(self.parts.service, rpc.registrar)
+        master_pb2_grpc.add_ChunkserverRegistryServicer_to_server(self.parts.registry, rpc.registrar)
         node = NodeService(
             self._world,
             role="master",
@@ -100,13 +75,7 @@ class MasterServer:
         node_pb2_grpc.add_NodeServicer_to_server(node, rpc.registrar)
         await rpc.start()
         self._rpc = rpc
-        self._loops = [
-            self._world.spawn(self.repair.watch_clock(), "watch the clock"),
-            self._world.spawn(self.repair.mend_chunks(), "mend chunks"),
-            self._world.spawn(self.reclaiming.scan_names(), "scan names"),
-            self._world.spawn(self.moving.keep_looking(), "look at all chunks"),
-            self._world.spawn(self._end_when_failed(), "watch for failure"),
-        ]
+        self._loops = [*self.parts.begin(), self._world.spawn(self._end_when_failed(), "watch for failure")]
         self._world.events.emit(NodeStarted(role="master"))
 
     async def wait_for_shutdown(self) -> None:
@@ -147,18 +116,7 @@ class MasterServer:
 
     def counters(self) -> dict[str, int]:
         """What it counted since its start, for Describe."""
-        core = self.core
-        return {
-            "log_records": core.log.next_sequence - 1,
-            "log_bytes": core.log.log_bytes,
-            "log_syncs": core.log.syncs,
-            "advance_calls": core.calls.calls,
-            "advance_items": core.calls.items,
-            "files": core.state.namespace.files,
-            "chunks": len(core.state.chunks),
-            "leases": len(core.leases),
-            "clones_running": self.repair.clones_running,
-        }
+        return self.parts.counters()
 
     def measures(self) -> Iterator[Measure]:
         """What it can be measured by, beside that."""

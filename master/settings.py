@@ -73,6 +73,14 @@ class MasterSettings:
     repair_seconds: float = 0.5  # between looks for chunks that need a clone
     lease_wait_seconds: float = 10.0  # how long FindLeaseHolder waits for a lease to run out before it says: try again
     read_ahead_chunks: int = 4  # further chunks told to a reader (GFS 2.7.1)
+    # Several masters (GFS 5.1.3): all of them, this one too, as "master=host:port,master2=host:port"; empty: one.
+    # And where the lock service is reached that decides who acts.
+    masters: str = ""
+    lock_service: str = ""
+    shadow_patience_seconds: float = 1.0  # a shadow that is silent for so long is not waited for any more
+    shadow_heartbeat_seconds: float = 0.25  # a shadow hears so often at least, and measures its lag by it
+    shadow_memory_bytes: int = 8 * MEBIBYTE  # of the log's last records, for shadows that follow closely
+    election_seconds: float = 0.25  # between looks whether there is a master to take over from
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
@@ -85,9 +93,16 @@ class MasterSettings:
         check.one_of(POLICIES, "placement")
         check.at_least(0, "moves_at_once", "hot_bytes_per_second", "hot_copies")
         check.at_least(0, "abandoned_seconds", "trash_grace_seconds", "clone_bytes_per_second", "settling_seconds")
+        check.at_least(0, "shadow_memory_bytes")
         check.at_least(0, "read_ahead_chunks", "reserve_bytes", "safe_mode_longest_seconds")
         check.that(0 <= self.safe_mode_threshold <= 1, "safe_mode_threshold", "between 0 and 1")
         check.at_least(1, "kept_checkpoints")
+        check.more_than_0("shadow_patience_seconds", "shadow_heartbeat_seconds", "election_seconds")
+        check.that(
+            self.shadow_heartbeat_seconds < self.shadow_patience_seconds,
+            "shadow_heartbeat_seconds",
+            f"less than shadow_patience_seconds ({self.shadow_patience_seconds})",
+        )
         check.at_least(1024, "checkpoint_log_bytes")
         check.that(
             self.heartbeat_seconds <= self.suspect_after_seconds <= self.dead_after_seconds,
@@ -98,6 +113,15 @@ class MasterSettings:
     def to_dict(self) -> dict[str, Any]:
         """A JSON object of the settings."""
         return dataclasses.asdict(self)
+
+    def addresses(self) -> dict[str, str]:
+        """All masters and where they are reached, if there are several.
+
+        >>> MasterSettings(masters="master=h:1,master2=h:2").addresses()
+        {'master': 'h:1', 'master2': 'h:2'}
+        """
+        pairs = (entry.partition("=") for entry in self.masters.split(",") if entry)
+        return {name: address for name, _, address in pairs}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MasterSettings":

@@ -46,6 +46,7 @@ from master.records import (
     ServerJoined,
     ServerRemoved,
     SnapshotTaken,
+    TenureBegun,
     VersionAttempted,
     VersionConfirmed,
 )
@@ -53,6 +54,8 @@ from master.requests import RequestTable
 from master.sharing import Owner, Owners, Sharings, with_owner
 from runtime.errors import Corrupted
 
+TENURES_KEPT = 256
+"""A master that was away for longer gets the whole state."""
 _OfNames = (
     FileCreated
     | FileWithChunkCreated
@@ -104,6 +107,7 @@ class Snapshot:
     sharings: Sharings = field(default_factory=Sharings)
     policies: tuple[tuple[str, Policy], ...] = ()
     safe_mode: bool = False
+    tenures: tuple[tuple[int, int], ...] = ()
     draining: tuple[str, ...] = ()
 
 
@@ -121,6 +125,7 @@ class MasterState:
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
         self.epoch = 0
+        self.tenures: list[tuple[int, int]] = []  # of several masters: the last epochs, and where in the log each began
         self.handle_limit = self.chunks.next_handle
         self.last_stamp = 0  # of the hidden names that records made
         self._given_stamp = 0  # the last that was given out; its record may not be in the log yet, or never come there
@@ -138,6 +143,9 @@ class MasterState:
                 self.identity, self.chunk_bytes = record.namespace, record.chunk_bytes
             case EpochBegun():
                 self.epoch = max(self.epoch, record.epoch)
+            case TenureBegun():
+                self.epoch = max(self.epoch, record.epoch)
+                self.tenures = [*self.tenures, (record.epoch, record.sequence)][-TENURES_KEPT:]
             case SafeModeSet():
                 self.safe_mode = record.is_on == 1
                 self._note_request(record, 0)
@@ -270,6 +278,7 @@ class MasterState:
             policies=tuple(self.policies.items()),
             safe_mode=self.safe_mode,
             draining=tuple(self.draining),
+            tenures=tuple(self.tenures),
         )
 
     @classmethod
@@ -292,6 +301,7 @@ class MasterState:
         state.servers = dict.fromkeys(snapshot.servers)
         state.draining = dict.fromkeys(snapshot.draining)
         state.last_stamp = totals.last_stamp
+        state.tenures = list(snapshot.tenures)
         for path, policy in snapshot.policies:
             state.policies.set(path, policy)
         state.safe_mode = snapshot.safe_mode

@@ -137,6 +137,13 @@ class Unavailable(TabletopError):
     default_definite = False
 
 
+class NotActing(Unavailable):
+    """This master is a shadow, or is not sure that it acts: ask the acting one. `servers` names its address, if it is
+    known here."""
+
+    default_definite = True
+
+
 class TimedOut(TabletopError):
     """No answer within the deadline."""
 
@@ -178,6 +185,7 @@ STATUS_CODES: dict[type[TabletopError], grpc.StatusCode] = {
     DiskFailure: grpc.StatusCode.INTERNAL,
     MutationFailed: grpc.StatusCode.ABORTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
+    NotActing: grpc.StatusCode.UNAVAILABLE,
     TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     InternalError: grpc.StatusCode.INTERNAL,
 }

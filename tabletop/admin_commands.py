@@ -31,6 +31,7 @@ app = typer.Typer(
     tabletop admin safemode enter            keep names and replicas as they are
     tabletop admin scrub                     every block of every chunkserver against its checksum
     tabletop admin compare /lab              the replicas of each chunk with one another
+    tabletop admin masters                   which master acts, and how far its shadows are
     """,
     no_args_is_help=True,
 )

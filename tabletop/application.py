@@ -20,6 +20,7 @@ from tabletop import (
     file_reading,
     fsck_command,
     log_command,
+    masters_command,
     metrics_command,
     record_commands,
     report_command,
@@ -92,6 +93,7 @@ file_commands.app.command("setrep")(setrep_command.setrep)
 file_commands.app.add_typer(trash_commands.app, name="trash")
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
+admin_commands.app.command("masters")(masters_command.masters)
 file_commands.app.command("fsck")(fsck_command.fsck)
 admin_commands.app.command("report")(report_command.report)
 admin_commands.app.command("safemode")(report_command.safemode)

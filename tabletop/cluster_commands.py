@@ -54,6 +54,13 @@ def up(
         float | None,
         typer.Option(help=f"How long a deleted file can be had back. Default: {DEFAULTS.trash_seconds:g} (GFS 4.4)."),
     ] = None,
+    masters: Annotated[
+        int | None,
+        typer.Option(
+            help="How many: one acts, the others follow its log, answer readers, and take over when it dies "
+            "(GFS 5.1.3); with more than one there is a lock service, the node `lock`. Default: 1."
+        ),
+    ] = None,
     rack_count: Annotated[
         int | None,
         typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
@@ -78,6 +85,7 @@ def up(
     \b
         tabletop up
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
+        tabletop up --cluster three --masters 3
     """
     if rack_count is not None and topology is not None:
         raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")
@@ -96,6 +104,7 @@ def up(
                 "heartbeat_seconds": heartbeat_seconds,
                 "durability": durability,
                 "trash_seconds": trash_seconds,
+                "masters": masters,
             },
         )
     )
@@ -189,7 +198,8 @@ async def _up(cluster: RealCluster, port: int, given: dict[str, Any]) -> None:
 def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     master = cluster.folder.read_record().master
     output.print(
-        f"cluster {cluster.name} serves: 1 master, {wording.count(settings.chunkservers, 'chunkserver')}, "
+        f"cluster {cluster.name} serves: {wording.count(settings.masters, 'master')}, "
+        f"{wording.count(settings.chunkservers, 'chunkserver')}, "
         f"{wording.count(settings.replicas, 'replica')}, chunks of {wording.size(settings.chunk_bytes)}, "
         f"leases of {settings.lease_seconds:g} s, durability {settings.durability!r}",
         markup=False,

@@ -39,10 +39,17 @@ def node_table(reports: list[NodeReport], topology: str = "") -> Table:
             wording.size(report.resident_bytes) if serving else "-",
             report.control_address or "-",
             report.bulk_address or "-",
+            report.note or standing(report),
             report.metrics_address or "-",
             report.note,
         )
     return table
+
+
+def standing(report: NodeReport) -> str:
+    """Of several masters: whether this one acts; empty for all other nodes."""
+    acting = report.counters.get("acting")
+    return "" if acting is None else "acts" if acting else "shadow"
 
 
 def node_values(report: NodeReport) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from runtime.errors import TimedOut, Unavailable
 from runtime.wire import common_pb2, master_pb2
 from tabletop import wording
 from tabletop.console import ExitCode, fail, output, perform, remark
+from tabletop.masters_command import lag, masters_table, out_of_sync
 from tabletop.node_table import STATE_STYLES, advice, node_table, node_values, remedy
 from tabletop.options import DESK, ClusterOption, JsonOption
 from tabletop.tables import plain_table, print_table
@@ -92,6 +93,7 @@ async def _show(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
         values = {"cluster": cluster.name, "nodes": nodes, "master": None if found is None else _master_values(found)}
         print(json.dumps(values, indent=2))
     elif found is not None:
+        await _print_masters(cluster)
         _print_status(cluster, reports, found)
     else:
         print_table(node_table(reports))
@@ -123,7 +125,17 @@ async def _ask_master(cluster: RealCluster, chunks: bool) -> tuple[master_pb2.Cl
         return None, error.message
 
 
+async def _print_masters(cluster: RealCluster) -> None:
+    """Of several masters: which one acts, and how far the others are."""
+    if found := await cluster.standings():
+        print_table(masters_table(found))
+        output.print()
+
+
 def _print_status(cluster: RealCluster, reports: Reports, found: master_pb2.ClusterStatus) -> None:
+    if found.HasField("shadow"):
+        shadow = found.shadow
+        remark(f"no master acts: {shadow.master}, a shadow that is {lag(shadow.lag_seconds)} behind, tells this")
     for label, text in _figures(cluster, found):
         output.print(f"{label + ':':<27}{text}", markup=False)
     alive = sum(server.alive for server in found.servers)
@@ -302,6 +314,7 @@ async def _wait_healed(cluster: RealCluster, seconds: float) -> None:
             reports = await cluster.nodes()
             found, trouble = await _ask_master(cluster, chunks=False)
             left = [_no_report(cluster, reports, trouble)] if found is None else what_is_left(found, reports)
+            left += out_of_sync(await cluster.standings())
             passed = loop.time() - began
             if not left:
                 output.print(f"healed after {wording.duration(passed)}", markup=False)
@@ -323,6 +336,8 @@ def _without_figures(sentences: list[str]) -> str:
 def what_is_left(found: master_pb2.ClusterStatus, reports: Reports) -> list[str]:
     """What keeps the cluster from being healed; empty if nothing does."""
     left = []
+    if found.HasField("shadow"):
+        left.append("no master acts")
     if found.missing_chunks:
         left.append(f"{wording.count(found.missing_chunks, 'chunk')} missing")
     if found.under_replicated_chunks:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from cluster.interface import NodeState
 from cluster.real import RealCluster
-from gfs.events import AppendRetried, MasterAskedAgain, ReplicaSkipped, WriteRetried
+from gfs.events import AnsweredByShadow, AppendRetried, MasterAskedAgain, ReplicaSkipped, WriteRetried
 from runtime.errors import TabletopError, Unavailable
 from runtime.events import Record
 from tabletop.console import remark
@@ -42,13 +42,16 @@ Trying = MasterAskedAgain | WriteRetried | AppendRetried | ReplicaSkipped
 
 
 class LastTry:
-    """A sink that keeps the last failed try, and nothing else."""
+    """A sink that keeps the last failed try, the last answer of a shadow master, and nothing else."""
 
     def __init__(self) -> None:
         self._last: tuple[float, str] | None = None
+        self.shadow: AnsweredByShadow | None = None
 
     def write(self, record: Record) -> None:
-        """Keep it if it is a failed try."""
+        """Keep it if it is a failed try, or tells that an answer may be old."""
+        if isinstance(record.event, AnsweredByShadow):
+            self.shadow = record.event
         if isinstance(record.event, Trying):
             self._last = (record.wall_microseconds / 1e6, record.event.reason)
 
@@ -74,6 +77,8 @@ async def attended(cluster: RealCluster, tries: LastTry, work: Coroutine[Any, An
             working.cancel()
             await asyncio.wait([working])
             raise await telling
+        if (answer := tries.shadow) is not None:
+            remark(f"no master acts: {answer.master}, a shadow that is {answer.lag_seconds:.1f} s behind, has answered")
         return working.result()
     finally:
         for task in (working, telling):

@@ -17,6 +17,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?
+    masters.py           several masters: who acts, under which epoch, and are they all in one state?
     placements.py        do copies stand where they should, is nothing left on a drained server? and the stories of that
     operators.py         trash, policies, safe mode and checks: drawn, done and judged
     plan.py              a run as data                        workload.py, mischief.py   drawing one from a seed
@@ -33,6 +34,7 @@ shrunk to the few operations and faults that matter, and told as a story.
 The judges are pure functions over histories and images of disks; each has a test with a bad history that it must
 refuse.
 
-What we simplify. One master, as there is one. A client is one task, as a handle serves one. What a power cut may take
-is reckoned from the times of syncs that the servers promise, not from the syncs that they made.
+What we simplify. Clients ask no shadow masters here: an old answer could not be told from a mistake. A client is one
+task, as a handle serves one. What a power cut may take is reckoned from the times of syncs that the servers promise,
+not from the syncs that they made.
 """

@@ -8,6 +8,7 @@ of them. Where two rules guard the same thing, both go: one alone would be misse
     bugs_of_disks.py      what a disk keeps: syncs, headers, copies, removals            GFS 3.1, 4.3, 4.4, 5.2
     bugs_of_calls.py      how calls travel: answers, ends of streams, doubt              GFS 3.1, 3.2
     bugs_of_records.py    record append: who says where a record goes                            GFS 3.3
+    bugs_of_masters.py    several masters: what is answered, who takes over              GFS 2.6.3, 5.1.3
     bugs_of_snapshots.py  snapshots: leases, references, copies before the first write                     GFS 3.4
     bugs_of_placements.py where copies are: racks, drains, hot chunks                    GFS 2.5, 4.2, 4.3
     bugs_of_operators.py  the trash, safe mode, checks                                   GFS 2.6.2, 4.4, 5.2
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from cluster.swarm import (
     bugs_of_calls,
     bugs_of_disks,
+    bugs_of_masters,
     bugs_of_names,
     bugs_of_operators,
     bugs_of_placements,
@@ -38,6 +40,7 @@ _MODULES = (
     bugs_of_calls,
     bugs_of_records,
     bugs_of_names,
+    bugs_of_masters,
     bugs_of_snapshots,
     bugs_of_placements,
     bugs_of_operators,

@@ -12,10 +12,12 @@ from typing import Any
 from chunkserver.events import ChunkPutAside
 from cluster.fault_runner import FaultBegan
 from cluster.interface import wait_until
+from cluster.roles import MASTER
 from cluster.swarm import placements
 from cluster.swarm.appends import missing_on_replica
 from cluster.swarm.contents import FileHistory
 from cluster.swarm.insight import Replica
+from cluster.swarm.masters import not_in_sync
 from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
 from cluster.swarm.steps import Facts
@@ -55,6 +57,8 @@ def unfinished(stage: Stage, may_differ: Collection[int] = ()) -> list[str]:
     core = stage.insight.core()
     if core is None:
         return ["the master does not serve"]
+    if late := not_in_sync(stage.cluster):
+        return late
     down = [name for name in stage.chunkserver_names() if stage.cluster.server(name) is None]
     absent = [server.name for server in core.servers.all() if not server.is_alive]
     if down or absent:
@@ -151,33 +155,44 @@ def _left_names(core: Any) -> list[str]:
 
 
 async def judge_replay(stage: Stage) -> list[Verdict]:
-    """Recover a copy of the master's disk, and compare the state with the one in memory."""
+    """Recover a copy of each master's disk, and compare the state with the one in memory: all masters have the same."""
     core = stage.insight.core()
     if core is None:
         return [Verdict("replay", "the master does not serve at the end")]
-    simulation = stage.simulation
-    copy = simulation.add_node(_REPLAY)
     # A record may be on the disk and not yet in memory.
-    await wait_until(lambda: _is_idle(core), what="the master's log is idle", timeout_seconds=REST_SECONDS)
+    await wait_until(lambda: _is_at_rest(stage, core), what="the master's log is idle", timeout_seconds=REST_SECONDS)
     before = persistent_facts(core.state)
-    source = stage.disk("master")
+    found: list[Verdict] = []
+    for master in stage.cluster.settings.master_names():
+        shadow: Any = getattr(stage.cluster.server(master), "shadow", None)
+        if shadow is not None and (wrong := _different(before, persistent_facts(shadow.log.state))):
+            text = f"{master}, a shadow, has other {', '.join(wrong)} than the master that acts"
+            found.append(Verdict("replay", text))
+        found += await _judge_one_replay(stage, master, before)
+    return found
+
+
+async def _judge_one_replay(stage: Stage, master: str, before: dict[str, Any]) -> list[Verdict]:
+    simulation = stage.simulation
+    copy = simulation.add_node(_REPLAY if master == MASTER else f"{_REPLAY} of {master}")
+    source = stage.disk(master)
     files = {path: bytes(source.content(path).cached) for path in source.paths() if path.startswith("log/")}
     await simulation.on(copy, _copy_log(files, copy))
     try:
         recovered = await simulation.on(copy, recover(copy))
     except TabletopError as error:
-        return [Verdict("replay", f"the log cannot be replayed: {type(error).__name__}: {error.message}")]
-    after = persistent_facts(recovered.state)
-    wrong = [name for name in before if before[name] != after[name]]
-    return (
-        [Verdict("replay", f"the log gives other {', '.join(wrong)} than the memory of the master has")]
-        if wrong
-        else []
-    )
+        return [Verdict("replay", f"the log of {master} cannot be replayed: {type(error).__name__}: {error.message}")]
+    wrong = _different(before, persistent_facts(recovered.state))
+    text = f"the log of {master} gives other {', '.join(wrong)} than the memory of the master has"
+    return [Verdict("replay", text)] if wrong else []
 
 
-async def _is_idle(core: Any) -> bool:
-    return not core.log.is_busy
+def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [name for name in one if one[name] != other[name]]
+
+
+async def _is_at_rest(stage: Stage, core: Any) -> bool:
+    return not core.log.is_busy and not not_in_sync(stage.cluster)
 
 
 async def _copy_log(files: Mapping[str, bytes], copy: World) -> None:
@@ -201,5 +216,6 @@ def persistent_facts(state: Any) -> dict[str, Any]:
         "servers": snapshot.servers,
         "draining": snapshot.draining,
         "requests": snapshot.requests,
+        "tenures": snapshot.tenures,
         "shared chunks": list(snapshot.sharings.rows()),
     }

@@ -16,7 +16,6 @@ from chunkserver.chunk_format import decode_metadata
 from chunkserver.events import LeaseReceived
 from chunkserver.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
-from cluster.roles import MASTER
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.copies import Copy, copy_of, root_of
 from cluster.swarm.names import PASSING
@@ -192,7 +191,7 @@ class Insight:
 
     def core(self) -> Any:
         """The living master's memory, or None."""
-        server: Any = self._cluster.server(MASTER)
+        server: Any = self._cluster.acting_master()
         return None if server is None else server.core
 
     def check_invariants(self, node: str) -> str:
@@ -255,9 +254,9 @@ class Insight:
         core = self.core()
         latest = core.state.chunks.attempted(handle) if core is not None and handle in core.state.chunks else version
         found = []
-        for server in self._cluster.settings.node_names():
-            replica = None if server == MASTER else self._replica(self._disk(server), server, handle)
-            if replica is not None and replica.is_sound and version <= replica.version <= latest:
+        for server in self._cluster.settings.chunkserver_names():
+            replica = self._replica(self._disk(server), server, handle)
+            if replica.is_sound and version <= replica.version <= latest:
                 found.append(server)
         return tuple(found)
 
@@ -267,8 +266,8 @@ class Insight:
         handles = self.handles().get((file, index), ())[-1:]
         versions = [grant.version for _, grant in self.grants if grant.handle in handles]
         found = []
-        for server in self._cluster.settings.node_names():
-            for handle in handles if server != MASTER else ():
+        for server in self._cluster.settings.chunkserver_names():
+            for handle in handles:
                 replica = self._replica(self._disk(server), server, handle)
                 is_to_have_it = replica.is_sound and replica.version >= max(versions, default=1)
                 if is_to_have_it and replica.data[begin : begin + len(data)] != data:
@@ -301,7 +300,7 @@ class Insight:
         core = self.core()
         if core is None:
             return False
-        names = [node for node in self._cluster.settings.node_names() if node not in (MASTER, server, *troubled)]
+        names = [node for node in self._cluster.settings.chunkserver_names() if node not in (server, *troubled)]
         here = self.replicas_on(server)
         others = [self.replicas_on(node) for node in names if self.is_well(node)]
         for handle in here if handles is None else handles:

@@ -38,6 +38,8 @@ class Setup:
     client_host: str = ""  # where all clients are: beside a chunkserver, or ("") near none
     trouble_seconds: float = 60.0
     scrub_bytes_per_second: int = 4 * 1024 * 1024
+    masters: int = 1
+    shadow_memory_bytes: int = 8 * 1024 * 1024
     topology: str = ""
     placement: str = "paper"
     hot_bytes_per_second: int = 0

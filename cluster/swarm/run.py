@@ -19,6 +19,7 @@ from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
+from cluster.swarm.masters import LOOK_SECONDS, who_would_answer, with_masters, wrong_epochs
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
@@ -92,7 +93,7 @@ def draw_plan(seed: int) -> Plan:
     operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
     operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
-    for story in STORIES:
+    for story in (*STORIES, with_masters):
         setup, operations, faults = story(seed, setup, operations, faults)
     return Plan(seed, setup, operations, faults)
 
@@ -132,6 +133,8 @@ class _Run:
         stage, loop = self._stage, asyncio.get_running_loop()
         await stage.cluster.start()
         watch = loop.create_task(self._watch(), name="watch invariants")
+        if self._plan.setup.masters > 1:
+            watch_masters = loop.create_task(self._watch_masters(), name="watch who acts")
         stage.begin_faults()
         players = [loop.create_task(self._play_client(name), name=f"play {name}") for name in (*CLIENTS, JUDGE)]
         await asyncio.sleep(self._plan.setup.trouble_seconds)
@@ -158,8 +161,10 @@ class _Run:
             self._result.verdicts += [Verdict("fsck", text) for text in wrong]
         self._result.verdicts += endings.judge_aside(stage, stage.sink.records)
         self._result.verdicts += await endings.judge_replay(stage)
-        watch.cancel()
-        await asyncio.wait([watch])
+        watches = [watch] if self._plan.setup.masters == 1 else [watch, watch_masters]
+        for task in watches:
+            task.cancel()
+        await asyncio.wait(watches)
 
     async def _play_client(self, name: str) -> None:
         await self._players[name].play([planned for planned in self._plan.operations if planned.client == name])
@@ -194,6 +199,16 @@ class _Run:
                 if complaint and complaint not in self._broken:
                     self._broken[complaint] = None
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
+
+    async def _watch_masters(self) -> None:
+        """At no moment would two masters answer (GFS 5.1.3)."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            acting = who_would_answer(self._stage.cluster)
+            if len(acting) > 1 and "two masters" not in self._broken:
+                self._broken["two masters"] = None
+                text = f"at {self._stage.now:.3f} s: {', '.join(acting)} would each answer a client"
+                self._result.verdicts.append(Verdict("two masters", text))
 
     def _undefined_chunks(self) -> set[int]:
         """Chunks that hold, perhaps, a part of a write that failed, or whose client died: in doubt. Of files of records
@@ -266,6 +281,7 @@ class _Run:
                 result.verdicts.append(Verdict("untyped error", text))
         result.verdicts += _judge_tries(result.records)
         result.verdicts += self._judge_orders()
+        result.verdicts += [Verdict("two masters", text) for text in wrong_epochs(result.records)]
         result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:

@@ -25,7 +25,7 @@ from cluster.faultplan import (
     Stop,
     WrongFolder,
 )
-from cluster.roles import CHUNKSERVER_ROLE, MASTER
+from cluster.roles import CHUNKSERVER_ROLE, MASTER_ROLE, role_of
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.history import Kind
@@ -103,6 +103,7 @@ class Stage:
                 lease_seconds=setup.lease_seconds,
                 heartbeat_seconds=setup.heartbeat_seconds,
                 durability=setup.durability,
+                masters=setup.masters,
                 topology=setup.topology,
                 placement=setup.placement,
             ),
@@ -115,14 +116,16 @@ class Stage:
                 patience_seconds=setup.patience_seconds,
                 write_seconds=setup.write_seconds,
                 write_patience_seconds=setup.write_patience_seconds,
+                shadow_seconds=0.0,  # What a shadow says may be old, and no judge could tell that from a mistake.
             ),
             clients=len(CLIENTS) + 1,
             overrides={
-                MASTER: {
+                MASTER_ROLE: {
                     "trash_grace_seconds": setup.trash_grace_seconds,
                     "namespace_scan_seconds": setup.namespace_scan_seconds,
                     "checkpoint_log_bytes": setup.checkpoint_log_bytes,
                     "abandoned_seconds": ABANDONED_SECONDS,
+                    "shadow_memory_bytes": setup.shadow_memory_bytes,
                     "hot_bytes_per_second": setup.hot_bytes_per_second,
                     "dead_after_seconds": setup.dead_after_heartbeats * setup.heartbeat_seconds,
                 },
@@ -146,7 +149,7 @@ class Stage:
 
     def chunkserver_names(self) -> list[str]:
         """All chunkservers."""
-        return [name for name in self.server_names() if name != MASTER]
+        return self.cluster.settings.chunkserver_names()
 
     def disk(self, node: str) -> SimulatedDisk:
         """A node's disk."""
@@ -240,7 +243,7 @@ class Stage:
         now = self.now
         self._troubled = {node: until for node, until in self._troubled.items() if until > now}
         for node in nodes:
-            if node == MASTER:
+            if role_of(node) != CHUNKSERVER_ROLE:
                 continue
             handles = [self.insight.handle_at(what.path, what.chunk)] if isinstance(what, Damage) else None
             if not self.insight.may_destroy(node, handles, self._troubled):
@@ -255,7 +258,7 @@ class Stage:
         found yet, and the sound ones would be stale."""
         troubled = [node for node, until in self._troubled.items() if until > self.now]
         silent = {*nodes, *(name for name in self.chunkserver_names() if not self.insight.is_well(name))}
-        others = [node for node in silent if node != MASTER and node not in troubled]
+        others = [node for node in silent if role_of(node) == CHUNKSERVER_ROLE and node not in troubled]
         if troubled and len(others) >= self._fewest_replicas - 1:
             return f"the replicas on {', '.join(troubled)} may be damaged, and could be left alone"
         return ""

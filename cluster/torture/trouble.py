@@ -44,7 +44,7 @@ class Trouble:
         self._history = history
         self._random = random.Random(seed)
         self._rotting = False
-        self._chunkservers = [name for name in cluster.settings.node_names() if name != MASTER]
+        self._chunkservers = cluster.settings.chunkserver_names()
         self._longest_out = min(LONGEST_OUT_SECONDS, 2 * cluster.settings.lease_seconds)
         self._episodes: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (30, self._kill_a_chunkserver),

@@ -51,6 +51,30 @@ class RequestId(_message.Message):
 Global___RequestId: _TypeAlias = RequestId  # noqa: Y015
 
 @_typing.final
+class ShadowAnswer(_message.Message):
+    """An answer from memory that may be old: which shadow has given it, and how far it may be behind the acting master."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    master: _builtins.str
+    lag_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        master: _builtins.str = ...,
+        lag_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lag_seconds", b"lag_seconds", "master", b"master"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowAnswer: _TypeAlias = ShadowAnswer  # noqa: Y015
+
+@_typing.final
 class FileInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -65,6 +89,7 @@ class FileInfo(_message.Message):
     CREATED_MICROSECONDS_FIELD_NUMBER: _builtins.int
     ENTRY_COUNT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     NEW_FILE_GOAL_FIELD_NUMBER: _builtins.int
     NEW_FILE_GOAL_FROM_FIELD_NUMBER: _builtins.int
     TRASH_SECONDS_FIELD_NUMBER: _builtins.int
@@ -94,6 +119,10 @@ class FileInfo(_message.Message):
     def tail(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]:
         """The last chunks, back to the first that is known to hold bytes: the file ends in the last of them that is not empty."""
 
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer:
+        """of the answer to Stat: absent if the acting master gives it"""
+
     def __init__(
         self,
         *,
@@ -108,14 +137,15 @@ class FileInfo(_message.Message):
         created_microseconds: _builtins.int = ...,
         entry_count: _builtins.int = ...,
         file_id: _builtins.int = ...,
+        shadow: Global___ShadowAnswer | None = ...,
         new_file_goal: _builtins.int = ...,
         new_file_goal_from: _builtins.str = ...,
         trash_seconds: _builtins.float = ...,
         trash_from: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "new_file_goal", b"new_file_goal", "new_file_goal_from", b"new_file_goal_from", "path", b"path", "replication_goal", b"replication_goal", "tail", b"tail", "trash_from", b"trash_from", "trash_seconds", b"trash_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "created_microseconds", b"created_microseconds", "entry_count", b"entry_count", "file_id", b"file_id", "is_directory", b"is_directory", "length", b"length", "length_is_settled", b"length_is_settled", "new_file_goal", b"new_file_goal", "new_file_goal_from", b"new_file_goal_from", "path", b"path", "replication_goal", b"replication_goal", "shadow", b"shadow", "tail", b"tail", "trash_from", b"trash_from", "trash_seconds", b"trash_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,6 +451,31 @@ class SetReplicationReply(_message.Message):
 Global___SetReplicationReply: _TypeAlias = SetReplicationReply  # noqa: Y015
 
 @_typing.final
+class StatRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    may_be_old: _builtins.bool
+    """Of the questions that a shadow may answer: whether the client takes an answer that may be old. Otherwise a shadow says that
+    it does not act.
+    """
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        may_be_old: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatRequest: _TypeAlias = StatRequest  # noqa: Y015
+
+@_typing.final
 class SnapshotRequest(_message.Message):
     """A second copy of a file or a tree, at once (GFS 3.4)."""
 
@@ -473,25 +528,6 @@ class SnapshotReply(_message.Message):
 Global___SnapshotReply: _TypeAlias = SnapshotReply  # noqa: Y015
 
 @_typing.final
-class StatRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StatRequest: _TypeAlias = StatRequest  # noqa: Y015
-
-@_typing.final
 class ListRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -499,6 +535,7 @@ class ListRequest(_message.Message):
     RECURSIVE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     recursive: _builtins.bool
     """all descendants, in path order"""
@@ -506,6 +543,7 @@ class ListRequest(_message.Message):
     """go on behind this path, the last of the page before; empty: from the first"""
     limit: _builtins.int
     """entries in the answer; 0: as many as the master likes"""
+    may_be_old: _builtins.bool
     def __init__(
         self,
         *,
@@ -513,10 +551,11 @@ class ListRequest(_message.Message):
         recursive: _builtins.bool = ...,
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
+        may_be_old: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "path", b"path", "recursive", b"recursive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "may_be_old", b"may_be_old", "path", b"path", "recursive", b"recursive"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -528,19 +567,23 @@ class ListReply(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     IS_LAST_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     is_last: _builtins.bool
     """nothing follows"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileInfo]: ...
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer: ...
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___FileInfo] | None = ...,
         is_last: _builtins.bool = ...,
+        shadow: Global___ShadowAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -554,12 +597,14 @@ class FindLocationsRequest(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     first_index: _builtins.int
     count: _builtins.int
     """0: only the file's facts; the master may return more than asked (2.7.1)"""
     file_id: _builtins.int
     """the file that was opened; 0: whatever stands there"""
+    may_be_old: _builtins.bool
     def __init__(
         self,
         *,
@@ -567,10 +612,11 @@ class FindLocationsRequest(_message.Message):
         first_index: _builtins.int = ...,
         count: _builtins.int = ...,
         file_id: _builtins.int = ...,
+        may_be_old: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "file_id", b"file_id", "first_index", b"first_index", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "file_id", b"file_id", "first_index", b"first_index", "may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,19 +628,23 @@ class FindLocationsReply(_message.Message):
 
     FILE_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def file(self) -> Global___FileInfo: ...
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ChunkLocations]: ...
+    @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer: ...
     def __init__(
         self,
         *,
         file: Global___FileInfo | None = ...,
         chunks: _abc.Iterable[_common_pb2.ChunkLocations] | None = ...,
+        shadow: Global___ShadowAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "file", b"file", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -689,11 +739,13 @@ class ClusterStatusRequest(_message.Message):
 
     CHUNKS_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    MAY_BE_OLD_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     chunks: _builtins.bool
     path: _builtins.str
     """only the chunks of the file here, or of the files below; empty: of all"""
+    may_be_old: _builtins.bool
     after: _builtins.str
     """For large trees, a page at a time: only files behind this path, the `last_path` of the page before, and about so many
     chunks; 0: no limit. From the second page on, the figures of the whole cluster are left out.
@@ -704,12 +756,13 @@ class ClusterStatusRequest(_message.Message):
         *,
         chunks: _builtins.bool = ...,
         path: _builtins.str = ...,
+        may_be_old: _builtins.bool = ...,
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chunks", b"chunks", "limit", b"limit", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chunks", b"chunks", "limit", b"limit", "may_be_old", b"may_be_old", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -882,6 +935,7 @@ class ClusterStatus(_message.Message):
     CORRUPT_REPLICAS_FIELD_NUMBER: _builtins.int
     DEAD_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     TRASH_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     SAFE_MODE_FIELD_NUMBER: _builtins.int
     FILES_SEEN_FIELD_NUMBER: _builtins.int
     LAST_PATH_FIELD_NUMBER: _builtins.int
@@ -947,6 +1001,8 @@ class ClusterStatus(_message.Message):
     @_builtins.property
     def authority(self) -> _common_pb2.Authority: ...
     @_builtins.property
+    def shadow(self) -> Global___ShadowAnswer: ...
+    @_builtins.property
     def safe_mode(self) -> Global___SafeMode: ...
     def __init__(
         self,
@@ -974,6 +1030,7 @@ class ClusterStatus(_message.Message):
         corrupt_replicas: _builtins.int = ...,
         dead_after_seconds: _builtins.float = ...,
         trash_grace_seconds: _builtins.float = ...,
+        shadow: Global___ShadowAnswer | None = ...,
         safe_mode: Global___SafeMode | None = ...,
         files_seen: _builtins.int = ...,
         last_path: _builtins.str = ...,
@@ -983,9 +1040,9 @@ class ClusterStatus(_message.Message):
         hot_chunks: _builtins.int = ...,
         looks: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "safe_mode", b"safe_mode"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "safe_mode", b"safe_mode", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "files_seen", b"files_seen", "hidden_files", b"hidden_files", "hot_chunks", b"hot_chunks", "last_path", b"last_path", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "looks", b"looks", "misplaced_chunks", b"misplaced_chunks", "missing_chunks", b"missing_chunks", "moves_planned", b"moves_planned", "placement", b"placement", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "safe_mode", b"safe_mode", "servers", b"servers", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "chunk_bytes", b"chunk_bytes", "chunk_count", b"chunk_count", "chunks", b"chunks", "clones_running", b"clones_running", "cluster", b"cluster", "corrupt_chunks", b"corrupt_chunks", "corrupt_replicas", b"corrupt_replicas", "dead_after_seconds", b"dead_after_seconds", "directory_count", b"directory_count", "file_count", b"file_count", "files_seen", b"files_seen", "hidden_files", b"hidden_files", "hot_chunks", b"hot_chunks", "last_path", b"last_path", "lease_seconds", b"lease_seconds", "log_bytes", b"log_bytes", "log_sequence", b"log_sequence", "looks", b"looks", "misplaced_chunks", b"misplaced_chunks", "missing_chunks", b"missing_chunks", "moves_planned", b"moves_planned", "placement", b"placement", "recovery_note", b"recovery_note", "replication_goal", b"replication_goal", "safe_mode", b"safe_mode", "servers", b"servers", "shadow", b"shadow", "trash_grace_seconds", b"trash_grace_seconds", "under_replicated_chunks", b"under_replicated_chunks", "unsure_chunks", b"unsure_chunks", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

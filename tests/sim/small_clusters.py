@@ -26,7 +26,7 @@ class SmallCluster(SimulatedCluster):
         return self.simulation.world(node).simulated_disk
 
     def chunkservers(self) -> list[str]:
-        return [name for name in self.settings.node_names() if name != "master"]
+        return self.settings.chunkserver_names()
 
     async def lose_power(self, nodes: Sequence[str]) -> None:
         """Take the power from all of these machines at once, and start their servers again."""

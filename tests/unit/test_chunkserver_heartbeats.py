@@ -164,7 +164,7 @@ async def test_reports_are_numbered_and_a_registration_names_the_leases_that_are
         await desk.grant(8, "cs1")
         await desk.revoke("cs1", (8, 1))
         desk.master.known = False
-        await until(lambda: sum(one.location.server == "cs1" for one in desk.master.registrations) == 2)
+        await until(lambda: sum(one.location.server == "cs1" for one in desk.master.registrations) >= 2)
         again = [one for one in desk.master.registrations if one.location.server == "cs1"][1]
         assert [(lease.handle, lease.version, list(lease.secondaries)) for lease in again.leases] == [(7, 1, ["cs2"])]
         assert 0 < again.leases[0].milliseconds <= 60_000

@@ -11,6 +11,7 @@ import pytest
 import gfs.locate
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, ReadyRecord, UnknownCluster, cluster_names
 from cluster.processes import ProcessIdentity
+from cluster.roles import node_settings, role_of
 from cluster.settings import ClusterSettings
 from runtime.errors import Conflict, IncompatibleFormat, NoSpace
 
@@ -161,3 +162,21 @@ async def test_a_lock_without_a_cluster_leaves_no_folder(tmp_path: Path):
     async with folder.locked():
         assert folder.path.is_dir()
     assert not folder.path.exists()
+
+
+def test_a_lost_record_of_several_masters_is_told_by_what_the_nodes_were_told(tmp_path: Path):
+    settings = ClusterSettings(chunkservers=3, masters=3)
+    record = ClusterRecord("desk", "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", settings, lock="127.0.0.1:4")
+    folder = ClusterFolder("desk", tmp_path)
+    for name in settings.node_names():
+        told = node_settings(
+            name,
+            "desk",
+            settings,
+            address=record.address_of(name) or "127.0.0.1:0",
+            master_address=record.master,
+            lock_address=record.lock,
+        )
+        folder.node(name).prepare(NodeConfig("desk", name, role_of(name), told))
+    assert folder.record_of_nodes() == record
+    assert [record.address_of(name)[-1:] for name in settings.node_names()] == ["1", "2", "3", "4", "", "", ""]

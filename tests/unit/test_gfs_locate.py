@@ -138,3 +138,14 @@ def test_the_patience_of_a_program_bounds_its_reads_and_its_writes():
 
 async def settings_of(client: gfs.Client) -> gfs.ClientSettings:
     return client.settings
+
+
+def test_of_several_masters_all_must_be_gone_before_nobody_is_asked(tmp_path: Path):
+    prepare(tmp_path, "desk", contact_of("desk", "127.0.0.1:1,127.0.0.1:2"))
+    for name, process_id in (("master", 2**22 + 1), ("master2", os.getpid()), ("cs1", os.getpid())):
+        (tmp_path / "desk" / "nodes" / name).mkdir(parents=True)
+        (tmp_path / "desk" / "nodes" / name / "ready.json").write_text(json.dumps({"process_id": process_id}))
+    assert find_contact("desk", home=tmp_path).master == "127.0.0.1:1,127.0.0.1:2"
+    (tmp_path / "desk" / "nodes" / "master2" / "ready.json").write_text(json.dumps({"process_id": 2**22 + 1}))
+    with pytest.raises(Unavailable, match="not running"):
+        find_contact("desk", home=tmp_path)

@@ -30,6 +30,7 @@ from master.records import (
     ReplicaAdded,
     SafeModeSet,
     SnapshotTaken,
+    TenureBegun,
     VersionConfirmed,
     decode,
     encode,
@@ -94,6 +95,7 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(FileWithChunkCreated("/a", 3, 5, 4, 9, ("c",), 7, 9, 8)).hex() == created + "0100010063" + request
     assert encode(AdmissionAttempted(9, 2)).hex() == "1209000000000000000200000000000000"
     assert encode(FileSystemFounded(9, 65536)).hex() == "1109000000000000000000010000000000"
+    assert encode(TenureBegun(9, 8, "m")).hex() == "1f0900000000000000080000000000000001006d"
     policy = "1802002f61" + "02000000000000000100000000000000100e000000000000"
     assert encode(PolicySet("/a", 2, 1, 3600, 7, 9, 8)).hex() == policy + request
     assert encode(SafeModeSet(1, 7, 9, 8)).hex() == "190100000000000000" + request
@@ -101,7 +103,7 @@ def test_the_format_on_disk_does_not_change_by_accident() -> None:
     assert encode(SnapshotTaken("/a", "/b", 4, 1, 7, 9, 8)).hex() == shared + request
     replaced = "1502002f61" + "0000000000000000" + "0900000000000000" + "0100000000000000" + "0100010063"
     assert encode(ChunkReplaced("/a", 0, 9, 1, ("c",))).hex() == replaced
-    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 29)
+    assert (FORMAT, READABLE_FORMATS, max(KINDS)) == (7, (2, 3, 4, 5, 6, 7), 31)
 
 
 def test_a_kind_from_the_future_is_named() -> None:

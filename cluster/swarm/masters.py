@@ -1,0 +1,190 @@
+"""Several masters and their lock service among the victims (GFS 5.1.3).
+
+In a share of the seeds the cluster has three masters. Then all that strikes the master strikes the one that acts, and
+a few faults more are drawn, apart from all else: the masters and the lock service are killed, lose power, stand still,
+are cut off from one another, have clocks that run wrong, or end in the middle of bringing a record to the others.
+
+Judged beside what is judged everywhere (an acknowledged change is never lost, for one):
+
+    two masters     at no moment would two of them answer a client, by the true time
+    epochs          each epoch is the tenure of one master, and later tenures have higher ones
+    convergence     after the healing all are in sync, and have one state, in memory and when their logs are replayed
+"""
+
+import dataclasses
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cluster.faultplan import (
+    At,
+    ClockDrift,
+    Fault,
+    Group,
+    Isolate,
+    Kill,
+    MessageDelayed,
+    MessageDoubled,
+    MessageLost,
+    Node,
+    OnDisk,
+    OnMessage,
+    Partition,
+    Pause,
+    PowerCut,
+    Stop,
+    Target,
+    TheMaster,
+    TheReceiver,
+    TheSender,
+    What,
+)
+from cluster.roles import LOCK, MASTER
+from cluster.simulated import SimulatedCluster
+from cluster.swarm.mischief import DOWN_SECONDS
+from cluster.swarm.plan import PlannedOperation, Setup
+from master.events import MasterTookOver
+from master.replicated import ReplicatedMaster
+from runtime.events import Record
+from runtime.simulated.messages import Kind
+
+WITH_MASTERS = 0.12
+LOOK_SECONDS = 0.05
+NAMES = (MASTER, "master2", "master3")
+_CALLS = ("AskLog", "BeginStream", "AppendRecords", "AppendRecords", "AppendRecords", "InstallCheckpoint")
+_LOCK_CALLS = ("KeepAlive", "AcquireLock", "WriteLockFile", "ReadLockFile", "OpenSession")
+
+Operations = tuple[PlannedOperation, ...]
+Faults = tuple[Fault, ...]
+
+
+def with_masters(seed: int, setup: Setup, operations: Operations, faults: Faults) -> tuple[Setup, Operations, Faults]:
+    """In some seeds: three masters, and faults that strike them."""
+    chance = random.Random(f"masters {seed}")
+    if chance.random() >= WITH_MASTERS:
+        return setup, operations, faults
+    setup = dataclasses.replace(setup, masters=len(NAMES), shadow_memory_bytes=chance.choice([400, 4096, 1 << 20]))
+    draw = _Draw(chance, setup)
+    drawers = [draw.ending, draw.ending, draw.pause, draw.parting, draw.isolation, draw.in_the_middle, draw.late]
+    drawers += [draw.parting, draw.clock, draw.at_disk]
+    more = tuple(chance.choice(drawers)() for _ in range(chance.randint(2, 8)))
+    return setup, operations, faults + more
+
+
+class _Draw:
+    """Draws single faults of masters and of the lock service."""
+
+    def __init__(self, chance: random.Random, setup: Setup) -> None:
+        self._chance = chance
+        self._setup = setup
+
+    def _at(self) -> At:
+        return At(round(self._chance.uniform(2.0, self._setup.trouble_seconds), 3))
+
+    def _seconds(self) -> float:
+        return round(self._chance.choice(DOWN_SECONDS) * self._chance.uniform(0.5, 1.2), 3)
+
+    def _victim(self) -> Target:
+        return self._target(TheMaster(), TheMaster(), *map(Node, NAMES), Node(LOCK))
+
+    def _what(self, *choices: What) -> What:
+        return self._chance.choice(choices)
+
+    def _target(self, *choices: Target) -> Target:
+        return self._chance.choice(choices)
+
+    def ending(self) -> Fault:
+        what = self._what(Kill(), Kill(), PowerCut(), PowerCut(loses_all=True), Stop())
+        target = self._victim()
+        if self._chance.random() < 0.15:
+            target = Group(tuple(map(Node, (*NAMES, LOCK))))
+        return Fault(self._at(), what, target, self._seconds())
+
+    def pause(self) -> Fault:
+        return Fault(self._at(), Pause(), self._victim(), self._seconds())
+
+    def parting(self) -> Fault:
+        """The acting master from the others, from the lock service, or both; chunkservers and clients reach it."""
+        others = self._chance.choice([NAMES, (LOCK,), (*NAMES, LOCK), (*NAMES, LOCK)])
+        one = self._target(TheMaster(), TheMaster(), Node(self._chance.choice(NAMES)))
+        is_one_way = self._chance.random() < 0.2
+        seconds = max(self._seconds(), self._chance.choice([0.0, 3.0]))  # Before that nobody takes over.
+        return Fault(self._at(), Partition(Group(tuple(map(Node, others))), is_one_way), one, seconds)
+
+    def isolation(self) -> Fault:
+        return Fault(self._at(), Isolate(), self._victim(), self._seconds())
+
+    def in_the_middle(self) -> Fault:
+        """A record is on its way to a shadow, or a lock to a master, and one of the two ends or stands still."""
+        what = self._what(Kill(), Kill(), PowerCut(), Pause())
+        target = self._target(TheSender(), TheReceiver())
+        return Fault(self._message(), what, target, self._seconds())
+
+    def late(self) -> Fault:
+        """Messages between masters are lost, late, or come twice."""
+        late = self._chance.choice([0.3, 1.0, 2.5])
+        what = self._what(MessageLost(), MessageDelayed(late), MessageDoubled(late))
+        return Fault(self._message(), what, TheSender(), self._chance.choice([None, 1.0, 5.0]))
+
+    def clock(self) -> Fault:
+        drift = self._chance.choice([-0.05, -0.02, 0.02, 0.05])
+        return Fault(self._at(), ClockDrift(drift), self._victim(), 4.0 * self._seconds())
+
+    def at_disk(self) -> Fault:
+        """Somebody ends in the middle of writing its log."""
+        verb = self._chance.choice(["write", "sync", "rename", "remove"])
+        node = self._chance.choice(["master*", "master2", "master3", LOCK])
+        when = OnDisk(verb, "*", node, nth=self._chance.choice([1, 3, 10, 40, 100]))
+        return Fault(when, self._what(Kill(), PowerCut()), TheSender(), self._seconds())
+
+    def _message(self) -> OnMessage:
+        chance = self._chance
+        method = f"MasterReplica/{chance.choice(_CALLS)}"
+        if chance.random() < 0.3:
+            method = f"LockService/{chance.choice(_LOCK_CALLS)}"
+        kind = chance.choice([Kind.REQUEST, Kind.REPLY, None])
+        return OnMessage(method, kind, nth=chance.choice([1, 2, 3, 5, 10, 40, 100]))
+
+
+# Judging
+
+
+def who_would_answer(cluster: SimulatedCluster) -> list[str]:
+    """The masters that would answer a client at this moment, by their own clocks; those that stand still, too: they
+    would when they go on, if their clocks let them."""
+    found = []
+    for name in cluster.settings.master_names():
+        server = cluster.server(name)
+        if isinstance(server, ReplicatedMaster) and server.may_answer:
+            found.append(name)
+    return found
+
+
+def not_in_sync(cluster: SimulatedCluster) -> list[str]:
+    """What keeps the masters from being at rest, one sentence each; empty for one master."""
+    if cluster.settings.masters == 1:
+        return []
+    acting: Any = cluster.acting_master()
+    if acting is None:
+        return ["no master acts"]
+    standing = acting.standing()
+    found = [f"{one.master} is not in sync: {one.problem}" for one in standing.followers if not one.in_sync]
+    for name in cluster.settings.master_names():
+        server: Any = cluster.server(name)
+        applied = server.standing().applied_sequence if server is not None else 0
+        if applied != standing.last_sequence:
+            found.append(f"{name} has applied records up to {applied}, expected {standing.last_sequence}")
+    return found
+
+
+def wrong_epochs(records: Sequence[tuple[float, Record]]) -> Iterator[str]:
+    """What is wrong about the epochs of the tenures, by the true time."""
+    highest, holder = 0, ""
+    for moment, record in records:
+        if isinstance(record.event, MasterTookOver):
+            epoch = record.event.epoch
+            if epoch <= highest:
+                yield (
+                    f"at {moment:.3f} s: {record.node} acts under epoch {epoch}, after {holder} under epoch {highest}"
+                )
+            highest, holder = max(highest, epoch), record.node

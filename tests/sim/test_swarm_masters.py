@@ -1,0 +1,27 @@
+"""The swarm with three masters: bugs that are planted are found, and nothing in the same seeds without them."""
+
+import pytest
+
+from cluster.swarm.bugs import planted
+from cluster.swarm.run import draw_plan, run_plan
+
+BUGS = {
+    "takeover-by-one-that-is-behind": (9, "namespace"),
+    "no-epoch-raise-at-takeover": (9, "two masters"),
+    "answers-before-the-shadows": (470, "two masters"),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str):
+    seed, judge = BUGS[name]
+    with planted(name):
+        found = run_plan(draw_plan(seed))
+    assert judge in {verdict.judge for verdict in found.verdicts}
+
+
+@pytest.mark.parametrize("seed", sorted({seed for seed, _ in BUGS.values()}))
+def test_nothing_is_found_in_the_same_seeds_without_them(seed: int):
+    plan = draw_plan(seed)
+    assert plan.setup.masters == 3
+    assert [verdict.text for verdict in run_plan(plan).verdicts] == []
