@@ -217,10 +217,7 @@ class Client:
         return [status async for status in self.scan(path, recursive=recursive)]
 
     async def scan(self, path: Path, *, recursive: bool = False) -> AsyncIterator[FileStatus]:
-        """Like `list`, for trees too large to hold in memory.
-
-        Entries come in pages; what is created or removed meanwhile may be there or not.
-        """
+        """Like `list`, for trees too large to hold in memory, in pages."""
         path, after, is_last = checked_path(path), "", False
         while not is_last:
             request = ListRequest(path=path, recursive=recursive, after=after, limit=self.settings.list_entries)
