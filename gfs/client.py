@@ -84,11 +84,10 @@ class Client:
         *,
         master_gone: Callable[[], Unavailable | None] | None = None,
     ) -> None:
-        """`master_address`: of several masters all addresses, with commas between. `master_gone` says why no master can
-        be running, if the caller can know; it must not take long."""
+        """`master_address`: of several masters all, with commas. `master_gone`: why no master can be running; quick."""
         self.settings = settings or ClientSettings()
         self._world = world
-        # Names this client's requests and data. Drawn from the world, so that a simulation can be repeated.
+        # Names this client's requests and data.
         self.client_id = world.random.getrandbits(64) or 1
         causes = Causes(world)
         replicas = Replicas(world, self.settings, turn=self.client_id)
@@ -122,10 +121,8 @@ class Client:
 
     @property
     def shadow_answer(self) -> ShadowAnswer | None:
-        """If the last answer about names or places came from a shadow master (GFS 5.1.3): from which, and how far it
-        may be behind. None if the acting master has answered."""
-        masters = self._master.masters
-        return None if masters is None else masters.shadow
+        """Which shadow master gave the last answer about names, and how far it may be behind; None: the acting one."""
+        return None if self._master.masters is None else self._master.masters.shadow
 
     async def close(self) -> None:
         """Abandon the files that are still open, and drop all connections."""
@@ -220,10 +217,7 @@ class Client:
         return [status async for status in self.scan(path, recursive=recursive)]
 
     async def scan(self, path: Path, *, recursive: bool = False) -> AsyncIterator[FileStatus]:
-        """Like `list`, for trees too large to hold in memory.
-
-        Entries come in pages; what is created or removed meanwhile may be there or not.
-        """
+        """Like `list`, for trees too large to hold in memory, in pages."""
         path, after, is_last = checked_path(path), "", False
         while not is_last:
             request = ListRequest(path=path, recursive=recursive, after=after, limit=self.settings.list_entries)
@@ -256,8 +250,9 @@ class Client:
         chunks: Chunks = []
         file = FileIdentity(checked_path(path), 0)
         while True:
-            count = max(1, self.settings.locations_at_once)
-            reply = await self._master.find_locations(file, len(chunks), count, may_be_old=True)
+            reply = await self._master.find_locations(
+                file, len(chunks), self.settings.locations_at_once, may_be_old=True
+            )
             file = identity_of(reply.file)  # The next answer is to be about the same file.
             new = [chunk for chunk in reply.chunks if chunk.index >= len(chunks)]
             chunks.extend(sorted(new, key=lambda chunk: chunk.index))

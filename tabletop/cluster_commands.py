@@ -55,11 +55,7 @@ def up(
         typer.Option(help=f"How long a deleted file can be had back. Default: {DEFAULTS.trash_seconds:g} (GFS 4.4)."),
     ] = None,
     masters: Annotated[
-        int | None,
-        typer.Option(
-            help="How many: one acts, the others follow its log, answer readers, and take over when it dies "
-            "(GFS 5.1.3); with more than one there is a lock service, the node `lock`. Default: 1."
-        ),
+        int | None, typer.Option(help="How many: one acts, others take over (GFS 5.1.3). Default: 1.")
     ] = None,
     rack_count: Annotated[
         int | None,
