@@ -16,9 +16,9 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 
-from master.operation_log import OperationLog
-from master.records import ChunkAllocated, DirectoriesMade, FileCreated, HandlesReserved
-from master.state import MasterState
+from master.log.operation_log import OperationLog
+from master.log.records import ChunkAllocated, DirectoriesMade, FileCreated, HandlesReserved
+from master.log.state import MasterState
 from runtime.real.world import RealWorld
 
 FILES_A_DIRECTORY = 100

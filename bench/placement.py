@@ -2,9 +2,9 @@
 
     python -m bench.placement [--servers 16] [--chunks 4000] [--racks 4] [--plot docs/pictures/placement.svg]
 
-The policies are pure functions (`master/placement.py`, `master/hashing.py`), so that this needs no cluster: chunks of
-drawn sizes are placed as a master would place them, then a server joins and moves are made until the policy wants none,
-then a server leaves and its copies are made elsewhere. Every figure follows from the seed.
+The policies are pure functions (`master/balance/placement.py` and `hashing.py` beside it), so that this needs no
+cluster: chunks of drawn sizes are placed as a master would place them, then a server joins and moves are made until the
+policy wants none, then a server leaves and its copies are made elsewhere. Every figure follows from the seed.
 
     balance     what the fullest server stores, over the mean of all; and the standard deviation, over the mean
     moved       bytes that were copied, over what a perfect balance would need: the new server's even share when one
@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.report import machine
-from master.placement import Candidate, Policy, Stored
-from master.placement_policies import POLICIES, policy_of
-from master.racks import Topology
+from master.balance.placement import Candidate, Policy, Stored
+from master.balance.placement_policies import POLICIES, policy_of
+from master.balance.racks import Topology
 
 GIGABYTE = 10**9
 DISK_BYTES = 400 * GIGABYTE

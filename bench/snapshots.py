@@ -26,10 +26,10 @@ from bench.report import machine
 from cluster.real import RealCluster
 from cluster.settings import ClusterSettings
 from gfs.client import Client
-from master.records import ChunkAllocated, DirectoriesMade, FileCreated, HandlesReserved
+from master.log.records import ChunkAllocated, DirectoriesMade, FileCreated, HandlesReserved
+from master.log.state import MasterState
 from master.server import MasterServer
 from master.settings import MasterSettings
-from master.state import MasterState
 from runtime.real.world import RealWorld
 
 FILES_A_DIRECTORY = 100

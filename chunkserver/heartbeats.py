@@ -28,9 +28,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from chunkserver.advancing import to_wire
-from chunkserver.authority import Obedience
-from chunkserver.chunk_store import ChunkStore, CorruptBlock
 from chunkserver.events import (
     ChunkPutAside,
     ChunksDeleted,
@@ -44,11 +41,14 @@ from chunkserver.events import (
     RemovalOver,
     RemovalRefused,
 )
-from chunkserver.identity import IdentityFile
-from chunkserver.leases import LeaseTable
-from chunkserver.opening import Unreadable
-from chunkserver.reads import ReadCounts
+from chunkserver.mutation.advancing import to_wire
+from chunkserver.mutation.authority import Obedience
+from chunkserver.mutation.leases import LeaseTable
 from chunkserver.settings import ChunkserverSettings
+from chunkserver.storage.chunk_store import ChunkStore, CorruptBlock
+from chunkserver.storage.identity import IdentityFile
+from chunkserver.storage.opening import Unreadable
+from chunkserver.storage.reads import ReadCounts
 from runtime.errors import ForeignNamespace, NotActing, Superseded, TabletopError, TimedOut
 from runtime.wire.common_pb2 import Location, Removal
 from runtime.wire.master_pb2 import (

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from chunkserver.advancing import Advancing, to_wire
-from chunkserver.authority import Obedience
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.cloning import Cloning
-from chunkserver.mending import Mending
-from chunkserver.mutations import Mutations
-from chunkserver.signs import with_signs
+from chunkserver.mutation.advancing import Advancing, to_wire
+from chunkserver.mutation.authority import Obedience
+from chunkserver.mutation.mutations import Mutations
+from chunkserver.storage.chunk_store import ChunkStore
+from chunkserver.transfer.cloning import Cloning
+from chunkserver.transfer.mending import Mending
+from chunkserver.transfer.signs import with_signs
 from runtime.errors import NotFound, TabletopError
 from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire.chunkserver_pb2_grpc import ChunkserverServicer

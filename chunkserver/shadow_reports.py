@@ -5,10 +5,10 @@ once, then what has changed. Nothing comes back but whether all of it is to be t
 acting master needs none of this, and is told little: that nothing has changed.
 """
 
-from chunkserver.advancing import to_wire
-from chunkserver.chunk_store import ChunkStore
 from chunkserver.heartbeats import Heartbeats
+from chunkserver.mutation.advancing import to_wire
 from chunkserver.settings import ChunkserverSettings
+from chunkserver.storage.chunk_store import ChunkStore
 from runtime.errors import TabletopError
 from runtime.wire.common_pb2 import Location
 from runtime.wire.masters_pb2 import ReplicaReport

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from cluster.interface import Cluster
-from gfs.bulk_links import BulkLinks
+from gfs.reading.bulk_links import BulkLinks
 from runtime.bulk import READ_LIMIT_BYTES
 from runtime.errors import TabletopError
 from runtime.wire import bulk_pb2, common_pb2, master_pb2

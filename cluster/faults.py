@@ -6,8 +6,8 @@ bytes of a chunk's data change on the disk of one server, behind its back, while
 
 from collections.abc import Callable
 
-from chunkserver.blocks import BLOCK_BYTES, block_count, block_extent
-from chunkserver.chunk_files import data_path
+from chunkserver.storage.blocks import BLOCK_BYTES, block_count, block_extent
+from chunkserver.storage.chunk_files import data_path
 from cluster.interface import Cluster, Corruption
 from runtime.errors import InvalidRequest, NotFound, shown
 from runtime.wire import common_pb2

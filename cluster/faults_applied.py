@@ -6,9 +6,9 @@ the platter, behind the back of a server that may be running.
 
 from fnmatch import fnmatchcase
 
-from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET, decode_slots
+from chunkserver.storage.blocks import BLOCK_BYTES
+from chunkserver.storage.chunk_files import data_path, metadata_path
+from chunkserver.storage.chunk_format import SLOT_BYTES, TABLE_OFFSET, decode_slots
 from cluster.faultplan import (
     BadLink,
     ClockDrift,

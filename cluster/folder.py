@@ -33,13 +33,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import gfs.locate
 from cluster.processes import ProcessIdentity
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, role_of
 from cluster.settings import ClusterSettings, check_cluster_name
 from cluster.topology import topology_of
-from master.placement_policies import PAPER
-from master.racks import Place
+from gfs.names import locate
+from master.balance.placement_policies import PAPER
+from master.balance.racks import Place
 from runtime.errors import Conflict, IncompatibleFormat, NotFound
 from runtime.real.disk import translated
 
@@ -110,8 +110,8 @@ class NodeFolder:
         self.log = path / "log"
         self.events = path / "events.jsonl"
         self.data = path / "data"
-        self._ready = path / gfs.locate.READY_FILE
-        self._failure = path / gfs.locate.FAILURE_FILE
+        self._ready = path / locate.READY_FILE
+        self._failure = path / locate.FAILURE_FILE
 
     def prepare(self, config: NodeConfig) -> None:
         """Get the folder ready for another start of the program. Raises NoSpace, DiskFailure."""
@@ -189,7 +189,7 @@ class ClusterFolder:
         check_cluster_name(name)
         self.name = name
         # Without symbolic links: a node's processes are also found by the path on their command line.
-        self.home = (home or gfs.locate.home_folder()).resolve()
+        self.home = (home or locate.home_folder()).resolve()
         self.path = self.home / name
 
     def exists(self) -> bool:
@@ -215,9 +215,9 @@ class ClusterFolder:
         """What cluster.json says. Raises IncompatibleFormat when another version wrote it."""
         values = read_json(self._record, advice=_RECORD_ADVICE) or {}
         found = values.get("format")
-        if found != gfs.locate.FORMAT:
+        if found != locate.FORMAT:
             raise IncompatibleFormat(
-                f"{self._record} is of format {found!r}, this version of Tabletop reads format {gfs.locate.FORMAT}: "
+                f"{self._record} is of format {found!r}, this version of Tabletop reads format {locate.FORMAT}: "
                 f"use the version that made the cluster, or remove {self.path} and start it anew"
             )
         settings = ClusterSettings.from_json(values["settings"])
@@ -228,7 +228,7 @@ class ClusterFolder:
         write_json(
             self._record,
             {
-                "format": gfs.locate.FORMAT,
+                "format": locate.FORMAT,
                 "cluster": record.cluster,
                 "master": record.master,
                 **({"lock": record.lock} if record.lock else {}),
@@ -239,25 +239,25 @@ class ClusterFolder:
     def draw_token(self) -> None:
         """Give the cluster a secret, unless it has one."""
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(self.path / gfs.locate.TOKEN_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(self.path / locate.TOKEN_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(16) + "\n")
 
     def token(self) -> str:
         """The cluster's secret. Raises Unauthenticated if it is missing, or not the caller's to read."""
-        return gfs.locate.read_token(self.path, self.name)
+        return locate.read_token(self.path, self.name)
 
     def node(self, name: str) -> NodeFolder:
         """The part of one node, which need not exist yet."""
-        return NodeFolder(self.path / gfs.locate.NODES_FOLDER / name)
+        return NodeFolder(self.path / locate.NODES_FOLDER / name)
 
     def node_folders(self) -> list[NodeFolder]:
         """The parts of all nodes that were ever started."""
-        return [NodeFolder(path.parent) for path in sorted(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*/config.json"))]
+        return [NodeFolder(path.parent) for path in sorted(self.path.glob(f"{locate.NODES_FOLDER}/*/config.json"))]
 
     def has_nodes(self) -> bool:
         """Whether there is a node of the cluster, with its data: also if cluster.json is lost."""
-        return any(self.path.glob(f"{gfs.locate.NODES_FOLDER}/*"))
+        return any(self.path.glob(f"{locate.NODES_FOLDER}/*"))
 
     def record_of_nodes(self) -> ClusterRecord | None:
         """What cluster.json said, if it is lost, by what the nodes were told of it; None if they were not.
@@ -341,12 +341,12 @@ class ClusterFolder:
 
     @property
     def _record(self) -> Path:
-        return self.path / gfs.locate.CONTACT_FILE
+        return self.path / locate.CONTACT_FILE
 
 
 def cluster_names(home: Path | None = None) -> list[str]:
     """The clusters that have a folder, sorted."""
-    home = home or gfs.locate.home_folder()
+    home = home or locate.home_folder()
     return sorted(path.parent.name for path in home.glob("*/cluster.json"))
 
 

@@ -1,4 +1,4 @@
-"""What several masters need of a lock service (`master/mastership.py`), over a session with one (`lockservice/`).
+"""What several masters need of a lock service (`master/failover/mastership.py`), over a session with one.
 
 The lock and the charter have one path. The lock is asked for without a delay after its loss: what an old holder may
 still do is fenced off by the charter and by epochs, not by time. While the session is in jeopardy the lock is still
@@ -10,7 +10,7 @@ import asyncio
 from lockservice.client.session import OwnLockService
 from lockservice.interface import LockService, Sequencer, Session, SessionState
 from lockservice.settings import LockClientSettings
-from master.mastership import Charter, Claim
+from master.failover.mastership import Charter, Claim
 from runtime.errors import Conflict, NotFound, Superseded, TabletopError
 from runtime.world import World
 

@@ -10,9 +10,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from chunkserver.chunk_files import metadata_path
+from chunkserver.storage.chunk_files import metadata_path
 from cluster.simulated import SimulatedCluster
-from master.status import cluster_status
+from master.serving.status import cluster_status
 from runtime.wire.master_pb2 import ClusterStatusRequest
 
 T = TypeVar("T")

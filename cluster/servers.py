@@ -9,7 +9,7 @@ from cluster.mastership import mastership
 from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
 from lockservice.server.server import LockServer
 from lockservice.settings import LockServiceSettings
-from master.replicated import ReplicatedMaster
+from master.failover.replicated import ReplicatedMaster
 from master.server import MasterServer
 from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown

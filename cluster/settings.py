@@ -7,9 +7,9 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from chunkserver.blocks import BLOCK_BYTES
+from chunkserver.storage.blocks import BLOCK_BYTES
 from cluster.topology import places_in
-from master.placement_policies import PAPER, POLICIES
+from master.balance.placement_policies import PAPER, POLICIES
 from runtime.errors import InvalidRequest, TooFewServers, shown
 from runtime.settings import (
     CHUNK_BYTES,

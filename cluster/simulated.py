@@ -44,8 +44,8 @@ from cluster.settings import ClusterSettings
 from cluster.topology import place_of
 from gfs.client import Client
 from gfs.settings import ClientSettings
-from master.racks import NOWHERE
-from master.replicated import ReplicatedMaster
+from master.balance.racks import NOWHERE
+from master.failover.replicated import ReplicatedMaster
 from master.server import MasterServer
 from runtime.errors import Conflict, NotFound, TabletopError, TimedOut, Unavailable
 from runtime.events import Record

@@ -21,7 +21,7 @@ runtime.errors.InvalidRequest: topology 'r1,,r2': expected racks such as r1,r2 o
 import re
 from collections.abc import Sequence
 
-from master.racks import NOWHERE, Place
+from master.balance.racks import NOWHERE, Place
 from runtime.errors import InvalidRequest, shown
 
 _NAME = "[A-Za-z0-9_.-]{1,40}"

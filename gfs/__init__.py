@@ -14,16 +14,15 @@ The idea. The client does the work that the paper gives it, so that the master s
     a record       is pushed like a write, and the primary says where it goes                       (3.3)   appending.py
     a whole file   is written under a passing name and renamed, so that nobody sees half of it    (2.7.2)  file.py
 
-    settings.py       every number that the paper leaves open      distance.py        which replica is near
-    pieces.py         cutting ranges at chunk boundaries           location_cache.py  what the master said before
-    bulk_links.py     connections for data, apart from control     lengths.py         how long a file under lease is
-    piece_stream.py   pieces fetched before they are asked for     write_behind.py    pieces sent while more come in
-    read_ahead.py     the same for a caller that reads in order    replicas.py        whom to ask first
-    client.py         the asynchronous client                      synchronous.py     the same for plain programs
-    locate.py         where this machine's clusters are found      patience.py        how long to try
-    parallel.py       many small files at once                     events.py          what went wrong and was made good
-    identity.py       which file an open file is                   records/          told from padding and copies
-    operators.py      trash, policies, safe mode                   turns.py           one call at a time on one file
+Its floors, from the bottom up; each has an essay of its own:
+
+    settings.py       every number that the paper leaves open      distance.py      which replica is near
+    patience.py       how long to try                              events.py        what went wrong and was made good
+    names/            clusters, masters, what they said before     reading/         ranges, lengths, read-ahead
+    writing/          pushes, mutations, write-behind, records     file.py          an open file
+    client.py         the asynchronous client                      operators.py     trash, policies, servers that leave
+    health.py         how well each file is stored                 records/         told from padding and copies
+    parallel.py       many small files at once                     synchronous.py   the same for plain programs
 
     import gfs
     fs = gfs.connect()
@@ -44,9 +43,9 @@ from functools import partial
 
 from gfs.client import Client
 from gfs.file import File
-from gfs.lengths import FileStatus
-from gfs.locate import find_contact, master_gone
+from gfs.names.locate import find_contact, master_gone
 from gfs.parallel import in_parallel
+from gfs.reading.lengths import FileStatus
 from gfs.settings import ClientSettings
 from gfs.synchronous import FileSystem, RawFile
 from runtime.errors import (

@@ -16,23 +16,23 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import get_args
 
-from gfs.appending import RecordAppender
-from gfs.arguments import Path, checked_bytes, checked_goal, checked_path
-from gfs.bulk_links import BulkLinks
 from gfs.events import LeftBehind, ReadBegunAgain
 from gfs.file import Ending, File, FileMode
-from gfs.identity import FileIdentity, identity_of, must_be_file
-from gfs.lengths import FileStatus, LengthFinder
-from gfs.location_cache import FileFacts
-from gfs.master_link import Causes, MasterLink
+from gfs.names.arguments import Path, checked_bytes, checked_goal, checked_path
+from gfs.names.identity import FileIdentity, identity_of, must_be_file
+from gfs.names.location_cache import FileFacts
+from gfs.names.master_link import Causes, MasterLink
 from gfs.operators import Operators
 from gfs.patience import Patience
-from gfs.piece_stream import PieceStream
-from gfs.reading import ChunkReader
-from gfs.replicas import Replicas
+from gfs.reading.bulk_links import BulkLinks
+from gfs.reading.lengths import FileStatus, LengthFinder
+from gfs.reading.piece_stream import PieceStream
+from gfs.reading.reading import ChunkReader
+from gfs.reading.replicas import Replicas
 from gfs.settings import ClientSettings
-from gfs.write_behind import Source, WriteBehind
-from gfs.writing import ChunkWriter
+from gfs.writing.appending import RecordAppender
+from gfs.writing.write_behind import Source, WriteBehind
+from gfs.writing.writing import ChunkWriter
 from runtime.bulk import CHECKSUM_BYTES
 from runtime.errors import (
     AlreadyExists,

@@ -35,13 +35,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-from gfs.arguments import checked_bytes, checked_number, checked_whole
-from gfs.identity import FileIdentity
-from gfs.read_ahead import ReadAhead
-from gfs.reading import ChunkReader
+from gfs.names.arguments import checked_bytes, checked_number, checked_whole
+from gfs.names.identity import FileIdentity
+from gfs.reading.read_ahead import ReadAhead
+from gfs.reading.reading import ChunkReader
+from gfs.reading.turns import Turns
 from gfs.settings import ClientSettings
-from gfs.turns import Turns
-from gfs.write_behind import Source, WriteBehind
+from gfs.writing.write_behind import Source, WriteBehind
 from runtime.errors import InvalidRequest, TabletopError
 from runtime.settings import MEBIBYTE
 from runtime.world import Buffer

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from gfs.arguments import Path, checked_goal, checked_number, checked_path
-from gfs.master_link import MasterLink
+from gfs.names.arguments import Path, checked_goal, checked_number, checked_path
+from gfs.names.master_link import MasterLink
 from runtime.errors import InvalidRequest, NotFound, shown
 from runtime.wire.master_pb2 import (
     ClusterStatus,

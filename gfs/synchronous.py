@@ -33,10 +33,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
-from gfs.arguments import Path
 from gfs.client import Client
 from gfs.file import File, FileMode
-from gfs.lengths import FileStatus
+from gfs.names.arguments import Path
+from gfs.reading.lengths import FileStatus
 from gfs.records import Appended, Record, RecordReader, RecordWriter
 from gfs.settings import ClientSettings
 from runtime.errors import Conflict, InvalidRequest, Unavailable

@@ -12,7 +12,9 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from master.chunkservers import Chunkservers, Held
+from master.balance.placement import Candidate
+from master.chunks.leases import Lease, LeaseTable
+from master.chunks.replicas import ReplicaState, ReplicaTable
 from master.events import (
     LeaseGranted,
     LeaseRevoked,
@@ -23,16 +25,14 @@ from master.events import (
     SafeModeEntered,
     SafeModeLeft,
 )
-from master.leases import Lease, LeaseTable
-from master.namespace_locks import NamespaceLocks
-from master.operation_log import OperationLog
-from master.placement import Candidate
-from master.records import EpochBegun, FileSystemFounded, Record, SafeModeSet, TenureBegun
-from master.replicas import ReplicaState, ReplicaTable
-from master.safe_mode import CHANGES_NAMES, SafeMode
-from master.servers import Registration, Server, ServerTable
+from master.log.operation_log import OperationLog
+from master.log.records import EpochBegun, FileSystemFounded, Record, SafeModeSet, TenureBegun
+from master.log.state import MasterState
+from master.namespace.namespace_locks import NamespaceLocks
+from master.servers.chunkservers import Chunkservers, Held
+from master.servers.safe_mode import CHANGES_NAMES, SafeMode
+from master.servers.servers import Registration, Server, ServerTable
 from master.settings import MasterSettings
-from master.state import MasterState
 from runtime.errors import Conflict, InSafeMode, Superseded, TabletopError, TimedOut, Unavailable
 from runtime.events import Event
 from runtime.wire import common_pb2

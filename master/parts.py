@@ -2,22 +2,22 @@
 
 import asyncio
 
-from master.admission import Admission
 from master.core import Core
-from master.creating import Creating
-from master.draining import Draining
-from master.first_writes import FirstWrites
-from master.granting import Granting
-from master.mending import Mending
-from master.moving import Moving
-from master.new_chunks import NewChunks
-from master.raising import Raising
-from master.reclaiming import Reclaiming
-from master.repair import Repair
-from master.reporting import Reporting
-from master.service import MasterService, RegistryService
-from master.settling import Settling
-from master.snapshotting import Snapshotting
+from master.maintenance.draining import Draining
+from master.maintenance.reclaiming import Reclaiming
+from master.maintenance.repair import Repair
+from master.protocol.admission import Admission
+from master.protocol.first_writes import FirstWrites
+from master.protocol.granting import Granting
+from master.protocol.mending import Mending
+from master.protocol.moving import Moving
+from master.protocol.new_chunks import NewChunks
+from master.protocol.raising import Raising
+from master.protocol.reporting import Reporting
+from master.protocol.settling import Settling
+from master.protocol.snapshotting import Snapshotting
+from master.serving.creating import Creating
+from master.serving.service import MasterService, RegistryService
 
 
 class Parts:

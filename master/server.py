@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from master.core import Core
 from master.events import MasterFailed
-from master.measures import master_measures
 from master.parts import Parts
+from master.serving.measures import master_measures
 from master.settings import MasterSettings
 from runtime.events import NodeStarted, NodeStopped
 from runtime.measures import Measure

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from master.placement_policies import PAPER, POLICIES
+from master.balance.placement_policies import PAPER, POLICIES
 from runtime.settings import (
     CHUNK_BYTES,
     CHUNK_BYTES_BELOW,

@@ -1,4 +1,4 @@
-"""Draws `docs/pictures/replica-states.svg` from the table of transitions in `master/replicas.py`.
+"""Draws `docs/pictures/replica-states.svg` from the table of transitions in `master/chunks/replicas.py`.
 
     python -m scripts.draw_replica_states
 
@@ -9,7 +9,7 @@ its left, so that two that lead there and back do not lie on each other. A test 
 import math
 from pathlib import Path
 
-from master.replicas import TRANSITIONS, ReplicaState
+from master.chunks.replicas import TRANSITIONS, ReplicaState
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "replica-states.svg"
 

@@ -2,7 +2,7 @@
 
 A chunkserver verifies what it holds in idle moments, and replaces what is damaged without being asked. These commands
 are for whoever wants to know now. Both ask the master for one chunk after the other, many at once, and it asks the
-chunkservers (`master/checking.py`); so a progress bar needs no protocol of its own, and Ctrl-C ends the work.
+chunkservers (`master/protocol/checking.py`); so a progress bar needs no protocol of its own, and Ctrl-C ends the work.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ import typer.core
 from rich.console import Console
 
 from cluster.folder import UnknownCluster
-from gfs.locate import cluster_name
+from gfs.names.locate import cluster_name
 from runtime.errors import InvalidRequest, TabletopError, TimedOut, Unavailable
 from runtime.world import Buffer
 

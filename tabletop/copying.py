@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cluster.interface import Cluster
 from gfs.client import Client
-from gfs.lengths import FileStatus
+from gfs.reading.lengths import FileStatus
 from runtime.errors import (
     AlreadyExists,
     InvalidRequest,

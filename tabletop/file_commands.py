@@ -11,7 +11,7 @@ import typer
 
 from cluster.real import RealCluster
 from gfs.client import Client
-from gfs.lengths import FileStatus
+from gfs.reading.lengths import FileStatus
 from runtime.errors import AlreadyExists, IsADirectory, NotFound, shown
 from tabletop import copying, wording
 from tabletop.console import output, perform, remark

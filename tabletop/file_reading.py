@@ -9,7 +9,7 @@ import typer
 from cluster.real import RealCluster
 from gfs.client import Client
 from gfs.file import File
-from gfs.lengths import FileStatus
+from gfs.reading.lengths import FileStatus
 from runtime.errors import Conflict, IsADirectory, NotFound, TimedOut, Unavailable, shown
 from tabletop import copying, record_commands, transfer, wording
 from tabletop.console import ExitCode, flush_bytes, output, perform, print_bytes

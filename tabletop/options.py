@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gfs.locate import DEFAULT_CLUSTER
+from gfs.names.locate import DEFAULT_CLUSTER
 from tabletop.console import note_cluster
 
 ClusterOption = Annotated[

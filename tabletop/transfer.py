@@ -7,7 +7,7 @@ move bytes. So memory is bounded by the numbers below.
 
 A tree is first written under a temporary name beside the target, as the client does with a single file, and the whole
 gets its final name in one step at the end. Interrupted before that, what was written is removed; what a killed command
-leaves, the master removes after a while (`master/abandoned.py`). So a name that exists is complete.
+leaves, the master removes after a while (`master/maintenance/abandoned.py`). So a name that exists is complete.
 """
 
 import asyncio

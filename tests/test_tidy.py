@@ -52,7 +52,7 @@ BANNED_ATTRIBUTES = {"run_in_executor", "to_thread", "call_soon_threadsafe"}
 
 # Modules that are the seam between servers and the operating system. Everything else in these rooms keeps the rules.
 SEAMS = {
-    "gfs/locate.py",
+    "gfs/names/locate.py",
     "gfs/synchronous.py",
     "lockservice/client/zookeeper.py",
     "tablet/embedded/folder.py",
@@ -84,6 +84,15 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, alias.name
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.lineno, node.module
+
+
+def imported_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """As `imported`, and of `from package import module` the module as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+    yield from imported(tree)
 
 
 def everything() -> list[Path]:
@@ -120,6 +129,13 @@ FLOORS = {
     "tablet/embedded": 7,
     "tablet/server": 7,
 }
+FLOORS_OF_SERVERS = {
+    "master": ("namespace", "chunks", "log", "balance", "servers", "protocol", "maintenance", "serving", "failover"),
+    "chunkserver": ("storage", "mutation", "transfer"),
+    "gfs": ("names", "reading", "writing", "records"),
+}
+"""The floors of the rooms that the file system is made of, from the bottom up. What stands beside them in a room
+(`core.py`, a client) may lie between two floors; that there is no circle is looked at by itself."""
 POINTS_UP = {"tablet/engine/__init__.py"}
 """`tablet.engine.open` is the name that programs know, for what stands above the engine."""
 
@@ -139,11 +155,27 @@ def test_arrows_between_the_floors_of_the_tablet_only_point_down():
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_modules_of_the_tablet_form_no_circle():
+@pytest.mark.parametrize("room", FLOORS_OF_SERVERS)
+def test_arrows_between_the_floors_of_the_file_system_only_point_down(room: str):
+    height = {f"{room}.{floor}": number for number, floor in enumerate(FLOORS_OF_SERVERS[room])}
+    wrong = []
+    for path in modules(room):
+        own = height.get(".".join(path.relative_to(ROOT).parts[:2]))
+        for line, module in imported(parsed(path)):
+            other = height.get(".".join(module.split(".")[:2]))
+            if own is not None and other is not None and other > own:
+                wrong.append(f"{name_of(path)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+    folders = {path.parent.name for path in modules(room) if path.parent.parent == ROOT / room}
+    assert folders == set(FLOORS_OF_SERVERS[room])
+
+
+@pytest.mark.parametrize("room", ["tablet", *FLOORS_OF_SERVERS])
+def test_the_modules_of_a_room_form_no_circle(room: str):
     arrows = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): {module for _, module in imported(parsed(path))}
-        for path in modules("tablet")
-        if name_of(path) not in POINTS_UP
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): {module for _, module in imported_names(parsed(path))}
+        for path in modules(room)
+        if name_of(path) not in POINTS_UP and path.name != "__init__.py"
     }
     while free := [name for name, targets in arrows.items() if not targets & arrows.keys()]:
         for name in free:

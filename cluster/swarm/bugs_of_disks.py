@@ -4,17 +4,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from chunkserver import chunk_files, chunk_format, headers, opening
-from chunkserver.authority import Obedience
 from chunkserver.heartbeats import Heartbeats
-from chunkserver.placing import Placing
-from chunkserver.scrubber import Scrubber
-from chunkserver.writeback import WriteBack
+from chunkserver.mutation.authority import Obedience
+from chunkserver.storage import chunk_files, chunk_format, headers, opening
+from chunkserver.storage.placing import Placing
+from chunkserver.storage.scrubber import Scrubber
+from chunkserver.storage.writeback import WriteBack
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
-from master.chunkservers import Chunkservers
-from master.repair import Repair
-from master.replicas import KEPT, ReplicaState
-from master.reporting import Reporting
+from master.chunks.replicas import KEPT, ReplicaState
+from master.maintenance.repair import Repair
+from master.protocol.reporting import Reporting
+from master.servers.chunkservers import Chunkservers
 from runtime.errors import NotFound, Superseded, TabletopError
 
 _decode = chunk_format.decode_metadata

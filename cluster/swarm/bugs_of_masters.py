@@ -1,9 +1,9 @@
 """Bugs in how several masters keep one log, and in who takes over (GFS 2.6.3, 5.1.3)."""
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
-from master import replicated
-from master.mastership import Charter
-from master.shipping import Shipping
+from master.failover import replicated
+from master.failover.mastership import Charter
+from master.failover.shipping import Shipping
 
 
 @bug

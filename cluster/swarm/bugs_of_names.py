@@ -8,22 +8,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
-from gfs import client, master_link
-from gfs.identity import FileIdentity
-from gfs.location_cache import LocationCache
-from gfs.master_link import MasterLink
-from gfs.write_behind import WriteBehind
-from gfs.writing import ChunkWriter
-from master import granting, service
+from gfs import client
+from gfs.names import master_link
+from gfs.names.identity import FileIdentity
+from gfs.names.location_cache import LocationCache
+from gfs.names.master_link import MasterLink
+from gfs.writing.write_behind import WriteBehind
+from gfs.writing.writing import ChunkWriter
 from master.core import Core
-from master.creating import Creating, checked_goal
-from master.namespace import FileEntry
-from master.namespace_locks import NamespaceLocks
-from master.once import Once
-from master.prefix_table import PrefixTable
-from master.reclaiming import Reclaiming
-from master.records import GoalChanged
-from master.service import MasterService
+from master.log.records import GoalChanged
+from master.maintenance.reclaiming import Reclaiming
+from master.namespace.namespace import FileEntry
+from master.namespace.namespace_locks import NamespaceLocks
+from master.namespace.prefix_table import PrefixTable
+from master.protocol import granting
+from master.serving import service
+from master.serving.creating import Creating, checked_goal
+from master.serving.once import Once
+from master.serving.service import MasterService
 from runtime.errors import TabletopError
 from runtime.simulated.loop import NANOSECONDS, SimulatedLoop
 from runtime.wire.master_pb2 import AdmitReplicaReply, ListRequest

@@ -3,10 +3,11 @@
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, replaced
-from master import reclaiming, status
 from master.core import Core
-from master.garbage import is_due
-from master.hidden_names import root_of
+from master.maintenance import reclaiming
+from master.maintenance.garbage import is_due
+from master.namespace.hidden_names import root_of
+from master.serving import status
 
 
 @bug

@@ -3,11 +3,12 @@
 from typing import Any
 
 from cluster.swarm.bug_tools import Planted, bug, replaced, together
-from master import moving, repair
-from master.heat import Heat
-from master.moving import Moving
-from master.racks import Topology
-from master.standing import Standing, plan_standing
+from master.balance.heat import Heat
+from master.balance.racks import Topology
+from master.balance.standing import Standing, plan_standing
+from master.maintenance import repair
+from master.protocol import moving
+from master.protocol.moving import Moving
 
 _judge = Heat.judge
 

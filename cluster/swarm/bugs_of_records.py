@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from chunkserver import mutations
-from chunkserver.appending import Place, Placed, plan_append
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.leases import Lease
+from chunkserver.mutation import mutations
+from chunkserver.mutation.appending import Place, Placed, plan_append
+from chunkserver.mutation.leases import Lease
+from chunkserver.storage.chunk_store import ChunkStore
 from cluster.swarm.bug_tools import Planted, bug, replaced, together
 from runtime.errors import MutationFailed
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
-from gfs.location_cache import LocationCache
-from master.chunk_table import ChunkTable
+from gfs.names.location_cache import LocationCache
+from master.chunks.chunk_table import ChunkTable
+from master.chunks.sharing import Owner
 from master.core import Core
-from master.sharing import Owner
-from master.snapshotting import Snapshotting
-from master.state import MasterState
+from master.log.state import MasterState
+from master.protocol.snapshotting import Snapshotting
 
 _change_owner = ChunkTable.change_owner
 _share = ChunkTable.share

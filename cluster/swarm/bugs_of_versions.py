@@ -4,22 +4,23 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from chunkserver import chunk_format, opening
-from chunkserver.advancing import Advancing
-from chunkserver.chunk_files import stale
-from chunkserver.chunk_store import ChunkStore
 from chunkserver.heartbeats import Heartbeats
-from chunkserver.tries import Tries
+from chunkserver.mutation.advancing import Advancing
+from chunkserver.mutation.tries import Tries
+from chunkserver.storage import chunk_format, opening
+from chunkserver.storage.chunk_files import stale
+from chunkserver.storage.chunk_store import ChunkStore
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.patience import Patience
-from master import judging, raising, reporting, settling
+from master.chunks import judging
+from master.chunks.judging import Answer, Reported
+from master.chunks.replicas import ReplicaState
 from master.core import Core
-from master.granting import Granting
-from master.judging import Answer, Reported
-from master.raising import Raised, Raising
-from master.repair import Repair
-from master.replicas import ReplicaState
-from master.reporting import Reporting
+from master.maintenance.repair import Repair
+from master.protocol import raising, reporting, settling
+from master.protocol.granting import Granting
+from master.protocol.raising import Raised, Raising
+from master.protocol.reporting import Reporting
 
 _judge_report = judging.judge_report
 _plan_comparison = settling.plan_comparison

@@ -22,7 +22,7 @@ from cluster.swarm.names import PASSING
 from cluster.swarm.stage import Stage
 from cluster.swarm.steps import Facts
 from cluster.swarm.verdicts import Verdict
-from master.recovery import recover
+from master.log.recovery import recover
 from runtime.errors import TabletopError
 from runtime.events import Record
 from runtime.world import World

@@ -10,11 +10,11 @@ from typing import Any
 
 import crc32c
 
-from chunkserver import chunk_files
-from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_format import decode_metadata
 from chunkserver.events import LeaseReceived
-from chunkserver.identity import IDENTITY, boot_number, decode_identity
+from chunkserver.storage import chunk_files
+from chunkserver.storage.blocks import BLOCK_BYTES
+from chunkserver.storage.chunk_format import decode_metadata
+from chunkserver.storage.identity import IDENTITY, boot_number, decode_identity
 from cluster.placement import Placement
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.copies import Copy, copy_of, root_of

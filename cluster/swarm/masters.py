@@ -44,7 +44,7 @@ from cluster.simulated import SimulatedCluster
 from cluster.swarm.mischief import DOWN_SECONDS
 from cluster.swarm.plan import PlannedOperation, Setup
 from master.events import MasterTookOver
-from master.replicated import ReplicatedMaster
+from master.failover.replicated import ReplicatedMaster
 from runtime.events import Record
 from runtime.simulated.messages import Kind
 

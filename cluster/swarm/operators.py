@@ -37,7 +37,7 @@ from master.events import (
     SafeModeLeft,
     SnapshotTaken,
 )
-from master.hidden_names import deletion_of, root_of
+from master.namespace.hidden_names import deletion_of, root_of
 from runtime.errors import TabletopError
 from runtime.events import Record
 

@@ -4,7 +4,7 @@ Two things that lose data only if a server dies right afterwards, so that nobody
 are looked for in what the servers recorded.
 
 lone grant      a lease began on a single replica, and another one that counted until then was left out by the same
-                raise, without a word that the chunk was held back first (`master/raising.py`)
+                raise, without a word that the chunk was held back first (`master/protocol/raising.py`)
 late removal    a server began to remove a replica of a chunk that is known to the end, and the last decision of the
                 master to have it removed was longer ago than an order holds
 """

@@ -24,7 +24,7 @@ from cluster.swarm.plan import PlannedOperation
 from cluster.swarm.stage import Stage
 from gfs.client import Client
 from gfs.file import File
-from gfs.lengths import FileStatus
+from gfs.reading.lengths import FileStatus
 from runtime.errors import TabletopError
 from runtime.events import because
 from runtime.simulated.world import NodeEnded

@@ -18,7 +18,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from chunkserver.blocks import BLOCK_BYTES
+from chunkserver.storage.blocks import BLOCK_BYTES
 from cluster.checkers import read_replica
 from cluster.interface import wait_until
 from cluster.real import RealCluster

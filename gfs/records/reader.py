@@ -9,9 +9,9 @@ the chunk is full: so it never mistakes for remains what it has not read yet.
 
 from collections.abc import AsyncIterator
 
-from gfs.arguments import Path, checked_number, checked_path
 from gfs.client import Client
 from gfs.file import File
+from gfs.names.arguments import Path, checked_number, checked_path
 from gfs.records.duplicates import Duplicates
 from gfs.records.frames import Record
 from gfs.records.scanning import Scanner

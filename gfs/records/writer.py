@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
-from gfs.arguments import Path, checked_bytes, checked_path
 from gfs.client import Client
+from gfs.names.arguments import Path, checked_bytes, checked_path
 from gfs.records.duplicates import WINDOW
 from gfs.records.frames import encode_record
 from runtime.world import Buffer

@@ -1,6 +1,6 @@
 """GFS 2.5: a small file that everybody reads makes its few chunkservers a hot spot; more copies cure it."""
 
-from master.heat import Heat
+from master.balance.heat import Heat
 from tests.unit.master_fakes import Scene, played
 
 

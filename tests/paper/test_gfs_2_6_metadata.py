@@ -2,8 +2,8 @@
 
 import sys
 
-from master.chunk_table import ChunkTable
-from master.namespace import Namespace
+from master.chunks.chunk_table import ChunkTable
+from master.namespace.namespace import Namespace
 
 FILES = 30_000
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master.records import FORMAT, LogOpened, encode
+from master.log.records import FORMAT, LogOpened, encode
 from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, NotFound, TabletopError, Unavailable
 from runtime.record_log import encode_frame
 from tests.unit.master_fakes import MemoryDisk, Scene, fingerprint, played

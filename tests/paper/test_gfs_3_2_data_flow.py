@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from chunkserver.data_flow import FORWARD_BYTES
+from chunkserver.transfer.data_flow import FORWARD_BYTES
 from runtime.bulk import encode_header, read_header, receive_hello
 from runtime.wire.bulk_pb2 import BulkRequest, PushReply
 from runtime.wire.chunkserver_pb2 import DataId

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from master.namespace_locks import PathLock, plan_locks
-from master.records import Record
+from master.log.records import Record
+from master.namespace.namespace_locks import PathLock, plan_locks
 from runtime.errors import AlreadyExists, NotFound
 from tests.unit.master_fakes import Scene, played
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from master.placement import Candidate, plan_placement
-from master.placement_policies import POLICIES, policy_of
+from master.balance.placement import Candidate, plan_placement
+from master.balance.placement_policies import POLICIES, policy_of
 from tests.unit.master_fakes import Scene, played
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from master.placement import Candidate
-from master.replication import CloneOrder, Limits, Need, plan_replication
+from master.balance.placement import Candidate
+from master.balance.replication import CloneOrder, Limits, Need, plan_replication
 from runtime.errors import Conflict, TooFewServers, Unavailable
 from tests.unit.master_fakes import Scene, played
 

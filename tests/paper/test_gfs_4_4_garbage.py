@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master import paths
+from master.namespace import paths
 from runtime.errors import AlreadyExists, DirectoryNotEmpty, InvalidRequest, NotFound
 from tests.unit.fake_chunkserver import Replica
 from tests.unit.master_fakes import Scene, played

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.agreement import LogExtent, agreed_through
+from master.failover.agreement import LogExtent, agreed_through
 
 # A step of a history: who acts next begins a tenure with a beginning of which log, then so many records are added to
 # its own log, and so many of these to the other's.

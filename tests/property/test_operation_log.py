@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from master.records import FileCreated
+from master.log.records import FileCreated
 from runtime.errors import DiskFailure, NoSpace, NotFound, TabletopError
 from tests.unit.master_fakes import MemoryDisk, MemoryFile
 from tests.unit.test_master_operation_log import log_on, names_in, run

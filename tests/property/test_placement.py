@@ -6,10 +6,10 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from master.placement import Candidate, Policy, Stored
-from master.placement_policies import POLICIES, policy_of
-from master.racks import Place, Topology
-from master.standing import misplaced_replica
+from master.balance.placement import Candidate, Policy, Stored
+from master.balance.placement_policies import POLICIES, policy_of
+from master.balance.racks import Place, Topology
+from master.balance.standing import misplaced_replica
 
 PLACES = [Place("x", "a"), Place("x", "b"), Place("y", "c"), Place("y", "d"), Place("z", "e")]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-import master.prefix_table
-from master.prefix_table import PrefixTable
+import master.namespace.prefix_table
+from master.namespace.prefix_table import PrefixTable
 
 Model = dict[bytes, bytes]
 

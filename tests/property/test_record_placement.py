@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunkserver.appending import Place, plan_append
-from chunkserver.leases import LeaseTable
+from chunkserver.mutation.appending import Place, plan_append
+from chunkserver.mutation.leases import LeaseTable
 
 CAPACITY = 40
 REPLICAS = 3

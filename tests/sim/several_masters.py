@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from master.mastership import Charter, Claim
-from master.replicated import ReplicatedMaster
+from master.failover.mastership import Charter, Claim
+from master.failover.replicated import ReplicatedMaster
 from master.settings import MasterSettings
 from runtime.errors import Conflict, Superseded, TabletopError, Unavailable
 from runtime.simulated.world import SimulatedWorld, Simulation

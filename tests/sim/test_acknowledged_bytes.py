@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chunkserver.chunk_files import metadata_path
 from chunkserver.events import WriteResolved
+from chunkserver.storage.chunk_files import metadata_path
 from runtime.errors import Conflict, NoSpace
 from runtime.simulated.disk_faults import FullDisk, OpenError, Operation, ShortWrites, SlowDisk
 from runtime.simulated.messages import BULK_METHOD, DROP, Delay, Drop, Kind, Message

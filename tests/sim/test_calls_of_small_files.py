@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from chunkserver.data_flow import DataFlow
 from chunkserver.service import ChunkserverService
+from chunkserver.transfer.data_flow import DataFlow
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
-from master.service import MasterService
+from master.serving.service import MasterService
 from runtime.record_log import LogWriter
 from runtime.simulated.world import Simulation
 

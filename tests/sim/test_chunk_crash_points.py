@@ -7,8 +7,8 @@ several fates of the sectors and names that were not synced."""
 
 import pytest
 
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.opening import open_store
+from chunkserver.storage.chunk_store import ChunkStore
+from chunkserver.storage.opening import open_store
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tests.sim.test_chunk_sessions import Replica, Server, ended
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES

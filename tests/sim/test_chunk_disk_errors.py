@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from chunkserver.chunk_store import ChunkStore
+from chunkserver.storage.chunk_store import ChunkStore
 from runtime.errors import Corrupted, DiskFailure
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.undo import Undo

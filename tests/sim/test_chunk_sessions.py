@@ -23,12 +23,12 @@ from typing import Any
 import crc32c
 import pytest
 
-from chunkserver.chunk_files import data_path
-from chunkserver.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_slots, with_table
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.headers import rewritten
-from chunkserver.opening import open_store
-from chunkserver.placing import incoming_path
+from chunkserver.storage.chunk_files import data_path
+from chunkserver.storage.chunk_format import TABLE_OFFSET, Header, encode_entries, encode_slots, with_table
+from chunkserver.storage.chunk_store import ChunkStore
+from chunkserver.storage.headers import rewritten
+from chunkserver.storage.opening import open_store
+from chunkserver.storage.placing import incoming_path
 from runtime.errors import Corrupted, Unavailable
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chunkserver import mutations
+from chunkserver.mutation import mutations
 from gfs.client import Client
 from runtime.errors import NoSpace, TabletopError
 from runtime.simulated.disk_faults import FullDisk

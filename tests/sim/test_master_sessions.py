@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from master.operation_log import OperationLog
-from master.records import FileCreated, HandlesReserved
+from master.log.operation_log import OperationLog
+from master.log.records import FileCreated, HandlesReserved
 from runtime.simulated.disk_faults import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from master.racks import Place, Topology
+from master.balance.racks import Place, Topology
 from runtime.wire.common_pb2 import Location
 from tests.sim.small_clusters import SmallCluster, play, wait
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from chunkserver.chunk_files import metadata_path
-from chunkserver.chunk_format import TABLE_OFFSET
+from chunkserver.storage.chunk_files import metadata_path
+from chunkserver.storage.chunk_format import TABLE_OFFSET
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 12000

@@ -40,7 +40,7 @@ def test_a_writer_does_not_wait_for_a_slow_copy_as_long_as_that_takes(seed: int)
         [chunk] = (await cluster.status(chunks=True)).chunks
         assert len(chunk.chunk.replicas) == 3
 
-    with patch("chunkserver.cloning.PIECE_BYTES", BLOCK):
+    with patch("chunkserver.transfer.cloning.PIECE_BYTES", BLOCK):
         play(seed, story, chunkservers=4, chunk_bytes=SLOW_CHUNK_BYTES)
 
 
@@ -54,7 +54,7 @@ def test_a_slow_copy_that_nobody_waits_for_is_completed():
         [chunk] = (await cluster.status(chunks=True)).chunks
         assert "cs4" in {replica.server for replica in chunk.chunk.replicas}
 
-    with patch("chunkserver.cloning.PIECE_BYTES", BLOCK):
+    with patch("chunkserver.transfer.cloning.PIECE_BYTES", BLOCK):
         play(1, story, chunkservers=4, chunk_bytes=SLOW_CHUNK_BYTES)
 
 

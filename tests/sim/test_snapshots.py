@@ -6,10 +6,10 @@ import pytest
 from chunkserver.events import ChunkCloned
 from cluster.swarm.insight import Insight
 from gfs.client import Client
-from master.chunk_table import ChunkTable
+from master.chunks.chunk_table import ChunkTable
+from master.chunks.sharing import references
 from master.core import Core
 from master.events import ChunkCopied, LeaseRevoked
-from master.sharing import references
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotADirectory, NotFound
 from runtime.simulated.messages import DROP, Drop, Kind, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, outcome, play, wait

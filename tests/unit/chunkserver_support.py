@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chunkserver.chunk_store import data_path
 from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
+from chunkserver.storage.chunk_store import data_path
 from runtime.bulk import checksums_of, digest_of, encode_header, hello, read_header
 from runtime.real.disk import RealDisk, RealFile
 from runtime.real.world import RealWorld

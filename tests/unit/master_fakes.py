@@ -509,7 +509,7 @@ def fingerprint(server: MasterServer) -> tuple[Any, ...]:
 
 
 def _unpacked(leaf: bytes) -> Iterator[tuple[bytes, bytes]]:
-    from master.prefix_table import unpack
+    from master.namespace.prefix_table import unpack
 
     keys, values = unpack(leaf)
     return zip(keys, values, strict=True)

@@ -1,7 +1,7 @@
 """`bench.placement`: what it tells follows from the seed, and keeps the rule of racks."""
 
 from bench.placement import play, plot, tables
-from master.placement_policies import POLICIES
+from master.balance.placement_policies import POLICIES
 
 
 def test_both_policies_are_played_to_their_end_and_drawn():

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from chunkserver.appending import Place, plan_append
-from chunkserver.leases import Lease, LeaseTable
+from chunkserver.mutation.appending import Place, plan_append
+from chunkserver.mutation.leases import Lease, LeaseTable
 from runtime.bulk import checksums_of, digest_of
 from runtime.errors import Conflict, InvalidRequest, MutationFailed, NotPrimary, StaleVersion
 from runtime.wire import chunkserver_pb2 as wire

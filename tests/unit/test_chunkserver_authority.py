@@ -2,8 +2,8 @@
 
 import pytest
 
-from chunkserver.authority import Obedience
-from chunkserver.identity import IDENTITY, Identity, decode_identity, encode_identity, open_identity
+from chunkserver.mutation.authority import Obedience
+from chunkserver.storage.identity import IDENTITY, Identity, decode_identity, encode_identity, open_identity
 from runtime.errors import Corrupted, ForeignNamespace, Superseded, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
 from runtime.wire.common_pb2 import Authority

@@ -5,14 +5,14 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkserver.blocks import (
+from chunkserver.storage.blocks import (
     BLOCK_BYTES,
     block_count,
     block_extent,
     plan_write,
     updated_checksums,
 )
-from chunkserver.payload_checksums import PayloadChecksums
+from chunkserver.storage.payload_checksums import PayloadChecksums
 from runtime.bulk import checksums_of
 
 NEAR_EDGES = st.sampled_from([0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 150_000])

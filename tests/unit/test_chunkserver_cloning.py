@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from chunkserver.chunk_files import metadata_path
+from chunkserver.storage.chunk_files import metadata_path
 from runtime.errors import Corrupted, DiskFailure, NotFound, StaleVersion, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
 from tests.unit.chunkserver_support import AUTHORITY, BLOCK, Desk, until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.opening import open_store
+from chunkserver.storage.chunk_store import ChunkStore
+from chunkserver.storage.opening import open_store
 from runtime.errors import Corrupted, Unavailable
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, DyingDisk, Killed, Moment, new_world, settings
 

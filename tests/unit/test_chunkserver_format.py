@@ -6,8 +6,8 @@ from pathlib import Path
 import crc32c
 import pytest
 
-from chunkserver.chunk_files import Chunk
-from chunkserver.chunk_format import (
+from chunkserver.storage.chunk_files import Chunk
+from chunkserver.storage.chunk_format import (
     NO_BOOT,
     SLOT_BYTES,
     TABLE_OFFSET,
@@ -21,9 +21,9 @@ from chunkserver.chunk_format import (
     intent_offset,
     with_table,
 )
-from chunkserver.chunk_store import ChunkStore, data_path, metadata_path
-from chunkserver.headers import rewritten
-from chunkserver.opening import open_store
+from chunkserver.storage.chunk_store import ChunkStore, data_path, metadata_path
+from chunkserver.storage.headers import rewritten
+from chunkserver.storage.opening import open_store
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, Unavailable
 from runtime.real.disk import RealDisk
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, new_world, settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chunkserver.chunk_files import data_path
+from chunkserver.storage.chunk_files import data_path
 from runtime.errors import DiskFailure, NotPrimary, Unavailable
 from runtime.wire import chunkserver_pb2 as wire
 from tests.unit.chunkserver_support import BLOCK, Desk, FakeMaster, new_world, until

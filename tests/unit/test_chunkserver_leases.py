@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkserver.leases import LeaseTable, Secondary
-from chunkserver.serial_order import Applied, SerialOrder, Turn
+from chunkserver.mutation.leases import LeaseTable, Secondary
+from chunkserver.mutation.serial_order import Applied, SerialOrder, Turn
 from runtime.errors import Conflict, NotPrimary, StaleVersion
 
 OTHERS = (Secondary("cs2", "h:2"),)

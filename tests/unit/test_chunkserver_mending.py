@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from chunkserver.block_mender import BlockMender
-from chunkserver.chunk_files import data_path
-from chunkserver.opening import open_store
+from chunkserver.storage.block_mender import BlockMender
+from chunkserver.storage.chunk_files import data_path
+from chunkserver.storage.opening import open_store
 from runtime.errors import NotFound, StaleVersion
 from tests.unit.chunkserver_support import (
     BLOCK,

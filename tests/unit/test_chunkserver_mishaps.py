@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_store import ChunkStore
+from chunkserver.storage.chunk_files import data_path, metadata_path
+from chunkserver.storage.chunk_store import ChunkStore
 from runtime.errors import DiskFailure, NoSpace, Unavailable
 from runtime.real.disk import RealDisk
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, Desk, until

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chunkserver.chunk_files import data_path, metadata_path
 from chunkserver.events import ChunkUnreadable
-from chunkserver.opening import Opened, open_store
+from chunkserver.storage.chunk_files import data_path, metadata_path
+from chunkserver.storage.opening import Opened, open_store
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.disk_faults import OpenError, Operation, ReadError, SyncError
 from runtime.simulated.world import Simulation

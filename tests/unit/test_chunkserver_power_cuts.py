@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from chunkserver.chunk_files import data_path
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.opening import open_store
+from chunkserver.storage.chunk_files import data_path
+from chunkserver.storage.chunk_store import ChunkStore
+from chunkserver.storage.opening import open_store
 from runtime.errors import AlreadyExists, NotFound, StaleVersion, Unavailable
 from runtime.world import DiskUsage
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, new_world, settings

@@ -5,7 +5,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from chunkserver.push_buffer import SPARED_SECONDS, USED_SECONDS, Payload, PushBuffer
+from chunkserver.mutation.push_buffer import SPARED_SECONDS, USED_SECONDS, Payload, PushBuffer
 from runtime.errors import DataNotBuffered
 
 

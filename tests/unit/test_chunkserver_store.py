@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chunkserver.chunk_store import ChunkStore
-from chunkserver.opening import open_store
+from chunkserver.storage.chunk_store import ChunkStore
+from chunkserver.storage.opening import open_store
 from runtime.errors import NoSpace, NotFound, StaleVersion
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, new_world, settings
 from tests.unit.test_chunkserver_power_cuts import StrictDisk, StrictFile

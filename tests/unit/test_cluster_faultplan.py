@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from chunkserver.blocks import BLOCK_BYTES
-from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_format import SLOT_BYTES, TABLE_OFFSET, Header, decode_slots
+from chunkserver.storage.blocks import BLOCK_BYTES
+from chunkserver.storage.chunk_files import data_path, metadata_path
+from chunkserver.storage.chunk_format import SLOT_BYTES, TABLE_OFFSET, Header, decode_slots
 from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner, FaultSkipped, NodeStartFailed
 from cluster.faultplan import (
     AllServers,

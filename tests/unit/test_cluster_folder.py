@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import gfs.locate
+import gfs.names.locate
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, ReadyRecord, UnknownCluster, cluster_names
 from cluster.processes import ProcessIdentity
 from cluster.roles import node_settings, role_of

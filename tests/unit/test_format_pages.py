@@ -19,9 +19,9 @@ import pytest
 import xxhash
 
 from gfs.records import Scanner, encode_record
-from master.log_files import checkpoint_path, log_path
-from master.operation_log import OperationLog
-from master.records import (
+from master.log.log_files import checkpoint_path, log_path
+from master.log.operation_log import OperationLog
+from master.log.records import (
     KINDS,
     ChunkAllocated,
     DirectoriesMade,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gfs
-from gfs.locate import FORMAT, Contact, cluster_name, find_contact, home_folder, master_gone
+from gfs.names.locate import FORMAT, Contact, cluster_name, find_contact, home_folder, master_gone
 from runtime.errors import IncompatibleFormat, InvalidRequest, NotFound, Unauthenticated, Unavailable
 
 

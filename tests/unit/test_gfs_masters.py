@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gfs.masters import Masters
+from gfs.names.masters import Masters
 from gfs.settings import ClientSettings
 from runtime.errors import NotActing, NotFound, TimedOut, Unavailable
 from runtime.events import EventLog, MemorySink

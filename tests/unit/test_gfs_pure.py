@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gfs.distance import Spot, distance, nearest_first, plan_chain
-from gfs.identity import FileIdentity
-from gfs.location_cache import LeaseHolderCache, LocationCache
-from gfs.master_link import RequestIds
-from gfs.pieces import cut
-from gfs.writing import NextTry, plan_next_try
+from gfs.names.identity import FileIdentity
+from gfs.names.location_cache import LeaseHolderCache, LocationCache
+from gfs.names.master_link import RequestIds
+from gfs.reading.pieces import cut
+from gfs.writing.writing import NextTry, plan_next_try
 from runtime.errors import (
     DataNotBuffered,
     InvalidRequest,

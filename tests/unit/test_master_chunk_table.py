@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from master.chunk_table import SEGMENT_CHUNKS, ChunkTable
-from master.sharing import Owner
+from master.chunks.chunk_table import SEGMENT_CHUNKS, ChunkTable
+from master.chunks.sharing import Owner
 from runtime.errors import Corrupted
 
 

@@ -1,7 +1,7 @@
 """What is due to be forgotten."""
 
-from master.garbage import Sightings, is_due
-from master.hidden_names import hidden_name
+from master.maintenance.garbage import Sightings, is_due
+from master.namespace.hidden_names import hidden_name
 
 
 def test_a_hidden_name_is_due_when_its_grace_period_is_over() -> None:

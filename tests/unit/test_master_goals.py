@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from master import operation_log
-from master.checkpoint import _HEADER_BEFORE_5
+from master.log import operation_log
+from master.log.checkpoint import _HEADER_BEFORE_5
 from runtime.errors import Conflict, InvalidRequest, IsADirectory, NoSpace, NotFound, TooFewServers, Unavailable
 from runtime.wire.master_pb2 import RequestId
 from tests.unit.master_fakes import Scene, fingerprint, played
@@ -187,8 +187,8 @@ class HeaderBefore5:
 async def test_a_log_and_a_checkpoint_of_the_formats_before_are_read(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operation_log, "FORMAT", 2)
-        patch.setattr("master.checkpoint.FORMAT", 3)
-        patch.setattr("master.checkpoint._HEADER", HeaderBefore5)
+        patch.setattr("master.log.checkpoint.FORMAT", 3)
+        patch.setattr("master.log.checkpoint._HEADER", HeaderBefore5)
         await scene.create("/a", 2)
         await scene.server.core.log.checkpoint()
         await scene.create("/b", 2)

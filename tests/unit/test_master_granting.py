@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master.records import VersionAttempted
+from master.log.records import VersionAttempted
 from runtime.errors import InvalidRequest, IsADirectory, NoSpace, NotFound, Unavailable
 from tests.unit.master_fakes import Scene, played
 

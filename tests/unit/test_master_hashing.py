@@ -2,8 +2,8 @@
 
 import random
 
-from master.hashing import ByHash, Ring
-from master.placement import Candidate, Move, Stored
+from master.balance.hashing import ByHash, Ring
+from master.balance.placement import Candidate, Move, Stored
 
 SERVERS = [Candidate(f"cs{number}", "", 1000, 900, 0.0) for number in range(1, 9)]
 

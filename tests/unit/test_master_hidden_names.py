@@ -2,8 +2,8 @@
 
 import pytest
 
-from master import paths
-from master.hidden_names import Deletion, deleted_at, deletion_of, hidden_name, origin_of, root_of
+from master.namespace import paths
+from master.namespace.hidden_names import Deletion, deleted_at, deletion_of, hidden_name, origin_of, root_of
 
 LONG = "/" + "/".join(["é" * 100] * 15)
 LONGEST = "/" + "/".join(["x" * 255] * 16)

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from master.judging import Answer, Progress, Reported, judge_report, plan_members
-from master.replicas import TRANSITIONS, ReplicaState
+from master.chunks.judging import Answer, Progress, Reported, judge_report, plan_members
+from master.chunks.replicas import TRANSITIONS, ReplicaState
 
 S = ReplicaState
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from master.leases import TRANSITIONS, LeaseState, LeaseTable
+from master.chunks.leases import TRANSITIONS, LeaseState, LeaseTable
 
 
 def held(until: float = 60.0) -> LeaseTable:

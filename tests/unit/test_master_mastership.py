@@ -2,7 +2,7 @@
 
 import pytest
 
-from master.mastership import Charter, taken_over, why_not
+from master.failover.mastership import Charter, taken_over, why_not
 from runtime.errors import Corrupted
 
 CHARTER = Charter("master", epoch=5, in_sync=("master", "master2"), agreed=4, namespace=7)

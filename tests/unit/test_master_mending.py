@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from master.pauses import Pauses
+from master.servers.pauses import Pauses
 from runtime.errors import DiskFailure, NotFound, Unavailable
 from tests.unit.fake_chunkserver import Replica
 from tests.unit.master_fakes import Scene, played

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from master.hidden_names import hidden_name
-from master.namespace import DirectoryEntry, FileEntry, Namespace
-from master.prefix_table import PrefixTable
+from master.namespace.hidden_names import hidden_name
+from master.namespace.namespace import DirectoryEntry, FileEntry, Namespace
+from master.namespace.prefix_table import PrefixTable
 from runtime.errors import (
     AlreadyExists,
     Conflict,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from master.namespace_locks import NamespaceLocks, PathLock, plan_locks
+from master.namespace.namespace_locks import NamespaceLocks, PathLock, plan_locks
 
 
 def test_writers_exclude_each_other_and_readers_share() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from master.log_files import log_path
-from master.operation_log import OperationLog
-from master.records import FORMAT, AdmissionConfirmed, EntryRemoved, EpochBegun, FileCreated, LogOpened, encode
-from master.recovery import recover
+from master.log.log_files import log_path
+from master.log.operation_log import OperationLog
+from master.log.records import FORMAT, AdmissionConfirmed, EntryRemoved, EpochBegun, FileCreated, LogOpened, encode
+from master.log.recovery import recover
 from runtime.errors import Conflict, Corrupted, DiskFailure, NoSpace, TabletopError
 from runtime.events import MemorySink
 from runtime.record_log import HEADER as FRAME_HEADER
@@ -390,7 +390,7 @@ def test_hidden_files_of_the_system_stop_neither_a_start_nor_the_removal_of_old_
 
 def test_a_checkpoint_that_could_not_be_read_again_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leaf of the namespace with the chunks of many very large files: the log must stay."""
-    monkeypatch.setattr("master.checkpoint.PAYLOAD_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("master.log.checkpoint.PAYLOAD_LIMIT_BYTES", 1000)
 
     async def story() -> None:
         disk = MemoryDisk()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from master import paths
+from master.namespace import paths
 from runtime.errors import InvalidRequest
 
 

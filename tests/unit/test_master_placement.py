@@ -1,6 +1,6 @@
 """Placement, as a pure function (the paper's rules are in tests/paper/test_gfs_4_2_placement.py)."""
 
-from master.placement import Candidate, plan_placement, plan_removal
+from master.balance.placement import Candidate, plan_placement, plan_removal
 
 
 def server(name: str, rack: str = "", *, free: int = 90, recent: float = 0.0, total: int = 100) -> Candidate:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from master.policies import Policies, Policy
+from master.namespace.policies import Policies, Policy
 from runtime.errors import InSafeMode, InvalidRequest, NotADirectory, NotFound, TooFewServers
 from runtime.wire import master_pb2
 from tests.unit.master_fakes import Scene, played

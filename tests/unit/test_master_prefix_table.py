@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from master.prefix_table import LEAF_ENTRIES, PrefixTable, pack, unpack
+from master.namespace.prefix_table import LEAF_ENTRIES, PrefixTable, pack, unpack
 from runtime.errors import Corrupted
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master.raising import Raised, in_order
+from master.protocol.raising import Raised, in_order
 from runtime.errors import DiskFailure, NotFound, Unavailable
 from tests.unit.master_fakes import Scene, played
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.records import (
+from master.log.records import (
     FORMAT,
     KINDS,
     READABLE_FORMATS,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from master.records import VersionAttempted
-from master.replicas import ReplicaState
-from master.servers import ServerState
+from master.chunks.replicas import ReplicaState
+from master.log.records import VersionAttempted
+from master.servers.servers import ServerState
 from runtime.errors import Conflict, NotFound, TabletopError, Unavailable
 from runtime.wire import master_pb2
 from tests.unit.fake_chunkserver import Replica

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from master.chunk_table import ChunkTable
-from master.replicas import KEPT, TRANSITIONS, ReplicaState, ReplicaTable
+from master.chunks.chunk_table import ChunkTable
+from master.chunks.replicas import KEPT, TRANSITIONS, ReplicaState, ReplicaTable
 
 S = ReplicaState
 

@@ -1,8 +1,8 @@
 """Clone plans, as pure functions (the paper's rules are in tests/paper/test_gfs_4_3_replication.py)."""
 
-from master.placement import Candidate
-from master.replication import CloneOrder, Limits, Need, plan_replication
-from master.standing import MISPLACED
+from master.balance.placement import Candidate
+from master.balance.replication import CloneOrder, Limits, Need, plan_replication
+from master.balance.standing import MISPLACED
 
 SERVERS = [Candidate(f"cs{number}", "", 100, 90, 0.0) for number in range(1, 6)]
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master.chunkservers import Held
+from master.servers.chunkservers import Held
 from runtime.errors import Conflict, ForeignNamespace, InvalidRequest, NotFound, Superseded, TabletopError
 from runtime.wire import common_pb2, master_pb2
 from tests.unit.fake_chunkserver import FakeChunkserver, Replica

@@ -2,7 +2,7 @@
 
 import random
 
-from master.requests import MOST_CLIENTS, RequestTable
+from master.log.requests import MOST_CLIENTS, RequestTable
 
 
 def test_an_answer_is_kept_until_its_client_says_that_it_has_it() -> None:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from master.events import SafeModeLeft
-from master.namespace_locks import plan_locks
-from master.safe_mode import SafeMode
+from master.namespace.namespace_locks import plan_locks
+from master.servers.safe_mode import SafeMode
 from runtime.errors import InSafeMode
 from runtime.wire import master_pb2
 from tests.unit.master_fakes import Scene, played

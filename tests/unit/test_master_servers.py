@@ -1,6 +1,6 @@
 """Which chunkservers are alive."""
 
-from master.servers import Address, Registration, ServerState, ServerTable
+from master.servers.servers import Address, Registration, ServerState, ServerTable
 
 
 def said(name: str, incarnation: int = 1) -> Registration:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from master.namespace_locks import plan_locks
+from master.namespace.namespace_locks import plan_locks
 from runtime.errors import (
     AlreadyExists,
     InvalidRequest,

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from master.replicas import ReplicaState
-from master.settling import plan_comparison
+from master.chunks.replicas import ReplicaState
+from master.protocol.settling import plan_comparison
 from runtime.errors import Unavailable
 from runtime.wire import common_pb2
 from tests.unit.master_fakes import Scene, played

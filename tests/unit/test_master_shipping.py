@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from master.shipping import SeenShadow, plan_in_sync
+from master.failover.shipping import SeenShadow, plan_in_sync
 
 LEVEL = SeenShadow("master2", True, True, True, False, False, acknowledged=50, silent_seconds=0.1)
 

@@ -1,8 +1,8 @@
 """How a chunk stands, and which replica breaks a rule of racks, as pure functions."""
 
-from master.placement import Candidate, Move
-from master.racks import Topology
-from master.standing import DRAINED, HOT, MISPLACED, MOVED, misplaced_replica, plan_standing
+from master.balance.placement import Candidate, Move
+from master.balance.racks import Topology
+from master.balance.standing import DRAINED, HOT, MISPLACED, MOVED, misplaced_replica, plan_standing
 
 THREE = ("cs1", "cs2", "cs3")
 

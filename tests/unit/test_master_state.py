@@ -5,10 +5,7 @@ import random
 
 import pytest
 
-from master import paths
-from master.hidden_names import hidden_name
-from master.namespace import FileEntry
-from master.records import (
+from master.log.records import (
     AdmissionAttempted,
     ChunkAllocated,
     ChunkReplaced,
@@ -31,7 +28,10 @@ from master.records import (
     decode,
     encode,
 )
-from master.state import MasterState
+from master.log.state import MasterState
+from master.namespace import paths
+from master.namespace.hidden_names import hidden_name
+from master.namespace.namespace import FileEntry
 from runtime.errors import Corrupted, TabletopError
 
 

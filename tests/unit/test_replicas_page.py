@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from master.replicas import TRANSITIONS, ReplicaState
+from master.chunks.replicas import TRANSITIONS, ReplicaState
 from scripts.draw_replica_states import PICTURE, picture
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "replicas.md").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chunkserver.chunk_store import ChunkStore
+from chunkserver.storage.chunk_store import ChunkStore
 from cluster.swarm.bugs import BUGS, described, planted
 from runtime.errors import NotFound
 

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chunkserver.chunk_files import data_path, metadata_path
-from chunkserver.chunk_format import (
+from chunkserver.events import ChunkPutAside
+from chunkserver.storage.chunk_files import data_path, metadata_path
+from chunkserver.storage.chunk_format import (
     SLOT_BYTES,
     SLOTS,
     TABLE_OFFSET,
@@ -15,13 +16,12 @@ from chunkserver.chunk_format import (
     encode_header,
     with_table,
 )
-from chunkserver.events import ChunkPutAside
-from chunkserver.headers import rewritten
+from chunkserver.storage.headers import rewritten
 from cluster.fault_runner import FaultBegan
 from cluster.swarm import endings
 from cluster.swarm.plan import Plan, Setup
 from cluster.swarm.stage import Stage
-from master.records import DirectoriesMade
+from master.log.records import DirectoriesMade
 from runtime.bulk import checksums_of
 from runtime.events import Record
 

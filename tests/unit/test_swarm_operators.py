@@ -14,7 +14,7 @@ from master.events import (
     SafeModeEntered,
     SafeModeLeft,
 )
-from master.hidden_names import hidden_name
+from master.namespace.hidden_names import hidden_name
 from runtime.events import Event, Record
 
 NO_HISTORY = History()

@@ -5,9 +5,9 @@ from typing import Any
 from cluster.swarm.history import Kind
 from cluster.swarm.placements import STORIES, left_on_drained, unspread
 from cluster.swarm.plan import PlannedOperation, Setup
-from master.chunk_table import ChunkTable
-from master.racks import Place
-from master.replicas import ReplicaState, ReplicaTable
+from master.balance.racks import Place
+from master.chunks.chunk_table import ChunkTable
+from master.chunks.replicas import ReplicaState, ReplicaTable
 
 
 class _Named:
