@@ -98,6 +98,9 @@ class Cluster(Protocol):
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
         """What the master knows, on request with every chunk. Raises Unavailable or TimedOut."""
 
+    async def who_acts(self) -> str:
+        """The node of the master that acts; the only one, if there is one. Raises Unavailable while none does."""
+
     def client(self) -> Client:
         """The file system, as an application on this cluster sees it; one for each cluster object."""
 

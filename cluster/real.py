@@ -237,6 +237,15 @@ class RealCluster:
         ]
         return best_status(await asyncio.gather(*asked, return_exceptions=True))
 
+    async def who_acts(self) -> str:
+        """The node of the master that acts; the only one, if there is one. Raises Unavailable while none does."""
+        if self.settings.masters == 1:
+            return MASTER
+        acting = [name for name, found in (await self.standings()).items() if found is not None and found.acting]
+        if not acting:
+            raise Unavailable("none of the masters acts at this moment; try again")
+        return acting[0]
+
     async def standings(self) -> dict[str, masters_pb2.MasterStanding | None]:
         """What each of several masters is now, by name; None for one that does not say."""
         record = self.folder.require()

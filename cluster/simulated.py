@@ -136,6 +136,12 @@ class SimulatedCluster:
         standing = master.standing() if isinstance(master, ReplicatedMaster) else None
         return standing is not None and all(found.in_sync for found in standing.followers)
 
+    async def who_acts(self) -> str:
+        """The node of the master that acts; the only one, if there is one. Raises Unavailable while none does."""
+        if self.settings.masters > 1 and self.acting_master() is None:
+            raise Unavailable("none of the masters acts at this moment; try again")
+        return self.acting_name()
+
     def acting_name(self) -> str:
         """The node of the master that acts now; of the first one if none does."""
         server = self.acting_master()

@@ -20,7 +20,7 @@ from rich.rule import Rule
 from rich.table import Table
 
 from cluster.real import RealCluster
-from cluster.settings import ClusterSettings, parse_bytes
+from cluster.settings import MOST_MASTERS, ClusterSettings, parse_bytes
 from runtime.errors import InvalidRequest, NotADirectory
 from tabletop import wording
 from tabletop.console import ExitCode, notes, output, perform
@@ -39,22 +39,27 @@ def demo(
         Path | None, typer.Option("--from", metavar="FOLDER", help="What to store. Default: Python's own library.")
     ] = None,
     chunkservers: Annotated[int, typer.Option(min=4, max=20, help="How many; one of them dies.")] = 5,
+    masters: Annotated[int, typer.Option(min=1, max=MOST_MASTERS, help="How many; the acting one dies.")] = 3,
     chunk_size: Annotated[str, typer.Option(metavar="BYTES", help="Small, so that there are many chunks.")] = "4M",
     lease_seconds: Annotated[float, typer.Option(help="The paper's are 60 s; short ones make a short show.")] = 10.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster's files behind, and say where.")] = False,
 ) -> None:
     """Store a folder tree on a cluster, break the cluster on purpose, and watch it heal.
 
-    Starts one master and five chunkservers as real processes, kills a primary in the middle of a write, flips bits on a
-    disk, restarts the master, and compares every byte. Takes less than two minutes. The exit code is 0 only if every
-    comparison held.
+    Starts masters and chunkservers as real processes, kills a primary in the middle of a write, flips bits on a disk,
+    kills the acting master in the middle of another write (or restarts the only one), and compares every byte. Takes
+    less than two minutes. The exit code is 0 only if every comparison held.
 
     \b
         tabletop demo
         tabletop demo --from ~/Documents/lectures
     """
     settings = ClusterSettings(
-        chunkservers=chunkservers, replicas=3, chunk_bytes=parse_bytes(chunk_size), lease_seconds=lease_seconds
+        chunkservers=chunkservers,
+        masters=masters,
+        replicas=3,
+        chunk_bytes=parse_bytes(chunk_size),
+        lease_seconds=lease_seconds,
     )
     held = perform(_demo(source, settings, keep))
     raise typer.Exit(ExitCode.DONE if held else ExitCode.FAILED)
@@ -151,8 +156,9 @@ async def _tell(
     with notes.status("starting processes …"):
         await cluster.start(settings)
     narrator.say(
-        f"One master and {settings.chunkservers} chunkservers, each a process of its own, on {platform.system()} with "
-        f"Python {platform.python_version()}. Every chunk is to have {settings.replicas} copies; chunks have up to "
+        f"{_masters_in_words(settings)} and {settings.chunkservers} chunkservers, each a process of its own, on "
+        f"{platform.system()} with Python {platform.python_version()}. Every chunk is to have {settings.replicas} "
+        f"copies; chunks have up to "
         f"{wording.size(settings.chunk_bytes)} (the paper: 64 MB), and leases last {settings.lease_seconds:g} s (the "
         "paper: 60 s), so that the show is short. A write is answered when every replica has it in memory."
     )
@@ -173,6 +179,12 @@ async def _tell(
     story = Story(cluster, tree, long_file, narrator)
     await story.tell()
     return story.checks
+
+
+def _masters_in_words(settings: ClusterSettings) -> str:
+    if settings.masters == 1:
+        return "One master"
+    return f"{settings.masters} masters, of which one acts, a lock service that says which,"
 
 
 async def _take_down(cluster: RealCluster, home: Path, keep: bool, narrator: TerminalNarrator) -> None:

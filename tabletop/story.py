@@ -1,23 +1,25 @@
 """The main job as a story, told over a cluster of either world.
 
 A cluster stores a folder tree; the chunkserver that is primary for a file dies while the file is written; bits rot in a
-stored block; the master restarts from its log in the middle of reading; and at the end every byte is as it was, on the
-full number of copies. `tabletop demo` tells it with processes, tests/sim tells it in virtual time.
+stored block; the acting master dies in the middle of a write, and another one takes over (or the only one restarts from
+its log in the middle of reading); and at the end every byte is as it was, on the full number of copies. `tabletop demo`
+tells it with processes, tests/sim tells it in virtual time.
 
 Every claim is a check that can fail: the story holds if all of them held.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from cluster import checkers
 from cluster.interface import Cluster, Corruption, NodeState, wait_until
 from cluster.roles import MASTER
 from runtime.errors import Corrupted, TabletopError, TimedOut, Unavailable
-from runtime.events import sentence
+from runtime.events import in_causal_order, sentence
 from runtime.wire import common_pb2, master_pb2
 from tabletop import transfer, wording
 from tabletop.progress import Meter
@@ -26,6 +28,7 @@ from tabletop.sources import SourceFile, Tree, digests
 TREE = "/library"
 LONG = "/long-file"
 WRITTEN = "/written-while-a-server-dies"
+WITHOUT_MASTER = "/written-while-the-master-dies"
 HEAL_SECONDS = 120.0
 
 
@@ -78,7 +81,7 @@ class Story:
         self._killed = ""
         self._killed_at = 0.0
         self._rotten: Corruption | None = None
-        self._events_before_rot = 0
+        self._events_before_rot: dict[str, int] = {}
 
     async def tell(self) -> bool:
         """Tell the whole story on a cluster that serves; returns whether every check held."""
@@ -88,7 +91,11 @@ class Story:
             await self.show_chunks()
             await self.kill_a_primary_while_it_is_written_to()
             await self.rot_a_block()
-            await self.read_everything_back_while_the_master_restarts()
+            if self.cluster.settings.masters > 1:
+                await self.lose_the_acting_master_while_a_file_is_written()
+                await self.read_everything_back()
+            else:
+                await self.read_everything_back_while_the_master_restarts()
             await self.wait_until_healed()
             await self.judge()
         finally:
@@ -164,9 +171,20 @@ class Story:
         """Write a file, and kill the chunkserver that orders its mutations in the middle of it."""
         self.narrator.chapter("A primary dies while it is written to")
         size = self._long_file.files[0].size
+        kill = partial(self._kill_primary_of, WRITTEN, size)
+        longest_pause = await self._write_long_file(WRITTEN, kill)
+        self.narrator.say(
+            f"The writer went on by itself and wrote all {wording.size(size)}; its longest pause was "
+            f"{wording.duration(longest_pause)}. The master may name another primary only when the dead one's lease "
+            f"has run out, here after {self.cluster.settings.lease_seconds:g} s at most (the paper: 60 s, GFS 3.1)."
+        )
+
+    async def _write_long_file(self, path: str, interrupt: Callable[[int], Awaitable[None]]) -> float:
+        """Write the long file once more, and do something to the cluster when some of it is written; returns the
+        writer's longest pause after that, seconds."""
         first_part = self.cluster.settings.chunk_bytes * 3 // 2
         longest_pause = 0.0
-        async with await self._client.open(WRITTEN, "xb") as file:
+        async with await self._client.open(path, "xb") as file:
             written = 0
             async for piece in _cut(self._long_file.pieces(""), first_part):
                 before = _now()
@@ -174,21 +192,51 @@ class Story:
                 written += len(piece)
                 if written == first_part:
                     await file.flush()
-                    await self._kill_primary_of(WRITTEN, written, size)
+                    await interrupt(written)
                     before = _now()
                 elif written > first_part:
                     longest_pause = max(longest_pause, _now() - before)
             before = _now()
             await file.flush()
             longest_pause = max(longest_pause, _now() - before)
-        self._expected[WRITTEN] = self._expected[LONG]
-        self.narrator.say(
-            f"The writer went on by itself and wrote all {wording.size(size)}; its longest pause was "
-            f"{wording.duration(longest_pause)}. The master may name another primary only when the dead one's lease "
-            f"has run out, here after {self.cluster.settings.lease_seconds:g} s at most (the paper: 60 s, GFS 3.1)."
-        )
+        self._expected[path] = self._expected[LONG]
+        return longest_pause
 
-    async def _kill_primary_of(self, path: str, written: int, size: int) -> None:
+    async def lose_the_acting_master_while_a_file_is_written(self) -> None:
+        """Write a file, and kill the master that acts in the middle of it: another one takes over."""
+        self.narrator.chapter("The acting master dies while a file is written")
+        size, before, killed_at, acting = self._long_file.files[0].size, await self.cluster.status(), 0.0, ""
+
+        async def kill(written: int) -> None:
+            nonlocal acting, killed_at
+            acting, killed_at = await self.cluster.who_acts(), _now()
+            await self.cluster.kill(acting)
+            self.narrator.say(
+                f"{wording.size(written)} of {wording.size(size)} were written when {acting}, which acted, was killed."
+            )
+
+        async def successor() -> str:
+            with suppress(Unavailable):
+                return await self.cluster.who_acts()
+            return ""
+
+        longest_pause = await self._write_long_file(WITHOUT_MASTER, kill)
+        successor_name = await wait_until(successor, what="a master acts", timeout_seconds=HEAL_SECONDS)
+        after = await self.cluster.status()
+        self._claim(f"another master acts in the place of {acting}", successor_name not in ("", acting))
+        self._claim(
+            "it knows every file and directory that was known before, and the new one",
+            (before.file_count + 1, before.directory_count) == (after.file_count, after.directory_count),
+        )
+        self.narrator.say(
+            f"{successor_name} had the log, record for record, and took over under a new epoch, which chunkservers "
+            f"obey from then on (GFS 5.1.3). The writer noticed nothing but a pause of "
+            f"{wording.duration(longest_pause)}; the file was whole {wording.duration(_now() - killed_at)} after the "
+            "kill."
+        )
+        await self.cluster.restart(acting)
+
+    async def _kill_primary_of(self, path: str, size: int, written: int) -> None:
         status = await self.cluster.status(chunks=True)
         chunk = max((found for found in status.chunks if found.path == path), key=lambda found: found.chunk.index)
         self._claim(f"chunk {chunk.chunk.index} of {path} has a primary while it is written", bool(chunk.primary))
@@ -208,7 +256,7 @@ class Story:
         chunks = [found for found in status.chunks if found.path == LONG]
         found = max(chunks, key=lambda found: len(self._living(found.chunk)))
         replica = self._living(found.chunk)[0]
-        self._events_before_rot = len(self.cluster.events(MASTER))
+        self._events_before_rot = {name: len(self.cluster.events(name)) for name in self._masters()}
         done = self._rotten = await self.cluster.corrupt(LONG, found.chunk.index, 1, replica.server)
         self.narrator.say(
             f"Behind the back of {done.server}, {done.flipped_bytes} bytes were flipped in block {done.block} of chunk "
@@ -222,12 +270,27 @@ class Story:
         self._claim(f"{done.server} does not hand out the damaged block", bool(refusal))
         self.narrator.say(f"Asked for it, {done.server} answers: {refusal or 'with damaged bytes!'}")
 
+    async def read_everything_back(self) -> None:
+        """Compare every file with its source."""
+        self.narrator.chapter("Everything is read back")
+        await self._read_back(asyncio.Event())
+
     async def read_everything_back_while_the_master_restarts(self) -> None:
         """Compare every file with its source, and restart the master half-way."""
         self.narrator.chapter("Everything is read back, and the master restarts in the middle")
+        half = asyncio.Event()
+        restarting = asyncio.ensure_future(self._restart_master(half))
+        try:
+            await self._read_back(half)
+            note = await restarting
+        finally:
+            restarting.cancel()
+        self.narrator.say(note)
+
+    async def _read_back(self, half: asyncio.Event) -> None:
+        """Compare every file with its source; `half` is set when half of them are read."""
         files = [SourceFile(path, 0) for path in self._expected]
         found: dict[str, str] = {}
-        half = asyncio.Event()
 
         async def read(file: SourceFile, meter: Meter) -> None:
             found[file.path] = await transfer.digest_of(self._client, file.path, meter)
@@ -235,16 +298,11 @@ class Story:
                 half.set()
 
         started = _now()
-        total = sum(file.size for file in self._tree.files) + 2 * self._long_file.files[0].size
+        long_files = sum(path in self._expected for path in (LONG, WRITTEN, WITHOUT_MASTER))
+        total = sum(file.size for file in self._tree.files) + long_files * self._long_file.files[0].size
         with self.narrator.progress("read back", total, len(files)) as meter:
-            restarting = asyncio.ensure_future(self._restart_master(half))
-            try:
-                await transfer.for_each_file(files, lambda file: read(file, meter))
-                half.set()
-                note = await restarting
-            finally:
-                restarting.cancel()
-        self.narrator.say(note)
+            await transfer.for_each_file(files, lambda file: read(file, meter))
+            half.set()
         seconds = _now() - started
         self.narrator.say(f"{wording.count(len(files), 'file')} read in {wording.duration(seconds)}.")
         wrong = sorted(path for path, digest in self._expected.items() if found.get(path) != digest)
@@ -288,7 +346,8 @@ class Story:
 
         async def healed() -> bool:
             with suppress(Unavailable, TimedOut):
-                good = _is_healed(await self.cluster.status(), self._killed)
+                status = await self.cluster.status()
+                good = _is_healed(status, self._killed) and not status.HasField("shadow")
                 return good and await self._has_good_replicas(rotten.handle, self.cluster.settings.replicas)
             return False
 
@@ -315,8 +374,8 @@ class Story:
             ],
         )
         self.narrator.say(
-            "A master that restarts does not know which leases it had granted: it lets a lease time pass before it has "
-            "a chunk copied whose replicas are not all there."
+            "A master that begins to act does not know which leases were granted before: it lets a lease time pass "
+            "before it has a chunk copied whose replicas are not all there."
         )
         self.narrator.say(f"What the master recorded of chunk {rotten.handle:#x}, in which bits had rotted:")
         self.narrator.table(["after", "the master"], self._recorded(rotten.handle))
@@ -338,6 +397,9 @@ class Story:
         self.checks.append((claim, held))
         self.narrator.check(claim, held)
 
+    def _masters(self) -> list[str]:
+        return self.cluster.settings.master_names()
+
     def _living(self, chunk: common_pb2.ChunkLocations) -> list[common_pb2.Location]:
         return [replica for replica in chunk.replicas if replica.server != self._killed]
 
@@ -355,11 +417,10 @@ class Story:
 
     def _recorded(self, handle: int) -> list[list[str]]:
         """The master's events about one chunk since its bits rotted, with the time since the first of them."""
-        records = [
-            record
-            for record in self.cluster.events(MASTER)[self._events_before_rot :]
-            if getattr(record.event, "handle", None) == handle
+        since_then = [
+            record for name in self._masters() for record in self.cluster.events(name)[self._events_before_rot[name] :]
         ]
+        records = [record for record in in_causal_order(since_then) if getattr(record.event, "handle", None) == handle]
         return [
             [
                 wording.duration((record.wall_microseconds - records[0].wall_microseconds) / 1e6),
@@ -372,7 +433,8 @@ class Story:
         while True:
             with suppress(TabletopError):
                 status = await self.cluster.status()
-                self._timeline.samples.append((_now(), status))
+                if not status.HasField("shadow"):
+                    self._timeline.samples.append((_now(), status))
             await asyncio.sleep(0.2)
 
 

@@ -1,6 +1,7 @@
 """The main job, told in virtual time: the same story as `./scripts/demo`, with smaller files and no waiting."""
 
 import contextlib
+import dataclasses
 import random
 from collections.abc import Iterator
 
@@ -41,10 +42,10 @@ class WritingNarrator:
         yield SilentMeter()
 
 
-def told(seed: int) -> tuple[bool, str, bytes]:
+def told(seed: int, masters: int = 1) -> tuple[bool, str, bytes]:
     """Tell the story in one seed's world: whether it held, what was said, and every event."""
     simulation = Simulation(seed)
-    cluster = SimulatedCluster(simulation, SETTINGS)
+    cluster = SimulatedCluster(simulation, dataclasses.replace(SETTINGS, masters=masters))
     contents = random.Random(seed)
     tree = MemoryTree(
         {f"folder-{number % 4}/file-{number}": contents.randbytes(contents.randrange(20_000)) for number in range(40)}
@@ -62,9 +63,10 @@ def told(seed: int) -> tuple[bool, str, bytes]:
     return held, "\n".join(narrator.lines), simulation.event_bytes()
 
 
+@pytest.mark.parametrize("masters", [1, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_claim_of_the_story_holds_in_virtual_time(seed: int):
-    held, lines, _ = told(seed)
+def test_every_claim_of_the_story_holds_in_virtual_time(seed: int, masters: int):
+    held, lines, _ = told(seed, masters)
     assert held, f"seed {seed}:\n{lines}"
 
 
