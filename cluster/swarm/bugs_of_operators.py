@@ -7,7 +7,6 @@ from master.core import Core
 from master.maintenance import reclaiming
 from master.maintenance.garbage import is_due
 from master.namespace.hidden_names import root_of
-from master.serving import status
 
 
 @bug
@@ -37,11 +36,3 @@ def repair_begins_before_servers_have_reported() -> Planted:
 
     Without the rule, it has chunks copied whose replicas nobody has told it of yet (GFS 2.6.2)."""
     return replaced(Core, "is_starting", property(lambda self: False))
-
-
-@bug
-def silent_server_is_taken_for_lost() -> Planted:
-    """A chunk is called lost only if no server that had its version may come back.
-
-    Without the rule, an operator is told that data are lost which lie on a machine that is down (GFS 5.2)."""
-    return replaced(status, "_unreachable", lambda core, chunk: [])
