@@ -12,7 +12,7 @@
             log                 what the program prints, which is nothing while all goes well
             data/               the node's disk
 
-`gfs.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; this module knows the rest.
+`gfs.names.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; the rest is known here.
 Every file is replaced as a whole (written beside, then renamed), so that nobody ever reads half of one. The exception
 is failure.json on a full disk: it is written before each start, with room for a reason, so that the reason has a place.
 

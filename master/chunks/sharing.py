@@ -81,6 +81,11 @@ class Sharings:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sharings) and sorted(self.rows()) == sorted(other.rows())
+
+    __hash__ = None  # type: ignore[assignment]  # It changes.
+
     def __bool__(self) -> bool:
         """Whether any chunk is shared."""
         return bool(self._segments)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-import master.namespace.prefix_table
+from master.namespace import prefix_table
 from master.namespace.prefix_table import PrefixTable
 
 Model = dict[bytes, bytes]
@@ -135,9 +135,9 @@ class TableAndDictionary(RuleBasedStateMachine):
 def tiny_leaves() -> Iterator[None]:
     """Leaves of four entries, two of them open at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(master.prefix_table, "LEAF_ENTRIES", 4)
-        patch.setattr(master.prefix_table, "OPEN_LEAVES", 2)
-        patch.setattr(master.prefix_table, "_MERGE_BELOW", 2)
+        patch.setattr(prefix_table, "LEAF_ENTRIES", 4)
+        patch.setattr(prefix_table, "OPEN_LEAVES", 2)
+        patch.setattr(prefix_table, "_MERGE_BELOW", 2)
         yield
 
 

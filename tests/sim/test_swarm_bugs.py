@@ -11,7 +11,7 @@ SEEDS = range(9240, 9272)
 @pytest.mark.parametrize(
     ("name", "judges"),
     [
-        ("path-instead-of-file-id", {"contents", "lengths"}),
+        ("path-instead-of-file-id", {"contents", "lengths", "namespace"}),
         ("version-not-durable", {"convergence"}),
         ("append-forgets-what-is-in-flight", {"appends"}),
         ("first-write-in-place", {"contents", "lengths", "namespace"}),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import gfs.names.locate
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, ReadyRecord, UnknownCluster, cluster_names
 from cluster.processes import ProcessIdentity
 from cluster.roles import node_settings, role_of
 from cluster.settings import ClusterSettings
+from gfs.names import locate
 from runtime.errors import Conflict, IncompatibleFormat, NoSpace
 
 CONFIG = NodeConfig("desk", "cs1", "chunkserver", {"durability": "fsync"}, ProcessIdentity(1, 2.5))
@@ -34,7 +34,7 @@ def test_clients_find_a_cluster_by_what_the_folder_holds(tmp_path: Path):
     folder = made(tmp_path)
     folder.draw_token()
     token = folder.token()
-    contact = gfs.locate.find_contact("desk", home=tmp_path)
+    contact = locate.find_contact("desk", home=tmp_path)
     assert (contact.cluster, contact.master, contact.token) == ("desk", "127.0.0.1:20001", token)
 
 
