@@ -39,9 +39,8 @@ def node_table(reports: list[NodeReport], topology: str = "") -> Table:
             wording.size(report.resident_bytes) if serving else "-",
             report.control_address or "-",
             report.bulk_address or "-",
-            report.note or standing(report),
             report.metrics_address or "-",
-            report.note,
+            report.note or standing(report),
         )
     return table
 
