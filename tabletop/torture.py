@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.settings import ClusterSettings, parse_bytes
+from cluster.settings import MOST_MASTERS, ClusterSettings, parse_bytes
 from cluster.torture.run import Torture, TortureOptions, TortureVerdict, drawn_seed
 from tabletop import wording
 from tabletop.console import ExitCode, notes, output, perform, remark
@@ -26,6 +26,9 @@ def torture(
     durability: Annotated[str, typer.Option(help="When a write is answered: replicated or fsync.")] = "replicated",
     lease_seconds: Annotated[float, typer.Option(help="How long a lease lasts.")] = 10.0,
     chunkservers: Annotated[int, typer.Option(min=2, max=20, help="How many; up to two are out at a time.")] = 5,
+    masters: Annotated[
+        int, typer.Option(min=1, max=MOST_MASTERS, help="How many; with a lock service, if several.")
+    ] = 1,
     chunk_bytes: Annotated[str, typer.Option(metavar="BYTES", help="Small, so that files have many chunks.")] = "256K",
     seed: Annotated[int | None, typer.Option(help="Draws operations and faults. Default: a random one.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every operation and every fault.")] = False,
@@ -37,10 +40,11 @@ def torture(
 
     \b
         scripts/torture --minutes 10 --durability fsync
-        scripts/torture --seed 7 --verbose
+        scripts/torture --masters 3 --seed 7 --verbose
     """
     settings = ClusterSettings(
         chunkservers=chunkservers,
+        masters=masters,
         replicas=min(3, chunkservers),
         chunk_bytes=parse_bytes(chunk_bytes),
         lease_seconds=lease_seconds,

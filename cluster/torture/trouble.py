@@ -1,8 +1,9 @@
 """The faults of a torture run: what ends, freezes, restarts and rots, when, and what must not happen together.
 
 An *episode* is one fault from begin to end: a node is killed and, some seconds later, started again. Episodes overlap:
-up to two chunkservers are out at a time, and the master may be out with them. Now and then all chunkservers are killed
-at once, or every node: nothing is lost by that, only time.
+up to two chunkservers are out at a time, and a master may be out with them; of several masters any, the acting one or a
+shadow, and the lock service. Now and then all chunkservers are killed at once, or every node: nothing is lost by that,
+only time.
 
 Bit rot has the cluster's chunkservers to itself. A chunk may lose one replica to damage and another to a version that
 passed while its server was away, and with a goal of three replicas that is one fault too many. So an episode of rot
@@ -22,7 +23,7 @@ from chunkserver.storage.blocks import BLOCK_BYTES
 from cluster.checkers import read_replica
 from cluster.interface import wait_until
 from cluster.real import RealCluster
-from cluster.roles import MASTER
+from cluster.roles import LOCK, MASTER
 from cluster.torture.history import History
 from cluster.torture.workload import Worker
 from runtime.errors import TabletopError, TimedOut
@@ -45,6 +46,7 @@ class Trouble:
         self._random = random.Random(seed)
         self._rotting = False
         self._chunkservers = cluster.settings.chunkserver_names()
+        self._masters = cluster.settings.master_names()
         self._longest_out = min(LONGEST_OUT_SECONDS, 2 * cluster.settings.lease_seconds)
         self._episodes: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (30, self._kill_a_chunkserver),
@@ -57,6 +59,8 @@ class Trouble:
             (2, self._kill_all_chunkservers),
             (1, self._kill_everything),
         ]
+        if len(self._masters) > 1:
+            self._episodes += [(5, self._kill_the_lock_service), (4, self._pause_the_lock_service)]
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Begin one episode after the other until told to stop; returns when the last one is over."""
@@ -95,15 +99,25 @@ class Trouble:
 
     def _chunkserver(self) -> str:
         """One that may be taken out now; empty if none may."""
-        out = sum(name != MASTER for name in self.out)
+        out = sum(name in self._chunkservers for name in self.out)
         able = [name for name in self._chunkservers if name not in self.out]
         choice = self._random.choice(self._chunkservers)
         if self._rotting or out >= min(OUT_AT_ONCE, len(self._chunkservers) - 1):
             return ""
         return choice if choice in able else able[0]
 
+    async def _kill_the_lock_service(self) -> None:
+        await self._out_for_a_while(self._lock(), "kill", self._cluster.kill, self._cluster.restart)
+
+    async def _pause_the_lock_service(self) -> None:
+        await self._out_for_a_while(self._lock(), "pause", self._cluster.pause, self._cluster.resume)
+
     def _master(self) -> str:
-        return "" if MASTER in self.out else MASTER
+        choice = self._random.choice(self._masters) if len(self._masters) > 1 else MASTER
+        return "" if choice in self.out else choice
+
+    def _lock(self) -> str:
+        return "" if LOCK in self.out else LOCK
 
     async def _out_for_a_while(
         self,
@@ -135,7 +149,8 @@ class Trouble:
         await self._kill_together(self._chunkservers)
 
     async def _kill_everything(self) -> None:
-        await self._kill_together([*self._chunkservers, MASTER])
+        locks = [LOCK] if len(self._masters) > 1 else []
+        await self._kill_together([*self._chunkservers, *self._masters, *locks])
 
     async def _kill_together(self, nodes: list[str]) -> None:
         if self._rotting or any(node in self.out for node in nodes):
@@ -183,7 +198,7 @@ class Trouble:
             self._history.violation(f"{REPAIR_SECONDS:g} seconds after bits rotted in {where} it is not replaced")
 
     async def _is_calm(self) -> bool:
-        return all(name == MASTER for name in self.out)
+        return not any(name in self._chunkservers for name in self.out)
 
     async def _target(self) -> tuple[str, int, int, str] | None:
         """A path, an index of a chunk, a block of it and a server, if the chunk that is drawn is at its goal."""
