@@ -313,6 +313,8 @@ class FaultRunner:
     async def _stop(self, node: str) -> None:
         with contextlib.suppress(TabletopError):  # It does not run, or was killed while it stopped.
             await self.cluster.stop_node(node)
+        if not self._healing:  # The fault may have ended before the stop did, and have found the node running.
+            await self._start(node)
 
     async def _start(self, node: str, attempts: int | None = None) -> None:
         """Start a node unless it runs or is held down; try again when that fails, in the end for good."""
