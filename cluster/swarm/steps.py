@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from cluster.swarm import names
 from cluster.swarm.appends import Append
 from cluster.swarm.contents import FileHistory, Read, Write, judge_read
-from cluster.swarm.copies import Copy, creator_of
+from cluster.swarm.copies import Copy, copy_of, creator_of
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.linearizability import Step
 from cluster.swarm.losses import Losses
@@ -49,7 +49,8 @@ class Facts:
 def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
     """Every file that may have existed, with all writes to it."""
     files = {operation.number: FileHistory(operation.number) for operation in history.operations if _creates(operation)}
-    files |= {copy.file: FileHistory(copy.file) for copy in facts.copies}
+    copies = [*facts.copies, *_untold_copies(history, files, facts.copies)]
+    files |= {copy.file: FileHistory(copy.file) for copy in copies}
     forced = [one for one in history.operations if one.kind is Kind.ADMIT and one.force and one.chunk]
     forced = [one for one in forced if one.answer is not Answer.REFUSED]
     for operation in history.operations:
@@ -59,8 +60,21 @@ def file_histories(history: History, facts: Facts) -> dict[int, FileHistory]:
         elif operation.kind is Kind.RECORD_APPEND and file in files:
             files[file].chunk_bytes = facts.chunk_bytes
             files[file].appends.append(_append(operation, facts, forced))
-    inherit(files, facts.copies)
+    inherit(files, copies)
     return files
+
+
+def _untold_copies(history: History, files: Iterable[int], told: Iterable[Copy]) -> list[Copy]:
+    """Copies that there may be of files whose creation is in doubt: of those the master may have told nothing."""
+    known = {copy.file for copy in told}
+    doubtful = [history.operation(file) for file in files if history.operation(file).answer is not Answer.VALUE]
+    return [
+        Copy(copy, made.number, min(operation.responded, operation.invoked + LATE_SECONDS))
+        for operation in history.operations
+        if operation.kind is Kind.SNAPSHOT and operation.answer is not Answer.REFUSED
+        for made in doubtful
+        if made.invoked < operation.responded and (copy := copy_of(made.number, operation.number)) not in known
+    ]
 
 
 def _creates(operation: Operation) -> bool:

@@ -10,7 +10,7 @@ file:
 
     scrape_configs:
       - job_name: tabletop
-        authorization: {credentials_file: /home/ann/.local/state/tabletop/desk/token}
+        authorization: {credentials_file: FOLDER/desk/token}
         file_sd_configs: [{files: [targets.json]}]          # from `tabletop metrics --targets`
 
 The server is a few lines of asyncio, in the loop in which the node works: its figures are read between two steps, and
