@@ -147,6 +147,9 @@ def _longest_part(seen: bytes, frames: Sequence[bytes]) -> int:
             pairs = zip(seen, memoryview(frame)[place:], strict=False)
             longest = max(longest, sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
             place = frame.find(key, place + 1)
+    if not longest:  # Perhaps the last bytes of a record, and those of the next one behind them.
+        ends = (count for count in range(len(key) - 1, 0, -1) if any(frame.endswith(key[:count]) for frame in frames))
+        longest = next(ends, 0)
     return longest
 
 

@@ -42,6 +42,13 @@ def test_records_with_padding_remains_and_copies_between_them_keep_the_contract(
     assert log.judged(content) == []
 
 
+def test_the_last_bytes_of_a_record_that_failed_may_stand_before_the_first_of_another():
+    log = Log()
+    failed, other = log.appended(0, Answer.DOUBTFUL), log.appended(SIZE, Answer.DOUBTFUL)
+    assert log.judged(bytes(SIZE - 7) + record(failed)[-7:] + record(other)[:60]) == []
+    assert log.judged(bytes(SIZE - 7) + b"nothing" + record(other)[:60]) == ["contents"]
+
+
 def test_an_acknowledged_record_that_is_missing_is_a_violation():
     log = Log()
     log.appended(0)
