@@ -4,9 +4,9 @@ Padding and what failed tries have left are passed over, and so are the second c
 end of the file, or follows it: what is appended comes as soon as it is looked for again.
 
 A reader that follows waits where a header claims bytes that are not there yet, until the file has grown by as much, or
-the chunk is full: so it never mistakes for remains what it has not read yet. But a server that died may have left half a
-record, and the records after it be fewer bytes than it claims. So if the file has not grown for a while, whole records
-that stand after such a header are believed, for records do not overlap.
+the chunk is full: so it never mistakes for remains what it has not read yet. But a server that died may have left half
+a record, and the records after it may be fewer bytes than it claims. So if the file has not grown for a while, whole
+records that stand after such a header are believed, for records do not overlap.
 """
 
 from collections.abc import AsyncIterator
