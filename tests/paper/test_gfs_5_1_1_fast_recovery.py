@@ -60,8 +60,8 @@ def test_a_chunkserver_holds_all_that_it_held_within_seconds_however_it_ended(en
 
 @pytest.mark.parametrize("end", ENDS)
 def test_clients_reconnect_and_repeat_what_was_under_way(end: str):
-    """ "Clients and other servers experience a minor hiccup as they time out on their outstanding requests, reconnect to
-    the restarted server, and retry"."""
+    """ "Clients and other servers experience a minor hiccup as they time out on their outstanding requests, reconnect
+    to the restarted server, and retry"."""
 
     async def story(cluster: SmallCluster) -> None:
         await filled(cluster)
