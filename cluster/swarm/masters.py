@@ -43,7 +43,7 @@ from cluster.simulated import SimulatedCluster
 from cluster.swarm.mischief import DOWN_SECONDS
 from cluster.swarm.plan import PlannedOperation, Setup
 from master.failover.replicated import ReplicatedMaster
-from runtime.simulated.messages import Kind
+from runtime.faults.links import Kind
 
 WITH_MASTERS = 0.12
 LOOK_SECONDS = 0.05
