@@ -6,11 +6,11 @@ A pure judge over records, so that it can be asked in both worlds. What it holds
     primaries   no two servers are primary for one version of a chunk; and while one is, no other becomes primary
     masters     each epoch is the tenure of one master, and later tenures have higher ones
 
-A server is primary from the receipt of its lease for the seconds that it was given, unless it says before that the lease
-is over, or ends. Heartbeats extend leases, and nobody records that: so this judge believes that a lease was over early
-rather than late, and never accuses a server wrongly. Clocks that run wrong shorten what can be held against anybody:
-with `clock_error` 0.1 the first nine tenths of a lease count. The versions are what keeps data safe then: whoever holds
-an old lease too long gives orders under an old version, and nobody obeys.
+A server is primary from the receipt of its lease for the seconds that it was given, unless it says before that the
+lease is over, or ends. Heartbeats extend leases, and nobody records that: so this judge believes that a lease was
+over early rather than late, and never accuses a server wrongly. Clocks that run wrong shorten what can be held
+against anybody: with `clock_error` 0.1 the first nine tenths of a lease count. The versions are what keeps data safe
+then: whoever holds an old lease too long gives orders under an old version, and nobody obeys.
 """
 
 from collections.abc import Iterator, Sequence

@@ -14,8 +14,8 @@ The idea. A region is a stretch of a file that the same writes have covered. Wha
 history alone: of the writes that no later one has covered for certain, was one acknowledged, or were several, or is one
 in doubt? What became of it follows from the bytes of all replicas. The judge compares the two.
 
-What we simplify. A region whose writes were all refused, or never came, is a hole: it is promised to be consistent. What a
-loss of power was allowed to take is in doubt.
+What we simplify. A region whose writes were all refused, or never came, is a hole: it is promised to be consistent.
+What a loss of power was allowed to take is in doubt.
 """
 
 import enum
@@ -58,9 +58,8 @@ class Region:
 
     def __str__(self) -> str:
         of = f"written by {_numbers(self.writes)}" if self.writes else "written by nobody"
-        return (
-            f"bytes {self.begin} to {self.end}, {of}: {self.found.value}, promised {self.promised.value}; {self.evidence}"
-        )
+        states = f"{self.found.value}, promised {self.promised.value}"
+        return f"bytes {self.begin} to {self.end}, {of}: {states}; {self.evidence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,13 @@ def _live(writes: Sequence[Write], begin: int, end: int) -> tuple[Write, ...]:
     """The writes that may be seen here: not refused, and not covered for certain by one that was asked for later."""
     here = [one for one in writes if one.begin <= begin and end <= one.end and one.answer is not Answer.REFUSED]
     certain = [one for one in here if _is_acknowledged(one)]
-    return tuple(one for one in here if not any(other.invoked > one.over for other in certain if other is not one))
+    return tuple(one for one in here if not any(_follows(other, one) for other in certain if other is not one))
+
+
+def _follows(write: Write, other: Write) -> bool:
+    """Whether it was asked for after the other one was over. What one client does at one moment has an order."""
+    is_own = write.client == other.client and write.operation > other.operation
+    return write.invoked > other.over or (is_own and write.invoked == other.over)
 
 
 def _is_acknowledged(write: Write) -> bool:

@@ -17,9 +17,9 @@ from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
 from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
+from cluster.swarm.leases import judge_leases, wrong_epochs
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
-from cluster.swarm.leases import judge_leases, wrong_epochs
 from cluster.swarm.masters import LOOK_SECONDS, who_would_answer, with_masters
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
@@ -286,9 +286,7 @@ class _Run:
         result.verdicts += self._judge_orders()
         result.verdicts += [Verdict("two masters", text) for text in wrong_epochs(result.records)]
         clock_error = CLOCK_ERROR if "ClockDrift" in stage.struck else 0.0
-        result.verdicts += [
-            Verdict("leases", text) for text in judge_leases(result.records, clock_error=clock_error)
-        ]
+        result.verdicts += [Verdict("leases", text) for text in judge_leases(result.records, clock_error=clock_error)]
         result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:
