@@ -66,9 +66,14 @@ def sweep(
         running.jobs = jobs or os.cpu_count() or 1
         running.batch = max(1, min(LARGEST_BATCH, seeds // (2 * running.jobs)))
     begun = time.monotonic()
-    with _progress(running, seeds):
-        perform(_on_dask(running, file, dask, jobs) if dask else running.go())
     report = running.report
+    try:
+        with _progress(running, seeds):
+            perform(_on_dask(running, file, dask, jobs) if dask else running.go())
+    except typer.Exit:
+        if report.seeds:  # It was interrupted, and has found out something until then.
+            _print_report(scenario.name, report, seeds, time.monotonic() - begun)
+        raise
     with endings():
         _print_report(scenario.name, report, seeds, time.monotonic() - begun)
         if report.failures:
@@ -135,7 +140,7 @@ def _print_report(name: str, report: Report, seeds: int, seconds: float) -> None
     )
     if report.undecided:
         output.print(f"Undecided, not passed: seeds {', '.join(map(str, sorted(report.undecided)[:10]))}", markup=False)
-    if not report.failures:
+    if not report.failures and report.seeds == seeds:
         output.print("✔ it holds with every seed that was run.", style="green", markup=False)
 
 

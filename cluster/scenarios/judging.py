@@ -9,7 +9,7 @@
     definite failure             did something happen of which a client was told that it had not?
     regions                      GFS Table 1, by the bytes of all replicas (cluster/swarm/regions.py)
     leases, two masters          versions, primaries and epochs (cluster/swarm/leases.py)
-    untyped error                did a task fail in a way that nobody foresaw?
+    untyped error, loop          did a task fail in a way that nobody foresaw?
 
 All of them work on what clients were told and what nodes have recorded; the replicas are read as any operator could.
 """

@@ -108,6 +108,7 @@ def run_simulated(plan: ScenarioPlan, *, recorded: bool = False, watched: bool =
         run.finish()
     finally:
         stage.simulation.close()
+    run.result.verdicts += [Verdict("loop", text) for text in stage.simulation.loop.unhandled]
     run.result.traffic, run.result.unusual = stage.traffic, stage.tape.unusual()
     run.result.cpu_seconds = time.process_time() - begun
     return run.result

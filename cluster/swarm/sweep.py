@@ -103,7 +103,11 @@ class LocalPool:
     async def lines(self, batch: Batch) -> AsyncGenerator[dict[str, Any], None]:
         """See Pool."""
         worker = await asyncio.create_subprocess_exec(
-            *batch.arguments(), stdout=asyncio.subprocess.PIPE, env=worker_environment(), limit=1 << 24
+            *batch.arguments(),
+            stdout=asyncio.subprocess.PIPE,
+            env=worker_environment(),
+            limit=1 << 24,
+            start_new_session=True,  # A Ctrl-C is for this process, which ends its workers.
         )
         try:
             assert worker.stdout is not None

@@ -99,6 +99,18 @@ def test_an_exception_is_a_verdict_with_its_place():
     assert "KeyError at test_scenarios.py:" in said(run(breaks))
 
 
+def test_a_task_that_fails_and_that_nobody_awaits_is_a_verdict():
+    @scenario
+    async def forgets(cluster: Any, seed: int) -> None:
+        async def fail() -> None:
+            raise KeyError("lost")
+
+        asyncio.create_task(fail())  # noqa: RUF006
+        await asyncio.sleep(1)
+
+    assert "KeyError('lost')" in said(run(forgets)) and judges(run(forgets)) == ["loop"]
+
+
 def test_a_scenario_without_an_end_is_told_where_it_waits():
     @scenario(longest_seconds=50)
     async def waits(cluster: Any, seed: int) -> None:

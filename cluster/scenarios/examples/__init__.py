@@ -8,6 +8,7 @@ is a file of its own, as a student's is, and the tests run each of them.
     reads_past_rot.py           bits rot on one disk, and readers do not notice (GFS 5.2)
     two_primaries.py            a partition and a slow clock leave a primary that does not know that it is none (GFS
     3.1) a_lying_disk.py             a disk says that it has written, and has not (GFS 3.1, 4.5)
+    loses_the_master.py         another master takes over, and no change of names is lost or made twice (GFS 5.1.3)
     many_append.py              three clients append to one file while servers come and go (GFS 3.3)
 """
 
