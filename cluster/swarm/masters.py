@@ -14,7 +14,6 @@ Judged beside what is judged everywhere (an acknowledged change is never lost, f
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cluster.faultplan import (
@@ -44,9 +43,7 @@ from cluster.roles import LOCK, MASTER
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.mischief import DOWN_SECONDS
 from cluster.swarm.plan import PlannedOperation, Setup
-from master.events import MasterTookOver
 from master.failover.replicated import ReplicatedMaster
-from runtime.events import Record
 from runtime.faults.links import Kind
 
 WITH_MASTERS = 0.12
@@ -178,16 +175,3 @@ def not_in_sync(cluster: SimulatedCluster) -> list[str]:
         if applied != standing.last_sequence:
             found.append(f"{name} has applied records up to {applied}, expected {standing.last_sequence}")
     return found
-
-
-def wrong_epochs(records: Sequence[tuple[float, Record]]) -> Iterator[str]:
-    """What is wrong about the epochs of the tenures, by the true time."""
-    highest, holder = 0, ""
-    for moment, record in records:
-        if isinstance(record.event, MasterTookOver):
-            epoch = record.event.epoch
-            if epoch <= highest:
-                yield (
-                    f"at {moment:.3f} s: {record.node} acts under epoch {epoch}, after {holder} under epoch {highest}"
-                )
-            highest, holder = max(highest, epoch), record.node

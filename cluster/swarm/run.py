@@ -17,9 +17,10 @@ from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
 from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
+from cluster.swarm.leases import judge_leases, wrong_epochs
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
-from cluster.swarm.masters import LOOK_SECONDS, WITH_MASTERS, who_would_answer, with_masters, wrong_epochs
+from cluster.swarm.masters import LOOK_SECONDS, WITH_MASTERS, who_would_answer, with_masters
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
@@ -54,6 +55,8 @@ WITHOUT_RESTART = 0.4
 # The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
 STIRRED = 0.5
 STIRRED_BYTES = 16
+# Two clocks of which one gains and the other loses differ by no more, as part of the time.
+CLOCK_ERROR = 0.2
 # Who pauses between tries, longer and longer, makes so many at most before the patience is over.
 MOST_TRIES = 300
 
@@ -283,6 +286,8 @@ class _Run:
         result.verdicts += _judge_tries(result.records)
         result.verdicts += self._judge_orders()
         result.verdicts += [Verdict("two masters", text) for text in wrong_epochs(result.records)]
+        clock_error = CLOCK_ERROR if "ClockDrift" in stage.struck else 0.0
+        result.verdicts += [Verdict("leases", text) for text in judge_leases(result.records, clock_error=clock_error)]
         result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:

@@ -2,6 +2,7 @@
 what came of it, and tells the story.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,3 +108,14 @@ LOCKS = Swarm(
 )
 
 SWARMS = {swarm.name: swarm for swarm in (FILES, MASTERS, ENGINE, LOCKS)}
+
+
+def swarm_of(kind: str) -> Swarm:
+    """The swarm of this name, or "MODULE:NAME": what the function `swarm` of a module makes of the rest, so that rooms
+    above this one can have swarms of their own."""
+    if kind in SWARMS:
+        return SWARMS[kind]
+    module, _, name = kind.partition(":")
+    found = importlib.import_module(module).swarm(name)
+    assert isinstance(found, Swarm)
+    return found
