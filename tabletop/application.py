@@ -36,6 +36,7 @@ from tabletop import (
     trash_commands,
 )
 from tabletop.console import Commands, output
+from tabletop.plugs import plug_in
 
 HELP = """
 A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watch them recover.
@@ -105,6 +106,7 @@ app.add_typer(tablet_commands.app, name="tablet")
 app.add_typer(story_command.app, name="story")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
+plug_in(app)
 
 
 @app.callback(invoke_without_command=True)
