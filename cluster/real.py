@@ -16,7 +16,6 @@ import random
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import lockservice.events  # noqa: F401
 import master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
+from cluster.faultplan import Target, What
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
     DESCRIBE_SECONDS,
@@ -35,13 +35,15 @@ from cluster.interface import (
     START_SECONDS,
     STATUS_SECONDS,
     Corruption,
+    Imposed,
     NodeReport,
-    NodeState,
     best_status,
     wait_until,
 )
 from cluster.leaving import require_drained
-from cluster.processes import ProcessIdentity, ProcessState
+from cluster.looking import look_at, processes_of
+from cluster.processes import ProcessState
+from cluster.real_faults import RealFaults
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
 from gfs.client import Client
@@ -58,7 +60,7 @@ from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
-from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc, node_pb2, node_pb2_grpc
+from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc
 
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
@@ -85,6 +87,7 @@ class RealCluster:
         self._sink = sink
         self._world: RealWorld | None = None
         self._client: Client | None = None
+        self._faults = RealFaults(self)
 
     @property
     def settings(self) -> ClusterSettings:
@@ -129,7 +132,7 @@ class RealCluster:
             record = self.folder.require()
             if self.is_down():
                 raise Unavailable(self.down_message(), definite=True)
-            if not any(self._processes_of(self.folder.node(name)) for name in record.settings.master_names()):
+            if not any(processes_of(self.folder.node(name)) for name in record.settings.master_names()):
                 self._require_process(MASTER)
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
@@ -153,8 +156,7 @@ class RealCluster:
         self.require_master()
         await require_drained(self, node)
         async with self.folder.locked():
-            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
-            self._collect(node)
+            await self._end_in_order(node)
             await self.client().operators.remove_server(node)
             record = self.folder.read_record()
             self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
@@ -178,7 +180,7 @@ class RealCluster:
         """
         self.folder.require()
         names = self.settings.master_names()
-        if any(self._processes_of(self.folder.node(name)) for name in names):
+        if any(processes_of(self.folder.node(name)) for name in names):
             return
         if self.is_down():
             raise Unavailable(self.down_message(), definite=True)
@@ -202,11 +204,13 @@ class RealCluster:
         await self.close()
         async with self.folder.locked():
             self._end_all()
+            self._faults.forget_all()
             if purge:
                 self.folder.purge()
 
     async def close(self) -> None:
-        """Let go of the connections of this object; the cluster goes on."""
+        """Let go of the connections of this object, and end no more faults from here; the cluster goes on."""
+        await self._faults.close()
         client, self._client = self._client, None
         world, self._world = self._world, None
         if client is not None:
@@ -218,8 +222,8 @@ class RealCluster:
 
     async def nodes(self) -> list[NodeReport]:
         """What each node is at this moment, by its process and by what it answers within a second."""
-        names = self.settings.node_names()
-        return list(await asyncio.gather(*(self._look_at(name) for name in names)))
+        looked = (look_at(self.folder.node(name), self.client_world) for name in self.settings.node_names())
+        return list(await asyncio.gather(*looked))
 
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
         """What the acting master knows; if none acts, what a shadow knows."""
@@ -280,30 +284,70 @@ class RealCluster:
 
     async def kill(self, node: str) -> None:
         """SIGKILL."""
-        processes.kill_process(self._require_process(node))
+        self.end_process(node)
         note_fault(self.folder.path, NodeKilled(node))
-        self._collect(node)
 
     async def pause(self, node: str) -> None:
         """SIGSTOP."""
-        processes.send_signal(self._require_process(node), signal.SIGSTOP)
+        self.freeze_process(node)
         note_fault(self.folder.path, NodePaused(node))
 
     async def resume(self, node: str) -> None:
-        """SIGCONT."""
+        """SIGCONT. No imposed pause holds the node any more."""
         processes.send_signal(self._require_process(node), signal.SIGCONT)
         note_fault(self.folder.path, NodeResumed(node))
+        self._faults.forget_node(node, pauses_only=True)
 
     async def restart(self, node: str) -> None:
-        """Start the node's program again, after SIGTERM if it runs."""
-        folder = self._node(node)
+        """Start the node's program again, after SIGTERM if it runs. No imposed fault holds it down any more."""
         async with self.folder.locked():
-            if not folder.config.exists():
-                raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
-            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
-            self._collect(node)
-            record = self.folder.read_record()
-            await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
+            await self._end_in_order(node)
+            await self._start_once_more(node)
+        self._faults.forget_node(node)
+
+    async def impose(self, what: What, target: Target, *, seconds: float | None = None) -> Imposed:
+        """Have a fault strike now."""
+        self.folder.require()
+        return await self._faults.impose(what, target, seconds)
+
+    def imposed(self) -> list[Imposed]:
+        """The imposed faults that last, oldest first."""
+        return self._faults.imposed()
+
+    async def heal(self, number: int | None = None) -> list[Imposed]:
+        """End one imposed fault, or all."""
+        self.folder.require()
+        return await self._faults.heal(number)
+
+    async def until_over(self, fault: Imposed) -> None:
+        """Return when a fault has ended that this object has imposed for some seconds."""
+        await self._faults.until_over(fault)
+
+    def end_process(self, node: str) -> None:
+        """SIGKILL; returns when the process is gone. Raises Conflict if there is none."""
+        processes.kill_process(self._require_process(node))
+        self._collect(node)
+
+    def freeze_process(self, node: str) -> None:
+        """SIGSTOP. Raises Conflict if there is no process."""
+        processes.send_signal(self._require_process(node), signal.SIGSTOP)
+
+    def thaw_process(self, node: str) -> None:
+        """SIGCONT, if there is a process."""
+        for identity in processes_of(self._node(node)):
+            processes.send_signal(identity, signal.SIGCONT)
+
+    async def stop_process(self, node: str) -> None:
+        """Stop a node in good order, and kill it if that takes too long. Raises Conflict if there is no process."""
+        self._require_process(node)
+        async with self.folder.locked():
+            await self._end_in_order(node)
+
+    async def start_again(self, node: str) -> None:
+        """Start a node's program on its disk, unless it runs; returns when it serves."""
+        async with self.folder.locked():
+            if not processes_of(self._node(node)):
+                await self._start_once_more(node)
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
@@ -336,6 +380,16 @@ class RealCluster:
         return RealDisk(self._node(node).data)
 
     # Starting and ending.
+
+    async def _end_in_order(self, node: str) -> None:
+        await asyncio.to_thread(processes.end_processes, processes_of(self._node(node)), GRACE_SECONDS)
+        self._collect(node)
+
+    async def _start_once_more(self, node: str) -> None:
+        if not self._node(node).config.exists():
+            raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
+        record = self.folder.read_record()
+        await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
 
     async def _start_all(self, settings: ClusterSettings, names: list[str], port: int | None) -> None:
         self.folder.draw_token()
@@ -437,7 +491,7 @@ class RealCluster:
         try:
             yield
         except BaseException:
-            with _without_interrupts():
+            with processes.without_interrupts():
                 if had_record:
                     self._end_nodes(names)
                 else:
@@ -449,16 +503,16 @@ class RealCluster:
             raise
 
     def _end_nodes(self, names: list[str]) -> None:
-        found = [identity for name in names for identity in self._processes_of(self.folder.node(name))]
+        found = [identity for name in names for identity in processes_of(self.folder.node(name))]
         processes.end_processes(found, GRACE_SECONDS)
         for name in names:
             self._collect(name)
 
     def _end_all(self) -> None:
-        with _without_interrupts():
+        with processes.without_interrupts():
             found = {identity.process_id: identity for identity in processes.find_programs(self.folder.path)}
             for folder in self.folder.node_folders():
-                for identity in self._processes_of(folder):
+                for identity in processes_of(folder):
                     found.setdefault(identity.process_id, identity)
             processes.end_processes(found.values(), GRACE_SECONDS)
             for name in list(self._children):
@@ -489,56 +543,8 @@ class RealCluster:
 
     # Processes.
 
-    async def _look_at(self, name: str) -> NodeReport:
-        role = role_of(name)
-        folder = self.folder.node(name)
-        ready = folder.read_ready()
-        if ready is None:
-            return self._look_at_unready(name, role, folder)
-        state = processes.state_of(ready.identity)
-        number, control, bulk = ready.identity.process_id, ready.control_address, ready.bulk_address
-        if state is ProcessState.GONE:
-            return NodeReport(name, role, NodeState.DEAD, note=f"its process {number} is gone")
-        if state is ProcessState.PAUSED:
-            return NodeReport(name, role, NodeState.PAUSED, number, control, bulk, note="stopped by a signal")
-        try:
-            stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(ready.control_address))
-            found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        except (Unavailable, TimedOut) as error:
-            return NodeReport(name, role, NodeState.HUNG, number, control, bulk, note=error.message)
-        return NodeReport(
-            name,
-            role,
-            NodeState.SERVING,
-            number,
-            control,
-            bulk,
-            uptime_seconds=found.uptime_seconds,
-            resident_bytes=found.resident_bytes,
-            version=found.version,
-            counters=dict(found.counters),
-            metrics_address=ready.metrics_address,
-        )
-
-    def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:
-        living = self._processes_of(folder)
-        if living:
-            paused = processes.state_of(living[0]) is ProcessState.PAUSED
-            state = NodeState.PAUSED if paused else NodeState.STARTING
-            return NodeReport(name, role, state, living[0].process_id)
-        failure = folder.read_failure()
-        if failure is not None:
-            return NodeReport(name, role, NodeState.FAILED, note=failure[1])
-        return NodeReport(name, role, NodeState.STOPPED)
-
-    def _processes_of(self, folder: NodeFolder) -> list[ProcessIdentity]:
-        ready = folder.read_ready()
-        if ready is not None and processes.state_of(ready.identity) is not ProcessState.GONE:
-            return [ready.identity]
-        return processes.find_programs(folder.path)
-
-    def _require_process(self, node: str) -> ProcessIdentity:
-        found = self._processes_of(self._node(node))
+    def _require_process(self, node: str) -> processes.ProcessIdentity:
+        found = processes_of(self._node(node))
         if not found and self.is_down():
             raise Unavailable(self.down_message(), definite=True)
         if not found:
@@ -580,17 +586,3 @@ def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
 def _differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
     old, new = made_with.to_json(), wanted.to_json()
     return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until the block is done: what ends processes must not be ended half-way itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -46,7 +46,7 @@ from cluster.swarm.plan import PlannedOperation, Setup
 from master.events import MasterTookOver
 from master.failover.replicated import ReplicatedMaster
 from runtime.events import Record
-from runtime.simulated.messages import Kind
+from runtime.faults.links import Kind
 
 WITH_MASTERS = 0.12
 LOOK_SECONDS = 0.05

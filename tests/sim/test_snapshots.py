@@ -11,7 +11,8 @@ from master.chunks.sharing import references
 from master.core import Core
 from master.events import ChunkCopied, LeaseRevoked
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotADirectory, NotFound
-from runtime.simulated.messages import DROP, Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Drop, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, outcome, play, wait
 
 
