@@ -9,22 +9,21 @@ import contextlib
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from cluster.fault_log import read_faults
 from cluster.real import RealCluster
 from labs.drills.catalogue import drill_of
-from labs.drills.drill import Drill, Facts, Judgement, Live, judge
+from labs.drills.drill import FACTS, FILES, REVEALED, Answered, Drill, Facts, Judgement, Live, judge
 from labs.drills.evidence import Evidence, kept
 from labs.drills.questions import Answer, Kind
 from labs.handing_in.classes import Card, card_from, draw_for
 from labs.state import Attempt, Desk, State
 from labs.worker import run_apart
-from runtime.errors import Conflict, InvalidRequest, TabletopError, TimedOut, Unavailable
+from runtime.errors import Conflict, InvalidRequest, NotFound, TabletopError, TimedOut, Unavailable
 
 CLUSTER_PREFIX = "drill-"
 LOOK_SECONDS = 60.0
+LARGEST_OWN_FILE = 64 * 1024
 MOST_ANSWERS = 50
 """Of one attempt: after that nobody is guessing by reason any more, and the file stays small."""
 
@@ -65,7 +64,7 @@ async def start(desk: Desk, state: State, name: str, *, again: bool) -> Started:
         attempt.cluster = CLUSTER_PREFIX + name
         attempt.facts = await _start_cluster(desk, drill.stage, attempt, is_ours=before is not None)
     else:
-        _give_files(desk, name, await _run(drill, attempt, {}))
+        _give_files(desk, name, await _run(drill, attempt, FILES))
     state.attempts[name] = attempt
     return Started(attempt, True, "")
 
@@ -126,7 +125,9 @@ async def look(desk: Desk, attempt: Attempt) -> Evidence:
     down, and what a run apart raises."""
     drill = drill_of(attempt.drill)
     if not isinstance(drill.stage, Live):
-        return Evidence(facts=(await _run(drill, attempt, attempt.facts)).facts)
+        found = Evidence(facts=(await _run(drill, attempt, FACTS, _own_file(desk, drill, attempt))).facts)
+        attempt.evidence = Evidence(facts=attempt.facts).to_json()
+        return found
     cluster = RealCluster(attempt.cluster, home=desk.home)
     if not cluster.folder.exists():
         if not attempt.evidence:
@@ -157,17 +158,32 @@ async def _look(cluster: RealCluster, stage: Live, attempt: Attempt) -> Evidence
     return Evidence(kept(found, stage.kinds, attempt.started), facts)
 
 
-async def _run(drill: Drill, attempt: Attempt, facts: Facts) -> Any:
-    parameters = {"draw": attempt.draw, **facts}
+async def _run(drill: Drill, attempt: Attempt, wants: str, facts: Facts | None = None) -> Answered:
+    parameters = {"draw": attempt.draw, "wants": wants, **(facts or {})}
     return await asyncio.to_thread(run_apart, drill.name, parameters)
 
 
-def _give_files(desk: Desk, name: str, found: Any) -> Path:
+def _own_file(desk: Desk, drill: Drill, attempt: Attempt) -> Facts:
+    """The file that the student writes, as it is now; it becomes a part of what is handed in."""
+    assert not isinstance(drill.stage, Live)
+    name = drill.stage.wants_file
+    if not name:
+        return {}
+    path = desk.path / drill.name / name
+    if path.is_file():
+        if path.stat().st_size > LARGEST_OWN_FILE:
+            raise InvalidRequest(f"{path} has {path.stat().st_size} bytes: expected at most {LARGEST_OWN_FILE}")
+        attempt.facts[name] = path.read_text(encoding="utf-8", errors="replace")
+    if name not in attempt.facts:
+        raise NotFound(f"there is no {path}; `tabletop drill start {drill.name} --again` gives you one to begin with")
+    return {name: attempt.facts[name]}
+
+
+def _give_files(desk: Desk, name: str, found: Answered) -> None:
     folder = desk.path / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file, text in found.files.items():
         (folder / file).write_text(text, encoding="utf-8")
-    return folder
 
 
 async def check(desk: Desk, attempt: Attempt, given: dict[str, str]) -> Judgement:
@@ -181,7 +197,16 @@ async def check(desk: Desk, attempt: Attempt, given: dict[str, str]) -> Judgemen
             raise InvalidRequest(f"an attempt has at most {MOST_ANSWERS} answers")
         _refuse_settled(judge(drill, evidence, attempt.answers, 0), answers)
         attempt.answers += answers
-    return judge(drill, evidence, attempt.answers, len(attempt.hints))
+    judgement = judge(drill, evidence, attempt.answers, len(attempt.hints))
+    if answers and not isinstance(drill.stage, Live) and _is_predicted(drill, judgement):
+        _give_files(desk, drill.name, await _run(drill, attempt, REVEALED, attempt.facts))
+    return judgement
+
+
+def _is_predicted(drill: Drill, judgement: Judgement) -> bool:
+    """Whether all that was to be predicted was: now the run may be shown."""
+    predictions = [one for one in judgement.marks if drill.page.question(one.question).kind is Kind.PREDICT]
+    return bool(predictions) and all(one.is_settled for one in predictions)
 
 
 def _refuse_settled(before: Judgement, answers: list[Answer]) -> None:
@@ -204,11 +229,6 @@ def hint(attempt: Attempt) -> tuple[str, int]:
 def judged(attempt: Attempt, evidence: Evidence) -> Judgement:
     """An attempt by its evidence."""
     return judge(drill_of(attempt.drill), evidence, attempt.answers, len(attempt.hints))
-
-
-def is_open(drill: Drill, name: str) -> bool:
-    """Whether a question wants an answer."""
-    return drill.page.question(name).kind is not Kind.DO
 
 
 def _clock(moment: float) -> str:

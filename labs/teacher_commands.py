@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from cluster.timeline.writing import write_whole
+from labs.drills.drill import Answered
 from labs.handing_in.classes import TeachersClass, new_class, read_class, write_private
 from labs.handing_in.grading import GradedFile, Standing, grade_folder
-from labs.worker import SECONDS, Answered, run_apart
+from labs.worker import SECONDS, run_apart
 from runtime.errors import AlreadyExists, InvalidRequest, NotFound
 from tabletop import wording
 from tabletop.console import ExitCode, endings, notes, output, remark

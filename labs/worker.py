@@ -16,24 +16,17 @@ import resource
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labs.drills.catalogue import drill_of
+from labs.drills.drill import Answered, Simulated
 from runtime.errors import InternalError, TimedOut
 
 SECONDS = 120.0
 MEMORY_BYTES = 4 << 30
 FILE_BYTES = 64 << 20
 LARGEST_ANSWER = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a run gave: facts for the evidence, and files for the student by their names."""
-
-    facts: dict[str, Any]
-    files: dict[str, str]
 
 
 def run_apart(drill: str, parameters: dict[str, Any], *, seconds: float = SECONDS) -> Answered:
@@ -70,13 +63,10 @@ def main() -> int:
     os.dup2(2, 1)  # What is run may print; that is no answer.
     request = json.load(sys.stdin)
     _limit(request["seconds"])
-    from labs.drills.catalogue import drill_of
-    from labs.drills.drill import Simulated
-
     stage = drill_of(request["drill"]).stage
     assert isinstance(stage, Simulated)
-    facts, files = stage.run(request["parameters"])
-    json.dump({"facts": facts, "files": files}, answers)
+    found = stage.run(request["parameters"])
+    json.dump({"facts": found.facts, "files": found.files}, answers)
     answers.close()
     return 0
 

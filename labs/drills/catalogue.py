@@ -2,9 +2,11 @@
 
 from labs.drills.drill import Drill
 from labs.drills.live import naming, storing, writing
+from labs.drills.simulated import lying_disk, planted
 from runtime.errors import InvalidRequest
 
-DRILLS: dict[str, Drill] = {drill.name: drill for drill in (*writing.DRILLS, *storing.DRILLS, *naming.DRILLS)}
+_LISTS = (writing.DRILLS, storing.DRILLS, naming.DRILLS, lying_disk.DRILLS, planted.DRILLS)
+DRILLS: dict[str, Drill] = {drill.name: drill for drills in _LISTS for drill in drills}
 
 
 def drill_of(name: str) -> Drill:

@@ -30,14 +30,26 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
-    """A run that is decided by parameters. `draw` makes them from a number that belongs to the student and the attempt;
-    `run` makes the evidence's facts and the files that the student gets, in a process of its own."""
+class Answered:
+    """What a run gave: facts for the evidence, or files for the student by their names."""
 
-    draw: Callable[[int], Facts]
-    run: Callable[[Facts], tuple[Facts, dict[str, str]]]
+    facts: Facts
+    files: dict[str, str]
+
+
+FILES, FACTS, REVEALED = "files", "facts", "revealed"
+"""What is wanted of a run: files to begin with, facts, and files that show what there was to predict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """A run that is decided by parameters: `draw`, a number that belongs to the student and the attempt; `wants`, which
+    is FILES, FACTS or REVEALED; and the student's own file, if the drill is about one. `run` is called in a process of
+    its own (`labs/worker.py`)."""
+
+    run: Callable[[Facts], Answered]
     wants_file: str = ""
-    """The name of an answer that is a file of the student's, such as a scenario."""
+    """The file that the student writes, such as "scenario.py"; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from labs.drills.catalogue import DRILLS
-from labs.drills.drill import Drill, Judgement, Simulated, judge
+from labs.drills.drill import FACTS, Answered, Drill, Judgement, Simulated, judge
 from labs.drills.evidence import Evidence
 from labs.handing_in.classes import TeachersClass, draw_for
 from labs.handing_in.reports import HandedAttempt, Report, canonical, is_signed_by, read_report
-from labs.worker import Answered
 from runtime.errors import IncompatibleFormat, TabletopError
 
 Run = Callable[[str, dict[str, Any]], Answered]
@@ -93,7 +92,8 @@ def _judged(drill: Drill, attempt: HandedAttempt, key: str, run: Run, found: Gra
     if attempt.draw != draw_for(key, drill.name, attempt.number):
         found.remarks.append(f"{drill.name}: what was drawn is not what this student's card draws")
     if isinstance(drill.stage, Simulated):
-        parameters = {"draw": draw_for(key, drill.name, attempt.number), **_handed_over(drill.stage, attempt)}
+        draw = draw_for(key, drill.name, attempt.number)
+        parameters = {"draw": draw, "wants": FACTS, **_handed_over(drill.stage, attempt)}
         evidence = Evidence(facts=run(drill.name, parameters).facts)
     else:
         evidence = Evidence.from_json(attempt.evidence)
