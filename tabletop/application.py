@@ -38,6 +38,7 @@ from tabletop import (
     trash_commands,
 )
 from tabletop.console import Commands, output
+from tabletop.plugs import plug_in
 
 HELP = """
 A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watch them recover.
@@ -109,6 +110,7 @@ app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
 app.add_typer(scenario_commands.app, name="scenario")
 app.command("sweep")(sweep_command.sweep)
+plug_in(app)
 
 
 @app.callback(invoke_without_command=True)

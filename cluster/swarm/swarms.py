@@ -4,7 +4,7 @@ what came of it, and tells the story.
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -78,6 +78,9 @@ FILES = Swarm(
     marks=marks.all_marks(),
 )
 
+MASTERS = replace(FILES, name="masters", option=" --masters", draw=partial(draw_plan, share_with_masters=1.0))
+"""The same, and every seed has several masters."""
+
 ENGINE = Swarm(
     name="engine",
     option=" --engine",
@@ -104,7 +107,7 @@ LOCKS = Swarm(
     marks=lock_marks.all_marks(),
 )
 
-SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE, LOCKS)}
+SWARMS = {swarm.name: swarm for swarm in (FILES, MASTERS, ENGINE, LOCKS)}
 
 
 def swarm_of(kind: str) -> Swarm:
