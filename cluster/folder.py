@@ -4,6 +4,7 @@
         cluster.json            what the cluster is, and where its master is reached
         token                   the cluster's secret, readable by its owner alone
         faults.jsonl            what people did to it on purpose (fault_log.py)
+        imposed.json            the faults that last (imposed_file.py)
         nodes/<name>/
             config.json         what the node's program is told
             ready.json          written by the program once it serves, removed when it ends in good order
@@ -12,6 +13,7 @@
             log                 what the program prints, which is nothing while all goes well
             spare               space for the files above, given up piece by piece when a start finds the disk full
             data/               the node's disk
+            unsynced/           what a lying sync has not written, in experiments (runtime/real/experiments/unsynced.py)
 
 `gfs.names.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; the rest is known here.
 Every file is replaced as a whole (written beside, then renamed), so that nobody ever reads half of one. The exception
@@ -91,6 +93,7 @@ class NodeConfig:
     role: str
     settings: dict[str, Any]
     owner: ProcessIdentity | None = None
+    experiments: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The configuration file's content."""
@@ -254,10 +257,8 @@ class ClusterFolder:
             **({"lock": record.lock} if record.lock else {}),
             "settings": record.settings.to_json(),
         }
-        content = _as_json(values)
-        if not (self.exists() and self._record.read_bytes() == content):
-            with translated("write", str(self._record)):
-                _replace(self._record, content)
+        if not self.exists() or self._record.read_bytes() != _as_json(values):
+            write_json(self._record, values)
 
     def draw_token(self) -> None:
         """Give the cluster a secret, unless it has one."""
@@ -309,6 +310,7 @@ class ClusterFolder:
             topology=topology_of(places),
             placement=told.get("placement", PAPER),
             clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
+            experiments=master.experiments,
             removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
         address = ",".join(masters) or told["control_address"]
@@ -384,6 +386,14 @@ def read_json(path: Path, *, advice: str = "if you did not change it, remove it"
     if not isinstance(values, dict):
         raise IncompatibleFormat(f"{path} is not a JSON object; {advice}")
     return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object so that a reader finds either the old file or the whole new one.
+
+    Raises NoSpace, DiskFailure."""
+    with translated("write", str(path)):
+        _replace(path, _as_json(values))
 
 
 def _as_json(values: dict[str, Any]) -> bytes:

@@ -6,8 +6,8 @@ import pytest
 
 from master.log.reserve import KEPT_FOR_STARTS_BYTES, PIECE_BYTES, RESERVE_BYTES
 from runtime.errors import NoSpace
-from runtime.simulated.disk_faults import FullDisk, ShortWrites
-from runtime.simulated.undo import Undo
+from runtime.faults.disk import FullDisk, ShortWrites
+from runtime.faults.undo import Undo
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 
