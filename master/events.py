@@ -26,19 +26,11 @@ class LogFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ReserveUsed(Event):
-    """The disk is full, and the log got some of what is kept back for starts and deletions."""
+class ReserveChanged(Event):
+    """The disk is full, and the log got some of what is kept back for it; or there is room again, and it is whole."""
 
-    sentence: ClassVar[str] = "found its disk full, and keeps back {left} bytes from now on"
+    sentence: ClassVar[str] = "keeps back {left} bytes of its disk for starts and deletions"
     left: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReserveFilled(Event):
-    """The disk has room again for what is kept back."""
-
-    sentence: ClassVar[str] = "keeps back {size} bytes of its disk for starts and deletions"
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ file system that compresses zeros keeps nothing back.
 import asyncio
 from collections.abc import Sequence
 
-from master.events import ReserveFilled, ReserveUsed
+from master.events import ReserveChanged
 from master.log.operation_log import OperationLog
 from master.log.records import (
     ChunkAllocated,
@@ -112,7 +112,7 @@ class Reserve:
             except TabletopError:
                 return  # What there is of it counts after the next start; until then less is given than could be.
             self.left_bytes = RESERVE_BYTES
-        self._world.events.emit(ReserveFilled(size=RESERVE_BYTES))
+        self._world.events.emit(ReserveChanged(left=RESERVE_BYTES))
 
     async def _append(self, missing: int) -> None:
         disk = self._world.disk
@@ -139,7 +139,7 @@ class Reserve:
             except TabletopError:
                 return False
             self.left_bytes = size
-        self._world.events.emit(ReserveUsed(left=size))
+        self._world.events.emit(ReserveChanged(left=size))
         return True
 
     async def _cut(self, size: int) -> None:
