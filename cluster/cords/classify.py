@@ -23,7 +23,7 @@ _TELLING = {
         "ChunkCloned",
         "CheckpointInstalled",
     },
-    Local.TRUNCATED: {"LogReplayed: dropped the last", "LockLogReplayed: dropped the last", "LogTailDropped"},
+    Local.TRUNCATED: {"LogReplayed: dropped the last", "LockLogReplayed: dropped the last"},
 }
 _DETECTED = {
     "CorruptionFound",
@@ -34,9 +34,6 @@ _DETECTED = {
     "MutationMissed",
     "ReplicaCannotGrow",
     "WriteBackFailed",
-    "FlushFailed",
-    "CompactionFailed",
-    "TableSetAside",
 }
 
 

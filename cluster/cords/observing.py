@@ -29,6 +29,5 @@ class Observation:
     events: frozenset[str] = frozenset()
     below_goal: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
-    is_alone: bool = False  # the struck system has no other copy anywhere
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0

@@ -13,7 +13,6 @@ from cluster.cords.terms import BLOCK_BYTES, Block
 from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
 from runtime.errors import InvalidRequest
 
-ENGINE_ROLE = "tablet engine"
 _SLOT_PLACES = tuple((slot * SLOT_BYTES, SLOT_BYTES) for slot in range(SLOTS))
 
 
@@ -49,11 +48,6 @@ STRUCTURES = (
     Structure(LOCK_ROLE, "lock service's new log", "log/*.log.part", is_passing=True),
     *(Structure(role, "mark of what is durable", "durable") for role in (MASTER_ROLE, LOCK_ROLE)),
     *(Structure(role, "lock file", "LOCK", has_no_content=True) for role in (CHUNKSERVER_ROLE, MASTER_ROLE, LOCK_ROLE)),
-    Structure(ENGINE_ROLE, "commit log", "t/*.log"),
-    Structure(ENGINE_ROLE, "SSTable", "t/*.sst"),
-    Structure(ENGINE_ROLE, "manifest", "t/manifest-[0-9]*"),
-    Structure(ENGINE_ROLE, "new file", "t/*.new", is_passing=True),
-    Structure(ENGINE_ROLE, "lock file", "*LOCK", has_no_content=True),
 )
 
 
