@@ -128,7 +128,7 @@ async def _built(cluster: SimulatedCluster) -> Image:
     nodes = cluster.settings.node_names()
     for node in nodes:
         await cluster.kill(node)
-    disks = {node: cluster.simulation.world(node).simulated_disk.stored() for node in nodes}
+    disks = {node: cluster.simulation.world(node).simulated_disk.files() for node in nodes}
     return Image(disks, files, tuple(directories), records)
 
 
@@ -143,5 +143,5 @@ async def _lengthen_lock_log(cluster: SimulatedCluster) -> None:
     """Sessions come and go until the lock service's log has two blocks."""
     service = OwnLockService(cluster.client_world, LOCK_ADDRESS)
     disk = cluster.simulation.world(LOCK).simulated_disk
-    while sum(map(len, disk.stored().values())) < _LOG_BYTES:
+    while sum(map(len, disk.files().values())) < _LOG_BYTES:
         await (await service.open_session()).close()

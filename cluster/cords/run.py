@@ -28,8 +28,8 @@ from cluster.placement import PlacedChunk, Placement
 from cluster.roles import CHUNKSERVER_ROLE
 from runtime.errors import TabletopError, TimedOut
 from runtime.events import Record
+from runtime.faults.disk import Operation
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import Operation
 
 READY_SECONDS = 25.0
 SETTLED_SECONDS = 45.0
@@ -109,7 +109,7 @@ class _CellRun:
     async def _whole(self) -> Observation:
         nodes = self._cluster.settings.node_names()
         for node in nodes:
-            self._disk(node).store(self._image.disks[node])
+            self._disk(node).load(self._image.disks[node])
         if self._workload is Workload.RESTART:
             self._begin_fault()
         keepers = [asyncio.ensure_future(self._keep_running(node)) for node in nodes]

@@ -10,8 +10,8 @@ from random import Random
 
 from cluster.cords.terms import Block, Fault
 from runtime.errors import DiskFailure, NoSpace, TabletopError
+from runtime.faults.disk import Operation
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import Operation
 
 NO_BLOCK = Block("", "", 0, 0)
 
@@ -59,7 +59,7 @@ def strike(disk: SimulatedDisk, block: Block, fault: Fault) -> Strike:
     """Let the fault be there from now on."""
     found = Strike(block, fault)
     if fault.is_corruption and not block.is_passing:
-        before = disk.stored()[block.path][block.offset : block.offset + block.count]
+        before = disk.stored(block.path)[block.offset : block.offset + block.count]
         after = bytes(len(before)) if fault is Fault.ZEROS else Random(len(before)).randbytes(len(before))
         if before != after:
             disk.damage(block.path, block.offset, after)

@@ -98,7 +98,7 @@ def test_a_strike_hits_its_block_alone_and_counts_who_comes_upon_it():
         disk = world.simulated_disk
 
         async def story() -> None:
-            disk.store({"a": bytes(range(1, 101)) * 90, "b": b"b"})
+            disk.load({"a": bytes(range(1, 101)) * 90, "b": b"b"})
             damaged = strike(disk, Block("data", "a", BLOCK_BYTES, BLOCK_BYTES), Fault.ZEROS)
             refusing = strike(disk, Block("data", "a", 0, BLOCK_BYTES), Fault.WRITE_ERROR)
             full = strike(disk, Block("new", "n*", 0, BLOCK_BYTES, is_passing=True), Fault.NO_SPACE)

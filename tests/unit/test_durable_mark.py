@@ -13,8 +13,8 @@ from master.log.operation_log import OperationLog
 from master.log.records import FileCreated
 from runtime.durable_mark import DELAY_SECONDS, PATH, DurableMark, decode_mark, encode_mark
 from runtime.errors import Corrupted, DiskFailure, NoSpace, TabletopError
+from runtime.faults.disk import Operation, ReadError, WriteError
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import Operation, ReadError, WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 
 RECORDS = 5
@@ -74,7 +74,7 @@ def play(story: Callable[[Desk], Awaitable[None]], seed: int = 0, kind: type[Ope
 
 
 def rot_end(disk: SimulatedDisk, path: str, count: int = 40) -> None:
-    size = len(disk.stored()[path])
+    size = len(disk.stored(path))
     disk.damage(path, size - count, bytes(count))
 
 
@@ -82,11 +82,11 @@ def test_the_damaged_end_of_a_log_is_refused_and_not_cut_off():
     async def story(desk: Desk) -> None:
         await desk.wait()
         rot_end(desk.disk, log_path(1))
-        before = desk.disk.stored()
+        before = desk.disk.files()
         for _ in range(2):
             with pytest.raises(Corrupted, match="had been durable"):
                 await desk.again()
-        assert desk.disk.stored()[log_path(1)] == before[log_path(1)]
+        assert desk.disk.stored(log_path(1)) == before[log_path(1)]
 
     play(story)
 
@@ -97,7 +97,7 @@ def test_without_a_mark_the_frames_alone_decide(content: bytes):
         await desk.wait()
         rot_end(desk.disk, log_path(1))
         desk.simulation.kill("master")
-        desk.disk.store({**desk.disk.stored(), PATH: content})
+        desk.disk.load({**desk.disk.files(), PATH: content})
         await desk.again()
         assert desk.names() == RECORDS - 1
 
@@ -137,9 +137,9 @@ def test_a_log_that_vanished_is_not_begun_anew():
     async def story(desk: Desk) -> None:
         await desk.wait()
         desk.simulation.kill("master")
-        files = desk.disk.stored()
+        files = desk.disk.files()
         del files[log_path(1)]
-        desk.disk.store(files)
+        desk.disk.load(files)
         with pytest.raises(Corrupted, match="no log file is left"):
             await desk.again()
 
@@ -168,7 +168,7 @@ def test_what_is_cut_off_for_good_is_not_missed():
 def refuse_the_end(disk: SimulatedDisk, error: TabletopError) -> None:
     """The disk takes nothing any more at the present end of the first log, and all behind."""
     path = log_path(1)
-    end = len(disk.stored()[path])
+    end = len(disk.stored(path))
 
     def hook(operation: Operation) -> TabletopError | None:
         is_there = operation.verb == "write" and operation.path == path and operation.offset + operation.count >= end
@@ -244,11 +244,11 @@ def test_the_mark_rises_only_and_is_lowered_on_stable_storage():
             for sequence in (3, 7, 5):
                 mark.note(sequence)
             await mark.close()
-            assert decode_mark(world.simulated_disk.stored()[PATH]) == 7
+            assert decode_mark(world.simulated_disk.stored(PATH)) == 7
             assert await mark.open() == 7
             await mark.lower(4)
             await mark.close()
             simulation.power_cut("desk")
-            assert decode_mark(world.simulated_disk.stored()[PATH]) in (0, 4)  # The name of a new file may be lost.
+            assert decode_mark(world.simulated_disk.stored(PATH)) in (0, 4)  # The name of a new file may be lost.
 
         simulation.run(simulation.on(world, story()))
