@@ -75,11 +75,12 @@ EXPLANATIONS = (
     ),
     Explanation(
         "a full disk takes no changes",
-        ("only master",),
+        ("only master", "acting master of three"),
         ("operation log",),
         Effect.WRITE_UNAVAILABLE,
         "There is no room for the next record. Each change is refused for certain, nothing of it is done, and reads "
-        "go on, until there is room, or the master is started again: then it goes on in another log.",
+        "go on, until there is room, or the master is started again: the only one goes on in another log then, and of "
+        "three another one takes over. One of three does not stand down by itself for this.",
         (Fault.NO_SPACE,),
         (Workload.READ, Workload.WRITE, Workload.APPEND, Workload.NAMES),
     ),

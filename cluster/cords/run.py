@@ -25,12 +25,13 @@ from cluster.cords.terms import Cell, Fault, Workload
 from cluster.cords.work import perform, probe
 from cluster.interface import wait_until
 from cluster.placement import PlacedChunk, Placement
-from cluster.roles import CHUNKSERVER_ROLE
+from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER
 from runtime.errors import TabletopError, TimedOut
 from runtime.events import Record
 from runtime.faults.disk import Operation
 from runtime.simulated.disk import SimulatedDisk
 
+HEAD_START_SECONDS = 8.0
 READY_SECONDS = 25.0
 SETTLED_SECONDS = 45.0
 _SUPERVISOR_SECONDS = 2.0
@@ -112,7 +113,7 @@ class _CellRun:
             self._disk(node).load(self._image.disks[node])
         if self._workload is Workload.RESTART:
             self._begin_fault()
-        keepers = [asyncio.ensure_future(self._keep_running(node)) for node in nodes]
+        keepers = await self._start(nodes)
         await self._until(self._is_whole, READY_SECONDS)
         if self._workload is not Workload.RESTART:
             self._begin_fault()
@@ -126,6 +127,16 @@ class _CellRun:
         for keeper in keepers:
             keeper.cancel()
         return self._seen(reads, writes)
+
+    async def _start(self, nodes: list[str]) -> list["asyncio.Task[None]"]:
+        """Start all nodes; of several masters the one that acted before comes first, so that it acts again."""
+        first = [node for node in nodes if node in (LOCK, MASTER)] if self._cluster.settings.masters > 1 else []
+        keepers = [self._simulation.loop.create_task(self._keep_running(node)) for node in first]
+        if first:
+            await self._until(lambda: self._cluster.acting_master() is not None, HEAD_START_SECONDS)
+        return keepers + [
+            self._simulation.loop.create_task(self._keep_running(node)) for node in nodes if node not in first
+        ]
 
     def _disk(self, node: str) -> SimulatedDisk:
         return self._simulation.world(node).simulated_disk
