@@ -89,7 +89,8 @@ def _print_matrix(matrix: Matrix) -> None:
     if matrix.amiss:
         verdict = f"{wording.count(len(matrix.amiss), 'cell')} amiss"
     output.print(
-        f"{wording.count(matrix.runs, 'fault')} in {wording.count(len(matrix.groups), 'cell')}: {verdict}.",
+        f"{wording.count(matrix.runs, 'fault')} in {wording.count(len(matrix.groups), 'cell')}, "
+        f"{matrix.cpu_seconds:.0f} s of processor time: {verdict}.",
         style="bold red" if matrix.amiss else "bold green",
         markup=False,
     )

@@ -43,11 +43,11 @@ def local_behaviour(seen: Observation, fault: Fault) -> tuple[Local, ...]:
     if not met.get(fault, seen.reads + seen.writes):
         return (Local.NOT_ACCESSED,)
     found = [local for local, events in _TELLING.items() if events & seen.events]
-    if seen.crashes:
+    if seen.crashes or not seen.is_up:
         found.append(Local.CRASH)
     refused = not fault.is_corruption and seen.changed
     is_well = not seen.failed and not seen.unread and seen.writes_go_on
-    if refused and is_well and (seen.is_up or not seen.crashes) and not found:
+    if refused and is_well and not found:
         found.append(Local.RETRY)
     if seen.crashes and seen.is_up:
         found.append(Local.RETRY)
