@@ -11,9 +11,12 @@ from fnmatch import fnmatchcase
 from chunkserver.storage.chunk_format import SLOT_BYTES, SLOTS, TABLE_OFFSET
 from cluster.cords.terms import BLOCK_BYTES, Block
 from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
+from master.log.reserve import RESERVE_BYTES
 from runtime.errors import InvalidRequest
 
 _SLOT_PLACES = tuple((slot * SLOT_BYTES, SLOT_BYTES) for slot in range(SLOTS))
+# Zeros that take space, and that nobody ever reads: the first block and the last one stand for the others.
+_ENDS_OF_RESERVE = ((0, BLOCK_BYTES), (RESERVE_BYTES - BLOCK_BYTES, BLOCK_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ STRUCTURES = (
     Structure(MASTER_ROLE, "operation log", "log/*.log"),
     Structure(MASTER_ROLE, "checkpoint", "log/*.checkpoint"),
     Structure(MASTER_ROLE, "new checkpoint", "log/*.checkpoint.part", is_passing=True),
+    Structure(MASTER_ROLE, "reserve", "reserve", places=_ENDS_OF_RESERVE),
     Structure(LOCK_ROLE, "lock service's log", "log/*.log"),
     Structure(LOCK_ROLE, "lock service's new log", "log/*.log.part", is_passing=True),
     *(Structure(role, "mark of what is durable", "durable") for role in (MASTER_ROLE, LOCK_ROLE)),

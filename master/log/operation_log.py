@@ -38,11 +38,11 @@ from master.events import (
     CheckpointFinished,
     CheckpointStarted,
     LogFailed,
-    LogMovedOn,
     LogReplayed,
 )
 from master.log import log_files
 from master.log.checkpoint import write_checkpoint
+from master.log.log_events import LogMovedOn
 from master.log.records import FORMAT, LogOpened, Record, encode
 from master.log.recovery import Recovered, recover
 from master.log.state import MasterState, Snapshot

@@ -46,6 +46,7 @@ def test_most_faults_are_come_upon():
         "copy that arrives",
         "chunk that leaves",
         "new checkpoint",
+        "reserve",
         "lock service's new log",
     }
 
