@@ -49,7 +49,9 @@ def sentence_of(what: What, nodes: list[str], others: list[str], details: str = 
         case Partition(one_way=True):
             return f"nothing that {here} sends reaches {listed(others)}"
         case Partition():
-            return f"nothing passes between {here} and {listed(others)}"
+            if len(nodes) == len(others) == 1:
+                return f"nothing passes between {here} and {listed(others)}"
+            return f"nothing passes between {here} on one side and {listed(others)} on the other"
         case Isolate() | BadLink() | SlowNode() | StreamsReset():
             return _of_links(what, here, others)
         case ClockDrift(drift):

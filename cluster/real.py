@@ -313,6 +313,10 @@ class RealCluster:
         self.folder.require()
         return await self._faults.heal(number)
 
+    def is_ended_here(self, fault: Imposed) -> bool:
+        """Whether a fault with a duration ends only if this object lives on: it holds a process down."""
+        return self._faults.is_ended_here(fault)
+
     async def until_over(self, fault: Imposed) -> None:
         """Return when a fault has ended that this object has imposed for some seconds."""
         await self._faults.until_over(fault)
