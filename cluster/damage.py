@@ -7,7 +7,7 @@ server's noticing. A file of a chunk is damaged by whoever knows its format, so 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from chunkserver.storage.blocks import BLOCK_BYTES
+from chunkserver.storage.blocks import BLOCK_BYTES, block_count
 from chunkserver.storage.chunk_files import data_path, metadata_path
 from chunkserver.storage.chunk_format import SLOT_BYTES, TABLE_OFFSET, decode_slots
 from cluster.fault_words import listed
@@ -21,7 +21,7 @@ from cluster.faultplan import (
     TornBlock,
     TornHeader,
 )
-from runtime.errors import NotFound, TabletopError
+from runtime.errors import InvalidRequest, NotFound, TabletopError
 from runtime.record_log import HEADER, HEADER_BYTES, MAGIC
 
 # What of a header slot rots: the magic number stays, so that only the checksum tells.
@@ -71,7 +71,7 @@ def damage_each(what: NoEnd, disks: Mapping[str, Platter], handle: int) -> str:
 
 
 def rot_record(number: int, disk: Platter) -> str:
-    """Flip bits in the payload of a record of the log on this disk. Raises NotFound, with the records that there are."""
+    """Flip bits in a record of the log on this disk. Raises NotFound, with the records that there are."""
     records: dict[int, tuple[str, int, int]] = {}
     for path in disk.paths():
         if path.startswith("log/") and path.endswith(".log"):
@@ -90,11 +90,11 @@ def damage_replica(what: Damage, disk: Platter, handle: int) -> str:
     data, metadata = data_path(handle), metadata_path(handle)
     match what:
         case RottenBlock(block=block):
-            count = min(4, len(disk.stored(data)) - block * BLOCK_BYTES)
+            count = min(4, _rest_of(disk, data, block))
             return _flipped(disk, data, block * BLOCK_BYTES, count)
         case TornBlock(block=block):
             begin = block * BLOCK_BYTES
-            count = max(2, min(BLOCK_BYTES, len(disk.stored(data)) - begin))
+            count = max(2, min(BLOCK_BYTES, _rest_of(disk, data, block)))
             return _torn(disk, data, begin, count)
         case RottenHeader(slot=slot):
             slots = [slot] if isinstance(slot, int) else _written_slots(disk, metadata)
@@ -107,6 +107,14 @@ def damage_replica(what: Damage, disk: Platter, handle: int) -> str:
         case TornHeader(slot=slot):
             written = disk.stored(metadata)[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES].rstrip(b"\0")
             return _torn(disk, metadata, slot * SLOT_BYTES, len(written))
+
+
+def _rest_of(disk: Platter, path: str, block: int) -> int:
+    """How many bytes a replica has from the beginning of a block on. Raises InvalidRequest if there are none."""
+    length = len(disk.stored(path))
+    if not 0 <= block < block_count(length):
+        raise InvalidRequest(f"no block {block} in a replica of {length} bytes: {block_count(length)} blocks, from 0")
+    return length - block * BLOCK_BYTES
 
 
 def _flipped(disk: Platter, path: str, offset: int, count: int) -> str:

@@ -42,7 +42,7 @@ from cluster.interface import Cluster, Imposed
 from cluster.real_rules import SWITCHED, OfLinks
 from cluster.real_targets import resolved
 from cluster.telling import tell_all
-from runtime.errors import Conflict, InvalidRequest
+from runtime.errors import Conflict, IncompatibleFormat, InvalidRequest
 from runtime.events import Event
 from runtime.faults.disk import SyncError
 from runtime.faults.table import CLIENTS
@@ -151,8 +151,11 @@ class RealFaults:
 
     def forget_all(self) -> None:
         """The cluster was stopped: it will start without a fault."""
-        if self._file.path.exists():
-            self._forget(lambda _: True)
+        try:
+            if self._file.path.exists():
+                self._forget(lambda _: True)
+        except IncompatibleFormat:
+            self._file.path.unlink(missing_ok=True)  # Whatever it said, it says no more.
 
     def is_ended_here(self, fault: Imposed) -> bool:
         """Whether it ends only if this object lives on."""
