@@ -26,6 +26,18 @@ from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
 
+ExperimentsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--experiments/--no-experiments",
+        help="Let `tabletop fault` break the networks and disks of its nodes (docs/faults.md).",
+    ),
+]
+PlacementOption = Annotated[
+    str | None,
+    typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
+]
+
 
 def up(
     cluster: ClusterOption = DESK,
@@ -65,20 +77,11 @@ def up(
     topology: Annotated[
         str | None, typer.Option(help="The same with data centres: dc1:r1,r2/dc2:r3. Copies are spread over them.")
     ] = None,
-    placement: Annotated[
-        str | None,
-        typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
-    ] = None,
+    placement: PlacementOption = None,
     clone_rate: Annotated[
         str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")
     ] = None,
-    experiments: Annotated[
-        bool | None,
-        typer.Option(
-            "--experiments/--no-experiments",
-            help="Let `tabletop fault` break the networks and disks of its nodes (docs/faults.md).",
-        ),
-    ] = None,
+    experiments: ExperimentsOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
