@@ -42,7 +42,7 @@ from cluster.interface import Cluster, Imposed
 from cluster.real_rules import SWITCHED, OfLinks
 from cluster.real_targets import resolved
 from cluster.telling import tell_all
-from runtime.errors import Conflict, IncompatibleFormat, InvalidRequest
+from runtime.errors import Conflict, IncompatibleFormat, InvalidRequest, Unavailable
 from runtime.events import Event
 from runtime.faults.disk import SyncError
 from runtime.faults.table import CLIENTS
@@ -56,6 +56,12 @@ class FaultyProcesses(Cluster, Protocol):
     """What faults need of a cluster of processes, beside what every cluster has."""
 
     folder: ClusterFolder
+
+    def is_down(self) -> bool:
+        """Whether no process of it lives."""
+
+    def down_message(self) -> str:
+        """What to say then."""
 
     def end_process(self, node: str) -> list[str]:
         """SIGKILL; returns the files that lost what lying syncs had not written. Raises Conflict if it does not run."""
@@ -187,6 +193,8 @@ class RealFaults:
         fault = getattr(what, "fault", None)
         if isinstance(fault, SyncError) and fault.loses_pages:
             raise InvalidRequest("pages that a failed sync loses are of the simulated world; use a lying sync")
+        if self._cluster.is_down():
+            raise Unavailable(self._cluster.down_message(), definite=True)
         if isinstance(what, SWITCHED) and not self._cluster.settings.experiments:
             name = "" if self._cluster.name == "desk" else f" --cluster {self._cluster.name}"
             raise Conflict(
