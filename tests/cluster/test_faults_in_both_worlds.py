@@ -9,6 +9,7 @@ import pytest
 from cluster import processes
 from cluster.fault_log import FaultHealed, FaultImposed, read_faults
 from cluster.faultplan import (
+    AllServers,
     BadLink,
     DiskTrouble,
     EmptyDisk,
@@ -176,9 +177,9 @@ def test_the_story_in_the_real_world_and_what_only_processes_do(tmp_path: Path):
 
 async def a_lie(cluster: RealCluster) -> None:
     """What a lying sync did not write is lost when the node is killed."""
-    assert (await cluster.impose(DiskTrouble(LyingSync("chunks/")), Node("cs1"))).number
+    await cluster.impose(DiskTrouble(LyingSync("chunks/")), AllServers())
     await cluster.client().write_file("/c", DATA)
-    killed = await cluster.impose(Kill(), Node("cs1"))
+    killed = await cluster.impose(Kill(), Replica("/c", 0, 1))
     assert "what had not been written of chunks/" in killed.words
     await cluster.heal()
     assert await cluster.client().read_file("/c") == DATA
