@@ -11,9 +11,13 @@ of it. What is told over the interface is told in both worlds.
                                                   processes.py  its processes
                                                   program.py    one node as a program
     simulated.py    a cluster in a simulation
-    faults.py       faults that need to know how servers store things
+    faultplan.py    faults as data: what, at whom, when; aims.py reads targets as people say them
+    faults.py       bit rot in one stored block (damage.py: all damage to stored bytes)
+    fault_runner.py a plan of faults on simulated nodes; striking.py carries faults out there, imposing.py on the spot
+    real_faults.py  faults on processes: real_targets.py finds whom, imposed_file.py keeps those that last,
+                    real_rules.py says what each node does, experiments.py makes such a node's world
+    fault_log.py    what was done to a cluster on purpose, as events
     checkers.py     what a cluster is judged with
-    fault_log.py    what people did to a real cluster on purpose
     torture/        minutes of faults on real processes, and a judgement
     cords/          one fault in one block of one node, for every block, and what comes of it
     swarm/          random work under random faults in simulations, and judges

@@ -115,6 +115,8 @@ class RealCluster:
                 missing = [report.node for report in await self.nodes() if report.state not in LIVING]
             with self._undone_on_failure(missing):
                 await self._start_all(settings, missing, port)
+        for name in missing:
+            self._faults.forget_node(name)
         return tuple(missing)
 
     async def add_chunkservers(self, count: int) -> list[str]:
@@ -155,6 +157,7 @@ class RealCluster:
             record = self.folder.read_record()
             self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
             folder.purge()
+            self._faults.forget_node(node)
 
     def is_down(self) -> bool:
         """Whether none of its processes lives."""
@@ -312,6 +315,10 @@ class RealCluster:
         """End one imposed fault, or all."""
         self.folder.require()
         return await self._faults.heal(number)
+
+    def is_ended_here(self, fault: Imposed) -> bool:
+        """Whether a fault with a duration ends only if this object lives on: it holds a process down."""
+        return self._faults.is_ended_here(fault)
 
     async def until_over(self, fault: Imposed) -> None:
         """Return when a fault has ended that this object has imposed for some seconds."""

@@ -38,7 +38,9 @@ async def resolved(target: Target, cluster: Cluster, folder: ClusterFolder) -> l
     found: list[str] = []
     match target:
         case Node(name):
-            found = [name] if name in names or name == CLIENTS else []
+            if name not in (*names, CLIENTS):
+                raise NotFound(f"no node {name!r} in cluster {cluster.name!r}; there are: {', '.join(names)}")
+            found = [name]
         case TheMaster():
             found = [await cluster.who_acts()]
         case AllServers():

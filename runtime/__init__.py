@@ -20,7 +20,8 @@ in one process, time jumps from event to event, and everything that can happen i
     tasks.py       work that is done to its end though its caller is cancelled
     rewriting.py   bytes of an earlier process, written again because its sync may have failed
     settings.py    how settings are read, and refused by name
-    real/          the world of processes, sockets and files
+    faults/        what can be wrong with a network or a disk, for both worlds
+    real/          the world of processes, sockets and files; real/experiments/ breaks them on purpose
     simulated/     the world of virtual time
     wire/          stubs generated from proto/
 

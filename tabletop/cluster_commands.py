@@ -19,11 +19,24 @@ from runtime.errors import InvalidRequest, TabletopError, TooFewServers, Unavail
 from runtime.settings import LEASE_SECONDS
 from tabletop import wording
 from tabletop.console import notes, output, perform, remark
+from tabletop.fault_answers import print_experiments
 from tabletop.node_table import advice, node_table, node_values
 from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
+
+ExperimentsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--experiments/--no-experiments",
+        help="Let `tabletop fault` break the networks and disks of its nodes (docs/faults.md).",
+    ),
+]
+PlacementOption = Annotated[
+    str | None,
+    typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
+]
 
 
 def up(
@@ -64,13 +77,11 @@ def up(
     topology: Annotated[
         str | None, typer.Option(help="The same with data centres: dc1:r1,r2/dc2:r3. Copies are spread over them.")
     ] = None,
-    placement: Annotated[
-        str | None,
-        typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
-    ] = None,
+    placement: PlacementOption = None,
     clone_rate: Annotated[
         str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")
     ] = None,
+    experiments: ExperimentsOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
@@ -101,6 +112,7 @@ def up(
                 "durability": durability,
                 "trash_seconds": trash_seconds,
                 "masters": masters,
+                "experiments": experiments,
             },
         )
     )
@@ -205,6 +217,8 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     output.print("try      `tabletop fs put FILE /FILE`", markup=False)
     argument = "" if cluster.name == DESK else f"{cluster.name!r}"
     output.print(f"Python   import gfs; fs = gfs.connect({argument})", markup=False)
+    if settings.experiments:
+        output.print("break    `tabletop fault partition cs1 / master`, `tabletop fault --help`", markup=False)
     output.print("stop     `tabletop down`", markup=False)
 
 
@@ -225,6 +239,7 @@ async def _ps(cluster: RealCluster, as_json: bool) -> None:
         print(json.dumps([node_values(report) for report in reports], indent=2))
     else:
         print_table(node_table(reports, topology))
+        print_experiments(cluster)
 
 
 async def _clusters(as_json: bool) -> None:

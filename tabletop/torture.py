@@ -50,6 +50,7 @@ def torture(
         lease_seconds=lease_seconds,
         heartbeat_seconds=min(1.0, lease_seconds / HEARTBEATS_IN_A_LEASE),
         durability=durability,
+        experiments=True,
     )
     options = TortureOptions(minutes=minutes, seed=drawn_seed() if seed is None else seed)
     good = perform(_torture(settings, options, verbose))

@@ -10,9 +10,9 @@ passed while its server was away, and with a goal of three replicas that is one 
 begins when no chunkserver is out and the chunk is at its goal, reads the damaged replica, which makes the server find
 the damage (GFS 5.2), and ends when the master has replaced it.
 
-A fault that cuts messages would be one more entry in `Trouble._episodes`: an async method that has the network cut
-between two nodes, waits, and heals it. Nothing on the real network can do that yet. When it can, the episode belongs
-among those that take nodes out (`_out`), because a server that is cut off is as good as paused.
+The cluster is one for experiments, so that its network is broken, too: a node is isolated, or hears and is not heard,
+or a server and the masters do not hear one another, or what a node says is late, lost, and overtaken. Such a node
+counts as out, because a server that is cut off is as good as paused.
 """
 
 import asyncio
@@ -21,12 +21,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from chunkserver.storage.blocks import BLOCK_BYTES
 from cluster.checkers import read_replica
+from cluster.faultplan import BadLink, Group, Isolate, Node, Partition, What
 from cluster.interface import wait_until
 from cluster.real import RealCluster
 from cluster.roles import LOCK, MASTER
 from cluster.torture.history import History
 from cluster.torture.workload import Worker
 from runtime.errors import TabletopError, TimedOut
+from runtime.faults.links import LinkFaults
 from runtime.wire import master_pb2
 
 OUT_AT_ONCE = 2
@@ -54,6 +56,12 @@ class Trouble:
             (10, self._restart_a_chunkserver),
             (10, self._kill_the_master),
             (8, self._pause_the_master),
+            (10, self._isolate_a_chunkserver),
+            (8, self._deafen_a_chunkserver),
+            (8, self._part_a_chunkserver_from_the_masters),
+            (10, self._delay_a_chunkserver),
+            (4, self._isolate_the_master),
+            (4, self._delay_the_master),
             (5, self._restart_the_master),
             (18, self._rot_a_block),
             (2, self._kill_all_chunkservers),
@@ -111,6 +119,44 @@ class Trouble:
 
     async def _pause_the_lock_service(self) -> None:
         await self._out_for_a_while(self._lock(), "pause", self._cluster.pause, self._cluster.resume)
+
+    # The network.
+
+    async def _isolate_a_chunkserver(self) -> None:
+        await self._broken_for_a_while(self._chunkserver(), "isolate", Isolate())
+
+    async def _deafen_a_chunkserver(self) -> None:
+        what = Isolate(speaks=True) if self._random.random() < 0.5 else Isolate(hears=True)
+        await self._broken_for_a_while(self._chunkserver(), "one-way isolate", what)
+
+    async def _part_a_chunkserver_from_the_masters(self) -> None:
+        others = Group(tuple(Node(name) for name in self._masters))
+        await self._broken_for_a_while(self._chunkserver(), "partition", Partition(others))
+
+    async def _delay_a_chunkserver(self) -> None:
+        await self._broken_for_a_while(self._chunkserver(), "delay", BadLink(self._bad_link()))
+
+    async def _isolate_the_master(self) -> None:
+        await self._broken_for_a_while(self._master(), "isolate", Isolate())
+
+    async def _delay_the_master(self) -> None:
+        await self._broken_for_a_while(self._master(), "delay", BadLink(self._bad_link()))
+
+    def _bad_link(self) -> LinkFaults:
+        late = self._random.uniform(0.0, 0.2)
+        return LinkFaults(delay=late, jitter=late, loss=self._random.choice((0.0, 0.1)), duplication=0.2)
+
+    async def _broken_for_a_while(self, node: str, kind: str, what: What) -> None:
+        imposed: list[int] = []
+
+        async def begin(name: str) -> None:
+            imposed.append((await self._cluster.impose(what, Node(name))).number)
+
+        async def end(name: str) -> None:
+            for number in imposed:
+                await self._cluster.heal(number)
+
+        await self._out_for_a_while(node, kind, begin, end)
 
     def _master(self) -> str:
         choice = self._random.choice(self._masters) if len(self._masters) > 1 else MASTER

@@ -9,4 +9,5 @@ started for experiments.
     undo.py     faults are counted: the end of one ends no other
     links.py    what can be wrong with a way from one node to another, and the kinds of messages
     disk.py     what can be wrong with a disk, and what a hook sees of its work
+    table.py    the faults that a node of the real world knows of, by number
 """

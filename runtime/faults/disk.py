@@ -1,4 +1,4 @@
-"""What can be wrong with a simulated disk, and what a hook sees of its work.
+"""What can be wrong with a disk, and what a hook sees of the work of a simulated one.
 
     end = disk.impose(ReadError(path="chunks/"))     # every read below chunks/ fails
     ...
