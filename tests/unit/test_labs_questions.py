@@ -2,7 +2,7 @@
 
 import pytest
 
-from labs.drills.catalogue import DRILLS
+from labs.drills.catalogue import NAMES, drill_of
 from labs.drills.page import parsed
 from labs.drills.questions import Answer, Kind, Question, Truth, done, mark, values, worth
 from runtime.errors import InvalidRequest
@@ -93,9 +93,9 @@ def test_deeds_and_explanations():
     assert mark(why, said(why, (1.0, "because")), None).verdict == "for the teacher"
 
 
-@pytest.mark.parametrize("name", DRILLS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_page_and_the_functions_of_its_drill_belong_together(name: str):
-    drill = DRILLS[name]
+    drill = drill_of(name)
     asked = {question.name for question in drill.page.questions if question.kind is not Kind.EXPLAIN}
     assert asked == set(drill.truths)
     names = [question.name for question in drill.page.questions]

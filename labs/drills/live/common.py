@@ -16,7 +16,7 @@ from runtime.events import Event
 
 CHUNK_BYTES = 1 << 20
 KIBIBYTE = 1024
-SMALL = ClusterSettings(chunkservers=5, chunk_bytes=CHUNK_BYTES, lease_seconds=10.0, heartbeat_seconds=1.0)
+SMALL = ClusterSettings(chunkservers=5, chunk_bytes=CHUNK_BYTES, lease_seconds=10.0, heartbeat_seconds=1.0, small=True)
 
 
 def kinds(*events: type[Event]) -> frozenset[str]:
