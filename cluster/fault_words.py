@@ -35,7 +35,7 @@ def sentence_of(what: What, nodes: list[str], others: list[str], details: str = 
     here = listed(nodes)
     match what:
         case Kill():
-            return f"killed {here}"
+            return f"killed {here}{details}"
         case PowerCut(loses_all):
             return f"cut the power of {here}" + ("; all that was not synced is lost" if loses_all else "")
         case Stop():

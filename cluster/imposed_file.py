@@ -24,14 +24,26 @@ LOCK_NAME = "imposed.lock"
 
 
 @dataclass(frozen=True, slots=True)
+class LastingFault:
+    """A fault that lasts, with all that is needed to carry it out: the nodes at the other end of its links, what is
+    wrong with the disks of its nodes, and the details of its sentence."""
+
+    imposed: Imposed
+    others: tuple[str, ...] = ()
+    troubles: tuple[disk.DiskFault, ...] = ()
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ImposedList:
     """What imposed.json says: how many faults there ever were, and those that last, oldest first."""
 
     count: int = 0
-    faults: tuple[Imposed, ...] = ()
+    faults: tuple[LastingFault, ...] = ()
 
 
-_CODEC = Codec(types_in((disk, links, faultplan)) | {"message": links.Kind, "Imposed": Imposed, "List": ImposedList})
+_OWN_TYPES = {"message": links.Kind, "Imposed": Imposed, "Lasting": LastingFault, "List": ImposedList}
+_CODEC = Codec(types_in((disk, links, faultplan)) | _OWN_TYPES)
 
 
 class ImposedFile:

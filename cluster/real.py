@@ -3,22 +3,18 @@
 The object is a view: all it knows is in the cluster's folder and in the processes themselves, so any command can make
 one for a cluster that another command has started, and every answer is about now. What it starts and cannot bring to
 serve, it stops again.
-
-The master's port is drawn from below the range that the system gives to outgoing connections. Otherwise a chunkserver
-that tries to reach its restarting master could be given the master's own port as its source, connect to itself, and
-keep the port from the master for good.
 """
 
 import asyncio
 import contextlib
 import dataclasses
-import random
 import signal
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc.aio
 
 # What nodes record of themselves is read back by kinds, which are known once their modules are imported.
 import chunkserver.events  # noqa: F401
@@ -46,24 +42,22 @@ from cluster.processes import ProcessState
 from cluster.real_faults import RealFaults
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
+from cluster.starting import HOST, differences, free_port, reason_of
 from gfs.client import Client
 from runtime.errors import (
     Conflict,
-    InternalError,
     NotFound,
     TabletopError,
     TimedOut,
     Unavailable,
-    error_from_wire,
 )
 from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
+from runtime.real.experiments.unsynced import UnsyncedFiles
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc
 
-MASTER_PORTS = range(20_000, 32_000)
-HOST = "127.0.0.1"
 GRACE_SECONDS = 5.0
 
 
@@ -323,10 +317,17 @@ class RealCluster:
         """Return when a fault has ended that this object has imposed for some seconds."""
         await self._faults.until_over(fault)
 
-    def end_process(self, node: str) -> None:
-        """SIGKILL; returns when the process is gone. Raises Conflict if there is none."""
+    def end_process(self, node: str) -> list[str]:
+        """SIGKILL; returns when the process is gone, with the files that lost what lying syncs had not written.
+
+        Raises Conflict if there is no process."""
         processes.kill_process(self._require_process(node))
         self._collect(node)
+        return UnsyncedFiles(self._node(node).path).lose()
+
+    def plain_channel(self, address: str) -> grpc.aio.Channel:
+        """A channel whose unary calls share no stream."""
+        return self.client_world.plain_channel(address)
 
     def freeze_process(self, node: str) -> None:
         """SIGSTOP. Raises Conflict if there is no process."""
@@ -414,7 +415,7 @@ class RealCluster:
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
         for attempt in range(5):
-            address = known or f"{HOST}:{_free_port()}"
+            address = known or f"{HOST}:{free_port()}"
             try:
                 ready = await self._start_node(MASTER, record, address)
                 break
@@ -430,9 +431,9 @@ class RealCluster:
         does yet. Returns when one acts, and the others are in sync with it."""
         masters = record.settings.master_names()
         if not record.master:
-            ports = [port or _free_port()]
+            ports = [port or free_port()]
             while len(ports) <= len(masters):
-                ports = list(dict.fromkeys((*ports, _free_port())))
+                ports = list(dict.fromkeys((*ports, free_port())))
             lock, *addresses = [f"{HOST}:{number}" for number in (ports[-1], *ports[:-1])]
             record = dataclasses.replace(record, master=",".join(addresses), lock=lock)
             self.folder.write_record(record)
@@ -464,12 +465,18 @@ class RealCluster:
             lock_address=record.lock,
         )
         folder = self._node(name)
+<<<<<<< HEAD
         folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner))
         child = self._children[name] = processes.start_program(folder.config, folder.log, small=record.settings.small)
+=======
+        experiments = record.settings.experiments
+        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner, experiments))
+        child = self._children[name] = processes.start_program(folder.config, folder.log)
+>>>>>>> scenarios
 
         async def ready() -> ReadyRecord | None:
             if child.poll() is not None:
-                raise _reason(folder, child.returncode)
+                raise reason_of(folder, child.returncode)
             return folder.read_ready()
 
         found = await wait_until(
@@ -535,9 +542,14 @@ class RealCluster:
 
     def _check_same(self, settings: ClusterSettings) -> None:
         made_with = self.folder.read_record().settings
+        if made_with.experiments != settings.experiments:
+            if not self.is_down():
+                word = "with" if made_with.experiments else "without"
+                raise Conflict(f"cluster {self.name!r} runs {word} --experiments; stop it first with `tabletop down`")
+            made_with = dataclasses.replace(made_with, experiments=settings.experiments)
         if made_with != settings:
             raise Conflict(
-                f"cluster {self.name!r} was made with other settings: {_differences(made_with, settings)}; start it "
+                f"cluster {self.name!r} was made with other settings: {differences(made_with, settings)}; start it "
                 f"without options, or remove it first with `tabletop down --cluster {self.name} --purge`"
             )
 
@@ -558,31 +570,3 @@ class RealCluster:
         if name not in known:
             raise NotFound(f"no node {name!r} in cluster {self.name!r}; there are: {', '.join(known)}")
         return self.folder.node(name)
-
-
-def _free_port() -> int:
-    """A port below the range of outgoing connections on which nobody listens at this moment."""
-    for port in random.sample(MASTER_PORTS, 200):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
-            try:
-                door.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise Conflict(f"no free port found between {MASTER_PORTS.start} and {MASTER_PORTS.stop}; name one with --port")
-
-
-def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
-    """Why a program that was started ended before it served."""
-    kind, message = folder.read_failure() or ("", "")
-    if not kind:
-        words = folder.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
-        return InternalError(
-            f"{folder.name} ended with exit code {exit_code} before it served; its last words: {words[-1]}"
-        )
-    return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
-
-
-def _differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
-    old, new = made_with.to_json(), wanted.to_json()
-    return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])

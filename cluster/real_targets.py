@@ -27,9 +27,7 @@ from cluster.interface import Cluster, NodeState
 from cluster.roles import CHUNKSERVER_ROLE
 from cluster.topology import place_of
 from runtime.errors import NotFound, shown
-
-CLIENTS = "client"
-"""All that calls nodes of the cluster and is none: the command line, applications, notebooks."""
+from runtime.faults.table import CLIENTS
 
 
 async def resolved(target: Target, cluster: Cluster, folder: ClusterFolder) -> list[str]:

@@ -24,10 +24,12 @@ from tabletop import (
     metrics_command,
     record_commands,
     report_command,
+    scenario_commands,
     server_commands,
     setrep_command,
     status_command,
     story_command,
+    sweep_command,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -106,6 +108,8 @@ app.add_typer(tablet_commands.app, name="tablet")
 app.add_typer(story_command.app, name="story")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
+app.add_typer(scenario_commands.app, name="scenario")
+app.command("sweep")(sweep_command.sweep)
 plug_in(app)
 
 

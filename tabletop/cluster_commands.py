@@ -24,6 +24,9 @@ from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
+SmallOption = Annotated[
+    bool, typer.Option("--small", help="Take little memory: six processes in under 250 MB (docs/drills.md).")
+]
 
 
 def up(
@@ -71,9 +74,7 @@ def up(
     clone_rate: Annotated[
         str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")
     ] = None,
-    small: Annotated[
-        bool, typer.Option("--small", help="Take little memory: six processes in under 250 MB (docs/drills.md).")
-    ] = False,
+    small: SmallOption = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
