@@ -25,11 +25,11 @@ from cluster.fault_log import FAULTS
 from cluster.fault_targets import Trigger
 from cluster.faultplan import (
     At,
-    Damage,
     Fault,
     MessageDelayed,
     MessageDoubled,
     MessageLost,
+    NoEnd,
     OfTrigger,
     OnDisk,
     OnMessage,
@@ -213,7 +213,7 @@ class FaultRunner:
         if forbidden:
             self._events.emit(FaultSkipped(number=running.number, reason=forbidden))
             return
-        if isinstance(what, Damage):
+        if isinstance(what, NoEnd):
             try:
                 self._striker.strike(what, nodes)
             except TabletopError as error:
@@ -225,7 +225,7 @@ class FaultRunner:
                 number=running.number, what=repr(what), nodes=", ".join(nodes), why=f"{fault.target} {fault.when}"
             )
         )
-        if isinstance(what, Damage):
+        if isinstance(what, NoEnd):
             return
         running.undo, _ = self._striker.strike(what, nodes, trigger)
         if isinstance(what, OfTrigger) and fault.seconds is None:

@@ -49,7 +49,9 @@ def sentence_of(what: What, nodes: list[str], others: list[str], details: str = 
         case Partition(one_way=True):
             return f"nothing that {here} sends reaches {listed(others)}"
         case Partition():
-            return f"nothing passes between {here} and {listed(others)}"
+            if len(nodes) == len(others) == 1:
+                return f"nothing passes between {here} and {listed(others)}"
+            return f"nothing passes between {here} on one side and {listed(others)} on the other"
         case Isolate() | BadLink() | SlowNode() | StreamsReset():
             return _of_links(what, here, others)
         case ClockDrift(drift):
@@ -148,7 +150,7 @@ def _of_disk(fault: disk.DiskFault, here: str, files: str) -> str:
         case disk.SlowDisk(per_operation, per_sync, speed):
             parts = [f"every operation takes {seconds_of(per_operation)} longer"] if per_operation else []
             parts += [f"every sync takes {seconds_of(per_sync)} longer"] if per_sync else []
-            parts += [f"it moves {speed:g} bytes a second at most"] if speed else []
+            parts += [f"it moves {speed:,.0f} bytes a second at most"] if speed else []
             return f"the disk of {here} is slow: {listed(parts)}"
         case disk.DroppedWrites():
             return f"writes of {files} on {here} succeed and land nowhere"

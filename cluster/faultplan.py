@@ -399,8 +399,18 @@ class TornBlock:
     block: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RottenRecord:
+    """Bits flip in one record of the target's log, a master's or the lock service's. Records count from 1."""
+
+    number: int
+
+
 Ending = Kill | PowerCut | Stop | EmptyDisk | WrongFolder
 Damage = RottenBlock | RottenHeader | RottenTable | TornHeader | TornBlock
+"""Of the stored bytes of a replica."""
+NoEnd = Damage | RottenRecord
+"""Of stored bytes: it strikes once, and what ends it is a server's own work."""
 OfTrigger = MessageLost | MessageDelayed | MessageDoubled | OperationFails
 Lasting = (
     Pause
@@ -416,7 +426,7 @@ Lasting = (
     | RottenFile
     | RottenEnd
 )
-What = Ending | Damage | OfTrigger | Lasting
+What = Ending | NoEnd | OfTrigger | Lasting
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,27 +7,27 @@ the platter, behind the back of a server that may be running.
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from cluster.damage import damage_replica, files_of_replica
-from cluster.fault_words import listed
+from cluster.damage import damage_each, files_of_replica
 from cluster.faultplan import (
     BadLink,
     ClockDrift,
-    Damage,
     DiskTrouble,
     Isolate,
     Lasting,
+    NoEnd,
     Partition,
     Pause,
     ReplicaTrouble,
     RottenEnd,
     RottenFile,
+    RottenRecord,
     SlowNode,
     StreamsReset,
     WallOffset,
 )
 from cluster.faulty import FaultyNodes
 from cluster.placement import PlacedChunk, Placement
-from runtime.errors import NotFound, TabletopError
+from runtime.errors import NotFound
 from runtime.faults.links import Kind, LinkFaults
 from runtime.faults.undo import Undo, all_of
 from runtime.simulated.disk import SimulatedDisk
@@ -158,18 +158,8 @@ def _nothing() -> None:
     """No file was there that could rot."""
 
 
-def damage(what: Damage, cluster: FaultyNodes, placement: Placement | None, nodes: list[str]) -> str:
-    """Damage the replica at each of the nodes; returns what was done, in words. Raises NotFound, or what a disk raises,
-    if nothing could be damaged."""
-    chunk = known_chunk(placement, what.path, what.chunk)
-    found: TabletopError | None = None
-    done = []
-    for node in nodes:
-        disk = cluster.simulation.world(node).simulated_disk
-        try:
-            done.append(f"{damage_replica(what, disk, chunk.handle)} on {node}")
-        except TabletopError as error:
-            found = error
-    if not done and found is not None:
-        raise found
-    return listed(done)
+def damage(what: NoEnd, cluster: FaultyNodes, placement: Placement | None, nodes: list[str]) -> str:
+    """Damage what is stored at each of the nodes; returns what was done, in words. Raises NotFound, or what a disk
+    raises, if nothing could be damaged."""
+    handle = 0 if isinstance(what, RottenRecord) else known_chunk(placement, what.path, what.chunk).handle
+    return damage_each(what, {node: cluster.simulation.world(node).simulated_disk for node in nodes}, handle)

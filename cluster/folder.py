@@ -289,11 +289,8 @@ class ClusterFolder:
             topology=topology_of(places),
             placement=told.get("placement", PAPER),
             clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
-<<<<<<< HEAD
             small=servers[0].settings.get("push_buffer_bytes") == SMALL_PUSH_BUFFER_BYTES,
-=======
             experiments=master.experiments,
->>>>>>> scenarios
             removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
         address = ",".join(masters) or told["control_address"]

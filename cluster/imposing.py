@@ -8,7 +8,7 @@ from contextvars import Context
 from dataclasses import dataclass
 
 from cluster.fault_log import FAULTS, FaultHealed, FaultImposed, FaultStruck
-from cluster.faultplan import Damage, Ending, OfTrigger, Target, TheReceiver, TheSender, What, WrongFolder
+from cluster.faultplan import Ending, NoEnd, OfTrigger, Target, TheReceiver, TheSender, What, WrongFolder
 from cluster.faulty import FaultyNodes
 from cluster.interface import Imposed
 from cluster.placement import Placement
@@ -97,7 +97,7 @@ def no_such_fault(number: int, lasting: list[Imposed]) -> NotFound:
 def note_imposed(emit: Callable[[FaultImposed | FaultStruck], object], fault: Imposed, seconds: float | None) -> None:
     """Record that a fault was imposed."""
     what, nodes = repr(fault.what), ", ".join(fault.nodes)
-    if isinstance(fault.what, Damage):
+    if isinstance(fault.what, NoEnd):
         emit(FaultStruck(fault.number, what, nodes, fault.words))
     else:
         emit(FaultImposed(fault.number, what, nodes, fault.words, seconds or 0.0))

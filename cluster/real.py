@@ -313,6 +313,10 @@ class RealCluster:
         self.folder.require()
         return await self._faults.heal(number)
 
+    def is_ended_here(self, fault: Imposed) -> bool:
+        """Whether a fault with a duration ends only if this object lives on: it holds a process down."""
+        return self._faults.is_ended_here(fault)
+
     async def until_over(self, fault: Imposed) -> None:
         """Return when a fault has ended that this object has imposed for some seconds."""
         await self._faults.until_over(fault)
@@ -465,14 +469,9 @@ class RealCluster:
             lock_address=record.lock,
         )
         folder = self._node(name)
-<<<<<<< HEAD
-        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner))
-        child = self._children[name] = processes.start_program(folder.config, folder.log, small=record.settings.small)
-=======
         experiments = record.settings.experiments
         folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner, experiments))
-        child = self._children[name] = processes.start_program(folder.config, folder.log)
->>>>>>> scenarios
+        child = self._children[name] = processes.start_program(folder.config, folder.log, small=record.settings.small)
 
         async def ready() -> ReadyRecord | None:
             if child.poll() is not None:

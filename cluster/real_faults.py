@@ -19,16 +19,17 @@ from typing import Protocol, get_args
 
 import grpc.aio
 
-from cluster.damage import damage_replica, files_of_replica
+from cluster.damage import damage_each, files_of_replica
 from cluster.fault_log import note_fault
 from cluster.fault_words import listed, sentence_of
 from cluster.faultplan import (
-    Damage,
     DiskTrouble,
     EmptyDisk,
     Kill,
+    NoEnd,
     Pause,
     ReplicaTrouble,
+    RottenRecord,
     Stop,
     Target,
     What,
@@ -41,7 +42,7 @@ from cluster.interface import Cluster, Imposed
 from cluster.real_rules import SWITCHED, OfLinks
 from cluster.real_targets import resolved
 from cluster.telling import tell_all
-from runtime.errors import Conflict, InvalidRequest, TabletopError
+from runtime.errors import Conflict, IncompatibleFormat, InvalidRequest
 from runtime.events import Event
 from runtime.faults.disk import SyncError
 from runtime.faults.table import CLIENTS
@@ -91,14 +92,14 @@ class RealFaults:
         nodes = await resolved(target, self._cluster, self._folder)
         if CLIENTS in nodes and not isinstance(what, OfLinks):
             raise InvalidRequest(f"{type(what).__name__} strikes a process of the cluster, and clients are none")
-        ends_at = None if seconds is None or isinstance(what, Damage) else time.time() + seconds
+        ends_at = None if seconds is None or isinstance(what, NoEnd) else time.time() + seconds
         fault = LastingFault(Imposed(0, what, target, tuple(nodes), "", ends_at))
         if isinstance(what, SWITCHED):
             fault = self._numbered(await self._switched(fault), lasts=True)
             silent = await self._tell_nodes()
         else:
             fault = self._numbered(
-                replace(fault, details=await self._strike(what, nodes)), lasts=not isinstance(what, Damage)
+                replace(fault, details=await self._strike(what, nodes)), lasts=not isinstance(what, NoEnd)
             )
             silent = []
         imposed = fault.imposed
@@ -150,8 +151,15 @@ class RealFaults:
 
     def forget_all(self) -> None:
         """The cluster was stopped: it will start without a fault."""
-        if self._file.path.exists():
-            self._forget(lambda _: True)
+        try:
+            if self._file.path.exists():
+                self._forget(lambda _: True)
+        except IncompatibleFormat:
+            self._file.path.unlink(missing_ok=True)  # Whatever it said, it says no more.
+
+    def is_ended_here(self, fault: Imposed) -> bool:
+        """Whether it ends only if this object lives on."""
+        return fault.number in self._timers
 
     async def until_over(self, fault: Imposed) -> None:
         """Return when a fault is over that this object has imposed for some seconds."""
@@ -173,8 +181,8 @@ class RealFaults:
 
     def _require_real(self, what: What) -> None:
         """Raise InvalidRequest or Conflict for what cannot be done to processes, or not to these."""
-        if not isinstance(what, DOWN | Pause | Damage | SWITCHED):
-            kinds = ", ".join(kind.__name__ for kind in get_args(DOWN | Pause | Damage | SWITCHED))
+        if not isinstance(what, DOWN | Pause | NoEnd | SWITCHED):
+            kinds = ", ".join(kind.__name__ for kind in get_args(DOWN | Pause | NoEnd | SWITCHED))
             raise InvalidRequest(f"{type(what).__name__} is a fault of the simulated world; the real one has {kinds}")
         fault = getattr(what, "fault", None)
         if isinstance(fault, SyncError) and fault.loses_pages:
@@ -206,7 +214,7 @@ class RealFaults:
 
     async def _strike(self, what: What, nodes: list[str]) -> str:
         """Have a fault strike that is none of the switch; returns details for its sentence."""
-        if isinstance(what, Damage):
+        if isinstance(what, NoEnd):
             return await self._damage(what, nodes)
         lost: list[str] = []
         for node in nodes:
@@ -227,19 +235,11 @@ class RealFaults:
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir(mode=0o700, exist_ok=True)
 
-    async def _damage(self, what: Damage, nodes: list[str]) -> str:
-        handle = (await chunk_of(self._cluster, what.path, what.chunk)).handle
-        found: TabletopError | None = None
-        done = []
-        for node in nodes:
-            try:
-                platter = RealPlatter(self._folder.node(node).data)
-                done.append(f"{damage_replica(what, platter, handle)} on {node}")
-            except TabletopError as error:
-                found = error
-        if not done and found is not None:
-            raise found
-        return listed(done)
+    async def _damage(self, what: NoEnd, nodes: list[str]) -> str:
+        handle = 0
+        if not isinstance(what, RottenRecord):
+            handle = (await chunk_of(self._cluster, what.path, what.chunk)).handle
+        return damage_each(what, {node: RealPlatter(self._folder.node(node).data) for node in nodes}, handle)
 
     # Ending.
 

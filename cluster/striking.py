@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from cluster.fault_targets import Trigger, resolved
 from cluster.fault_words import sentence_of
-from cluster.faultplan import Damage, Ending, Kill, OfTrigger, PowerCut, Stop, Target, What, WrongFolder
+from cluster.faultplan import Ending, Kill, NoEnd, OfTrigger, PowerCut, Stop, Target, What, WrongFolder
 from cluster.faults_applied import damage, impose
 from cluster.faulty import FaultyNodes
 from cluster.placement import Placement
@@ -58,7 +58,7 @@ class Striker:
         was done. Raises NotFound, and what a disk raises, for damage that found nothing to damage."""
         others: list[str] = []
         details, undo = "", None
-        if isinstance(what, Damage):
+        if isinstance(what, NoEnd):
             details = damage(what, self._cluster, self._placement, nodes)
         elif isinstance(what, Ending):
             undo = self._take_down(what, nodes)

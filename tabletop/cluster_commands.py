@@ -19,11 +19,19 @@ from runtime.errors import InvalidRequest, TabletopError, TooFewServers, Unavail
 from runtime.settings import LEASE_SECONDS
 from tabletop import wording
 from tabletop.console import notes, output, perform, remark
+from tabletop.fault_answers import print_experiments
 from tabletop.node_table import advice, node_table, node_values
 from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
+ExperimentsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--experiments/--no-experiments",
+        help="Let `tabletop fault` break the networks and disks of its nodes (docs/faults.md).",
+    ),
+]
 SmallOption = Annotated[
     bool, typer.Option("--small", help="Take little memory: six processes in under 250 MB (docs/drills.md).")
 ]
@@ -75,6 +83,7 @@ def up(
         str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")
     ] = None,
     small: SmallOption = False,
+    experiments: ExperimentsOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
     """Start a cluster of real processes; returns when it serves.
@@ -106,6 +115,7 @@ def up(
                 "trash_seconds": trash_seconds,
                 "masters": masters,
                 "small": small or None,
+                "experiments": experiments,
             },
         )
     )
@@ -210,6 +220,8 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     output.print("try      `tabletop fs put FILE /FILE`", markup=False)
     argument = "" if cluster.name == DESK else f"{cluster.name!r}"
     output.print(f"Python   import gfs; fs = gfs.connect({argument})", markup=False)
+    if settings.experiments:
+        output.print("break    `tabletop fault partition cs1 / master`, `tabletop fault --help`", markup=False)
     output.print("stop     `tabletop down`", markup=False)
 
 
@@ -230,6 +242,7 @@ async def _ps(cluster: RealCluster, as_json: bool) -> None:
         print(json.dumps([node_values(report) for report in reports], indent=2))
     else:
         print_table(node_table(reports, topology))
+        print_experiments(cluster)
 
 
 async def _clusters(as_json: bool) -> None:

@@ -26,16 +26,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 DESK = DEFAULT_CLUSTER
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "": 1}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "": 1}
 
 
 def span_seconds(text: str) -> float:
     """A span of time as people write it. Raises BadParameter.
 
-    >>> span_seconds("90"), span_seconds("90s"), span_seconds("1.5h"), span_seconds("7d")
-    (90.0, 90.0, 5400.0, 604800.0)
+    >>> span_seconds("90"), span_seconds("90s"), span_seconds("1.5h"), span_seconds("7d"), span_seconds("300ms")
+    (90.0, 90.0, 5400.0, 604800.0, 0.3)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is no span of time; expected one such as 90s, 30m, 12h or 7d")
     return float(found[1]) * _UNITS[found[2]]

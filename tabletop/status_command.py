@@ -20,6 +20,7 @@ from runtime.errors import TimedOut, Unavailable
 from runtime.wire import common_pb2, master_pb2
 from tabletop import wording
 from tabletop.console import ExitCode, fail, output, perform, remark
+from tabletop.fault_answers import fault_values, print_experiments
 from tabletop.masters_command import lag, masters_table, out_of_sync
 from tabletop.node_table import STATE_STYLES, advice, node_table, node_values, remedy
 from tabletop.options import DESK, ClusterOption, JsonOption
@@ -90,13 +91,16 @@ async def _show(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
     found, trouble = await _ask_master(cluster, chunks)
     if as_json:
         nodes = [node_values(report) for report in reports]
-        values = {"cluster": cluster.name, "nodes": nodes, "master": None if found is None else _master_values(found)}
+        master = None if found is None else _master_values(found)
+        values = {"cluster": cluster.name, "nodes": nodes, "master": master, "faults": fault_values(cluster)}
         print(json.dumps(values, indent=2))
     elif found is not None:
         await _print_masters(cluster)
         _print_status(cluster, reports, found)
     else:
         print_table(node_table(reports))
+    if not as_json:
+        print_experiments(cluster)
     if found is None:
         raise Unavailable(_no_report(cluster, reports, trouble), definite=True)
 

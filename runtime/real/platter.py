@@ -18,6 +18,11 @@ class RealPlatter:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def paths(self) -> list[str]:
+        """All files, sorted."""
+        found = (path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if path.is_file())
+        return sorted(found)
+
     def stored(self, path: str) -> bytes:
         """What a file holds. Raises NotFound."""
         full = self._root / path

@@ -168,7 +168,7 @@ def test_damage_is_told_byte_by_byte_and_does_not_last():
         assert events(cluster, FaultStruck)[0].words == fault.words
         with pytest.raises(NotFound, match="nobody knows a chunk 7"):
             await cluster.impose(RottenBlock("/a", 7), Node("cs1"))
-        with pytest.raises(InvalidRequest, match="has 131072 bytes"):
+        with pytest.raises(InvalidRequest, match="no block 2 in a replica of 131072 bytes: 2 blocks"):
             await cluster.impose(RottenBlock("/a", 1, block=2), Node("cs1"))
 
     told(story)
