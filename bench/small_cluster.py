@@ -2,9 +2,9 @@
 
 A class of thirty has thirty clusters, perhaps on one machine. What counts is the proportional set size (PSS, from
 /proc/PID/smaps_rollup): memory that processes share, such as libraries, is divided among them, so that the sum over all
-of them is what the machine has to have. Three clusters are started one after the other, of one master and five
-chunkservers each: as `tabletop up` makes it, with `--small`, and with `--small` while two of it run side by side. Each is
-measured at rest, and after 128 MB were written and read by one client.
+of them is what the machine has to have. Clusters of one master and five chunkservers are started one after the other:
+as `tabletop up` makes them, with `--small`, and with `--small` beside another one. Each is measured at rest, and again
+after one client has written and read some files.
 
 Linux only: other systems have no smaps_rollup.
 """

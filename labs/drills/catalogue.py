@@ -14,7 +14,8 @@ MODULES = {
     "labs.drills.live.storing": ("rot", "stale-replica", "grow"),
     "labs.drills.live.naming": ("snapshot", "trash", "failover"),
     "labs.drills.simulated.lying_disk": ("lying-disk",),
-    "labs.drills.simulated.planted": ("bug-names",),
+    "labs.drills.simulated.planted": ("bug-names", "bug-snapshots", "bug-records"),
+    "labs.drills.simulated.broken_servers": ("tell-apart",),
 }
 NAMES = tuple(name for names in MODULES.values() for name in names)
 
