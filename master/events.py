@@ -26,6 +26,14 @@ class LogFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveChanged(Event):
+    """The disk is full, and the log got some of what is kept back for it; or there is room again, and it is whole."""
+
+    sentence: ClassVar[str] = "keeps back {left} bytes of its disk for starts and deletions"
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointStarted(Event):
     """The log was switched, and the state before that is being written."""
 

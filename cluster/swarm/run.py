@@ -55,8 +55,6 @@ WITHOUT_RESTART = 0.4
 # The share of seeds in which every chunk is written once more: whatever a replica has missed must show by then.
 STIRRED = 0.5
 STIRRED_BYTES = 16
-# Two clocks of which one gains and the other loses differ by no more, as part of the time.
-CLOCK_ERROR = 0.2
 # Who pauses between tries, longer and longer, makes so many at most before the patience is over.
 MOST_TRIES = 300
 
@@ -286,8 +284,7 @@ class _Run:
         result.verdicts += _judge_tries(result.records)
         result.verdicts += self._judge_orders()
         result.verdicts += [Verdict("two masters", text) for text in wrong_epochs(result.records)]
-        clock_error = CLOCK_ERROR if "ClockDrift" in stage.struck else 0.0
-        result.verdicts += [Verdict("leases", text) for text in judge_leases(result.records, clock_error=clock_error)]
+        result.verdicts += [Verdict("leases", text) for text in judge_leases(result.records)]
         result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:

@@ -1,4 +1,4 @@
-"""A scenario that tells sound servers from the five broken ones of the drill `tell-apart`: what a good student writes."""
+"""A scenario that tells sound servers from the five broken ones of the drill `tell-apart`: a good student's."""
 
 import asyncio
 import contextlib

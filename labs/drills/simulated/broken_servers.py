@@ -1,8 +1,8 @@
 """Write a scenario that tells the correct servers from five broken ones.
 
-The student writes `scenario.py`, with a scenario as `tabletop scenario run` takes it. It is run six times in the simulated
-world with one seed: over the servers as they are, which it must not blame, and over servers from which one rule was
-taken out. What counts is how many of the five it exposes by its own checks, or because it ends with an error.
+The student writes `scenario.py`, with a scenario as `tabletop scenario run` takes it. It is run six times in the
+simulated world with one seed: over the servers as they are, which it must not blame, and over servers from which one
+rule was taken out. What counts is how many of the five it exposes by its own checks, or because it ends with an error.
 
 A scenario is foreign code. It runs in the worker's process (labs/worker.py), one process for all six.
 """
@@ -29,7 +29,7 @@ BROKEN = (
 SOUND = "sound"
 OWN = ("check", "exception", "endless")
 """What the scenario itself finds. The judges know only what recorded clients did, who take no snapshots."""
-BEGIN = '''"""One scenario: it has to end well over sound servers, and badly over as many of the broken ones as it can."""
+BEGIN = '''"""One scenario: it has to end well over sound servers, and badly over as many broken ones as it can."""
 
 from cluster.scenarios import check, scenario
 
