@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.processes import ProcessIdentity
-from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, role_of
+from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, SMALL_PUSH_BUFFER_BYTES, role_of
 from cluster.settings import ClusterSettings, check_cluster_name
 from cluster.topology import topology_of
 from gfs.names import locate
@@ -310,6 +310,7 @@ class ClusterFolder:
             topology=topology_of(places),
             placement=told.get("placement", PAPER),
             clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
+            small=servers[0].settings.get("push_buffer_bytes") == SMALL_PUSH_BUFFER_BYTES,
             experiments=master.experiments,
             removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )

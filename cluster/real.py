@@ -474,7 +474,7 @@ class RealCluster:
         folder = self._node(name)
         experiments = record.settings.experiments
         folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner, experiments))
-        child = self._children[name] = processes.start_program(folder.config, folder.log)
+        child = self._children[name] = processes.start_program(folder.config, folder.log, small=record.settings.small)
 
         async def ready() -> ReadyRecord | None:
             if child.poll() is not None:

@@ -7,6 +7,7 @@ from cluster.settings import ClusterSettings
 from cluster.topology import place_of
 from lockservice.settings import LockServiceSettings
 from master.settings import MasterSettings
+from runtime.settings import MEBIBYTE
 
 MASTER = "master"
 MASTER_ROLE = "master"
@@ -25,6 +26,9 @@ REPAIRS_PER_HEARTBEAT = 10
 SURVEY_HEARTBEATS = 5.0
 CLONES_AT_ONCE = 16
 CLONES_PER_SERVER = 4
+
+# Of a small cluster: room for the pieces that one client has under way. The default holds a dozen.
+SMALL_PUSH_BUFFER_BYTES = 16 * MEBIBYTE
 
 # Chubby's leases of 12 and its grace of 45 seconds are for a planet. On a desk another master is to be in charge two
 # seconds after the one before has died, and a lock is withheld for as long as its holder may still come back: for a
@@ -83,7 +87,7 @@ def node_settings(
         ).to_dict()
     place = place_of(node, settings.topology)
     host = address.rpartition(":")[0]
-    return ChunkserverSettings(
+    found = ChunkserverSettings(
         cluster=cluster,
         control_address=address,
         bulk_address=f"{host}:0",
@@ -94,3 +98,4 @@ def node_settings(
         rack=place.rack,
         data_centre=place.data_centre,
     ).to_dict()
+    return {**found, "push_buffer_bytes": SMALL_PUSH_BUFFER_BYTES} if settings.small else found

@@ -11,9 +11,10 @@ from rich.markdown import Markdown
 
 from cluster.timeline.writing import write_whole
 from labs import doing
-from labs.drills.catalogue import DRILLS, drill_of
+from labs.drills.catalogue import NAMES, drill_of
 from labs.drills.drill import Judgement, Live
 from labs.drills.evidence import Evidence
+from labs.drills.page import read_page
 from labs.drills.questions import Kind, Mark
 from labs.handing_in.classes import read_card
 from labs.handing_in.reports import report_of
@@ -47,10 +48,10 @@ def list_drills(as_json: JsonOption = False) -> None:
     """List the drills, and what you have of each: attempts, points by the last look."""
     state = Desk().read()
     if as_json:
-        print(json.dumps([_listed(name, state) for name in DRILLS], indent=2))
+        print(json.dumps([_listed(name, state) for name in NAMES], indent=2))
         return
     table = plain_table("DRILL", "STATE", "POINTS", "OF", "TIME", "PAPER", "WHAT", folding=("WHAT",))
-    for name in DRILLS:
+    for name in NAMES:
         row = _listed(name, state)
         cells = ("drill", "state", "points", "of", "time", "paper", "title")
         table.add_row(*("-" if row[cell] is None else str(row[cell]) for cell in cells))
@@ -58,7 +59,7 @@ def list_drills(as_json: JsonOption = False) -> None:
 
 
 def _listed(name: str, state: State) -> dict[str, object]:
-    page, attempt = drill_of(name).page, state.attempts.get(name)
+    page, attempt = read_page(name), state.attempts.get(name)
     points = None
     if attempt is not None and attempt.evidence:
         points = doing.judged(attempt, Evidence.from_json(attempt.evidence)).points

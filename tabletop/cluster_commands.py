@@ -25,7 +25,6 @@ from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
-
 ExperimentsOption = Annotated[
     bool | None,
     typer.Option(
@@ -33,6 +32,10 @@ ExperimentsOption = Annotated[
         help="Let `tabletop fault` break the networks and disks of its nodes (docs/faults.md).",
     ),
 ]
+SmallOption = Annotated[
+    bool, typer.Option("--small", help="Take little memory: six processes in under 250 MB (docs/drills.md).")
+]
+
 PlacementOption = Annotated[
     str | None,
     typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
@@ -81,6 +84,7 @@ def up(
     clone_rate: Annotated[
         str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")
     ] = None,
+    small: SmallOption = False,
     experiments: ExperimentsOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The master's; 0: any free one, or the same again.")] = 0,
 ) -> None:
@@ -112,6 +116,7 @@ def up(
                 "durability": durability,
                 "trash_seconds": trash_seconds,
                 "masters": masters,
+                "small": small or None,
                 "experiments": experiments,
             },
         )

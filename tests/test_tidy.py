@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from labs.drills.catalogue import MODULES as MODULES_OF_DRILLS
+
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES = 600
 FUNCTION_LINES = 80
@@ -254,6 +256,7 @@ def test_every_module_is_used_by_another_or_is_a_program():
                 used.update(f"{node.module}.{alias.name}" for alias in node.names)
     programs = {"tabletop.main", "tabletop.__main__", "cluster.program"}
     programs |= {"cluster.swarm.command", "cluster.swarm.worker", "tabletop.pytest_plugin", "labs.plug", "labs.worker"}
+    programs |= set(MODULES_OF_DRILLS)
     # Scenarios are loaded as files, as a student's are.
     programs |= {f"cluster.scenarios.examples.{path.stem}" for path in modules("cluster/scenarios/examples")}
     unused = []

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labs.drills.catalogue import DRILLS
+from labs.drills.catalogue import NAMES, drill_of
 from labs.drills.drill import FACTS, Answered, Drill, Judgement, Simulated, judge
 from labs.drills.evidence import Evidence
 from labs.handing_in.classes import TeachersClass, draw_for
@@ -67,11 +67,11 @@ def grade_file(path: Path, teachers: TeachersClass, run: Run) -> GradedFile:
     found = GradedFile(path.name, Standing.GRADED, "", report.student, report.written)
     key = teachers.card(report.student).key
     for attempt in report.attempts:
-        if attempt.drill not in DRILLS:
+        if attempt.drill not in NAMES:
             found.remarks.append(f"{attempt.drill}: this version knows no such drill")
             continue
         try:
-            found.judgements[attempt.drill] = _judged(DRILLS[attempt.drill], attempt, key, run, found)
+            found.judgements[attempt.drill] = _judged(drill_of(attempt.drill), attempt, key, run, found)
         except (TabletopError, ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:
             found.remarks.append(f"{attempt.drill}: not judged: {type(error).__name__}: {str(error)[:200]}")
     return found

@@ -1,14 +1,16 @@
 """What the drills on real clusters share."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
+from cluster.fault_log import FaultHealed, FaultImposed, NodeKilled, NodePaused, NodeResumed
 from cluster.interface import Cluster
 from cluster.settings import ClusterSettings
 from gfs.records.frames import Record
 from gfs.records.scanning import Scanner
 from labs.drills.drill import Facts
-from labs.drills.evidence import Evidence, Found
+from labs.drills.evidence import E, Evidence, Found
 from labs.drills.questions import NotYet
 from master.events import ChunkCreated, LeaseGranted
 from runtime.errors import Corrupted, NotFound, TabletopError
@@ -16,7 +18,9 @@ from runtime.events import Event
 
 CHUNK_BYTES = 1 << 20
 KIBIBYTE = 1024
-SMALL = ClusterSettings(chunkservers=5, chunk_bytes=CHUNK_BYTES, lease_seconds=10.0, heartbeat_seconds=1.0)
+SMALL = ClusterSettings(
+    chunkservers=5, chunk_bytes=CHUNK_BYTES, lease_seconds=10.0, heartbeat_seconds=1.0, small=True, experiments=True
+)
 
 
 def kinds(*events: type[Event]) -> frozenset[str]:
@@ -80,6 +84,37 @@ async def scanned(cluster: Cluster, path: str) -> list[Record]:
 def handles_of(evidence: Evidence, path: str) -> set[int]:
     """The chunks that a path was ever given."""
     return {found.event.handle for found in evidence.all_of(ChunkCreated, lambda event: event.path == path)}
+
+
+# A fault is noted as an event of its own, or as one that was imposed: `tabletop fault` does the latter.
+
+
+def kills(evidence: Evidence) -> list[Found[NodeKilled]]:
+    """Every node that was killed, in the order of time."""
+    return _in_time(evidence, NodeKilled, [(one, NodeKilled) for one in _imposed(evidence, FaultImposed, "Kill")])
+
+
+def pauses(evidence: Evidence, *also: str) -> list[Found[NodePaused]]:
+    """Every node that was made to stand still; with `also`, such as "Partition", what was cut off counts as well."""
+    found = _imposed(evidence, FaultImposed, "Pause", *also)
+    return _in_time(evidence, NodePaused, [(one, NodePaused) for one in found])
+
+
+def wakings(evidence: Evidence, *also: str) -> list[Found[NodeResumed]]:
+    """Every end of a pause, and of what else counts."""
+    found = _imposed(evidence, FaultHealed, "Pause", *also)
+    return _in_time(evidence, NodeResumed, [(one, NodeResumed) for one in found])
+
+
+def _imposed(evidence: Evidence, kind: type[FaultImposed] | type[FaultHealed], *names: str) -> list[Found[Any]]:
+    return [one for one in evidence.all_of(kind) if one.event.what.partition("(")[0] in names]
+
+
+def _in_time(evidence: Evidence, kind: type[E], imposed: list[tuple[Found[Any], Callable[[str], E]]]) -> list[Found[E]]:
+    each = [
+        Found(one.at, one.node, made(node)) for one, made in imposed for node in one.event.nodes.split(", ") if node
+    ]
+    return sorted([*evidence.all_of(kind), *each], key=lambda one: one.at)
 
 
 def primary_at(evidence: Evidence, handle: int, moment: float) -> Found[LeaseGranted] | None:

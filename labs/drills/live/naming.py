@@ -6,7 +6,7 @@ from cluster.fault_log import NodeKilled
 from cluster.interface import Cluster
 from labs.drills.drill import Drill, Facts, Live
 from labs.drills.evidence import Evidence, Found
-from labs.drills.live.common import SMALL, bytes_of, chunks_of, content_of, kinds, need, store
+from labs.drills.live.common import SMALL, bytes_of, chunks_of, content_of, kills, kinds, need, store
 from labs.drills.questions import NotYet, Truth, done, values
 from master.events import (
     ChunkCopied,
@@ -180,7 +180,7 @@ async def _look_at_names(cluster: Cluster, setup: Facts) -> Facts:
 
 
 def _takeover(evidence: Evidence) -> tuple[Found[NodeKilled], Found[MasterTookOver]]:
-    for kill in evidence.all_of(NodeKilled, lambda event: event.node.startswith("master")):
+    for kill in (one for one in kills(evidence) if one.event.node.startswith("master")):
         acted = [one for one in evidence.all_of(MasterTookOver) if one.at < kill.at]
         acting = acted[-1].node if acted else evidence.fact("acting")
         if acting != kill.event.node:

@@ -5,7 +5,7 @@ from cluster.fault_log import BlockFlipped, NodeKilled
 from cluster.interface import Cluster
 from labs.drills.drill import Drill, Facts, Live
 from labs.drills.evidence import Evidence, Found
-from labs.drills.live.common import SMALL, bytes_of, chunks_of, content_of, kinds, need, primary_at, store
+from labs.drills.live.common import SMALL, bytes_of, chunks_of, content_of, kills, kinds, need, primary_at, store
 from labs.drills.questions import NotYet, Truth, done, values
 from master.events import (
     ChunkCreated,
@@ -141,7 +141,7 @@ def _handle(evidence: Evidence) -> int:
 def _left_behind(evidence: Evidence) -> tuple[Found[NodeKilled], int, Found[LeaseGranted]]:
     """The kill of a server that had a replica, the version that this replica has, and the lease that left it behind."""
     handle = _handle(evidence)
-    for kill in evidence.all_of(NodeKilled):
+    for kill in kills(evidence):
         node = kill.event.node
         before = primary_at(evidence, handle, kill.at)
         if before is None or node not in (before.event.primary, *before.event.secondaries):

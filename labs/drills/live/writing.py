@@ -10,12 +10,15 @@ from labs.drills.evidence import Evidence, Found
 from labs.drills.live.common import (
     SMALL,
     handles_of,
+    kills,
     kinds,
     need,
     nothing,
+    pauses,
     primary_at,
     scanned,
     store,
+    wakings,
 )
 from labs.drills.questions import NotYet, Truth, done, values
 from master.events import ChunkCreated, LeaseGranted, LeaseRevoked, ReplicaLost, VersionRaised
@@ -23,6 +26,7 @@ from master.events import ChunkCreated, LeaseGranted, LeaseRevoked, ReplicaLost,
 DIARY = "/drill/diary"
 LOG = "/drill/log"
 PLAN = "/drill/plan"
+CUT_OFF = ("Partition", "Isolate")
 _LINE = re.compile(rb"line (\d+)")
 _KINDS = kinds(
     ChunkCreated, LeaseGranted, LeaseRevoked, LeaseReceived, LeaseEnded, VersionRaised, ReplicaLost, MutationMissed
@@ -40,7 +44,7 @@ def _lost_primary(evidence: Evidence) -> tuple[Found[NodeKilled], Found[LeaseGra
     """The kill, and the lease that it ended."""
     handles = handles_of(evidence, DIARY)
     need(handles, f"nothing has been appended to {DIARY} yet")
-    for kill in evidence.all_of(NodeKilled):
+    for kill in kills(evidence):
         for handle in sorted(handles):
             lease = primary_at(evidence, handle, kill.at)
             if lease and lease.event.primary == kill.event.node and not _is_over(evidence, lease, kill.at):
@@ -116,12 +120,11 @@ LOST_PRIMARY = Drill(
 def _stood_still(evidence: Evidence) -> tuple[Found[NodePaused], Found[NodeResumed]]:
     handles = handles_of(evidence, LOG)
     need(handles, f"nothing has been appended to {LOG} yet")
-    for pause in evidence.all_of(NodePaused):
+    for pause in pauses(evidence):
         leases = [primary_at(evidence, handle, pause.at) for handle in sorted(handles)]
         if any(lease and pause.event.node in lease.event.secondaries for lease in leases):
             node = pause.event.node
-            resumed = evidence.all_of(NodeResumed, lambda event, node=node: event.node == node)  # type: ignore[misc]
-            woken = next((one for one in resumed if one.at > pause.at), None)
+            woken = next((one for one in wakings(evidence) if one.event.node == node and one.at > pause.at), None)
             if woken is None:
                 raise NotYet(f"{node} still stands still: `tabletop fault resume {node}`")
             return pause, woken
@@ -185,7 +188,7 @@ async def _prepare_plan(cluster: Cluster) -> Facts:
 
 def _two_leases(evidence: Evidence) -> tuple[Found[NodePaused], Found[LeaseReceived], Found[LeaseReceived]]:
     """The pause, the last lease that the paused primary had received, and the one that another received after it."""
-    for pause in evidence.all_of(NodePaused):
+    for pause in pauses(evidence, *CUT_OFF):
         held = [one for one in evidence.all_of(LeaseReceived) if one.node == pause.event.node and one.at < pause.at]
         for old in reversed(held):
             later = evidence.all_of(LeaseReceived, lambda event, old=old: event.handle == old.event.handle)  # type: ignore[misc]
@@ -220,9 +223,10 @@ def _second(evidence: Evidence) -> Truth:
 def _woken(evidence: Evidence) -> Truth:
     pause, old, new = _two_leases(evidence)
     node = pause.event.node
-    woken = evidence.first(
-        NodeResumed, lambda event: event.node == node, after=pause.at, missing=f"{node} still stands still"
-    )
+    ends = wakings(evidence, *CUT_OFF)
+    woken = next((one for one in ends if one.event.node == node and one.at > pause.at), None)
+    if woken is None:
+        raise NotYet(f"{node} is still away")
     ended = evidence.first(
         LeaseEnded,
         lambda event: event.handle == old.event.handle and event.version < new.event.version,

@@ -27,6 +27,8 @@ REPLAY = "this run was made for you, with one rule taken out"
 SEEDS = {
     "path-instead-of-file-id": (9200,),
     "requests-without-identity": (9201, 9207, 9208),
+    "first-write-in-place": (9246, 9252),
+    "append-forgets-what-is-in-flight": (9260,),
 }
 
 
@@ -106,4 +108,8 @@ def _drill(name: str, *bugs: str) -> Drill:
     )
 
 
-DRILLS = (_drill("bug-names", "path-instead-of-file-id", "requests-without-identity"),)
+DRILLS = (
+    _drill("bug-names", "path-instead-of-file-id", "requests-without-identity"),
+    _drill("bug-snapshots", "first-write-in-place"),
+    _drill("bug-records", "append-forgets-what-is-in-flight"),
+)
