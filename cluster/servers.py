@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from chunkserver.server import ChunkserverServer
 from chunkserver.settings import ChunkserverSettings
 from cluster.mastership import mastership
-from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
+from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE, TABLET_MASTER_ROLE, TABLET_SERVER_ROLE
 from lockservice.server.server import LockServer
 from lockservice.settings import LockServiceSettings
 from master.failover.replicated import ReplicatedMaster
@@ -15,6 +15,10 @@ from master.settings import MasterSettings
 from runtime.errors import InvalidRequest, shown
 from runtime.measures import Measure
 from runtime.world import World
+from tablet.hosting.server import TabletServerNode
+from tablet.hosting.settings import TabletServerSettings
+from tablet.master.server import TabletMasterNode
+from tablet.master.settings import TabletMasterSettings
 
 
 class Server(Protocol):
@@ -59,4 +63,9 @@ def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
         return ChunkserverServer(world, ChunkserverSettings.from_dict(settings))
     if role == LOCK_ROLE:
         return LockServer(world, LockServiceSettings.from_dict(settings))
-    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r}, {CHUNKSERVER_ROLE!r} or {LOCK_ROLE!r}")
+    if role == TABLET_SERVER_ROLE:
+        return TabletServerNode(world, TabletServerSettings.from_dict(settings))
+    if role == TABLET_MASTER_ROLE:
+        return TabletMasterNode(world, TabletMasterSettings.from_dict(settings))
+    roles = (MASTER_ROLE, CHUNKSERVER_ROLE, LOCK_ROLE, TABLET_MASTER_ROLE, TABLET_SERVER_ROLE)
+    raise InvalidRequest(f"role {shown(role)}: expected one of {', '.join(map(repr, roles))}")

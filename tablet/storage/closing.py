@@ -20,8 +20,8 @@ from tablet.storage.folders import GfsStorage, names_in
 
 
 async def close_log(client: Client, name: str, *, logs: str, closing: str, closed: str) -> GfsStorage | None:
-    """Move the log in the folder `logs`/`name` to `closed`/`name`; returns it when nobody can write to it any more, None
-    if there is none. Raises DiskFailure; then it is to be called again."""
+    """Move the log in the folder `logs`/`name` to `closed`/`name`; returns it when nobody can write to it any more,
+    None if there is none. Raises DiskFailure; then it is to be called again."""
     with in_engine_words():
         await client.make_directory(closing, parents=True)
         with suppress(NotFound, AlreadyExists):
