@@ -3,18 +3,12 @@
 The object is a view: all it knows is in the cluster's folder and in the processes themselves, so any command can make
 one for a cluster that another command has started, and every answer is about now. What it starts and cannot bring to
 serve, it stops again.
-
-The master's port is drawn from below the range that the system gives to outgoing connections. Otherwise a chunkserver
-that tries to reach its restarting master could be given the master's own port as its source, connect to itself, and
-keep the port from the master for good.
 """
 
 import asyncio
 import contextlib
 import dataclasses
-import random
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -26,6 +20,8 @@ import chunkserver.events  # noqa: F401
 import gfs.events  # noqa: F401
 import lockservice.events  # noqa: F401
 import master.events  # noqa: F401
+import tablet.hosting.events
+import tablet.master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
@@ -44,24 +40,23 @@ from cluster.leaving import require_drained
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
+from cluster.starting import HOST, differences, free_port, why_not_started
 from gfs.client import Client
 from runtime.errors import (
     Conflict,
-    InternalError,
+    InvalidRequest,
     NotFound,
     TabletopError,
     TimedOut,
     Unavailable,
-    error_from_wire,
 )
 from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc, node_pb2, node_pb2_grpc
+from tablet.client.client import TableClient
 
-MASTER_PORTS = range(20_000, 32_000)
-HOST = "127.0.0.1"
 GRACE_SECONDS = 5.0
 
 
@@ -260,6 +255,17 @@ class RealCluster:
         names = record.settings.master_names() if record.settings.masters > 1 else []
         return dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
 
+    def table_client(self) -> TableClient:
+        """A new client of this cluster's tables. Raises InvalidRequest if it has no tablet servers."""
+        record = self.folder.require()
+        if not record.settings.tablet_servers:
+            raise InvalidRequest(
+                f"cluster {self.name!r} has no tablet servers; `tabletop up --tablet-servers 3` makes one that has"
+            )
+        if self.is_down():
+            raise Unavailable(self.down_message(), definite=True)
+        return TableClient(self.client_world, record.lock)
+
     def client(self) -> Client:
         """The file system of this cluster."""
         if self._client is None:
@@ -342,6 +348,11 @@ class RealCluster:
         old = self.folder.read_record() if self.folder.exists() else ClusterRecord(self.name, "", settings)
         record = dataclasses.replace(old, settings=settings)
         self.folder.write_record(record)
+        if settings.has_lock_service and not record.lock:
+            record = dataclasses.replace(record, lock=f"{HOST}:{free_port()}")
+            self.folder.write_record(record)
+        if LOCK in names:
+            await self._start_node(LOCK, record, record.lock)
         if settings.masters > 1:
             await self._start_masters(record, names, port)
         elif MASTER in names:
@@ -356,11 +367,26 @@ class RealCluster:
                 timeout_seconds=START_SECONDS,
                 poll_seconds=0.05,
             )
+        above = [name for name in names if name in settings.tablet_node_names()]
+        await asyncio.gather(*(self._start_node(name, record, f"{HOST}:0") for name in above))
+        if above:
+            await self._until(self._tables_are_served, "tables are served")
+
+    async def _tables_are_served(self) -> bool:
+        """Whether a tablet master has seen every tablet server, and has METADATA served."""
+        client = TableClient(self.client_world, self.folder.require().lock)
+        try:
+            found = await client.status()
+            return bool(found.tablets) and len(found.servers) >= self.settings.tablet_servers
+        except (Unavailable, TimedOut):
+            return False
+        finally:
+            await client.close()
 
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
         for attempt in range(5):
-            address = known or f"{HOST}:{_free_port()}"
+            address = known or f"{HOST}:{free_port()}"
             try:
                 ready = await self._start_node(MASTER, record, address)
                 break
@@ -372,21 +398,20 @@ class RealCluster:
         self.folder.write_record(dataclasses.replace(record, master=ready.control_address))
 
     async def _start_masters(self, record: ClusterRecord, names: list[str], port: int | None) -> None:
-        """Start the lock service and those of several masters that do not run; the first to be started acts, if none
-        does yet. Returns when one acts, and the others are in sync with it."""
+        """Start those of several masters that do not run; the first acts, if none does yet. Returns when one acts, and
+        the others are in sync with it."""
         masters = record.settings.master_names()
         if not record.master:
-            ports = [port or _free_port()]
-            while len(ports) <= len(masters):
-                ports = list(dict.fromkeys((*ports, _free_port())))
-            lock, *addresses = [f"{HOST}:{number}" for number in (ports[-1], *ports[:-1])]
-            record = dataclasses.replace(record, master=",".join(addresses), lock=lock)
+            ports = [port or free_port()]
+            while len(ports) < len(masters):
+                ports = list(dict.fromkeys((*ports, free_port())))
+            addresses = ",".join(f"{HOST}:{number}" for number in ports)
+            record = dataclasses.replace(record, master=addresses)
             self.folder.write_record(record)
-        for name in [LOCK, *masters]:
+        for name in masters:
             if name in names:
                 await self._start_node(name, record, record.address_of(name))
-                if name != LOCK:
-                    await self._until(self._somebody_acts, "one of the masters acts")
+                await self._until(self._somebody_acts, "one of the masters acts")
         await self._until(self._all_in_sync, "all masters are in sync")
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -415,7 +440,7 @@ class RealCluster:
 
         async def ready() -> ReadyRecord | None:
             if child.poll() is not None:
-                raise _reason(folder, child.returncode)
+                raise why_not_started(folder, child.returncode)
             return folder.read_ready()
 
         found = await wait_until(
@@ -456,6 +481,9 @@ class RealCluster:
 
     def _end_all(self) -> None:
         with _without_interrupts():
+            # A tablet server gives its lock back, for which it needs the lock service.
+            above = [self.folder.node(name) for name in self._tablet_nodes()]
+            processes.end_processes([found for node in above for found in self._processes_of(node)], GRACE_SECONDS)
             found = {identity.process_id: identity for identity in processes.find_programs(self.folder.path)}
             for folder in self.folder.node_folders():
                 for identity in self._processes_of(folder):
@@ -463,6 +491,10 @@ class RealCluster:
             processes.end_processes(found.values(), GRACE_SECONDS)
             for name in list(self._children):
                 self._collect(name)
+
+    def _tablet_nodes(self) -> list[str]:
+        made_with = self.made_with()
+        return [] if made_with is None else made_with.tablet_node_names()
 
     def _collect(self, node: str) -> None:
         child = self._children.pop(node, None)
@@ -483,7 +515,7 @@ class RealCluster:
         made_with = self.folder.read_record().settings
         if made_with != settings:
             raise Conflict(
-                f"cluster {self.name!r} was made with other settings: {_differences(made_with, settings)}; start it "
+                f"cluster {self.name!r} was made with other settings: {differences(made_with, settings)}; start it "
                 f"without options, or remove it first with `tabletop down --cluster {self.name} --purge`"
             )
 
@@ -552,34 +584,6 @@ class RealCluster:
         if name not in known:
             raise NotFound(f"no node {name!r} in cluster {self.name!r}; there are: {', '.join(known)}")
         return self.folder.node(name)
-
-
-def _free_port() -> int:
-    """A port below the range of outgoing connections on which nobody listens at this moment."""
-    for port in random.sample(MASTER_PORTS, 200):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
-            try:
-                door.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise Conflict(f"no free port found between {MASTER_PORTS.start} and {MASTER_PORTS.stop}; name one with --port")
-
-
-def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
-    """Why a program that was started ended before it served."""
-    kind, message = folder.read_failure() or ("", "")
-    if not kind:
-        words = folder.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
-        return InternalError(
-            f"{folder.name} ended with exit code {exit_code} before it served; its last words: {words[-1]}"
-        )
-    return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
-
-
-def _differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
-    old, new = made_with.to_json(), wanted.to_json()
-    return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])
 
 
 @contextlib.contextmanager

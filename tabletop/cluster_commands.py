@@ -57,6 +57,9 @@ def up(
     masters: Annotated[
         int | None, typer.Option(help="How many: one acts, others take over (GFS 5.1.3). Default: 1.")
     ] = None,
+    tablet_servers: Annotated[
+        int | None, typer.Option(help="How many serve tables (BT 5); a tablet master comes with them. Default: 0.")
+    ] = None,
     rack_count: Annotated[
         int | None,
         typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
@@ -82,6 +85,7 @@ def up(
         tabletop up
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
         tabletop up --cluster three --masters 3
+        tabletop up --cluster tables --tablet-servers 3
     """
     if rack_count is not None and topology is not None:
         raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")
@@ -101,6 +105,7 @@ def up(
                 "durability": durability,
                 "trash_seconds": trash_seconds,
                 "masters": masters,
+                "tablet_servers": tablet_servers,
             },
         )
     )
@@ -196,6 +201,7 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     output.print(
         f"cluster {cluster.name} serves: {wording.count(settings.masters, 'master')}, "
         f"{wording.count(settings.chunkservers, 'chunkserver')}, "
+        f"{wording.count(settings.tablet_servers, 'tablet server') + ', ' if settings.tablet_servers else ''}"
         f"{wording.count(settings.replicas, 'replica')}, chunks of {wording.size(settings.chunk_bytes)}, "
         f"leases of {settings.lease_seconds:g} s, durability {settings.durability!r}",
         markup=False,
@@ -203,6 +209,8 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     output.print(f"master   {master}", markup=False)
     output.print(f"folder   {cluster.folder.path}", markup=False)
     output.print("try      `tabletop fs put FILE /FILE`", markup=False)
+    if settings.tablet_servers:
+        output.print("         `tabletop table create users profile`", markup=False)
     argument = "" if cluster.name == DESK else f"{cluster.name!r}"
     output.print(f"Python   import gfs; fs = gfs.connect({argument})", markup=False)
     output.print("stop     `tabletop down`", markup=False)
