@@ -48,7 +48,9 @@ class Server(Protocol):
         """Stop in good order."""
 
 
-LEVELS = frozenset({"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes"})
+LEVELS = frozenset(
+    {"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes", "tablets", "tablet_servers"}
+)
 """Those among the counters of all roles that rise and fall."""
 
 

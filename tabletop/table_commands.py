@@ -100,9 +100,14 @@ def put(
 @app.command()
 def get(table: TableArgument, row: RowArgument, column: ColumnArgument, cluster: ClusterOption = DESK) -> None:
     """Print the newest value of one column, byte for byte. Exit code 1 if there is none."""
-    value = _with_tables(cluster, lambda tables: tables.get(table, os.fsencode(row), os.fsencode(column)))
-    if value is None:
-        raise_not_found(table, row, column)
+
+    async def look(tables: TableClient) -> bytes:
+        value = await tables.get(table, os.fsencode(row), os.fsencode(column))
+        if value is None:
+            raise NotFound(f"table {table} has no {shown(column)} in row {shown(row)}")
+        return value
+
+    value = _with_tables(cluster, look)
     print_bytes(value + b"\n" if sys.stdout.isatty() else value)
     flush_bytes()
 
@@ -181,15 +186,6 @@ def split(
     output.print(
         f"{tablet} is {lower.tablet} and {upper.tablet} now, from row {readable(upper.start_row)} on", markup=False
     )
-
-
-def raise_not_found(table: str, row: str, column: str) -> None:
-    """End as a command that has found nothing."""
-
-    async def fail() -> None:
-        raise NotFound(f"table {table} has no {shown(column)} in row {shown(row)}")
-
-    perform(fail())
 
 
 def _with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]]) -> T:

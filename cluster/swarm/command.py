@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.swarm.pictures import timeline_of
 from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker
-from cluster.swarm.swarms import ENGINE, FILES, LOCKS, RunResult, Swarm
+from cluster.swarm.swarms import ENGINE, FILES, LOCKS, TABLES, RunResult, Swarm
 from cluster.swarm.sweep import Report, Sweep
 from cluster.timeline.formats import Format, write_timeline
 from runtime.errors import TabletopError
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.timeline and options.replay is None and not options.shrink:
         parser.error("--timeline draws one run: name it with --replay, or add --shrink")
-    swarm = LOCKS if options.locks else ENGINE if options.engine else FILES
+    swarm = TABLES if options.tables else LOCKS if options.locks else ENGINE if options.engine else FILES
     if options.bugs is not None:
         names = options.bugs.split(",") if options.bugs else list(swarm.bugs)
         return _measure_bugs(swarm, names, options.jobs, options.first_seed, options.seeds or BUG_SEEDS)
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", action="store_true", help="several tablets on one log, in place of the file system's cluster"
     )
     which.add_argument("--locks", action="store_true", help="the lock service and its clients")
+    which.add_argument("--tables", action="store_true", help="a cluster with tablet servers, and its tables")
     parser.add_argument("--seeds", type=int, help="how many seeds to run (default: 200)")
     parser.add_argument("--seconds", type=float, help="run for so long instead")
     parser.add_argument("--first-seed", type=int, default=0, help="the first seed (default: 0)")
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--shrink", action="store_true", help="make the failing run smaller first")
     parser.add_argument("--shrink-seconds", type=float, default=SHRINK_SECONDS, help="for so long at most")
-    names = ", ".join((*FILES.bugs, *ENGINE.bugs, *LOCKS.bugs))
+    names = ", ".join((*FILES.bugs, *ENGINE.bugs, *LOCKS.bugs, *TABLES.bugs))
     parser.add_argument("--bug", default="", metavar="NAME", help=f"plant a bug: {names}")
     parser.add_argument(
         "--bugs",

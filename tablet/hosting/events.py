@@ -58,7 +58,7 @@ class TabletSplitCommitted(Event):
 
     sentence: ClassVar[str] = "split tablet {tablet!r} at row {row!r} into {lower!r} and {upper!r}"
     tablet: str
-    row: bytes
+    row: str
     lower: str
     upper: str
 

@@ -70,7 +70,8 @@ async def split(
             if life.engines.get(tablet) is engine:
                 engine.stay()
             raise
-    life.world.events.emit(TabletSplitCommitted(tablet, at, lower.tablet, upper.tablet))
+    shown = at.decode("utf-8", "backslashreplace")
+    life.world.events.emit(TabletSplitCommitted(tablet, shown, lower.tablet, upper.tablet))
     with suppress(TabletopError):  # The master does what is left.
         await rows.finish_split(upper)
     upper.ClearField("lower_half")
