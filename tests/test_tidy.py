@@ -55,6 +55,7 @@ SEAMS = {
     "gfs/names/locate.py",
     "gfs/synchronous.py",
     "lockservice/client/zookeeper.py",
+    "tablet/client/synchronous.py",
     "tablet/embedded/folder.py",
     "tablet/embedded/inline.py",
     "tablet/embedded/guard.py",

@@ -20,5 +20,6 @@ who wrote decides whether writing it once more would do harm.
 
 from tablet.client.client import TableClient
 from tablet.client.settings import TableClientSettings
+from tablet.client.synchronous import Tables, connect
 
-__all__ = ["TableClient", "TableClientSettings"]
+__all__ = ["TableClient", "TableClientSettings", "Tables", "connect"]

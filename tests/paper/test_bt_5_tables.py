@@ -257,3 +257,18 @@ def test_a_write_that_was_acknowledged_outlives_the_death_of_any_server():
         assert len(acknowledged) > 30
 
     play(11, story, chunkservers=4)
+
+
+def test_a_cluster_that_was_stopped_and_started_again_has_all_its_rows():
+    async def story(cluster: TableCluster) -> None:
+        await made(cluster)
+        await cluster.stop()
+        for node in cluster.settings.node_names():
+            await cluster.start_node(node)
+        assert await keys(cluster.table_client(2).scan("users")) == ROWS
+        await cluster.power_cut_all()
+        for node in cluster.settings.node_names():
+            await cluster.start_node(node)
+        assert await keys(cluster.table_client(2).scan("users")) == ROWS
+
+    play(12, story, durability="fsync")
