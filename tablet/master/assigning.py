@@ -50,7 +50,8 @@ class Assigning:
         self._lock = lock
         self._progress = progress
         self._tokens = 0
-        self._sorters = 0
+        self._sorters: dict[str, str] = {}
+        self._turn = 0
 
     def is_served(self, place: TabletPlace) -> bool:
         """Whether the server that METADATA names said that it serves the tablet."""
@@ -86,6 +87,9 @@ class Assigning:
         for tablet, target in list(self._targets.items()):
             if target == server and tablet in self.tasks:
                 self.tasks[tablet].cancel()
+        for life, sorter in list(self._sorters.items()):
+            if sorter == server and life in self._sorting:
+                self._sorting[life].cancel()
 
     def stop(self) -> None:
         """The tenure is over."""
@@ -125,7 +129,7 @@ class Assigning:
 
     async def _order(self, place: TabletPlace) -> None:
         request = wire.LoadTabletRequest(master=self._lock.generation, sequencer=self._lock.to_bytes(), place=place)
-        await self._servers.stub(place.server).LoadTablet(request, timeout=self._settings.load_seconds)
+        await self._servers.stub(place.server).LoadTablet(request, timeout=self._settings.order_seconds)
         server = self._servers.alive.get(place.server)
         if server is not None:
             server.serving[place.tablet] = place.token
@@ -140,7 +144,10 @@ class Assigning:
         if task is None:
             task = self._sorting[life] = self._world.spawn(self._sort(life), f"have the log of {life} sorted")
             task.add_done_callback(lambda _: self._sorting.pop(life, None))
-        error = await asyncio.shield(task)
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise Unavailable(f"the server that was to sort the log of {life} has died", definite=True)
+        error = task.result()
         if error is not None:
             raise error
 
@@ -148,11 +155,11 @@ class Assigning:
         usable = self._servers.usable()
         if not usable:
             return Unavailable("there is no tablet server to sort a log", definite=True)
-        self._sorters += 1
-        sorter = usable[self._sorters % len(usable)]
+        self._turn += 1
+        sorter = self._sorters[life] = usable[self._turn % len(usable)]
         request = wire.SortLogRequest(master=self._lock.generation, sequencer=self._lock.to_bytes(), server=life)
         try:
-            await self._servers.stub(sorter).SortLog(request, timeout=self._settings.sort_seconds)
+            await self._servers.stub(sorter).SortLog(request, timeout=self._settings.order_seconds)
         except TabletopError as error:
             return error
         self._sorted[life] = None

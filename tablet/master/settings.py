@@ -20,15 +20,16 @@ class TabletMasterSettings:
     lock_service: str = "127.0.0.1:7100"
     round_seconds: float = 0.5
     call_seconds: float = 1.0  # a server that does not answer in this time is asked again in the next round
-    load_seconds: float = 60.0  # to load a tablet, with what it takes over
-    sort_seconds: float = 120.0  # to close and sort a log: a lease may have to run out
+    # One try to have a tablet loaded or unloaded, or a log sorted. A server that is still at it when it is asked again
+    # goes on: so this is how long a message that was lost costs, and not how long the work may take.
+    order_seconds: float = 10.0
     patience_seconds: float = 2.0  # for one question to METADATA: who else could have it served again?
     table_seconds: float = 30.0  # until the tablets of a new table are served
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
         check = SettingsCheck(self, WHOSE)
-        check.more_than_0("round_seconds", "call_seconds", "load_seconds", "sort_seconds", "patience_seconds")
+        check.more_than_0("round_seconds", "call_seconds", "order_seconds", "patience_seconds")
         check.more_than_0("table_seconds")
 
     def to_dict(self) -> dict[str, Any]:

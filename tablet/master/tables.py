@@ -164,7 +164,7 @@ class TableChanges:
                 master=self._lock.generation, sequencer=self._lock.to_bytes(), tablet=place.tablet
             )
             with suppress(NotFound):
-                await self._servers.stub(place.server).UnloadTablet(request, timeout=self._settings.load_seconds)
+                await self._servers.stub(place.server).UnloadTablet(request, timeout=self._settings.order_seconds)
         if place.HasField("lower_half"):
             await self._rows.finish_split(place)
             return

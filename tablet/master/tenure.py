@@ -202,7 +202,7 @@ class Tenure:
         request = wire.UnloadTabletRequest(
             master=self.lock.generation, sequencer=self.lock.to_bytes(), tablet=moving.tablet
         )
-        await self.servers.stub(source).UnloadTablet(request, timeout=self._settings.load_seconds)
+        await self.servers.stub(source).UnloadTablet(request, timeout=self._settings.order_seconds)
         self.servers.alive[source].serving.pop(moving.tablet, None)
         free = TabletPlace()
         free.CopyFrom(moving)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runtime.errors import AlreadyExists, InvalidRequest, NotFound, NotServed, TabletopError
-from runtime.simulated.messages import Kind, Message
+from runtime.simulated.messages import DROP, Kind, Message, Verdict
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2_grpc import TabletServerStub
 from tablet.client.client import TableClient
@@ -272,3 +272,23 @@ def test_a_cluster_that_was_stopped_and_started_again_has_all_its_rows():
         assert await keys(cluster.table_client(2).scan("users")) == ROWS
 
     play(12, story, durability="fsync")
+
+
+@pytest.mark.parametrize("method", ["SortLog", "LoadTablet"])
+def test_an_order_of_the_master_that_is_lost_is_given_again(method: str):
+    async def story(cluster: TableCluster) -> None:
+        tables = await made(cluster)
+        lost: list[str] = []
+
+        def lose(message: Message) -> Verdict | None:
+            if message.kind is Kind.REQUEST and message.method.endswith(method) and not lost:
+                lost.append(message.target)
+                return DROP
+            return None
+
+        cluster.simulation.on_message(lose)
+        await cluster.kill("ts2")
+        assert await keys(tables.scan("users")) == ROWS, "within the patience of a client"
+        assert len(lost) == 1
+
+    play(13, story)
