@@ -1,6 +1,5 @@
 """Planted bugs of tables: see `cluster/swarm/bugs.py`."""
 
-import asyncio
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, nothing, replaced, together
@@ -18,16 +17,18 @@ bug = noted_in(BUGS)
 
 @bug
 def tablet_served_after_its_lock_is_lost() -> Planted:
-    """Without looking at the session before each answer, and without an end when it is over, a server that was paused
-    or cut off answers reads of tablets that others have by now (BT 5.2)."""
+    """Without looking at the session before each answer, and without an end as soon as it is over, a server that was
+    paused or cut off answers reads of tablets that others have by now (BT 5.2)."""
 
     def always(self: Life, *, definite: bool = True) -> None:
         """Nobody looks."""
 
-    async def for_ever(self: TabletServerNode, life: Life) -> None:
-        await asyncio.Event().wait()
+    async def late(self: TabletServerNode, life: Life) -> None:
+        await life.session.expired.wait()
+        await life.world.clock.sleep(5.0)
+        await life.end("its session is long over")
 
-    return together(replaced(Life, "require_safe", always), replaced(TabletServerNode, "_until_over", for_ever))
+    return together(replaced(Life, "require_safe", always), replaced(TabletServerNode, "_until_over", late))
 
 
 @bug
