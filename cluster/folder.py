@@ -4,6 +4,7 @@
         cluster.json            what the cluster is, and where its master is reached
         token                   the cluster's secret, readable by its owner alone
         faults.jsonl            what people did to it on purpose (fault_log.py)
+        imposed.json            the faults that last (imposed_file.py)
         nodes/<name>/
             config.json         what the node's program is told
             ready.json          written by the program once it serves, removed when it ends in good order
@@ -11,6 +12,7 @@
             events.jsonl        its events, one JSON object a line, and older ones in events.jsonl.1 and so on
             log                 what the program prints, which is nothing while all goes well
             data/               the node's disk
+            unsynced/           what a lying sync has not written, in experiments (runtime/real/experiments/unsynced.py)
 
 `gfs.names.locate` knows where <home> is, and what clients need from `cluster.json` and `token`; the rest is known here.
 Every file is replaced as a whole (written beside, then renamed), so that nobody ever reads half of one. The exception
@@ -88,6 +90,7 @@ class NodeConfig:
     role: str
     settings: dict[str, Any]
     owner: ProcessIdentity | None = None
+    experiments: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The configuration file's content."""
@@ -288,6 +291,7 @@ class ClusterFolder:
             tablet_servers=sum(role_of(config.node) == TABLET_SERVER_ROLE for config in configs),
             tablet_masters=sum(role_of(config.node) == TABLET_MASTER_ROLE for config in configs) or 1,
             clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
+            experiments=master.experiments,
             removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
         address = ",".join(masters) or told["control_address"]

@@ -10,10 +10,11 @@ import contextlib
 import dataclasses
 import signal
 import subprocess
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc.aio
 
 # What nodes record of themselves is read back by kinds, which are known once their modules are imported.
 import chunkserver.events  # noqa: F401
@@ -24,6 +25,7 @@ import tablet.hosting.events
 import tablet.master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
+from cluster.faultplan import Target, What
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
     DESCRIBE_SECONDS,
@@ -31,16 +33,18 @@ from cluster.interface import (
     START_SECONDS,
     STATUS_SECONDS,
     Corruption,
+    Imposed,
     NodeReport,
-    NodeState,
     best_status,
     wait_until,
 )
 from cluster.leaving import require_drained
-from cluster.processes import ProcessIdentity, ProcessState
+from cluster.looking import look_at, processes_of
+from cluster.processes import ProcessState
+from cluster.real_faults import RealFaults
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
-from cluster.starting import HOST, differences, free_port, why_not_started
+from cluster.starting import HOST, differences, free_port, reason_of, tables_are_served
 from gfs.client import Client
 from runtime.errors import (
     Conflict,
@@ -53,8 +57,9 @@ from runtime.errors import (
 from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
+from runtime.real.experiments.unsynced import UnsyncedFiles
 from runtime.real.world import RealWorld
-from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc, node_pb2, node_pb2_grpc
+from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc
 from tablet.client.client import TableClient
 
 GRACE_SECONDS = 5.0
@@ -80,6 +85,7 @@ class RealCluster:
         self._sink = sink
         self._world: RealWorld | None = None
         self._client: Client | None = None
+        self._faults = RealFaults(self)
 
     @property
     def settings(self) -> ClusterSettings:
@@ -124,7 +130,7 @@ class RealCluster:
             record = self.folder.require()
             if self.is_down():
                 raise Unavailable(self.down_message(), definite=True)
-            if not any(self._processes_of(self.folder.node(name)) for name in record.settings.master_names()):
+            if not any(processes_of(self.folder.node(name)) for name in record.settings.master_names()):
                 self._require_process(MASTER)
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
@@ -148,8 +154,7 @@ class RealCluster:
         self.require_master()
         await require_drained(self, node)
         async with self.folder.locked():
-            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
-            self._collect(node)
+            await self._end_in_order(node)
             await self.client().operators.remove_server(node)
             record = self.folder.read_record()
             self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
@@ -173,7 +178,7 @@ class RealCluster:
         """
         self.folder.require()
         names = self.settings.master_names()
-        if any(self._processes_of(self.folder.node(name)) for name in names):
+        if any(processes_of(self.folder.node(name)) for name in names):
             return
         if self.is_down():
             raise Unavailable(self.down_message(), definite=True)
@@ -197,11 +202,13 @@ class RealCluster:
         await self.close()
         async with self.folder.locked():
             self._end_all()
+            self._faults.forget_all()
             if purge:
                 self.folder.purge()
 
     async def close(self) -> None:
-        """Let go of the connections of this object; the cluster goes on."""
+        """Let go of the connections of this object, and end no more faults from here; the cluster goes on."""
+        await self._faults.close()
         client, self._client = self._client, None
         world, self._world = self._world, None
         if client is not None:
@@ -213,8 +220,8 @@ class RealCluster:
 
     async def nodes(self) -> list[NodeReport]:
         """What each node is at this moment, by its process and by what it answers within a second."""
-        names = self.settings.node_names()
-        return list(await asyncio.gather(*(self._look_at(name) for name in names)))
+        looked = (look_at(self.folder.node(name), self.client_world) for name in self.settings.node_names())
+        return list(await asyncio.gather(*looked))
 
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
         """What the acting master knows; if none acts, what a shadow knows."""
@@ -286,30 +293,77 @@ class RealCluster:
 
     async def kill(self, node: str) -> None:
         """SIGKILL."""
-        processes.kill_process(self._require_process(node))
+        self.end_process(node)
         note_fault(self.folder.path, NodeKilled(node))
-        self._collect(node)
 
     async def pause(self, node: str) -> None:
         """SIGSTOP."""
-        processes.send_signal(self._require_process(node), signal.SIGSTOP)
+        self.freeze_process(node)
         note_fault(self.folder.path, NodePaused(node))
 
     async def resume(self, node: str) -> None:
-        """SIGCONT."""
+        """SIGCONT. No imposed pause holds the node any more."""
         processes.send_signal(self._require_process(node), signal.SIGCONT)
         note_fault(self.folder.path, NodeResumed(node))
+        self._faults.forget_node(node, pauses_only=True)
 
     async def restart(self, node: str) -> None:
-        """Start the node's program again, after SIGTERM if it runs."""
-        folder = self._node(node)
+        """Start the node's program again, after SIGTERM if it runs. No imposed fault holds it down any more."""
         async with self.folder.locked():
-            if not folder.config.exists():
-                raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
-            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
-            self._collect(node)
-            record = self.folder.read_record()
-            await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
+            await self._end_in_order(node)
+            await self._start_once_more(node)
+        self._faults.forget_node(node)
+
+    async def impose(self, what: What, target: Target, *, seconds: float | None = None) -> Imposed:
+        """Have a fault strike now."""
+        self.folder.require()
+        return await self._faults.impose(what, target, seconds)
+
+    def imposed(self) -> list[Imposed]:
+        """The imposed faults that last, oldest first."""
+        return self._faults.imposed()
+
+    async def heal(self, number: int | None = None) -> list[Imposed]:
+        """End one imposed fault, or all."""
+        self.folder.require()
+        return await self._faults.heal(number)
+
+    async def until_over(self, fault: Imposed) -> None:
+        """Return when a fault has ended that this object has imposed for some seconds."""
+        await self._faults.until_over(fault)
+
+    def end_process(self, node: str) -> list[str]:
+        """SIGKILL; returns when the process is gone, with the files that lost what lying syncs had not written.
+
+        Raises Conflict if there is no process."""
+        processes.kill_process(self._require_process(node))
+        self._collect(node)
+        return UnsyncedFiles(self._node(node).path).lose()
+
+    def plain_channel(self, address: str) -> grpc.aio.Channel:
+        """A channel whose unary calls share no stream."""
+        return self.client_world.plain_channel(address)
+
+    def freeze_process(self, node: str) -> None:
+        """SIGSTOP. Raises Conflict if there is no process."""
+        processes.send_signal(self._require_process(node), signal.SIGSTOP)
+
+    def thaw_process(self, node: str) -> None:
+        """SIGCONT, if there is a process."""
+        for identity in processes_of(self._node(node)):
+            processes.send_signal(identity, signal.SIGCONT)
+
+    async def stop_process(self, node: str) -> None:
+        """Stop a node in good order, and kill it if that takes too long. Raises Conflict if there is no process."""
+        self._require_process(node)
+        async with self.folder.locked():
+            await self._end_in_order(node)
+
+    async def start_again(self, node: str) -> None:
+        """Start a node's program on its disk, unless it runs; returns when it serves."""
+        async with self.folder.locked():
+            if not processes_of(self._node(node)):
+                await self._start_once_more(node)
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
@@ -343,6 +397,16 @@ class RealCluster:
 
     # Starting and ending.
 
+    async def _end_in_order(self, node: str) -> None:
+        await asyncio.to_thread(processes.end_processes, processes_of(self._node(node)), GRACE_SECONDS)
+        self._collect(node)
+
+    async def _start_once_more(self, node: str) -> None:
+        if not self._node(node).config.exists():
+            raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
+        record = self.folder.read_record()
+        await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
+
     async def _start_all(self, settings: ClusterSettings, names: list[str], port: int | None) -> None:
         self.folder.draw_token()
         old = self.folder.read_record() if self.folder.exists() else ClusterRecord(self.name, "", settings)
@@ -370,18 +434,7 @@ class RealCluster:
         above = [name for name in names if name in settings.tablet_node_names()]
         await asyncio.gather(*(self._start_node(name, record, f"{HOST}:0") for name in above))
         if above:
-            await self._until(self._tables_are_served, "tables are served")
-
-    async def _tables_are_served(self) -> bool:
-        """Whether a tablet master has seen every tablet server, and has METADATA served."""
-        client = TableClient(self.client_world, self.folder.require().lock)
-        try:
-            found = await client.status()
-            return bool(found.tablets) and len(found.servers) >= self.settings.tablet_servers
-        except (Unavailable, TimedOut):
-            return False
-        finally:
-            await client.close()
+            await self._until(lambda: tables_are_served(self.table_client(), settings), "tables are served")
 
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
@@ -435,12 +488,13 @@ class RealCluster:
             lock_address=record.lock,
         )
         folder = self._node(name)
-        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner))
+        experiments = record.settings.experiments
+        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner, experiments))
         child = self._children[name] = processes.start_program(folder.config, folder.log)
 
         async def ready() -> ReadyRecord | None:
             if child.poll() is not None:
-                raise why_not_started(folder, child.returncode)
+                raise reason_of(folder, child.returncode)
             return folder.read_ready()
 
         found = await wait_until(
@@ -462,7 +516,7 @@ class RealCluster:
         try:
             yield
         except BaseException:
-            with _without_interrupts():
+            with processes.without_interrupts():
                 if had_record:
                     self._end_nodes(names)
                 else:
@@ -474,19 +528,19 @@ class RealCluster:
             raise
 
     def _end_nodes(self, names: list[str]) -> None:
-        found = [identity for name in names for identity in self._processes_of(self.folder.node(name))]
+        found = [identity for name in names for identity in processes_of(self.folder.node(name))]
         processes.end_processes(found, GRACE_SECONDS)
         for name in names:
             self._collect(name)
 
     def _end_all(self) -> None:
-        with _without_interrupts():
+        with processes.without_interrupts():
             # A tablet server gives its lock back, for which it needs the lock service.
             above = [self.folder.node(name) for name in self._tablet_nodes()]
-            processes.end_processes([found for node in above for found in self._processes_of(node)], GRACE_SECONDS)
+            processes.end_processes([found for node in above for found in processes_of(node)], GRACE_SECONDS)
             found = {identity.process_id: identity for identity in processes.find_programs(self.folder.path)}
             for folder in self.folder.node_folders():
-                for identity in self._processes_of(folder):
+                for identity in processes_of(folder):
                     found.setdefault(identity.process_id, identity)
             processes.end_processes(found.values(), GRACE_SECONDS)
             for name in list(self._children):
@@ -513,6 +567,11 @@ class RealCluster:
 
     def _check_same(self, settings: ClusterSettings) -> None:
         made_with = self.folder.read_record().settings
+        if made_with.experiments != settings.experiments:
+            if not self.is_down():
+                word = "with" if made_with.experiments else "without"
+                raise Conflict(f"cluster {self.name!r} runs {word} --experiments; stop it first with `tabletop down`")
+            made_with = dataclasses.replace(made_with, experiments=settings.experiments)
         if made_with != settings:
             raise Conflict(
                 f"cluster {self.name!r} was made with other settings: {differences(made_with, settings)}; start it "
@@ -521,56 +580,8 @@ class RealCluster:
 
     # Processes.
 
-    async def _look_at(self, name: str) -> NodeReport:
-        role = role_of(name)
-        folder = self.folder.node(name)
-        ready = folder.read_ready()
-        if ready is None:
-            return self._look_at_unready(name, role, folder)
-        state = processes.state_of(ready.identity)
-        number, control, bulk = ready.identity.process_id, ready.control_address, ready.bulk_address
-        if state is ProcessState.GONE:
-            return NodeReport(name, role, NodeState.DEAD, note=f"its process {number} is gone")
-        if state is ProcessState.PAUSED:
-            return NodeReport(name, role, NodeState.PAUSED, number, control, bulk, note="stopped by a signal")
-        try:
-            stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(ready.control_address))
-            found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        except (Unavailable, TimedOut) as error:
-            return NodeReport(name, role, NodeState.HUNG, number, control, bulk, note=error.message)
-        return NodeReport(
-            name,
-            role,
-            NodeState.SERVING,
-            number,
-            control,
-            bulk,
-            uptime_seconds=found.uptime_seconds,
-            resident_bytes=found.resident_bytes,
-            version=found.version,
-            counters=dict(found.counters),
-            metrics_address=ready.metrics_address,
-        )
-
-    def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:
-        living = self._processes_of(folder)
-        if living:
-            paused = processes.state_of(living[0]) is ProcessState.PAUSED
-            state = NodeState.PAUSED if paused else NodeState.STARTING
-            return NodeReport(name, role, state, living[0].process_id)
-        failure = folder.read_failure()
-        if failure is not None:
-            return NodeReport(name, role, NodeState.FAILED, note=failure[1])
-        return NodeReport(name, role, NodeState.STOPPED)
-
-    def _processes_of(self, folder: NodeFolder) -> list[ProcessIdentity]:
-        ready = folder.read_ready()
-        if ready is not None and processes.state_of(ready.identity) is not ProcessState.GONE:
-            return [ready.identity]
-        return processes.find_programs(folder.path)
-
-    def _require_process(self, node: str) -> ProcessIdentity:
-        found = self._processes_of(self._node(node))
+    def _require_process(self, node: str) -> processes.ProcessIdentity:
+        found = processes_of(self._node(node))
         if not found and self.is_down():
             raise Unavailable(self.down_message(), definite=True)
         if not found:
@@ -584,17 +595,3 @@ class RealCluster:
         if name not in known:
             raise NotFound(f"no node {name!r} in cluster {self.name!r}; there are: {', '.join(known)}")
         return self.folder.node(name)
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until the block is done: what ends processes must not be ended half-way itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -43,6 +43,7 @@ class ClusterSettings:
     clone_bytes_per_second: int = 0  # how fast each copy is made at most (GFS 4.3); 0: without limit
     tablet_servers: int = 0  # they serve tables, with a tablet master and a lock service (BT 5)
     tablet_masters: int = 1  # if there are tablet servers: one acts, the others wait for its lock (BT 5.2)
+    experiments: bool = False  # whether networks and disks of its nodes can be broken on purpose (docs/faults.md)
     removed: str = ""  # chunkservers that have left for good, with commas: their names are not given again
 
     def check(self) -> None:

@@ -1,9 +1,8 @@
-"""Starting real nodes: a port for each that must be found again under the same address; why one did not serve, or must
-not be started.
+"""What starting the processes of a cluster needs: a free port, words for what went wrong, whether tables are served.
 
-The ports of masters and of the lock service are drawn from below the range that the system gives to outgoing
-connections. Otherwise a chunkserver that tries to reach its restarting master could be given the master's own port as
-its source, connect to itself, and keep the port from the master for good.
+The master's port is drawn from below the range that the system gives to outgoing connections. Otherwise a chunkserver
+that tries to reach its restarting master could be given the master's own port as its source, connect to itself, and
+keep the port from the master for good.
 """
 
 import random
@@ -11,7 +10,8 @@ import socket
 
 from cluster.folder import NodeFolder
 from cluster.settings import ClusterSettings
-from runtime.errors import Conflict, InternalError, TabletopError, error_from_wire
+from runtime.errors import Conflict, InternalError, TabletopError, TimedOut, Unavailable, error_from_wire
+from tablet.client.client import TableClient
 
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
@@ -29,7 +29,7 @@ def free_port() -> int:
     raise Conflict(f"no free port found between {MASTER_PORTS.start} and {MASTER_PORTS.stop}; name one with --port")
 
 
-def why_not_started(folder: NodeFolder, exit_code: int) -> TabletopError:
+def reason_of(folder: NodeFolder, exit_code: int) -> TabletopError:
     """Why a program that was started ended before it served."""
     kind, message = folder.read_failure() or ("", "")
     if not kind:
@@ -41,6 +41,17 @@ def why_not_started(folder: NodeFolder, exit_code: int) -> TabletopError:
 
 
 def differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
-    """What is not the same, in words."""
+    """Which settings are not the same, in words."""
     old, new = made_with.to_json(), wanted.to_json()
     return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])
+
+
+async def tables_are_served(client: TableClient, settings: ClusterSettings) -> bool:
+    """Whether a tablet master has seen every tablet server, and has METADATA served. Closes the client."""
+    try:
+        found = await client.status()
+        return bool(found.tablets) and len(found.servers) >= settings.tablet_servers
+    except (Unavailable, TimedOut):
+        return False
+    finally:
+        await client.close()

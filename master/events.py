@@ -52,11 +52,12 @@ class CheckpointFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class FileCreated(Event):
-    """A client created a file."""
+    """A client created a file. `file_id` names it whatever becomes of its path."""
 
     sentence: ClassVar[str] = "created {path} with replication goal {goal}"
     path: str
     goal: int
+    file_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,7 @@ class ChunkCreated(Event):
     path: str
     index: int
     servers: tuple[str, ...]
+    file_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

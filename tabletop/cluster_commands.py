@@ -24,6 +24,9 @@ from tabletop.options import DESK, ClusterOption, JsonOption, chunk_handle
 from tabletop.tables import plain_table, print_table
 
 DEFAULTS = ClusterSettings()
+TabletServersOption = Annotated[
+    int | None, typer.Option(help="How many serve tables (BT 5); a tablet master comes with them. Default: 0.")
+]
 
 
 def up(
@@ -57,9 +60,7 @@ def up(
     masters: Annotated[
         int | None, typer.Option(help="How many: one acts, others take over (GFS 5.1.3). Default: 1.")
     ] = None,
-    tablet_servers: Annotated[
-        int | None, typer.Option(help="How many serve tables (BT 5); a tablet master comes with them. Default: 0.")
-    ] = None,
+    tablet_servers: TabletServersOption = None,
     rack_count: Annotated[
         int | None,
         typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
@@ -84,8 +85,7 @@ def up(
     \b
         tabletop up
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
-        tabletop up --cluster three --masters 3
-        tabletop up --cluster tables --tablet-servers 3
+        tabletop up --cluster three --masters 3 --tablet-servers 3
     """
     if rack_count is not None and topology is not None:
         raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")

@@ -1,6 +1,5 @@
 """The world of virtual time: a thousand nodes in one process, decided by one seed.
 
-    undo.py      faults that are counted: the end of one ends no other
     tape.py      where every choice comes from
     loop.py      an asyncio event loop whose clock jumps to the next timer; lives of nodes
     fabric.py    hops between nodes, and what can happen to them
@@ -9,7 +8,7 @@
     carrier.py   streams of carried calls: the ends are those of runtime/carried
     rpc.py       plain gRPC (rpc_server.py): calls that stream, and those of strangers
     streams.py   bulk byte streams that share bandwidth
-    disk.py      files that lose what was not synced (disk_file.py, disk_image.py, disk_faults.py)
+    disk.py      files that lose what was not synced (disk_file.py, disk_image.py)
     network.py   one node's network
     world.py     the simulation as a whole: nodes, faults, events
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runtime.errors import AlreadyExists, InvalidRequest, NotFound, NotServed, TabletopError
-from runtime.simulated.messages import DROP, Kind, Message, Verdict
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Message, Verdict
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2_grpc import TabletServerStub
 from tablet.client.client import TableClient

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 
-from runtime.simulated.disk_faults import SlowDisk
+from runtime.faults.disk import SlowDisk
 from tests.sim.small_clusters import BLOCK, SmallCluster, play, wait
 
 SLOW_CHUNK_BYTES = 64 * BLOCK

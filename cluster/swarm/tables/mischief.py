@@ -25,8 +25,8 @@ from cluster.faultplan import (
     What,
 )
 from cluster.swarm.tables.plan import Kind, PlannedOperation, Setup
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import Kind as MessageKind
+from runtime.faults.links import Kind as MessageKind
+from runtime.faults.links import LinkFaults
 
 CHUNKSERVERS = 4
 _WORK = (
