@@ -12,6 +12,7 @@ from cluster.swarm.tables.run import Result, draw_plan, run_plan
 from runtime.wire.tables_pb2 import TabletPlace
 
 SEEDS = range(9000, 9006)
+BUG_SEEDS = range(9101, 9108)
 
 
 def complaints(result: Result) -> str:
@@ -48,6 +49,24 @@ def test_seeds_use_every_kind_of_operation_and_many_faults():
 
 def test_every_planted_bug_says_which_rule_goes():
     assert all(described(name, BUGS) for name in BUGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "judges"),
+    [
+        ("tablet-served-after-its-lock-is-lost", {"rows"}),
+        ("log-of-the-dead-not-read", {"rows", "final reads", "metadata"}),
+    ],
+)
+def test_a_planted_bug_is_found_within_a_few_seeds(name: str, judges: set[str]):
+    for seed in BUG_SEEDS:
+        with planted(name, BUGS):
+            found = run_plan(draw_plan(seed))
+        if found.verdicts:
+            assert judges & {verdict.judge for verdict in found.verdicts}, complaints(found)
+            assert not complaints(run_plan(draw_plan(seed)))
+            return
+    pytest.fail(f"not found in {len(BUG_SEEDS)} seeds")
 
 
 class Past:
