@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.swarm.bugs import described
+from cluster.swarm.bugs import described, planted
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.bugs import BUGS
 from cluster.swarm.tables.history import NOTHING, History, Operation, RowState
@@ -56,6 +56,7 @@ def test_every_planted_bug_says_which_rule_goes():
     [
         ("tablet-served-after-its-lock-is-lost", {"rows"}),
         ("log-of-the-dead-not-read", {"rows", "final reads", "metadata"}),
+        ("silent-server-given-up-without-its-lock", {"one server", "rows"}),
     ],
 )
 def test_a_planted_bug_is_found_within_a_few_seeds(name: str, judges: set[str]):
