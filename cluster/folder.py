@@ -37,7 +37,15 @@ from pathlib import Path
 from typing import Any
 
 from cluster.processes import ProcessIdentity
-from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, SMALL_PUSH_BUFFER_BYTES, role_of
+from cluster.roles import (
+    CHUNKSERVER_ROLE,
+    LOCK,
+    MASTER,
+    SMALL_PUSH_BUFFER_BYTES,
+    TABLET_MASTER_ROLE,
+    TABLET_SERVER_ROLE,
+    role_of,
+)
 from cluster.settings import ClusterSettings, check_cluster_name
 from cluster.topology import topology_of
 from gfs.names import locate
@@ -309,13 +317,16 @@ class ClusterFolder:
             masters=len(masters) or 1,
             topology=topology_of(places),
             placement=told.get("placement", PAPER),
+            tablet_servers=sum(role_of(config.node) == TABLET_SERVER_ROLE for config in configs),
+            tablet_masters=sum(role_of(config.node) == TABLET_MASTER_ROLE for config in configs) or 1,
             clone_bytes_per_second=told.get("clone_bytes_per_second", 0),
             small=servers[0].settings.get("push_buffer_bytes") == SMALL_PUSH_BUFFER_BYTES,
             experiments=master.experiments,
             removed=",".join(f"cs{number}" for number in range(1, max(numbers)) if number not in numbers),
         )
         address = ",".join(masters) or told["control_address"]
-        return ClusterRecord(master.cluster, address, settings, told.get("lock_service", ""))
+        locks = [config.settings["control_address"] for config in configs if config.node == LOCK]
+        return ClusterRecord(master.cluster, address, settings, told.get("lock_service", "") or "".join(locks))
 
     def forget_record(self) -> None:
         """Remove cluster.json, and nothing else."""

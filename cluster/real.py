@@ -21,6 +21,8 @@ import chunkserver.events  # noqa: F401
 import gfs.events  # noqa: F401
 import lockservice.events  # noqa: F401
 import master.events  # noqa: F401
+import tablet.hosting.events
+import tablet.master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
 from cluster.faultplan import Target, What
@@ -42,10 +44,11 @@ from cluster.processes import ProcessState
 from cluster.real_faults import RealFaults
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
-from cluster.starting import HOST, differences, free_port, reason_of
+from cluster.starting import HOST, differences, free_port, reason_of, tables_are_served
 from gfs.client import Client
 from runtime.errors import (
     Conflict,
+    InvalidRequest,
     NotFound,
     TabletopError,
     TimedOut,
@@ -57,6 +60,7 @@ from runtime.real.event_file import EventFile, read_events
 from runtime.real.experiments.unsynced import UnsyncedFiles
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc
+from tablet.client.client import TableClient
 
 GRACE_SECONDS = 5.0
 
@@ -261,6 +265,17 @@ class RealCluster:
         names = record.settings.master_names() if record.settings.masters > 1 else []
         return dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
 
+    def table_client(self) -> TableClient:
+        """A new client of this cluster's tables. Raises InvalidRequest if it has no tablet servers."""
+        record = self.folder.require()
+        if not record.settings.tablet_servers:
+            raise InvalidRequest(
+                f"cluster {self.name!r} has no tablet servers; `tabletop up --tablet-servers 3` makes one that has"
+            )
+        if self.is_down():
+            raise Unavailable(self.down_message(), definite=True)
+        return TableClient(self.client_world, record.lock)
+
     def client(self) -> Client:
         """The file system of this cluster."""
         if self._client is None:
@@ -404,6 +419,11 @@ class RealCluster:
         old = self.folder.read_record() if self.folder.exists() else ClusterRecord(self.name, "", settings)
         record = dataclasses.replace(old, settings=settings)
         self.folder.write_record(record)
+        if settings.has_lock_service and not record.lock:
+            record = dataclasses.replace(record, lock=f"{HOST}:{free_port()}")
+            self.folder.write_record(record)
+        if LOCK in names:
+            await self._start_node(LOCK, record, record.lock)
         if settings.masters > 1:
             await self._start_masters(record, names, port)
         elif MASTER in names:
@@ -418,6 +438,10 @@ class RealCluster:
                 timeout_seconds=START_SECONDS,
                 poll_seconds=0.05,
             )
+        above = [name for name in names if name in settings.tablet_node_names()]
+        await asyncio.gather(*(self._start_node(name, record, f"{HOST}:0") for name in above))
+        if above:
+            await self._until(lambda: tables_are_served(self.table_client(), settings), "tables are served")
 
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
@@ -434,21 +458,20 @@ class RealCluster:
         self.folder.write_record(dataclasses.replace(record, master=ready.control_address))
 
     async def _start_masters(self, record: ClusterRecord, names: list[str], port: int | None) -> None:
-        """Start the lock service and those of several masters that do not run; the first to be started acts, if none
-        does yet. Returns when one acts, and the others are in sync with it."""
+        """Start those of several masters that do not run; the first acts, if none does yet. Returns when one acts, and
+        the others are in sync with it."""
         masters = record.settings.master_names()
         if not record.master:
             ports = [port or free_port()]
-            while len(ports) <= len(masters):
+            while len(ports) < len(masters):
                 ports = list(dict.fromkeys((*ports, free_port())))
-            lock, *addresses = [f"{HOST}:{number}" for number in (ports[-1], *ports[:-1])]
-            record = dataclasses.replace(record, master=",".join(addresses), lock=lock)
+            addresses = ",".join(f"{HOST}:{number}" for number in ports)
+            record = dataclasses.replace(record, master=addresses)
             self.folder.write_record(record)
-        for name in [LOCK, *masters]:
+        for name in masters:
             if name in names:
                 await self._start_node(name, record, record.address_of(name))
-                if name != LOCK:
-                    await self._until(self._somebody_acts, "one of the masters acts")
+                await self._until(self._somebody_acts, "one of the masters acts")
         await self._until(self._all_in_sync, "all masters are in sync")
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -519,6 +542,9 @@ class RealCluster:
 
     def _end_all(self) -> None:
         with processes.without_interrupts():
+            # A tablet server gives its lock back, for which it needs the lock service.
+            above = [self.folder.node(name) for name in self._tablet_nodes()]
+            processes.end_processes([found for node in above for found in processes_of(node)], GRACE_SECONDS)
             found = {identity.process_id: identity for identity in processes.find_programs(self.folder.path)}
             for folder in self.folder.node_folders():
                 for identity in processes_of(folder):
@@ -526,6 +552,10 @@ class RealCluster:
             processes.end_processes(found.values(), GRACE_SECONDS)
             for name in list(self._children):
                 self._collect(name)
+
+    def _tablet_nodes(self) -> list[str]:
+        made_with = self.made_with()
+        return [] if made_with is None else made_with.tablet_node_names()
 
     def _collect(self, node: str) -> None:
         child = self._children.pop(node, None)

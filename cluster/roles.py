@@ -8,12 +8,17 @@ from cluster.topology import place_of
 from lockservice.settings import LockServiceSettings
 from master.settings import MasterSettings
 from runtime.settings import MEBIBYTE
+from tablet.hosting.settings import TabletServerSettings
+from tablet.master.settings import TabletMasterSettings
 
 MASTER = "master"
 MASTER_ROLE = "master"
 CHUNKSERVER_ROLE = "chunkserver"
 LOCK = "lock"
 LOCK_ROLE = "lockservice"
+TABLET_MASTER_ROLE = "tabletmaster"
+TABLET_SERVER_ROLE = "tabletserver"
+_TABLET_ROLES = {"tm": TABLET_MASTER_ROLE, "ts": TABLET_SERVER_ROLE}
 
 # The paper names neither number. A server that missed two heartbeats gets no new replicas; one that missed five is
 # given up, and what it held is copied from elsewhere.
@@ -37,11 +42,16 @@ SMALL_PUSH_BUFFER_BYTES = 16 * MEBIBYTE
 LOCK_LEASE_HEARTBEATS, LOCK_LEAST_LEASE_SECONDS = 1.2, 1.2
 LOCK_GRACE_HEARTBEATS, LOCK_LEAST_GRACE_SECONDS = 0.6, 0.6
 
+# A tablet master looks so often for servers that have lost their locks.
+TABLET_ROUNDS_PER_HEARTBEAT = 2
+
 
 def role_of(node: str) -> str:
     """The role that goes with a node's name."""
     if node == LOCK:
         return LOCK_ROLE
+    if (role := _TABLET_ROLES.get(node[:2])) is not None:
+        return role
     return MASTER_ROLE if node.startswith(MASTER) else CHUNKSERVER_ROLE
 
 
@@ -85,6 +95,8 @@ def node_settings(
             lease_seconds=max(LOCK_LEASE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_LEASE_SECONDS),
             grace_seconds=max(LOCK_GRACE_HEARTBEATS * settings.heartbeat_seconds, LOCK_LEAST_GRACE_SECONDS),
         ).to_dict()
+    if role_of(node) in (TABLET_MASTER_ROLE, TABLET_SERVER_ROLE):
+        return _tablet_settings(node, cluster, settings, address, master_address, lock_address)
     place = place_of(node, settings.topology)
     host = address.rpartition(":")[0]
     found = ChunkserverSettings(
@@ -99,3 +111,19 @@ def node_settings(
         data_centre=place.data_centre,
     ).to_dict()
     return {**found, "push_buffer_bytes": SMALL_PUSH_BUFFER_BYTES} if settings.small else found
+
+
+def _tablet_settings(
+    node: str, cluster: str, settings: ClusterSettings, address: str, master_address: str, lock_address: str
+) -> dict[str, Any]:
+    if role_of(node) == TABLET_MASTER_ROLE:
+        return TabletMasterSettings(
+            cluster=cluster,
+            control_address=address,
+            master_address=master_address,
+            lock_service=lock_address,
+            round_seconds=settings.heartbeat_seconds / TABLET_ROUNDS_PER_HEARTBEAT,
+        ).to_dict()
+    return TabletServerSettings(
+        cluster=cluster, control_address=address, master_address=master_address, lock_service=lock_address
+    ).to_dict()

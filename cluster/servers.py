@@ -7,7 +7,7 @@ Each role is imported when a server of it is made: a process holds the code of o
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
+from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE, TABLET_MASTER_ROLE, TABLET_SERVER_ROLE
 from runtime.errors import InvalidRequest, shown
 from runtime.measures import Measure
 from runtime.world import World
@@ -40,7 +40,9 @@ class Server(Protocol):
         """Stop in good order."""
 
 
-LEVELS = frozenset({"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes"})
+LEVELS = frozenset(
+    {"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes", "tablets", "tablet_servers"}
+)
 """Those among the counters of all roles that rise and fall."""
 
 
@@ -66,4 +68,15 @@ def make_server(world: World, role: str, settings: dict[str, Any]) -> Server:
         from lockservice.settings import LockServiceSettings
 
         return LockServer(world, LockServiceSettings.from_dict(settings))
-    raise InvalidRequest(f"role {shown(role)}: expected {MASTER_ROLE!r}, {CHUNKSERVER_ROLE!r} or {LOCK_ROLE!r}")
+    if role == TABLET_SERVER_ROLE:
+        from tablet.hosting.server import TabletServerNode
+        from tablet.hosting.settings import TabletServerSettings
+
+        return TabletServerNode(world, TabletServerSettings.from_dict(settings))
+    if role == TABLET_MASTER_ROLE:
+        from tablet.master.server import TabletMasterNode
+        from tablet.master.settings import TabletMasterSettings
+
+        return TabletMasterNode(world, TabletMasterSettings.from_dict(settings))
+    roles = (MASTER_ROLE, CHUNKSERVER_ROLE, LOCK_ROLE, TABLET_MASTER_ROLE, TABLET_SERVER_ROLE)
+    raise InvalidRequest(f"role {shown(role)}: expected one of {', '.join(map(repr, roles))}")

@@ -42,6 +42,8 @@ class ClusterSettings:
     placement: str = PAPER  # how servers are chosen for replicas
     clone_bytes_per_second: int = 0  # how fast each copy is made at most (GFS 4.3); 0: without limit
     small: bool = False  # little memory: small push buffers, one arena of the allocator
+    tablet_servers: int = 0  # they serve tables, with a tablet master and a lock service (BT 5)
+    tablet_masters: int = 1  # if there are tablet servers: one acts, the others wait for its lock (BT 5.2)
     experiments: bool = False  # whether networks and disks of its nodes can be broken on purpose (docs/faults.md)
     removed: str = ""  # chunkservers that have left for good, with commas: their names are not given again
 
@@ -53,6 +55,14 @@ class ClusterSettings:
             )
         if not 1 <= self.masters <= MOST_MASTERS:
             raise InvalidRequest(f"a cluster of {self.masters} masters: expected between 1 and {MOST_MASTERS}")
+        if not 0 <= self.tablet_servers <= LARGEST_CLUSTER:
+            raise InvalidRequest(
+                f"a cluster of {self.tablet_servers} tablet servers: expected between 0 and {LARGEST_CLUSTER}"
+            )
+        if not 1 <= self.tablet_masters <= MOST_MASTERS:
+            raise InvalidRequest(
+                f"a cluster of {self.tablet_masters} tablet masters: expected between 1 and {MOST_MASTERS}"
+            )
         if self.replicas < 1:
             raise InvalidRequest(f"a replication goal of {self.replicas}: expected 1 or more")
         if self.replicas > self.chunkservers:
@@ -89,9 +99,26 @@ class ClusterSettings:
 
     def node_names(self) -> list[str]:
         """All nodes, the master first: `["master", "cs1", "cs2", …]`. Of several masters, the others and the lock
-        service come after it: `["master", "master2", "lock", "cs1", …]`."""
-        masters = self.master_names()
-        return [*masters, *(["lock"] if len(masters) > 1 else []), *self.chunkserver_names()]
+        service come after it: `["master", "master2", "lock", "cs1", …]`; tablet masters and servers come last."""
+        lock = ["lock"] if self.has_lock_service else []
+        return [*self.master_names(), *lock, *self.chunkserver_names(), *self.tablet_node_names()]
+
+    @property
+    def has_lock_service(self) -> bool:
+        """Whether there is one: several masters need it, and tablet servers do."""
+        return self.masters > 1 or self.tablet_servers > 0
+
+    def tablet_node_names(self) -> list[str]:
+        """The tablet masters and the tablet servers: `["tm1", "ts1", "ts2", …]`; none without tablet servers."""
+        if not self.tablet_servers:
+            return []
+        masters = [f"tm{number}" for number in range(1, self.tablet_masters + 1)]
+        return [*masters, *(f"ts{number}" for number in range(1, self.tablet_servers + 1))]
+
+    def stopping_order(self) -> list[str]:
+        """All nodes; those that stand on others come first."""
+        above = self.tablet_node_names()
+        return [*above, *(name for name in self.node_names() if name not in above)]
 
     def master_names(self) -> list[str]:
         """The masters: `["master"]`, or `["master", "master2", …]`."""

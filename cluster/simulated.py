@@ -56,6 +56,9 @@ from runtime.events import Record
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
 from runtime.simulated.world import NodeEnded, SimulatedWorld, Simulation
 from runtime.wire import master_pb2, master_pb2_grpc, node_pb2, node_pb2_grpc
+from tablet.client.client import TableClient
+from tablet.client.settings import TableClientSettings
+from tablet.master.server import TabletMasterNode
 
 CLIENT = "client"
 MASTER_ADDRESS = f"{MASTER}:7000"
@@ -115,6 +118,8 @@ class SimulatedCluster:
         """Start every node; returns when every chunkserver has registered with the master, and every other master is in
         sync with it."""
         names = self.settings.chunkserver_names()
+        if self.settings.has_lock_service:
+            await self._start_server(LOCK)
         if self.settings.masters > 1:
             await self._start_masters()
         else:
@@ -125,14 +130,25 @@ class SimulatedCluster:
             what=f"all {len(names)} chunkservers have registered",
             timeout_seconds=START_SECONDS,
         )
+        if self.settings.tablet_servers:
+            await asyncio.gather(*map(self._start_server, self.settings.tablet_node_names()))
+            await wait_until(self._tables_are_served, what="tables are served", timeout_seconds=START_SECONDS)
 
     async def _start_masters(self) -> None:
-        """Start the lock service and the masters: the first acts."""
-        await self._start_server(LOCK)
+        """Start the masters: the first acts."""
         for name in self.settings.master_names():
             await self._start_server(name)
             await wait_until(self._somebody_acts, what="a master acts", timeout_seconds=START_SECONDS)
         await wait_until(self._all_in_sync, what="all masters are in sync", timeout_seconds=START_SECONDS)
+
+    async def _tables_are_served(self) -> bool:
+        """Whether a tablet master acts, has seen all tablet servers, and has METADATA served."""
+        servers = [self.server(name) for name in self.settings.tablet_node_names()]
+        tenures = [server.tenure for server in servers if isinstance(server, TabletMasterNode)]
+        return any(
+            tenure is not None and tenure.rounds > 0 and len(tenure.servers.alive) >= self.settings.tablet_servers
+            for tenure in tenures
+        )
 
     async def _somebody_acts(self) -> bool:
         return self.acting_master() is not None
@@ -204,7 +220,7 @@ class SimulatedCluster:
 
     async def stop(self) -> None:
         """Stop every living node in good order. One that fails to stop, or is killed meanwhile, hinders no other."""
-        for name in self.settings.node_names():
+        for name in self.settings.stopping_order():
             if self.is_running(name):
                 with contextlib.suppress(TabletopError):
                     await self.stop_node(name)
@@ -260,6 +276,10 @@ class SimulatedCluster:
     def client(self, number: int = 1) -> Client:
         """The file system of this cluster, as one of its clients sees it, counted from 1."""
         return self._clients[self.client_names()[number - 1]]
+
+    def table_client(self, number: int = 1, settings: TableClientSettings | None = None) -> TableClient:
+        """A new client of this cluster's tables, on the node of one of its clients, counted from 1."""
+        return TableClient(self.simulation.world(self.client_names()[number - 1]), LOCK_ADDRESS, settings)
 
     def client_names(self) -> list[str]:
         """The nodes of the clients."""
@@ -354,7 +374,7 @@ class SimulatedCluster:
             self.settings,
             address=address,
             master_address=self.master_address,
-            lock_address=LOCK_ADDRESS if self.settings.masters > 1 else "",
+            lock_address=LOCK_ADDRESS if self.settings.has_lock_service else "",
         )
         for key in dict.fromkeys((role_of(node), node)):
             settings |= self.overrides.get(key, {})

@@ -1,4 +1,4 @@
-"""What starting the processes of a cluster needs: a free port, and words for what went wrong.
+"""What starting the processes of a cluster needs: a free port, words for what went wrong, whether tables are served.
 
 The master's port is drawn from below the range that the system gives to outgoing connections. Otherwise a chunkserver
 that tries to reach its restarting master could be given the master's own port as its source, connect to itself, and
@@ -10,7 +10,8 @@ import socket
 
 from cluster.folder import NodeFolder
 from cluster.settings import ClusterSettings
-from runtime.errors import Conflict, InternalError, TabletopError, error_from_wire
+from runtime.errors import Conflict, InternalError, TabletopError, TimedOut, Unavailable, error_from_wire
+from tablet.client.client import TableClient
 
 MASTER_PORTS = range(20_000, 32_000)
 HOST = "127.0.0.1"
@@ -43,3 +44,14 @@ def differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
     """Which settings are not the same, in words."""
     old, new = made_with.to_json(), wanted.to_json()
     return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])
+
+
+async def tables_are_served(client: TableClient, settings: ClusterSettings) -> bool:
+    """Whether a tablet master has seen every tablet server, and has METADATA served. Closes the client."""
+    try:
+        found = await client.status()
+        return bool(found.tablets) and len(found.servers) >= settings.tablet_servers
+    except (Unavailable, TimedOut):
+        return False
+    finally:
+        await client.close()

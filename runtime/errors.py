@@ -95,6 +95,11 @@ class NotPrimary(TabletopError):
     """The server holds no lease for this chunk (any more); ask the master who does (GFS 3.1)."""
 
 
+class NotServed(TabletopError):
+    """The server does not serve this tablet (any more), or must not at this moment: ask the METADATA table who does
+    (BT 5.1)."""
+
+
 class StaleVersion(TabletopError):
     """The replica's version is not the one asked for (GFS 4.5)."""
 
@@ -176,6 +181,7 @@ STATUS_CODES: dict[type[TabletopError], grpc.StatusCode] = {
     InSafeMode: grpc.StatusCode.FAILED_PRECONDITION,
     Conflict: grpc.StatusCode.ABORTED,
     NotPrimary: grpc.StatusCode.FAILED_PRECONDITION,
+    NotServed: grpc.StatusCode.FAILED_PRECONDITION,
     StaleVersion: grpc.StatusCode.FAILED_PRECONDITION,
     Superseded: grpc.StatusCode.FAILED_PRECONDITION,
     ForeignNamespace: grpc.StatusCode.FAILED_PRECONDITION,

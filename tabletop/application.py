@@ -31,6 +31,7 @@ from tabletop import (
     status_command,
     story_command,
     sweep_command,
+    table_commands,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -106,6 +107,7 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)

@@ -40,6 +40,9 @@ PlacementOption = Annotated[
     str | None,
     typer.Option(help="How servers are chosen for copies: 'paper' (GFS 4.2; default) or 'hashing' (a ring)."),
 ]
+TabletServersOption = Annotated[
+    int | None, typer.Option(help="How many serve tables (BT 5); a tablet master comes with them. Default: 0.")
+]
 
 
 def up(
@@ -73,6 +76,7 @@ def up(
     masters: Annotated[
         int | None, typer.Option(help="How many: one acts, others take over (GFS 5.1.3). Default: 1.")
     ] = None,
+    tablet_servers: TabletServersOption = None,
     rack_count: Annotated[
         int | None,
         typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
@@ -96,7 +100,7 @@ def up(
     \b
         tabletop up
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
-        tabletop up --cluster three --masters 3
+        tabletop up --cluster three --masters 3 --tablet-servers 3
     """
     if rack_count is not None and topology is not None:
         raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")
@@ -118,6 +122,7 @@ def up(
                 "masters": masters,
                 "small": small or None,
                 "experiments": experiments,
+                "tablet_servers": tablet_servers,
             },
         )
     )
@@ -213,6 +218,7 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     output.print(
         f"cluster {cluster.name} serves: {wording.count(settings.masters, 'master')}, "
         f"{wording.count(settings.chunkservers, 'chunkserver')}, "
+        f"{wording.count(settings.tablet_servers, 'tablet server') + ', ' if settings.tablet_servers else ''}"
         f"{wording.count(settings.replicas, 'replica')}, chunks of {wording.size(settings.chunk_bytes)}, "
         f"leases of {settings.lease_seconds:g} s, durability {settings.durability!r}",
         markup=False,
@@ -220,6 +226,8 @@ def _print_reach(cluster: RealCluster, settings: ClusterSettings) -> None:
     output.print(f"master   {master}", markup=False)
     output.print(f"folder   {cluster.folder.path}", markup=False)
     output.print("try      `tabletop fs put FILE /FILE`", markup=False)
+    if settings.tablet_servers:
+        output.print("         `tabletop table create users profile`", markup=False)
     argument = "" if cluster.name == DESK else f"{cluster.name!r}"
     output.print(f"Python   import gfs; fs = gfs.connect({argument})", markup=False)
     if settings.experiments:

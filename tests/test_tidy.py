@@ -57,6 +57,7 @@ SEAMS = {
     "gfs/names/locate.py",
     "gfs/synchronous.py",
     "lockservice/client/zookeeper.py",
+    "tablet/client/synchronous.py",
     "tablet/embedded/folder.py",
     "tablet/embedded/inline.py",
     "tablet/embedded/guard.py",
@@ -117,7 +118,8 @@ def test_arrows_between_rooms_only_point_down():
 
 
 # The floors of the tablet engine from the bottom up: each may import the ones before it. `serving` and `maintenance` do
-# not know one another; what stands beside the engine stands on all of it.
+# not know one another; what stands beside the engine stands on all of it. Above it come tables: the files of tablets in
+# GFS, where tablets are, and the client, on which both tablet servers and the tablet master stand.
 FLOORS = {
     "tablet/engine/world": 0,
     "tablet/engine/model": 1,
@@ -130,6 +132,11 @@ FLOORS = {
     "tablet/tools": 7,
     "tablet/embedded": 7,
     "tablet/server": 7,
+    "tablet/storage": 8,
+    "tablet/location": 8,
+    "tablet/client": 9,
+    "tablet/hosting": 10,
+    "tablet/master": 10,
 }
 FLOORS_OF_SERVERS = {
     "master": ("namespace", "chunks", "log", "balance", "servers", "protocol", "maintenance", "serving", "failover"),

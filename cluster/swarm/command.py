@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.swarm.pictures import timeline_of
 from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker
-from cluster.swarm.swarms import ENGINE, FILES, LOCKS, MASTERS, SWARMS, RunResult, Swarm
+from cluster.swarm.swarms import ENGINE, FILES, LOCKS, MASTERS, SWARMS, TABLES, RunResult, Swarm
 from cluster.swarm.sweep import Report, Sweep
 from cluster.timeline.formats import Format, write_timeline
 from runtime.errors import TabletopError
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         (MASTERS, "the file system's cluster, with three masters and a lock service in every seed"),
         (ENGINE, "several tablets on one log, in place of the file system's cluster"),
         (LOCKS, "the lock service and its clients"),
+        (TABLES, "a cluster with tablet servers, and its tables"),
     ):
         which.add_argument(
             swarm.option.strip(), dest="which", action="store_const", const=swarm.name, default=FILES.name, help=text
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--shrink", action="store_true", help="make the failing run smaller first")
     parser.add_argument("--shrink-seconds", type=float, default=SHRINK_SECONDS, help="for so long at most")
-    names = ", ".join((*FILES.bugs, *ENGINE.bugs, *LOCKS.bugs))
+    names = ", ".join((*FILES.bugs, *ENGINE.bugs, *LOCKS.bugs, *TABLES.bugs))
     parser.add_argument("--bug", default="", metavar="NAME", help=f"plant a bug: {names}")
     parser.add_argument(
         "--bugs",

@@ -22,6 +22,10 @@ from cluster.swarm.locks import plan as lock_plan
 from cluster.swarm.locks import run as lock_run
 from cluster.swarm.plan import Plan
 from cluster.swarm.run import draw_plan, run_plan
+from cluster.swarm.tables import bugs as table_bugs
+from cluster.swarm.tables import marks as table_marks
+from cluster.swarm.tables import plan as table_plan
+from cluster.swarm.tables import run as table_run
 from cluster.swarm.verdicts import Verdict
 
 
@@ -107,7 +111,20 @@ LOCKS = Swarm(
     marks=lock_marks.all_marks(),
 )
 
-SWARMS = {swarm.name: swarm for swarm in (FILES, MASTERS, ENGINE, LOCKS)}
+TABLES = Swarm(
+    name="tables",
+    option=" --tables",
+    draw=table_run.draw_plan,
+    run=table_run.run_plan,
+    watch=table_run.run_plan,
+    from_json=table_plan.Plan.from_json,
+    tell=table_marks.tell,
+    bugs=table_bugs.BUGS,
+    judges=("rows", "one server", "metadata", "final reads", "untyped error", "invariants", "leavings"),
+    marks=table_marks.all_marks(),
+)
+
+SWARMS = {swarm.name: swarm for swarm in (FILES, MASTERS, ENGINE, LOCKS, TABLES)}
 
 
 def swarm_of(kind: str) -> Swarm:

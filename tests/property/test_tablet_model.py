@@ -16,7 +16,7 @@ from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.fragments import family_of
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
 from tablet.engine.model.schema import LocalityGroup, MaxVersions
-from tablet.engine.world.options import Options, PolicySettings
+from tablet.engine.world.options import Options, PolicySettings, SyncMode
 
 Cells = dict[tuple[bytes, int], bytes]
 
@@ -77,6 +77,8 @@ def _deleted(operation: Operation, column: bytes, timestamp: int) -> bool:
 class TabletAgainstModel(RuleBasedStateMachine):
     snapshots = Bundle("snapshots")
 
+    sync: SyncMode = "os"
+
     @initialize(
         policy=st.sampled_from(["size_tiered", "leveling", "everything"]),
         compression=st.sampled_from(["none", "snappy", "lz4", "zstd"]),
@@ -85,9 +87,9 @@ class TabletAgainstModel(RuleBasedStateMachine):
         caches=st.sampled_from([0, 3000, 1 << 20]),
     )
     def begin(self, policy, compression, bloom, filters, caches):
-        self.parent = Path(tempfile.mkdtemp(prefix="tabletop-model-"))
-        self.folder = self.parent / "0"
+        self.make_home()
         self.options = Options(
+            sync=self.sync,
             memtable_bytes=2500,
             block_cache_bytes=caches,
             scan_cache_bytes=caches,
@@ -99,12 +101,25 @@ class TabletAgainstModel(RuleBasedStateMachine):
         self.model = Model()
         self.held: dict[str, Model] = {}
         self.crashed: list[EmbeddedTablet] = []
-        self.tablet = tablet.engine.open(self.folder, self.options)
+        self.tablet = self.opened()
         self.tablet.set_locality_group(LocalityGroup("default", 256, compression, bloom, 0.05, bloom_policy=filters))
         self.tablet.set_locality_group(LocalityGroup("distant", 300, "none", "row", 0.01, in_memory=True))
         self.tablet.create_family("all")
         self.tablet.create_family("two", MaxVersions(KEPT_VERSIONS))
         self.tablet.create_family("far", group="distant")
+
+    def make_home(self):
+        """Where the tablet will be."""
+        self.parent = Path(tempfile.mkdtemp(prefix="tabletop-model-"))
+        self.folder = self.parent / "0"
+
+    def opened(self) -> EmbeddedTablet:
+        """The tablet, opened by its next owner."""
+        return tablet.engine.open(self.folder, self.options)
+
+    def leave_behind(self):
+        """Its files as they are now are the next owner's."""
+        self.folder = shutil.copytree(self.folder, self.parent / str(len(self.crashed)))
 
     def teardown(self):
         for opened in [*getattr(self, "crashed", []), *([self.tablet] if hasattr(self, "tablet") else [])]:
@@ -156,14 +171,14 @@ class TabletAgainstModel(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.tablet.close()
-        self.tablet = tablet.engine.open(self.folder, self.options)
+        self.tablet = self.opened()
 
     @rule()
     def crash(self):
         """The process dies: what the operating system has is all there is."""
         self.crashed.append(self.tablet)
-        self.folder = shutil.copytree(self.folder, self.parent / str(len(self.crashed)))
-        self.tablet = tablet.engine.open(self.folder, self.options)
+        self.leave_behind()
+        self.tablet = self.opened()
 
     @rule(target=snapshots, name=st.sampled_from(["one", "two"]))
     def save(self, name):

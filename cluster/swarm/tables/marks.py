@@ -1,0 +1,71 @@
+"""Rare states of tables that a sweep wants to have seen, and what a story tells."""
+
+from collections.abc import Callable, Sequence
+
+from cluster.swarm import story
+from cluster.swarm.history import Answer
+from cluster.swarm.marks import any_record
+from cluster.swarm.tables.history import History
+from runtime.events import Record
+
+Records = Sequence[tuple[float, Record]]
+TELLING = frozenset(
+    {
+        "NodeStarted",
+        "NodeStartFailed",
+        "ServerLifeBegan",
+        "ServerLifeEnded",
+        "TabletLoaded",
+        "TabletLoadFailed",
+        "TabletUnloaded",
+        "TabletSplitCommitted",
+        "LogOfDeadServerSorted",
+        "TabletMasterActs",
+        "TabletMasterStepsDown",
+        "TabletServerBuried",
+        "TabletAssigned",
+        "AssignmentFailed",
+        "TabletMoved",
+        "LogsOfTheDeadRemoved",
+        "TabletTakenOver",
+        "FlushFailed",
+        "TaskFailed",
+    }
+)
+FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
+    "a tablet server was buried": any_record("TabletServerBuried"),
+    "a tablet was taken over with a sorted log": any_record("TabletTakenOver"),
+    "a tablet was split": any_record("TabletSplitCommitted"),
+    "a tablet was moved to a server that has fewer": any_record("TabletMoved"),
+    "a tablet could not be loaded": any_record("TabletLoadFailed"),
+    "an assignment failed": any_record("AssignmentFailed"),
+    "a tablet master lost its lock": any_record("TabletMasterStepsDown"),
+    "the log of a dead server was removed": any_record("LogsOfTheDeadRemoved"),
+    "a flush failed": any_record("FlushFailed"),
+}
+FROM_HISTORY: dict[str, Callable[[History], bool]] = {
+    "a write ended in doubt": lambda history: any(
+        not one.is_read and one.answer is Answer.DOUBTFUL for one in history.operations
+    ),
+    "a write was refused": lambda history: any(
+        not one.is_read and one.answer is Answer.REFUSED for one in history.operations
+    ),
+}
+
+
+def marks_of(records: Records, history: History, reached: dict[str, int]) -> dict[str, int]:
+    """The marks that a run reached."""
+    found = dict(reached)
+    found |= {name: 1 for name, predicate in FROM_RECORDS.items() if predicate(records)}
+    found |= {name: 1 for name, judge in FROM_HISTORY.items() if judge(history)}
+    return found
+
+
+def all_marks() -> list[str]:
+    """Every mark that is known to be worth reaching."""
+    return [*FROM_RECORDS, *FROM_HISTORY]
+
+
+def tell(result: object, replay: str) -> list[str]:
+    """The story of a run, line by line."""
+    return story.tell(result, replay, telling=TELLING)

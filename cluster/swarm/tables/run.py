@@ -1,0 +1,253 @@
+"""One seed of the tables' swarm, from its begin to its verdict.
+
+trouble      clients work, faults strike; four times a virtual second it is looked who serves which rows
+healing      all faults end, clients finish their work
+judgement    all tablets are served, METADATA covers every table, every row is read, one is written; then the history
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+from cluster.fault_runner import FaultBegan, FaultRunner
+from cluster.interface import wait_until
+from cluster.settings import ClusterSettings
+from cluster.simulated import SimulatedCluster
+from cluster.swarm.history import Answer
+from cluster.swarm.stage import TimedSink
+from cluster.swarm.sweep import WALL_SECONDS
+from cluster.swarm.tables.history import History
+from cluster.swarm.tables.judging import judge_cover, judge_rows
+from cluster.swarm.tables.marks import marks_of
+from cluster.swarm.tables.mischief import CHUNKSERVERS, client_names, draw_faults, draw_operations, draw_setup
+from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
+from cluster.swarm.tables.player import TABLE, Player, row_key
+from cluster.swarm.verdicts import Verdict
+from lockservice.interface import SessionState
+from runtime.errors import TabletopError, TimedOut
+from runtime.events import Record, TaskFailed
+from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
+from runtime.simulated.tape import Plain
+from runtime.simulated.world import Simulation
+from runtime.wire.tables_pb2 import TabletPlace
+from tablet.client.settings import TableClientSettings
+from tablet.engine.model.schema import Family, MaxVersions, Schema
+from tablet.hosting.life import Life
+from tablet.hosting.server import TabletServerNode
+from tablet.location.places import METADATA, GfsPaths
+
+JUDGE = "judge"
+REVIVE_SECONDS = 0.5
+FINISH_SECONDS = 600.0
+REST_SECONDS = 60.0
+_LOOK_SECONDS = 0.25
+_SCHEMA = Schema().with_family(Family("f", MaxVersions(2)))
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of one run."""
+
+    plan: Plan
+    verdicts: list[Verdict] = field(default_factory=list)
+    is_undecided: bool = False
+    history: History = field(default_factory=History)
+    records: list[tuple[float, Record]] = field(default_factory=list)
+    struck: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    virtual_seconds: float = 0.0
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of a seed."""
+    chance = random.Random(f"table swarm {seed}")
+    setup = draw_setup(chance)
+    return Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup))
+
+
+def run_plan(plan: Plan) -> Result:
+    """Run a plan in a simulation of its own, and judge it."""
+    result = Result(plan)
+    begun = time.process_time()
+    simulation = Simulation(plan.seed, plain=[Plain(name) for name in plan.plain_streams])
+    try:
+        run = _Run(plan, simulation, result)
+        try:
+            simulation.run(run.play(), wall_seconds=WALL_SECONDS)
+        except (SimulationDeadlock, SimulationStuck) as error:
+            result.verdicts.append(Verdict("standstill", f"{type(error).__name__}: {error}"))
+        run.finish()
+    finally:
+        result.virtual_seconds = simulation.loop.time()
+        simulation.close()
+        result.cpu_seconds = time.process_time() - begun
+    return result
+
+
+class _Run:
+    def __init__(self, plan: Plan, simulation: Simulation, result: Result) -> None:
+        setup = plan.setup
+        self._plan = plan
+        self._result = result
+        self._simulation = simulation
+        self._sink = simulation.sink = TimedSink(simulation.loop)
+        settings = ClusterSettings(
+            chunkservers=CHUNKSERVERS,
+            chunk_bytes=256 * 1024,
+            lease_seconds=4.0,
+            heartbeat_seconds=0.5,
+            masters=setup.masters,
+            tablet_servers=setup.tablet_servers,
+            tablet_masters=setup.tablet_masters,
+        )
+        server = {
+            "memtable_bytes": setup.memtable_bytes,
+            "memory_bytes": 2 * setup.memtable_bytes,
+            "segment_bytes": setup.segment_bytes,
+            "split_bytes": setup.split_bytes,
+        }
+        self._cluster = SimulatedCluster(
+            simulation, settings, clients=setup.clients, overrides={"tabletserver": server}
+        )
+        self._faults = FaultRunner(self._cluster, plan.faults, revive_seconds=REVIVE_SECONDS)
+        self._broken: dict[str, None] = {}
+
+    # The course of the run
+
+    async def play(self) -> None:
+        """The whole run."""
+        loop, setup = asyncio.get_running_loop(), self._plan.setup
+        await self._cluster.start()
+        bounds = [row_key(setup.rows * number // setup.tablets) for number in range(1, setup.tablets)]
+        judge = self._cluster.table_client(1)
+        await judge.create_table(TABLE, _SCHEMA, bounds)
+        watch = loop.create_task(self._watch(), name="watch who serves")
+        self._faults.begin()
+        patience = TableClientSettings(call_seconds=2.0, patience_seconds=8.0)
+        work = []
+        for number, name in enumerate(client_names(setup), 1):
+            player = Player(name, self._cluster.table_client(number, patience), self._result.history, setup.rows)
+            planned = [one for one in self._plan.operations if one.client == name]
+            work.append(loop.create_task(player.play(planned), name=name))
+        await asyncio.sleep(setup.trouble_seconds)
+        await self._heal()
+        _, unfinished = await asyncio.wait(work, timeout=FINISH_SECONDS)
+        for task in work:
+            if task in unfinished:
+                self._complain("endless", f"{task.get_name()} did not come to its end")
+                task.cancel()
+            else:
+                task.result()
+        await self._look()
+        watch.cancel()
+        await asyncio.wait([watch, *unfinished])
+
+    async def _heal(self) -> None:
+        try:
+            await self._faults.heal_all()
+        except TabletopError as error:
+            self._complain("final start", f"a server does not start though nothing is wrong: {error.message}")
+
+    # Watching
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            self._look_at_servers()
+            try:
+                self._cluster.check_invariants()
+            except AssertionError as error:
+                self._complain_once("invariants", str(error))
+
+    def _lives(self) -> list[Life]:
+        servers = [self._cluster.server(name) for name in self._cluster.settings.tablet_node_names()]
+        lives = [server.present for server in servers if isinstance(server, TabletServerNode)]
+        return [
+            life for life in lives if life is not None and not life.reason and life.session.state is SessionState.SAFE
+        ]
+
+    def _look_at_servers(self) -> None:
+        """Nobody else may serve what a server serves that holds its lock, by its own clock."""
+        served = [
+            (place, life.name)
+            for life in self._lives()
+            for tablet, place in life.places.items()
+            if not life.engines[tablet].state.superseded
+        ]
+        for number, (one, first) in enumerate(served):
+            for other, second in served[number + 1 :]:
+                starts = max(one.start_row, other.start_row)
+                ends = [place.end_row for place in (one, other) if place.end_row]
+                if one.table == other.table and first != second and all(starts < end for end in ends):
+                    text = f"{first} serves {one.tablet} and {second} serves {other.tablet}, both have row {starts!r}"
+                    self._complain_once("one server", text)
+
+    # The end
+
+    async def _look(self) -> None:
+        tables = self._cluster.table_client(1)
+        try:
+            await wait_until(self._is_whole, what="every tablet is served", timeout_seconds=REST_SECONDS)
+        except TimedOut as error:
+            self._complain("final reads", error.message)
+            return
+        for table in (METADATA, TABLE):
+            self._result.verdicts += judge_cover(table, await self._places(table))
+        player = Player(JUDGE, tables, self._result.history, self._plan.setup.rows)
+        every = PlannedOperation(JUDGE, 0.0, Kind.SCAN, 0, self._plan.setup.rows)
+        for planned in (every, PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)):
+            for one in await player.do(planned):
+                if one.answer is not Answer.VALUE:
+                    self._complain("final reads", one.told())
+        try:
+            await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=REST_SECONDS)
+        except TimedOut as error:
+            self._complain("leavings", error.message)
+
+    async def _places(self, table: str) -> list[TabletPlace]:
+        tables = self._cluster.table_client(1)
+        root = [await tables.locator.place_of(METADATA, b"0")] if table == METADATA else []
+        return [*root, *await tables.tablets(table)]
+
+    async def _is_whole(self) -> bool:
+        """Whether METADATA and the servers agree about every tablet, and no split is half done."""
+        try:
+            places = [*await self._places(METADATA), *await self._places(TABLE)]
+        except TabletopError:
+            return False
+        serving = {(life.name, tablet) for life in self._lives() for tablet in life.engines}
+        return all((place.server, place.tablet) in serving and not place.HasField("lower_half") for place in places)
+
+    async def _has_no_old_logs(self) -> bool:
+        client, paths = self._cluster.client(), GfsPaths()
+        try:
+            return not [*await client.list(paths.closed), *await client.list(paths.sorted)]
+        except TabletopError:
+            return False
+
+    def _complain(self, judge: str, text: str) -> None:
+        self._result.verdicts.append(Verdict(judge, f"at {self._simulation.loop.time():.3f} s: {text}"))
+
+    def _complain_once(self, judge: str, text: str) -> None:
+        if text not in self._broken:
+            self._broken[text] = None
+            self._complain(judge, text)
+
+    def finish(self) -> None:
+        """Judge what was seen."""
+        result = self._result
+        result.records = list(zip(self._sink.times, self._sink.records, strict=True))
+        result.verdicts += [Verdict("loop", text) for text in self._simulation.loop.unhandled]
+        for moment, record in result.records:
+            if isinstance(record.event, TaskFailed):
+                last = record.event.trace.strip().splitlines()[-1]
+                text = f"at {moment:.3f} s: {record.node}: {record.event.task} failed: {last}"
+                result.verdicts.append(Verdict("untyped error", text))
+            if isinstance(record.event, FaultBegan):
+                kind = type(self._plan.faults[record.event.number].what).__name__
+                result.struck[kind] = result.struck.get(kind, 0) + 1
+        verdicts, result.is_undecided = judge_rows(result.history, self._plan.setup.rows)
+        result.verdicts += verdicts
+        result.marks = marks_of(result.records, result.history, self._simulation.reached)

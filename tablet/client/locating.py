@@ -1,0 +1,146 @@
+"""Finding a tablet: three levels, and a cache (BT 5.1).
+
+A client that knows nothing asks three times: the lock service for the root tablet, the root tablet for the METADATA
+tablet, that one for the user's tablet. Each answer is remembered. What is remembered may be old; whoever finds out
+calls `forget`, and the next question begins one level higher. If that level is old as well, it is forgotten in turn: up
+to six round trips.
+
+An answer has the rows of the next tablets, too.
+"""
+
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable
+
+from runtime.errors import NotFound, NotServed, TimedOut, Unavailable
+from runtime.wire import tables_pb2 as wire
+from runtime.wire.tables_pb2 import TabletPlace
+from runtime.wire.tables_pb2_grpc import TabletServerStub
+from runtime.world import World
+from tablet.client.settings import TableClientSettings
+from tablet.location.places import (
+    METADATA,
+    ROOT_TABLET,
+    USER_ROWS,
+    decode_place,
+    holds,
+    key_of,
+    search_range,
+    with_lower_half,
+)
+
+RootFinder = Callable[[], Awaitable[TabletPlace]]
+"""Asks the lock service where the root tablet is. Raises NotFound while there are no tables at all."""
+
+
+class Locator:
+    """What one client knows of places."""
+
+    def __init__(self, world: World, find_root: RootFinder, settings: TableClientSettings) -> None:
+        self.round_trips = 0
+        self._world = world
+        self._find_root = find_root
+        self._settings = settings
+        self._root: TabletPlace | None = None
+        self._keys: list[bytes] = []  # METADATA keys of known places, sorted.
+        self._known: dict[bytes, TabletPlace] = {}
+
+    async def place_of(self, table: str, row: bytes) -> TabletPlace:
+        """The tablet that has a row. Raises NotFound (no such table), NotServed (nobody has it at this moment, or what
+        was remembered is old), and what the calls raise."""
+        found = self._remembered(table, row)
+        if found is None:
+            found = await self._root_place() if _is_root(table, row) else await self._searched(table, row)
+        if not found.server:
+            self.forget(found)
+            raise NotServed(f"tablet {found.tablet} is not assigned to a server at this moment; try again")
+        return found
+
+    def forget(self, place: TabletPlace) -> None:
+        """This place is old, or its server does not answer."""
+        if place.tablet == ROOT_TABLET:
+            self._root = None
+        key = key_of(place)
+        if self._known.get(key) == place:
+            del self._known[key]
+            self._keys.remove(key)
+
+    async def rows_of(self, place: TabletPlace, start: bytes, end: bytes, limit: int) -> wire.ScanRowsReply:
+        """METADATA rows of one METADATA tablet."""
+        self.round_trips += 1
+        stub = TabletServerStub(self._world.network.channel(place.address))
+        request = wire.ScanRowsRequest(tablet=place.tablet, start=start, end=end, limit=limit)
+        try:
+            return await stub.ScanRows(request, timeout=self._settings.call_seconds)
+        except (NotServed, Unavailable, TimedOut) as error:
+            self.forget(place)
+            raise NotServed(f"METADATA tablet {place.tablet} is not where it was: {error.message}") from error
+
+    def _remembered(self, table: str, row: bytes) -> TabletPlace | None:
+        if _is_root(table, row):
+            return self._root
+        position = bisect_right(self._keys, search_range(table, row)[0][:-1])
+        place = self._known[self._keys[position]] if position < len(self._keys) else None
+        return place if place is not None and holds(place, table, row) else None
+
+    async def _root_place(self) -> TabletPlace:
+        self.round_trips += 1
+        self._root = await self._find_root()
+        return self._root
+
+    async def _searched(self, table: str, row: bytes) -> TabletPlace:
+        start, end = search_range(table, row)
+        while True:
+            parent = await self.place_of(METADATA, start)
+            reply = await self.rows_of(parent, start, end, self._settings.prefetched)
+            places = with_lower_half(decode_place(found.cells[0].value, found.key) for found in reply.rows)
+            for place in places:
+                self._remember(place)
+            for place in places:
+                if holds(place, table, row):
+                    return place
+            if places:
+                raise NotServed(f"the tablets of {table!r} are just being split or merged; try again")
+            if not parent.end_row or parent.end_row >= end:
+                raise NotFound(f"there is no table {table!r}; `tabletop table ls` shows which there are")
+            start = parent.end_row
+
+    def _remember(self, place: TabletPlace) -> None:
+        if not place.server:
+            return
+        key = key_of(place)
+        if key not in self._known:
+            self._keys.insert(bisect_right(self._keys, key), key)
+        self._known[key] = place
+
+
+Answer = Callable[[], Awaitable[wire.ScanRowsReply]]
+
+
+async def all_places(
+    locator: Locator, table: str | None, insist: Callable[[Answer], Awaitable[wire.ScanRowsReply]]
+) -> list[TabletPlace]:
+    """Every tablet that METADATA knows, of one table or of all but METADATA, in order. `insist` asks again where that
+    may help."""
+    if table is None:
+        start, end = USER_ROWS, b""
+    else:
+        start, end = search_range(table, b"")[0][:-2], search_range(table, b"")[1]
+    found: list[TabletPlace] = []
+    while True:
+
+        async def some(start: bytes = start) -> wire.ScanRowsReply:
+            parent = await locator.place_of(METADATA, start)
+            reply = await locator.rows_of(parent, start, end, 0)
+            if not reply.HasField("next") and parent.end_row and (not end or parent.end_row < end):
+                reply.next = parent.end_row
+            return reply
+
+        reply = await insist(some)
+        found += with_lower_half(decode_place(row.cells[0].value, row.key) for row in reply.rows)
+        if not reply.HasField("next"):
+            return found
+        start = reply.next
+
+
+def _is_root(table: str, row: bytes) -> bool:
+    return table == METADATA and row < USER_ROWS

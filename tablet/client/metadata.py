@@ -1,0 +1,43 @@
+"""METADATA rows, changed by compare-and-set: for tablet servers and for the tablet master (BT 5.1, 5.2)."""
+
+from runtime.wire.tables_pb2 import TabletPlace
+from tablet.client.client import TableClient
+from tablet.engine.model.filters import EVERYTHING, ReadFilter
+from tablet.engine.model.operations import DeleteRow, SetCell
+from tablet.location.places import METADATA, PLACE_COLUMN, changed, decode_place, encode_place, key_of
+
+_PLACE = ReadFilter(columns=[PLACE_COLUMN], versions=1)
+
+
+class MetadataRows:
+    """The rows of all tablets but the root tablet, as one client of the table METADATA."""
+
+    def __init__(self, tables: TableClient) -> None:
+        self._tables = tables
+
+    async def read(self, place: TabletPlace) -> TabletPlace | None:
+        """The row of the tablet that ends where this one does; None if there is none. Raises as `TableClient.read`."""
+        key = key_of(place)
+        found = await self._tables.read(METADATA, key, _PLACE)
+        return None if found is None else decode_place(found[1][0].value, key)
+
+    async def replace(self, before: TabletPlace | None, after: TabletPlace | None) -> bool:
+        """Make the row of a tablet `after` (None: remove it), if it is `before` (None: if there is none); returns
+        whether it is `after` now. Both end at the same row. Raises as `TableClient.mutate`."""
+        place = after if after is not None else before
+        assert place is not None
+        key = key_of(place)
+        made = [SetCell(PLACE_COLUMN, encode_place(after))] if after is not None else [DeleteRow()]
+        if before is None:
+            is_there = await self._tables.check_and_mutate(METADATA, key, EVERYTHING, [], made)
+            return not is_there or await self.read(place) == after
+        was = await self._tables.check_and_mutate(METADATA, key, _PLACE, made, [], value=encode_place(before))
+        return was or await self.read(place) == after
+
+    async def finish_split(self, upper: TabletPlace) -> None:
+        """Give the lower half a row of its own, and take it out of the upper half's (`tablet/location`). May be done
+        again, by another one too."""
+        await self.replace(None, upper.lower_half)
+        alone = changed(upper)
+        alone.ClearField("lower_half")
+        await self.replace(upper, alone)

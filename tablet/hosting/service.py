@@ -1,0 +1,155 @@
+"""The gRPC face of a tablet server.
+
+Every answer of a read, and of a conditional mutation, waits for one more look at the session after the reading: if the
+lock was in doubt by then, another server may have changed the row already, and the answer is not given.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from runtime.errors import DiskFailure, InvalidRequest, NotFound, NotServed, TabletopError, Unavailable
+from runtime.wire import tables_pb2 as wire
+from runtime.wire import tables_pb2_grpc
+from tablet.client.metadata import MetadataRows
+from tablet.engine.model.checks import check_row
+from tablet.hosting.life import Life, explained
+from tablet.hosting.splitting import Numbers, split
+from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
+
+T = TypeVar("T")
+_SCAN_ROWS = 1000
+_SCAN_BYTES = 1024 * 1024
+
+
+class TabletServicer(tables_pb2_grpc.TabletServerServicer):
+    """What clients and the tablet master call. `life`: the present one. Raises NotServed while there is none."""
+
+    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers) -> None:
+        self.reads = self.scans = self.mutations = 0
+        self._life = life
+        self._rows = rows
+        self._numbers = numbers
+
+    # Clients.
+
+    async def ReadRow(self, request: wire.ReadRowRequest, context: Any) -> wire.ReadRowReply:
+        """One row. Raises NotServed, InvalidRequest, Unavailable."""
+        life, wanted = self._life(), filter_from_message(request.wanted)
+        check_row(request.row)
+        found = await _read(lambda: life.engine(request.tablet).read(request.row, wanted))
+        life.require_safe()
+        self.reads += 1
+        return wire.ReadRowReply(row=None if found is None else row_to_message(request.row, found.cells))
+
+    async def ScanRows(self, request: wire.ScanRowsRequest, context: Any) -> wire.ScanRowsReply:
+        """Some rows of one tablet, and where to continue. Raises as `ReadRow`."""
+        life, wanted = self._life(), filter_from_message(request.wanted)
+        most = min(request.limit or _SCAN_ROWS, _SCAN_ROWS)
+        reply = wire.ScanRowsReply()
+
+        async def some() -> None:
+            size = 0
+            rows = life.engine(request.tablet).scan(request.start, request.end, wanted=wanted)
+            async for row in rows:
+                reply.rows.append(row_to_message(row.key, row.cells))
+                size += reply.rows[-1].ByteSize()
+                if len(reply.rows) >= most or size >= _SCAN_BYTES:
+                    reply.next = row.key + b"\0"
+                    return
+
+        await _read(some)
+        life.require_safe()
+        self.scans += 1
+        return reply
+
+    async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
+        """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
+        life = self._life()
+
+        async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
+            try:
+                check_row(mutation.row)
+                changes = changes_from_messages(mutation.changes)
+                if not changes:
+                    raise InvalidRequest(f"nothing is to be changed in row {mutation.row[:80]!r}")
+                await life.engine(mutation.tablet).write(mutation.row, changes)
+            except TabletopError as error:
+                known = explained(error)
+                return wire.MutationOutcome(error=type(known).__name__, message=known.message, definite=known.definite)
+            self.mutations += 1
+            return wire.MutationOutcome()
+
+        return wire.MutateRowsReply(outcomes=await asyncio.gather(*map(one, request.mutations)))
+
+    async def CheckAndMutateRow(
+        self, request: wire.CheckAndMutateRowRequest, context: Any
+    ) -> wire.CheckAndMutateRowReply:
+        """A conditional mutation of one row, as one atomic step."""
+        life, wanted = self._life(), filter_from_message(request.wanted)
+        check_row(request.row)
+        try:
+            found = await life.engine(request.tablet).check_and_mutate(
+                request.row,
+                wanted,
+                changes_from_messages(request.if_found),
+                changes_from_messages(request.otherwise),
+                value=request.value if request.HasField("value") else None,
+            )
+        except TabletopError as error:
+            raise explained(error) from error
+        life.require_safe(definite=False)
+        self.mutations += 1
+        return wire.CheckAndMutateRowReply(found=found)
+
+    # The tablet master.
+
+    async def LoadTablet(self, request: wire.LoadTabletRequest, context: Any) -> wire.LoadTabletReply:
+        """Serve a tablet. Raises Superseded (the order is old), NotServed (this life is not the one that was meant)."""
+        life = await self._ordered(request.master, request.sequencer)
+        if request.place.server != life.name:
+            raise NotServed(f"{request.place.tablet} was given to {request.place.server}, and this is {life.name}")
+        await life.load(request.place)
+        return wire.LoadTabletReply()
+
+    async def UnloadTablet(self, request: wire.UnloadTabletRequest, context: Any) -> wire.UnloadTabletReply:
+        """Serve a tablet no more."""
+        life = await self._ordered(request.master, request.sequencer)
+        await life.unload(request.tablet)
+        return wire.UnloadTabletReply()
+
+    async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:
+        """What is served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        served = [life.places[name] for name, engine in life.engines.items() if not engine.state.superseded]
+        return wire.ListTabletsReply(server=life.name, serving=served, loading=list(life.loading))
+
+    async def SortLog(self, request: wire.SortLogRequest, context: Any) -> wire.SortLogReply:
+        """Close and sort the log of a life that is over."""
+        life = await self._ordered(request.master, request.sequencer)
+        await life.sort(request.server)
+        return wire.SortLogReply()
+
+    async def SplitTablet(self, request: wire.SplitTabletRequest, context: Any) -> wire.SplitTabletReply:
+        """Split a tablet that is served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
+        return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def _ordered(self, master: int, sequencer: bytes) -> Life:
+        life = self._life()
+        life.require_safe()
+        await life.orders.admit(life.session, master, sequencer)
+        return life
+
+
+async def _read(ask: Callable[[], Awaitable[T]]) -> T:
+    """A read changes nothing: whatever hinders it, it may be asked for again."""
+    try:
+        return await ask()
+    except (InvalidRequest, NotFound):
+        raise
+    except DiskFailure as error:
+        raise Unavailable(f"a file of the tablet cannot be read: {error.message}", definite=True) from error
+    except TabletopError as error:
+        raise explained(error) from error

@@ -1,0 +1,128 @@
+"""Splitting a tablet of a server (BT 5.2, 5.3, 6).
+
+    1. everything that was written is put into SSTables, and writes are refused (`Engine.at_rest`); reads continue
+    2. the two new tablets get folders and manifests, which refer to the SSTables; nobody names these folders yet
+    3. the METADATA row of the old one is replaced, by a compare-and-set, with that of the upper half, which names the
+       lower half too: this is the split
+    4. the new ones are served in the place of the old one
+    5. the lower half gets a METADATA row of its own, and is taken out of the other one; if we die before that, the
+       tablet master does it
+
+If it is not known whether step 3 took effect, the row is read until somebody answers: only then it is known which
+tablets are alive. Meanwhile the old one is read and not written.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+from runtime.errors import Conflict, InvalidRequest, TabletopError
+from runtime.wire.tables_pb2 import TabletPlace
+from tablet.client.metadata import MetadataRows
+from tablet.engine.engine import Engine
+from tablet.engine.model.spans import Spans
+from tablet.engine.tree.manifest import TableReference, load_snapshot, write_manifest
+from tablet.engine.world.names import manifest_name, snapshot_file_name
+from tablet.hosting.events import TabletSplitCommitted
+from tablet.hosting.life import Life
+from tablet.location.places import ROOT_TABLET, changed
+from tablet.server import reshaping
+from tablet.server.catalogue import tablet_name
+from tablet.server.reshaping import Content
+
+_ASK_SECONDS = 0.5
+
+
+Numbers = Callable[[int], Awaitable[int]]
+"""The first of so many numbers that no tablet has had."""
+
+
+async def split(
+    life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes = b""
+) -> tuple[TabletPlace, TabletPlace]:
+    """Make two tablets of one, without rewriting a byte of its SSTables; `row`: the first of the upper one, without it
+    one that halves the bytes. Raises NotServed, InvalidRequest, NoSpace, DiskFailure, Conflict."""
+    if tablet == ROOT_TABLET:
+        raise InvalidRequest("the root tablet is never split (BT 5.1)")
+    async with life.turn(tablet):
+        engine, before = life.engine(tablet), life.places[tablet]
+        if row and not (before.start_row < row and (not before.end_row or row < before.end_row)):
+            raise InvalidRequest(f"row {row[:80]!r} does not part the rows of tablet {tablet}; choose one within")
+        first = await numbers(2)
+        names = [tablet_name(before.table, first + place) for place in range(2)]
+        try:
+            async with engine.at_rest():
+                at = row or reshaping.middle_row(engine.state.view.all_tables(), before.start_row, before.end_row)
+                if not at:
+                    raise InvalidRequest(f"tablet {tablet} holds no row to split at; give one")
+                content = await _content(engine)
+                share = partial(_share, engine)
+                lower = changed(before, tablet=names[0], end_row=at)
+                upper = changed(before, tablet=names[1], start_row=at)
+                for place in (lower, upper):
+                    part = content.part(place.tablet, place.start_row, place.end_row, share)
+                    await _prepare(life, place.tablet, part)
+                upper.lower_half.CopyFrom(lower)
+                if not await _committed(life, rows, before, upper):
+                    raise Conflict(f"the METADATA row of tablet {tablet} has changed; it is not split")
+            await _exchange(life, before, lower, upper)
+        except BaseException:
+            if life.engines.get(tablet) is engine:
+                engine.stay()
+            raise
+    shown = at.decode("utf-8", "backslashreplace")
+    life.world.events.emit(TabletSplitCommitted(tablet, shown, lower.tablet, upper.tablet))
+    with suppress(TabletopError):  # The master does what is left.
+        await rows.finish_split(upper)
+    upper.ClearField("lower_half")
+    return lower, upper
+
+
+async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after: TabletPlace) -> bool:
+    while True:
+        try:
+            return await rows.replace(before, after)
+        except TabletopError as error:
+            if error.definite:
+                raise
+        while True:  # It may have been replaced: look until that is known.
+            await life.world.clock.sleep(_ASK_SECONDS)
+            life.require_safe(definite=False)
+            with suppress(TabletopError):
+                found = await rows.read(after)
+                if found is not None and found.tablet == after.tablet:
+                    return True
+                break
+
+
+async def _exchange(life: Life, before: TabletPlace, lower: TabletPlace, upper: TabletPlace) -> None:
+    engine = life.engines.pop(before.tablet)
+    del life.places[before.tablet]
+    with suppress(TabletopError):  # Nothing is left in its memory that anybody needs.
+        await engine.close()
+    life.forget_in_log(before.tablet)
+    for place in (lower, upper):
+        alone = changed(place)
+        alone.ClearField("lower_half")
+        with suppress(TabletopError):  # The master has it loaded, here or elsewhere.
+            life.take(alone, await life.opened(alone))
+
+
+async def _prepare(life: Life, name: str, content: Content) -> None:
+    await life.data.make(name)
+    storage = life.data.storage(name)
+    for snapshot, held in content.snapshots.items():
+        await write_manifest(storage, held, snapshot_file_name(snapshot))
+    await write_manifest(storage, content.manifest, manifest_name(1))
+
+
+async def _content(engine: Engine) -> Content:
+    storage = engine.state.storage
+    held = {name: await load_snapshot(storage, name) for name in await engine.snapshots()}
+    return Content(engine.state.manifest, held)
+
+
+def _share(engine: Engine, reference: TableReference, spans: Spans) -> int:
+    """About how many bytes of one of the tablet's files some rows are."""
+    table = next((table for table in engine.state.view.all_tables() if table.name == reference.name), None)
+    return table.share_of(spans) if table is not None else reference.charged_bytes

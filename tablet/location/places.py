@@ -1,0 +1,143 @@
+"""Names and keys: METADATA rows, the lock service's files, and the folders in GFS (BT 5.1, 5.2).
+
+>>> metadata_key("users", b"m") < metadata_key("users", b"") < metadata_key("users2", b"a")
+True
+>>> metadata_key(METADATA, b"x") < USER_ROWS < metadata_key("A", b"")
+True
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runtime.errors import Corrupted
+from runtime.wire.tables_pb2 import TabletPlace
+from tablet.engine.model.schema import Family, MaxVersions, Schema
+
+METADATA = "METADATA"
+ROOT_TABLET = "METADATA-000001"
+"""The first METADATA tablet, which has the rows about the others."""
+FIRST_METADATA_TABLET = "METADATA-000002"
+FIRST_NUMBER = 3
+
+USER_ROWS = b"1"
+"""In METADATA, rows below this one are about METADATA tablets and lie in the root tablet."""
+_METADATA_ROWS = b"0"
+_END = b"\x02"
+_BOUNDED = b"\x01"
+
+FAMILY = "tablet"
+PLACE_COLUMN = b"tablet:place"
+METADATA_SCHEMA = Schema().with_family(Family(FAMILY, MaxVersions(1)))
+
+# The lock service.
+LOCK_ROOT = "/tablets"
+MASTER_PATH = f"{LOCK_ROOT}/master"
+ROOT_PATH = f"{LOCK_ROOT}/root"
+NUMBER_PATH = f"{LOCK_ROOT}/next"
+SERVERS_PATH = f"{LOCK_ROOT}/servers"
+TABLES_PATH = f"{LOCK_ROOT}/tables"
+
+
+@dataclass(frozen=True, slots=True)
+class GfsPaths:
+    """Where things lie in the file system, below a folder."""
+
+    root: str = "/tablets"
+
+    @property
+    def data(self) -> str:
+        """A folder for each tablet."""
+        return f"{self.root}/data"
+
+    @property
+    def logs(self) -> str:
+        """A folder for each life of a tablet server: its log."""
+        return f"{self.root}/logs"
+
+    @property
+    def closing(self) -> str:
+        """Logs that are being taken away from their writers."""
+        return f"{self.root}/closing"
+
+    @property
+    def closed(self) -> str:
+        """Logs that nobody writes to any more."""
+        return f"{self.root}/closed"
+
+    @property
+    def sorting(self) -> str:
+        """Logs that are being sorted."""
+        return f"{self.root}/sorting"
+
+    @property
+    def sorted(self) -> str:
+        """Sorted logs."""
+        return f"{self.root}/sorted"
+
+    def all(self) -> list[str]:
+        """Each of them."""
+        return [self.data, self.logs, self.closing, self.closed, self.sorting, self.sorted]
+
+
+def metadata_key(table: str, end_row: bytes) -> bytes:
+    """The key of the METADATA row of the tablet that ends at `end_row` (empty: no bound)."""
+    level = _METADATA_ROWS if table == METADATA else USER_ROWS
+    return level + table.encode() + b"\0" + (_BOUNDED + end_row if end_row else _END)
+
+
+def key_of(place: TabletPlace) -> bytes:
+    """The key of a tablet's METADATA row."""
+    return metadata_key(place.table, place.end_row)
+
+
+def search_range(table: str, row: bytes) -> tuple[bytes, bytes]:
+    """Where in METADATA the first row lies of the tablets that may have `row`: start <= key < end."""
+    level = _METADATA_ROWS if table == METADATA else USER_ROWS
+    prefix = level + table.encode() + b"\0"
+    return prefix + _BOUNDED + row + b"\0", prefix + _END + b"\0"
+
+
+def holds(place: TabletPlace, table: str, row: bytes) -> bool:
+    """Whether a tablet has a row."""
+    return place.table == table and place.start_row <= row and (not place.end_row or row < place.end_row)
+
+
+def encode_place(place: TabletPlace) -> bytes:
+    """The value of a METADATA row: always the same bytes for the same place, for it is compared."""
+    return place.SerializeToString(deterministic=True)
+
+
+def decode_place(value: bytes, key: bytes) -> TabletPlace:
+    """The reverse. Raises Corrupted if the value belongs to another key."""
+    place = TabletPlace.FromString(value)
+    if key_of(place) != key:
+        raise Corrupted(f"the METADATA row {key!r} is about tablet {place.tablet!r}, whose row is {key_of(place)!r}")
+    return place
+
+
+def with_lower_half(places: Iterable[TabletPlace]) -> list[TabletPlace]:
+    """All tablets that some rows tell of, in order: also the lower half of a split that is not finished."""
+    found: list[TabletPlace] = []
+    for place in places:
+        if place.HasField("lower_half"):
+            found.append(place.lower_half)
+        found.append(place)
+    return found
+
+
+def same_place(one: TabletPlace, other: TabletPlace) -> bool:
+    """Whether they are equal."""
+    return encode_place(one) == encode_place(other)
+
+
+def changed(place: TabletPlace, **fields: object) -> TabletPlace:
+    """The place with some fields changed; `logs` as a list."""
+    made = TabletPlace()
+    made.CopyFrom(place)
+    for name, value in fields.items():
+        if name == "logs":
+            del made.logs[:]
+            made.logs.extend(value)  # type: ignore[arg-type]
+        else:
+            setattr(made, name, value)
+    return made

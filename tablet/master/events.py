@@ -1,0 +1,82 @@
+"""What the tablet master reports of itself."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from runtime.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class TabletMasterActs(Event):
+    """It holds the lock of the masters."""
+
+    sentence: ClassVar[str] = "acts as the tablet master, under generation {generation}"
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class TabletMasterStepsDown(Event):
+    """Its session with the lock service is over, and so is its lock."""
+
+    sentence: ClassVar[str] = "is the tablet master no more"
+
+
+@dataclass(frozen=True, slots=True)
+class TabletServerBuried(Event):
+    """A tablet server's lock was free: it serves no more, and its tablets go to others."""
+
+    sentence: ClassVar[str] = "took the lock of {life}, which has ended"
+    life: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletAssigned(Event):
+    """METADATA says so, and the server has loaded the tablet."""
+
+    sentence: ClassVar[str] = "tablet {tablet!r} is served by {life} under token {token}"
+    tablet: str
+    life: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentFailed(Event):
+    """It is tried again in the next round."""
+
+    sentence: ClassVar[str] = "could not have tablet {tablet!r} served: {reason}"
+    tablet: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletMoved(Event):
+    """A tablet was taken from a server that has more than others."""
+
+    sentence: ClassVar[str] = "takes tablet {tablet!r} from {life}, which has more than others"
+    tablet: str
+    life: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableCreated(Event):
+    """A table is there, and its tablets are served."""
+
+    sentence: ClassVar[str] = "created table {table!r} of {tablets} tablets"
+    table: str
+    tablets: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableDeleted(Event):
+    """A table is gone, with its files."""
+
+    sentence: ClassVar[str] = "deleted table {table!r}"
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogsOfTheDeadRemoved(Event):
+    """No tablet needs the log of an ended life any more."""
+
+    sentence: ClassVar[str] = "removed the log of {life}, of which no tablet needs anything"
+    life: str

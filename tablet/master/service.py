@@ -1,0 +1,60 @@
+"""The gRPC face of the tablet master: tables as a whole, and what it knows. Nobody needs it to read or write a row."""
+
+from collections.abc import Callable
+from typing import Any
+
+from runtime.errors import NotFound
+from runtime.wire import tables_pb2 as wire
+from runtime.wire import tables_pb2_grpc
+from tablet.engine.model.schema_message import schema_from_message
+from tablet.master.tables import SERVING
+from tablet.master.tenure import Tenure
+
+_SPLIT_SECONDS = 60.0
+
+
+class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
+    """`tenure`: the present one. Raises NotActing while this master does not act."""
+
+    def __init__(self, tenure: Callable[[], Tenure]) -> None:
+        self._tenure = tenure
+
+    async def CreateTable(self, request: wire.CreateTableRequest, context: Any) -> wire.CreateTableReply:
+        """Create a table. Raises AlreadyExists, InvalidRequest."""
+        schema = schema_from_message(request.schema)
+        await self._tenure().changes.create(request.table, schema, list(request.split_rows))
+        return wire.CreateTableReply()
+
+    async def DeleteTable(self, request: wire.DeleteTableRequest, context: Any) -> wire.DeleteTableReply:
+        """Delete a table. Raises NotFound."""
+        try:
+            await self._tenure().changes.delete(request.table)
+        except NotFound as error:
+            raise NotFound(f"there is no table {request.table!r}; `tabletop table ls` shows which there are") from error
+        return wire.DeleteTableReply()
+
+    async def ListTables(self, request: wire.ListTablesRequest, context: Any) -> wire.ListTablesReply:
+        """All tables that serve."""
+        records = await self._tenure().changes.records()
+        return wire.ListTablesReply(tables=[record for record in records.values() if record.state == SERVING])
+
+    async def SplitTabletAt(self, request: wire.SplitTabletAtRequest, context: Any) -> wire.SplitTabletAtReply:
+        """Have a tablet split by the server that has it. Raises NotFound, InvalidRequest, NotServed."""
+        tenure = self._tenure()
+        place = await tenure.find(request.tablet)
+        if place is None:
+            raise NotFound(f"there is no tablet {request.tablet!r}; `tabletop table tablets` shows which there are")
+        order = wire.SplitTabletRequest(
+            master=tenure.lock.generation,
+            sequencer=tenure.lock.to_bytes(),
+            tablet=request.tablet,
+            row=request.row,
+        )
+        reply = await tenure.servers.stub(place.server).SplitTablet(order, timeout=_SPLIT_SECONDS)
+        return wire.SplitTabletAtReply(lower=reply.lower, upper=reply.upper)
+
+    async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:
+        """Servers and tablets, as of the last round."""
+        tenure = self._tenure()
+        waiting = [place.tablet for place in tenure.places if not tenure.assigning.is_served(place)]
+        return wire.TabletStatus(servers=list(tenure.servers.alive), tablets=tenure.places, waiting=waiting)

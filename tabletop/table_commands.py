@@ -1,0 +1,231 @@
+"""`tabletop table`: tables of a cluster, and their rows (BT 2, 3), named like the commands of `cbt`."""
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from cluster.real import RealCluster
+from runtime.errors import InvalidRequest, NotFound, shown
+from runtime.wire.tables_pb2 import TabletPlace
+from tablet.client.client import TableClient
+from tablet.engine.model.filters import LATEST, ReadFilter, RowFilter
+from tablet.engine.model.operations import DeleteCells, DeleteRow
+from tablet.engine.model.ranges import RowRange
+from tablet.engine.model.schema import Family, MaxVersions, Schema
+from tablet.tools.dumping import readable
+from tabletop import wording
+from tabletop.console import flush_bytes, output, perform, print_bytes
+from tabletop.options import DESK, ClusterOption, JsonOption
+from tabletop.tables import plain_table, print_table
+
+T = TypeVar("T")
+_KEPT_VERSIONS = 3
+
+app = typer.Typer(
+    help="""Tables, served by tablet servers (`tabletop up --tablet-servers 3`).
+
+    \b
+    tabletop table create users profile log:1       families, with the versions that are kept
+    tabletop table ls
+    tabletop table put users ada profile:name Ada
+    tabletop table get users ada profile:name
+    tabletop table scan users --prefix a
+    tabletop table delete users ada                 a row, or a column of it
+    tabletop table tablets users                    who serves which rows
+    tabletop table split users-000003 m
+    tabletop table drop users
+    """,
+    no_args_is_help=True,
+)
+
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
+RowArgument = Annotated[str, typer.Argument(metavar="ROW", help="The row key.")]
+ColumnArgument = Annotated[str, typer.Argument(metavar="COLUMN", help="Written family:qualifier.")]
+
+
+@app.command()
+def create(
+    table: TableArgument,
+    families: Annotated[
+        list[str], typer.Argument(metavar="FAMILY...", help="Column families; name:3 keeps three versions (default).")
+    ],
+    split: Annotated[list[str] | None, typer.Option("--split", help="Begin another tablet at this row.")] = None,
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Create a table; returns when its tablets are served.
+
+    \b
+        tabletop table create users profile log:1
+        tabletop table create users profile --split g --split p
+    """
+    schema = Schema()
+    for family in families:
+        schema = schema.with_family(_family(family))
+    rows = [os.fsencode(row) for row in split or ()]
+    _with_tables(cluster, lambda tables: tables.create_table(table, schema, rows))
+    output.print(f"created table {table} of {wording.count(len(rows) + 1, 'tablet')}", markup=False)
+
+
+@app.command("ls")
+def list_tables(cluster: ClusterOption = DESK, as_json: JsonOption = False) -> None:
+    """List the tables and their column families."""
+    found = _with_tables(cluster, lambda tables: tables.tables())
+    families = {table: [name.decode() for name in schema.families] for table, schema in found.items()}
+    if as_json:
+        print(json.dumps(families, indent=2))
+        return
+    listing = plain_table("TABLE", "FAMILIES")
+    for table, names in families.items():
+        listing.add_row(table, ", ".join(names))
+    print_table(listing)
+
+
+@app.command()
+def put(
+    table: TableArgument,
+    row: RowArgument,
+    column: ColumnArgument,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="- for standard input.")],
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Write one cell."""
+    data = sys.stdin.buffer.read() if value == "-" else os.fsencode(value)
+    _with_tables(cluster, lambda tables: tables.put(table, os.fsencode(row), os.fsencode(column), data))
+
+
+@app.command()
+def get(table: TableArgument, row: RowArgument, column: ColumnArgument, cluster: ClusterOption = DESK) -> None:
+    """Print the newest value of one column, byte for byte. Exit code 1 if there is none."""
+
+    async def look(tables: TableClient) -> bytes:
+        value = await tables.get(table, os.fsencode(row), os.fsencode(column))
+        if value is None:
+            raise NotFound(f"table {table} has no {shown(column)} in row {shown(row)}")
+        return value
+
+    value = _with_tables(cluster, look)
+    print_bytes(value + b"\n" if sys.stdout.isatty() else value)
+    flush_bytes()
+
+
+@app.command()
+def scan(
+    table: TableArgument,
+    prefix: Annotated[str, typer.Option("--prefix", help="Only rows that begin with it.")] = "",
+    column: Annotated[str, typer.Option("--column", help="Only this one, written family:qualifier.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after so many rows; 0: show all.")] = 0,
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Print rows in order, a line for each column: its newest value and the timestamp, in microseconds."""
+    wanted: RowFilter = ReadFilter(columns=[os.fsencode(column)], versions=1) if column else LATEST
+    rows = RowRange.with_prefix(os.fsencode(prefix))
+
+    async def show(tables: TableClient) -> None:
+        async for key, cells in tables.scan(table, rows.start, rows.end, wanted=wanted, limit=limit or None):
+            for cell in cells:
+                value = f"{readable(cell.value)} ({wording.count(len(cell.value), 'byte')})"
+                output.print(f"{readable(key)}  {readable(cell.column)} @{cell.timestamp} = {value}", markup=False)
+
+    _with_tables(cluster, show)
+
+
+@app.command()
+def delete(
+    table: TableArgument,
+    row: RowArgument,
+    column: Annotated[str, typer.Argument(metavar="COLUMN", help="Only this one, written family:qualifier.")] = "",
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Delete a row, or one column of it."""
+    operation = DeleteCells(os.fsencode(column)) if column else DeleteRow()
+    _with_tables(cluster, lambda tables: tables.mutate(table, os.fsencode(row), [operation]))
+
+
+@app.command()
+def drop(table: TableArgument, cluster: ClusterOption = DESK) -> None:
+    """Delete a table with all its rows, for good."""
+    _with_tables(cluster, lambda tables: tables.delete_table(table))
+    output.print(f"table {table} is gone", markup=False)
+
+
+@app.command()
+def tablets(
+    table: Annotated[str, typer.Argument(metavar="[TABLE]", help="Default: all tables.")] = "",
+    cluster: ClusterOption = DESK,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tablets: their rows, and who serves them, as METADATA has it (BT 5.1)."""
+    found = _with_tables(cluster, lambda tables: tables.tablets(table or None))
+    if as_json:
+        print(json.dumps([_values(place) for place in found], indent=2))
+        return
+    listing = plain_table("TABLET", "FROM", "TO", "SERVER", "ADDRESS")
+    for place in found:
+        listing.add_row(
+            place.tablet,
+            readable(place.start_row) if place.start_row else "-",
+            readable(place.end_row) if place.end_row else "-",
+            place.server or "nobody",
+            place.address or "-",
+        )
+    print_table(listing)
+
+
+@app.command()
+def split(
+    tablet: Annotated[str, typer.Argument(metavar="TABLET", help="As `tabletop table tablets` shows it.")],
+    row: Annotated[str, typer.Argument(metavar="ROW", help="The first of the upper one. Default: its middle.")] = "",
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Split a tablet, without copying its files (BT 5.2)."""
+    lower, upper = _with_tables(cluster, lambda tables: tables.split(tablet, os.fsencode(row)))
+    output.print(
+        f"{tablet} is {lower.tablet} and {upper.tablet} now, from row {readable(upper.start_row)} on", markup=False
+    )
+
+
+def _with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]]) -> T:
+    async def work() -> T:
+        real = RealCluster(cluster)
+        tables: TableClient | None = None
+        try:
+            tables = real.table_client()
+            return await use(tables)
+        finally:
+            if tables is not None:
+                await tables.close()
+            await real.close()
+
+    return perform(work())
+
+
+def _family(text: str) -> Family:
+    """A family as people write it. Raises BadParameter.
+
+    >>> _family("log:1"), _family("profile").rule
+    (Family(name='log', rule=MaxVersions(versions=1), group='default'), MaxVersions(versions=3))
+    """
+    name, _, versions = text.partition(":")
+    if versions and not (versions.isdecimal() and int(versions)):
+        raise typer.BadParameter(f"{text!r} is no family; expected a name, or name:3 to keep three versions")
+    try:
+        return Family(name, MaxVersions(int(versions or _KEPT_VERSIONS)))
+    except InvalidRequest as error:
+        raise typer.BadParameter(error.message) from None
+
+
+def _values(place: TabletPlace) -> dict[str, Any]:
+    rows: Sequence[bytes] = (place.start_row, place.end_row)
+    start, end = (row.decode("utf-8", "backslashreplace") for row in rows)
+    return {
+        "tablet": place.tablet,
+        "table": place.table,
+        "start_row": start,
+        "end_row": end,
+        "server": place.server,
+        "address": place.address,
+    }

@@ -1,0 +1,77 @@
+"""What the tests of tables share: a small cluster with tablet servers, and a story in it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from cluster.settings import ClusterSettings
+from cluster.simulated import SimulatedCluster
+from runtime.events import Event
+from runtime.simulated.world import Simulation
+from tablet.engine.model.schema import Family, Schema
+from tablet.hosting.life import Life
+from tablet.hosting.server import TabletServerNode
+from tablet.master.server import TabletMasterNode
+from tablet.master.tenure import Tenure
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Event)
+SCHEMA = Schema().with_family(Family("f"))
+ANSWERED: dict[str, Any] = {"chunkservers": 3, "chunk_bytes": 256 * 1024, "lease_seconds": 10.0, "tablet_servers": 3}
+
+
+class TableCluster(SimulatedCluster):
+    """A cluster whose tablets a test can name."""
+
+    def lives(self) -> dict[str, Life]:
+        """The present life of each tablet server that serves."""
+        found = {}
+        for name in self.settings.tablet_node_names():
+            server = self.server(name)
+            if isinstance(server, TabletServerNode) and server.present is not None and not server.present.reason:
+                found[name] = server.present
+        return found
+
+    def tenure(self) -> Tenure:
+        """What the acting tablet master knows."""
+        server = self.server(self.acting_tablet_master())
+        assert isinstance(server, TabletMasterNode) and server.tenure is not None
+        return server.tenure
+
+    def acting_tablet_master(self) -> str:
+        """The node of the tablet master that acts; empty if none does."""
+        for name in self.settings.tablet_node_names():
+            server = self.server(name)
+            if isinstance(server, TabletMasterNode) and server.tenure is not None:
+                return name
+        return ""
+
+    def said(self, kind: type[E]) -> list[E]:
+        """All events of a kind so far."""
+        return [record.event for record in self.simulation.sink.records if isinstance(record.event, kind)]
+
+    def who_serves(self, tablet: str) -> list[str]:
+        """The nodes that serve a tablet now."""
+        return [node for node, life in self.lives().items() if tablet in life.engines and life.is_safe]
+
+
+def play(
+    seed: int,
+    story: Callable[[TableCluster], Awaitable[T]],
+    *,
+    clients: int = 2,
+    overrides: dict[str, dict[str, Any]] | None = None,
+    **changes: Any,
+) -> T:
+    """Start a cluster with three tablet servers, unless `changes` says otherwise, and tell the story in it."""
+    with Simulation(seed) as simulation:
+        cluster = TableCluster(
+            simulation, ClusterSettings(**{**ANSWERED, **changes}), clients=clients, overrides=overrides
+        )
+
+        async def begin() -> T:
+            await cluster.start()
+            found = await story(cluster)
+            cluster.check_invariants()
+            return found
+
+        return simulation.run(begin())
