@@ -22,6 +22,7 @@ from tabletop import (
     log_command,
     masters_command,
     metrics_command,
+    paper_command,
     record_commands,
     report_command,
     server_commands,
@@ -103,6 +104,7 @@ tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
 app.add_typer(story_command.app, name="story")
+app.add_typer(paper_command.app, name="paper")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
 
