@@ -41,10 +41,10 @@ def _panel(curve: Curve) -> Iterator[str]:
     step = next(step for step in (2, 5, 10, 20, 25, 50, 100) if highest / step <= 7)
     top = step * ceil(highest / step)
     yield f'<text x="{_LEFT}" y="22" font-weight="bold">{curve.kind}, MB/s by number of clients</text>'
-    for rate in range(0, top + 1, step):
-        y = _down(rate, top)
+    for mark in range(0, top + 1, step):
+        y = _down(mark, top)
         yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d8dee4"/>'
-        yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{rate}</text>'
+        yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark}</text>'
     for clients in (1, 4, 8, 12, 16):
         yield f'<text x="{_across(clients):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{clients}</text>'
     yield _line(limits, top, _LIMIT, dashes="5 4")
