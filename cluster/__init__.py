@@ -16,6 +16,7 @@ of it. What is told over the interface is told in both worlds.
     fault_log.py    what people did to a real cluster on purpose
     torture/        minutes of faults on real processes, and a judgement
     swarm/          random work under random faults in simulations, and judges
+    scenarios/      fault drills as programs over a cluster, judged by what they recorded; sweeps
     timeline/       a run as a picture: a page for a browser, or a file for other tools
 
 What we simplify. All processes run on this machine, under one account. A cluster is set up once: its settings and its

@@ -55,7 +55,20 @@ class ReplicaReader:
 
     async def digest(self, replica: common_pb2.Location, chunk: common_pb2.ChunkLocations) -> ReplicaDigest:
         """Read all of one replica. Raises what the chunkserver answers: Corrupted, StaleVersion, NotFound, …"""
-        digest = hashlib.sha256()
+        digest, length = hashlib.sha256(), 0
+        async for piece in self._pieces(replica, chunk):
+            digest.update(piece)
+            length += len(piece)
+        return ReplicaDigest(replica.server, length, digest.hexdigest())
+
+    async def content(self, replica: common_pb2.Location, chunk: common_pb2.ChunkLocations) -> bytes:
+        """All bytes of one replica. Raises what the chunkserver answers."""
+        return b"".join([bytes(piece) async for piece in self._pieces(replica, chunk)])
+
+    async def _pieces(
+        self, replica: common_pb2.Location, chunk: common_pb2.ChunkLocations
+    ) -> AsyncIterator[memoryview]:
+        """One replica from its begin to its end. A piece may be used until the next one is asked for."""
         buffer = memoryview(bytearray(READ_LIMIT_BYTES))
         offset, end = 0, 1
         while offset < end:
@@ -63,11 +76,10 @@ class ReplicaReader:
                 handle=chunk.handle, version=chunk.version, offset=offset, length=READ_LIMIT_BYTES
             )
             answer = await self._links.read(replica, request, buffer, timeout_seconds=READ_SECONDS)
-            digest.update(buffer[: answer.length])
+            yield buffer[: answer.length]
             offset, end = offset + answer.length, answer.chunk_length
             if answer.length == 0:
                 break
-        return ReplicaDigest(replica.server, offset, digest.hexdigest())
 
     def close(self) -> None:
         """Drop the connections."""

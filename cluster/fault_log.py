@@ -54,6 +54,40 @@ class BlockFlipped(Event):
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class FaultImposed(Event):
+    """A fault began that somebody asked for on the spot, and lasts: for so many seconds, or until it is healed (0)."""
+
+    sentence: ClassVar[str] = "fault {number} begins: {words}"
+    number: int
+    what: str
+    nodes: str
+    words: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaultStruck(Event):
+    """A fault struck that somebody asked for on the spot, and has no end: damage to stored bytes."""
+
+    sentence: ClassVar[str] = "{words}"
+    number: int
+    what: str
+    nodes: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultHealed(Event):
+    """A fault that was imposed is over: healed, or after its time."""
+
+    sentence: ClassVar[str] = "fault {number} is over: {words}"
+    number: int
+    what: str
+    nodes: str
+    words: str
+
+
 def note_fault(folder: Path, event: Event) -> None:
     """Append to the file of a cluster's folder. A fault that cannot be noted has happened all the same: no error."""
     with contextlib.suppress(OSError):

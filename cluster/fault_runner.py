@@ -4,33 +4,29 @@ Everything that a fault does at its beginning happens in the same instant as wha
 reply has killed its sender before that reply leaves. Only a stop in good order takes its time. Each fault ends by
 itself after its time, and `heal_all` ends what is left and returns when every server serves again.
 
-Faults overlap, and none ends another: those of disks, links and clocks are counted by the simulation (undo.py), and a
-node that several faults hold down is started when the last of them has ended. A start that fails, because of another
-fault perhaps, is tried again. A server that ended by itself is started by `heal_all`, or, with `revive_seconds`, also
-before, as a supervisor would.
+Faults overlap, and none ends another: those of disks, links and clocks are counted by the simulation (undo.py), and
+those that end nodes where they strike (striking.py). A server that ended by itself is started by `heal_all`, or, with
+`revive_seconds`, also before, as a supervisor would.
 
 `forbid` may say of a fault and its nodes why it must not strike now ("" lets it): a judge that sees all disks does so
-for damage that would destroy a last good copy.
+for damage that would destroy a last good copy. `placement` is what was seen of the cluster's files before.
 
 What happened is recorded in the simulation's records, as events of the node "faults".
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from cluster.fault_log import FAULTS
-from cluster.fault_targets import Trigger, resolved
+from cluster.fault_targets import Trigger
 from cluster.faultplan import (
     At,
     Damage,
-    Ending,
     Fault,
-    Kill,
     MessageDelayed,
     MessageDoubled,
     MessageLost,
@@ -38,23 +34,18 @@ from cluster.faultplan import (
     OnDisk,
     OnMessage,
     OperationFails,
-    PowerCut,
-    Stop,
-    WrongFolder,
 )
-from cluster.faults_applied import damage, impose
 from cluster.faulty import FaultyNodes
 from cluster.interface import NodeState
 from cluster.placement import Placement
 from cluster.simulated import SimulatedCluster
+from cluster.striking import Striker
 from runtime.errors import DiskFailure, TabletopError
 from runtime.events import Event, EventLog
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
+from runtime.faults.undo import Undo, all_of
 from runtime.simulated.messages import DROP, Delay, Double, Message, Verdict
-from runtime.simulated.undo import Undo, all_of
 
-FIRST_RETRY_SECONDS = 0.5
-LONGEST_RETRY_SECONDS = 10.0
 HEAL_ATTEMPTS = 20
 
 
@@ -88,15 +79,6 @@ class FaultSkipped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStartFailed(Event):
-    """A node that a fault had ended could not be started again yet."""
-
-    sentence: ClassVar[str] = "{node} does not start: {problem}"
-    node: str
-    problem: str
-
-
 @dataclass(slots=True)
 class _Running:
     """A fault of the plan, from its arming to its end."""
@@ -120,27 +102,27 @@ class FaultRunner:
         *,
         revive_seconds: float | None = None,
         forbid: Callable[[Fault, list[str]], str] | None = None,
+        placement: Placement | None = None,
     ) -> None:
         self.cluster = cluster
         self.simulation = cluster.simulation
-        self.placement = Placement(cluster) if isinstance(cluster, SimulatedCluster) else None
+        if placement is None and isinstance(cluster, SimulatedCluster):
+            placement = Placement(cluster)
+        self.placement = placement
         self._running = [_Running(number, fault) for number, fault in enumerate(plan)]
-        self._held: dict[str, int] = {}  # by how many faults a node is held down
         self._revive_seconds = revive_seconds
         self._forbid = forbid
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._tasks_made = 0
-        self._choices = self.simulation.tape.stream("fault targets")
+        choices = self.simulation.tape.stream("fault targets")
         true_time = self.simulation.true_microseconds
         self._events = EventLog(FAULTS, self.simulation.sink, true_time, true_time)
-        self._healing = False
+        self._striker = Striker(cluster, self.placement, choices, self._events)
 
     def begin(self) -> None:
         """Arm every fault: their times count from now."""
         for running in self._running:
             self._arm(running)
         if self._revive_seconds is not None:
-            self._spawn(self._revive(self._revive_seconds))
+            self._striker.spawn(self._revive(self._revive_seconds))
 
     def began(self) -> list[Fault]:
         """The faults that have struck so far: a plan whose faults never begin tests nothing."""
@@ -149,14 +131,13 @@ class FaultRunner:
     async def heal_all(self) -> None:
         """End every fault, disarm those that have not begun, start every server that does not run. Raises what a
         server raises that does not start although nothing is wrong any more."""
-        self._healing = True
+        self._striker.is_healing = True
         for running in self._running:
             self._disarm(running)
             self._end(running)
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
+        await self._striker.settled()
         nodes = [*self.cluster.settings.node_names(), *self.cluster.client_names()]
-        await asyncio.gather(*(self._start(node, HEAL_ATTEMPTS) for node in nodes))
+        await asyncio.gather(*(self._striker.start(node, HEAL_ATTEMPTS) for node in nodes))
 
     # Arming.
 
@@ -222,7 +203,7 @@ class FaultRunner:
 
     def _strike(self, running: _Running, trigger: Trigger | None) -> None:
         fault = running.fault
-        nodes = resolved(fault.target, self.cluster, self.placement, self._choices, trigger)
+        nodes = self._striker.resolved(fault.target, trigger)
         if not nodes:
             self._events.emit(FaultSkipped(number=running.number, reason=f"no {fault.target} {fault.when}"))
             return
@@ -233,9 +214,10 @@ class FaultRunner:
             self._events.emit(FaultSkipped(number=running.number, reason=forbidden))
             return
         if isinstance(what, Damage):
-            problem = damage(what, self.cluster, self.placement, nodes)
-            if problem:
-                self._events.emit(FaultSkipped(number=running.number, reason=problem))
+            try:
+                self._striker.strike(what, nodes)
+            except TabletopError as error:
+                self._events.emit(FaultSkipped(number=running.number, reason=error.message))
                 return
         running.has_begun = True
         self._events.emit(
@@ -245,14 +227,9 @@ class FaultRunner:
         )
         if isinstance(what, Damage):
             return
-        if isinstance(what, Ending):
-            running.undo = self._take_down(what, nodes)
-        elif isinstance(what, OfTrigger):
-            running.undo = None if fault.seconds is None else _nothing
-        else:
-            others = getattr(what, "other", None)
-            found = [] if others is None else resolved(others, self.cluster, self.placement, self._choices, trigger)
-            running.undo = impose(what, self.cluster, nodes, found)
+        running.undo, _ = self._striker.strike(what, nodes, trigger)
+        if isinstance(what, OfTrigger) and fault.seconds is None:
+            running.undo = None  # Once.
         if fault.seconds is not None:
             self.simulation.loop.call_later(fault.seconds, self._end, running, context=Context())
 
@@ -270,87 +247,9 @@ class FaultRunner:
         if disarm is not None:
             disarm()
 
-    # Ending and starting nodes.
-
-    def _take_down(self, what: Ending, nodes: list[str]) -> Undo:
-        if isinstance(what, WrongFolder):
-            return all_of([self._mislead(node) for node in nodes])
-        for node in nodes:
-            self._held[node] = self._held.get(node, 0) + 1
-            if isinstance(what, PowerCut):
-                self.simulation.power_cut(node, loses_all=what.loses_all)
-            elif isinstance(what, Stop):
-                self._spawn(self._stop(node))
-            else:
-                self.simulation.kill(node)
-                if not isinstance(what, Kill):
-                    self.simulation.world(node).simulated_disk.erase()
-
-        def undo() -> None:
-            for node in nodes:
-                self._held[node] -= 1
-                if not self._held[node] and not self._healing:
-                    self._spawn(self._start(node))
-
-        return undo
-
-    def _mislead(self, node: str) -> Undo:
-        clients = self.cluster.client_names()
-        self.simulation.kill(node)
-        give_back = self.simulation.world(node).simulated_disk.exchange()
-        join = self.simulation.partition([node], clients)
-        self._spawn(self._start(node))
-
-        def undo() -> None:
-            self.simulation.kill(node)
-            give_back()
-            join()
-            if not self._healing:
-                self._spawn(self._start(node))
-
-        return undo
-
-    async def _stop(self, node: str) -> None:
-        with contextlib.suppress(TabletopError):  # It does not run, or was killed while it stopped.
-            await self.cluster.stop_node(node)
-        if not self._healing:  # The fault may have ended before the stop did, and have found the node running.
-            await self._start(node)
-
-    async def _start(self, node: str, attempts: int | None = None) -> None:
-        """Start a node unless it runs or is held down; try again when that fails, in the end for good."""
-        pause, tried = FIRST_RETRY_SECONDS, 0
-        while not self._held.get(node) and not self.cluster.is_running(node):
-            tried += 1
-            try:
-                await self.cluster.start_node(node)
-            except TabletopError as error:
-                if tried == attempts:
-                    raise
-                self._events.emit(NodeStartFailed(node=node, problem=error.message))
-                if self._healing and attempts is None:
-                    return
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
-
     async def _revive(self, seconds: float) -> None:
-        while not self._healing:
+        while not self._striker.is_healing:
             await asyncio.sleep(seconds)
-            for report in await self.cluster.nodes() if not self._healing else []:
+            for report in await self.cluster.nodes() if not self._striker.is_healing else []:
                 if report.state in (NodeState.FAILED, NodeState.DEAD):
-                    self._spawn(self._start(report.node))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something in nobody's life."""
-        self._tasks_made += 1
-        number = self._tasks_made
-        task = self.simulation.loop.create_task(work, name=f"faults {number}", context=Context())
-        self._tasks[number] = task
-
-        def forget(_: object) -> None:
-            self._tasks.pop(number, None)
-
-        task.add_done_callback(forget, context=Context())
-
-
-def _nothing() -> None:
-    """A fault that ends by being asked no more."""
+                    self._striker.spawn(self._striker.start(report.node))

@@ -19,9 +19,8 @@ virtual seconds since `begin`. `seconds` of None lasts until `heal_all`. Damage 
 from dataclasses import dataclass
 from typing import Literal
 
-from runtime.simulated.disk_faults import DiskFault
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import Kind
+from runtime.faults.disk import DiskFault, FaultOfPath
+from runtime.faults.links import Kind, LinkFaults
 
 # When.
 
@@ -54,7 +53,7 @@ class OnMessage:
 @dataclass(frozen=True, slots=True)
 class OnDisk:
     """When the n-th operation of a disk begins that fits. Texts are patterns as of a shell; for the verbs see
-    `runtime.simulated.disk_faults.Operation`."""
+    `runtime.faults.disk.Operation`."""
 
     verb: str = "*"
     path: str = "*"
@@ -249,11 +248,13 @@ class Isolate:
 @dataclass(frozen=True, slots=True)
 class BadLink:
     """Delay, jitter, loss, duplication or corruption on the way from the target to the other (None: to everybody), and
-    unless `one_way` on the way back."""
+    unless `one_way` on the way back. With `kind` only messages of this kind: `Kind.REPLY` with `one_way` makes the
+    target's answers late, and leaves its questions alone."""
 
     faults: LinkFaults
     other: Target | None = None
     one_way: bool = False
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +311,19 @@ class MessageDoubled:
 
 @dataclass(frozen=True, slots=True)
 class DiskTrouble:
-    """Something of `runtime.simulated.disk_faults`: errors, a full or a slow disk, writes that go astray."""
+    """Something of `runtime.faults.disk`: errors, a full or a slow disk, writes that go astray."""
 
     fault: DiskFault
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaTrouble:
+    """The same, but only for the files of the target's replica of a chunk, which counts from 0. The fault's own path is
+    not used."""
+
+    fault: FaultOfPath
+    path: str
+    chunk: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +412,7 @@ Lasting = (
     | ClockDrift
     | WallOffset
     | DiskTrouble
+    | ReplicaTrouble
     | RottenFile
     | RottenEnd
 )

@@ -25,10 +25,7 @@ async def corrupt(
 
     Raises NotFound (the file, the chunk, the replica), IsADirectory, and InvalidRequest for a block beyond the end.
     """
-    chunks = {chunk.index: chunk for chunk in await cluster.client().locations(path)}
-    if chunk_index not in chunks:
-        raise NotFound(f"{shown(path)} has no chunk {chunk_index}; it has {len(chunks)}, counted from 0")
-    chunk = chunks[chunk_index]
+    chunk = await chunk_of(cluster, path, chunk_index)
     holder = _holder(chunk, path, server)
     disk = disk_of(holder)
     file_path = data_path(chunk.handle)
@@ -61,6 +58,14 @@ async def corrupt(
         file_offset=offset,
         flipped_bytes=sum(before != after for before, after in zip(old, new, strict=True)),
     )
+
+
+async def chunk_of(cluster: Cluster, path: str, index: int) -> common_pb2.ChunkLocations:
+    """The chunk at a place in a file, which counts from 0. Raises NotFound, IsADirectory."""
+    chunks = {chunk.index: chunk for chunk in await cluster.client().locations(path)}
+    if index not in chunks:
+        raise NotFound(f"{shown(path)} has no chunk {index}; it has {len(chunks)}, counted from 0")
+    return chunks[index]
 
 
 def _holder(chunk: common_pb2.ChunkLocations, path: str, server: str) -> str:

@@ -4,11 +4,11 @@ Faults that last give back what ends them. Damage is done once: to the stored by
 the platter, behind the back of a server that may be running.
 """
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from chunkserver.storage.blocks import BLOCK_BYTES
-from chunkserver.storage.chunk_files import data_path, metadata_path
-from chunkserver.storage.chunk_format import SLOT_BYTES, TABLE_OFFSET, decode_slots
+from cluster.damage import damage_replica, files_of_replica
+from cluster.fault_words import listed
 from cluster.faultplan import (
     BadLink,
     ClockDrift,
@@ -18,32 +18,35 @@ from cluster.faultplan import (
     Lasting,
     Partition,
     Pause,
-    RottenBlock,
+    ReplicaTrouble,
     RottenEnd,
     RottenFile,
-    RottenHeader,
-    RottenTable,
     SlowNode,
     StreamsReset,
-    TornBlock,
-    TornHeader,
     WallOffset,
 )
 from cluster.faulty import FaultyNodes
-from cluster.placement import Placement
-from runtime.errors import TabletopError
+from cluster.placement import PlacedChunk, Placement
+from runtime.errors import NotFound, TabletopError
+from runtime.faults.links import Kind, LinkFaults
+from runtime.faults.undo import Undo, all_of
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.fabric import ANY
-from runtime.simulated.undo import Undo, all_of
-
-# What of a header slot rots: the magic number stays, so that only the checksum tells.
-_ROTTEN_AT, _ROTTEN_BYTES = 16, 4
-_CHECKSUM_BYTES = 4
+from runtime.simulated.messages import DROP, Delay, Double, Message, Verdict
+from runtime.simulated.world import Simulation
 
 
-def impose(what: Lasting, cluster: FaultyNodes, nodes: list[str], others: list[str]) -> Undo:
-    """Begin a fault that lasts at each of the nodes; returns what ends it."""
-    return all_of([undo for node in nodes for undo in _imposed(what, cluster, node, others)])
+def impose(
+    what: Lasting, cluster: FaultyNodes, placement: Placement | None, nodes: list[str], others: list[str]
+) -> tuple[Undo, str]:
+    """Begin a fault that lasts at each of the nodes; returns what ends it, and details for its sentence."""
+    details = ""
+    if isinstance(what, ReplicaTrouble):
+        chunk = known_chunk(placement, what.path, what.chunk)
+        fault = replace(what.fault, path=files_of_replica(chunk.handle))
+        details = f"the replica of chunk {what.chunk} of {what.path} ({fault.path}*)"
+        what = DiskTrouble(fault)
+    return all_of([undo for node in nodes for undo in _imposed(what, cluster, node, others)]), details
 
 
 def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) -> list[Undo]:
@@ -52,23 +55,8 @@ def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) 
     match what:
         case Pause():
             return [simulation.pause(node)]
-        case Partition(one_way=one_way):
-            return [simulation.partition([node], [other for other in others if other != node], one_way=one_way)]
-        case Isolate(hears, speaks):
-            rest = [other for other in simulation.nodes() if other != node]
-            outward = [] if speaks else [simulation.partition([node], rest, one_way=True)]
-            inward = [] if hears else [simulation.partition(rest, [node], one_way=True)]
-            return outward + inward
-        case BadLink(faults, other, one_way):
-            peers = [ANY] if other is None else [name for name in others if name != node]
-            away = [simulation.impose(faults, node, peer) for peer in peers]
-            return away if one_way else away + [simulation.impose(faults, peer, node) for peer in peers]
-        case StreamsReset(other, one_sided):
-            for peer in [ANY] if other is None else [name for name in others if name != node]:
-                simulation.reset(node, peer, one_sided=one_sided)
-            return []
-        case SlowNode(seconds):
-            return [simulation.slow(node, seconds)]
+        case Partition() | Isolate() | BadLink() | StreamsReset() | SlowNode():
+            return _of_network(what, simulation, node, others)
         case ClockDrift(drift):
             return [world.simulated_clock.drift(drift)]
         case WallOffset(seconds):
@@ -81,6 +69,60 @@ def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) 
             if not cluster.is_running(node):
                 _rot_end(what, world.simulated_disk)
             return []
+        case ReplicaTrouble():
+            raise AssertionError(f"{what} was made a fault of its files before")
+
+
+def _of_network(
+    what: Partition | Isolate | BadLink | StreamsReset | SlowNode,
+    simulation: Simulation,
+    node: str,
+    others: list[str],
+) -> list[Undo]:
+    match what:
+        case Partition(one_way=one_way):
+            return [simulation.partition([node], [other for other in others if other != node], one_way=one_way)]
+        case Isolate(hears, speaks):
+            rest = [other for other in simulation.nodes() if other != node]
+            outward = [] if speaks else [simulation.partition([node], rest, one_way=True)]
+            inward = [] if hears else [simulation.partition(rest, [node], one_way=True)]
+            return outward + inward
+        case BadLink(faults, other, one_way, kind):
+            peers = [ANY] if other is None else [name for name in others if name != node]
+            ways = [(node, peer) for peer in peers] + ([] if one_way else [(peer, node) for peer in peers])
+            if kind is None:
+                return [simulation.impose(faults, source, target) for source, target in ways]
+            return [_of_kind(simulation, faults, kind, source, target) for source, target in ways]
+        case StreamsReset(other, one_sided):
+            for peer in [ANY] if other is None else [name for name in others if name != node]:
+                simulation.reset(node, peer, one_sided=one_sided)
+            return []
+        case SlowNode(seconds):
+            return [simulation.slow(node, seconds)]
+
+
+def _of_kind(simulation: Simulation, faults: LinkFaults, kind: Kind, source: str, target: str) -> Undo:
+    """A bad link for messages of one kind. What flips bits is for bulk streams as a whole, and left out here."""
+    chances = simulation.tape.stream(f"faults of {kind.value} messages")
+
+    def hook(message: Message) -> Verdict | None:
+        if message.kind is not kind or source not in (message.source, ANY) or target not in (message.target, ANY):
+            return None
+        if chances.chance(faults.loss):
+            return DROP
+        if kind is Kind.REQUEST and chances.chance(faults.duplication):
+            return Double(faults.delay)
+        return Delay(faults.delay + faults.jitter * chances.between(0.0, 1.0))
+
+    return simulation.on_message(hook)
+
+
+def known_chunk(placement: Placement | None, path: str, index: int) -> PlacedChunk:
+    """The chunk at a place in a file. Raises NotFound."""
+    chunk = placement.chunk(path, index) if placement is not None else None
+    if chunk is None:
+        raise NotFound(f"nobody knows a chunk {index} of {path}")
+    return chunk
 
 
 def _rot_end(what: RottenEnd, disk: SimulatedDisk) -> None:
@@ -117,46 +159,17 @@ def _nothing() -> None:
 
 
 def damage(what: Damage, cluster: FaultyNodes, placement: Placement | None, nodes: list[str]) -> str:
-    """Damage the replica at each of the nodes. Returns why nothing could be damaged, empty if something was."""
-    chunk = placement.chunk(what.path, what.chunk) if placement is not None else None
-    if chunk is None:
-        return f"nobody knows a chunk {what.chunk} of {what.path}"
-    problem = ""
-    done = 0
+    """Damage the replica at each of the nodes; returns what was done, in words. Raises NotFound, or what a disk raises,
+    if nothing could be damaged."""
+    chunk = known_chunk(placement, what.path, what.chunk)
+    found: TabletopError | None = None
+    done = []
     for node in nodes:
+        disk = cluster.simulation.world(node).simulated_disk
         try:
-            _damage_one(what, cluster.simulation.world(node).simulated_disk, chunk.handle)
-            done += 1
+            done.append(f"{damage_replica(what, disk, chunk.handle)} on {node}")
         except TabletopError as error:
-            problem = error.message
-    return "" if done else problem
-
-
-def _damage_one(what: Damage, disk: SimulatedDisk, handle: int) -> None:
-    data, metadata = data_path(handle), metadata_path(handle)
-    match what:
-        case RottenBlock(block=block):
-            disk.rot(data, block * BLOCK_BYTES, count=min(4, len(disk.content(data).cached) - block * BLOCK_BYTES))
-        case TornBlock(block=block):
-            begin = block * BLOCK_BYTES
-            disk.tear(data, begin, max(2, min(BLOCK_BYTES, len(disk.content(data).cached) - begin)))
-        case RottenHeader(slot=None):
-            for slot in _written_slots(disk, metadata):
-                disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
-        case RottenHeader(slot="newest"):
-            headers = decode_slots(bytes(disk.content(metadata).cached), handle)
-            newest = max(headers, key=lambda slot: headers[slot].sequence, default=0)
-            disk.rot(metadata, newest * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
-        case RottenHeader(slot=int(slot)):
-            disk.rot(metadata, slot * SLOT_BYTES + _ROTTEN_AT, count=_ROTTEN_BYTES)
-        case RottenTable(block=block):
-            disk.rot(metadata, TABLE_OFFSET + block * _CHECKSUM_BYTES, count=_CHECKSUM_BYTES)
-        case TornHeader(slot=slot):
-            written = bytes(disk.content(metadata).cached[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]).rstrip(b"\0")
-            disk.tear(metadata, slot * SLOT_BYTES, len(written))
-
-
-def _written_slots(disk: SimulatedDisk, metadata: str) -> list[int]:
-    stored = disk.content(metadata).cached
-    slots = range(TABLE_OFFSET // SLOT_BYTES)
-    return [slot for slot in slots if any(stored[slot * SLOT_BYTES : slot * SLOT_BYTES + _ROTTEN_AT + _ROTTEN_BYTES])]
+            found = error
+    if not done and found is not None:
+        raise found
+    return listed(done)

@@ -19,6 +19,8 @@ class FaultyNodes(Protocol):
     """Nodes of a simulation that can be ended and started again."""
 
     simulation: Simulation
+    held_down: dict[str, int]
+    """By how many faults a node is held down, which does not run then."""
 
     @property
     def settings(self) -> NodeNames:

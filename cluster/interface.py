@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from cluster.faultplan import Target, What
 from cluster.settings import ClusterSettings
 from gfs.client import Client
 from runtime.errors import TimedOut
@@ -72,6 +73,20 @@ class Corruption:
     flipped_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Imposed:
+    """A fault that was imposed. `nodes` are those that it struck, `words` one sentence of what was really done: which
+    nodes, which file, which bytes. `ends_at` is the time of its end, in seconds since the epoch (of the true time, in a
+    simulation); None if it lasts until it is healed, or has no end."""
+
+    number: int
+    what: What
+    target: Target
+    nodes: tuple[str, ...]
+    words: str
+    ends_at: float | None = None
+
+
 class Cluster(Protocol):
     """One cluster. Node names are "master", "cs1", "cs2", …; an unknown one raises NotFound everywhere."""
 
@@ -126,6 +141,19 @@ class Cluster(Protocol):
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in one stored block of one replica, on `server` or else on the first that has it, behind the
         back of the server, which goes on running."""
+
+    async def impose(self, what: What, target: Target, *, seconds: float | None = None) -> Imposed:
+        """Have a fault strike now, for so many seconds, or until it is healed. Faults overlap, and none ends another.
+
+        Raises InvalidRequest for a fault that this world does not have, NotFound if the target means nothing now."""
+
+    def imposed(self) -> list[Imposed]:
+        """The imposed faults that last, oldest first."""
+
+    async def heal(self, number: int | None = None) -> list[Imposed]:
+        """End one imposed fault, or all; returns what was ended. What it had ended is started; returns when it serves.
+
+        Raises NotFound for a number that no fault has that lasts."""
 
 
 def best_status(found: Sequence[master_pb2.ClusterStatus | BaseException]) -> master_pb2.ClusterStatus:

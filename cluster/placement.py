@@ -8,12 +8,14 @@ file, whatever the master believes.
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chunkserver.storage.chunk_files import metadata_path
-from cluster.simulated import SimulatedCluster
 from master.serving.status import cluster_status
 from runtime.wire.master_pb2 import ClusterStatusRequest
+
+if TYPE_CHECKING:
+    from cluster.simulated import SimulatedCluster  # It imposes faults, for which places are looked up here.
 
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ class PlacedChunk:
 class Placement:
     """What the master knew when it was last seen, and what the disks hold now."""
 
-    def __init__(self, cluster: SimulatedCluster) -> None:
+    def __init__(self, cluster: "SimulatedCluster") -> None:
         self._cluster = cluster
         self._known: dict[tuple[str, int], PlacedChunk] = {}
 

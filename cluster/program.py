@@ -69,7 +69,7 @@ async def _serve(folder: NodeFolder, descriptors: int) -> None:
     config = NodeConfig.from_json(values)
     token = (folder.path.parent.parent / "token").read_text(encoding="ascii").strip()
     calls = CallTimes()
-    world = RealWorld(node=config.node, root=folder.data, token=token, sink=FileSink(folder.events), observer=calls)
+    world = _world(config, folder, token, calls)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
@@ -91,6 +91,17 @@ async def _serve(folder: NodeFolder, descriptors: int) -> None:
         await metrics.stop()
         await server.stop()
         await world.close()
+
+
+def _world(config: NodeConfig, folder: NodeFolder, token: str, calls: CallTimes) -> RealWorld:
+    sink = FileSink(folder.events)
+    if not config.experiments:
+        return RealWorld(node=config.node, root=folder.data, token=token, sink=sink, observer=calls)
+    from cluster.experiments import experimental_world  # Nothing of it is loaded elsewhere.
+
+    world = experimental_world(config, folder, token, sink, calls)
+    world.watch_faults()
+    return world
 
 
 async def _until_stopped(

@@ -3,23 +3,18 @@
 The object is a view: all it knows is in the cluster's folder and in the processes themselves, so any command can make
 one for a cluster that another command has started, and every answer is about now. What it starts and cannot bring to
 serve, it stops again.
-
-The master's port is drawn from below the range that the system gives to outgoing connections. Otherwise a chunkserver
-that tries to reach its restarting master could be given the master's own port as its source, connect to itself, and
-keep the port from the master for good.
 """
 
 import asyncio
 import contextlib
 import dataclasses
-import random
 import signal
-import socket
 import subprocess
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc.aio
 
 # What nodes record of themselves is read back by kinds, which are known once their modules are imported.
 import chunkserver.events  # noqa: F401
@@ -28,6 +23,7 @@ import lockservice.events  # noqa: F401
 import master.events  # noqa: F401
 from cluster import faults, processes
 from cluster.fault_log import BlockFlipped, NodeKilled, NodePaused, NodeResumed, note_fault
+from cluster.faultplan import Target, What
 from cluster.folder import ClusterFolder, ClusterRecord, NodeConfig, NodeFolder, ReadyRecord
 from cluster.interface import (
     DESCRIBE_SECONDS,
@@ -35,33 +31,33 @@ from cluster.interface import (
     START_SECONDS,
     STATUS_SECONDS,
     Corruption,
+    Imposed,
     NodeReport,
-    NodeState,
     best_status,
     wait_until,
 )
 from cluster.leaving import require_drained
-from cluster.processes import ProcessIdentity, ProcessState
+from cluster.looking import look_at, processes_of
+from cluster.processes import ProcessState
+from cluster.real_faults import RealFaults
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.settings import ClusterSettings
+from cluster.starting import HOST, differences, free_port, reason_of
 from gfs.client import Client
 from runtime.errors import (
     Conflict,
-    InternalError,
     NotFound,
     TabletopError,
     TimedOut,
     Unavailable,
-    error_from_wire,
 )
 from runtime.events import Record, Sink, in_causal_order
 from runtime.real.disk import RealDisk
 from runtime.real.event_file import EventFile, read_events
+from runtime.real.experiments.unsynced import UnsyncedFiles
 from runtime.real.world import RealWorld
-from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc, node_pb2, node_pb2_grpc
+from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc
 
-MASTER_PORTS = range(20_000, 32_000)
-HOST = "127.0.0.1"
 GRACE_SECONDS = 5.0
 
 
@@ -85,6 +81,7 @@ class RealCluster:
         self._sink = sink
         self._world: RealWorld | None = None
         self._client: Client | None = None
+        self._faults = RealFaults(self)
 
     @property
     def settings(self) -> ClusterSettings:
@@ -129,7 +126,7 @@ class RealCluster:
             record = self.folder.require()
             if self.is_down():
                 raise Unavailable(self.down_message(), definite=True)
-            if not any(self._processes_of(self.folder.node(name)) for name in record.settings.master_names()):
+            if not any(processes_of(self.folder.node(name)) for name in record.settings.master_names()):
                 self._require_process(MASTER)
             old = record.settings
             settings = dataclasses.replace(old, chunkservers=old.chunkservers + count)
@@ -153,8 +150,7 @@ class RealCluster:
         self.require_master()
         await require_drained(self, node)
         async with self.folder.locked():
-            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
-            self._collect(node)
+            await self._end_in_order(node)
             await self.client().operators.remove_server(node)
             record = self.folder.read_record()
             self.folder.write_record(dataclasses.replace(record, settings=record.settings.without(node)))
@@ -178,7 +174,7 @@ class RealCluster:
         """
         self.folder.require()
         names = self.settings.master_names()
-        if any(self._processes_of(self.folder.node(name)) for name in names):
+        if any(processes_of(self.folder.node(name)) for name in names):
             return
         if self.is_down():
             raise Unavailable(self.down_message(), definite=True)
@@ -202,11 +198,13 @@ class RealCluster:
         await self.close()
         async with self.folder.locked():
             self._end_all()
+            self._faults.forget_all()
             if purge:
                 self.folder.purge()
 
     async def close(self) -> None:
-        """Let go of the connections of this object; the cluster goes on."""
+        """Let go of the connections of this object, and end no more faults from here; the cluster goes on."""
+        await self._faults.close()
         client, self._client = self._client, None
         world, self._world = self._world, None
         if client is not None:
@@ -218,8 +216,8 @@ class RealCluster:
 
     async def nodes(self) -> list[NodeReport]:
         """What each node is at this moment, by its process and by what it answers within a second."""
-        names = self.settings.node_names()
-        return list(await asyncio.gather(*(self._look_at(name) for name in names)))
+        looked = (look_at(self.folder.node(name), self.client_world) for name in self.settings.node_names())
+        return list(await asyncio.gather(*looked))
 
     async def status(self, *, chunks: bool = False) -> master_pb2.ClusterStatus:
         """What the acting master knows; if none acts, what a shadow knows."""
@@ -280,30 +278,77 @@ class RealCluster:
 
     async def kill(self, node: str) -> None:
         """SIGKILL."""
-        processes.kill_process(self._require_process(node))
+        self.end_process(node)
         note_fault(self.folder.path, NodeKilled(node))
-        self._collect(node)
 
     async def pause(self, node: str) -> None:
         """SIGSTOP."""
-        processes.send_signal(self._require_process(node), signal.SIGSTOP)
+        self.freeze_process(node)
         note_fault(self.folder.path, NodePaused(node))
 
     async def resume(self, node: str) -> None:
-        """SIGCONT."""
+        """SIGCONT. No imposed pause holds the node any more."""
         processes.send_signal(self._require_process(node), signal.SIGCONT)
         note_fault(self.folder.path, NodeResumed(node))
+        self._faults.forget_node(node, pauses_only=True)
 
     async def restart(self, node: str) -> None:
-        """Start the node's program again, after SIGTERM if it runs."""
-        folder = self._node(node)
+        """Start the node's program again, after SIGTERM if it runs. No imposed fault holds it down any more."""
         async with self.folder.locked():
-            if not folder.config.exists():
-                raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
-            await asyncio.to_thread(processes.end_processes, self._processes_of(folder), GRACE_SECONDS)
-            self._collect(node)
-            record = self.folder.read_record()
-            await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
+            await self._end_in_order(node)
+            await self._start_once_more(node)
+        self._faults.forget_node(node)
+
+    async def impose(self, what: What, target: Target, *, seconds: float | None = None) -> Imposed:
+        """Have a fault strike now."""
+        self.folder.require()
+        return await self._faults.impose(what, target, seconds)
+
+    def imposed(self) -> list[Imposed]:
+        """The imposed faults that last, oldest first."""
+        return self._faults.imposed()
+
+    async def heal(self, number: int | None = None) -> list[Imposed]:
+        """End one imposed fault, or all."""
+        self.folder.require()
+        return await self._faults.heal(number)
+
+    async def until_over(self, fault: Imposed) -> None:
+        """Return when a fault has ended that this object has imposed for some seconds."""
+        await self._faults.until_over(fault)
+
+    def end_process(self, node: str) -> list[str]:
+        """SIGKILL; returns when the process is gone, with the files that lost what lying syncs had not written.
+
+        Raises Conflict if there is no process."""
+        processes.kill_process(self._require_process(node))
+        self._collect(node)
+        return UnsyncedFiles(self._node(node).path).lose()
+
+    def plain_channel(self, address: str) -> grpc.aio.Channel:
+        """A channel whose unary calls share no stream."""
+        return self.client_world.plain_channel(address)
+
+    def freeze_process(self, node: str) -> None:
+        """SIGSTOP. Raises Conflict if there is no process."""
+        processes.send_signal(self._require_process(node), signal.SIGSTOP)
+
+    def thaw_process(self, node: str) -> None:
+        """SIGCONT, if there is a process."""
+        for identity in processes_of(self._node(node)):
+            processes.send_signal(identity, signal.SIGCONT)
+
+    async def stop_process(self, node: str) -> None:
+        """Stop a node in good order, and kill it if that takes too long. Raises Conflict if there is no process."""
+        self._require_process(node)
+        async with self.folder.locked():
+            await self._end_in_order(node)
+
+    async def start_again(self, node: str) -> None:
+        """Start a node's program on its disk, unless it runs; returns when it serves."""
+        async with self.folder.locked():
+            if not processes_of(self._node(node)):
+                await self._start_once_more(node)
 
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits in a file below the server's folder."""
@@ -337,6 +382,16 @@ class RealCluster:
 
     # Starting and ending.
 
+    async def _end_in_order(self, node: str) -> None:
+        await asyncio.to_thread(processes.end_processes, processes_of(self._node(node)), GRACE_SECONDS)
+        self._collect(node)
+
+    async def _start_once_more(self, node: str) -> None:
+        if not self._node(node).config.exists():
+            raise NotFound(f"node {node!r} of cluster {self.name!r} was never started; use `tabletop up`")
+        record = self.folder.read_record()
+        await self._start_node(node, record, record.address_of(node) or f"{HOST}:0")
+
     async def _start_all(self, settings: ClusterSettings, names: list[str], port: int | None) -> None:
         self.folder.draw_token()
         old = self.folder.read_record() if self.folder.exists() else ClusterRecord(self.name, "", settings)
@@ -360,7 +415,7 @@ class RealCluster:
     async def _start_master(self, record: ClusterRecord, port: int | None) -> None:
         known = f"{HOST}:{port}" if port else record.master
         for attempt in range(5):
-            address = known or f"{HOST}:{_free_port()}"
+            address = known or f"{HOST}:{free_port()}"
             try:
                 ready = await self._start_node(MASTER, record, address)
                 break
@@ -376,9 +431,9 @@ class RealCluster:
         does yet. Returns when one acts, and the others are in sync with it."""
         masters = record.settings.master_names()
         if not record.master:
-            ports = [port or _free_port()]
+            ports = [port or free_port()]
             while len(ports) <= len(masters):
-                ports = list(dict.fromkeys((*ports, _free_port())))
+                ports = list(dict.fromkeys((*ports, free_port())))
             lock, *addresses = [f"{HOST}:{number}" for number in (ports[-1], *ports[:-1])]
             record = dataclasses.replace(record, master=",".join(addresses), lock=lock)
             self.folder.write_record(record)
@@ -410,12 +465,13 @@ class RealCluster:
             lock_address=record.lock,
         )
         folder = self._node(name)
-        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner))
+        experiments = record.settings.experiments
+        folder.prepare(NodeConfig(record.cluster, name, role_of(name), settings, self._owner, experiments))
         child = self._children[name] = processes.start_program(folder.config, folder.log)
 
         async def ready() -> ReadyRecord | None:
             if child.poll() is not None:
-                raise _reason(folder, child.returncode)
+                raise reason_of(folder, child.returncode)
             return folder.read_ready()
 
         found = await wait_until(
@@ -437,7 +493,7 @@ class RealCluster:
         try:
             yield
         except BaseException:
-            with _without_interrupts():
+            with processes.without_interrupts():
                 if had_record:
                     self._end_nodes(names)
                 else:
@@ -449,16 +505,16 @@ class RealCluster:
             raise
 
     def _end_nodes(self, names: list[str]) -> None:
-        found = [identity for name in names for identity in self._processes_of(self.folder.node(name))]
+        found = [identity for name in names for identity in processes_of(self.folder.node(name))]
         processes.end_processes(found, GRACE_SECONDS)
         for name in names:
             self._collect(name)
 
     def _end_all(self) -> None:
-        with _without_interrupts():
+        with processes.without_interrupts():
             found = {identity.process_id: identity for identity in processes.find_programs(self.folder.path)}
             for folder in self.folder.node_folders():
-                for identity in self._processes_of(folder):
+                for identity in processes_of(folder):
                     found.setdefault(identity.process_id, identity)
             processes.end_processes(found.values(), GRACE_SECONDS)
             for name in list(self._children):
@@ -481,64 +537,21 @@ class RealCluster:
 
     def _check_same(self, settings: ClusterSettings) -> None:
         made_with = self.folder.read_record().settings
+        if made_with.experiments != settings.experiments:
+            if not self.is_down():
+                word = "with" if made_with.experiments else "without"
+                raise Conflict(f"cluster {self.name!r} runs {word} --experiments; stop it first with `tabletop down`")
+            made_with = dataclasses.replace(made_with, experiments=settings.experiments)
         if made_with != settings:
             raise Conflict(
-                f"cluster {self.name!r} was made with other settings: {_differences(made_with, settings)}; start it "
+                f"cluster {self.name!r} was made with other settings: {differences(made_with, settings)}; start it "
                 f"without options, or remove it first with `tabletop down --cluster {self.name} --purge`"
             )
 
     # Processes.
 
-    async def _look_at(self, name: str) -> NodeReport:
-        role = role_of(name)
-        folder = self.folder.node(name)
-        ready = folder.read_ready()
-        if ready is None:
-            return self._look_at_unready(name, role, folder)
-        state = processes.state_of(ready.identity)
-        number, control, bulk = ready.identity.process_id, ready.control_address, ready.bulk_address
-        if state is ProcessState.GONE:
-            return NodeReport(name, role, NodeState.DEAD, note=f"its process {number} is gone")
-        if state is ProcessState.PAUSED:
-            return NodeReport(name, role, NodeState.PAUSED, number, control, bulk, note="stopped by a signal")
-        try:
-            stub = node_pb2_grpc.NodeStub(self.client_world.network.channel(ready.control_address))
-            found = await stub.Describe(node_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        except (Unavailable, TimedOut) as error:
-            return NodeReport(name, role, NodeState.HUNG, number, control, bulk, note=error.message)
-        return NodeReport(
-            name,
-            role,
-            NodeState.SERVING,
-            number,
-            control,
-            bulk,
-            uptime_seconds=found.uptime_seconds,
-            resident_bytes=found.resident_bytes,
-            version=found.version,
-            counters=dict(found.counters),
-            metrics_address=ready.metrics_address,
-        )
-
-    def _look_at_unready(self, name: str, role: str, folder: NodeFolder) -> NodeReport:
-        living = self._processes_of(folder)
-        if living:
-            paused = processes.state_of(living[0]) is ProcessState.PAUSED
-            state = NodeState.PAUSED if paused else NodeState.STARTING
-            return NodeReport(name, role, state, living[0].process_id)
-        failure = folder.read_failure()
-        if failure is not None:
-            return NodeReport(name, role, NodeState.FAILED, note=failure[1])
-        return NodeReport(name, role, NodeState.STOPPED)
-
-    def _processes_of(self, folder: NodeFolder) -> list[ProcessIdentity]:
-        ready = folder.read_ready()
-        if ready is not None and processes.state_of(ready.identity) is not ProcessState.GONE:
-            return [ready.identity]
-        return processes.find_programs(folder.path)
-
-    def _require_process(self, node: str) -> ProcessIdentity:
-        found = self._processes_of(self._node(node))
+    def _require_process(self, node: str) -> processes.ProcessIdentity:
+        found = processes_of(self._node(node))
         if not found and self.is_down():
             raise Unavailable(self.down_message(), definite=True)
         if not found:
@@ -552,45 +565,3 @@ class RealCluster:
         if name not in known:
             raise NotFound(f"no node {name!r} in cluster {self.name!r}; there are: {', '.join(known)}")
         return self.folder.node(name)
-
-
-def _free_port() -> int:
-    """A port below the range of outgoing connections on which nobody listens at this moment."""
-    for port in random.sample(MASTER_PORTS, 200):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
-            try:
-                door.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise Conflict(f"no free port found between {MASTER_PORTS.start} and {MASTER_PORTS.stop}; name one with --port")
-
-
-def _reason(folder: NodeFolder, exit_code: int) -> TabletopError:
-    """Why a program that was started ended before it served."""
-    kind, message = folder.read_failure() or ("", "")
-    if not kind:
-        words = folder.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
-        return InternalError(
-            f"{folder.name} ended with exit code {exit_code} before it served; its last words: {words[-1]}"
-        )
-    return error_from_wire(kind, f"{folder.name} did not start: {message}", definite=True)
-
-
-def _differences(made_with: ClusterSettings, wanted: ClusterSettings) -> str:
-    old, new = made_with.to_json(), wanted.to_json()
-    return ", ".join(f"{key} {old[key]}, not {new[key]}" for key in old if old[key] != new[key])
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until the block is done: what ends processes must not be ended half-way itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

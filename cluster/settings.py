@@ -41,6 +41,7 @@ class ClusterSettings:
     topology: str = ""  # racks and data centres, as in topology.py (GFS 4.2)
     placement: str = PAPER  # how servers are chosen for replicas
     clone_bytes_per_second: int = 0  # how fast each copy is made at most (GFS 4.3); 0: without limit
+    experiments: bool = False  # whether networks and disks of its nodes can be broken on purpose (docs/faults.md)
     removed: str = ""  # chunkservers that have left for good, with commas: their names are not given again
 
     def check(self) -> None:

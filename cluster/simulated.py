@@ -11,9 +11,9 @@
 
     simulation.run(story())
 
-Faults that only a simulation has (partitions, slow disks, skewed clocks) are asked of the simulation, by node name, or
-written down as data (faultplan.py). The client stands on a node of its own, called "client"; with several clients
-these are "client1", "client2", ...
+Faults are imposed (`impose`), written down as a plan (faultplan.py, fault_runner.py), or asked of the simulation by
+node name. The client stands on a node of its own, called "client"; with several clients these are "client1",
+"client2", ...
 
 A server that ends by itself is seen: its life is ended, as its program would end, and it counts as FAILED. Nothing
 here waits for a node that has died in the meantime: whoever starts or stops one that is killed gets Unavailable.
@@ -27,17 +27,21 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from cluster import faults
+from cluster.faultplan import Target, What
+from cluster.imposing import SimulatedFaults, no_such_fault
 from cluster.interface import (
     DESCRIBE_SECONDS,
     START_SECONDS,
     STATUS_SECONDS,
     Corruption,
+    Imposed,
     NodeReport,
     NodeState,
     best_status,
     wait_until,
 )
 from cluster.leaving import require_drained
+from cluster.placement import Placement
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
 from cluster.settings import ClusterSettings
@@ -97,6 +101,8 @@ class SimulatedCluster:
         self._client_settings = client_settings
         self._capacity_bytes = capacity_bytes
         self._runs: dict[str, _Run] = {}
+        self.held_down: dict[str, int] = {}
+        self._faults: SimulatedFaults | None = None
         for node in settings.node_names():
             if role_of(node) == CHUNKSERVER_ROLE:
                 self._add_chunkserver(node)
@@ -317,6 +323,24 @@ class SimulatedCluster:
     async def corrupt(self, path: str, chunk_index: int, block: int, server: str = "") -> Corruption:
         """Flip bits on the disk of a server."""
         return await faults.corrupt(self, self._disk_of, path, chunk_index, block, server)
+
+    async def impose(self, what: What, target: Target, *, seconds: float | None = None) -> Imposed:
+        """Have a fault strike now."""
+        if self._faults is None:  # Not earlier: what draws from the tape changes nothing of runs without faults.
+            self._faults = SimulatedFaults(self, Placement(self))
+        return await self._faults.impose(what, target, seconds)
+
+    def imposed(self) -> list[Imposed]:
+        """The imposed faults that last, oldest first."""
+        return [] if self._faults is None else self._faults.imposed()
+
+    async def heal(self, number: int | None = None) -> list[Imposed]:
+        """End one imposed fault, or all."""
+        if self._faults is not None:
+            return await self._faults.heal(number)
+        if number is not None:
+            raise no_such_fault(number, [])
+        return []
 
     def _disk_of(self, node: str) -> SimulatedDisk:
         return self.simulation.world(node).simulated_disk

@@ -26,6 +26,14 @@ class LogFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveChanged(Event):
+    """The disk is full, and the log got some of what is kept back for it; or there is room again, and it is whole."""
+
+    sentence: ClassVar[str] = "keeps back {left} bytes of its disk for starts and deletions"
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointStarted(Event):
     """The log was switched, and the state before that is being written."""
 
@@ -52,11 +60,12 @@ class CheckpointFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class FileCreated(Event):
-    """A client created a file."""
+    """A client created a file. `file_id` names it whatever becomes of its path."""
 
     sentence: ClassVar[str] = "created {path} with replication goal {goal}"
     path: str
     goal: int
+    file_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +183,7 @@ class ChunkCreated(Event):
     path: str
     index: int
     servers: tuple[str, ...]
+    file_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,12 @@ from tabletop import (
     paper_command,
     record_commands,
     report_command,
+    scenario_commands,
     server_commands,
     setrep_command,
     status_command,
     story_command,
+    sweep_command,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -37,6 +39,7 @@ from tabletop import (
     trash_commands,
 )
 from tabletop.console import Commands, output
+from tabletop.plugs import plug_in
 
 HELP = """
 A GFS and a Bigtable that fit on a desk: start them, break them on purpose, watch them recover.
@@ -107,6 +110,9 @@ app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
+app.add_typer(scenario_commands.app, name="scenario")
+app.command("sweep")(sweep_command.sweep)
+plug_in(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -78,7 +78,8 @@ class Advancing:
 
     async def revoke(self, names: Sequence[LeaseName], authority: Authority) -> list[ReplicaState]:
         """End leases; returns what is held of their chunks when nothing under the leases is in flight any more. Only of
-        leases that this life has held: the last word of one that an earlier life held cannot be had.
+        leases that this life has held: the last word of one that an earlier life held cannot be had. Nor does this
+        replica speak for the others once a mutation has failed: only a raise of the version compares them.
 
         Raises ForeignNamespace, Superseded, TimedOut (the leases have ended, but something is still in flight).
         """
@@ -101,7 +102,8 @@ class Advancing:
                     f"the lease on chunk {lease.handle:#x} has ended, but mutations under version {lease.version} are "
                     f"in flight after {seconds:g} seconds; raise the version"
                 ) from None
-        return [state for lease in ended if (state := self._store.state(lease.handle)) is not None]
+        even = [lease.handle for lease in ended if not lease.is_uneven]
+        return [state for handle in even if (state := self._store.state(handle)) is not None]
 
     async def _advance_all(self, items: Sequence[Advance], authority: Authority, now: float) -> list[AdvanceResult]:
         if len(items) == 1:

@@ -48,6 +48,7 @@ class Lease:
     sound_end: int = -1
     tried_end: int = 0  # So far some replica may reach: where the mutations that failed end.
     is_revoked: bool = False
+    is_uneven: bool = False  # A mutation failed, and some replicas have it perhaps: they may differ.
     tries: dict[int, Tries[Any]] = field(default_factory=dict)  # by client
 
     def tries_of(self, client: int) -> Tries[Any]:
@@ -180,6 +181,7 @@ class LeaseTable:
             lease.sound_end = max(lease.sound_end, end)
         elif not is_nowhere:
             lease.tried_end = max(lease.tried_end, end)
+            lease.is_uneven = True
 
     def to_extend(self, now: float, heartbeat_seconds: float) -> list[Lease]:
         """Leases that are being used and have no more than half of their term left (GFS 3.1: "typically receive

@@ -14,8 +14,8 @@ from typing import Any
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from gfs.settings import ClientSettings
+from runtime.faults.disk import DiskSpeed
 from runtime.simulated.disk import SYNC_SECONDS
-from runtime.simulated.disk_faults import DiskSpeed
 from runtime.simulated.distances import WayOut
 from runtime.simulated.page_cache import PageCache
 from runtime.simulated.shared_pages import PagePool

@@ -17,6 +17,8 @@ shrunk to the few operations and faults that matter, and told as a story.
     contents.py          may this byte be here?               losses.py            what may a power cut take?
     goals.py             which replication goal may be seen?
     orders.py            were orders about replicas given, and carried out, when they should have been?
+    leases.py            versions, primaries and epochs, by what servers recorded
+    regions.py           GFS Table 1, region by region (asked by cluster/scenarios)
     masters.py           several masters: who acts, under which epoch, and are they all in one state?
     placements.py        do copies stand where they should, is nothing left on a drained server? and the stories of that
     operators.py         trash, policies, safe mode and checks: drawn, done and judged
@@ -27,6 +29,7 @@ shrunk to the few operations and faults that matter, and told as a story.
     verdicts.py          the judges' findings                 marks.py             rare states that were reached
     shrink.py            fewer operations, fewer faults       story.py             the rest in words
     sweep.py, worker.py  many seeds, several processes        command.py           ./scripts/swarm
+    dask_pool.py         … on several machines
     written.py           plans as text                        swarms.py            this swarm and its sibling
     pictures.py          a run as a timeline (cluster/timeline)
     engine/              the sibling: tablets on one log

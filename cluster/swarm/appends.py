@@ -36,9 +36,9 @@ _LEAST_BYTES = 8
 
 
 @lru_cache(maxsize=256)
-def frame_of(number: int, count: int) -> bytes:
-    """What a record append of this number appends: a record with a payload of `count` bytes."""
-    return encode_record(stamp(number, 0, count), writer=number, sequence=1)
+def frame_of(number: int, count: int, payload: bytes = b"") -> bytes:
+    """What a record append of this number appends: a record with this payload, or a stamped one of `count` bytes."""
+    return encode_record(payload or stamp(number, 0, count), writer=number, sequence=1)
 
 
 def most_payload_bytes(chunk_bytes: int) -> int:
@@ -49,7 +49,7 @@ def most_payload_bytes(chunk_bytes: int) -> int:
 @dataclass(frozen=True, slots=True)
 class Append:
     """One record append to one file. `offset`: what the client was told; `may_be_lost_from`: the moment of the power
-    cut that was allowed to take the record away."""
+    cut that was allowed to take the record away; `payload`: of a record that is not stamped by its number."""
 
     operation: int
     client: str
@@ -59,11 +59,12 @@ class Append:
     responded: float
     answer: Answer
     may_be_lost_from: float = math.inf
+    payload: bytes = b""
 
     @property
     def frame(self) -> bytes:
         """The bytes of the record."""
-        return frame_of(self.operation, self.count)
+        return frame_of(self.operation, self.count, self.payload)
 
     @property
     def end(self) -> int:

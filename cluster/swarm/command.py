@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.swarm.pictures import timeline_of
 from cluster.swarm.shrink import SHRINK_SECONDS, Shrinker
-from cluster.swarm.swarms import ENGINE, FILES, LOCKS, RunResult, Swarm
+from cluster.swarm.swarms import ENGINE, FILES, LOCKS, MASTERS, SWARMS, RunResult, Swarm
 from cluster.swarm.sweep import Report, Sweep
 from cluster.timeline.formats import Format, write_timeline
 from runtime.errors import TabletopError
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.timeline and options.replay is None and not options.shrink:
         parser.error("--timeline draws one run: name it with --replay, or add --shrink")
-    swarm = LOCKS if options.locks else ENGINE if options.engine else FILES
+    swarm = SWARMS[options.which]
     if options.bugs is not None:
         names = options.bugs.split(",") if options.bugs else list(swarm.bugs)
         return _measure_bugs(swarm, names, options.jobs, options.first_seed, options.seeds or BUG_SEEDS)
@@ -45,10 +45,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="./scripts/swarm", description="Random work under random faults over a simulated cluster, judged."
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--engine", action="store_true", help="several tablets on one log, in place of the file system's cluster"
-    )
-    which.add_argument("--locks", action="store_true", help="the lock service and its clients")
+    for swarm, text in (
+        (MASTERS, "the file system's cluster, with three masters and a lock service in every seed"),
+        (ENGINE, "several tablets on one log, in place of the file system's cluster"),
+        (LOCKS, "the lock service and its clients"),
+    ):
+        which.add_argument(
+            swarm.option.strip(), dest="which", action="store_const", const=swarm.name, default=FILES.name, help=text
+        )
     parser.add_argument("--seeds", type=int, help="how many seeds to run (default: 200)")
     parser.add_argument("--seconds", type=float, help="run for so long instead")
     parser.add_argument("--first-seed", type=int, default=0, help="the first seed (default: 0)")

@@ -43,8 +43,9 @@ _SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write to one range of one file. `stamped_from` is the place in the operation's stream of its first byte;
-    `may_be_lost_from` the moment of the power cut that was allowed to take it away."""
+    """One write to one range of one file. `stamped_from` is the place in the operation's stream of its first byte, or
+    in `data` if it wrote bytes of its own; `may_be_lost_from` the moment of the power cut that was allowed to take it
+    away."""
 
     operation: int
     client: str
@@ -57,6 +58,7 @@ class Write:
     may_be_lost_from: float = math.inf
     over_at: float = math.inf  # a snapshot was taken: it cannot take effect in the copy any more
     is_inherited: bool = False  # it was written to the file of which this one is a copy
+    data: bytes = b""  # all that the operation wrote, if that is not its stamp
 
     @property
     def over(self) -> float:
@@ -66,7 +68,8 @@ class Write:
 
     def bytes_at(self, begin: int, end: int) -> bytes:
         """What it puts there."""
-        return stamp(self.operation, self.stamped_from + begin - self.begin, end - begin)
+        first = self.stamped_from + begin - self.begin
+        return self.data[first : first + end - begin] if self.data else stamp(self.operation, first, end - begin)
 
 
 @dataclass(frozen=True, slots=True)

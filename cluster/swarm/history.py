@@ -120,7 +120,7 @@ class Operation:
     restored: tuple[tuple[str, int], ...] = ()  # what RESTORE brought back: paths below its target, creators
     findings: tuple[str, ...] = ()  # what was wrong about the verdicts of FSCK
     lacking: tuple[str, ...] = ()  # servers whose replica lacked a record when its client was told where it is
-    data: bytes = b""
+    data: bytes = b""  # what was read; or written, if that is not the stamp of the operation
     seen: tuple[Seen, ...] = ()
     is_given_up: bool = False  # its caller cancelled it: in doubt
     is_taken: bool = False  # the file had taken all bytes to write, though perhaps not yet sent them

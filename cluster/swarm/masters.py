@@ -1,8 +1,9 @@
 """Several masters and their lock service among the victims (GFS 5.1.3).
 
-In a share of the seeds the cluster has three masters. Then all that strikes the master strikes the one that acts, and
-a few faults more are drawn, apart from all else: the masters and the lock service are killed, lose power, stand still,
-are cut off from one another, have clocks that run wrong, or end in the middle of bringing a record to the others.
+In a share of the seeds the cluster has three masters; in a sweep with `--masters`, in all of them. Then all that
+strikes the master strikes the one that acts, and a few faults more are drawn, apart from all else: the masters and the
+lock service are killed, lose power, stand still, are cut off from one another, have clocks that run wrong, or end in
+the middle of bringing a record to the others.
 
 Judged beside what is judged everywhere (an acknowledged change is never lost, for one):
 
@@ -13,7 +14,6 @@ Judged beside what is judged everywhere (an acknowledged change is never lost, f
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cluster.faultplan import (
@@ -43,10 +43,8 @@ from cluster.roles import LOCK, MASTER
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.mischief import DOWN_SECONDS
 from cluster.swarm.plan import PlannedOperation, Setup
-from master.events import MasterTookOver
 from master.failover.replicated import ReplicatedMaster
-from runtime.events import Record
-from runtime.simulated.messages import Kind
+from runtime.faults.links import Kind
 
 WITH_MASTERS = 0.12
 LOOK_SECONDS = 0.05
@@ -58,10 +56,12 @@ Operations = tuple[PlannedOperation, ...]
 Faults = tuple[Fault, ...]
 
 
-def with_masters(seed: int, setup: Setup, operations: Operations, faults: Faults) -> tuple[Setup, Operations, Faults]:
-    """In some seeds: three masters, and faults that strike them."""
+def with_masters(
+    seed: int, setup: Setup, operations: Operations, faults: Faults, *, share: float = WITH_MASTERS
+) -> tuple[Setup, Operations, Faults]:
+    """In so many of the seeds: three masters, and faults that strike them."""
     chance = random.Random(f"masters {seed}")
-    if chance.random() >= WITH_MASTERS:
+    if chance.random() >= share:
         return setup, operations, faults
     setup = dataclasses.replace(setup, masters=len(NAMES), shadow_memory_bytes=chance.choice([400, 4096, 1 << 20]))
     draw = _Draw(chance, setup)
@@ -175,16 +175,3 @@ def not_in_sync(cluster: SimulatedCluster) -> list[str]:
         if applied != standing.last_sequence:
             found.append(f"{name} has applied records up to {applied}, expected {standing.last_sequence}")
     return found
-
-
-def wrong_epochs(records: Sequence[tuple[float, Record]]) -> Iterator[str]:
-    """What is wrong about the epochs of the tenures, by the true time."""
-    highest, holder = 0, ""
-    for moment, record in records:
-        if isinstance(record.event, MasterTookOver):
-            epoch = record.event.epoch
-            if epoch <= highest:
-                yield (
-                    f"at {moment:.3f} s: {record.node} acts under epoch {epoch}, after {holder} under epoch {highest}"
-                )
-            highest, holder = max(highest, epoch), record.node

@@ -47,7 +47,7 @@ from cluster.faultplan import (
 )
 from cluster.swarm.plan import Setup
 from cluster.swarm.workload import CLIENTS
-from runtime.simulated.disk_faults import (
+from runtime.faults.disk import (
     DroppedWrites,
     FullDisk,
     ReadError,
@@ -56,8 +56,7 @@ from runtime.simulated.disk_faults import (
     SyncError,
     WriteError,
 )
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import Kind
+from runtime.faults.links import Kind, LinkFaults
 
 MASTER = "master"
 DOWN_SECONDS = (0.3, 1.0, 3.0, 8.0, 15.0)

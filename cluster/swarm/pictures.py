@@ -17,8 +17,8 @@ def timeline_of(result: Any, replay: str) -> Timeline:
     """The timeline of a result of any swarm. `replay` is the command that runs it again."""
     concerned = {number: verdict.judge for verdict in result.verdicts for number in verdict.operations}
     end = result.virtual_seconds
-    findings = [Finding(f"{one.judge}: {one.text}", _time_of(one.operations, result)) for one in result.verdicts]
-    bars = [(one.client, _bar(one, end, concerned)) for one in result.history.operations]
+    findings = [Finding(f"{one.judge}: {one.text}", time_of(one.operations, result)) for one in result.verdicts]
+    bars = [(one.client, bar_of(one, end, concerned)) for one in result.history.operations]
     title = f"Seed {result.plan.seed} of the swarm" + (f": {result.verdicts[0].judge}" if result.verdicts else "")
     return timeline_of_simulation(
         title,
@@ -31,7 +31,8 @@ def timeline_of(result: Any, replay: str) -> Timeline:
     )
 
 
-def _bar(operation: Any, end: float, concerned: dict[int, str]) -> Bar:
+def bar_of(operation: Any, end: float, concerned: dict[int, str]) -> Bar:
+    """What a client asked for, from the question to the answer; `concerned` are those that judges object to."""
     responded = min(operation.responded, max(end, operation.invoked))
     tone = Tone.VIOLATION if operation.number in concerned else Tone.PLAIN
     return Bar(
@@ -57,7 +58,7 @@ def _subjects(operation: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _time_of(operations: tuple[int, ...], result: Any) -> int | None:
+def time_of(operations: tuple[int, ...], result: Any) -> int | None:
     """When the last of the operations that a judge objects to was answered, or asked."""
     found = [one for one in result.history.operations if one.number in operations]
     times = [one.invoked if math.isinf(one.responded) else one.responded for one in found]

@@ -28,7 +28,7 @@ from cluster.swarm.stage import JUDGE, Stage
 from cluster.swarm.verdicts import Verdict
 from cluster.swarm.workload import CLIENTS
 from cluster.topology import place_of
-from runtime.simulated.disk_faults import FullDisk, SyncError, WriteError
+from runtime.faults.disk import FullDisk, SyncError, WriteError
 
 Operations = tuple[PlannedOperation, ...]
 Faults = tuple[Fault, ...]

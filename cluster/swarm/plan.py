@@ -11,8 +11,9 @@ from cluster import faultplan
 from cluster.faultplan import Fault
 from cluster.swarm import history
 from cluster.swarm.history import Kind
-from cluster.swarm.written import Codec, types_in
-from runtime.simulated import disk_faults, fabric, messages
+from cluster.written import Codec, types_in
+from runtime.faults import disk as disk_faults
+from runtime.faults import links
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,10 @@ class Plan:
 
 
 _CODEC = Codec(
-    types_in((messages, history, disk_faults, fabric, faultplan))
+    types_in((links, history, disk_faults, faultplan))
     | {
         "operation": history.Kind,
-        "message": messages.Kind,
+        "message": links.Kind,
         "Setup": Setup,
         "PlannedOperation": PlannedOperation,
         "Plan": Plan,

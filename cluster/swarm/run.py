@@ -17,9 +17,10 @@ from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
 from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Seen
+from cluster.swarm.leases import judge_leases, wrong_epochs
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
-from cluster.swarm.masters import LOOK_SECONDS, who_would_answer, with_masters, wrong_epochs
+from cluster.swarm.masters import LOOK_SECONDS, WITH_MASTERS, who_would_answer, with_masters
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
@@ -81,8 +82,8 @@ class Result:
         return bool(self.verdicts)
 
 
-def draw_plan(seed: int) -> Plan:
-    """The plan of a seed."""
+def draw_plan(seed: int, *, share_with_masters: float = WITH_MASTERS) -> Plan:
+    """The plan of a seed. `share_with_masters`: of all seeds, those that have several masters."""
     chance = random.Random(f"swarm {seed}")
     setup = with_host(random.Random(f"host {seed}"), draw_setup(chance))
     operations, paths = draw_operations(chance, setup)
@@ -93,8 +94,9 @@ def draw_plan(seed: int) -> Plan:
     operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
     operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
-    for story in (*STORIES, with_masters):
+    for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)
+    setup, operations, faults = with_masters(seed, setup, operations, faults, share=share_with_masters)
     return Plan(seed, setup, operations, faults)
 
 
@@ -282,6 +284,7 @@ class _Run:
         result.verdicts += _judge_tries(result.records)
         result.verdicts += self._judge_orders()
         result.verdicts += [Verdict("two masters", text) for text in wrong_epochs(result.records)]
+        result.verdicts += [Verdict("leases", text) for text in judge_leases(result.records)]
         result.verdicts += self._judge_operators()
         for operation in self._history.operations:
             if operation.is_final and operation.answer is not Answer.VALUE:

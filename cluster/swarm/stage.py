@@ -37,8 +37,8 @@ from cluster.swarm.workload import CLIENTS
 from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
 from runtime.events import MemorySink, NodeStarted, Record
+from runtime.faults.disk import DroppedWrites, ReadError, SyncError, WriteError
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import DroppedWrites, ReadError, SyncError, WriteError
 from runtime.simulated.loop import SimulatedLoop
 from runtime.simulated.tape import Plain
 from runtime.simulated.world import Simulation

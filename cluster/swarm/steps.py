@@ -122,6 +122,7 @@ def _writes(
             answer,
             stamped_from=begin - operation.offset,
             may_be_lost_from=lost,
+            data=operation.data,
         )
         begin = until
 
@@ -142,6 +143,7 @@ def _append(operation: Operation, facts: Facts, forced: Sequence[Operation]) -> 
         operation.responded,
         operation.answer,
         may_be_lost_from=lost,
+        payload=operation.data,
     )
 
 

@@ -41,7 +41,7 @@ from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
 from cluster.swarm.operators import with_kept_directory
 from cluster.swarm.plan import PlannedOperation, Setup
 from cluster.swarm.stage import JUDGE
-from runtime.simulated import messages
+from runtime.faults import links
 
 Operations = tuple[PlannedOperation, ...]
 Faults = tuple[Fault, ...]
@@ -76,7 +76,7 @@ def _around_admissions(chance: random.Random, setup: Setup) -> Faults:
     servers = chunkservers(setup)
     found: list[Fault] = []
     for _ in range(chance.randint(1, 3)):
-        when = OnMessage("Chunkserver/Write", messages.Kind.REQUEST, nth=chance.randint(2, 30))
+        when = OnMessage("Chunkserver/Write", links.Kind.REQUEST, nth=chance.randint(2, 30))
         away = chance.choice(servers)
         others = Group(tuple(Node(name) for name in servers if name != away))
         found.append(Fault(when, PowerCut(), Node(away), chance.choice([12.0, 25.0])))
@@ -85,7 +85,7 @@ def _around_admissions(chance: random.Random, setup: Setup) -> Faults:
         late = chance.choice([2.0, 8.0, 20.0])
         is_lost = chance.random() < 0.5
         what: What = MessageLost() if is_lost else MessageDoubled(late)
-        kind = messages.Kind.REPLY if is_lost else messages.Kind.REQUEST
+        kind = links.Kind.REPLY if is_lost else links.Kind.REQUEST
         found.append(Fault(OnMessage("Master/AdmitReplica", kind, nth=nth), what, TheSender()))
     return tuple(found)
 
@@ -117,7 +117,7 @@ def with_fallen_goals(
             PlannedOperation(JUDGE, chance.choice([8.0, 16.0]), Kind.SET_REPLICATION, path, count=3),
         ]
         faults += (_after_a_fall(chance, number, path),)
-    verified = OnMessage("Chunkserver/VerifyReplica", messages.Kind.REQUEST)
+    verified = OnMessage("Chunkserver/VerifyReplica", links.Kind.REQUEST)
     late = Fault(verified, MessageDelayed(chance.choice([2.0, 4.0])), TheSender(), setup.trouble_seconds)
     return setup, operations + tuple(written), (*faults, late)
 
@@ -130,10 +130,10 @@ def _after_a_fall(chance: random.Random, number: int, path: str) -> Fault:
     """Two of the three replicas are struck at once: they rot as soon as the goal has fallen, or lose power for a moment
     (a listing tells when) while the master has them verified, which takes long."""
     if chance.random() < 0.5:
-        fallen = OnMessage("Master/SetReplication", messages.Kind.REPLY, target=JUDGE, nth=2 * number + 1)
+        fallen = OnMessage("Master/SetReplication", links.Kind.REPLY, target=JUDGE, nth=2 * number + 1)
         two = Group(tuple(Replica(path, 0, replica) for replica in chance.sample([1, 2, 3], k=2)))
         return Fault(fallen, RottenBlock(path, 0, 0), two)
-    listed = OnMessage("Master/List", messages.Kind.REQUEST, source=JUDGE, nth=number + 1)
+    listed = OnMessage("Master/List", links.Kind.REQUEST, source=JUDGE, nth=number + 1)
     two = Group((Replica(path, 0, 1), Replica(path, 0, 2)))  # The copy too many is not among those that count.
     return Fault(listed, PowerCut(loses_all=True), two, chance.choice([0.2, 0.5, 1.0]))
 
@@ -162,7 +162,7 @@ def with_one_by_one(
         replicas = [Replica(path, 0, replica) for replica in chance.sample([1, 2, 3], k=3)]
         first = chance.choice([1, 2, 2])
         for nth, cut, seconds in ((1, replicas[:first], away + 1.0), (2, replicas[first:], 0.5)):
-            told = OnMessage("Master/MakeDirectory", messages.Kind.REPLY, target=JUDGE, nth=2 * number + nth)
+            told = OnMessage("Master/MakeDirectory", links.Kind.REPLY, target=JUDGE, nth=2 * number + nth)
             faults += (Fault(told, PowerCut(loses_all=True), Group(tuple(cut)), seconds),)
     return setup, operations + tuple(written), faults
 

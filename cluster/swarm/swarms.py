@@ -2,8 +2,9 @@
 what came of it, and tells the story.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -77,6 +78,9 @@ FILES = Swarm(
     marks=marks.all_marks(),
 )
 
+MASTERS = replace(FILES, name="masters", option=" --masters", draw=partial(draw_plan, share_with_masters=1.0))
+"""The same, and every seed has several masters."""
+
 ENGINE = Swarm(
     name="engine",
     option=" --engine",
@@ -103,4 +107,15 @@ LOCKS = Swarm(
     marks=lock_marks.all_marks(),
 )
 
-SWARMS = {swarm.name: swarm for swarm in (FILES, ENGINE, LOCKS)}
+SWARMS = {swarm.name: swarm for swarm in (FILES, MASTERS, ENGINE, LOCKS)}
+
+
+def swarm_of(kind: str) -> Swarm:
+    """The swarm of this name, or "MODULE:NAME": what the function `swarm` of a module makes of the rest, so that rooms
+    above this one can have swarms of their own."""
+    if kind in SWARMS:
+        return SWARMS[kind]
+    module, _, name = kind.partition(":")
+    found = importlib.import_module(module).swarm(name)
+    assert isinstance(found, Swarm)
+    return found

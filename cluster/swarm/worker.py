@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from cluster.swarm.swarms import SWARMS, RunResult
+from cluster.swarm.swarms import RunResult, swarm_of
 
 
 def summary(result: RunResult) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def summary(result: RunResult) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Run the seeds."""
-    swarm, first, count = SWARMS[arguments[0]], int(arguments[1]), int(arguments[2])
+    swarm, first, count = swarm_of(arguments[0]), int(arguments[1]), int(arguments[2])
     with swarm.planted(arguments[3] if len(arguments) > 3 else ""):
         for seed in range(first, first + count):
             print(json.dumps({"begins": seed}), flush=True)

@@ -14,6 +14,7 @@ from cluster.timeline.subjects import chunk
 from runtime.events import Record
 
 _KILLS = ("Kill(", "PowerCut(", "EmptyDisk(", "WrongFolder(")
+_BEGINS = {"FaultBegan": "FaultEnded", "FaultImposed": "FaultHealed"}  # and what says that it is over
 # A node that starts records these before it says that it has started.
 _OF_A_START = frozenset(
     {"StoreOpened", "LogReplayed", "WriteResolved", "ChunkPutAside", "ChunkUnreadable", "MetadataRepaired"}
@@ -98,7 +99,7 @@ def _down(lane: int, node: str, begin: int, end: int, why: str, *, is_open: bool
 def _kills(kind: str, event: Any, node: str) -> bool:
     if kind == "NodeKilled":
         return bool(event.node == node)
-    return kind == "FaultBegan" and event.what.startswith(_KILLS) and node in event.nodes.split(", ")
+    return kind in _BEGINS and event.what.startswith(_KILLS) and node in event.nodes.split(", ")
 
 
 def _leases(timed: Sequence[Timed], down: Sequence[Bar], end: int) -> list[Bar]:
@@ -148,10 +149,10 @@ def _pauses(timed: Sequence[Timed], lanes: dict[str, int], end: int) -> list[Bar
             since.setdefault(event.node, one.time)
         elif one.kind in ("NodeResumed", "NodeKilled"):
             close(event.node, one.time)
-        elif one.kind == "FaultBegan" and event.what.startswith("Pause("):
+        elif one.kind in _BEGINS and event.what.startswith("Pause("):
             for node in event.nodes.split(", "):
                 since.setdefault(node, one.time)
-        elif one.kind == "FaultEnded" and event.what.startswith("Pause("):
+        elif one.kind in _BEGINS.values() and event.what.startswith("Pause("):
             for node in event.nodes.split(", "):
                 close(node, one.time)
         elif one.kind == "NodeStarted":
@@ -162,15 +163,24 @@ def _pauses(timed: Sequence[Timed], lanes: dict[str, int], end: int) -> list[Bar
 
 
 def _faults(timed: Sequence[Timed], end: int) -> list[Bar]:
-    """The faults of a plan that last, on the lane of faults."""
+    """The faults of a plan that last, and those that were imposed, on the lane of faults."""
     bars: list[Bar] = []
-    begun: dict[int, Timed] = {}
+    begun: dict[tuple[str, int], Timed] = {}
+
+    def close(first: Timed, time: int, *, is_open: bool = False) -> None:
+        event = _fields(first)
+        text = event.words if first.kind == "FaultImposed" else f"{event.what} at {event.nodes}"
+        bars.append(Bar(first.time, time, first.lane, BarKind.FAULT, text, Tone.FAULT, "", (), is_open))
+
     for one in timed:
-        if one.kind == "FaultBegan":
-            begun[_fields(one).number] = one
-        elif one.kind == "FaultEnded" and (first := begun.pop(_fields(one).number, None)) is not None:
-            text = f"{_fields(one).what} at {_fields(one).nodes}"
-            bars.append(Bar(first.time, one.time, first.lane, BarKind.FAULT, text, Tone.FAULT, "", ()))
+        if one.kind in _BEGINS:
+            begun[_BEGINS[one.kind], _fields(one).number] = one
+        elif (first := begun.pop((one.kind, getattr(one.record.event, "number", 0)), None)) is not None:
+            close(first, one.time)
+    for first in begun.values():
+        if first.kind == "FaultImposed":  # One that ends by itself is noted only by its duration.
+            due = first.time + int(_fields(first).seconds * 1_000_000)
+            close(first, min(due, end) if due > first.time else end, is_open=not first.time < due <= end)
     return bars
 
 

@@ -16,7 +16,8 @@ import runtime.wire.master_pb2
 import runtime.wire.node_pb2  # noqa: F401  the contracts are known once these are imported
 from cluster.timeline.model import Arrow, ArrowKind
 from cluster.timeline.subjects import chunk, file
-from runtime.simulated.messages import BULK_METHOD, Kind
+from runtime.faults.links import Kind
+from runtime.simulated.messages import BULK_METHOD
 from runtime.simulated.traffic import Passage
 from runtime.wire import common_pb2
 

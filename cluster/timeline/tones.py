@@ -3,7 +3,7 @@
 from cluster.timeline.model import Tone
 from runtime.events import Event
 
-_FAULTS = frozenset({"FaultBegan", "NodeKilled", "NodePaused", "BlockFlipped"})
+_FAULTS = frozenset({"FaultBegan", "FaultImposed", "FaultStruck", "NodeKilled", "NodePaused", "BlockFlipped"})
 _TROUBLES = frozenset(
     {
         "AppendRetried",

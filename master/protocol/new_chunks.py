@@ -19,6 +19,7 @@ from master.chunks.replicas import ReplicaState
 from master.core import Core
 from master.events import ChunkCreated
 from master.log.records import ChunkAllocated, HandlesReserved
+from master.namespace.namespace import FileEntry
 from master.protocol.moving import Moving
 from master.protocol.raising import Raising
 from master.servers.servers import Server, ServerState
@@ -120,7 +121,9 @@ class NewChunks:
                 continue  # Given up or started again meanwhile: it says itself what it has.
             if core.replicas.state(handle, server.name) is ReplicaState.FORMING:
                 core.replicas.change(handle, server.name, ReplicaState.CURRENT)
-        core.emit(ChunkCreated(handle=handle, path=path, index=index, servers=names))
+        file = core.state.namespace.find(path)
+        file_id = file.file_id if isinstance(file, FileEntry) else 0
+        core.emit(ChunkCreated(handle=handle, path=path, index=index, servers=names, file_id=file_id))
         core.leases.begin(handle)
         return core.begin_lease(handle, 1, names, chunk.answered)
 

@@ -100,7 +100,7 @@ class Creating:
             outcomes[place] = outcome if isinstance(outcome, TabletopError) else record.file_id
             if not isinstance(outcome, TabletopError):
                 with because(requests[place].cause or current_cause()):
-                    core.emit(FileCreated(path=record.path, goal=record.goal))
+                    core.emit(FileCreated(path=record.path, goal=record.goal, file_id=record.file_id))
         return [outcomes[place] for place in range(len(requests))]
 
     async def _create_with_chunks(
@@ -129,7 +129,7 @@ class Creating:
         now = core.world.clock.wall_microseconds()
         name = (named.client, named.number, named.oldest)
         await core.commit(FileWithChunkCreated(path, goal, now, file_id, chunk.handle, chunk.names, *name))
-        core.emit(FileCreated(path=path, goal=goal))
+        core.emit(FileCreated(path=path, goal=goal, file_id=file_id))
         self._new_chunks.begin(chunk, path, 0)
         return file_id
 

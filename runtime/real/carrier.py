@@ -7,7 +7,7 @@ answers is held up by HTTP/2, and then by its own queue.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -18,7 +18,7 @@ from runtime.carried.end import End
 from runtime.carried.server import Method, ServerStream
 from runtime.guard import Guard
 from runtime.rpc import NeverLeft, NodeRegistrar, PlainChannel
-from runtime.wire.carry_pb2 import Envelopes
+from runtime.wire.carry_pb2 import Envelope, Envelopes
 
 CARRIER = "tabletop.Carrier"
 CARRY = f"/{CARRIER}/Carry"
@@ -27,13 +27,14 @@ CONNECT_SECONDS = 20.0
 LEAVE_SECONDS = 0.5  # How long a server that stops waits for streams on which nothing runs: they need a moment.
 
 
-class _Way:
-    """What wakes the task that writes."""
+class Way:
+    """What wakes the task that writes. `reason` is what a server's stream ends with that is aborted."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._call: asyncio.Future[None] | None = None
         self.is_aborted = False
+        self.reason = grpc.StatusCode.INVALID_ARGUMENT, "two calls have one number"
 
     def wake(self) -> None:
         """Let the writer look again."""
@@ -54,8 +55,16 @@ class _Way:
             elif end.is_over:
                 return
             else:
-                self._call = self._loop.create_future()
-                await self._call
+                await self.rest()
+
+    async def rest(self) -> None:
+        """Wait until somebody wakes the writer."""
+        self._call = self._loop.create_future()
+        await self._call
+
+    def receiver(self, end: ClientStream | ServerStream) -> Callable[[Envelope], None]:
+        """What is handed each envelope that comes."""
+        return end.arrived
 
 
 class Dialler:
@@ -63,7 +72,7 @@ class Dialler:
 
     def __init__(self, plain: PlainChannel, guard: Guard, spawn: Any) -> None:
         self._plain = plain
-        self._metadata = (("authorization", guard.authorization),)
+        self._metadata: tuple[tuple[str, str], ...] = (("authorization", guard.authorization),)
         self._spawn = spawn
         self._carry = plain.raw.stream_stream(
             CARRY, request_serializer=Envelopes.SerializeToString, response_deserializer=Envelopes.FromString
@@ -95,8 +104,8 @@ class Dialler:
         if WELCOME not in tuple(await call.initial_metadata()):
             await call.read()  # Raises what the server said instead.
             return
-        way = _Way(asyncio.get_running_loop())
-        reading = asyncio.create_task(self._read(stream, call))
+        way = self.way(stream)
+        reading = asyncio.create_task(self._read(way.receiver(stream), call))
         writing = asyncio.create_task(self._write(way, stream, call))
         stream.opened(way)
         try:
@@ -106,17 +115,21 @@ class Dialler:
         finally:
             await self._leave(call, way, reading, writing)
 
-    async def _read(self, stream: ClientStream, call: Any) -> None:
+    def way(self, stream: ClientStream) -> Way:
+        """A way for one stream."""
+        return Way(asyncio.get_running_loop())
+
+    async def _read(self, arrived: Callable[[Envelope], None], call: Any) -> None:
         while (message := await call.read()) is not grpc.aio.EOF:
             for envelope in message.envelopes:
-                stream.arrived(envelope)
+                arrived(envelope)
 
-    async def _write(self, way: _Way, stream: ClientStream, call: Any) -> None:
+    async def _write(self, way: Way, stream: ClientStream, call: Any) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # The reader hears of it, and why.
             await way.write_all(stream, call)
             await call.done_writing()
 
-    async def _leave(self, call: Any, way: _Way, *tasks: "asyncio.Task[None]") -> None:
+    async def _leave(self, call: Any, way: Way, *tasks: "asyncio.Task[None]") -> None:
         """End the stream with a word to the server, if it listens: what is cut off leaves tasks of gRPC behind."""
         way.abort()
         await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
@@ -164,9 +177,8 @@ class Carrier:
         except Exception as error:
             await self._registrar.abort(method, context, error)
         await context.send_initial_metadata((WELCOME,))
-        loop = asyncio.get_running_loop()
-        way = _Way(loop)
-        stream = ServerStream(loop, self._guard, self._methods, context.peer(), way)
+        way = self.way(context)
+        stream = ServerStream(asyncio.get_running_loop(), self._guard, self._methods, context.peer(), way)
         task = asyncio.current_task()
         assert task is not None
         self._streams[stream] = task
@@ -180,12 +192,17 @@ class Carrier:
             stream.broke()
             await _ended(reading)
         if way.is_aborted:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "two calls have one number")
+            await context.abort(*way.reason)
 
-    async def _read(self, stream: ServerStream, context: Any, way: _Way) -> None:
+    def way(self, context: Any) -> Way:
+        """A way for one stream."""
+        return Way(asyncio.get_running_loop())
+
+    async def _read(self, stream: ServerStream, context: Any, way: Way) -> None:
+        arrived = way.receiver(stream)
         while (message := await context.read()) is not grpc.aio.EOF:
             for envelope in message.envelopes:
-                stream.arrived(envelope)
+                arrived(envelope)
             while stream.is_full:
                 await stream.room()
         stream.broke()  # The caller has left, and takes no more answers.

@@ -61,7 +61,7 @@ class RealFile:
         try:
             data = os.pread(self.descriptor, count, offset)
         except OSError as error:
-            raise _translated("read", self.path, error) from error
+            raise error_of("read", self.path, error) from error
         if len(data) == count or not data:
             return data
         with translated("read", self.path):
@@ -111,7 +111,7 @@ class RealFile:
             while done < length:
                 done += os.pwrite(self.descriptor, memoryview(data)[done : done + LARGEST_WRITE_BYTES], offset + done)
         except OSError as error:
-            raise _translated("write", self.path, error) from error
+            raise error_of("write", self.path, error) from error
         if self._end is not None:
             self._end = max(self._end, offset + length)
 
@@ -204,7 +204,7 @@ class RealDisk:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise _translated("look for", full, error) from error
+            raise error_of("look for", full, error) from error
         return True
 
     async def size(self, path: str) -> int:
@@ -293,7 +293,7 @@ def translated(verb: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translated(verb, path, error) from error
+        raise error_of(verb, path, error) from error
 
 
 _KINDS: dict[int, type[TabletopError]] = {
@@ -318,7 +318,8 @@ _ADVICE = {
 }
 
 
-def _translated(verb: str, path: str, error: OSError) -> TabletopError:
+def error_of(verb: str, path: str, error: OSError) -> TabletopError:
+    """Our error for one of the operating system's."""
     number = error.errno or 0
     kind = _KINDS.get(number, DiskFailure)
     message = f"cannot {verb} {path}: {os.strerror(number) if number else error}{_ADVICE.get(number, '')}"

@@ -24,7 +24,7 @@ from runtime.guard import Guard, Observer
 from runtime.real import reflection
 from runtime.real.carrier import Carrier, Dialler
 from runtime.real.disk import RealFile
-from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar, PlainChannel
+from runtime.rpc import NeverLeft, NodeChannel, NodeRegistrar, PlainChannel, Ready
 from runtime.world import Buffer, ByteStream, File, Random
 
 # A machine that lost power says nothing. Without pings, a stream of calls to it would be taken for alive until the
@@ -241,8 +241,11 @@ class RealRpcServer:
         self.address = address
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         self._registrar = NodeRegistrar(self._server, guard)
-        self._carrier = Carrier(self._registrar, guard)
+        self._carrier = self._carrier_of(self._registrar, guard)
         self._carrier.register(self._server)
+
+    def _carrier_of(self, registrar: NodeRegistrar, guard: Guard) -> Carrier:
+        return Carrier(registrar, guard)
 
     @property
     def registrar(self) -> grpc.aio.Server:
@@ -286,11 +289,21 @@ class RealNetwork:
         found = self._channels.get(address)
         if found is None:
             raw = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-            plain = PlainChannel(raw, address, self._guard, partial(_connected, raw))
-            dial = Dialler(plain, self._guard, self._spawn)
-            carried = CarriedChannel(address, self._guard.events, self._random, dial)
+            plain = self._plain_channel(raw, address, partial(_connected, raw))
+            carried = CarriedChannel(address, self._guard.events, self._random, self._dialler(plain, address))
             found = self._channels[address] = NodeChannel(carried, plain)
         return found.as_channel()
+
+    def plain_channel(self, address: str) -> grpc.aio.Channel:
+        """A channel to an address whose unary calls are plain gRPC: for those that must not share a stream."""
+        self.channel(address)
+        return cast(grpc.aio.Channel, self._channels[address].plain)
+
+    def _plain_channel(self, raw: Any, address: str, ready: Ready) -> PlainChannel:
+        return PlainChannel(raw, address, self._guard, ready)
+
+    def _dialler(self, plain: PlainChannel, address: str) -> Dialler:
+        return Dialler(plain, self._guard, self._spawn)
 
     def rpc_server(self, address: str) -> RealRpcServer:
         """A server to be started at an address."""

@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import grpc.aio
 import psutil
 
 from runtime.events import EventLog, MemorySink, Sink, TaskFailed
@@ -53,11 +54,17 @@ class RealWorld:
         self.node = node
         self.clock: Clock = RealClock()
         self.random: Random = random.Random()
-        self.disk: Disk = RealDisk(root)
+        self.disk: Disk = self._disk_at(RealDisk(root))
         self.events = EventLog(node, sink or MemorySink(), self.clock.wall_microseconds)
-        self._sockets = RealNetwork(token, self.events, self.spawn, self.random, observer)
+        self._sockets = self._network(token, self.events, observer)
         self.network: Network = self._sockets
         self._tasks: dict[asyncio.Task[Any], str] = {}
+
+    def _disk_at(self, disk: RealDisk) -> Disk:
+        return disk
+
+    def _network(self, token: str, events: EventLog, observer: Observer | None) -> RealNetwork:
+        return RealNetwork(token, events, self.spawn, self.random, observer)
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run `work` in the background; an exception that escapes it is recorded as TaskFailed."""
@@ -81,6 +88,10 @@ class RealWorld:
     def boot_id(self) -> str:
         """The kernel's name for the time since this machine was started."""
         return _boot_id()
+
+    def plain_channel(self, address: str) -> grpc.aio.Channel:
+        """A channel whose unary calls are plain gRPC."""
+        return self._sockets.plain_channel(address)
 
     def process_id(self) -> int:
         """The process id."""

@@ -1,6 +1,5 @@
 """The world of virtual time: a thousand nodes in one process, decided by one seed.
 
-    undo.py      faults that are counted: the end of one ends no other
     tape.py      where every choice comes from
     loop.py      an asyncio event loop whose clock jumps to the next timer; lives of nodes
     fabric.py    hops between nodes, and what can happen to them
@@ -10,7 +9,7 @@
     rpc.py       plain gRPC (rpc_server.py): calls that stream, and those of strangers
     streams.py   bulk byte streams that share bandwidth
     cards.py     network cards, and what comes of several streams that want one (distances.py: racks, data centres)
-    disk.py      files that lose what was not synced (disk_file.py, disk_image.py, disk_faults.py)
+    disk.py      files that lose what was not synced (disk_file.py, disk_image.py)
     page_cache.py, shared_pages.py    for large simulations: what needs no platter; equal pages kept once
     network.py   one node's network
     world.py     the simulation as a whole: nodes, faults, events

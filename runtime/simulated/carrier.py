@@ -29,10 +29,11 @@ from runtime.carried.end import End
 from runtime.carried.letters import CODES, Answer, Call, Cancellation, Letter
 from runtime.carried.server import ServerStream
 from runtime.errors import TabletopError, Unauthenticated
+from runtime.faults.links import Kind
 from runtime.guard import Guard
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
-from runtime.simulated.messages import AS_SENT, Kind, method_of
+from runtime.simulated.messages import AS_SENT, method_of
 from runtime.simulated.rpc import CANCELLED_AFTER_NANOSECONDS
 from runtime.simulated.rpc_server import SimulatedServer
 from runtime.simulated.streams import STALL_SECONDS

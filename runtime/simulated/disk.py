@@ -10,9 +10,10 @@ names that were not synced, the first so many survive. With a quiet tape all of 
 What a program never syncs does not stay in memory for ever either: the kernel writes back what has been waiting for
 `writeback_seconds` to twice as long, names as well as bytes.
 
-Faults (see disk_faults.py): bit rot and torn bytes in chosen places; errors of reading, writing, syncing, opening and
-listing for chosen paths or places in a file; no space left; writes that leave a part behind when they fail, that land
-nowhere, or elsewhere; a slow disk; a disk that says it synced and did not, or that forgets what it failed to sync.
+Faults (see runtime/faults/disk.py): bit rot and torn bytes in chosen places; errors of reading, writing, syncing,
+opening and listing for chosen paths or places in a file; no space left; writes that leave a part behind when they fail,
+that land nowhere, or elsewhere; a slow disk; a disk that says it synced and did not, or that forgets what it failed to
+sync.
 
 Invariants: (1) what was written before a sync began survives a power cut after its end; (2) a rename is atomic: after
 a power cut a name means the old file or the new one, never a mixture; (3) the methods raise what `runtime.real.disk`
@@ -39,7 +40,7 @@ from runtime.errors import (
     TabletopError,
     shown,
 )
-from runtime.simulated.disk_faults import (
+from runtime.faults.disk import (
     DiskFault,
     DiskSpeed,
     ErrorAtPlace,
@@ -49,12 +50,12 @@ from runtime.simulated.disk_faults import (
     OperationHook,
     words_of,
 )
+from runtime.faults.undo import Imposed, Undo
 from runtime.simulated.disk_file import SimulatedFile
 from runtime.simulated.disk_image import Content, ImageMaker
 from runtime.simulated.loop import LIFE, Life
 from runtime.simulated.page_cache import PageCache
 from runtime.simulated.tape import Stream
-from runtime.simulated.undo import Imposed, Undo
 from runtime.world import DiskUsage, OpenMode
 
 Names = list[str]  # Inside the class, `list` is the method.
@@ -299,6 +300,10 @@ class SimulatedDisk:
         if path not in self._files:
             raise NotFound(f"{self._shown(path)}: no such file")
         return self._files[path]
+
+    def stored(self, path: str) -> bytes:
+        """A copy of what a file holds. Raises NotFound."""
+        return bytes(self.content(path).cached)
 
     def paths(self) -> Names:
         """All files, sorted."""

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from runtime.errors import DiskFailure, NoSpace, TabletopError
-from runtime.simulated.disk_faults import DroppedWrites, MisdirectedWrites, covering, words_of
+from runtime.faults.disk import DroppedWrites, MisdirectedWrites, covering, words_of
 from runtime.simulated.disk_image import Content
 from runtime.world import Buffer
 

@@ -29,53 +29,16 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.faults.links import SOUND, Kind, LinkFaults
+from runtime.faults.undo import Imposed, Undo
 from runtime.simulated.cards import Card, CardMaker
 from runtime.simulated.distances import Distances, WayOut
 from runtime.simulated.loop import LIFE, NANOSECONDS, Life, SimulatedLoop
-from runtime.simulated.messages import (
-    AS_SENT,
-    Delay,
-    Double,
-    Drop,
-    Fate,
-    Kind,
-    Message,
-    MessageHook,
-    Watcher,
-)
+from runtime.simulated.messages import AS_SENT, Delay, Double, Drop, Fate, Message, MessageHook, Watcher
 from runtime.simulated.tape import Tape
-from runtime.simulated.undo import Imposed, Undo
 from runtime.world import Buffer
 
 ANY = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFaults:
-    """What is wrong with the way from one node to another. Seconds and probabilities."""
-
-    delay: float = 0.0
-    jitter: float = 0.0
-    loss: float = 0.0
-    duplication: float = 0.0
-    corruption: float = 0.0
-
-    def and_also(self, other: "LinkFaults") -> "LinkFaults":
-        """Both at once.
-
-        >>> LinkFaults(delay=1.0, loss=0.5).and_also(LinkFaults(delay=0.5, loss=0.5))
-        LinkFaults(delay=1.5, jitter=0.0, loss=0.75, duplication=0.0, corruption=0.0)
-        """
-        return LinkFaults(
-            self.delay + other.delay,
-            self.jitter + other.jitter,
-            _either(self.loss, other.loss),
-            _either(self.duplication, other.duplication),
-            _either(self.corruption, other.corruption),
-        )
-
-
-SOUND = LinkFaults()
 
 
 class Fabric:
@@ -338,10 +301,6 @@ class _Way:
 
 def _matches(rule: tuple[str, str], source: str, target: str) -> bool:
     return rule[0] in (source, ANY) and rule[1] in (target, ANY)
-
-
-def _either(one: float, other: float) -> float:
-    return 1.0 - (1.0 - one) * (1.0 - other) if one and other else one or other
 
 
 EMPTY = Context()

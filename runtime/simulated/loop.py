@@ -31,8 +31,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, NoReturn, TypeVar
 
+from runtime.faults.undo import Imposed
 from runtime.simulated.tape import Tape
-from runtime.simulated.undo import Imposed
 
 T = TypeVar("T")
 

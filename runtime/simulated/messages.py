@@ -24,23 +24,13 @@ A *watcher* (`Fabric.watcher`) changes nothing: it is told of each message that 
 receiver's machine. See traffic.py.
 """
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+from runtime.faults.links import Kind
 from runtime.world import Buffer
-
-
-class Kind(enum.Enum):
-    """What part of a conversation a message is."""
-
-    REQUEST = "request"  # begins a call, with its only message if the request is not streamed
-    REPLY = "reply"  # ends a call, with its only message if the answer is not streamed
-    STREAM = "stream"  # one part of a streamed request or answer
-    BULK = "bulk"  # one segment of a bulk stream
-
 
 BULK_METHOD = "bulk"
 

@@ -30,10 +30,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from runtime.faults.links import Kind
 from runtime.rpc import NeverLeft
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import Life
-from runtime.simulated.messages import Kind, method_of
+from runtime.simulated.messages import method_of
 from runtime.simulated.rpc_server import END, WINDOW, Inbox, Pairs, ServerCall, same
 
 

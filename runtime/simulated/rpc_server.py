@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
+from runtime.faults.links import Kind
 from runtime.guard import Guard
 from runtime.rpc import NodeRegistrar
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import Life
-from runtime.simulated.messages import Kind, method_of
+from runtime.simulated.messages import method_of
 
 if TYPE_CHECKING:
     from runtime.simulated.carrier import ServerWay

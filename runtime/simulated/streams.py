@@ -26,10 +26,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import DiskFailure, Unavailable
+from runtime.faults.links import Kind
 from runtime.simulated.cards import Card, FairCard, Passage
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
-from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate, Kind
+from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate
 from runtime.world import Buffer, ByteStream, File
 
 SEGMENT_BYTES = 64 * 1024

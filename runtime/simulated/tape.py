@@ -74,7 +74,8 @@ class ReplayedStream(Stream):
 
     def __init__(self, generator: random.Random, plain: list[Plain]) -> None:
         super().__init__(generator)
-        self._plain = plain
+        # The next range is the last one. There may be thousands of them, and draws only go on.
+        self._plain = sorted(plain, key=lambda one: one.begin, reverse=True)
         self.unusual: list[int] = []
 
     def below(self, bound: int) -> int:
@@ -92,8 +93,10 @@ class ReplayedStream(Stream):
         return value if value != low and self._counts() else low
 
     def _counts(self) -> bool:
-        number = self.draws - 1
-        if any(one.begin <= number and (one.end is None or number < one.end) for one in self._plain):
+        number, plain = self.draws - 1, self._plain
+        while plain and (end := plain[-1].end) is not None and end <= number:
+            plain.pop()
+        if plain and plain[-1].begin <= number:
             return False
         self.unusual.append(number)
         return True

@@ -15,7 +15,8 @@ So vector clocks can be computed exactly (cluster/timeline).
 from collections.abc import Sized
 from dataclasses import dataclass, field
 
-from runtime.simulated.messages import Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Message
 from runtime.simulated.world import Simulation
 from runtime.world import Buffer
 

@@ -27,15 +27,16 @@ from typing import Any, TypeVar
 
 from runtime.errors import NotFound
 from runtime.events import EventLog, MemorySink, TaskFailed
+from runtime.faults.links import LinkFaults
+from runtime.faults.undo import Imposed, Undo, all_of
 from runtime.simulated.cards import Card, FairCard
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
 from runtime.simulated.distances import WayOut
-from runtime.simulated.fabric import ANY, Fabric, LinkFaults
+from runtime.simulated.fabric import ANY, Fabric
 from runtime.simulated.loop import LIFE, Life, SimulatedLoop
 from runtime.simulated.messages import MessageHook
 from runtime.simulated.network import Cards, SimulatedNetwork
 from runtime.simulated.tape import Plain, Tape
-from runtime.simulated.undo import Imposed, Undo, all_of
 from runtime.world import Clock, Disk, Network, Random
 
 T = TypeVar("T")

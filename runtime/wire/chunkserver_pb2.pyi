@@ -209,7 +209,9 @@ Global___RevokeLeasesRequest: _TypeAlias = RevokeLeasesRequest  # noqa: Y015
 
 @_typing.final
 class RevokeLeasesReply(_message.Message):
-    """Answered when no mutation under these leases is in flight any more; states hold the final lengths."""
+    """Answered when no mutation under these leases is in flight any more; states hold the final lengths. A chunk is left out
+    if a mutation under its lease has failed on some replicas: they may differ, and only a raise of the version tells.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -5,7 +5,7 @@ A story is a coroutine `story(place, desk)`. It runs as the node "desk"; `place.
 that whatever they find is a property of both worlds, or else a fault of one.
 
 Unary calls travel in two ways: carried in a stream, as those of our own stubs do, or as plain gRPC, as those of others
-do. A story that is told `in_both_ways` is told four times, and `stub_for` gives it a stub of the way.
+do. A story that is told `in_both_ways` is told in both, and `stub_for` gives it a stub of the way.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from runtime.events import Record
+from runtime.events import MemorySink, Record
+from runtime.real.experiments.world import ExperimentalWorld
 from runtime.real.world import RealWorld
 from runtime.simulated.world import Simulation
 from runtime.world import RpcServer, World
@@ -174,16 +175,39 @@ class SimulatedPlace:
             simulation.run(self.on(desk, story(self, desk)))
 
 
+class ExperimentalPlace(RealPlace):
+    """Nodes of the real world whose networks and disks may be broken on purpose, and are not."""
+
+    def node(self, name: str, *, token: str = TOKEN) -> World:
+        """Another node, with a disk of its own."""
+        world = ExperimentalWorld(
+            node=name,
+            folder=self._folder / name,
+            token=token,
+            sink=MemorySink(),
+            observer=None,
+            read_rules=list,
+            name_of=lambda address: address,
+        )
+        self._worlds.append(world)
+        return world
+
+
 Place = RealPlace | SimulatedPlace
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "real": RealPlace,
+    "experiments": ExperimentalPlace,
+    "simulated": SimulatedPlace,
+}
 Story = Callable[[Any, Any], Coroutine[Any, Any, None]]
 
 
 def in_both_worlds(story: Story) -> Callable[..., None]:
     """Make a story a test that runs once in each world."""
 
-    @pytest.mark.parametrize("world", ["real", "simulated"])
+    @pytest.mark.parametrize("world", PLACES)
     def told(world: str, tmp_path: Path) -> None:
-        place = RealPlace(tmp_path) if world == "real" else SimulatedPlace(tmp_path)
+        place = PLACES[world](tmp_path)
         place.run(story)
 
     told.__name__, told.__doc__, told.__module__ = story.__name__, story.__doc__, story.__module__
@@ -194,9 +218,9 @@ def in_both_ways(story: Story) -> Callable[..., None]:
     """Make a story a test that runs once in each world for each way in which unary calls travel."""
 
     @pytest.mark.parametrize("way", WAYS)
-    @pytest.mark.parametrize("world", ["real", "simulated"])
+    @pytest.mark.parametrize("world", PLACES)
     def told(world: str, way: str, tmp_path: Path) -> None:
-        place = RealPlace(tmp_path) if world == "real" else SimulatedPlace(tmp_path)
+        place = PLACES[world](tmp_path)
         context = copy_context()
         context.run(_way.set, way)
         context.run(place.run, story)

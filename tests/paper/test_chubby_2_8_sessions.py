@@ -4,7 +4,8 @@ import asyncio
 
 from lockservice.interface import SessionState
 from lockservice.settings import LockServiceSettings
-from runtime.simulated.messages import Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Message
 from tests.unit.lock_service_support import LOCK, SETTINGS, LockCell
 
 SAFE, JEOPARDY, EXPIRED = SessionState

@@ -4,7 +4,8 @@ import asyncio
 
 from cluster.swarm.insight import Insight
 from gfs.records import RecordReader, RecordWriter
-from runtime.simulated.messages import Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Drop, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, play
 
 PATH = "/log"

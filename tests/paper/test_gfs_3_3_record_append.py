@@ -8,9 +8,10 @@ import pytest
 from cluster.swarm.insight import Insight
 from gfs.client import Client
 from runtime.errors import InvalidRequest
+from runtime.faults.links import Kind
 from runtime.settings import CHUNK_BYTES as PAPER_CHUNK_BYTES
 from runtime.settings import MEBIBYTE, RECORD_SHARE
-from runtime.simulated.messages import Drop, Kind, Message
+from runtime.simulated.messages import Drop, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, play, wait
 
 PATH = "/log"

@@ -3,7 +3,8 @@
 from chunkserver.events import ChunkCloned
 from gfs.client import Client
 from master.events import ChunkCopied, LeaseGranted, LeaseRevoked, SnapshotTaken
-from runtime.simulated.messages import Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, play
 
 CHUNKS = 4

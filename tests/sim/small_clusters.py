@@ -9,9 +9,10 @@ from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
+from runtime.faults.links import Kind
+from runtime.faults.undo import Undo
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.messages import Delay, Kind, Message
-from runtime.simulated.undo import Undo
+from runtime.simulated.messages import Delay, Message
 from runtime.simulated.world import Simulation
 
 CHUNK_BYTES = 256 * 1024

@@ -12,9 +12,10 @@ import pytest
 from chunkserver.events import WriteResolved
 from chunkserver.storage.chunk_files import metadata_path
 from runtime.errors import Conflict, NoSpace
-from runtime.simulated.disk_faults import FullDisk, OpenError, Operation, ShortWrites, SlowDisk
-from runtime.simulated.messages import BULK_METHOD, DROP, Delay, Drop, Kind, Message
-from runtime.simulated.undo import Undo
+from runtime.faults.disk import FullDisk, OpenError, Operation, ShortWrites, SlowDisk
+from runtime.faults.links import Kind
+from runtime.faults.undo import Undo
+from runtime.simulated.messages import BULK_METHOD, DROP, Delay, Drop, Message
 from tests.sim.small_clusters import BLOCK, SmallCluster, outcome, play, wait
 
 DURABLE_SECONDS = 12.0  # after which the background sync has seen every chunk

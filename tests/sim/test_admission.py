@@ -6,7 +6,8 @@ import pytest
 
 from master.events import ReplicaAdmitted
 from runtime.errors import NotFound
-from runtime.simulated.messages import DROP, Double, Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Double, Drop, Message
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 BODY = b"acknowledged" * 1000

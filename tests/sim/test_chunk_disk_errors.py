@@ -13,8 +13,8 @@ import pytest
 
 from chunkserver.storage.chunk_store import ChunkStore
 from runtime.errors import Corrupted, DiskFailure
-from runtime.simulated.disk_faults import Operation
-from runtime.simulated.undo import Undo
+from runtime.faults.disk import Operation
+from runtime.faults.undo import Undo
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tests.sim.test_chunk_sessions import Server
 

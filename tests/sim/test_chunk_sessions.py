@@ -30,7 +30,7 @@ from chunkserver.storage.headers import rewritten
 from chunkserver.storage.opening import open_store
 from chunkserver.storage.placing import incoming_path
 from runtime.errors import Corrupted, Unavailable
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, settings
 

@@ -6,7 +6,7 @@ import pytest
 
 from gfs.settings import ClientSettings
 from runtime.errors import NoSpace
-from runtime.simulated.disk_faults import FullDisk
+from runtime.faults.disk import FullDisk
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 RECORD = b"r" * 3000

@@ -4,8 +4,9 @@ the copies too many (GFS 4.3, 4.4)."""
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation, SlowDisk
-from runtime.simulated.messages import DROP, Delay, Double, Drop, Kind, Message
+from runtime.faults.disk import Operation, SlowDisk
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Delay, Double, Drop, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 1000

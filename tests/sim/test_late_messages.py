@@ -11,9 +11,9 @@ import pytest
 from chunkserver.mutation import mutations
 from gfs.client import Client
 from runtime.errors import NoSpace, TabletopError
-from runtime.simulated.disk_faults import FullDisk
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import Double, Kind, Message
+from runtime.faults.disk import FullDisk
+from runtime.faults.links import Kind, LinkFaults
+from runtime.simulated.messages import Double, Message
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 OLD = b"o" * 1000

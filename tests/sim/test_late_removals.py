@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation
-from runtime.simulated.messages import Kind, Message
+from runtime.faults.disk import Operation
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 1000

@@ -7,8 +7,9 @@ import pytest
 
 from lockservice.interface import ChangeKind, SessionState
 from runtime.errors import Conflict, Superseded
-from runtime.simulated.disk_faults import SyncError
-from runtime.simulated.messages import Delay, Double, Kind, Message
+from runtime.faults.disk import SyncError
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Delay, Double, Message
 from tests.unit.lock_service_support import LOCK, SESSION_SECONDS, SETTINGS, LockCell
 
 SAFE, JEOPARDY, EXPIRED = SessionState

@@ -6,7 +6,8 @@ in each story it does, at once and for good.
 
 import pytest
 
-from runtime.simulated.messages import DROP, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 OLD = b"o" * 1000

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from runtime.simulated.disk_faults import SyncError
+from runtime.faults.disk import SyncError
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 BODY = b"acknowledged" * 10000

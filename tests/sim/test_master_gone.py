@@ -8,7 +8,8 @@ from cluster.roles import MASTER
 from cluster.simulated import MASTER_ADDRESS
 from gfs.client import Client
 from runtime.errors import TimedOut, Unavailable
-from runtime.simulated.messages import DROP, Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Drop, Message
 from tests.sim.small_clusters import SmallCluster, outcome, play, wait
 
 ADVICE = "start it again with `tabletop fault restart master`"

@@ -11,7 +11,7 @@ import pytest
 
 from master.log.operation_log import OperationLog
 from master.log.records import FileCreated, HandlesReserved
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 
 SESSIONS = 12

@@ -6,8 +6,8 @@ import pytest
 
 from master.events import CheckpointInstalled, LogCut, MasterTookOver
 from runtime.errors import NotActing, TabletopError
-from runtime.simulated.disk_faults import SlowDisk
-from runtime.simulated.fabric import LinkFaults
+from runtime.faults.disk import SlowDisk
+from runtime.faults.links import LinkFaults
 from tests.sim.several_masters import ADDRESSES, NAMES, Masters, play
 
 

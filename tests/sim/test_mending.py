@@ -13,7 +13,8 @@ from cluster.placement import Placement
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from runtime.errors import TabletopError
-from runtime.simulated.messages import DROP, Kind
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP
 from runtime.simulated.world import Simulation
 
 Story = Callable[[Simulation, SimulatedCluster, bytes], Awaitable[None]]

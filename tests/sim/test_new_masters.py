@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from master.events import ChunkCreated, VersionRaised
-from runtime.simulated.messages import Delay, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Delay, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 1000

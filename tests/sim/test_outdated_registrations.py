@@ -9,7 +9,8 @@ loses power.
 import pytest
 
 from master.events import ReplicaLost
-from runtime.simulated.messages import Delay, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Delay, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 OLD = b"o" * 1000

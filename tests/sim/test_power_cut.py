@@ -13,7 +13,7 @@ from cluster.interface import wait_until
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from runtime.errors import TabletopError
-from runtime.simulated.disk_faults import SyncError
+from runtime.faults.disk import SyncError
 from runtime.simulated.world import Simulation
 
 SETTINGS = ClusterSettings(chunkservers=4, replicas=3, chunk_bytes=128 * 1024)

@@ -7,7 +7,8 @@ before it lost power is not lost because the others, which lost power earlier, a
 import pytest
 
 from master.events import ReplicasCompared
-from runtime.simulated.messages import Delay, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Delay, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 OLD = b"old" * 20_000

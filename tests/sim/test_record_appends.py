@@ -9,7 +9,8 @@ import pytest
 from cluster.swarm.insight import Insight
 from gfs.client import Client
 from runtime.errors import TabletopError
-from runtime.simulated.messages import Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import Drop, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, play, wait
 
 PATH = "/log"

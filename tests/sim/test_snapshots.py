@@ -3,7 +3,7 @@ them copies (GFS 3.4)."""
 
 import pytest
 
-from chunkserver.events import ChunkCloned
+from chunkserver.events import ChunkCloned, MutationMissed
 from cluster.swarm.insight import Insight
 from gfs.client import Client
 from master.chunks.chunk_table import ChunkTable
@@ -11,7 +11,8 @@ from master.chunks.sharing import references
 from master.core import Core
 from master.events import ChunkCopied, LeaseRevoked
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotADirectory, NotFound
-from runtime.simulated.messages import DROP, Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Drop, Message
 from tests.sim.small_clusters import CHUNK_BYTES, SmallCluster, outcome, play, wait
 
 
@@ -304,3 +305,31 @@ def test_a_reader_who_remembers_a_shared_chunk_never_reads_the_bytes_of_another_
         assert await reader.read_file("/b") == b"BBB" + b"a" * 997
 
     play(1, story)
+
+
+def test_replicas_of_which_one_has_missed_a_write_are_compared_before_a_snapshot_freezes_them() -> None:
+    """A frozen chunk gets no lease any more, whose grant would have compared its replicas."""
+
+    async def story(cluster: SmallCluster) -> None:
+        client, other = cluster.client(), cluster.client(2)
+        await written(client, "/a", b"a" * 1000)
+        primary = cluster.primary("/a")
+        away = next(name for name in cluster.chunkservers() if name != primary)
+        file = await client.open("/a", "r+b")
+        heal = cluster.simulation.partition([primary], [away])
+        writing = cluster.simulation.loop.create_task(file.pwrite(0, b"A" * 500))
+        await until_missed(cluster)
+        writing.cancel()  # Nobody tries this write again, so that no other lease is granted.
+        await other.snapshot("/a", "/b")
+        heal()
+        await wait(30.0)
+        [handle] = await handles(other, "/b")
+        found = {bytes(Insight(cluster).replicas_on(name)[handle].data) for name in cluster.chunkservers()}
+        assert len(found) == 1
+
+    play(1, story)
+
+
+async def until_missed(cluster: SmallCluster) -> None:
+    while not any(isinstance(record.event, MutationMissed) for record in cluster.simulation.sink.records):
+        await wait(0.05)

@@ -3,7 +3,8 @@ compared with their checksums (GFS 4.3, 5.2)."""
 
 import pytest
 
-from runtime.simulated.messages import DROP, Drop, Kind, Message
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Drop, Message
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 9000

@@ -4,6 +4,7 @@ import pytest
 
 from cluster.swarm.bugs import planted
 from cluster.swarm.run import draw_plan, run_plan
+from cluster.swarm.swarms import MASTERS
 
 BUGS = {
     "takeover-by-one-that-is-behind": (9, "namespace"),
@@ -25,3 +26,11 @@ def test_nothing_is_found_in_the_same_seeds_without_them(seed: int):
     plan = draw_plan(seed)
     assert plan.setup.masters == 3
     assert [verdict.text for verdict in run_plan(plan).verdicts] == []
+
+
+def test_every_seed_of_the_sweep_with_masters_has_several_and_is_otherwise_the_same():
+    for seed in range(40):
+        plain, found = draw_plan(seed), MASTERS.draw(seed)
+        assert found.setup.masters == 3
+        assert found.operations == plain.operations
+        assert found.faults[: len(plain.faults)] == plain.faults

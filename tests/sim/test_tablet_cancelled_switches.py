@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from runtime.errors import TabletopError
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation, SyncError
+from runtime.faults.disk import Operation, SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.operations import SetCell

@@ -1,7 +1,7 @@
 """A clone fails at every operation on the disk: the target is empty again, and the next try succeeds (BT 6)."""
 
 from runtime.errors import DiskFailure
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.cloning import copy_tablet
 from tablet.engine.engine import Engine

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import AlreadyExists, Conflict, DiskFailure, NoSpace, NotFound
-from runtime.simulated.disk_faults import WriteError
+from runtime.faults.disk import WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.filters import LATEST, ReadFilter

@@ -12,8 +12,8 @@ import pytest
 
 from runtime.errors import Corrupted, DiskFailure, NoSpace, TabletopError
 from runtime.events import Event
+from runtime.faults.disk import Operation, ReadError
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import Operation, ReadError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.maintenance.policies import POLICIES

@@ -22,9 +22,9 @@ from dataclasses import replace
 import pytest
 
 from runtime.errors import AlreadyExists, DiskFailure, NoSpace, TabletopError
+from runtime.faults.disk import Operation, ShortWrites, WriteError
+from runtime.faults.undo import Undo
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
-from runtime.simulated.disk_faults import Operation, ShortWrites, WriteError
-from runtime.simulated.undo import Undo
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.operations import SetCell

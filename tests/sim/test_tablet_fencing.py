@@ -12,7 +12,7 @@ import pytest
 
 from cluster.swarm.engine.shared import SharedStorage
 from runtime.errors import DiskFailure, Superseded, TabletopError
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.tree.manifest import load_current

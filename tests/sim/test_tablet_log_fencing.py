@@ -17,7 +17,7 @@ from cluster.swarm.bugs import planted
 from cluster.swarm.engine.bugs import BUGS
 from cluster.swarm.engine.shared import SharedStorage
 from runtime.errors import Corrupted, DiskFailure, Superseded, TabletopError
-from runtime.simulated.disk_faults import FullDisk, Operation, ShortWrites
+from runtime.faults.disk import FullDisk, Operation, ShortWrites
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.segment_list import SegmentList

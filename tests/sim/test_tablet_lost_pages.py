@@ -4,7 +4,7 @@ pass over them, until the power goes. The next life must not take them for durab
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation, SyncError
+from runtime.faults.disk import Operation, SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog

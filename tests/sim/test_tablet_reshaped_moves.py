@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from runtime.errors import Conflict, TabletopError
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import NodeEnded, SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog

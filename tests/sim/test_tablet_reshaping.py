@@ -15,7 +15,7 @@ import pytest
 
 from cluster.swarm.engine.shared import SharedFolders
 from runtime.errors import Conflict, DiskFailure, Superseded, TabletopError
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.model.operations import SetCell
 from tablet.engine.tree.manifest import load_snapshot

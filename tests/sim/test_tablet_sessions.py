@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
+from runtime.faults.disk import Operation as DiskOperation
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import Operation as DiskOperation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.operations import DeleteRow, Operation, SetCell

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from runtime.errors import Conflict, Corrupted, DiskFailure
-from runtime.simulated.disk_faults import ShortWrites, WriteError
+from runtime.faults.disk import ShortWrites, WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.operations import SetCell

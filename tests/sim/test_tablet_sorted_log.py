@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from runtime.errors import Conflict, DiskFailure, NoSpace
-from runtime.simulated.disk_faults import FullDisk, Operation, ShortWrites, SlowDisk, WriteError
+from runtime.faults.disk import FullDisk, Operation, ShortWrites, SlowDisk, WriteError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from runtime.errors import TabletopError
-from runtime.simulated.disk_faults import SyncError
+from runtime.faults.disk import SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.maintenance.policies import POLICIES

@@ -4,7 +4,7 @@ to nothing, nothing of it stays: neither memory, nor a need for the log, nor a l
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog

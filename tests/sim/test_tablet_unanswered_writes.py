@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime.errors import DiskFailure
-from runtime.simulated.disk_faults import SyncError
+from runtime.faults.disk import SyncError
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.world.options import Options

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation, SlowDisk
+from runtime.faults.disk import Operation, SlowDisk
 from tests.sim.small_clusters import SmallCluster, play, wait
 
 BODY = b"acknowledged" * 1000

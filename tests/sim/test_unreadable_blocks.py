@@ -3,8 +3,8 @@
 import pytest
 
 from runtime.errors import DiskFailure, TabletopError
-from runtime.simulated.disk_faults import Operation
-from runtime.simulated.undo import Undo
+from runtime.faults.disk import Operation
+from runtime.faults.undo import Undo
 from tests.sim.small_clusters import BLOCK, SmallCluster, play, wait
 
 BODY = b"acknowledged" * 10000

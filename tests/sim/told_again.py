@@ -16,8 +16,8 @@ from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from runtime.errors import TabletopError
 from runtime.events import Event, because
+from runtime.faults.links import LinkFaults
 from runtime.node import NodeService
-from runtime.simulated.fabric import LinkFaults
 from runtime.simulated.world import SimulatedWorld, Simulation
 from runtime.wire import node_pb2, node_pb2_grpc
 from runtime.world import ByteStream

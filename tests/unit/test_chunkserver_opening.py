@@ -8,8 +8,8 @@ import pytest
 from chunkserver.events import ChunkUnreadable
 from chunkserver.storage.chunk_files import data_path, metadata_path
 from chunkserver.storage.opening import Opened, open_store
+from runtime.faults.disk import OpenError, Operation, ReadError, SyncError
 from runtime.simulated.disk import SimulatedDisk
-from runtime.simulated.disk_faults import OpenError, Operation, ReadError, SyncError
 from runtime.simulated.world import Simulation
 from tests.unit.chunkserver_support import BLOCK, CHUNK_BYTES, settings
 

@@ -7,7 +7,7 @@ import pytest
 from chunkserver.storage.blocks import BLOCK_BYTES
 from chunkserver.storage.chunk_files import data_path, metadata_path
 from chunkserver.storage.chunk_format import SLOT_BYTES, TABLE_OFFSET, Header, decode_slots
-from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner, FaultSkipped, NodeStartFailed
+from cluster.fault_runner import FaultBegan, FaultEnded, FaultRunner, FaultSkipped
 from cluster.faultplan import (
     AllServers,
     At,
@@ -48,11 +48,11 @@ from cluster.faultplan import (
 from cluster.interface import NodeState
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
+from cluster.striking import NodeStartFailed
 from runtime.errors import DiskFailure, TimedOut, Unavailable
 from runtime.events import sentence
-from runtime.simulated.disk_faults import DroppedWrites, FullDisk, OpenError, ReadError, SlowDisk, SyncError, WriteError
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import Kind
+from runtime.faults.disk import DroppedWrites, FullDisk, OpenError, ReadError, SlowDisk, SyncError, WriteError
+from runtime.faults.links import Kind, LinkFaults
 from runtime.simulated.world import Simulation
 from runtime.wire import node_pb2, node_pb2_grpc
 
@@ -404,8 +404,7 @@ def test_damage_of_the_newest_header_finds_it():
 
         before = headers()
         newest = max(before, key=lambda slot: before[slot].sequence)
-        scene.begin(Fault(At(0.0), RottenHeader("/a", 0, "newest"), Node(victim)))
-        scene.runner.placement = placement
+        scene.begin(Fault(At(0.0), RottenHeader("/a", 0, "newest"), Node(victim)), placement=placement)
         await asyncio.sleep(1)
         assert headers() == {slot: header for slot, header in before.items() if slot != newest}
 
@@ -470,8 +469,8 @@ def test_damage_hits_the_chosen_place_of_the_chosen_replica_and_nothing_else(wha
             }
 
         before = contents()
-        scene.begin(Fault(At(0.0), what, Node(victim)), Fault(At(0.0), what, RandomServer(running=True)))
-        scene.runner.placement = placement
+        at_nobody = Fault(At(0.0), what, RandomServer(running=True))
+        scene.begin(Fault(At(0.0), what, Node(victim)), at_nobody, placement=placement)
         await asyncio.sleep(1)
         after = contents()
         path = data_path(handle) if file == "data" else metadata_path(handle)

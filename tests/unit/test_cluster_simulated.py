@@ -8,7 +8,7 @@ from cluster.interface import NodeState, wait_until
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from runtime.errors import Conflict, DiskFailure, NotFound, TabletopError, Unavailable
-from runtime.simulated.disk_faults import ListError, OpenError, ReadError
+from runtime.faults.disk import ListError, OpenError, ReadError
 from runtime.simulated.messages import Message
 from runtime.simulated.world import Simulation
 from runtime.wire.node_pb2 import DescribeRequest

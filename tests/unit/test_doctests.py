@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("runtime", "master", "chunkserver", "lockservice", "gfs", "tablet", "cluster", "tabletop", "bench")
+ROOMS = ("runtime", "master", "chunkserver", "lockservice", "gfs", "tablet", "cluster", "tabletop", "labs", "bench")
 
 
 def modules_with_examples() -> list[str]:

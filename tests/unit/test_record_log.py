@@ -15,8 +15,8 @@ from runtime.errors import (
     NoSpace,
     Superseded,
 )
+from runtime.faults.disk import Operation, ShortWrites
 from runtime.record_log import HEADER_BYTES, LogReader, LogRecord, LogWriter, encode_frame
-from runtime.simulated.disk_faults import Operation, ShortWrites
 from runtime.simulated.world import Simulation
 
 

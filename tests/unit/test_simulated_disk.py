@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime.errors import Conflict, DiskFailure, NoSpace
-from runtime.simulated.disk_faults import LyingSync, ReadError, ShortWrites, SyncError, WriteError
+from runtime.faults.disk import LyingSync, ReadError, ShortWrites, SyncError, WriteError
 from runtime.simulated.disk_image import SECTOR_BYTES
 from runtime.simulated.world import Simulation
 

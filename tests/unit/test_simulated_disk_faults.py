@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime.errors import DiskFailure, InvalidRequest, NoSpace
-from runtime.simulated.disk_faults import (
+from runtime.faults.disk import (
     DroppedWrites,
     FullDisk,
     ListError,

@@ -6,8 +6,8 @@ import itertools
 import pytest
 
 from runtime.errors import TimedOut, Unavailable
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import DROP, Delay, Double, Kind, Message
+from runtime.faults.links import Kind, LinkFaults
+from runtime.simulated.messages import DROP, Delay, Double, Message
 from runtime.simulated.world import NodeEnded, Simulation
 from tests.conformance.both_worlds import WAYS, gathered, text
 from tests.unit.test_simulated_rpc import Scene, told

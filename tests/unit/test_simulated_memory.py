@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.simulated.disk_faults import DiskSpeed
+from runtime.faults.disk import DiskSpeed
 from runtime.simulated.page_cache import PAGE_BYTES, PageCache
 from runtime.simulated.shared_pages import PagePool
 from runtime.simulated.world import Simulation

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from runtime.errors import TimedOut, Unavailable
-from runtime.simulated.fabric import LinkFaults
+from runtime.faults.links import LinkFaults
 from runtime.simulated.world import Simulation
 from tests.conformance.both_worlds import WAYS, EchoStub, echo, register, several, text
 

@@ -6,8 +6,8 @@ import pytest
 
 from runtime.errors import Unavailable
 from runtime.events import TaskFailed
-from runtime.simulated.disk_faults import ReadError
-from runtime.simulated.fabric import LinkFaults
+from runtime.faults.disk import ReadError
+from runtime.faults.links import LinkFaults
 from runtime.simulated.streams import STALL_SECONDS
 from runtime.simulated.world import Simulation
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from runtime.errors import TabletopError
-from runtime.simulated.messages import DROP, Double, Kind
+from runtime.faults.links import Kind
+from runtime.simulated.messages import DROP, Double
 from runtime.simulated.traffic import Traffic
 from runtime.simulated.world import Simulation
 from tests.conformance.both_worlds import WAYS, EchoStub, echo, register, text

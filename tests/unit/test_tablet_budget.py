@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DiskFailure, InvalidRequest
-from runtime.simulated.disk_faults import Operation
+from runtime.faults.disk import Operation
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.maintenance import compaction, housekeeping
 from tablet.engine.maintenance.housekeeping import Housekeeping

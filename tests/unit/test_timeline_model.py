@@ -207,8 +207,19 @@ def test_nothing_at_all_is_a_timeline_too():
 
 
 def test_every_kind_with_a_tone_is_an_event():
-    from cluster import fault_log, fault_runner
+    from cluster import fault_log, fault_runner, striking
 
-    rooms = (of_all, of_chunkservers, of_clients, of_locks, of_master, of_servers, of_tablets, fault_log, fault_runner)
+    rooms = (
+        of_all,
+        of_chunkservers,
+        of_clients,
+        of_locks,
+        of_master,
+        of_servers,
+        of_tablets,
+        fault_log,
+        fault_runner,
+        striking,
+    )
     names = {name for room in rooms for name in vars(room)} | {"HandlerFailed"}
     assert kinds_with_a_tone() - names == set()

@@ -89,6 +89,7 @@ class Host:
 
     def __init__(self, simulation: Simulation, plan: Plan, history: History) -> None:
         self.simulation = simulation
+        self.held_down: dict[str, int] = {}
         self.settings = ServerNames()
         self.history = history
         self.tablets = [f"tablet{number}" for number in range(plan.setup.tablets)]

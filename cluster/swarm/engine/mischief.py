@@ -24,7 +24,7 @@ from cluster.faultplan import (
     WallOffset,
 )
 from cluster.swarm.engine.plan import Setup
-from runtime.simulated.disk_faults import FullDisk, ReadError, ShortWrites, SlowDisk, SyncError, WriteError
+from runtime.faults.disk import FullDisk, ReadError, ShortWrites, SlowDisk, SyncError, WriteError
 
 SERVER = "server"
 DISK_BYTES = 10_000_000

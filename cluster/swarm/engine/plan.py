@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from cluster import faultplan
 from cluster.faultplan import Fault
-from cluster.swarm.written import Codec, types_in
-from runtime.simulated import disk_faults, messages
+from cluster.written import Codec, types_in
+from runtime.faults import disk as disk_faults
+from runtime.faults import links
 from tablet.engine.world.options import SyncMode
 
 
@@ -110,7 +111,7 @@ _CODEC = Codec(
     types_in((disk_faults, faultplan))
     | {
         "operation": Kind,
-        "message": messages.Kind,
+        "message": links.Kind,
         "Setup": Setup,
         "PlannedOperation": PlannedOperation,
         "Plan": Plan,

@@ -15,7 +15,7 @@ from cluster.swarm.engine.table import Table
 from cluster.swarm.engine.workload import COLUMNS, COUNTER
 from cluster.swarm.history import Answer
 from runtime.errors import TabletopError
-from runtime.simulated.disk_faults import Operation as DiskOperation
+from runtime.faults.disk import Operation as DiskOperation
 from runtime.simulated.world import NodeEnded
 from tablet.engine.engine import Engine
 from tablet.engine.model.filters import ReadFilter

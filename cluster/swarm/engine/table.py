@@ -4,10 +4,11 @@ What concerns one row goes to the tablet that has it at this moment, and once mo
 merged. What concerns several rows is done tablet by tablet, for across rows nothing is promised.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from runtime.errors import Conflict
+from runtime.errors import Conflict, TabletopError
 from tablet.engine.engine import Engine
 from tablet.engine.model.filters import EVERYTHING, ReadFilter
 from tablet.engine.model.operations import Operation
@@ -46,7 +47,8 @@ class Table:
                 await engine.write_many(own)
                 return len(own)
 
-            del left[: await self._on_row(first, write)]
+            with _in_doubt_if(len(left) < len(mutations)):
+                del left[: await self._on_row(first, write)]
 
     async def increment(self, row: bytes, column: bytes) -> int:
         """As `Engine.increment`."""
@@ -75,6 +77,7 @@ class Table:
 
     async def delete_rows(self, start: bytes, end: bytes) -> None:
         """As `Engine.delete_rows`, tablet by tablet."""
+        first = start
         while True:
 
             async def delete(engine: Engine, start: bytes = start) -> bytes:
@@ -82,7 +85,8 @@ class Table:
                 await engine.delete_rows(start, min(stop, end) if stop else end)
                 return stop
 
-            start = await self._on_row(start, delete)
+            with _in_doubt_if(start != first):
+                start = await self._on_row(start, delete)
             if not start or start >= end:
                 return
 
@@ -140,3 +144,14 @@ class Table:
             except Conflict:
                 if self._tablets.catalogue.number == before:
                     raise
+
+
+@contextmanager
+def _in_doubt_if(has_begun: bool) -> Iterator[None]:
+    """What is refused by one tablet has happened in part, if others have done theirs."""
+    try:
+        yield
+    except TabletopError as error:
+        if not has_begun:
+            raise
+        raise type(error)(f"{error.message}; other tablets have done their part", definite=False) from error

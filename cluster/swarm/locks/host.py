@@ -51,6 +51,7 @@ class Host:
 
     def __init__(self, plan: Plan) -> None:
         self.simulation = Simulation(plan.seed, plain=[Plain(name) for name in plan.plain_streams])
+        self.held_down: dict[str, int] = {}
         self.settings = Names()
         self.server: LockServer | None = None
         self._setup: Setup = plan.setup

@@ -26,9 +26,9 @@ from cluster.faultplan import (
     TheSender,
 )
 from cluster.swarm.locks.plan import Kind, PlannedOperation, Setup
-from runtime.simulated.disk_faults import FullDisk, SlowDisk, SyncError, WriteError
-from runtime.simulated.fabric import LinkFaults
-from runtime.simulated.messages import Kind as MessageKind
+from runtime.faults.disk import FullDisk, SlowDisk, SyncError, WriteError
+from runtime.faults.links import Kind as MessageKind
+from runtime.faults.links import LinkFaults
 
 LOCK = "lock"
 WORST_DRIFT = 0.08

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from cluster import faultplan
 from cluster.faultplan import Fault
-from cluster.swarm.written import Codec, types_in
-from runtime.simulated import disk_faults, fabric, messages
+from cluster.written import Codec, types_in
+from runtime.faults import disk as disk_faults
+from runtime.faults import links
 
 
 class Kind(enum.Enum):
@@ -85,8 +86,8 @@ _CODEC = Codec(
     types_in((disk_faults, faultplan))
     | {
         "operation": Kind,
-        "message": messages.Kind,
-        "LinkFaults": fabric.LinkFaults,
+        "message": links.Kind,
+        "LinkFaults": links.LinkFaults,
         "Setup": Setup,
         "PlannedOperation": PlannedOperation,
         "Plan": Plan,

@@ -10,7 +10,7 @@ from cluster.swarm.locks.host import ClientLife, Host
 from cluster.swarm.locks.plan import Kind, PlannedOperation, Setup
 from lockservice.client.session import OwnSession
 from lockservice.interface import Sequencer, SessionState
-from runtime.errors import NotFound, TabletopError
+from runtime.errors import DiskFailure, NoSpace, NotFound, TabletopError
 from runtime.simulated.world import NodeEnded
 
 SHOWN = "/here"
@@ -129,8 +129,13 @@ class Player:
                 life.held[path] = life.last = self._fence = held
                 self._on_held(self.name, held)
             case Kind.RELEASE:
-                life.held.pop(path, None)
-                await session.release(path)
+                released = life.held.pop(path, None)
+                try:
+                    await session.release(path)
+                except (NoSpace, DiskFailure) as error:  # It knows that it has the lock still.
+                    if released is not None and error.definite and session is life.session:
+                        life.held[path] = released
+                    raise
             case Kind.CHECK | Kind.FENCED:
                 await self._show_sequencer(life, session, operation)
             case Kind.COMPARE:

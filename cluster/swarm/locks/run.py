@@ -90,6 +90,7 @@ class _Run:
         self._sink = host.simulation.sink = TimedSink(host.simulation.loop)
         self._faults = FaultRunner(host, plan.faults, revive_seconds=REVIVE_SECONDS)
         self._broken: dict[str, None] = {}
+        self._is_healed = False
 
     # The course of the run
 
@@ -130,11 +131,21 @@ class _Run:
             await self._faults.heal_all()
         except TabletopError as error:
             self._complain("final start", f"the service does not start though nothing is wrong: {error.message}")
+        self._is_healed = True
+
+    async def _start_again(self) -> None:
+        """A service whose log failed ends when it notices, and that may be after the disk is sound again."""
+        try:
+            await self._host.start_node(LOCK)
+        except TabletopError as error:
+            self._complain("final start", f"the service does not start though nothing is wrong: {error.message}")
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             self._check_invariants()
+            if self._is_healed and not self._host.is_running(LOCK):
+                await self._start_again()
 
     def _check_invariants(self) -> None:
         try:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import TabletopError
-from runtime.simulated.undo import Imposed, Undo
+from runtime.faults.undo import Imposed, Undo
 
 
 @dataclass(frozen=True, slots=True)

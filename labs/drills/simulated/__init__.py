@@ -1,0 +1,5 @@
+"""Drills in runs that are decided by parameters, and so can be run again by whoever grades.
+
+planted.py     find the planted bug from its timeline
+rules.py       the rules that planted bugs take out, as the choices of a question
+"""
