@@ -23,6 +23,7 @@ from tabletop import (
     log_command,
     masters_command,
     metrics_command,
+    paper_command,
     record_commands,
     report_command,
     scenario_commands,
@@ -109,6 +110,7 @@ tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
 app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
+app.add_typer(paper_command.app, name="paper")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
 app.command("cords")(cords_command.cords)

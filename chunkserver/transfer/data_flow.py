@@ -49,7 +49,7 @@ from runtime.wire.bulk_pb2 import BulkRequest, PushReply, PushRequest, ReadReply
 from runtime.wire.common_pb2 import Location
 from runtime.world import ByteStream, World
 
-FORWARD_BYTES = 16 * CHECKSUM_BYTES  # a part: received, checked, forwarded
+FORWARD_BYTES = 2 * CHECKSUM_BYTES  # a part: received, checked, forwarded; a megabyte has several of them
 
 _ROOM_SECONDS = 4.0  # how long a push waits for room in the buffer
 _ROOM_POLL_SECONDS = 0.05

@@ -8,7 +8,9 @@
     carrier.py   streams of carried calls: the ends are those of runtime/carried
     rpc.py       plain gRPC (rpc_server.py): calls that stream, and those of strangers
     streams.py   bulk byte streams that share bandwidth
+    cards.py     network cards, and what comes of several streams that want one (distances.py: racks, data centres)
     disk.py      files that lose what was not synced (disk_file.py, disk_image.py)
+    page_cache.py, shared_pages.py    for large simulations: what needs no platter; equal pages kept once
     network.py   one node's network
     world.py     the simulation as a whole: nodes, faults, events
 

@@ -52,8 +52,9 @@ from runtime.faults.disk import (
 )
 from runtime.faults.undo import Imposed, Undo
 from runtime.simulated.disk_file import SimulatedFile
-from runtime.simulated.disk_image import Content
+from runtime.simulated.disk_image import Content, ImageMaker
 from runtime.simulated.loop import LIFE, Life
+from runtime.simulated.page_cache import PageCache
 from runtime.simulated.tape import Stream
 from runtime.world import DiskUsage, OpenMode
 
@@ -92,6 +93,8 @@ class SimulatedDisk:
         self.name = name
         self.capacity_bytes = capacity_bytes
         self.speed = DiskSpeed(seconds_per_sync=SYNC_SECONDS)
+        self.page_cache: PageCache | None = None  # without one, every read and every write waits for the platter
+        self.image: ImageMaker = bytearray  # what files that are made from now on keep their bytes in
         self.writeback_seconds = WRITEBACK_SECONDS
         self.operations = 0
         self._faults = ImposedFaults()
@@ -125,7 +128,7 @@ class SimulatedDisk:
             raise AlreadyExists(f"cannot create {self._shown(path)}: the name is taken")
         if content is None:
             self._fail_if(self._faults.write_errors, path, "create")
-            content = Content()
+            content = Content(self.image)
             self._rename_all({path: content})
         elif mode == "replace":
             self._fail_if(self._faults.write_errors, path, "truncate")
@@ -244,6 +247,8 @@ class SimulatedDisk:
                 settled[id(content)] = None
                 self._write_back(content)
                 content.lose_power(None if loses_all else self._tape)
+        if self.page_cache is not None:
+            self.page_cache.clear()
         self._files = dict(survivors)
         self._stable_files = dict(survivors)
         for path in survivors:
@@ -374,6 +379,20 @@ class SimulatedDisk:
             await asyncio.sleep(self._free_at - now)
         elif self.operations % PAUSE_EVERY == 0:
             await asyncio.sleep(0)
+
+    async def _transfer(self, verb: str, content: Content, offset: int, count: int) -> None:
+        """Take the time that the bytes of a read or a write take."""
+        speed = self._faults.speed(self.speed).bytes_per_second
+        if not speed or not count:
+            return
+        if self.page_cache is None:
+            await self._take_time(count / speed)
+        elif verb == "read":
+            available = max(0, min(count, len(content.cached) - offset))
+            await self._take_time(self.page_cache.read(content, offset, available) / speed)
+        else:
+            self.page_cache.wrote(content, offset, count)
+            self._free_at = max(self._now(), self._free_at) + count / speed
 
     def _charge_space(self, path: str, content: Content, count: int) -> None:
         if not content.linked:

@@ -114,9 +114,7 @@ class SimulatedFile:
             shown = self._disk._shown(self.path)
             raise DiskFailure(f"cannot {words_of(verb)} {shown}: the file is closed", definite=True)
         await self._disk._begin(verb, self.path, offset, count)
-        speed = self._disk._faults.speed(self._disk.speed).bytes_per_second
-        if speed and count:
-            await self._disk._take_time(count / speed)
+        await self._disk._transfer(verb, self._content, offset, count)
 
     def _require_writable(self) -> None:
         if not self._writable:

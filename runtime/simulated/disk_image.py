@@ -8,18 +8,25 @@ Writeback is decided late. Nothing wakes up for it: when a sector that has waite
 power cut, it is reckoned whether the kernel has written it in the meantime.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+
+from runtime.simulated.shared_pages import SharedPages
 from runtime.simulated.tape import Stream
 from runtime.world import Buffer
 
 SECTOR_BYTES = 512
 
+Image = bytearray | SharedPages
+ImageMaker = Callable[[], Image]
+
 
 class Content:
     """What one file holds, whatever its names: the cached bytes, the stable ones, and which sectors differ."""
 
-    def __init__(self) -> None:
-        self.cached = bytearray()
-        self.stable = bytearray()
+    def __init__(self, image: ImageMaker = bytearray) -> None:
+        self._image = image
+        self.cached = image()
+        self.stable = image()
         # Sectors that are not stable: the number of their last write, and the time of the first.
         self.dirty: dict[int, tuple[int, float]] = {}
         self.oldest = 0.0  # the earliest of these times, if there is one
@@ -63,13 +70,11 @@ class Content:
 
     def end_sync(self, covered: dict[int, tuple[int, float]]) -> None:
         """The sync is done: the covered sectors are on the platter."""
-        for sector, mark in covered.items():
-            begin = sector * SECTOR_BYTES
+        for begin, end in _runs(covered):
             if len(self.stable) < begin:
                 self.stable.extend(bytes(begin - len(self.stable)))
-            self.stable[begin : begin + SECTOR_BYTES] = self.cached[begin : begin + SECTOR_BYTES]
-            if self.dirty.get(sector) == mark:
-                del self.dirty[sector]
+            self.stable[begin:end] = self.cached[begin:end]
+        self.fail_sync(covered)  # Nobody owes the platter these sectors any more.
         if len(self.stable) > len(self.cached):
             del self.stable[len(self.cached) :]
 
@@ -80,14 +85,16 @@ class Content:
     def lose_power(self, tape: Stream | None) -> None:
         """Keep what is stable; each unsynced sector is lost, kept or torn, and so is a change of length. Without a tape
         all of it is lost."""
-        survived = bytearray(self.stable)
+        survived = self._image()
+        survived.extend(self.stable[:])
         if tape is not None:
             self._keep_some(survived, tape)
         self.cached = survived
-        self.stable = bytearray(survived)
+        self.stable = self._image()
+        self.stable.extend(survived[:])
         self.dirty.clear()
 
-    def _keep_some(self, survived: bytearray, tape: Stream) -> None:
+    def _keep_some(self, survived: Image, tape: Stream) -> None:
         for sector in self.dirty:
             begin = sector * SECTOR_BYTES
             piece = bytes(self.cached[begin : begin + SECTOR_BYTES])
@@ -109,3 +116,21 @@ class Content:
         for sector in range(begin // SECTOR_BYTES, -(-end // SECTOR_BYTES)):
             known = dirty.get(sector)
             dirty[sector] = fresh if known is None else (self._writes, known[1])
+
+
+def _runs(sectors: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The byte ranges of sectors, those that follow one another in one.
+
+    >>> list(_runs([0, 1, 2, 7]))
+    [(0, 1536), (3584, 4096)]
+    """
+    first: int | None = None
+    last = -1
+    for sector in sectors:
+        if first is not None and sector != last + 1:
+            yield first * SECTOR_BYTES, (last + 1) * SECTOR_BYTES
+            first = None
+        first = sector if first is None else first
+        last = sector
+    if first is not None:
+        yield first * SECTOR_BYTES, (last + 1) * SECTOR_BYTES

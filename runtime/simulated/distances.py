@@ -14,7 +14,7 @@ share. A node without a place is at the core, and pays only for the other's way.
 
 from dataclasses import dataclass
 
-from runtime.simulated.cards import Card
+from runtime.simulated.cards import Card, CardMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class WayOut:
 class Distances:
     """Places of nodes, and the ways between them."""
 
-    def __init__(self, ways: WayOut | None = None) -> None:
+    def __init__(self, ways: WayOut | None = None, make: CardMaker = Card) -> None:
         self._ways = ways or WayOut()
+        self._make = make
         self._places: dict[str, tuple[str, str]] = {}
         self._cards: dict[tuple[str, ...], tuple[Card, Card]] = {}
 
@@ -61,7 +62,7 @@ class Distances:
         for names, speed in zip((racks, centres), speeds, strict=True):
             for name, is_outward in names:
                 if speed:
-                    pair = self._cards.setdefault(name, (Card(speed), Card(speed)))
+                    pair = self._cards.setdefault(name, (self._make(speed), self._make(speed)))
                     found.append(pair[0] if is_outward else pair[1])
         return found
 

@@ -31,6 +31,7 @@ from typing import Any
 
 from runtime.faults.links import SOUND, Kind, LinkFaults
 from runtime.faults.undo import Imposed, Undo
+from runtime.simulated.cards import Card, CardMaker
 from runtime.simulated.distances import Distances, WayOut
 from runtime.simulated.loop import LIFE, NANOSECONDS, Life, SimulatedLoop
 from runtime.simulated.messages import AS_SENT, Delay, Double, Drop, Fate, Message, MessageHook, Watcher
@@ -43,9 +44,17 @@ ANY = "*"
 class Fabric:
     """All links of one simulation."""
 
-    def __init__(self, loop: SimulatedLoop, tape: Tape, *, latency_seconds: float, ways: WayOut | None = None) -> None:
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        tape: Tape,
+        *,
+        latency_seconds: float,
+        ways: WayOut | None = None,
+        make_card: CardMaker = Card,
+    ) -> None:
         self.loop = loop
-        self.distances = Distances(ways)  # between racks and data centres
+        self.distances = Distances(ways, make_card)  # between racks and data centres
         self.latency_seconds = latency_seconds
         self.doors: dict[str, Any] = {}  # what listens at each "node:port": an RPC server or a bulk listener
         self.hops = 0
@@ -63,6 +72,7 @@ class Fabric:
         self._connections: dict[int, tuple[str, str, Callable[[bool], None]]] = {}
         self._ports: dict[str, int] = {}
         self._numbers = 0
+        self._streams = 0
 
     # Faults. "*" stands for any node.
 
@@ -224,6 +234,11 @@ class Fabric:
             self.loop.call_soon(arrive, *arguments, context=context_of(target))
         elif orphaned is not None:
             orphaned()
+
+    def stream_number(self) -> int:
+        """A number for an end of a bulk stream: what it has in the queues of cards goes by it."""
+        self._streams += 1
+        return self._streams
 
     # Addresses and deaths.
 

@@ -10,7 +10,7 @@ from runtime.errors import Conflict, InvalidRequest, Unavailable, shown
 from runtime.events import EventLog
 from runtime.guard import Guard
 from runtime.rpc import NodeChannel, PlainChannel
-from runtime.simulated.cards import Card
+from runtime.simulated.cards import Card, CardMaker
 from runtime.simulated.carrier import Dialler
 from runtime.simulated.fabric import Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
@@ -25,15 +25,16 @@ CONNECT_SECONDS = 5.0
 class Cards:
     """The network cards of all nodes: one for each direction."""
 
-    def __init__(self, bytes_per_second: float) -> None:
+    def __init__(self, bytes_per_second: float, make: CardMaker = Card) -> None:
         self.bytes_per_second = bytes_per_second
+        self._make = make
         self._cards: dict[str, tuple[Card, Card]] = {}
 
     def __call__(self, node: str) -> tuple[Card, Card]:
         """The node's (upward, downward) card."""
         found = self._cards.get(node)
         if found is None:
-            found = self._cards[node] = (Card(self.bytes_per_second), Card(self.bytes_per_second))
+            found = self._cards[node] = (self._make(self.bytes_per_second), self._make(self.bytes_per_second))
         return found
 
 

@@ -3,8 +3,7 @@
 The problem. What makes a pipelined push worth having (GFS 3.2) is that a node's network card can receive and send at
 the same time, at full speed, and that flows over one card share it. The idea: each node has an upward and a downward
 bandwidth. A write is cut into segments; each segment occupies the sender's card and then the receiver's for as long as
-its bytes take, and a card serves the streams that want it in turn, one segment at a time. With segments much smaller
-than transfers this comes to a fair share of each card.
+its bytes take. How a card chooses among several streams is told in cards.py.
 
 A stream behaves as TCP does, above all in how it ends:
 
@@ -28,7 +27,7 @@ from typing import Any
 
 from runtime.errors import DiskFailure, Unavailable
 from runtime.faults.links import Kind
-from runtime.simulated.cards import Card
+from runtime.simulated.cards import Card, FairCard, Passage
 from runtime.simulated.fabric import EMPTY, Fabric, context_of
 from runtime.simulated.loop import NANOSECONDS, Life
 from runtime.simulated.messages import AS_SENT, BULK_METHOD, Fate
@@ -68,15 +67,25 @@ class Pipe:
         self._delivered = 0
         self._ahead: dict[int, _Parcel] = {}
 
+    def number(self) -> int:
+        """The place in the order of what is to be sent later with this number."""
+        self._sent += 1
+        return self._sent - 1
+
     def send(
-        self, arrive: Callable[..., None], *arguments: Any, not_before: int = 0, segment: Buffer | None = None
+        self,
+        arrive: Callable[..., None],
+        *arguments: Any,
+        not_before: int = 0,
+        segment: Buffer | None = None,
+        number: int | None = None,
     ) -> None:
-        """Have `arrive` called in the target's life, after everything that was sent before. `segment`: the bytes that
-        are sent, for the hooks."""
+        """Have `arrive` called in the target's life, after everything that has a lower number: without one, what was
+        sent before. `segment`: the bytes that are sent, for the hooks."""
         delay = self._fabric.delay_nanoseconds(self._source.node, self._target.node)
         self._due = max(self._loop.nanoseconds + delay, not_before + delay, self._due)
-        parcel = _Parcel(self._sent, arrive, arguments, segment)
-        self._sent += 1  # First: a hook may end this life, whose machine then sends the end of the stream.
+        # First the number: a hook may end this life, whose machine then sends the end of the stream.
+        parcel = _Parcel(self.number() if number is None else number, arrive, arguments, segment)
         self._attempt(self._due, parcel)
 
     def _attempt(self, due: int, parcel: "_Parcel") -> None:
@@ -137,6 +146,7 @@ class SimulatedStream:
         self._ended = False  # The other end closed.
         self._closed = False
         self._broken = ""
+        self._number = fabric.stream_number()
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._forget: Callable[[], None] | None = None
@@ -206,12 +216,29 @@ class SimulatedStream:
             await self._loop.create_future()  # A hook has ended this life in the middle of its callback.
         self._unread += len(segment)
         up, down = self._cards(self._life.node)[0], self._cards(self._other._life.node)[1]
+        if isinstance(up, FairCard):
+            self._take_turns(segment, up, down)
+            return
         left = up.occupy(self._loop.nanoseconds, len(segment))
         begun = left - int(len(segment) * NANOSECONDS / up.bytes_per_second)
         shared = self._fabric.distances.cards(self._life.node, self._other._life.node)
         through = max(card.occupy(begun, len(segment)) for card in (*shared, down))
         arriving = self._fabric.corrupted(self._life.node, self._other._life.node, segment)
         self._pipe.send(self._other._arrived, arriving, not_before=max(left, through), segment=segment)
+
+    def _take_turns(self, segment: memoryview, up: FairCard, down: Card) -> None:
+        """Send a segment over cards that other streams use as well; what is sent after it arrives after it."""
+        assert self._other is not None and self._pipe is not None
+        other, pipe = self._other, self._pipe
+        number = pipe.number()
+
+        def through() -> None:
+            arriving = self._fabric.corrupted(self._life.node, other._life.node, segment)
+            pipe.send(other._arrived, arriving, segment=segment, number=number)
+
+        shared = self._fabric.distances.cards(self._life.node, other._life.node)
+        cards = [card for card in (up, *shared, down) if isinstance(card, FairCard)]
+        Passage(self._number, len(segment), cards, through).start()
 
     async def send_file(self, file: File, offset: int, count: int) -> None:
         """Send a part of a file. Raises Unavailable, also if the file is shorter, or the disk does not give it."""

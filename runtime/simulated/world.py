@@ -22,12 +22,14 @@ import contextvars
 import traceback
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from runtime.errors import NotFound
 from runtime.events import EventLog, MemorySink, TaskFailed
 from runtime.faults.links import LinkFaults
 from runtime.faults.undo import Imposed, Undo, all_of
+from runtime.simulated.cards import Card, FairCard
 from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
 from runtime.simulated.distances import WayOut
 from runtime.simulated.fabric import ANY, Fabric
@@ -152,7 +154,7 @@ class SimulatedWorld:
 
 class Simulation:
     """One run: its seed, its nodes, its faults. `bytes_per_second` is the speed of every network card, each way; `ways`
-    what lies between racks and data centres.
+    what lies between racks and data centres. With `fair` the cards serve their streams in turn: see cards.py.
     `recorded` and `plain` are for replays: see tape.py."""
 
     def __init__(
@@ -166,13 +168,15 @@ class Simulation:
         latency_seconds: float = 0.0002,
         bytes_per_second: float = 125e6,
         ways: WayOut | None = None,
+        fair: bool = False,
     ) -> None:
         self.seed = seed
         self.token = token
         self.tape = Tape(seed, quiet=quiet, recorded=recorded, plain=plain)
         self.loop = SimulatedLoop(self.tape)
-        self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds, ways=ways)
-        self.cards = Cards(bytes_per_second)
+        make_card = partial(FairCard, loop=self.loop) if fair else Card
+        self.fabric = Fabric(self.loop, self.tape, latency_seconds=latency_seconds, ways=ways, make_card=make_card)
+        self.cards = Cards(bytes_per_second, make_card)
         self.sink = MemorySink()
         self.reached: dict[str, int] = {}
         self._worlds: dict[str, SimulatedWorld] = {}
