@@ -15,7 +15,7 @@ CLIENTS = {READS: (1, 16), WRITES: (1, 8), APPENDS: (4, 12)}
 
 
 @cache
-def rates(kind, machines=SMALL, operations=10):
+def rates(kind, machines=SMALL, operations=16):
     """MB/s by number of clients."""
     [curve] = measure(Plan((kind,), CLIENTS[kind], operations, machines=machines))
     return curve.rates
