@@ -8,6 +8,7 @@ A scenario is foreign code. It runs in the worker's process (labs/worker.py), on
 """
 
 import random
+from functools import partial
 from pathlib import Path
 
 from cluster.scenarios.loading import load_scenario
@@ -97,7 +98,7 @@ DRILLS = (
         Simulated(_run, wants_file=FILE),
         {
             "sound": _sound,
-            **{f"broken-{letter}": lambda evidence, letter=letter: _exposed(evidence, letter) for letter in "abcde"},
+            **{f"broken-{letter}": partial(_exposed, letter=letter) for letter in "abcde"},
         },
     ),
 )
