@@ -552,9 +552,7 @@ class ChunkHeated(Event):
 class ChunkCooled(Event):
     """A chunk is read less than it was, and loses copies that it had been given."""
 
-    sentence: ClassVar[str] = (
-        "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and keeps {copies} copies"
-    )
+    sentence: ClassVar[str] = "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and has {copies} copies"
     handle: int
     copies: int
     bytes_per_second: int

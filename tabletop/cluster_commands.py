@@ -32,6 +32,9 @@ ExperimentsOption = Annotated[
         help="Let `tabletop fault` break the networks and disks of its nodes (docs/faults.md).",
     ),
 ]
+TopologyOption = Annotated[
+    str | None, typer.Option(help="The same with data centres: dc1:r1,r2/dc2:r3. Copies are spread over them.")
+]
 SmallOption = Annotated[
     bool, typer.Option("--small", help="Take little memory: six processes in under 250 MB (docs/drills.md).")
 ]
@@ -81,9 +84,7 @@ def up(
         int | None,
         typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
     ] = None,
-    topology: Annotated[
-        str | None, typer.Option(help="The same with data centres: dc1:r1,r2/dc2:r3. Copies are spread over them.")
-    ] = None,
+    topology: TopologyOption = None,
     placement: PlacementOption = None,
     clone_rate: Annotated[
         str | None, typer.Option(metavar="BYTES", help="A second, for each copy that is made, such as 10M (GFS 4.3).")

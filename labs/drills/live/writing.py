@@ -21,7 +21,7 @@ from labs.drills.live.common import (
     wakings,
 )
 from labs.drills.questions import NotYet, Truth, done, values
-from master.events import ChunkCreated, LeaseGranted, LeaseRevoked, ReplicaLost, VersionRaised
+from master.events import ChunkCreated, LeaseGranted, LeaseRevoked, ReplicaJudged, ReplicaLost, VersionRaised
 
 DIARY = "/drill/diary"
 LOG = "/drill/log"
@@ -29,7 +29,15 @@ PLAN = "/drill/plan"
 CUT_OFF = ("Partition", "Isolate")
 _LINE = re.compile(rb"line (\d+)")
 _KINDS = kinds(
-    ChunkCreated, LeaseGranted, LeaseRevoked, LeaseReceived, LeaseEnded, VersionRaised, ReplicaLost, MutationMissed
+    ChunkCreated,
+    LeaseGranted,
+    LeaseRevoked,
+    LeaseReceived,
+    LeaseEnded,
+    VersionRaised,
+    ReplicaLost,
+    ReplicaJudged,
+    MutationMissed,
 )
 
 
@@ -227,13 +235,17 @@ def _woken(evidence: Evidence) -> Truth:
     woken = next((one for one in ends if one.event.node == node and one.at > pause.at), None)
     if woken is None:
         raise NotYet(f"{node} is still away")
-    ended = evidence.first(
-        LeaseEnded,
-        lambda event: event.handle == old.event.handle and event.version < new.event.version,
+    handle, version = old.event.handle, new.event.version
+    for ended in evidence.all_of(LeaseEnded, lambda event: event.handle == handle and event.version < version):
+        if ended.node == node and ended.at > pause.at:
+            return done(f"{node} gave its lease up: {ended.event.reason}")
+    judged = evidence.first(
+        ReplicaJudged,
+        lambda event: event.handle == handle and event.server == node,
         after=woken.at,
-        missing=f"{node} has not noticed yet that its lease is over",
+        missing=f"neither {node} nor the master has found out yet that its lease is over",
     )
-    return done(f"{ended.node} gave its lease up {ended.at - woken.at:.1f} s after it woke: {ended.event.reason}")
+    return done(f"the master called the replica of {node} {judged.event.state}: {judged.event.reason}")
 
 
 TWO_PRIMARIES = Drill(
