@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 _CHANGES_AT_ONCE = 4096
 _REMOVALS_BETWEEN_BREATHS = 16
 _LEASE_MEMORY_SECONDS = 30.0
+_LONGEST_HEARTBEAT_SECONDS = 3600.0  # What asks for more, or for no number at all, is not followed.
 _LONGEST_PAUSE_SECONDS = 5.0  # between two tries with a master that is refused, or refuses
 # A master that has restarted knows nothing of damage found before, and one that knew of no other replica yet has let
 # the damaged one count: so all known damage is told again every few heartbeats, until the replica is gone.
@@ -223,7 +224,8 @@ class Heartbeats:
         await self._obedience.check(reply.authority)
         self._is_registered = True
         self._report_again()
-        self._heartbeat_seconds = reply.heartbeat_seconds or self._heartbeat_seconds
+        if 0 < reply.heartbeat_seconds <= _LONGEST_HEARTBEAT_SECONDS:
+            self._heartbeat_seconds = reply.heartbeat_seconds
         self.chunk_bytes = reply.chunk_bytes or self.chunk_bytes
         self.counters["registrations"] += 1
         self._world.events.emit(Registered(master=self.master_address, chunks=len(told)))

@@ -11,6 +11,7 @@
             failure.json        there until the program serves; when it refuses to go on, it writes the reason into it
             events.jsonl        its events, one JSON object a line, and older ones in events.jsonl.1 and so on
             log                 what the program prints, which is nothing while all goes well
+            spare               space for the files above, given up piece by piece when a start finds the disk full
             data/               the node's disk
             unsynced/           what a lying sync has not written, in experiments (runtime/real/experiments/unsynced.py)
 
@@ -42,12 +43,14 @@ from cluster.topology import topology_of
 from gfs.names import locate
 from master.balance.placement_policies import PAPER
 from master.balance.racks import Place
-from runtime.errors import Conflict, IncompatibleFormat, NotFound
+from runtime.errors import Conflict, IncompatibleFormat, NoSpace, NotFound
 from runtime.real.disk import translated
 
 LOCK_PATIENCE_SECONDS = 60.0
 FAILURE_BYTES = 2048
 """Room for a reason in failure.json, taken before each start."""
+SPARE_BYTES = 4 * 16 * 1024
+SPARE_PIECE_BYTES = 16 * 1024
 
 
 class UnknownCluster(NotFound):
@@ -115,15 +118,36 @@ class NodeFolder:
         self.data = path / "data"
         self._ready = path / locate.READY_FILE
         self._failure = path / locate.FAILURE_FILE
+        self._spare = path / "spare"
 
     def prepare(self, config: NodeConfig) -> None:
         """Get the folder ready for another start of the program. Raises NoSpace, DiskFailure."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data.mkdir(mode=0o700, exist_ok=True)
-        write_json(self.config, config.to_json())
-        with translated("write", str(self._failure)):
-            self._failure.write_bytes(_failure_record("", "it ended before it served"))
+        self._keep_spare()
+        self._write_in_spare(self.config, _as_json(config.to_json()))
+        self._write_in_spare(self._failure, _failure_record("", "it ended before it served"))
         self.forget_ready()
+
+    def _keep_spare(self) -> None:
+        """Take space for the small files of later starts, as long as the disk has enough."""
+        with contextlib.suppress(OSError):
+            is_whole = self._spare.exists() and self._spare.stat().st_size == SPARE_BYTES
+            if not is_whole and shutil.disk_usage(self.path).free > 4 * SPARE_BYTES:
+                self._spare.write_bytes(bytes(SPARE_BYTES))
+
+    def _write_in_spare(self, path: Path, content: bytes) -> None:
+        """Replace a file, with some of the spare space if there is no other. Raises NoSpace, DiskFailure."""
+        while True:
+            try:
+                with translated("write", str(path)):
+                    _replace(path, content)
+                return
+            except NoSpace:
+                left = self._spare.stat().st_size if self._spare.exists() else 0
+                if not left:
+                    raise
+                os.truncate(self._spare, max(0, left - SPARE_PIECE_BYTES))
 
     def purge(self) -> None:
         """Remove the folder and everything in it."""
@@ -140,16 +164,14 @@ class NodeFolder:
 
     def write_ready(self, record: ReadyRecord) -> None:
         """Say that the program serves."""
-        write_json(
-            self._ready,
-            {
-                "process_id": record.identity.process_id,
-                "process_started": record.identity.started,
-                "control_address": record.control_address,
-                "bulk_address": record.bulk_address,
-                "metrics_address": record.metrics_address,
-            },
-        )
+        values = {
+            "process_id": record.identity.process_id,
+            "process_started": record.identity.started,
+            "control_address": record.control_address,
+            "bulk_address": record.bulk_address,
+            "metrics_address": record.metrics_address,
+        }
+        self._write_in_spare(self._ready, _as_json(values))
 
     def forget_ready(self) -> None:
         """Take back what `write_ready` said."""
@@ -227,17 +249,16 @@ class ClusterFolder:
         return ClusterRecord(values["cluster"], values["master"], settings, values.get("lock", ""))
 
     def write_record(self, record: ClusterRecord) -> None:
-        """Create or replace cluster.json."""
-        write_json(
-            self._record,
-            {
-                "format": locate.FORMAT,
-                "cluster": record.cluster,
-                "master": record.master,
-                **({"lock": record.lock} if record.lock else {}),
-                "settings": record.settings.to_json(),
-            },
-        )
+        """Create or replace cluster.json, unless it says so already: its disk may have no room for another one."""
+        values = {
+            "format": locate.FORMAT,
+            "cluster": record.cluster,
+            "master": record.master,
+            **({"lock": record.lock} if record.lock else {}),
+            "settings": record.settings.to_json(),
+        }
+        if not self.exists() or self._record.read_bytes() != _as_json(values):
+            write_json(self._record, values)
 
     def draw_token(self) -> None:
         """Give the cluster a secret, unless it has one."""
@@ -372,10 +393,15 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
     Raises NoSpace, DiskFailure."""
     with translated("write", str(path)):
-        _replace(path, (json.dumps(values, indent=2) + "\n").encode())
+        _replace(path, _as_json(values))
+
+
+def _as_json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds either the old one or the whole new one."""
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_bytes(content)

@@ -27,6 +27,7 @@ from master.events import (
 )
 from master.log.operation_log import OperationLog
 from master.log.records import EpochBegun, FileSystemFounded, Record, SafeModeSet, TenureBegun
+from master.log.reserve import Reserve
 from master.log.state import MasterState
 from master.namespace.namespace_locks import NamespaceLocks
 from master.servers.chunkservers import Chunkservers, Held
@@ -63,6 +64,7 @@ class Core:
             checkpoint_log_bytes=settings.checkpoint_log_bytes,
             kept_checkpoints=settings.kept_checkpoints,
         )
+        self.reserve = Reserve(world)
         self.locks = NamespaceLocks()
         self.leases = LeaseTable()
         self.replicas = ReplicaTable(self.log.state.chunks)
@@ -109,7 +111,7 @@ class Core:
         """Load the persistent state and begin an epoch. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace, and
         Conflict if the files have chunks of another size than the settings say."""
         await self.log.recover()
-        self._expect_what_is_known()
+        await self._expect_what_is_known()
         if not self.state.chunk_bytes:
             await self._found()
         # Durable before the first order: chunkservers that obey it refuse every earlier run from then on.
@@ -119,13 +121,13 @@ class Core:
     async def take_over(self, epoch: int) -> None:
         """Begin a tenure on a log that this master has followed. Raises as `recover`, and Unavailable if the tenure is
         over before it has begun."""
-        self._expect_what_is_known()
+        await self._expect_what_is_known()
         await self.commit(TenureBegun(epoch, self.log.next_sequence, self.world.node))
         if not self.state.chunk_bytes:
             await self._found()
         self._begin_to_listen()
 
-    def _expect_what_is_known(self) -> None:
+    async def _expect_what_is_known(self) -> None:
         chunk_bytes = self.settings.chunk_bytes
         if self.state.chunk_bytes not in (0, chunk_bytes):
             raise Conflict(
@@ -136,6 +138,7 @@ class Core:
         self.replicas = ReplicaTable(self.state.chunks)
         for name in self.state.servers:
             self.servers.expect(name)
+        await self.reserve.look()
 
     async def _found(self) -> None:
         identity = self.state.identity or self.world.random.getrandbits(63) + 1
@@ -173,7 +176,7 @@ class Core:
         return outcome
 
     async def _commit_all(self, records: Sequence[Record]) -> list[list[int] | TabletopError]:
-        outcomes = await self.log.commit_all(records)
+        outcomes = await self.reserve.commit_all(self.log, records)
         for outcome in outcomes:
             if isinstance(outcome, TabletopError):
                 if not outcome.definite:

@@ -26,6 +26,23 @@ class LogFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveChanged(Event):
+    """The disk is full, and the log got some of what is kept back for it; or there is room again, and it is whole."""
+
+    sentence: ClassVar[str] = "keeps back {left} bytes of its disk for starts and deletions"
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogMovedOn(Event):
+    """The disk does not let the end of the newest log be written: another one follows it, with a checkpoint."""
+
+    sentence: ClassVar[str] = "goes on in another log file from record {sequence} on: {problem}"
+    sequence: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointStarted(Event):
     """The log was switched, and the state before that is being written."""
 

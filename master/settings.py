@@ -66,7 +66,7 @@ class MasterSettings:
     hot_bytes_per_second: int = 64 * MEBIBYTE
     hot_copies: int = 3  # how many more than its goal a chunk may get
     heat_seconds: float = 10.0  # over how long the rate of reads is averaged
-    clone_seconds: float = 600.0  # how long one clone may take while it makes progress
+    clone_seconds: float = 600.0  # how long one clone may take while it makes progress, beside what the throttle takes
     clone_stall_seconds: float = 5.0  # how long a clone may make no progress, and one that mends or reads say nothing
     verify_seconds: float = 60.0  # how long a server may take to read one chunk and compare it with its checksums
     abandoned_seconds: float = 3600.0  # a temporary file or folder in which nothing has happened for so long is deleted
@@ -109,6 +109,16 @@ class MasterSettings:
             "suspect_after_seconds",
             f"between heartbeat_seconds ({self.heartbeat_seconds}) and dead_after_seconds ({self.dead_after_seconds})",
         )
+
+    @property
+    def longest_clone_seconds(self) -> float:
+        """How long a clone of a whole chunk may take, at the rate to which it is slowed down.
+
+        >>> MasterSettings(chunk_bytes=1 << 20, clone_bytes_per_second=1 << 10).longest_clone_seconds
+        1624.0
+        """
+        rate = self.clone_bytes_per_second
+        return self.clone_seconds + (self.chunk_bytes / rate if rate else 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object of the settings."""

@@ -305,12 +305,13 @@ class Cloning:
             piece = buffer[: min(PIECE_BYTES, copy.length - offset)]
             checksums += await self._fetch_piece(copy, offset, piece)
             await file.write_at(offset, piece)
-            copy.came_on(offset + len(piece))
-            if copy.request.bytes_per_second:
-                due = began + (offset + len(piece)) / copy.request.bytes_per_second
+            if rate := copy.request.bytes_per_second:
+                # Told as if the bytes came evenly: whoever waits must see that a copy comes on, however low the rate.
+                due = began + (offset + len(piece)) / rate
                 while (remaining := due - clock.now()) > 0:
+                    copy.came_on(max(offset, int((clock.now() - began) * rate)))
                     await clock.sleep(min(remaining, _PROGRESS_SECONDS))
-                    copy.came_on(offset + len(piece))
+            copy.came_on(offset + len(piece))
         return checksums
 
     async def _fetch_piece(self, copy: _Copy, offset: int, piece: memoryview) -> list[int]:

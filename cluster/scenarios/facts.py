@@ -32,7 +32,6 @@ class Known:
     facts: Facts
     creators: dict[int, int] = field(default_factory=dict)  # of the files' ids, which operation
     unknown: list[Operation] = field(default_factory=list)
-    clock_error: float = 0.0
     struck: dict[str, int] = field(default_factory=dict)  # how many faults of each kind
 
 
@@ -55,7 +54,7 @@ def known_facts(notebook: Notebook, records: Records, settings: ClusterSettings,
         replicas=settings.replicas,
     )
     struck = Counter(what.partition("(")[0] for _, is_begin, what, _ in faults_in(records) if is_begin)
-    return Known(facts, creators, list(_unknown(history)), clock_error_of(records), dict(struck))
+    return Known(facts, creators, list(_unknown(history)), dict(struck))
 
 
 def _creators(notebook: Notebook, records: Records) -> dict[int, int]:
@@ -124,7 +123,6 @@ def _losses(records: Records, settings: ClusterSettings) -> Losses:
 
 _LOSING = "PowerCut|EmptyDisk|Rotten|Torn|DiskTrouble|OperationFails|Damage"
 _HINDERING = "Pause|DiskTrouble|OperationFails|Kill"
-_DRIFT = re.compile(r"ClockDrift\((?:drift=)?(-?[\d.e-]+)\)")
 
 
 def faults_in(records: Records) -> Iterator[tuple[float, bool, str, list[str]]]:
@@ -133,9 +131,3 @@ def faults_in(records: Records) -> Iterator[tuple[float, bool, str, list[str]]]:
         event = record.event
         if isinstance(event, FaultImposed | FaultStruck | FaultHealed):
             yield moment, not isinstance(event, FaultHealed), event.what, event.nodes.split(", ")
-
-
-def clock_error_of(records: Records) -> float:
-    """By which part of the time two clocks of this run may have differed."""
-    drifts = [abs(float(found[1])) for _, _, what, _ in faults_in(records) if (found := _DRIFT.match(what))]
-    return 2 * max(drifts, default=0.0)

@@ -167,7 +167,7 @@ def judge(history: History, known: Known, records: Records, held: Sequence[Held]
         for one in history.operations
         if one.is_final and one.answer is not Answer.VALUE
     ]
-    found.verdicts += [Verdict("leases", text) for text in judge_leases(records, clock_error=known.clock_error)]
+    found.verdicts += [Verdict("leases", text) for text in judge_leases(records)]
     found.verdicts += [Verdict("two masters", text) for text in wrong_epochs(records)]
     found.verdicts += _failed_tasks(records)
     if vague:

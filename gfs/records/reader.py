@@ -4,7 +4,9 @@ Padding and what failed tries have left are passed over, and so are the second c
 end of the file, or follows it: what is appended comes as soon as it is looked for again.
 
 A reader that follows waits where a header claims bytes that are not there yet, until the file has grown by as much, or
-the chunk is full: so it never mistakes for remains what it has not read yet.
+the chunk is full: so it never mistakes for remains what it has not read yet. But a server that died may have left half
+a record, and the records after it may be fewer bytes than it claims. So if the file has not grown for a while, whole
+records that stand after such a header are believed, for records do not overlap.
 """
 
 from collections.abc import AsyncIterator
@@ -18,6 +20,8 @@ from gfs.records.scanning import Scanner
 
 _READ_BYTES = 1024 * 1024
 POLL_SECONDS = 0.5
+REMAINS_SECONDS = 5.0
+"""How long a file must not have grown before records after an incomplete one are believed."""
 
 
 class RecordReader:
@@ -64,14 +68,22 @@ class RecordReader:
         for record in self.rest():
             yield record
 
-    async def follow(self, poll_seconds: float = POLL_SECONDS) -> AsyncIterator[Record]:
+    async def follow(
+        self, poll_seconds: float = POLL_SECONDS, *, remains_seconds: float = REMAINS_SECONDS
+    ) -> AsyncIterator[Record]:
         """All records, and those that are appended later, without an end. Raises as `batch`."""
+        clock = self._client.world.clock
+        grown = clock.now()
         while True:
             batch = await self.batch()
+            if batch is None and self._scanner is not None and clock.now() >= grown + remains_seconds:
+                batch, grown = self._new(self._scanner.pass_over_remains()) or None, clock.now()
+            elif batch is not None:
+                grown = clock.now()
             for record in batch or ():
                 yield record
             if batch is None:
-                await self._client.world.clock.sleep(poll_seconds)
+                await clock.sleep(poll_seconds)
 
     async def close(self) -> None:
         """Close the file. Closing twice is harmless."""

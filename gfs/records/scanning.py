@@ -44,6 +44,18 @@ class Scanner:
         """Nothing follows any more: what is not whole is no record. Returns the records after it."""
         return self._scan(is_end=True)
 
+    def pass_over_remains(self) -> list[Record]:
+        """Nothing has followed for long: the whole records after a header that waits for more bytes. If there are some,
+        it was none, for records do not overlap; if there are none, it is waited for as before."""
+        behind = Scanner(chunk_bytes=self._chunk_bytes, position=self._begin)
+        behind._held = bytearray(self._held)
+        found = behind.finish()
+        if found:
+            passed = found[-1].end - self._begin
+            self.skipped_bytes += passed - sum(record.end - record.offset for record in found)
+            self._drop(passed)
+        return found
+
     def _scan(self, *, is_end: bool) -> list[Record]:
         found: list[Record] = []
         at = 0

@@ -31,6 +31,7 @@ from master.failover.following import FollowedLog
 from master.failover.mastership import Charter, Claim, Mastership, taken_over, why_not
 from master.failover.shadow import READS, Shadow
 from master.failover.shipping import Shipping, ShippingSettings
+from master.log.reserve import Reserve
 from master.maintenance.repair import Repair
 from master.parts import Parts
 from master.serving.measures import master_measures
@@ -216,8 +217,11 @@ class ReplicatedMaster:
             try:
                 taken = await self._wait_for_charge()
                 reason = await self._act(*taken) if taken is not None else self._reason
+                has_begun = self._tenure is None or self._tenure.is_open
                 await self._stand_down(reason)
                 await self._become_shadow()
+                if not has_begun:  # Its disk may be full: the others get their turn before it tries again.
+                    await self._world.clock.sleep(2 * self._settings.election_seconds)
             except TabletopError as error:
                 self._fail(error.message)
                 return
@@ -241,6 +245,9 @@ class ReplicatedMaster:
             kept_checkpoints=settings.kept_checkpoints,
         )
         await log.recover()
+        reserve = Reserve(self._world)
+        await reserve.look()
+        await reserve.fill()  # Now, while it needs nothing of it.
         self._disturbed, self._reason = asyncio.Event(), ""
         self._shadow = Shadow(self._world, settings, log, on_broken=self._disturb)
 

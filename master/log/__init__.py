@@ -7,6 +7,7 @@
     log_files.py        how the files of the log are named
     recovery.py         newest checkpoint, then the log after it
     operation_log.py    commit, checkpoints, recovery
+    reserve.py          space that is kept back, so that a full disk keeps no master from starting or deleting
 
 A change is a record first; it is applied by the same code that replays the log.
 """

@@ -344,7 +344,7 @@ class Repair:
                 sources=copied_from,
                 bytes_per_second=core.settings.clone_bytes_per_second,
                 stall_seconds=core.settings.clone_stall_seconds,
-                seconds=core.settings.clone_seconds,
+                seconds=core.settings.longest_clone_seconds,
             )
             try:
                 held = await self._while_bearable(handle, raised.members, core.unless_stopping(copying))

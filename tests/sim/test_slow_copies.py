@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from runtime.faults.disk import SlowDisk
-from tests.sim.small_clusters import BLOCK, SmallCluster, play, wait
+from tests.sim.small_clusters import BLOCK, CHUNK_BYTES, SmallCluster, play, wait
 
 SLOW_CHUNK_BYTES = 64 * BLOCK
 SECONDS_A_PIECE = 0.9
@@ -73,3 +73,20 @@ def test_chunks_are_made_and_written_and_copied_though_all_disks_are_slow(second
         assert {replica.server for replica in chunk.chunk.replicas} == set(cluster.chunkservers()) - {lost}
 
     play(1, story, chunkservers=4)
+
+
+@pytest.mark.parametrize("bytes_per_second", [5_000, 300])
+def test_a_copy_that_is_slowed_down_on_purpose_is_completed_however_low_the_rate(bytes_per_second: int):
+    """At the lower rate it takes longer than a copy may take that nobody slows down."""
+
+    async def story(cluster: SmallCluster) -> None:
+        await cluster.client(1).write_file("/a", b"w" * CHUNK_BYTES)
+        await wait(15)
+        lost = cluster.holders("/a")[0]
+        await cluster.kill(lost)
+        await wait(CHUNK_BYTES / bytes_per_second + 60)
+        [chunk] = (await cluster.status(chunks=True)).chunks
+        assert {replica.server for replica in chunk.chunk.replicas} == set(cluster.chunkservers()) - {lost}
+
+    with patch("chunkserver.transfer.cloning.PIECE_BYTES", BLOCK):
+        play(1, story, chunkservers=4, clone_bytes_per_second=bytes_per_second)

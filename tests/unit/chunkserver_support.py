@@ -135,6 +135,7 @@ class FakeMaster(ChunkserverRegistryServicer):
         self.removals: list[tuple[int, int]] = []
         self.authority = AUTHORITY
         self.extension_milliseconds = 0
+        self.heartbeat_seconds = 0.05
         self.mishaps: list[Exception] = []
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
@@ -146,7 +147,10 @@ class FakeMaster(ChunkserverRegistryServicer):
         self.registrations.append(request)
         self.known = True
         return master_pb2.RegisterReply(
-            heartbeat_seconds=0.05, chunk_bytes=CHUNK_BYTES, removals=self.told_removals(), authority=self.authority
+            heartbeat_seconds=self.heartbeat_seconds,
+            chunk_bytes=CHUNK_BYTES,
+            removals=self.told_removals(),
+            authority=self.authority,
         )
 
     async def Heartbeat(self, request: Any, context: Any) -> Any:

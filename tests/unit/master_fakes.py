@@ -133,6 +133,12 @@ class MemoryDisk:
     async def list(self, path: str = "") -> list[str]:
         return sorted(name.removeprefix(path + "/") for name in self.files if name.startswith(path + "/"))
 
+    async def exists(self, path: str) -> bool:
+        return path in self.files
+
+    async def size(self, path: str) -> int:
+        return len(self.files[path])
+
     async def sync_directory(self, path: str = "") -> None:
         pass
 

@@ -113,6 +113,33 @@ def test_a_full_disk_is_told_with_the_file_that_found_no_place(tmp_path: Path, m
     assert node.config.read_bytes() == before and list(node.path.glob("*.new")) == []
 
 
+def test_a_node_starts_again_on_a_full_disk_in_the_space_that_was_kept_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    node = made(tmp_path).node("cs1")
+    node.prepare(CONFIG)
+    spare, really_write = node.path / "spare", Path.write_bytes
+
+    def used() -> int:
+        return sum(path.stat().st_size for path in node.path.iterdir() if path.is_file())
+
+    taken_by_all = used()
+
+    def nearly_full(path: Path, data: bytes) -> int:
+        if used() + len(data) > taken_by_all:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return really_write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", nearly_full)
+    whole = spare.stat().st_size
+    changed = NodeConfig("c", "cs1", "chunkserver", {"rack": "r" * 3000})
+    node.prepare(changed)
+    assert node.config.read_bytes() and 0 < spare.stat().st_size < whole
+    monkeypatch.undo()
+    node.prepare(changed)
+    assert spare.stat().st_size == whole
+
+
 def test_a_reason_finds_a_place_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     node = made(tmp_path).node("cs1")
     node.prepare(CONFIG)

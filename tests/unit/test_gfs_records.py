@@ -163,6 +163,31 @@ async def test_a_follower_gets_what_is_appended_later(tmp_path: Path):
             await anext(following)
 
 
+async def test_a_follower_passes_over_half_a_record_that_a_dead_server_has_left(tmp_path: Path):
+    async with FakeCluster(tmp_path) as cluster:
+        client = cluster.new_client()
+        await client.create("/log")
+        await client.record_append("/log", encode_record(b"p" * 500, writer=1, sequence=1)[:40])
+        await RecordWriter(client, "/log").append(b"small")
+        reader = RecordReader(cluster.new_client(), "/log")
+        following = reader.follow(poll_seconds=0.001, remains_seconds=0.01)
+        async with asyncio.timeout(10):
+            assert (await anext(following)).payload == b"small"
+        assert reader.skipped_bytes == 40
+        await following.aclose()
+
+
+@given(st.integers(0, 530), st.booleans())
+def test_a_record_that_is_still_coming_is_waited_for_unless_another_one_stands_after_it(cut: int, is_remains: bool):
+    frame, small = (encode_record(body, writer=1, sequence=n) for n, body in enumerate([b"p" * 500, b"small"]))
+    cut = min(cut, len(frame) - 1)
+    scanner = Scanner(chunk_bytes=CHUNK)
+    found = scanner.feed(frame[:cut] + (small if is_remains else b"")) + scanner.pass_over_remains()
+    found += scanner.feed(small if is_remains else frame[cut:])
+    assert [record.payload for record in found] == ([b"small"] * 2 if is_remains else [b"p" * 500])
+    assert scanner.skipped_bytes == (cut if is_remains else 0)
+
+
 async def test_an_append_that_failed_has_used_its_number_up(tmp_path: Path):
     values = {name: getattr(QUICK, name) for name in QUICK.__slots__}
     async with FakeCluster(tmp_path) as cluster:

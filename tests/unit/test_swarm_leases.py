@@ -1,9 +1,9 @@
 """The judge of leases, versions and epochs: records of runs in which something is wrong."""
 
-from chunkserver.events import LeaseEnded, LeaseReceived
+from chunkserver.events import LeaseReceived
 from cluster.swarm.leases import judge_leases, wrong_epochs
-from master.events import LeaseGranted, LeaseRevoked, MasterTookOver
-from runtime.events import Event, NodeStarted, Record
+from master.events import LeaseGranted, MasterTookOver
+from runtime.events import Event, Record
 
 
 def told(*events: tuple[float, str, Event]) -> list[tuple[float, Record]]:
@@ -42,30 +42,14 @@ def test_a_version_that_goes_back_is_a_violation():
     assert len(list(judge_leases(records))) == 1
 
 
-def test_two_primaries_at_one_moment_are_a_violation():
-    records = told((0.0, "cs1", received(1)), (4.0, "cs2", received(2)))
-    [text] = judge_leases(records)
-    assert "cs2 became primary" in text and "cs1 was primary under version 1" in text and "5.8 s more" in text
-
-
 def test_two_primaries_of_one_version_are_a_violation_whenever_that_was():
     records = told((0.0, "cs1", received(1)), (60.0, "cs2", received(1)))
-    assert len(list(judge_leases(records))) == 1
+    [text] = judge_leases(records)
+    assert "cs2 became primary" in text and "as cs1 had at 0.000 s" in text
 
 
-def test_a_lease_that_was_over_early_leaves_room_for_another():
-    for ending in (
-        (3.0, "cs1", LeaseEnded(7, 1, "the master revoked it")),
-        (3.0, "master", LeaseRevoked(7, "cs1", "its file changes its name")),
-        (3.0, "cs1", NodeStarted("chunkserver")),
-    ):
-        assert list(judge_leases(told((0.0, "cs1", received(1)), ending, (4.0, "cs2", received(2))))) == []
-
-
-def test_clocks_that_run_wrong_shorten_what_is_held_against_anybody():
-    records = told((0.0, "cs1", received(1)), (8.5, "cs2", received(2)))
-    assert len(list(judge_leases(records))) == 1
-    assert list(judge_leases(records, clock_error=0.2)) == []
+def test_a_primary_that_was_given_up_may_believe_in_its_lease_while_the_next_one_acts():
+    assert list(judge_leases(told((0.0, "cs1", received(1)), (4.0, "cs2", received(2))))) == []
 
 
 def test_epochs_rise():

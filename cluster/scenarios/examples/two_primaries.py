@@ -1,10 +1,9 @@
 """A partition and a slow clock leave a primary that does not know that it is none any more (GFS 3.1, 4.5).
 
-The primary of a chunk is cut off from the master, and a client still reaches it. Its lease runs out, the master makes
-another server the primary, and another client writes there. Are there two primaries now? With clocks that run alike
-there never are: the old one counts its lease from an earlier moment than the master does. With a clock that loses
-time there are, for a while, and that must not matter: the new primary's version is higher, and the replicas refuse what
-the old one orders under its own. Leases are about order and speed; versions are about safety.
+The primary of a chunk is cut off from the master, and a client still reaches it. The master gives the server up, makes
+another one the primary, and another client writes there. Are there two primaries now? For a while both believe it, all
+the longer if the clock of the old one loses time, and that must not matter: the new primary's version is higher, and
+the replicas refuse what the old one orders under its own. Leases are about order and speed; versions are about safety.
 
 The judges of leases, contents and regions prove it: no version has two primaries, and each acknowledged write is there.
 A clock that runs wrong is a fault of the simulated world.
