@@ -411,9 +411,7 @@ class ChunkserverSuspected(Event):
 class ChunkserverDied(Event):
     """A chunkserver was silent for too long, and its replicas count as lost."""
 
-    sentence: ClassVar[str] = (
-        "gave {server} up after {silence_seconds:.1f} s of silence; {chunks} chunks lost a replica"
-    )
+    sentence: ClassVar[str] = "gave {server} up after {silence_seconds:.1f} s of silence; {chunks} replicas lost"
     server: str
     silence_seconds: float
     chunks: int
@@ -561,9 +559,7 @@ class ChunkHeated(Event):
 class ChunkCooled(Event):
     """A chunk is read less than it was, and loses copies that it had been given."""
 
-    sentence: ClassVar[str] = (
-        "chunk {handle:#x} is read at {bytes_per_second} bytes a second, and keeps {copies} copies"
-    )
+    sentence: ClassVar[str] = "chunk {handle:#x} is read at {bytes_per_second} B/s, and keeps {copies} copies"
     handle: int
     copies: int
     bytes_per_second: int
