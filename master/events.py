@@ -402,9 +402,7 @@ class ChunkserverSuspected(Event):
 class ChunkserverDied(Event):
     """A chunkserver was silent for too long, and its replicas count as lost."""
 
-    sentence: ClassVar[str] = (
-        "gave {server} up after {silence_seconds:.1f} s of silence; {chunks} chunks lost a replica"
-    )
+    sentence: ClassVar[str] = "gave {server} up after {silence_seconds:.1f} s of silence; {chunks} replicas lost"
     server: str
     silence_seconds: float
     chunks: int

@@ -24,8 +24,14 @@ from runtime.simulated.tape import Stream, Tape
 T = TypeVar("T")
 Play = Callable[[Any, int], Awaitable[None]]
 
-# Small, so that a file has several chunks and a dead primary's lease is over soon (GFS 2.5, 3.1: 64 MB and 60 s).
-DEFAULTS: dict[str, Any] = {"chunkservers": 4, "chunk_bytes": 256 * 1024, "lease_seconds": 10.0}
+# Small, so that a file has several chunks and a dead primary's lease is over soon (GFS 2.5, 3.1: 64 MB and 60 s). The
+# nodes' networks and disks can be broken on purpose, also those of processes.
+DEFAULTS: dict[str, Any] = {
+    "chunkservers": 4,
+    "chunk_bytes": 256 * 1024,
+    "lease_seconds": 10.0,
+    "experiments": True,
+}
 CLIENTS = 3
 LONGEST_SECONDS = 900.0
 WALL_SECONDS = 60.0

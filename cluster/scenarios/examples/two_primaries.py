@@ -6,7 +6,7 @@ the longer if the clock of the old one loses time, and that must not matter: the
 the replicas refuse what the old one orders under its own. Leases are about order and speed; versions are about safety.
 
 The judges of leases, contents and regions prove it: no version has two primaries, and each acknowledged write is there.
-Partitions are a fault of the simulated world.
+A clock that runs wrong is a fault of the simulated world.
 """
 
 import asyncio
