@@ -15,6 +15,7 @@ of it. What is told over the interface is told in both worlds.
     checkers.py     what a cluster is judged with
     fault_log.py    what people did to a real cluster on purpose
     torture/        minutes of faults on real processes, and a judgement
+    cords/          one fault in one block of one node, for every block, and what comes of it
     swarm/          random work under random faults in simulations, and judges
     scenarios/      fault drills as programs over a cluster, judged by what they recorded; sweeps
     timeline/       a run as a picture: a page for a browser, or a file for other tools

@@ -34,6 +34,15 @@ class ReserveChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LogMovedOn(Event):
+    """The disk does not let the end of the newest log be written: another one follows it, with a checkpoint."""
+
+    sentence: ClassVar[str] = "goes on in another log file from record {sequence} on: {problem}"
+    sequence: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointStarted(Event):
     """The log was switched, and the state before that is being written."""
 

@@ -33,8 +33,8 @@ to the last whole frame, at once, or the writer refuses further work, and anothe
 record brings about is brought about in the log's order, by whoever completes the record: it does not depend on whether
 its writer still waits.
 
-What we simplify. Damage to the very last durable frames, with no frame after them, looks like a torn tail. A master
-that replicates its log (GFS 5.1.1) would compare copies.
+What we simplify. Damage to the very last durable frames, with no frame after them, looks like a torn tail here. Whoever
+keeps a log that must not lose them writes down elsewhere how far it is durable (`durable_mark.py`).
 """
 
 import asyncio

@@ -14,6 +14,7 @@ import typer
 from tabletop import (
     admin_commands,
     cluster_commands,
+    cords_command,
     demo,
     fault_commands,
     file_commands,
@@ -110,6 +111,7 @@ app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")
 app.command("demo")(demo.demo)
 app.command("torture")(torture.torture)
+app.command("cords")(cords_command.cords)
 app.add_typer(scenario_commands.app, name="scenario")
 app.command("sweep")(sweep_command.sweep)
 plug_in(app)

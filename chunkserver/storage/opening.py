@@ -48,7 +48,7 @@ from chunkserver.storage.chunk_format import decode_metadata
 from chunkserver.storage.chunk_store import ChunkStore
 from chunkserver.storage.identity import IdentityFile, open_identity
 from chunkserver.storage.settling import settle
-from runtime.errors import Corrupted, DiskFailure, IsADirectory, NotFound, TabletopError
+from runtime.errors import Corrupted, DiskFailure, IsADirectory, NoSpace, NotFound, TabletopError
 from runtime.rewriting import write_again
 from runtime.world import World
 
@@ -181,7 +181,7 @@ class _Opening:
             self._aside += 1
             await self._store.placing.put_aside(handle)
             self._world.events.emit(ChunkPutAside(handle, error.message))
-        except DiskFailure as error:
+        except (DiskFailure, NoSpace) as error:  # Some file systems need room to write the same bytes once more.
             if handle not in self.unreadable:
                 self.unreadable[handle] = None
                 self._world.events.emit(ChunkUnreadable(handle, error.message))

@@ -12,6 +12,7 @@ of them. Where two rules guard the same thing, both go: one alone would be misse
     bugs_of_snapshots.py  snapshots: leases, references, copies before the first write                     GFS 3.4
     bugs_of_placements.py where copies are: racks, drains, hot chunks                    GFS 2.5, 4.2, 4.3
     bugs_of_operators.py  the trash, safe mode, checks                                   GFS 2.6.2, 4.4, 5.2
+    bugs_of_the_paper.py  one sentence of the paper left out: leases, padding, checksums, the log, stale replicas
     bugs_of_names.py      names, requests, clients, the master's log                     GFS 2.6.3, 2.7.1, 4.1
 """
 
@@ -28,6 +29,7 @@ from cluster.swarm import (
     bugs_of_placements,
     bugs_of_records,
     bugs_of_snapshots,
+    bugs_of_the_paper,
     bugs_of_versions,
 )
 from cluster.swarm.bug_tools import BUGS, Bug, Planted
@@ -44,6 +46,7 @@ _MODULES = (
     bugs_of_snapshots,
     bugs_of_placements,
     bugs_of_operators,
+    bugs_of_the_paper,
 )
 
 

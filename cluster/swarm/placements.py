@@ -179,15 +179,23 @@ async def judge_lasting(stage: Stage) -> list[Verdict]:
     return [Verdict("lasting fault", f"{text} {seconds}") for text in list((left or {}).values())[:4]]
 
 
+def out_of_reach(stage: Stage) -> list[int]:
+    """Chunks of which no replica is left but on a disk that takes nothing: before a copy or a write its version would
+    have to rise there (decision 22)."""
+    core = stage.insight.core()
+    sick = {name for fault in stage.plan.faults for name in _disks_of(fault)}
+    chunks = core.state.chunks if core is not None else None
+    return [] if chunks is None else [one for one in chunks.handles() if sick.issuperset(chunks.replicas(one))]
+
+
 def _below(stage: Stage) -> Iterable[tuple[int, str]]:
     core = stage.insight.core()
     if core is None:
         return
-    sick = [name for fault in stage.plan.faults for name in _disks_of(fault)]
+    lost = out_of_reach(stage)
     for handle in core.state.chunks.handles():
         chunk = core.state.chunks.chunk(handle)
-        able = [name for name in chunk.replicas if name not in sick]
-        if len(chunk.replicas) < chunk.goal and able:
+        if len(chunk.replicas) < chunk.goal and handle not in lost:
             names = ", ".join(chunk.replicas)
             yield handle, f"chunk {handle:#x} has {len(chunk.replicas)} replicas ({names}), expected {chunk.goal},"
 

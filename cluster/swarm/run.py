@@ -245,10 +245,14 @@ class _Run:
         return written
 
     async def _append_everywhere(self) -> None:
-        """Make each file a little longer: whatever is wrong with one server, others have room."""
+        """Make each file a little longer: whatever is wrong with one server, others have room. But where both that have
+        a chunk are struck, it can only be read."""
         judge = Player(JUDGE, self._stage, self._history)
         of_records = appended_files(self._history)
+        lost = set(placements.out_of_reach(self._stage))
         for found in await self._files(judge):
+            if lost.intersection(self._stage.insight.handles_of(found.path)):
+                continue
             kind = Kind.RECORD_APPEND if root_of(found.file) in of_records else Kind.APPEND
             await judge.perform(PlannedOperation(JUDGE, 0.0, Kind.OPEN, found.path, mode="ab"), is_final=True)
             await judge.perform(PlannedOperation(JUDGE, 0.0, kind, count=STIRRED_BYTES), is_final=True)

@@ -12,7 +12,8 @@ The new file gets its name when it is complete and synced. While that is done, c
 
 Invariants: (1) memory changes only after its record is durable; (2) the file with the highest number is complete up to
 its StateComplete, and holds all that was answered; (3) after a failure that leaves open what the disk holds, this run
-commits nothing more.
+commits nothing more; (4) a log that ends before the record that the mark beside it names is damaged
+(`runtime/durable_mark.py`).
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from lockservice.interface import Change
 from lockservice.settings import LockServiceSettings
 from lockservice.state.lock_state import LockState
 from lockservice.state.records import FORMAT, EpochBegun, LogBegun, Record, StateComplete, decode, encode
+from runtime.durable_mark import PATH as MARK
+from runtime.durable_mark import DurableMark
 from runtime.errors import Corrupted, IncompatibleFormat, TabletopError, Unavailable, shown
 from runtime.record_log import LogReader, LogWriter
 from runtime.rewriting import write_again
@@ -47,6 +50,7 @@ class LockLog:
         self._writer: LogWriter | None = None
         self._limit = settings.log_bytes
         self._path = ""
+        self._mark = DurableMark(world)
 
     @property
     def next_sequence(self) -> int:
@@ -69,7 +73,7 @@ class LockLog:
             raise Unavailable(f"the lock service is ending: {self.failure}; ask again when it has restarted")
         assert self._writer is not None, "commit before recovery"
         try:
-            await self._writer.commit(encode(record))
+            self._mark.note(await self._writer.commit(encode(record)))
         except TabletopError as error:
             self._world.events.emit(LockLogFailed(problem=error.message))
             if not error.definite:
@@ -83,6 +87,7 @@ class LockLog:
 
     async def close(self) -> None:
         """Let go of the file."""
+        await self._mark.close()
         if self._file is not None:
             await self._file.close()
 
@@ -143,8 +148,11 @@ class LockLog:
         names = [name for name in await disk.list(FOLDER) if not name.startswith(".")]
         logs = [name for name in names if _sequence(name.removesuffix(_PART)) and not name.endswith(_PART)]
         records, note = 0, ""
+        marked = await self._mark.open()
         if logs:
-            records, note = await self._replay(logs[-1])
+            records, note = await self._replay(logs[-1], marked)
+        elif marked:
+            raise Corrupted(_behind_mark(FOLDER, "no log file is left", marked))
         else:
             await self._begin(1)
         for name in names:
@@ -164,7 +172,7 @@ class LockLog:
             )
         )
 
-    async def _replay(self, name: str) -> tuple[int, str]:
+    async def _replay(self, name: str, marked: int) -> tuple[int, str]:
         """Apply a log file; returns how many records it has, and what is to be said of its end."""
         path = f"{FOLDER}/{name}"
         first = _sequence(name)
@@ -187,6 +195,8 @@ class LockLog:
                     f"{path}: {reader.end.reason or 'it ends before its state does'}; restore it from a copy"
                 )
             end = reader.end
+            if sequence < marked:
+                raise Corrupted(_behind_mark(path, end.reason or f"it ends with record {sequence}", marked))
             # The last records, for which no later one vouches, may be in no more than the page cache.
             unproven = next((at for number, at in frames if number > reader.durable_sequence), end.offset)
             if end.dropped_bytes:
@@ -224,6 +234,10 @@ class LockLog:
 
 def _empty(settings: LockServiceSettings) -> LockState:
     return LockState(lease_seconds=settings.lease_seconds, grace_seconds=settings.grace_seconds)
+
+
+def _behind_mark(path: str, why: str, marked: int) -> str:
+    return f"{path}: {why}, and the file {MARK} says that record {marked} had been durable; restore the log from a copy"
 
 
 def _path(sequence: int) -> str:

@@ -20,6 +20,7 @@ from master.log import log_files
 from master.log.checkpoint import read_checkpoint
 from master.log.operation_log import OperationLog
 from master.log.records import FileSystemFounded, LogOpened, Record, TenureBegun, decode
+from master.log.recovery import Recovered
 from master.log.state import TENURES_KEPT, MasterState, Snapshot
 from runtime.errors import Conflict, IncompatibleFormat, TabletopError
 from runtime.record_log import HEADER_BYTES, LogReader
@@ -65,12 +66,18 @@ class FollowedLog(OperationLog):
     async def recover(self) -> None:
         """As of every operation log. What was left of a state that had not arrived wholly is removed."""
         if await self._world.disk.exists(JOINING):
+            await self._forget_mark()
             await self._remove_everything()
             await self._world.disk.remove(JOINING)
         await super().recover()
         self._unapplied.clear()
         self.applied = self.last_sequence
         self._tenures, self.namespace = list(self.state.tenures), self.state.identity
+
+    async def _move_on(self, found: Recovered, problem: TabletopError) -> None:
+        """The opening of a log file is a record, too, and the acting master alone gives records their numbers: this
+        master ends, and the others go on."""
+        raise problem
 
     # Receiving
 
@@ -101,6 +108,7 @@ class FollowedLog(OperationLog):
         assert self._writer is not None and not self._writer.is_busy, "two streams of records at a time"
         for written in [self._writer.begin_commit(payload) for _, payload, _ in group]:
             await written
+        self._mark.note(group[-1][0])
         for sequence, _, record in group:
             self._unapplied.append((sequence, record))
             self._note_written(sequence, record)
@@ -161,6 +169,7 @@ class FollowedLog(OperationLog):
         if dropped <= 0:
             return
         await self.close()
+        await self._forget_mark(keep_through)
         disk = self._world.disk
         names = log_files.without_hidden(await disk.list(log_files.FOLDER))
         kept = [name for name in names if _begins_by(name, keep_through)]
@@ -198,6 +207,7 @@ class FollowedLog(OperationLog):
         await marker.close()
         await self._world.disk.sync_directory()
         await self.close()
+        await self._forget_mark()
         self._file, self._writer, self.state = None, None, MasterState()
         self._unapplied.clear()
         self._tenures, self.namespace, self.applied = [], 0, 0
@@ -225,10 +235,17 @@ class FollowedLog(OperationLog):
         if first != sequence:
             raise Conflict(f"the checkpoint stands before record {first}, expected {sequence}")
         await self._start_log(sequence)
+        await self._mark.open()
         await self._world.disk.remove(JOINING)
         await self._world.disk.sync_directory()
         self._tenures, self.namespace, self.applied = list(self.state.tenures), self.state.identity, sequence
         self.state.finish_recovery()
+
+    async def _forget_mark(self, keep_through: int = 0) -> None:
+        """Records after this one are to go."""
+        await self._mark.open()
+        await self._mark.lower(keep_through)
+        await self._mark.close()
 
     async def _remove_everything(self) -> None:
         disk = self._world.disk

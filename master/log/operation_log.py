@@ -18,7 +18,8 @@ parts are immutable (see `prefix_table.py`).
 
 Invariants: (1) memory changes only after its record is durable; (2) log files join without a gap; (3) only the newest
 log file may end in a torn record; (4) a log file is removed only after `kept_checkpoints` complete checkpoints
-make it unnecessary; (5) a failed write leaves memory unchanged, and reads go on.
+make it unnecessary; (5) a failed write leaves memory unchanged, and reads go on;
+(6) a log that ends before the record that the mark beside it names is damaged, not torn (`runtime/durable_mark.py`).
 
 With several masters, `shipping` takes every record once it is durable here, and a record is applied only when it is
 durable on all masters that are in sync, too (`shipping.py`). With one master nothing of that runs.
@@ -32,12 +33,20 @@ import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from master.events import CheckpointFailed, CheckpointFinished, CheckpointStarted, LogFailed, LogReplayed
+from master.events import (
+    CheckpointFailed,
+    CheckpointFinished,
+    CheckpointStarted,
+    LogFailed,
+    LogMovedOn,
+    LogReplayed,
+)
 from master.log import log_files
 from master.log.checkpoint import write_checkpoint
 from master.log.records import FORMAT, LogOpened, Record, encode
-from master.log.recovery import recover
+from master.log.recovery import Recovered, recover
 from master.log.state import MasterState, Snapshot
+from runtime.durable_mark import DurableMark
 from runtime.errors import Conflict, TabletopError
 from runtime.record_log import LogWriter
 from runtime.world import File, World
@@ -67,6 +76,7 @@ class OperationLog:
         self._kept = kept_checkpoints
         self._file: File | None = None
         self._writer: LogWriter | None = None
+        self._mark = DurableMark(world)
         self._last_failed = False
         self._under_way = 0
         self._open = asyncio.Event()
@@ -97,20 +107,35 @@ class OperationLog:
 
     async def recover(self) -> None:
         """Load what is on disk, and be ready to commit. Raises Corrupted, IncompatibleFormat, DiskFailure, NoSpace."""
-        found = await recover(self._world)
+        found = await recover(self._world, await self._mark.open())
         self.state = found.state
-        if found.log:
+        if found.stuck is not None:
+            await self._move_on(found, found.stuck)
+        elif found.log:
             self._file = await self._world.disk.open(found.log, "update")
             await self._file.sync()  # What was read back from the page cache must not be lost now.
             self._writer = LogWriter(self._file, next_sequence=found.next_sequence, offset=found.log_bytes)
         else:
             await self._start_log(found.next_sequence)
+        self._mark.note(found.next_sequence - 1)
         if found.records or found.notes or len(found.state.chunks):
             self.recovery_note = "; ".join(found.notes) or "the log ended cleanly"
             files, chunks = found.state.namespace.files, len(found.state.chunks)
             self._world.events.emit(
                 LogReplayed(records=found.records, files=files, chunks=chunks, note=self.recovery_note)
             )
+
+    async def _move_on(self, found: Recovered, problem: TabletopError) -> None:
+        """The newest log has a place where the disk takes nothing any more. So that one bad block does not end the only
+        master, another log begins, and its checkpoint makes durable what the old one may not. Raises `problem` if that
+        cannot be done either: then all is as before, for a log with nothing but its opening counts for nothing."""
+        sequence = found.next_sequence
+        try:
+            await self._start_log(sequence, durable_sequence=found.proven_sequence)
+            await write_checkpoint(self._world, log_files.checkpoint_path(sequence), self.state.snapshot(), sequence)
+        except TabletopError:
+            raise problem from None
+        self._world.events.emit(LogMovedOn(sequence=sequence, problem=problem.message))
 
     # Committing
 
@@ -147,7 +172,10 @@ class OperationLog:
         payload = encode(record)
 
         def ended(sequence: int | None) -> None:
-            if sequence is not None and self.shipping is not None:
+            if sequence is None:
+                return
+            self._mark.note(sequence)
+            if self.shipping is not None:
                 self._note_written(sequence, record)
                 self.shipping.offer(sequence, payload)
 
@@ -196,6 +224,7 @@ class OperationLog:
         """Wait for a checkpoint that runs, and let go of the files."""
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
+        await self._mark.close()
         if self._file is not None:
             await self._file.close()
 
@@ -223,12 +252,13 @@ class OperationLog:
             await before.close()
         return snapshot, sequence
 
-    async def _start_log(self, sequence: int) -> None:
-        """Begin a log file with its LogOpened record. On failure the old file stays in use."""
+    async def _start_log(self, sequence: int, durable_sequence: int | None = None) -> None:
+        """Begin a log file with its LogOpened record. On failure the old file stays in use. `durable_sequence`: of the
+        records before; without it all of them."""
         path, opening = log_files.log_path(sequence), self._opening
         file = await self._world.disk.open(path, "replace")
         try:
-            writer = LogWriter(file, next_sequence=sequence)
+            writer = LogWriter(file, next_sequence=sequence, durable_sequence=durable_sequence)
             await writer.commit(opening)
             await self._world.disk.sync_directory(log_files.FOLDER)
         except TabletopError:

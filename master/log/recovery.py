@@ -17,7 +17,8 @@ from master.log import log_files
 from master.log.checkpoint import read_checkpoint
 from master.log.records import FORMAT, READABLE_FORMATS, LogOpened, decode
 from master.log.state import MasterState
-from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
+from runtime.durable_mark import PATH as MARK
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace
 from runtime.record_log import HEADER_BYTES, LogEnd, LogReader
 from runtime.rewriting import write_again
 from runtime.world import World
@@ -29,7 +30,11 @@ _OPENING_LIMIT_BYTES = HEADER_BYTES + 11 + 64
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The state, and where the log goes on. Without a `log` a new one must be begun at `next_sequence`."""
+    """The state, and where the log goes on. Without a `log` a new one must be begun at `next_sequence`.
+
+    `stuck`: the newest log was read, and the disk does not let its end be written. Nothing may follow it there, and of
+    the records after `proven_sequence` it is not sure that they are on stable storage.
+    """
 
     state: MasterState
     records: int
@@ -37,10 +42,13 @@ class Recovered:
     next_sequence: int
     log: str
     log_bytes: int
+    proven_sequence: int
+    stuck: DiskFailure | NoSpace | None = None
 
 
-async def recover(world: World) -> Recovered:
-    """Read the folder of the operation log, and clear away what is not needed.
+async def recover(world: World, marked: int = 0) -> Recovered:
+    """Read the folder of the operation log, and clear away what is not needed. `marked`: the record up to which the
+    mark outside of the log says that all were durable.
 
     Raises Corrupted (damage before the end, or a gap), IncompatibleFormat (another version's files), DiskFailure.
     """
@@ -51,7 +59,7 @@ async def recover(world: World) -> Recovered:
     notes: list[str] = []
     names = await _without_leftovers(world, notes)
     state, first = await _newest_checkpoint(world, names, notes)
-    replay = _Replay(world, state, first, notes)
+    replay = _Replay(world, state, first, notes, marked)
     logs = [name for name in names if name.endswith(log_files.LOG_SUFFIX) and log_files.sequence_of(name) >= first]
     if not logs and first > 1:
         raise Corrupted(
@@ -72,10 +80,20 @@ async def recover(world: World) -> Recovered:
             unused.append(name)
             continue
         await replay.file(name, is_newest=name == logs[-1])
+    replay.check_mark(log_files.FOLDER, "no log file is left")
     for name in unused:
         await _drop(world, name, notes)
     state.finish_recovery()
-    return Recovered(state, replay.records, tuple(notes), replay.expected, replay.log, replay.log_bytes)
+    return Recovered(
+        state,
+        replay.records,
+        tuple(notes),
+        replay.expected,
+        replay.log,
+        replay.log_bytes,
+        replay.proven,
+        replay.stuck,
+    )
 
 
 async def _without_leftovers(world: World, notes: list[str]) -> list[str]:
@@ -92,16 +110,17 @@ async def _without_leftovers(world: World, notes: list[str]) -> list[str]:
 
 
 async def _newest_checkpoint(world: World, names: list[str], notes: list[str]) -> tuple[MasterState, int]:
-    """The state in the newest readable checkpoint, and the record after it; the empty state and 1 without any."""
-    problem: TabletopError | None = None
+    """The state in the newest checkpoint that the disk gives whole, and the record after it; the empty state and 1
+    without any. Of two, the older one and the logs behind it tell the same."""
+    problem: Corrupted | DiskFailure | None = None
     for name in reversed([name for name in names if name.endswith(log_files.CHECKPOINT_SUFFIX)]):
         try:
             return await read_checkpoint(world, f"{log_files.FOLDER}/{name}")
-        except Corrupted as error:
+        except (Corrupted, DiskFailure) as error:
             notes.append(f"passed over {error.message}")
             problem = error
     if problem is not None and log_files.log_path(1).rpartition("/")[2] not in names:
-        raise Corrupted(
+        raise type(problem)(
             f"{problem.message}; no older checkpoint is left, and the log does not reach back to record 1: "
             "restore the checkpoint from a copy"
         )
@@ -110,14 +129,17 @@ async def _newest_checkpoint(world: World, names: list[str], notes: list[str]) -
 
 class _Replay:
     """Applies log files to a state, one after the other. `durable`: the last record that a file which was begun and
-    never used says to be durable."""
+    never used says to be durable. `marked`: the same of the mark outside of the log."""
 
-    def __init__(self, world: World, state: MasterState, first: int, notes: list[str]) -> None:
+    def __init__(self, world: World, state: MasterState, first: int, notes: list[str], marked: int) -> None:
         self.expected = first
+        self.marked = marked
         self.durable = 0
         self.records = 0
         self.log = ""
         self.log_bytes = 0
+        self.proven = first - 1
+        self.stuck: DiskFailure | NoSpace | None = None
         self._world = world
         self._state = state
         self._notes = notes
@@ -152,11 +174,27 @@ class _Replay:
                 f"{path}: {why}, and the file that was begun after it shows that record {self.durable} had been "
                 "durable; restore it from a copy"
             )
-        if reader.end.dropped_bytes:
-            await self._cut(path, reader.end)
-        if is_newest and unproven:
-            await self._write_again(path, unproven[0][1], reader.end.offset)
+        if is_newest:
+            self.check_mark(path, reader.end.reason or f"it ends before record {self.expected}")
+        self.proven = unproven[0][0] - 1 if unproven else self.expected - 1
+        try:
+            if reader.end.dropped_bytes:
+                await self._cut(path, reader.end)
+            if is_newest and unproven:
+                await self._write_again(path, unproven[0][1], reader.end.offset)
+        except (DiskFailure, NoSpace) as error:
+            if not is_newest:
+                raise
+            self.stuck = error
         self.log, self.log_bytes = path, reader.end.offset
+
+    def check_mark(self, path: str, why: str) -> None:
+        """Raise Corrupted if the log ends before a record that was durable."""
+        if self.expected <= self.marked:
+            raise Corrupted(
+                f"{path}: {why}, and the file {MARK} says that record {self.marked} had been durable: restore the log "
+                f"from a copy. To begin with an older copy, and lose the records after it, remove {MARK}, too"
+            )
 
     def _apply(self, path: str, offset: int, sequence: int, payload: bytes) -> None:
         is_first = offset == 0

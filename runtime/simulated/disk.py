@@ -24,7 +24,7 @@ file stable and nothing else.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import (
@@ -308,6 +308,28 @@ class SimulatedDisk:
     def paths(self) -> Names:
         """All files, sorted."""
         return sorted(self._files)
+
+    def files(self) -> dict[str, bytes]:
+        """What all files hold, by their paths, for faults and for judges."""
+        return {path: bytes(self._files[path].cached) for path in self.paths()}
+
+    def load(self, files: Mapping[str, bytes]) -> None:
+        """A disk with these files takes this one's place; all of them are on its platter."""
+        self.erase()
+        for path, data in files.items():
+            content = Content()
+            content.write(0, data)
+            content.sync()
+            self._files[path] = self._stable_files[path] = content
+            self._folders |= dict.fromkeys(_ancestors(path))
+            self._used += len(data)
+
+    def damage(self, path: str, offset: int, data: bytes) -> None:
+        """Put other bytes at a place of a file, in the cache and on the platter; its length stays. Raises as `rot`."""
+        content = self._stored(path, offset, len(data))
+        for image in (content.cached, content.stable):
+            end = min(offset + len(data), len(image))
+            image[offset:end] = data[: max(0, end - offset)]
 
     def exchange(self) -> Undo:
         """An empty folder takes this one's place, until the end of that is asked for; what was written to it is gone

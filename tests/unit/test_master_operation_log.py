@@ -209,7 +209,7 @@ def test_flipping_any_byte_of_a_log_never_passes_unnoticed() -> None:
         records = [FileCreated(f"/{number}", 1, 1, 0) for number in range(8)]
         for record in records:
             await log.commit(record)
-        (name,) = disk.files
+        name = log_path(1)
         whole = bytes(disk.files[name])
         # Nothing behind the last frame says that it was durable.
         last = len(whole) - FRAME_HEADER.size - len(encode(records[-1]))
@@ -313,7 +313,7 @@ def test_a_file_that_was_only_begun_vouches_for_the_records_before_it(switches: 
         await log.recover()
         for number in range(3):
             await log.commit(FileCreated(f"/{number}", 1, 1, 0))
-        (name,) = disk.files
+        name = log_path(1)
         begin = len(disk.files[name]) - FRAME_HEADER.size - len(encode(FileCreated("/2", 1, 1, 0)))
         for _ in range(switches):
             await log._switch()

@@ -65,7 +65,8 @@ def requests_made_twice() -> Planted:
 
 @bug
 def log_not_synced() -> Planted:
-    """Without the sync of the log before the answer, a loss of power takes locks and files that were acknowledged."""
+    """Without the sync of the log before the answer, a loss of power takes locks and files that were acknowledged
+    (Chubby 2.10: there, the log is replicated)."""
 
     async def commit(self: LogWriter, payload: bytes, ended: Any = None) -> int:
         return await self.append(payload, ended)
