@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from cluster.swarm.bugs import described
-from cluster.swarm.swarms import ENGINE, FILES, LOCKS, Swarm
+from cluster.swarm.swarms import ENGINE, FILES, LOCKS, TABLES, Swarm
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "bugs.md"
 _HEAD = """# Planted bugs
@@ -29,13 +29,14 @@ _TITLES = {
     FILES.name: "The file system",
     ENGINE.name: "Several tablets on one log (`--engine`)",
     LOCKS.name: "The lock service (`--locks`)",
+    TABLES.name: "Tables (`--tables`)",
 }
 _PAPER = re.compile(r"\s*\(((?:GFS|BT|Chubby)[^()]*(?:\([^()]*\))?[^()]*|simulation|a rule of the simulation)\)\.?")
 
 
 def page() -> str:
     """The page's text."""
-    return _HEAD + "".join(_section(swarm) for swarm in (FILES, ENGINE, LOCKS))
+    return _HEAD + "".join(_section(swarm) for swarm in (FILES, ENGINE, LOCKS, TABLES))
 
 
 def _section(swarm: Swarm) -> str:
