@@ -1,6 +1,6 @@
 """What faults are aimed at, as people say it.
 
-    cs2 · master · master2 · lock · client      a node by its name; "client" is whoever calls nodes and is none
+    cs2 · master2 · lock · tm1 · ts1 · client    a node by its name; "client" is whoever calls nodes and is none
     the master                                  of several masters the one that acts
     all servers · a random chunkserver
     the primary of chunk 0 of /a                the server with the lease; chunks count from 0, as everywhere
@@ -48,7 +48,7 @@ EXAMPLES = (
     '"cs2", "master", "all servers", "rack r1", "the primary of chunk 0 of /a", "replica 2 of chunk 3 of /a", or '
     "several with commas"
 )
-_NODE = re.compile(r"(?:cs|master|client|lock)\d*")
+_NODE = re.compile(r"(?:cs|master|client|lock|tm|ts)\d*")
 _CHUNK = r"(?:chunk (?P<chunk>\S+) of (?P<path>/.*)|(?P<path2>/.*)\[(?P<chunk2>[^\]]*)\])"
 _REPLICA = re.compile(rf"(?:the )?(?:replica (?P<number>\S+)|(?P<primary>primary)) of {_CHUNK}")
 _RACK = re.compile(r"(?P<outside>(?:all )?outside (?:of )?)?(?:the )?rack (?P<rack>\S+)(?: (?:of|in) (?P<centre>\S+))?")

@@ -1,13 +1,24 @@
 """What a node of a cluster of processes is at this moment: by its files, its process, and what it answers."""
 
+from dataclasses import dataclass
+
 from cluster import processes
 from cluster.folder import NodeFolder
 from cluster.interface import DESCRIBE_SECONDS, NodeReport, NodeState
 from cluster.processes import ProcessIdentity, ProcessState
 from cluster.roles import role_of
 from runtime.errors import TimedOut, Unavailable
+from runtime.events import Record
 from runtime.wire import node_pb2, node_pb2_grpc
 from runtime.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The records of several nodes, and how many lines of the files of each were none."""
+
+    records: list[Record]
+    damaged_lines: dict[str, int]
 
 
 def processes_of(folder: NodeFolder) -> list[ProcessIdentity]:

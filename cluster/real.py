@@ -11,7 +11,6 @@ import dataclasses
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
@@ -39,7 +38,7 @@ from cluster.interface import (
     wait_until,
 )
 from cluster.leaving import require_drained
-from cluster.looking import look_at, processes_of
+from cluster.looking import Recorded, look_at, processes_of
 from cluster.processes import ProcessState
 from cluster.real_faults import RealFaults
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
@@ -63,14 +62,6 @@ from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_g
 from tablet.client.client import TableClient
 
 GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The records of several nodes, and how many lines of the files of each were none."""
-
-    records: list[Record]
-    damaged_lines: dict[str, int]
 
 
 class RealCluster:
@@ -387,7 +378,7 @@ class RealCluster:
         """The node's records, and how many lines of its files were none."""
         return read_events(self.event_path(node))
 
-    def recorded(self, nodes: Sequence[str]) -> "Recorded":
+    def recorded(self, nodes: Sequence[str]) -> Recorded:
         """What these nodes have recorded of themselves, merged: causes stand before their effects."""
         files = {node: self.event_file(node) for node in nodes}
         return Recorded(

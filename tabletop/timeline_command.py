@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cluster.fault_log import read_faults
-from cluster.real import RealCluster, Recorded
+from cluster.looking import Recorded
+from cluster.real import RealCluster
 from cluster.timeline.building import timeline_of_records
 from cluster.timeline.formats import ENDINGS, Format, write_timeline
 from cluster.timeline.model import Timeline

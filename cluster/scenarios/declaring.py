@@ -183,7 +183,7 @@ class Chance:
 
     >>> dice = Chance(Tape(7).stream("example"))
     >>> dice.of(["kill", "pause", "part"]), dice.below(10), dice.happens(0.5)
-    ('kill', 1, False)
+    ('kill', 6, False)
     >>> Chance(Tape(7, quiet=True).stream("example")).of(["kill", "pause"])
     'kill'
     """

@@ -9,7 +9,7 @@ a write occupies the disk but nobody waits for it: who reads or syncs next does.
 
 >>> cache = PageCache(2 * PAGE_BYTES)
 >>> cache.read("a", 0, PAGE_BYTES + 1), cache.read("a", 0, 10), cache.read("b", 0, 10), cache.read("a", 0, 10)
-(131072, 0, 65536, 65536)
+(131072, 0, 65536, 0)
 
 What we simplify. Nothing is read ahead, and dirty pages are never too many.
 """

@@ -1,4 +1,4 @@
-"""A file's bytes in little memory: pages that are equal are kept once.
+r"""A file's bytes in little memory: pages that are equal are kept once.
 
 The problem. A simulation of a paper's cluster writes gigabytes, and a bytearray for each file would hold them all. The
 idea: what such a simulation writes is the same few pages again and again. So a file is a list of pages of 64 KiB, and a

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lockservice.interface import Sequencer, Session
-from runtime.errors import Conflict, NotFound, TabletopError
+from runtime.errors import Conflict, NotFound, TabletopError, Unavailable
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2_grpc import TabletServerStub
 from runtime.world import World
@@ -55,10 +55,11 @@ class Servers:
         return [name for name, server in self.alive.items() if server.answers]
 
     def stub(self, name: str) -> "TabletServerAsyncStub":
-        """For calls to one of them. Raises NotFound."""
+        """For calls to one of them. Raises Unavailable (definite): its tablets are being given to others."""
         server = self.alive.get(name)
         if server is None:
-            raise NotFound(f"tablet server {name} is not alive any more")
+            who = f"tablet server {name} is not alive any more" if name else "no tablet server has been chosen yet"
+            raise Unavailable(f"{who}; ask again in a moment", definite=True)
         return TabletServerStub(self._world.network.channel(server.address))
 
     async def look(self) -> list[str]:

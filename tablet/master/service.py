@@ -39,7 +39,7 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
         return wire.ListTablesReply(tables=[record for record in records.values() if record.state == SERVING])
 
     async def SplitTabletAt(self, request: wire.SplitTabletAtRequest, context: Any) -> wire.SplitTabletAtReply:
-        """Have a tablet split by the server that has it. Raises NotFound, InvalidRequest, NotServed."""
+        """Have a tablet split by the server that has it. Raises NotFound, InvalidRequest, NotServed, Unavailable."""
         tenure = self._tenure()
         place = await tenure.find(request.tablet)
         if place is None:
