@@ -159,7 +159,9 @@ def judge_trash(history: History, records: Records, grace_seconds: float, *, jud
     for moment, record in records:
         event = record.event
         if isinstance(event, FileDeleted | FileReplaced):
-            deleted[root_of(event.hidden)] = moment, event.path
+            # The time counts from when it was decided. With several masters it is told when all in sync have it.
+            waited = max(0, record.wall_microseconds - deletion_of(event.hidden).stamp) / 1e6
+            deleted[root_of(event.hidden)] = moment - waited, event.path
             names.setdefault(record.cause, event.hidden)
         elif isinstance(event, FileReclaimed) and not record.cause and event.path.startswith("/.deleted/"):
             when, path = deleted.get(root_of(event.path), (moment, ""))
