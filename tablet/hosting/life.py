@@ -13,7 +13,16 @@ from typing import Any
 
 from gfs.client import Client
 from lockservice.interface import LockService, Session, SessionState
-from runtime.errors import AlreadyExists, Conflict, NotFound, NotServed, Superseded, TabletopError, Unavailable
+from runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    NotFound,
+    NotServed,
+    StaleVersion,
+    Superseded,
+    TabletopError,
+    Unavailable,
+)
 from runtime.wire.tables_pb2 import TabletPlace
 from runtime.world import World
 from tablet.engine.engine import Engine
@@ -47,6 +56,8 @@ class Life:
         self.over = asyncio.Event()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, TabletPlace] = {}
+        self._spent: dict[str, int] = {}
+        """Tablets that were unloaded, and under which token: under that one they are never loaded again."""
         self.loading: dict[str, asyncio.Task[TabletopError | None]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
@@ -122,7 +133,8 @@ class Life:
     # Loading and unloading.
 
     async def load(self, place: TabletPlace) -> None:
-        """Serve a tablet; returns when it is served. Raises NotServed, Superseded, and what opening it raises."""
+        """Serve a tablet; returns when it is served. Raises NotServed, Superseded, StaleVersion (it was unloaded under
+        this token), and what opening it raises."""
         self.require_safe()
         if self._serves(place):
             return
@@ -142,6 +154,10 @@ class Life:
         async with self.turn(tablet):
             if self._serves(place):
                 return
+            if place.token <= self._spent.get(tablet, -1):
+                # METADATA may be about to give it to another one, by a change of the row that the master no longer
+                # waits for. Only a change of the same row, which one of the two loses, makes it ours again.
+                raise StaleVersion(f"{tablet} was unloaded under token {place.token}; give it a higher one")
             if tablet in self.engines:
                 # What it has in memory only is in our own log, from which it is opened once more.
                 await self._drop(tablet, "it was assigned anew")
@@ -200,6 +216,7 @@ class Life:
             if engine is None:
                 raise NotFound(f"{self.name} does not serve tablet {tablet!r}")
             await engine.prepare_move()
+            self._spent[tablet] = self.places[tablet].token
             await self._drop(tablet, "it is to move")
             self.forget_in_log(tablet)
 

@@ -51,21 +51,23 @@ async def split(
         first = await numbers(2)
         names = [tablet_name(before.table, first + place) for place in range(2)]
         try:
-            async with engine.at_rest():
-                at = row or reshaping.middle_row(engine.state.view.all_tables(), before.start_row, before.end_row)
-                if not at:
-                    raise InvalidRequest(f"tablet {tablet} holds no row to split at; give one")
-                content = await _content(engine)
-                share = partial(_share, engine)
-                lower = changed(before, tablet=names[0], end_row=at)
-                upper = changed(before, tablet=names[1], start_row=at)
-                for place in (lower, upper):
-                    part = content.part(place.tablet, place.start_row, place.end_row, share)
-                    await _prepare(life, place.tablet, part)
-                upper.lower_half.CopyFrom(lower)
-                if not await _committed(life, rows, before, upper):
-                    raise Conflict(f"the METADATA row of tablet {tablet} has changed; it is not split")
-            await _exchange(life, before, lower, upper)
+            # The master may order the halves loaded as soon as METADATA names them; each is opened once.
+            async with life.turn(names[0]), life.turn(names[1]):
+                async with engine.at_rest():
+                    at = row or reshaping.middle_row(engine.state.view.all_tables(), before.start_row, before.end_row)
+                    if not at:
+                        raise InvalidRequest(f"tablet {tablet} holds no row to split at; give one")
+                    content = await _content(engine)
+                    share = partial(_share, engine)
+                    lower = changed(before, tablet=names[0], end_row=at)
+                    upper = changed(before, tablet=names[1], start_row=at)
+                    for place in (lower, upper):
+                        part = content.part(place.tablet, place.start_row, place.end_row, share)
+                        await _prepare(life, place.tablet, part)
+                    upper.lower_half.CopyFrom(lower)
+                    if not await _committed(life, rows, before, upper):
+                        raise Conflict(f"the METADATA row of tablet {tablet} has changed; it is not split")
+                await _exchange(life, before, lower, upper)
         except BaseException:
             if life.engines.get(tablet) is engine:
                 engine.stay()

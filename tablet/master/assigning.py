@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from lockservice.interface import Sequencer
-from runtime.errors import Conflict, TabletopError, Unavailable
+from runtime.errors import Conflict, StaleVersion, TabletopError, Unavailable
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2 import TabletPlace
 from runtime.world import World
@@ -103,7 +103,11 @@ class Assigning:
                     await self._recover(life)
                 place = await self._given_to(place, target, replace)
             if not self.is_served(place):
-                await self._order(place)
+                try:
+                    await self._order(place)
+                except StaleVersion:  # It was to move, and whether METADATA was told of that is not known.
+                    place = await self._given_to(place, place.server, replace)
+                    await self._order(place)
             alone = changed(place, logs=[place.server])
             if list(place.logs) != [place.server] and not await replace(place, alone):
                 raise Conflict("its METADATA row was changed by somebody else")
@@ -121,7 +125,7 @@ class Assigning:
             server=target,
             address=server.address,
             token=self._lock.generation * _TOKENS_A_TENURE + self._tokens,
-            logs=[*place.logs, target],
+            logs=list(dict.fromkeys([*place.logs, target])),
         )
         if not await replace(place, given):
             raise Conflict("its METADATA row was changed by somebody else")
