@@ -155,7 +155,11 @@ class NewChunks:
                 f"{shown(path)}: {len(able)} of {goal}; try again in a moment",
                 definite=True,
             )
-        steady = [server for server in able if server.state is ServerState.LIVE] or able
+        steady = [server for server in able if server.state is ServerState.LIVE]
+        if len(steady) < goal:
+            # Where heartbeats are late, most servers are suspected that live; one that does not fails the try, and the
+            # next one is made without it. On fewer servers than there are the chunk would be lost with one of them.
+            steady = able
         reserve = core.reserve_bytes
         names = self._moving.policy.choose(
             core.shuffled_candidates(steady), handle=handle, count=goal, needed_bytes=reserve
