@@ -57,8 +57,9 @@ class Life:
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, TabletPlace] = {}
         self._spent: dict[str, int] = {}
-        """Tablets that were unloaded, and under which token: under that one they are never loaded again."""
+        """Tablets that were unloaded or split, and under which token: under that one they are never loaded again."""
         self.loading: dict[str, asyncio.Task[TabletopError | None]] = {}
+        self.splitting: dict[str, asyncio.Task[tuple[TabletPlace, TabletPlace] | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world
@@ -157,7 +158,7 @@ class Life:
             if place.token <= self._spent.get(tablet, -1):
                 # METADATA may be about to give it to another one, by a change of the row that the master no longer
                 # waits for. Only a change of the same row, which one of the two loses, makes it ours again.
-                raise StaleVersion(f"{tablet} was unloaded under token {place.token}; give it a higher one")
+                raise StaleVersion(f"{tablet} was unloaded or split under token {place.token}; read METADATA again")
             if tablet in self.engines:
                 # What it has in memory only is in our own log, from which it is opened once more.
                 await self._drop(tablet, "it was assigned anew")
@@ -216,9 +217,13 @@ class Life:
             if engine is None:
                 raise NotFound(f"{self.name} does not serve tablet {tablet!r}")
             await engine.prepare_move()
-            self._spent[tablet] = self.places[tablet].token
+            self.spend(self.places[tablet])
             await self._drop(tablet, "it is to move")
             self.forget_in_log(tablet)
+
+    def spend(self, place: TabletPlace) -> None:
+        """Never load the tablet again under this token: an order that is late says no more than was known before."""
+        self._spent[place.tablet] = place.token
 
     async def _drop(self, tablet: str, reason: str) -> None:
         engine = self.engines.pop(tablet)
@@ -274,7 +279,7 @@ class Life:
             return
         self.reason = reason
         count = len(self.engines)
-        for task in (*self.loading.values(), *self._sorting.values()):
+        for task in (*self.loading.values(), *self.splitting.values(), *self._sorting.values()):
             task.cancel()
         for engine in self.engines.values():
             engine.state.stop_for_another_owner(reason)

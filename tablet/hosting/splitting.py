@@ -12,11 +12,13 @@ If it is not known whether step 3 took effect, the row is read until somebody an
 tablets are alive. Meanwhile the old one is read and not written.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-from runtime.errors import Conflict, InvalidRequest, TabletopError
+from runtime.errors import Conflict, InvalidRequest, NotServed, TabletopError
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.client.metadata import MetadataRows
 from tablet.engine.engine import Engine
@@ -33,15 +35,40 @@ from tablet.server.reshaping import Content
 _ASK_SECONDS = 0.5
 
 
+Halves = tuple[TabletPlace, TabletPlace]
+"""The lower one, and the upper one."""
 Numbers = Callable[[int], Awaitable[int]]
 """The first of so many numbers that no tablet has had."""
 
 
-async def split(
-    life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes = b""
-) -> tuple[TabletPlace, TabletPlace]:
+async def split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes = b"") -> Halves:
     """Make two tablets of one, without rewriting a byte of its SSTables; `row`: the first of the upper one, without it
-    one that halves the bytes. Raises NotServed, InvalidRequest, NoSpace, DiskFailure, Conflict."""
+    one that halves the bytes. Once begun it comes to its end though nobody waits for it any more: halfway nobody knows
+    which tablets are alive. Raises NotServed, InvalidRequest, NoSpace, DiskFailure, Conflict."""
+    task = life.splitting.get(tablet)
+    if task is None:
+        work = _outcome(_split(life, rows, numbers, tablet, row))
+        task = life.splitting[tablet] = life.world.spawn(work, f"split {tablet}")
+        task.add_done_callback(lambda _: life.splitting.pop(tablet, None))
+    try:
+        outcome = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise NotServed("this server's life has ended meanwhile", definite=False) from None
+        raise
+    if isinstance(outcome, TabletopError):
+        raise outcome
+    return outcome
+
+
+async def _outcome(work: Coroutine[Any, Any, Halves]) -> Halves | TabletopError:
+    try:
+        return await work
+    except TabletopError as error:
+        return error
+
+
+async def _split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes) -> Halves:
     if tablet == ROOT_TABLET:
         raise InvalidRequest("the root tablet is never split (BT 5.1)")
     async with life.turn(tablet):
@@ -81,25 +108,33 @@ async def split(
 
 
 async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after: TabletPlace) -> bool:
+    """Whether the row is `after` from now on. A try that is in doubt may take effect later, as long as the row is
+    `before`: until it is something else, nobody knows which tablets are alive."""
+    is_in_doubt = False
     while True:
         try:
-            return await rows.replace(before, after)
+            if await rows.replace(before, after):
+                return True
+            if not is_in_doubt:
+                return False
         except TabletopError as error:
-            if error.definite:
+            if error.definite and not is_in_doubt:
                 raise
-        while True:  # It may have been replaced: look until that is known.
-            await life.world.clock.sleep(_ASK_SECONDS)
-            life.require_safe(definite=False)
-            with suppress(TabletopError):
-                found = await rows.read(after)
-                if found is not None and found.tablet == after.tablet:
-                    return True
-                break
+            is_in_doubt = True
+        with suppress(TabletopError):
+            found = await rows.read(after)
+            if found is not None and found.tablet == after.tablet:
+                return True
+            if found != before:
+                return False
+        await life.world.clock.sleep(_ASK_SECONDS)
+        life.require_safe(definite=False)
 
 
 async def _exchange(life: Life, before: TabletPlace, lower: TabletPlace, upper: TabletPlace) -> None:
     engine = life.engines.pop(before.tablet)
     del life.places[before.tablet]
+    life.spend(before)
     with suppress(TabletopError):  # Nothing is left in its memory that anybody needs.
         await engine.close()
     life.forget_in_log(before.tablet)
