@@ -1,7 +1,6 @@
 """Where the command line begins, and how it ends before it has begun."""
 
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,12 +17,10 @@ from tabletop.application import app
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_python_dash_m_tabletop_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(sys, "argv", ["tabletop", "version"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("tabletop", run_name="__main__")
-    assert ended.value.code in (0, None)
-    assert capsys.readouterr().out.startswith("tabletop ")
+def test_python_dash_m_tabletop_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "tabletop", "version"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("tabletop ")
 
 
 @pytest.fixture
