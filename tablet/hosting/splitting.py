@@ -13,10 +13,9 @@ tablets are alive. Meanwhile the old one is read and not written.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from runtime.errors import Conflict, InvalidRequest, NotServed, TabletopError
 from runtime.wire.tables_pb2 import TabletPlace
@@ -47,7 +46,7 @@ async def split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, r
     which tablets are alive. Raises NotServed, InvalidRequest, NoSpace, DiskFailure, Conflict."""
     task = life.splitting.get(tablet)
     if task is None:
-        work = _outcome(_split(life, rows, numbers, tablet, row))
+        work = _outcome(life, rows, numbers, tablet, row)
         task = life.splitting[tablet] = life.world.spawn(work, f"split {tablet}")
         task.add_done_callback(lambda _: life.splitting.pop(tablet, None))
     try:
@@ -61,9 +60,9 @@ async def split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, r
     return outcome
 
 
-async def _outcome(work: Coroutine[Any, Any, Halves]) -> Halves | TabletopError:
+async def _outcome(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes) -> Halves | TabletopError:
     try:
-        return await work
+        return await _split(life, rows, numbers, tablet, row)
     except TabletopError as error:
         return error
 
