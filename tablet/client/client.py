@@ -105,7 +105,9 @@ class TableClient:
 
     async def tablets(self, table: str | None = None) -> list[TabletPlace]:
         """Where the tablets of a table, or of all tables, are, as METADATA has it."""
-        return await all_places(self.locator, table, lambda call: self._insisting(call, is_read=True))
+        found = await all_places(self.locator, table, lambda call: self._insisting(call, is_read=True))
+        # A half that is being given a row of its own may be seen there, and in the other half's row still.
+        return list({place.tablet: place for place in found}.values())
 
     async def split(self, tablet: str, row: bytes = b"") -> tuple[TabletPlace, TabletPlace]:
         """Have a tablet split at a row, or at its middle. Raises NotFound, InvalidRequest, Conflict."""
