@@ -445,7 +445,8 @@ class Repair:
                 return
             chunk = core.state.chunks.chunk(handle)
             verified = await asyncio.gather(*(self._verifies(name, handle, chunk.version) for name in chunk.replicas))
-            if handle not in core.state.chunks:
+            # The verification may have outlived this master's tenure: its memory is of no account then.
+            if core.stopping.is_set() or handle not in core.state.chunks:
                 return
             now = core.state.chunks.chunk(handle)
             if not all(verified) or (now.version, now.replicas) != (chunk.version, chunk.replicas):

@@ -21,7 +21,11 @@ def test_a_planted_bug_is_found(name: str):
     assert judge in {verdict.judge for verdict in found.verdicts}
 
 
-@pytest.mark.parametrize("seed", sorted({seed for seed, _ in BUGS.values()}))
+LATE_DECISION = 175555536
+"""A master decided which replicas go when its tenure was over; the verification before that had taken long."""
+
+
+@pytest.mark.parametrize("seed", sorted({seed for seed, _ in BUGS.values()} | {LATE_DECISION}))
 def test_nothing_is_found_in_the_same_seeds_without_them(seed: int):
     plan = draw_plan(seed)
     assert plan.setup.masters == 3
