@@ -470,6 +470,20 @@ class Core:
         self.note_final_length(handle, lease.version, held.get(handle))
         return True
 
+    async def end_appends(self, handle: int, *, until: float) -> bool:
+        """Have the primary append no more records to a chunk, as its file is about to have a later one (GFS 3.3);
+        writes at offsets go on under the lease. False if nobody is known to hold one, or its primary does not answer."""
+        lease = self.leases.holder(handle, self.now)
+        if lease is None:
+            return False
+        seconds = max(min(self.settings.revoke_seconds, lease.until - self.now, until - self.now), 0.001)
+        ask = self.calls.revoke(lease.primary, [(handle, lease.version)], seconds, appends_only=True)
+        try:
+            await self.unless_stopping(ask)
+        except (Unavailable, TimedOut, Superseded):
+            return False
+        return True
+
     async def take_back(self, handle: int, reason: str) -> bool:
         """End the chunk's lease before its version is raised; the caller holds the guard.
 

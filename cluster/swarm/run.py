@@ -41,6 +41,7 @@ from cluster.swarm.workload import (
     with_giving_up,
     with_goals,
     with_host,
+    with_next_chunks,
 )
 from gfs.events import AppendRetried, MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
@@ -91,6 +92,7 @@ def draw_plan(seed: int, *, share_with_masters: float = WITH_MASTERS) -> Plan:
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
+    operations = with_next_chunks(random.Random(f"next chunks {seed}"), operations)
     operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
     operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
