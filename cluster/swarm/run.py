@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
 from cluster.swarm.copies import root_of
+from cluster.swarm.full_masters import FullMasterWatch
 from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.leases import judge_leases, wrong_epochs
 from cluster.swarm.losses import Grant, Losses
@@ -205,9 +206,13 @@ class _Run:
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
 
     async def _watch_masters(self) -> None:
-        """At no moment would two masters answer (GFS 5.1.3)."""
+        """At no moment would two masters answer, and none stays that cannot log (GFS 5.1.3)."""
+        full = FullMasterWatch(self._stage.cluster)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if (complaint := full.look()) and "full master" not in self._broken:
+                self._broken["full master"] = None
+                self._result.verdicts.append(Verdict("full master", f"at {self._stage.now:.3f} s: {complaint}"))
             acting = who_would_answer(self._stage.cluster)
             if len(acting) > 1 and "two masters" not in self._broken:
                 self._broken["two masters"] = None
