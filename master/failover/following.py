@@ -161,9 +161,11 @@ class FollowedLog(OperationLog):
     # Cutting off what was never answered
 
     async def cut(self, keep_through: int) -> None:
-        """Remove the records after this one; and this one, too, if it opens a file that need not be: with nothing behind
-        its opening that file would count for nothing when the log is read. If the files do not reach back so far, remove
-        all: the state is asked for as a whole then. Raises DiskFailure, Corrupted."""
+        """Remove the records after this one.
+
+        This one goes, too, if it opens a file that need not be: with nothing behind its opening that file would count
+        for nothing when the log is read. If the files do not reach back so far, all goes: the state is asked for as a
+        whole then. Raises DiskFailure, Corrupted."""
         if self._writer is None:
             await self.recover()  # A state was to be installed, and did not come.
         if self.last_sequence <= keep_through:
