@@ -37,6 +37,7 @@ from tablet.hosting.events import (
     TabletLoadFailed,
     TabletUnloaded,
 )
+from tablet.hosting.once import Once
 from tablet.hosting.orders import Orders
 from tablet.hosting.settings import TabletServerSettings
 from tablet.location.places import SERVERS_PATH, GfsPaths
@@ -53,6 +54,7 @@ class Life:
         self.name = f"{world.node}-{session.number}"
         self.session = session
         self.orders = Orders()
+        self.once = Once(world, self.name)
         self.over = asyncio.Event()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, TabletPlace] = {}
