@@ -89,6 +89,10 @@ class Life:
         try:
             for path in paths.all():
                 await client.make_directory(path, parents=True)
+            # First the lock, then the log, then the file: whoever finds one of these without the lock knows that this
+            # life is over.
+            path = f"{SERVERS_PATH}/{life.name}"
+            await session.acquire(path, lock_delay_seconds=0.0)
             logs = GfsFolders(client, paths.logs)
             await logs.make(life.name)
             life._log = await ServerLog.open(
@@ -98,9 +102,6 @@ class Life:
                 segment_bytes=settings.segment_bytes,
                 segment_limit=settings.segment_limit,
             )
-            # First the lock, then the file: whoever finds the file without the lock knows that this life is over.
-            path = f"{SERVERS_PATH}/{life.name}"
-            await session.acquire(path, lock_delay_seconds=0.0)
             await session.create(path, address.encode())
         except BaseException:
             await session.close()
