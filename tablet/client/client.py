@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lockservice.client.session import OwnLockService
 from lockservice.interface import Session, SessionState
-from runtime.errors import NotFound, NotServed, TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.errors import NotFound, NotServed, Superseded, TabletopError, TimedOut, Unavailable, error_from_wire
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2 import TabletPlace
 from runtime.wire.tables_pb2_grpc import TabletMasterStub, TabletServerStub
@@ -51,7 +51,10 @@ class LockFiles:
             if self._session is None or self._session.state is SessionState.EXPIRED:
                 self._session = await self._service.open_session()
             session = self._session
-        return (await session.read(path))[0]
+        try:
+            return (await session.read(path))[0]
+        except Superseded as error:  # It is over, and the next question opens another one.
+            raise Unavailable(error.message, definite=True) from error
 
     async def find_root(self) -> TabletPlace:
         """Where the root tablet is."""
