@@ -416,16 +416,20 @@ class MutateRowsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MUTATIONS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mutations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowMutation]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         mutations: _abc.Iterable[Global___RowMutation] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutations", b"mutations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutations", b"mutations", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,6 +521,7 @@ class CheckAndMutateRowRequest(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     IF_FOUND_FIELD_NUMBER: _builtins.int
     OTHERWISE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     row: _builtins.bytes
     value: _builtins.bytes
@@ -527,6 +532,8 @@ class CheckAndMutateRowRequest(_message.Message):
     def if_found(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeMessage]: ...
     @_builtins.property
     def otherwise(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeMessage]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
@@ -536,10 +543,11 @@ class CheckAndMutateRowRequest(_message.Message):
         value: _builtins.bytes | None = ...,
         if_found: _abc.Iterable[Global___ChangeMessage] | None = ...,
         otherwise: _abc.Iterable[Global___ChangeMessage] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "name", b"name", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "if_found", b"if_found", "otherwise", b"otherwise", "row", b"row", "tablet", b"tablet", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "if_found", b"if_found", "name", b"name", "otherwise", b"otherwise", "row", b"row", "tablet", b"tablet", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -997,3 +1005,37 @@ class TabletStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TabletStatus: _TypeAlias = TabletStatus  # noqa: Y015
+
+@_typing.final
+class ChangeName(_message.Message):
+    """What a request to change rows is called: one that comes twice, or when its client has given it up, changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    client: _builtins.int
+    """a number that the client drew"""
+    number: _builtins.int
+    """rises with each request of the client"""
+    oldest: _builtins.int
+    """nobody waits for requests below this one any more"""
+    server: _builtins.str
+    """the life of the tablet server that is meant: another one knows nothing of the first"""
+    def __init__(
+        self,
+        *,
+        client: _builtins.int = ...,
+        number: _builtins.int = ...,
+        oldest: _builtins.int = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "number", b"number", "oldest", b"oldest", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeName: _TypeAlias = ChangeName  # noqa: Y015

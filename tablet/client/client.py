@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lockservice.client.session import OwnLockService
 from lockservice.interface import Session, SessionState
-from runtime.errors import NotFound, NotServed, TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.errors import NotFound, NotServed, Superseded, TabletopError, TimedOut, Unavailable, error_from_wire
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2 import TabletPlace
 from runtime.wire.tables_pb2_grpc import TabletMasterStub, TabletServerStub
 from runtime.world import World
 from tablet.client.locating import Locator, RootFinder, all_places
+from tablet.client.requests import Requests
 from tablet.client.settings import TableClientSettings
 from tablet.engine.model.checks import check_row
 from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter
@@ -50,7 +51,10 @@ class LockFiles:
             if self._session is None or self._session.state is SessionState.EXPIRED:
                 self._session = await self._service.open_session()
             session = self._session
-        return (await session.read(path))[0]
+        try:
+            return (await session.read(path))[0]
+        except Superseded as error:  # It is over, and the next question opens another one.
+            raise Unavailable(error.message, definite=True) from error
 
     async def find_root(self) -> TabletPlace:
         """Where the root tablet is."""
@@ -78,6 +82,7 @@ class TableClient:
         self.settings = settings or TableClientSettings()
         self._world = world
         self._files = LockFiles(world, lock_service)
+        self._requests = Requests(world)
         self.locator = Locator(world, find_root or self._files.find_root, self.settings)
 
     async def close(self) -> None:
@@ -164,14 +169,14 @@ class TableClient:
             for number in left:
                 try:
                     place = await self.locator.place_of(table, wanted[number][0])
-                    groups.setdefault(place.address, []).append((number, place))
+                    groups.setdefault(place.server, []).append((number, place))
                 except TabletopError as error:
                     outcomes[number] = error
                     if _may_pass(error, is_read=True):
                         again.append(number)
             calls = [
-                self._mutate_at(address, group[first : first + self.settings.mutations_a_call], wanted, outcomes)
-                for address, group in groups.items()
+                self._mutate_at(group[first : first + self.settings.mutations_a_call], wanted, outcomes)
+                for group in groups.values()
                 for first in range(0, len(group), self.settings.mutations_a_call)
             ]
             for failed in await asyncio.gather(*calls):
@@ -204,7 +209,8 @@ class TableClient:
                 if_found=changes_to_messages(if_found),
                 otherwise=changes_to_messages(otherwise),
             )
-            return (await stub.CheckAndMutateRow(request, timeout=seconds)).found
+            call = stub.CheckAndMutateRow
+            return (await self._requests.ask(call, request, server=place.server, seconds=seconds)).found
 
         return await self._on_tablet(table, row, ask, is_read=False)
 
@@ -248,7 +254,6 @@ class TableClient:
 
     async def _mutate_at(
         self,
-        address: str,
         group: Sequence[tuple[int, TabletPlace]],
         wanted: Sequence[tuple[bytes, list[wire.ChangeMessage]]],
         outcomes: list[TabletopError | None],
@@ -260,9 +265,10 @@ class TableClient:
                 for number, place in group
             ]
         )
-        stub = TabletServerStub(self._world.network.channel(address))
+        server, seconds = group[0][1], self.settings.call_seconds
+        stub = TabletServerStub(self._world.network.channel(server.address))
         try:
-            reply = await stub.MutateRows(request, timeout=self.settings.call_seconds)
+            reply = await self._requests.ask(stub.MutateRows, request, server=server.server, seconds=seconds)
             found = [
                 error_from_wire(outcome.error, outcome.message, definite=outcome.definite) if outcome.error else None
                 for outcome in reply.outcomes

@@ -66,6 +66,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
+        life.once.admit(request.name)
 
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
@@ -88,6 +89,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life, wanted = self._life(), filter_from_message(request.wanted)
         check_row(request.row)
+        life.once.admit(request.name)
         try:
             found = await life.engine(request.tablet).check_and_mutate(
                 request.row,
