@@ -1,5 +1,4 @@
-"""A node dies at each step of a snapshot, of a restore and of a deletion: it comes about as a whole, or nothing is left.
-"""
+"""A node dies at each step of a snapshot, a restore and a deletion: it comes about as a whole, or nothing is left."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -37,6 +36,7 @@ class Strike:
 
     def __init__(self, cluster: TableCluster, victim: str, step: int) -> None:
         self.at = ""
+        self._is_struck = asyncio.Event()
         self._cluster = cluster
         self._victim = victim
         self._step = step
@@ -48,14 +48,16 @@ class Strike:
             self._seen += 1
             if self._seen == self._step:
                 self.at = f"{self._step}: the {message.kind.value} of {method}"
+                self._is_struck.set()
                 self._cluster.simulation.kill(self._victim)
 
     async def during(self, work: Coroutine[Any, Any, Any]) -> Any:
         """What came of the work: an answer, or an error."""
         undo = self._cluster.simulation.on_message(self._hook)
-        task = asyncio.get_running_loop().create_task(outcome(work))
-        while not task.done() and not self.at:
-            await asyncio.sleep(0.05)
+        loop = asyncio.get_running_loop()
+        task, strike = loop.create_task(outcome(work)), loop.create_task(self._is_struck.wait())
+        await asyncio.wait([task, strike], return_when=asyncio.FIRST_COMPLETED)
+        strike.cancel()
         undo()
         if self.at:
             await asyncio.sleep(1.0)

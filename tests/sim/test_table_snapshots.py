@@ -1,8 +1,12 @@
 """Snapshots of tables over many tablet servers: what they hold, what they hold still against, and what is left."""
 
+import asyncio
+
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from tablet.engine.model.filters import LATEST
 from tablet.engine.model.operations import DeleteRow, SetCell
+from tablet.hosting.events import TabletAcquired
+from tablet.master.events import TableSnapshotAborted
 from tests.sim.small_clusters import outcome
 from tests.sim.small_tables import SCHEMA, TableCluster, play
 
@@ -108,6 +112,26 @@ def test_what_cannot_be_done_is_refused_in_words():
         assert await tables.snapshots("others") == []
 
     play(3, story)
+
+
+def test_a_server_that_is_asked_too_late_finds_no_folder_and_leaves_nothing():
+    """The order to acquire tablets arrives after the time limit. The snapshot was aborted, and taken once more."""
+
+    async def story(cluster: TableCluster) -> None:
+        tables = cluster.table_client()
+        await tables.create_table("users", SCHEMA, [ROWS[4], ROWS[8]])
+        await written(cluster, "users", b"old")
+        late = cluster.delay_one("AcquireSnapshot", 40.0)
+        taken = await tables.snapshot("users", "monday")
+        late()
+        assert [event.name for event in cluster.said(TableSnapshotAborted)] == ["monday"]
+        await asyncio.sleep(30.0)
+        assert len(cluster.said(TabletAcquired)) == 5, "two of the first attempt, three of the second"
+        assert await leavings(cluster) == [f"/tablets/snapshots/{taken.folder}"]
+        await tables.restore("monday", "clone")
+        assert await content(cluster, "clone") == dict.fromkeys(ROWS, b"old")
+
+    play(5, story)
 
 
 def test_a_table_is_not_dropped_while_it_is_snapshotted():
