@@ -1,11 +1,13 @@
 """The model of a torture run refuses what no order of its writes explains, and accepts the rest."""
 
+import asyncio
 import random
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from cluster.settings import ClusterSettings
 from cluster.swarm.tables.history import History as Operations
 from cluster.swarm.tables.judging import judge_rows
 from cluster.swarm.tables.plan import Kind, PlannedOperation
@@ -18,6 +20,7 @@ from cluster.torture.payload import owner_of, stamped
 from cluster.torture.records import Ledger, complaints
 from cluster.torture.resting import MOST_RESIDENT_BYTES, Memory
 from cluster.torture.run import TortureOptions
+from cluster.torture.tables.trouble import TableTrouble
 from cluster.torture.tables.workload import NOTES_A_ROW, PLACES, ROWS_OF_A_PLACE, TableWorker, turn_of
 from cluster.torture.workload import Worker
 from gfs.records import Appended, Scanner, encode_record
@@ -246,3 +249,31 @@ def test_memory_that_grows_too_far_is_a_complaint():
     memory.most = {"ts1": MOST_RESIDENT_BYTES, "ts2": MOST_RESIDENT_BYTES + 1}
     assert [text.split()[0] for text in memory.complaints()] == ["ts2"]
     assert memory.largest == (MOST_RESIDENT_BYTES + 1, "ts2")
+
+
+class SlowlyStarting:
+    """A cluster whose folder is asked by one command at a time."""
+
+    def __init__(self) -> None:
+        self.settings = ClusterSettings(tablet_servers=2)
+        self.started: list[str] = []
+        self._is_busy = False
+
+    async def restart(self, node: str) -> None:
+        assert not self._is_busy, "two wait for the folder"
+        self._is_busy = True
+        await asyncio.sleep(0)
+        self._is_busy = False
+        self.started.append(node)
+
+
+async def test_nodes_are_started_one_after_the_other_in_the_order_of_asking(tmp_path: Path):
+    async def no_files() -> list[tuple[str, int]]:
+        return []
+
+    cluster, history = SlowlyStarting(), History(tmp_path / "history.jsonl")
+    trouble = TableTrouble(cluster, no_files, "seed", history)  # type: ignore[arg-type]
+    await asyncio.gather(*(trouble.restarted(node) for node in ("ts2", "cs1", "tm1", "ts1")))
+    assert cluster.started == ["ts2", "cs1", "tm1", "ts1"]
+    assert history.faults["restart"] == 4 and trouble.out == {}
+    history.close()

@@ -36,7 +36,7 @@ class TableTrouble(Trouble):
         ]
 
     async def _kill_a_tablet_server(self) -> None:
-        await self.out_for_a_while(self._one_of(self._tablet_servers), "kill", self.cluster.kill, self.cluster.restart)
+        await self.out_for_a_while(self._one_of(self._tablet_servers), "kill", self.cluster.kill, self.restart)
 
     async def _pause_a_tablet_server(self) -> None:
         await self.out_for_a_while(self._one_of(self._tablet_servers), "pause", self.cluster.pause, self.cluster.resume)
@@ -62,7 +62,7 @@ class TableTrouble(Trouble):
         await self.broken_for_a_while(self._one_of(self._tablet_servers), "delay", BadLink(self.bad_link()))
 
     async def _kill_a_tablet_master(self) -> None:
-        await self.out_for_a_while(self._one_of(self._tablet_masters), "kill", self.cluster.kill, self.cluster.restart)
+        await self.out_for_a_while(self._one_of(self._tablet_masters), "kill", self.cluster.kill, self.restart)
 
     async def _pause_a_tablet_master(self) -> None:
         await self.out_for_a_while(self._one_of(self._tablet_masters), "pause", self.cluster.pause, self.cluster.resume)
