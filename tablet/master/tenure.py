@@ -31,6 +31,7 @@ from tablet.master.plans import needed_logs, tablets_by_server, to_be_relieved
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
 from tablet.master.tables import SERVING, TableChanges, make_tablet
+from tablet.master.waiting import Waiting
 from tablet.storage.folders import GfsFolders, names_in
 
 
@@ -51,6 +52,8 @@ class Tenure:
         self.lock = lock
         self.places: list[TabletPlace] = []
         self.records: dict[str, TableRecord] = {}
+        self.root: TabletPlace | None = None
+        self.waiting = Waiting()
         self.rounds = 0
         """Those in which METADATA was served and read."""
         self._has_first_row = False
@@ -99,9 +102,11 @@ class Tenure:
     async def _round(self) -> None:
         for name in await self.servers.look():
             self.assigning.drop(name)
+        self._note_waiting()
         if not self.servers.are_all_known or not self.servers.alive:
             return
         root, generation = await self._root()
+        self.root = root
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         self.assigning.see_to(root, self._replacing_root(generation), counts)
         if not self.assigning.is_served(root):
@@ -120,6 +125,7 @@ class Tenure:
             elif place.table not in self.records:  # Left by a server that was late with its split.
                 await self._rows.replace(place, None)
         self.places = [*upper, *users]
+        self._note_waiting()
         self.rounds += 1
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         are_served = await self._see_to_all(
@@ -134,6 +140,23 @@ class Tenure:
         """Where METADATA has a tablet now; None if it has none of this name."""
         places = await self._tables.tablets(tablet.rpartition("-")[0])
         return next((place for place in places if place.tablet == tablet), None)
+
+    def known(self) -> list[TabletPlace]:
+        """All tablets that it knows, the root tablet first."""
+        return [*([self.root] if self.root is not None else []), *self.places]
+
+    def seconds_waiting(self, tablet: str) -> float:
+        """How long nobody has served a tablet, as far as this master has seen."""
+        now = self._world.clock.now()
+        return now - self.waiting.since.get(tablet, now)
+
+    @property
+    def node(self) -> str:
+        """The node that acts."""
+        return self._world.node
+
+    def _note_waiting(self) -> None:
+        self.waiting.note(self.known(), self.assigning.is_served, self._world.clock.now())
 
     def _is_serving(self, table: str) -> bool:
         record = self.records.get(table)
