@@ -16,7 +16,7 @@ from lockservice.client.session import OwnLockService
 from lockservice.interface import Session, SessionState
 from runtime.errors import NotFound, NotServed, Superseded, TabletopError, TimedOut, Unavailable, error_from_wire
 from runtime.wire import tables_pb2 as wire
-from runtime.wire.tables_pb2 import TabletPlace
+from runtime.wire.tables_pb2 import SnapshotRecord, TabletPlace
 from runtime.wire.tables_pb2_grpc import TabletMasterStub, TabletServerStub
 from runtime.world import World
 from tablet.client.locating import Locator, RootFinder, all_places
@@ -119,6 +119,29 @@ class TableClient:
         request = wire.SplitTabletAtRequest(tablet=tablet, row=row)
         reply = await self._ask_master(lambda stub, seconds: stub.SplitTabletAt(request, timeout=seconds))
         return reply.lower, reply.upper
+
+    async def snapshot(self, table: str, name: str) -> SnapshotRecord:
+        """Keep what a table holds under a name, without copying it: each tablet at one moment between this call and its
+        answer. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable (it was aborted)."""
+        request = wire.TakeSnapshotRequest(table=table, name=name)
+        return (await self._ask_master(lambda stub, seconds: stub.TakeSnapshot(request, timeout=seconds))).snapshot
+
+    async def snapshots(self, table: str | None = None) -> list[SnapshotRecord]:
+        """The snapshots of a table, or of all tables, by name."""
+        request = wire.ListSnapshotsRequest()
+        reply = await self._ask_master(lambda stub, seconds: stub.ListSnapshots(request, timeout=seconds))
+        return [found for found in reply.snapshots if table is None or found.table == table]
+
+    async def restore(self, name: str, table: str | None = None) -> str:
+        """Make a table of a snapshot, under the name that its table had, or a new one; returns the name when its
+        tablets are served. The snapshot stays. Raises NotFound, AlreadyExists (the table), InvalidRequest, Conflict."""
+        request = wire.RestoreSnapshotRequest(name=name, table=table or "")
+        return (await self._ask_master(lambda stub, seconds: stub.RestoreSnapshot(request, timeout=seconds))).table
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Delete a snapshot; tables that were made of it stay. Raises NotFound, Conflict."""
+        request = wire.DeleteSnapshotRequest(name=name)
+        await self._ask_master(lambda stub, seconds: stub.DeleteSnapshot(request, timeout=seconds))
 
     async def status(self) -> wire.TabletStatus:
         """What the tablet master knows."""

@@ -62,6 +62,7 @@ class Life:
         """Tablets that were unloaded or split, and under which token: under that one they are never loaded again."""
         self.loading: dict[str, asyncio.Task[TabletopError | None]] = {}
         self.splitting: dict[str, asyncio.Task[tuple[TabletPlace, TabletPlace] | TabletopError]] = {}
+        self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world
@@ -241,7 +242,7 @@ class Life:
             self.log.detach(tablet)
 
     def turn(self, tablet: str) -> asyncio.Lock:
-        """Held while a tablet is loaded, unloaded or split."""
+        """Held while a tablet is loaded, unloaded, split, or acquired for a snapshot."""
         return self.busy.setdefault(tablet, asyncio.Lock())
 
     # The log of another one.
@@ -282,7 +283,8 @@ class Life:
             return
         self.reason = reason
         count = len(self.engines)
-        for task in (*self.loading.values(), *self.splitting.values(), *self._sorting.values()):
+        waiting = (self.loading, self.splitting, self._sorting, self.acquiring)
+        for task in [task for tasks in waiting for task in tasks.values()]:
             task.cancel()
         for engine in self.engines.values():
             engine.state.stop_for_another_owner(reason)

@@ -14,6 +14,7 @@ from runtime.wire import tables_pb2_grpc
 from tablet.client.metadata import MetadataRows
 from tablet.engine.model.checks import check_row
 from tablet.hosting.life import Life, explained
+from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
 from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
 
@@ -137,6 +138,11 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life = await self._ordered(request.master, request.sequencer)
         lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
         return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def AcquireSnapshot(self, request: wire.AcquireSnapshotRequest, context: Any) -> wire.AcquireSnapshotReply:
+        """Put tablets that are served here into a snapshot."""
+        life = await self._ordered(request.master, request.sequencer)
+        return wire.AcquireSnapshotReply(bytes=await acquire(life, request.folder, request.tablets))
 
     async def _ordered(self, master: int, sequencer: bytes) -> Life:
         life = self._life()

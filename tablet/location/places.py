@@ -36,6 +36,7 @@ ROOT_PATH = f"{LOCK_ROOT}/root"
 NUMBER_PATH = f"{LOCK_ROOT}/next"
 SERVERS_PATH = f"{LOCK_ROOT}/servers"
 TABLES_PATH = f"{LOCK_ROOT}/tables"
+SNAPSHOTS_PATH = f"{LOCK_ROOT}/snapshots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,14 @@ class GfsPaths:
         """Sorted logs."""
         return f"{self.root}/sorted"
 
+    @property
+    def snapshots(self) -> str:
+        """A folder for each snapshot of a table, and in it one for each tablet."""
+        return f"{self.root}/snapshots"
+
     def all(self) -> list[str]:
         """Each of them."""
-        return [self.data, self.logs, self.closing, self.closed, self.sorting, self.sorted]
+        return [self.data, self.logs, self.closing, self.closed, self.sorting, self.sorted, self.snapshots]
 
 
 def metadata_key(table: str, end_row: bytes) -> bytes:

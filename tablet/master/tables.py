@@ -7,8 +7,9 @@ deletes it: whoever asked for it was never told that it is there. One that is `d
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 
 from gfs.client import Client
@@ -76,35 +77,47 @@ class TableChanges:
 
     async def create(self, table: str, schema: Schema, split_rows: Sequence[bytes]) -> None:
         """Create a table; returns when its tablets are served. Raises AlreadyExists, InvalidRequest."""
-        tablet_name(table, 1)
-        if table == METADATA:
-            raise InvalidRequest(f"{METADATA} is the table of tablets; choose another name")
+        check_name(table)
         if list(split_rows) != sorted({row for row in split_rows if row}):
             raise InvalidRequest("the rows to split at must rise, and none may be empty")
         if not schema.families:
             raise InvalidRequest(f"table {table!r} has no column family; give at least one")
-        record = TableRecord(table=table, state=CREATING, schema=schema_to_message(schema), split_rows=split_rows)
-        self.busy[table] = None
-        try:
+        record = TableRecord(table=table, schema=schema_to_message(schema), split_rows=split_rows)
+        make = partial(make_tablets, self._client, self._paths, table, schema, split_rows, self._numbers)
+        await self.create_of(record, make)
+
+    async def create_of(self, record: TableRecord, make: Callable[[], Awaitable[list[TabletPlace]]]) -> None:
+        """Create a table of the tablets that `make` makes, of which nobody knows yet. Raises as `create`."""
+        table = record.table
+        record.state = CREATING
+        with self.held(table):
             try:
                 await self._session.create(f"{TABLES_PATH}/{table}", record.SerializeToString())
             except Conflict:
                 raise AlreadyExists(f"there is a table {table!r}; choose another name") from None
-            places = await make_tablets(self._client, self._paths, table, schema, split_rows, self._numbers)
-            for place in places:
-                if not await self._rows.replace(None, place):
-                    raise Conflict(f"METADATA has a row for table {table!r} already; try again", definite=False)
-            record.state = SERVING
-            await self._write(record)
-        except AlreadyExists:
-            raise
-        except TabletopError as error:
-            error.definite = False  # What was made is removed in one of the next rounds, if it does not serve.
-            raise
-        finally:
-            self.busy.pop(table, None)
+            try:
+                places = await make()
+                for place in places:
+                    if not await self._rows.replace(None, place):
+                        raise Conflict(f"METADATA has a row for table {table!r} already; try again")
+                record.state = SERVING
+                await self._write(record)
+            except TabletopError as error:
+                error.definite = False  # What was made is removed in one of the next rounds, if it does not serve.
+                raise
         await self._until_served(table, len(places))
         self._world.events.emit(TableCreated(table, len(places)))
+
+    @contextmanager
+    def held(self, table: str) -> Iterator[None]:
+        """Nothing else happens to the table as a whole meanwhile. Raises Conflict if something does already."""
+        if table in self.busy:
+            raise Conflict(f"table {table!r} is being created, deleted or snapshotted at this moment; try again")
+        self.busy[table] = None
+        try:
+            yield
+        finally:
+            del self.busy[table]
 
     async def _until_served(self, table: str, count: int) -> None:
         until = self._world.clock.now() + self._settings.table_seconds
@@ -118,28 +131,19 @@ class TableChanges:
 
     async def delete(self, table: str) -> None:
         """Delete a table with its rows and files. Raises NotFound."""
-        if table in self.busy:
-            raise Conflict(f"table {table!r} is being created or deleted at this moment; try again")
-        contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
-        record = TableRecord.FromString(contents)
-        self.busy[table] = None
-        try:
+        with self.held(table):
+            contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
+            record = TableRecord.FromString(contents)
             record.state = DELETING
             await self._write(record, stat.generation)
             await self._remove(table)
-        finally:
-            self.busy.pop(table, None)
 
     async def remove_remains(self, records: dict[str, TableRecord]) -> None:
         """Delete what earlier masters have left half made or half deleted."""
         for table, record in records.items():
             if record.state != SERVING and table not in self.busy:
-                self.busy[table] = None
-                try:
-                    with suppress(TabletopError):  # Again in the next round.
-                        await self._remove(table)
-                finally:
-                    self.busy.pop(table, None)
+                with self.held(table), suppress(TabletopError):  # Again in the next round.
+                    await self._remove(table)
 
     async def _remove(self, table: str) -> None:
         """Unload its tablets, take them out of METADATA, remove their files, and the table's own last. If a table of
@@ -186,6 +190,13 @@ class TableChanges:
     async def _write(self, record: TableRecord, generation: int | None = None) -> None:
         path = f"{TABLES_PATH}/{record.table}"
         await self._session.write(path, record.SerializeToString(), generation=generation, sequencer=self._lock)
+
+
+def check_name(table: str) -> None:
+    """Raise InvalidRequest for a name that a new table cannot have."""
+    tablet_name(table, 1)
+    if table == METADATA:
+        raise InvalidRequest(f"{METADATA} is the table of tablets; choose another name")
 
 
 async def make_tablets(

@@ -31,6 +31,7 @@ from tablet.master.old_logs import OldLogs
 from tablet.master.plans import needed_logs, tablets_by_server, to_be_relieved
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
+from tablet.master.snapshots import Snapshots
 from tablet.master.tables import SERVING, TableChanges, make_tablet
 from tablet.storage.folders import GfsFolders
 
@@ -74,6 +75,18 @@ class Tenure:
             tables=tables,
             servers=self.servers,
             assigning=self.assigning,
+            numbers=lambda count: new_numbers(session, count),
+            paths=paths,
+        )
+        self.snapshots = Snapshots(
+            world,
+            settings,
+            session,
+            lock,
+            client=client,
+            tables=tables,
+            servers=self.servers,
+            changes=self.changes,
             numbers=lambda count: new_numbers(session, count),
             paths=paths,
         )
@@ -132,6 +145,7 @@ class Tenure:
         if are_served and not self.assigning.tasks:
             await self.old_logs.remove(dead, needed_logs([root, *self.places]))
             await self._balance(users, counts)
+            await self.snapshots.remove_remains()
 
     async def find(self, tablet: str) -> TabletPlace | None:
         """Where METADATA has a tablet now; None if it has none of this name."""
