@@ -95,7 +95,7 @@ def with_a_late_writer(seed: int, setup: Setup, faults: tuple[Fault, ...]) -> tu
         return setup, faults
     setup = replace(setup, memtable_bytes=1 << 20, segment_bytes=3000, call_seconds=20.0)
     when = OnMessage("Master/Create", MessageKind.REPLY, target="ts*", nth=chance.randint(1, 12))
-    return setup, (*faults, Fault(when, Pause(), TheReceiver(), round(chance.uniform(5.0, 8.0), 3)))
+    return setup, (*faults, Fault(when, Pause(), TheReceiver(), round(chance.uniform(2.8, 4.8), 3)))
 
 
 def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:

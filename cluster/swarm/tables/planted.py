@@ -15,7 +15,7 @@ from tablet.engine.maintenance.housekeeping import Housekeeping
 from tablet.engine.model.operations import DeleteRow, SetCell
 from tablet.engine.tree.manifest import Manifest
 from tablet.hosting.life import Life
-from tablet.hosting.once import Once
+from tablet.location.once import Once
 from tablet.location.places import METADATA, PLACE_COLUMN, encode_place, key_of
 from tablet.master.old_logs import OldLogs
 from tablet.server import reshaping

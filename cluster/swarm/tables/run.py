@@ -146,14 +146,16 @@ class _Run:
         await asyncio.sleep(setup.trouble_seconds)
         await self._heal()
         whole = loop.create_task(self._until_whole())
-        _, unfinished = await asyncio.wait(work, timeout=FINISH_SECONDS)
+        is_whole = await whole
+        _, unfinished = await asyncio.wait(work, timeout=FINISH_SECONDS if is_whole else 0.0)
         for task in work:
-            if task in unfinished:
-                self._complain("endless", f"{task.get_name()} did not come to its end")
-                task.cancel()
-            else:
+            if task not in unfinished:
                 task.result()
-        if await whole:
+                continue
+            if is_whole:  # Nobody comes to an end soon where tablets are not served.
+                self._complain("endless", f"{task.get_name()} did not come to its end")
+            task.cancel()
+        if is_whole:
             await self._look()
         for watch in watches:
             watch.cancel()
