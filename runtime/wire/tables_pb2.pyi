@@ -807,21 +807,25 @@ class CreateTableRequest(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     SPLIT_ROWS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     @_builtins.property
     def schema(self) -> _tablet_pb2.Schema: ...
     @_builtins.property
     def split_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
         schema: _tablet_pb2.Schema | None = ...,
         split_rows: _abc.Iterable[_builtins.bytes] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "split_rows", b"split_rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema", "split_rows", b"split_rows", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -847,15 +851,19 @@ class DeleteTableRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1122,7 +1130,7 @@ Global___TabletFigures: _TypeAlias = TabletFigures  # noqa: Y015
 
 @_typing.final
 class ChangeName(_message.Message):
-    """What a request to change rows is called: one that comes twice, or when its client has given it up, changes nothing."""
+    """What a request to change rows, or to make or delete a table, is called: one that comes twice, or when its client has given it up, changes nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1137,7 +1145,7 @@ class ChangeName(_message.Message):
     oldest: _builtins.int
     """nobody waits for requests below this one any more"""
     server: _builtins.str
-    """the life of the tablet server that is meant: another one knows nothing of the first"""
+    """the life of the tablet server that is meant: another one knows nothing of the first;"""
     def __init__(
         self,
         *,

@@ -95,12 +95,16 @@ class TableClient:
         """Create a table, of one tablet and one more for each row to split at; returns when all of them are served.
         Raises AlreadyExists, InvalidRequest."""
         request = wire.CreateTableRequest(table=table, schema=schema_to_message(schema), split_rows=split_rows)
-        await self._ask_master(lambda stub, seconds: stub.CreateTable(request, timeout=seconds))
+        await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.CreateTable, request, server="", seconds=seconds)
+        )
 
     async def delete_table(self, table: str) -> None:
         """Delete a table with all its rows. Raises NotFound."""
         request = wire.DeleteTableRequest(table=table)
-        await self._ask_master(lambda stub, seconds: stub.DeleteTable(request, timeout=seconds))
+        await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.DeleteTable, request, server="", seconds=seconds)
+        )
 
     async def tables(self) -> dict[str, Schema]:
         """All tables and their schemas."""

@@ -1,4 +1,4 @@
-"""Naming the requests by which a client changes rows, so that each is carried out once (`tablet/hosting/once.py`)."""
+"""Naming the requests by which a client changes rows, so that each is carried out once (`tablet/location/once.py`)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar

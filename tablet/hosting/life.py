@@ -37,9 +37,9 @@ from tablet.hosting.events import (
     TabletLoadFailed,
     TabletUnloaded,
 )
-from tablet.hosting.once import Once
 from tablet.hosting.orders import Orders
 from tablet.hosting.settings import TabletServerSettings
+from tablet.location.once import Once
 from tablet.location.places import SERVERS_PATH, GfsPaths
 from tablet.storage.closing import close_log
 from tablet.storage.folders import GfsFolders

@@ -13,6 +13,7 @@ from runtime.world import World
 from tablet.client.client import TableClient
 from tablet.client.metadata import MetadataRows
 from tablet.location.numbers import new_numbers
+from tablet.location.once import Once
 from tablet.location.places import (
     FIRST_METADATA_TABLET,
     FIRST_NUMBER,
@@ -52,6 +53,7 @@ class Tenure:
     ) -> None:
         self.session = session
         self.lock = lock
+        self.once = Once(world, "")
         self.places: list[TabletPlace] = []
         self.records: dict[str, TableRecord] = {}
         self.root: TabletPlace | None = None

@@ -43,3 +43,20 @@ def test_a_conditional_mutation_that_comes_again_changes_nothing():
         await faults.heal_all()
 
     play(1, story)
+
+
+def test_a_deletion_of_a_table_that_comes_again_does_not_hit_a_new_table_of_that_name():
+    async def story(cluster: TableCluster) -> None:
+        tables = cluster.table_client()
+        await tables.create_table("users", SCHEMA, [])
+        faults = FaultRunner(cluster, (Fault(OnMessage("*/DeleteTable"), MessageDoubled(2.0)),), revive_seconds=0.5)
+        faults.begin()
+        await asyncio.sleep(0.01)
+        await tables.delete_table("users")
+        await tables.create_table("users", SCHEMA, [])
+        await tables.put("users", b"ada", b"f:x", b"1")
+        await asyncio.sleep(4.0)
+        assert await tables.get("users", b"ada", b"f:x") == b"1"
+        await faults.heal_all()
+
+    play(1, story)
