@@ -5,7 +5,8 @@ So the bytes of such a file cannot be judged by offsets that clients chose (`con
 is looked for, and what is there besides must be explained.
 
     acknowledged      the record is at the offset that was told, whole, for every read that begins later, and on every
-                      replica that counts; no two of them overlap, and none crosses the boundary of a chunk
+                      replica that counts; no two of them overlap, none crosses the boundary of a chunk, and none comes
+                      to be in a chunk when a later one has been acknowledged in the next
     in doubt          it may be in the file, whole or in part, once or more often
     refused           nothing of it is ever seen
     everything else   is zeros
@@ -172,6 +173,24 @@ def overlaps(appends: Iterable[Append], chunk_bytes: int) -> Iterator[tuple[str,
             f"{other.offset} to {other.end}) were both acknowledged"
         )
         yield text, (one.operation, other.operation)
+
+
+def behind_the_end(appends: Iterable[Append], chunk_bytes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Records that were acknowledged in a chunk which another client had left behind: their append began after that of
+    a record in a later chunk had been acknowledged. A sentence, and the operations. A reader who follows the file has
+    gone on to the later chunk, and never sees them; padding keeps them out (GFS 3.3)."""
+    told = [one for one in appends if one.answer is Answer.VALUE]
+    if any(math.isfinite(one.may_be_lost_from) for one in told):
+        return  # What is lost may be the padding.
+    for one, other in itertools.permutations(told, 2):
+        if one.responded < other.invoked and other.offset // chunk_bytes < one.offset // chunk_bytes:
+            text = (
+                f"the record of operation {other.operation} was acknowledged at {other.offset}, though that of "
+                f"operation {one.operation} had been acknowledged in a later chunk, at {one.offset}, "
+                f"{other.invoked - one.responded:.3f} s before it was sent"
+            )
+            yield text, (one.operation, other.operation)
+            return
 
 
 def missing_on_replica(appends: Iterable[Append], index: int, chunk_bytes: int, data: bytes) -> Iterator[Append]:
