@@ -5,14 +5,17 @@ So the bytes of such a file cannot be judged by offsets that clients chose (`con
 is looked for, and what is there besides must be explained.
 
     acknowledged      the record is at the offset that was told, whole, for every read that begins later, and on every
-                      replica that counts; no two of them overlap, none crosses the boundary of a chunk, and none comes
-                      to be in a chunk when a later one has been acknowledged in the next
+                      replica that counts; no two of them overlap, and none crosses the boundary of a chunk
     in doubt          it may be in the file, whole or in part, once or more often
     refused           nothing of it is ever seen
     everything else   is zeros
 
 The bytes of a record are those that its operation's number decides, as a record of `gfs.records` whose writer is that
 number: so a reader finds it, and the judge knows whose it is.
+
+Some clients have the next chunk made and write nothing to it, as one does that dies then. From that moment on records
+go there: one that was appended after another one had been acknowledged is never in an earlier chunk, where readers
+that follow the file have passed.
 
 What we simplify. What a loss of power may take is reckoned as for writes. A part of a record is believed wherever it
 stands between records, if it is one piece of 8 bytes or more, or the rest of one.
@@ -24,9 +27,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Operation, stamp
+from gfs.client import Client
+from gfs.names.identity import FileIdentity
 from gfs.records import Record, Scanner, encode_record
 from gfs.records.frames import HEADER_BYTES, MAGIC
 from runtime.settings import RECORD_SHARE
@@ -175,22 +181,29 @@ def overlaps(appends: Iterable[Append], chunk_bytes: int) -> Iterator[tuple[str,
         yield text, (one.operation, other.operation)
 
 
-def behind_the_end(appends: Iterable[Append], chunk_bytes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Records that were acknowledged in a chunk which another client had left behind: their append began after that of
-    a record in a later chunk had been acknowledged. A sentence, and the operations. A reader who follows the file has
-    gone on to the later chunk, and never sees them; padding keeps them out (GFS 3.3)."""
-    told = [one for one in appends if one.answer is Answer.VALUE]
-    if any(math.isfinite(one.may_be_lost_from) for one in told):
-        return  # What is lost may be the padding.
-    for one, other in itertools.permutations(told, 2):
-        if one.responded < other.invoked and other.offset // chunk_bytes < one.offset // chunk_bytes:
-            text = (
-                f"the record of operation {other.operation} was acknowledged at {other.offset}, though that of "
-                f"operation {one.operation} had been acknowledged in a later chunk, at {one.offset}, "
-                f"{other.invoked - one.responded:.3f} s before it was sent"
-            )
-            yield text, (one.operation, other.operation)
-            return
+def earlier_than_their_forerunners(
+    appends: Iterable[Append], chunk_bytes: int
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Acknowledged records in an earlier chunk than one that had been acknowledged before they were asked for: a
+    sentence, and the operations. Whatever is lost, the chunks of a file are not (GFS 3.3)."""
+    told = sorted((one for one in appends if one.answer is Answer.VALUE), key=lambda one: one.responded)
+    for place, first in enumerate(told):
+        for second in told[place + 1 :]:
+            chunk, before = second.offset // chunk_bytes, first.offset // chunk_bytes
+            if second.invoked > first.responded and chunk < before:
+                text = (
+                    f"the record of operation {second.operation} was appended to chunk {chunk} of its file, though "
+                    f"that of operation {first.operation} had been acknowledged in chunk {before} "
+                    f"{second.invoked - first.responded:.3f} s before"
+                )
+                yield text, (first.operation, second.operation)
+
+
+async def have_next_chunk_made(client: Client, file: FileIdentity) -> None:
+    """Have a file's next chunk made, and write nothing to it."""
+    found: Any = client
+    count = (await found._master.find_locations(file, 0, 0)).file.chunk_count
+    await found._writer.holder(file, count)
 
 
 def missing_on_replica(appends: Iterable[Append], index: int, chunk_bytes: int, data: bytes) -> Iterator[Append]:
