@@ -45,6 +45,8 @@ class TabletServerStub:
     ListTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListTabletsRequest, _tables_pb2.ListTabletsReply]
     SortLog: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
+    CompactTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]
+    MergeTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]
 
 @_typing.type_check_only
 class TabletServerAsyncStub(TabletServerStub):
@@ -60,6 +62,8 @@ class TabletServerAsyncStub(TabletServerStub):
     ListTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListTabletsRequest, _tables_pb2.ListTabletsReply]  # type: ignore[assignment]
     SortLog: _aio.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]  # type: ignore[assignment]
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
+    CompactTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]  # type: ignore[assignment]
+    MergeTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]  # type: ignore[assignment]
 
 class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -127,6 +131,20 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.SplitTabletReply, _abc.Awaitable[_tables_pb2.SplitTabletReply]]: ...
 
+    @_abc_1.abstractmethod
+    def CompactTablet(
+        self,
+        request: _tables_pb2.CompactTabletRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.CompactTabletReply, _abc.Awaitable[_tables_pb2.CompactTabletReply]]: ...
+
+    @_abc_1.abstractmethod
+    def MergeTablets(
+        self,
+        request: _tables_pb2.MergeTabletsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.MergeTabletsReply, _abc.Awaitable[_tables_pb2.MergeTabletsReply]]: ...
+
 def add_TabletServerServicer_to_server(servicer: TabletServerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class TabletMasterStub:
@@ -140,6 +158,12 @@ class TabletMasterStub:
     SplitTabletAt: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletAtRequest, _tables_pb2.SplitTabletAtReply]
     """Has a tablet split by its server; without a row, at its middle."""
     GetTabletStatus: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TabletStatusRequest, _tables_pb2.TabletStatus]
+    MoveTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MoveTabletRequest, _tables_pb2.MoveTabletReply]
+    """Gives a tablet to another server."""
+    CompactTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletsRequest, _tables_pb2.CompactTabletsReply]
+    """Has a tablet, or all tablets of a table, compacted by their servers."""
+    MergeNeighbours: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]
+    """Has two neighbours made one, by one server."""
 
 @_typing.type_check_only
 class TabletMasterAsyncStub(TabletMasterStub):
@@ -150,6 +174,12 @@ class TabletMasterAsyncStub(TabletMasterStub):
     SplitTabletAt: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletAtRequest, _tables_pb2.SplitTabletAtReply]  # type: ignore[assignment]
     """Has a tablet split by its server; without a row, at its middle."""
     GetTabletStatus: _aio.UnaryUnaryMultiCallable[_tables_pb2.TabletStatusRequest, _tables_pb2.TabletStatus]  # type: ignore[assignment]
+    MoveTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.MoveTabletRequest, _tables_pb2.MoveTabletReply]  # type: ignore[assignment]
+    """Gives a tablet to another server."""
+    CompactTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletsRequest, _tables_pb2.CompactTabletsReply]  # type: ignore[assignment]
+    """Has a tablet, or all tablets of a table, compacted by their servers."""
+    MergeNeighbours: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]  # type: ignore[assignment]
+    """Has two neighbours made one, by one server."""
 
 class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -187,5 +217,29 @@ class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.TabletStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.TabletStatus, _abc.Awaitable[_tables_pb2.TabletStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def MoveTablet(
+        self,
+        request: _tables_pb2.MoveTabletRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.MoveTabletReply, _abc.Awaitable[_tables_pb2.MoveTabletReply]]:
+        """Gives a tablet to another server."""
+
+    @_abc_1.abstractmethod
+    def CompactTablets(
+        self,
+        request: _tables_pb2.CompactTabletsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.CompactTabletsReply, _abc.Awaitable[_tables_pb2.CompactTabletsReply]]:
+        """Has a tablet, or all tablets of a table, compacted by their servers."""
+
+    @_abc_1.abstractmethod
+    def MergeNeighbours(
+        self,
+        request: _tables_pb2.MergeNeighboursRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.MergeNeighboursReply, _abc.Awaitable[_tables_pb2.MergeNeighboursReply]]:
+        """Has two neighbours made one, by one server."""
 
 def add_TabletMasterServicer_to_server(servicer: TabletMasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

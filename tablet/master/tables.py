@@ -28,7 +28,7 @@ from tablet.master.assigning import Assigning
 from tablet.master.events import TableCreated, TableDeleted
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
-from tablet.server.catalogue import tablet_name, tablet_number
+from tablet.server.catalogue import tablet_name
 from tablet.storage.folders import GfsFolders
 
 CREATING, SERVING, DELETING = "creating", "serving", "deleting"
@@ -117,7 +117,7 @@ class TableChanges:
         raise TimedOut(f"table {table!r} was made, and its tablets are not served yet; see `tabletop table tablets`")
 
     async def delete(self, table: str) -> None:
-        """Delete a table with its rows and files. Raises NotFound."""
+        """Delete a table with its rows; its files go with the next sweep. Raises NotFound."""
         if table in self.busy:
             raise Conflict(f"table {table!r} is being created or deleted at this moment; try again")
         contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
@@ -142,14 +142,9 @@ class TableChanges:
                     self.busy.pop(table, None)
 
     async def _remove(self, table: str) -> None:
-        """Unload its tablets, take them out of METADATA, remove their files, and the table's own last."""
+        """Unload its tablets, take them out of METADATA, and remove the table's own file. The sweep removes theirs."""
         while places := await self._tables.tablets(table):
             await asyncio.gather(*(self._remove_tablet(place) for place in places))
-        folders = GfsFolders(self._client, self._paths.data)
-        for name in await folders.list():
-            if tablet_number(name) and name.rpartition("-")[0] == table:
-                with suppress(NotFound):
-                    await self._client.delete(f"{self._paths.data}/{name}", recursive=True, immediately=True)
         with suppress(NotFound):
             await self._session.delete(f"{TABLES_PATH}/{table}")
         self._world.events.emit(TableDeleted(table))
@@ -166,7 +161,7 @@ class TableChanges:
             with suppress(NotFound):
                 await self._servers.stub(place.server).UnloadTablet(request, timeout=self._settings.order_seconds)
         if place.HasField("lower_half"):
-            await self._rows.finish_split(place)
+            await self._rows.settle(place)
             return
         await self._rows.replace(place, None)
 
