@@ -34,6 +34,7 @@ from tabletop import (
     sweep_command,
     table_commands,
     table_layout_commands,
+    table_snapshot_commands,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -112,6 +113,10 @@ app.add_typer(tablet_commands.app, name="tablet")
 table_commands.app.command("merge")(table_layout_commands.merge)
 table_commands.app.command("move")(table_layout_commands.move)
 table_commands.app.command("compact")(table_layout_commands.compact)
+table_commands.app.command()(table_snapshot_commands.snapshot)
+table_commands.app.command()(table_snapshot_commands.snapshots)
+table_commands.app.command()(table_snapshot_commands.restore)
+table_commands.app.command("drop-snapshot")(table_snapshot_commands.drop_snapshot)
 app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")

@@ -40,6 +40,8 @@ app = typer.Typer(
     tabletop table merge users-000005 users-000006  two neighbours
     tabletop table move users-000003 ts2            to another tablet server
     tabletop table compact users
+    tabletop table snapshot users monday
+    tabletop table restore monday users2
     tabletop table drop users
     """,
     no_args_is_help=True,

@@ -2,6 +2,7 @@
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from master.failover import replicated
+from master.failover.handing_over import HandingOver
 from master.failover.mastership import Charter
 from master.failover.shipping import Shipping
 
@@ -44,3 +45,16 @@ def no_epoch_raise_at_takeover() -> Planted:
         return Charter(name, charter.epoch, charter.in_sync, charter.agreed, charter.namespace)
 
     return replaced(replicated, "taken_over", taken_over)
+
+
+@bug
+def full_master_stays() -> Planted:
+    """An acting master that has no room for its log hands over to one that has.
+
+    Without the rule, the cluster refuses every change for as long as one disk of three is full: its master holds the
+    lock, and answers whoever asks it that it cannot (GFS 5.1.3)."""
+
+    async def successor(self: HandingOver) -> str:
+        return ""
+
+    return replaced(HandingOver, "successor", successor)

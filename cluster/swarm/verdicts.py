@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster.swarm import linearizability
-from cluster.swarm.appends import overlaps
+from cluster.swarm.appends import earlier_than_their_forerunners, overlaps
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
 from cluster.swarm.copies import creator_of, named
 from cluster.swarm.goals import judge_goals
@@ -42,6 +42,11 @@ def judge_history(history: History, facts: Facts) -> Judgement:
         Verdict("appends", text, operations)
         for file in files.values()
         for text, operations in overlaps(file.appends, facts.chunk_bytes)
+    ]
+    verdicts += [
+        Verdict("appends", text, operations)
+        for file in files.values()
+        for text, operations in earlier_than_their_forerunners(file.appends, facts.chunk_bytes)
     ]
     verdicts += [
         Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas, facts.copies)

@@ -47,6 +47,9 @@ class TabletServerStub:
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
     CompactTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]
     MergeTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]
+    AcquireSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]
+    DescribeTabletServer: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]
+    """What anybody may ask: how it is, also while it serves nothing."""
 
 @_typing.type_check_only
 class TabletServerAsyncStub(TabletServerStub):
@@ -64,6 +67,9 @@ class TabletServerAsyncStub(TabletServerStub):
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
     CompactTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]  # type: ignore[assignment]
     MergeTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]  # type: ignore[assignment]
+    AcquireSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]  # type: ignore[assignment]
+    DescribeTabletServer: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]  # type: ignore[assignment]
+    """What anybody may ask: how it is, also while it serves nothing."""
 
 class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -145,6 +151,21 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.MergeTabletsReply, _abc.Awaitable[_tables_pb2.MergeTabletsReply]]: ...
 
+    @_abc_1.abstractmethod
+    def AcquireSnapshot(
+        self,
+        request: _tables_pb2.AcquireSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.AcquireSnapshotReply, _abc.Awaitable[_tables_pb2.AcquireSnapshotReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DescribeTabletServer(
+        self,
+        request: _tables_pb2.DescribeTabletServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.TabletServerFigures, _abc.Awaitable[_tables_pb2.TabletServerFigures]]:
+        """What anybody may ask: how it is, also while it serves nothing."""
+
 def add_TabletServerServicer_to_server(servicer: TabletServerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class TabletMasterStub:
@@ -164,6 +185,11 @@ class TabletMasterStub:
     """Has a tablet, or all tablets of a table, compacted by their servers."""
     MergeNeighbours: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]
     """Has two neighbours made one, by one server."""
+    TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]
+    RestoreSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]
+    """Makes a new table of a snapshot."""
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]
 
 @_typing.type_check_only
 class TabletMasterAsyncStub(TabletMasterStub):
@@ -180,6 +206,11 @@ class TabletMasterAsyncStub(TabletMasterStub):
     """Has a tablet, or all tablets of a table, compacted by their servers."""
     MergeNeighbours: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]  # type: ignore[assignment]
     """Has two neighbours made one, by one server."""
+    TakeSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]  # type: ignore[assignment]
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]  # type: ignore[assignment]
+    RestoreSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]  # type: ignore[assignment]
+    """Makes a new table of a snapshot."""
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]  # type: ignore[assignment]
 
 class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -241,5 +272,34 @@ class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.MergeNeighboursReply, _abc.Awaitable[_tables_pb2.MergeNeighboursReply]]:
         """Has two neighbours made one, by one server."""
+
+    @_abc_1.abstractmethod
+    def TakeSnapshot(
+        self,
+        request: _tables_pb2.TakeSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.TakeSnapshotReply, _abc.Awaitable[_tables_pb2.TakeSnapshotReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _tables_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.ListSnapshotsReply, _abc.Awaitable[_tables_pb2.ListSnapshotsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RestoreSnapshot(
+        self,
+        request: _tables_pb2.RestoreSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.RestoreSnapshotReply, _abc.Awaitable[_tables_pb2.RestoreSnapshotReply]]:
+        """Makes a new table of a snapshot."""
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _tables_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.DeleteSnapshotReply, _abc.Awaitable[_tables_pb2.DeleteSnapshotReply]]: ...
 
 def add_TabletMasterServicer_to_server(servicer: TabletMasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

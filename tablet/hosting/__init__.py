@@ -16,7 +16,9 @@ again, so nobody mistakes one for another.
     events.py      what it tells
     life.py        one life: session, lock, log, the tablets it has loaded
     splitting.py   making two tablets of one, and saying so in METADATA       merging.py    one of two
+    snapshotting.py   putting tablets into a snapshot of their table
     orders.py      whose orders count: the generation of the master's lock
+    once.py        each request to change rows is carried out once
     service.py     the gRPC face       server.py   wiring, start and stop
 
 Writes are fenced by the log, which is taken away from a life that is over (`tablet/storage/closing.py`): a write that

@@ -38,6 +38,7 @@ from tablet.hosting.events import (
     TabletLoadFailed,
     TabletUnloaded,
 )
+from tablet.hosting.once import Once
 from tablet.hosting.orders import Orders
 from tablet.hosting.settings import TabletServerSettings
 from tablet.location.places import SERVERS_PATH, GfsPaths
@@ -56,6 +57,7 @@ class Life:
         self.name = f"{world.node}-{session.number}"
         self.session = session
         self.orders = Orders()
+        self.once = Once(world, self.name)
         self.over = asyncio.Event()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, TabletPlace] = {}
@@ -66,6 +68,7 @@ class Life:
         """Splits and merges that are under way."""
         self.preparing: dict[str, None] = {}
         """Tablets that these are about to make: folders that METADATA does not name yet."""
+        self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world
@@ -93,6 +96,10 @@ class Life:
         try:
             for path in paths.all():
                 await client.make_directory(path, parents=True)
+            # First the lock, then the log, then the file: whoever finds one of these without the lock knows that this
+            # life is over.
+            path = f"{SERVERS_PATH}/{life.name}"
+            await session.acquire(path, lock_delay_seconds=0.0)
             logs = GfsFolders(client, paths.logs)
             await logs.make(life.name)
             life._log = await ServerLog.open(
@@ -102,9 +109,6 @@ class Life:
                 segment_bytes=settings.segment_bytes,
                 segment_limit=settings.segment_limit,
             )
-            # First the lock, then the file: whoever finds the file without the lock knows that this life is over.
-            path = f"{SERVERS_PATH}/{life.name}"
-            await session.acquire(path, lock_delay_seconds=0.0)
             await session.create(path, address.encode())
         except BaseException:
             await session.close()
@@ -254,7 +258,7 @@ class Life:
             self.log.detach(tablet)
 
     def turn(self, tablet: str) -> asyncio.Lock:
-        """Held while a tablet is loaded, unloaded or split."""
+        """Held while a tablet is loaded, unloaded, split, or acquired for a snapshot."""
         return self.busy.setdefault(tablet, asyncio.Lock())
 
     async def reshape(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -313,7 +317,8 @@ class Life:
             return
         self.reason = reason
         count = len(self.engines)
-        for task in (*self.loading.values(), *self.reshaping.values(), *self._sorting.values()):
+        waiting = (self.loading, self.reshaping, self._sorting, self.acquiring)
+        for task in [task for tasks in waiting for task in tasks.values()]:
             task.cancel()
         for engine in self.engines.values():
             engine.state.stop_for_another_owner(reason)

@@ -12,7 +12,8 @@ master reads all of that and goes on. Nobody needs it to read or to write.
     assigning.py   one tablet: recover its logs, choose, write it down, give the order
     moving.py      moves, by order and to make servers even       compacting.py  compactions by order
     merging.py     merges, by order and of small neighbours       sweeping.py    files that no tablet refers to
-    tables.py      making and deleting tables                     tenure.py     the rounds of one tenure
+    tables.py      making and deleting tables                     snapshots.py  snapshots of tables
+    old_logs.py    removing logs that nobody needs                 tenure.py     the rounds of one tenure
     service.py     the gRPC face                                   server.py     wiring, the lock, start and stop
 
 A round: look at the servers; see that the root tablet is served; read it, and see that the METADATA tablets are; read

@@ -55,11 +55,35 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
         reply = await tenure.servers.stub(place.server).SplitTablet(order, timeout=_SPLIT_SECONDS)
         return wire.SplitTabletAtReply(lower=reply.lower, upper=reply.upper)
 
+    async def TakeSnapshot(self, request: wire.TakeSnapshotRequest, context: Any) -> wire.TakeSnapshotReply:
+        """Take a snapshot of a table. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable."""
+        return wire.TakeSnapshotReply(snapshot=await self._tenure().snapshots.take(request.table, request.name))
+
+    async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
+        """All snapshots that are there."""
+        return wire.ListSnapshotsReply(snapshots=await self._tenure().snapshots.taken())
+
+    async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
+        """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
+        return wire.RestoreSnapshotReply(table=await self._tenure().snapshots.restore(request.name, request.table))
+
+    async def DeleteSnapshot(self, request: wire.DeleteSnapshotRequest, context: Any) -> wire.DeleteSnapshotReply:
+        """Delete a snapshot. Raises NotFound, Conflict."""
+        await self._tenure().snapshots.delete(request.name)
+        return wire.DeleteSnapshotReply()
+
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:
         """Servers and tablets, as of the last round."""
         tenure = self._tenure()
-        waiting = [place.tablet for place in tenure.places if not tenure.assigning.is_served(place)]
-        return wire.TabletStatus(servers=list(tenure.servers.alive), tablets=tenure.places, waiting=waiting)
+        waiting = [place.tablet for place in tenure.known() if not tenure.assigning.is_served(place)]
+        return wire.TabletStatus(
+            servers=list(tenure.servers.alive),
+            tablets=tenure.places,
+            waiting=waiting,
+            waiting_seconds=[tenure.seconds_waiting(tablet) for tablet in waiting],
+            master=tenure.node,
+            generation=tenure.lock.generation,
+        )
 
     async def MergeNeighbours(self, request: wire.MergeNeighboursRequest, context: Any) -> wire.MergeNeighboursReply:
         """Have two neighbours made one tablet. Raises NotFound, InvalidRequest, Conflict, NotServed, Unavailable."""

@@ -32,12 +32,13 @@ class TabletMasterSettings:
     merge_bytes: int = 0
     sweep_seconds: float = 20.0  # how often it looks for files that no tablet refers to
     rest_seconds: float = 10.0  # a tablet that has just come to a server stays there for so long
+    snapshot_seconds: float = 30.0  # until each server has acquired its tablets for a snapshot, or it is aborted
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
         check = SettingsCheck(self, WHOSE)
         check.more_than_0("round_seconds", "call_seconds", "order_seconds", "patience_seconds")
-        check.more_than_0("table_seconds", "sweep_seconds")
+        check.more_than_0("table_seconds", "snapshot_seconds", "sweep_seconds")
         check.at_least(0, "moves_at_once", "merge_bytes", "rest_seconds")
         check.at_least(2, "uneven_tablets")
 

@@ -25,15 +25,18 @@ from tablet.location.places import (
     encode_place,
 )
 from tablet.master.assigning import Assigning, Replace
-from tablet.master.events import LogsOfTheDeadRemoved, OutdatedRowRemoved
+from tablet.master.events import OutdatedRowRemoved
 from tablet.master.merging import Merging
 from tablet.master.moving import Moving
+from tablet.master.old_logs import OldLogs
 from tablet.master.plans import needed_logs, tablets_by_server
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
+from tablet.master.snapshots import Snapshots
 from tablet.master.sweeping import Sweeping
 from tablet.master.tables import SERVING, TableChanges, make_tablet
-from tablet.storage.folders import GfsFolders, names_in
+from tablet.master.waiting import Waiting
+from tablet.storage.folders import GfsFolders
 
 
 class Tenure:
@@ -53,6 +56,8 @@ class Tenure:
         self.lock = lock
         self.places: list[TabletPlace] = []
         self.records: dict[str, TableRecord] = {}
+        self.root: TabletPlace | None = None
+        self.waiting = Waiting()
         self.rounds = 0
         """Those in which METADATA was served and read."""
         self._has_first_row = False
@@ -69,6 +74,7 @@ class Tenure:
         self.merging = Merging(
             world, settings, self.servers, lock, assigning=self.assigning, moving=self.moving, find=self.find
         )
+        self.old_logs = OldLogs(world, client, paths, self.servers, self.assigning.forget_log)
         self.changes = TableChanges(
             world,
             settings,
@@ -90,6 +96,18 @@ class Tenure:
             changes=self.changes,
             paths=paths,
             root=self._root_place,
+        )
+        self.snapshots = Snapshots(
+            world,
+            settings,
+            session,
+            lock,
+            client=client,
+            tables=tables,
+            servers=self.servers,
+            changes=self.changes,
+            numbers=lambda count: new_numbers(session, count),
+            paths=paths,
         )
 
     @property
@@ -117,9 +135,12 @@ class Tenure:
     async def _round(self) -> None:
         for name in await self.servers.look():
             self.assigning.drop(name)
+        self._note_waiting()
         if not self.servers.are_all_known or not self.servers.alive:
             return
+        dead = await self.old_logs.of_the_dead()  # Before METADATA is read.
         root, generation = await self._root()
+        self.root = root
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         self.assigning.see_to(root, self._replacing_root(generation), counts)
         if not self.assigning.is_served(root):
@@ -136,16 +157,18 @@ class Tenure:
             if place.table not in self.records:  # Left by a server that was late with its split.
                 await self._rows.replace(place, None)
         self.places = [*upper, *users]
+        self._note_waiting()
         self.rounds += 1
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         are_served = await self._see_to_all([place for place in whole if self._is_serving(place.table)], counts)
         await self.changes.remove_remains(self.records)
         if are_served and not self.assigning.tasks:
-            await self._remove_logs([root, *self.places])
+            await self.old_logs.remove(dead, needed_logs([root, *self.places]))
             quiet = [place for place in whole if place.tablet not in self.merging.busy]
             self.moving.balance(quiet, counts, self._rows.replace)
             self.merging.merge_small(quiet)
             self.sweeping.begin()
+            await self.snapshots.remove_remains()
 
     async def _settled(self, places: Sequence[TabletPlace], outdated: Sequence[TabletPlace]) -> list[TabletPlace]:
         """Bring splits and merges to their end that nobody else does, and remove rows that do not count any more;
@@ -175,6 +198,23 @@ class Tenure:
     async def tablets_of(self, table: str) -> list[TabletPlace]:
         """The tablets of a table, as METADATA has them now; none if there is no such table."""
         return await self._tables.tablets(table)
+
+    def known(self) -> list[TabletPlace]:
+        """All tablets that it knows, the root tablet first."""
+        return [*([self.root] if self.root is not None else []), *self.places]
+
+    def seconds_waiting(self, tablet: str) -> float:
+        """How long nobody has served a tablet, as far as this master has seen."""
+        now = self._world.clock.now()
+        return now - self.waiting.since.get(tablet, now)
+
+    @property
+    def node(self) -> str:
+        """The node that acts."""
+        return self._world.node
+
+    def _note_waiting(self) -> None:
+        self.waiting.note(self.known(), self.assigning.is_served, self._world.clock.now())
 
     def _is_serving(self, table: str) -> bool:
         record = self.records.get(table)
@@ -217,23 +257,6 @@ class Tenure:
             if not await self._tables.tablets(METADATA):
                 await self._rows.replace(None, first)
             self._has_first_row = True
-
-    # Housekeeping.
-
-    async def _remove_logs(self, places: Sequence[TabletPlace]) -> None:
-        """Remove the logs of the dead of which no tablet needs anything; METADATA has just been read."""
-        needed = needed_logs(places)
-        dead = dict.fromkeys(sorted(self.servers.buried))
-        for folder in (self._paths.closed, self._paths.sorted):
-            dead.update(dict.fromkeys(await names_in(self._client, folder)))
-        for life in dead:
-            if life in needed or life in self.servers.alive:
-                continue
-            for folder in (self._paths.logs, self._paths.closing, self._paths.closed, self._paths.sorted):
-                with suppress(NotFound):
-                    await self._client.delete(f"{folder}/{life}", recursive=True, immediately=True)
-            self.servers.buried.discard(life)
-            self._world.events.emit(LogsOfTheDeadRemoved(life))
 
 
 class _RootFile:

@@ -41,18 +41,18 @@ _WORK = (
     (Kind.SPLIT, 1),
 )
 _METHODS = (
-    "MutateRows",
-    "CheckAndMutateRow",
-    "LoadTablet",
-    "UnloadTablet",
-    "SortLog",
-    "ListTablets",
-    "SplitTablet",
-    "KeepAlive",
-    "WriteLockFile",
-    "Rename",
-    "Write",
-    "Create",
+    "TabletServer/MutateRows",
+    "TabletServer/CheckAndMutateRow",
+    "TabletServer/LoadTablet",
+    "TabletServer/UnloadTablet",
+    "TabletServer/SortLog",
+    "TabletServer/ListTablets",
+    "TabletServer/SplitTablet",
+    "LockService/KeepAlive",
+    "LockService/WriteLockFile",
+    "Master/Rename",
+    "Chunkserver/Write",
+    "Master/Create",
 )
 
 
@@ -178,7 +178,7 @@ class _Draw:
         when = OnMessage(
             self.chance.choice(_METHODS),
             self.chance.choice([MessageKind.REQUEST, MessageKind.REPLY]),
-            nth=self.chance.choice([1, 1, 2, 3, 5, 8]),
+            nth=self.chance.choice([1, 2, 3, 5, 20, 60]),
         )
         target: Target = self.chance.choice((TheSender(), TheReceiver()))
         what: What = self.chance.choice((Kill(), Pause()))
@@ -189,7 +189,7 @@ class _Draw:
         return [Fault(self.at(), BadLink(faults), self.anyone(), self.seconds())]
 
     def messages_go_wrong(self) -> list[Fault]:
-        when = OnMessage(self.chance.choice(_METHODS), nth=self.chance.choice([1, 2, 5, 10]))
+        when = OnMessage(self.chance.choice(_METHODS), nth=self.chance.choice([1, 3, 10, 40]))
         seconds = round(self.chance.choice([0.1, 1.0, 4.0]), 3)
         what: What = self.chance.choice((MessageLost(), MessageDelayed(seconds), MessageDoubled(seconds)))
         return [Fault(when, what)]
