@@ -22,8 +22,10 @@ from tablet.location.places import (
     ROOT_TABLET,
     USER_ROWS,
     decode_place,
+    has_gap,
     holds,
     key_of,
+    living,
     search_range,
     with_lower_half,
 )
@@ -92,7 +94,8 @@ class Locator:
         while True:
             parent = await self.place_of(METADATA, start)
             reply = await self.rows_of(parent, start, end, self._settings.prefetched)
-            places = with_lower_half(decode_place(found.cells[0].value, found.key) for found in reply.rows)
+            rows = (decode_place(found.cells[0].value, found.key) for found in reply.rows)
+            places = living(with_lower_half(rows))
             for place in places:
                 self._remember(place)
             for place in places:
@@ -114,13 +117,29 @@ class Locator:
 
 
 Answer = Callable[[], Awaitable[wire.ScanRowsReply]]
+_READINGS = 4
 
 
 async def all_places(
     locator: Locator, table: str | None, insist: Callable[[Answer], Awaitable[wire.ScanRowsReply]]
 ) -> list[TabletPlace]:
     """Every tablet that METADATA knows, of one table or of all but METADATA, in order. `insist` asks again where that
-    may help."""
+    may help.
+
+    The rows are not read at one moment. If a tablet is split meanwhile, it may happen that the row of the lower half
+    was not there yet when its place was read, and that the upper half's row tells nothing of it any more: so if rows
+    are missing, all is read again. While a table is being made or deleted, some are."""
+    found: list[TabletPlace] = []
+    for _ in range(_READINGS):
+        found = await _read_once(locator, table, insist)
+        if not has_gap(found):
+            break
+    return found
+
+
+async def _read_once(
+    locator: Locator, table: str | None, insist: Callable[[Answer], Awaitable[wire.ScanRowsReply]]
+) -> list[TabletPlace]:
     if table is None:
         start, end = USER_ROWS, b""
     else:

@@ -64,8 +64,38 @@ class TabletSplitCommitted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TabletMergeCommitted(Event):
+    """METADATA says that one tablet is in the place of two."""
+
+    sentence: ClassVar[str] = "merged tablets {lower!r} and {upper!r} into {tablet!r}"
+    lower: str
+    upper: str
+    tablet: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletMergeGivenUp(Event):
+    """Somebody else has changed METADATA before the merge was committed."""
+
+    sentence: ClassVar[str] = "gave up merging tablets {lower!r} and {upper!r}"
+    lower: str
+    upper: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogOfDeadServerSorted(Event):
     """The log of a life that has ended is sorted for those who take over its tablets."""
 
     sentence: ClassVar[str] = "sorted the log of {life}"
     life: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletAcquired(Event):
+    """What a tablet holds at one moment is in the folder of a snapshot, too."""
+
+    sentence: ClassVar[str] = "tablet {tablet!r} is in snapshot {folder!r}: {tables} SSTables of {size:,} bytes"
+    tablet: str
+    folder: str
+    tables: int
+    size: int

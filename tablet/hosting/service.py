@@ -14,10 +14,13 @@ from runtime.wire import tables_pb2_grpc
 from tablet.client.metadata import MetadataRows
 from tablet.engine.model.checks import check_row
 from tablet.hosting.life import Life, explained
+from tablet.hosting.merging import merge
+from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
 from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
 
 T = TypeVar("T")
+Figures = Callable[[], wire.TabletServerFigures]
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1024 * 1024
 
@@ -25,8 +28,9 @@ _SCAN_BYTES = 1024 * 1024
 class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     """What clients and the tablet master call. `life`: the present one. Raises NotServed while there is none."""
 
-    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers) -> None:
-        self.reads = self.scans = self.mutations = 0
+    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers, figures: Figures) -> None:
+        self.reads = self.scans = self.rows_scanned = self.mutations = 0
+        self._figures = figures
         self._life = life
         self._rows = rows
         self._numbers = numbers
@@ -61,11 +65,13 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         await _read(some)
         life.require_safe()
         self.scans += 1
+        self.rows_scanned += len(reply.rows)
         return reply
 
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
+        life.once.admit(request.name)
 
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
@@ -88,6 +94,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life, wanted = self._life(), filter_from_message(request.wanted)
         check_row(request.row)
+        life.once.admit(request.name)
         try:
             found = await life.engine(request.tablet).check_and_mutate(
                 request.row,
@@ -121,8 +128,15 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:
         """What is served here."""
         life = await self._ordered(request.master, request.sequencer)
-        served = [life.places[name] for name, engine in life.engines.items() if not engine.state.superseded]
-        return wire.ListTabletsReply(server=life.name, serving=served, loading=list(life.loading))
+        served = [name for name, engine in life.engines.items() if not engine.state.superseded]
+        return wire.ListTabletsReply(
+            server=life.name,
+            serving=[life.places[name] for name in served],
+            loading=list(life.loading),
+            file_bytes=[life.file_bytes(name) for name in served],
+            preparing=list(life.preparing),
+            files_in_use=sorted(life.files_in_use()) if request.with_files else (),
+        )
 
     async def SortLog(self, request: wire.SortLogRequest, context: Any) -> wire.SortLogReply:
         """Close and sort the log of a life that is over."""
@@ -135,6 +149,35 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life = await self._ordered(request.master, request.sequencer)
         lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
         return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def MergeTablets(self, request: wire.MergeTabletsRequest, context: Any) -> wire.MergeTabletsReply:
+        """Merge two neighbours that are served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        made = await merge(life, self._rows, self._numbers, request.lower, request.upper)
+        return wire.MergeTabletsReply(place=made)
+
+    async def CompactTablet(self, request: wire.CompactTabletRequest, context: Any) -> wire.CompactTabletReply:
+        """A minor or a major compaction of a tablet that is served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        engine = life.engine(request.tablet)
+        try:
+            await (engine.compact() if request.major else engine.flush())
+        except TabletopError as error:
+            raise explained(error) from error
+        return wire.CompactTabletReply()
+
+    async def AcquireSnapshot(self, request: wire.AcquireSnapshotRequest, context: Any) -> wire.AcquireSnapshotReply:
+        """Put tablets that are served here into a snapshot."""
+        life = await self._ordered(request.master, request.sequencer)
+        return wire.AcquireSnapshotReply(bytes=await acquire(life, request.folder, request.tablets))
+
+    # Anybody.
+
+    async def DescribeTabletServer(
+        self, request: wire.DescribeTabletServerRequest, context: Any
+    ) -> wire.TabletServerFigures:
+        """How it is now. Raises nothing."""
+        return self._figures()
 
     async def _ordered(self, master: int, sequencer: bytes) -> Life:
         life = self._life()

@@ -65,7 +65,9 @@ class TabletMasterNode:
     async def start(self) -> None:
         """Answer, and wait for the lock. Raises Conflict (port in use)."""
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        tables_pb2_grpc.add_TabletMasterServicer_to_server(TabletMasterServicer(self._acting), rpc.registrar)
+        tables_pb2_grpc.add_TabletMasterServicer_to_server(
+            TabletMasterServicer(self._world, self._acting), rpc.registrar
+        )
         node = NodeService(
             self._world,
             role="tabletmaster",
@@ -140,15 +142,19 @@ class TabletMasterNode:
     def measures(self) -> Iterator[Measure]:
         """What it can be measured by, beside its counters."""
         tenure = self.tenure
-        yield Measure("tablets_known", "Tablets in METADATA.", {"": len(tenure.places) if tenure else 0})
-        yield Measure(
-            "tablet_servers", "Tablet servers that are alive.", {"": len(tenure.servers.alive) if tenure else 0}
-        )
+        since = tenure.waiting.since if tenure else {}
+        now = self._world.clock.now()
+        yield Measure("tablets_waiting", "Tablets that nobody serves.", {"": len(since)})
+        longest = max((now - begun for begun in since.values()), default=0.0)
+        yield Measure("tablet_longest_wait_seconds", "For how long nobody serves one of them.", {"": longest})
+        generation = tenure.lock.generation if tenure else 0
+        yield Measure("tablet_master_generation", "Of the lock by which it acts; 0: it does not.", {"": generation})
 
     def counters(self) -> dict[str, int]:
         """What it has counted, for Describe."""
         tenure = self.tenure
         return {
+            "acting": int(tenure is not None),
             "tenures": self._tenures,
             "rounds": tenure.rounds if tenure else 0,
             "tablets": len(tenure.places) if tenure else 0,

@@ -28,6 +28,9 @@ class LivingServer:
     answers: bool = False
     serving: dict[str, int] = field(default_factory=dict)  # tokens by tablet
     loading: frozenset[str] = frozenset()
+    file_bytes: dict[str, int] = field(default_factory=dict)  # by tablet
+    preparing: frozenset[str] = frozenset()  # tablets that splits and merges under way are about to make
+    files_in_use: tuple[str, ...] = ()  # in the folders of other tablets, if that was asked
 
     def has(self, tablet: str, token: int) -> bool:
         """Whether it serves the tablet under this token or a later one, or is loading it."""
@@ -39,7 +42,8 @@ class Servers:
 
     def __init__(self, world: World, settings: TabletMasterSettings, session: Session, lock: Sequencer) -> None:
         self.alive: dict[str, LivingServer] = {}
-        self.buried: set[str] = set()
+        self._taken: set[str] = set()
+        """Servers of whose locks this master has taken, and whose files may be there still."""
         self._world = world
         self._settings = settings
         self._session = session
@@ -72,32 +76,43 @@ class Servers:
                 contents, stat = await self._session.read(path)
             except NotFound:
                 continue
-            if stat.lock_generation == 0 and await self._bury(name):
+            is_free = stat.lock_generation == 0 or name in self._taken
+            if is_free and await self.bury(name):
                 continue
             found[name] = self.alive.get(name) or LivingServer(name, contents.decode())
         gone = [name for name in self.alive if name not in found]
-        self.buried.update(gone)
         self.alive = found
         await asyncio.gather(*map(self._ask, found.values()))
         return gone
 
-    async def _bury(self, name: str) -> bool:
-        """Take the lock of a server that has lost it, and delete its file: it can never have it again."""
+    async def with_files(self) -> dict[str, LivingServer]:
+        """Ask the living once more, and for the files that are in use; what those say that answer."""
+        asked = [LivingServer(server.name, server.address) for server in self.alive.values()]
+        await asyncio.gather(*(self._ask(server, with_files=True) for server in asked))
+        return {server.name: server for server in asked if server.answers}
+
+    async def bury(self, name: str) -> bool:
+        """Take the lock of a server that has lost it, and delete its file: it can never have it again. If that is cut
+        short, the lock is ours in the next round, and is not to be mistaken for the server's. Returns whether the life
+        is over; False while somebody has its lock."""
         path = f"{SERVERS_PATH}/{name}"
         try:
             await self._session.acquire(path, lock_delay_seconds=0.0)
         except Conflict:
             return False
+        self._taken.add(name)
         with suppress(NotFound):
             await self._session.delete(path)
+        self._taken.discard(name)
+        self._world.events.emit(TabletServerBuried(name))
         with suppress(Conflict):
             await self._session.release(path)
-        self.buried.add(name)
-        self._world.events.emit(TabletServerBuried(name))
         return True
 
-    async def _ask(self, server: LivingServer) -> None:
-        request = wire.ListTabletsRequest(master=self._lock.generation, sequencer=self._lock.to_bytes())
+    async def _ask(self, server: LivingServer, *, with_files: bool = False) -> None:
+        request = wire.ListTabletsRequest(
+            master=self._lock.generation, sequencer=self._lock.to_bytes(), with_files=with_files
+        )
         stub = TabletServerStub(self._world.network.channel(server.address))
         try:
             reply = await stub.ListTablets(request, timeout=self._settings.call_seconds)
@@ -110,3 +125,6 @@ class Servers:
         server.has_answered = server.answers = True
         server.serving = {place.tablet: place.token for place in reply.serving}
         server.loading = frozenset(reply.loading)
+        server.file_bytes = dict(zip(server.serving, reply.file_bytes, strict=False))
+        server.preparing = frozenset(reply.preparing)
+        server.files_in_use = tuple(reply.files_in_use)

@@ -32,9 +32,15 @@ def test_rows_outlive_the_server_that_took_them(desk: Desk):
     assert desk.run("table", "get", "users", "ada", "profile:name") == "Ada"
     [lower, _] = json.loads(desk.run("table", "tablets", "users", "--json"))
     victim = lower["server"].partition("-")[0]
+    told = desk.run("status")
+    assert "tm1 acts, under generation" in told and lower["server"] in told and "all of them served" in told
+    metrics = desk.run("metrics", victim)
+    assert 'tabletop_lock_session{state="safe"} 1.0' in metrics and "tabletop_mutations_total" in metrics
     desk.run("fault", "kill", victim)
     assert desk.run("table", "get", "users", "ada", "profile:name") == "Ada"
     assert "dead" in desk.run("ps")
+    tables = json.loads(desk.run("status", "--json"))["tables"]
+    assert tables["tablet_servers"][victim] is None and tables["tablet_master"]["master"] == "tm1"
     desk.run("fault", "restart", victim)
     with connect("desk", state=str(desk.home)) as tables:
         assert [key for key, _ in tables.scan("users")] == [b"ada", b"zoe"]
@@ -47,7 +53,13 @@ def test_rows_outlive_the_server_that_took_them(desk: Desk):
         tables.delete("users", "zoe")
     assert "ada" in desk.run("table", "scan", "users") and "zoe" not in desk.run("table", "scan", "users")
     desk.run("table", "split", lower["tablet"], "b")
-    assert len(json.loads(desk.run("table", "tablets", "users", "--json"))) == 3
+    [half, *others] = json.loads(desk.run("table", "tablets", "users", "--json"))
+    assert len(others) == 2
+    target = next(node for node in ("ts1", "ts2") if not half["server"].startswith(node))
+    assert f"served by {target}-" in desk.run("table", "move", half["tablet"], target)
+    assert "3 tablets" in desk.run("table", "compact", "users")
+    desk.run("table", "merge", half["tablet"], others[0]["tablet"])
+    assert len(json.loads(desk.run("table", "tablets", "users", "--json"))) == 2
     assert desk.run("table", "get", "users", "ada", "log:seen") == "1"
     assert desk.run("table", "get", "users", "nobody", "log:seen", expect=1)
     desk.run("table", "drop", "users")

@@ -3,8 +3,8 @@
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.names import DIRECTORY, EMPTY, create, delete, make_directory, put_back
 from cluster.swarm.operators import KEPT, judge_safe_mode, judge_trash
+from cluster.swarm.plan import JUDGE
 from cluster.swarm.safe_masters import judge_kept_safe_mode
-from cluster.swarm.stage import JUDGE
 from master.events import (
     CloneStarted,
     FileCreated,
@@ -22,16 +22,20 @@ from tests.unit.swarm_histories import Past
 NO_HISTORY = History()
 
 
-def records(*events: tuple[float, Event], cause: str = "") -> list[tuple[float, Record]]:
-    return [(moment, Record(number, 0, "master", cause, event)) for number, (moment, event) in enumerate(events)]
+def records(*events: tuple[float, Event], cause: str = "", ahead: float = 0.0) -> list[tuple[float, Record]]:
+    """What a master recorded whose clock is so many seconds ahead."""
+    return [
+        (moment, Record(number, int((moment + ahead) * 1e6), "master", cause, event))
+        for number, (moment, event) in enumerate(events)
+    ]
 
 
 def deleted(path: str, moment: float, kept: int | None = None) -> tuple[float, Event]:
-    return moment, FileDeleted(path, hidden_name(path, int(moment), kept), 1)
+    return moment, FileDeleted(path, hidden_name(path, int(moment * 1e6), kept), 1)
 
 
 def reclaimed(path: str, moment: float, since: float, kept: int | None = None) -> tuple[float, Event]:
-    return moment, FileReclaimed(hidden_name(path, int(since), kept), 1)
+    return moment, FileReclaimed(hidden_name(path, int(since * 1e6), kept), 1)
 
 
 def test_what_is_forgotten_before_its_time_is_found():
@@ -41,6 +45,14 @@ def test_what_is_forgotten_before_its_time_is_found():
     assert "deleted as /a 21.0 s before" in text and "30 s" in text
     own = records(deleted("/a", 10.0, 50), reclaimed("/a", 31.0, 10.0, 50))
     assert len(list(judge_trash(NO_HISTORY, own, 20.0, judge=JUDGE))) == 1
+
+
+def test_a_time_may_be_shorter_by_as_much_as_two_clocks_are_apart():
+    late = records(deleted("/a", 10.0), ahead=-2.0)
+    gone = FileReclaimed(late[0][1].event.hidden, 1)
+    assert not list(judge_trash(NO_HISTORY, late + records((28.1, gone)), 20.0, judge=JUDGE))
+    [text] = judge_trash(NO_HISTORY, late + records((27.8, gone)), 20.0, judge=JUDGE)
+    assert "17.8 s before" in text
 
 
 def test_what_somebody_asked_for_may_be_forgotten_at_any_time():

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, nothing, replaced, together
+from cluster.swarm.tables.planted import PLANTED
 from gfs.client import Client
 from tablet.client.metadata import MetadataRows
 from tablet.hosting import life as hosting_life
@@ -11,7 +12,7 @@ from tablet.hosting.server import TabletServerNode
 from tablet.master.servers import Servers
 from tablet.storage.folders import GfsStorage
 
-BUGS: dict[str, Bug] = {}
+BUGS: dict[str, Bug] = dict(PLANTED)
 bug = noted_in(BUGS)
 
 
@@ -71,4 +72,4 @@ def silent_server_given_up_without_its_lock() -> Planted:
 @bug
 def split_left_half_done() -> Planted:
     """Without writing the METADATA row of the lower half, a split leaves two tablets in one row for ever (BT 5.2)."""
-    return replaced(MetadataRows, "finish_split", nothing)
+    return replaced(MetadataRows, "settle", nothing)
