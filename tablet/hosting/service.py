@@ -13,6 +13,7 @@ from runtime.wire import tables_pb2 as wire
 from runtime.wire import tables_pb2_grpc
 from tablet.client.metadata import MetadataRows
 from tablet.engine.model.checks import check_row
+from tablet.engine.model.filters import RowFilter
 from tablet.hosting.life import Life, explained
 from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
@@ -67,8 +68,9 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
-        life.once.admit(request.name)
+        return await life.once.run(request.name, lambda: self._mutated(life, request))
 
+    async def _mutated(self, life: Life, request: wire.MutateRowsRequest) -> wire.MutateRowsReply:
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
                 check_row(mutation.row)
@@ -90,7 +92,11 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life, wanted = self._life(), filter_from_message(request.wanted)
         check_row(request.row)
-        life.once.admit(request.name)
+        return await life.once.run(request.name, lambda: self._checked_and_mutated(life, request, wanted))
+
+    async def _checked_and_mutated(
+        self, life: Life, request: wire.CheckAndMutateRowRequest, wanted: RowFilter
+    ) -> wire.CheckAndMutateRowReply:
         try:
             found = await life.engine(request.tablet).check_and_mutate(
                 request.row,

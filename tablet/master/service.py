@@ -22,16 +22,15 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     async def CreateTable(self, request: wire.CreateTableRequest, context: Any) -> wire.CreateTableReply:
         """Create a table. Raises AlreadyExists, InvalidRequest."""
         schema, tenure = schema_from_message(request.schema), self._tenure()
-        tenure.once.admit(request.name)
-        await tenure.changes.create(request.table, schema, list(request.split_rows))
+        split_rows = list(request.split_rows)
+        await tenure.once.run(request.name, lambda: tenure.changes.create(request.table, schema, split_rows))
         return wire.CreateTableReply()
 
     async def DeleteTable(self, request: wire.DeleteTableRequest, context: Any) -> wire.DeleteTableReply:
         """Delete a table. Raises NotFound."""
         tenure = self._tenure()
-        tenure.once.admit(request.name)
         try:
-            await tenure.changes.delete(request.table)
+            await tenure.once.run(request.name, lambda: tenure.changes.delete(request.table))
         except NotFound as error:
             raise NotFound(f"there is no table {request.table!r}; `tabletop table ls` shows which there are") from error
         return wire.DeleteTableReply()

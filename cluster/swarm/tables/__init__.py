@@ -13,7 +13,7 @@ of its own, so every read says what it sees. Judged is:
     scans           the rows of a scan come in order, each once (`promises.py`)
     errors          a client is told errors that the library promises, and no others
     endless         no operation takes longer than its client's patience allows
-    served again    a minute after the faults have ended every tablet is served
+    served again    half a minute after the faults have ended every tablet is served
     final reads     in the end every row can be read, and a row can be written
     leavings        in the end no log of a dead server is left, whole or in part
     invariants      what the servers know of themselves

@@ -1,0 +1,58 @@
+"""Rare meetings of messages and servers that the plain draws hardly ever bring about, each in a share of the seeds, and
+each drawn from a stream of its own: what else a seed draws stays as it is.
+
+late writer     a tablet server stands still when a record of its log is written, for longer than it has its lock, and
+                may have another one to write when it wakes up, before it knows how late it is; only clients that wait
+                as long are told of it
+doubled writes  mutations come again when others have been made since
+late changes    changes of METADATA by the tablet master take effect when it does not wait for them any more
+"""
+
+import random
+from dataclasses import replace
+
+from cluster.faultplan import Fault, MessageDelayed, MessageDoubled, OnMessage, Pause, TheReceiver
+from cluster.swarm.tables.plan import Setup
+from runtime.faults.links import Kind
+
+_LATE_WRITERS = 0.15
+_DOUBLED_WRITES = 0.2
+_LATE_CHANGES = 0.2
+Faults = tuple[Fault, ...]
+
+
+def with_late_messages(seed: int, setup: Setup, faults: Faults) -> tuple[Setup, Faults]:
+    """The cluster and the faults of a seed, with these."""
+    setup, more = _late_writer(random.Random(f"table late writers {seed}"), setup)
+    more += _doubled_writes(random.Random(f"table doubled writes {seed}"))
+    more += _late_changes(random.Random(f"table late changes {seed}"))
+    return setup, (*faults, *more)
+
+
+def _late_writer(chance: random.Random, setup: Setup) -> tuple[Setup, Faults]:
+    if chance.random() >= _LATE_WRITERS:
+        return setup, ()
+    setup = replace(setup, memtable_bytes=1 << 20, segment_bytes=3000, call_seconds=20.0)
+    when = OnMessage("Chunkserver/Write", Kind.REPLY, target="ts*", nth=chance.randint(5, 60))
+    return setup, (Fault(when, Pause(), TheReceiver(), round(chance.uniform(2.8, 4.8), 3)),)
+
+
+def _doubled_writes(chance: random.Random) -> Faults:
+    if chance.random() >= _DOUBLED_WRITES:
+        return ()
+    found = []
+    for _ in range(4):
+        method = chance.choice(("MutateRows", "MutateRows", "CheckAndMutateRow"))
+        when = OnMessage(f"TabletServer/{method}", source="client*", nth=chance.randint(1, 60))
+        found.append(Fault(when, MessageDoubled(chance.choice([0.3, 1.0, 3.0]))))
+    return tuple(found)
+
+
+def _late_changes(chance: random.Random) -> Faults:
+    if chance.random() >= _LATE_CHANGES:
+        return ()
+    found = []
+    for _ in range(2):
+        when = OnMessage("TabletServer/CheckAndMutateRow", Kind.REQUEST, source="tm*", nth=chance.randint(1, 12))
+        found.append(Fault(when, MessageDelayed(chance.choice([2.5, 4.0]))))
+    return tuple(found)
