@@ -987,6 +987,13 @@ class TabletStatus(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     TABLETS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    MASTER_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    WAITING_SECONDS_FIELD_NUMBER: _builtins.int
+    master: _builtins.str
+    """the node that acts"""
+    generation: _builtins.int
+    """of its lock"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """lives that hold their locks"""
@@ -999,20 +1006,127 @@ class TabletStatus(_message.Message):
     def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tablets that nobody serves at this moment"""
 
+    @_builtins.property
+    def waiting_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """of each of `waiting`: since when this master has seen that"""
+
     def __init__(
         self,
         *,
         servers: _abc.Iterable[_builtins.str] | None = ...,
         tablets: _abc.Iterable[Global___TabletPlace] | None = ...,
         waiting: _abc.Iterable[_builtins.str] | None = ...,
+        master: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        waiting_seconds: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers", "tablets", b"tablets", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "master", b"master", "servers", b"servers", "tablets", b"tablets", "waiting", b"waiting", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TabletStatus: _TypeAlias = TabletStatus  # noqa: Y015
+
+@_typing.final
+class DescribeTabletServerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTabletServerRequest: _TypeAlias = DescribeTabletServerRequest  # noqa: Y015
+
+@_typing.final
+class TabletServerFigures(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    LIFE_SECONDS_FIELD_NUMBER: _builtins.int
+    ROWS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MEMTABLE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMTABLE_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_SEGMENTS_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
+    TABLETS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    life: _builtins.str
+    """its present one; empty: it has no lock, and serves nothing"""
+    session: _builtins.str
+    """safe, jeopardy, expired; or none"""
+    life_seconds: _builtins.float
+    rows_per_second: _builtins.float
+    """read and written, of the last seconds"""
+    memtable_bytes: _builtins.int
+    """of all tablets"""
+    memtable_limit_bytes: _builtins.int
+    log_bytes: _builtins.int
+    """written in this life"""
+    log_segments: _builtins.int
+    """that some tablet still needs"""
+    @_builtins.property
+    def loading(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tablets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TabletFigures]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        life: _builtins.str = ...,
+        session: _builtins.str = ...,
+        life_seconds: _builtins.float = ...,
+        rows_per_second: _builtins.float = ...,
+        memtable_bytes: _builtins.int = ...,
+        memtable_limit_bytes: _builtins.int = ...,
+        log_bytes: _builtins.int = ...,
+        log_segments: _builtins.int = ...,
+        loading: _abc.Iterable[_builtins.str] | None = ...,
+        tablets: _abc.Iterable[Global___TabletFigures] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["life", b"life", "life_seconds", b"life_seconds", "loading", b"loading", "log_bytes", b"log_bytes", "log_segments", b"log_segments", "memtable_bytes", b"memtable_bytes", "memtable_limit_bytes", b"memtable_limit_bytes", "node", b"node", "rows_per_second", b"rows_per_second", "session", b"session", "tablets", b"tablets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletServerFigures: _TypeAlias = TabletServerFigures  # noqa: Y015
+
+@_typing.final
+class TabletFigures(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    MEMTABLE_BYTES_FIELD_NUMBER: _builtins.int
+    FILE_BYTES_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    token: _builtins.int
+    memtable_bytes: _builtins.int
+    file_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        token: _builtins.int = ...,
+        memtable_bytes: _builtins.int = ...,
+        file_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_bytes", b"file_bytes", "memtable_bytes", b"memtable_bytes", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletFigures: _TypeAlias = TabletFigures  # noqa: Y015
 
 @_typing.final
 class ChangeName(_message.Message):

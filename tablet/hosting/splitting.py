@@ -24,7 +24,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.model.spans import Spans
 from tablet.engine.tree.manifest import TableReference, load_snapshot, write_manifest
 from tablet.engine.world.names import manifest_name, snapshot_file_name
-from tablet.hosting.events import TabletSplitCommitted
+from tablet.hosting.events import TabletLoaded, TabletSplitCommitted
 from tablet.hosting.life import Life
 from tablet.location.places import ROOT_TABLET, changed
 from tablet.server import reshaping
@@ -150,6 +150,7 @@ async def _exchange(life: Life, before: TabletPlace, lower: TabletPlace, upper: 
         alone.ClearField("lower_half")
         with suppress(TabletopError):  # The master has it loaded, here or elsewhere.
             life.take(alone, await life.opened(alone))
+            life.world.events.emit(TabletLoaded(alone.tablet, alone.token, 0))
 
 
 async def _prepare(life: Life, name: str, content: Content) -> None:

@@ -75,5 +75,12 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:
         """Servers and tablets, as of the last round."""
         tenure = self._tenure()
-        waiting = [place.tablet for place in tenure.places if not tenure.assigning.is_served(place)]
-        return wire.TabletStatus(servers=list(tenure.servers.alive), tablets=tenure.places, waiting=waiting)
+        waiting = [place.tablet for place in tenure.known() if not tenure.assigning.is_served(place)]
+        return wire.TabletStatus(
+            servers=list(tenure.servers.alive),
+            tablets=tenure.places,
+            waiting=waiting,
+            waiting_seconds=[tenure.seconds_waiting(tablet) for tablet in waiting],
+            master=tenure.node,
+            generation=tenure.lock.generation,
+        )

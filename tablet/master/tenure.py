@@ -34,6 +34,7 @@ from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
 from tablet.master.snapshots import Snapshots
 from tablet.master.tables import SERVING, TableChanges, make_tablet
+from tablet.master.waiting import Waiting
 from tablet.storage.folders import GfsFolders
 
 
@@ -55,6 +56,8 @@ class Tenure:
         self.once = Once(world, "")
         self.places: list[TabletPlace] = []
         self.records: dict[str, TableRecord] = {}
+        self.root: TabletPlace | None = None
+        self.waiting = Waiting()
         self.rounds = 0
         """Those in which METADATA was served and read."""
         self._has_first_row = False
@@ -116,10 +119,12 @@ class Tenure:
     async def _round(self) -> None:
         for name in await self.servers.look():
             self.assigning.drop(name)
+        self._note_waiting()
         if not self.servers.are_all_known or not self.servers.alive:
             return
         dead = await self.old_logs.of_the_dead()  # Before METADATA is read.
         root, generation = await self._root()
+        self.root = root
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         self.assigning.see_to(root, self._replacing_root(generation), counts)
         if not self.assigning.is_served(root):
@@ -138,6 +143,7 @@ class Tenure:
             elif place.table not in self.records:  # Left by a server that was late with its split.
                 await self._rows.replace(place, None)
         self.places = [*upper, *users]
+        self._note_waiting()
         self.rounds += 1
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         are_served = await self._see_to_all(
@@ -153,6 +159,23 @@ class Tenure:
         """Where METADATA has a tablet now; None if it has none of this name."""
         places = await self._tables.tablets(tablet.rpartition("-")[0])
         return next((place for place in places if place.tablet == tablet), None)
+
+    def known(self) -> list[TabletPlace]:
+        """All tablets that it knows, the root tablet first."""
+        return [*([self.root] if self.root is not None else []), *self.places]
+
+    def seconds_waiting(self, tablet: str) -> float:
+        """How long nobody has served a tablet, as far as this master has seen."""
+        now = self._world.clock.now()
+        return now - self.waiting.since.get(tablet, now)
+
+    @property
+    def node(self) -> str:
+        """The node that acts."""
+        return self._world.node
+
+    def _note_waiting(self) -> None:
+        self.waiting.note(self.known(), self.assigning.is_served, self._world.clock.now())
 
     def _is_serving(self, table: str) -> bool:
         record = self.records.get(table)

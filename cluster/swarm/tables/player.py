@@ -17,8 +17,8 @@ TABLE = "users"
 
 
 def row_key(row: int) -> bytes:
-    """The key of a row."""
-    return b"row%02d" % row
+    """The key of a row; keys are in the order of their numbers, as long as those have six digits."""
+    return b"row%02d" % row if row < 100 else b"row~%06d" % row
 
 
 class Player:

@@ -38,6 +38,7 @@ from runtime.errors import TabletopError, TimedOut
 from runtime.events import Record, TaskFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 from runtime.simulated.tape import Plain
+from runtime.simulated.traffic import Traffic
 from runtime.simulated.world import Simulation
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.client.settings import TableClientSettings
@@ -68,6 +69,7 @@ class Result:
     marks: dict[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
+    traffic: Traffic | None = None
 
 
 def draw_plan(seed: int) -> Plan:
@@ -79,13 +81,15 @@ def draw_plan(seed: int) -> Plan:
     return Plan(seed, setup, operations, faults)
 
 
-def run_plan(plan: Plan) -> Result:
-    """Run a plan in a simulation of its own, and judge it."""
+def run_plan(plan: Plan, *, watched: bool = False) -> Result:
+    """Run a plan in a simulation of its own, and judge it. `watched`: keep all messages; the run is the same."""
     result = Result(plan)
     begun = time.process_time()
     simulation = Simulation(plan.seed, plain=[Plain(name) for name in plan.plain_streams])
     try:
         run = _Run(plan, simulation, result)
+        if watched:
+            result.traffic = Traffic(simulation, run.sink.records)
         try:
             simulation.run(run.play(), wall_seconds=WALL_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
@@ -104,7 +108,7 @@ class _Run:
         self._plan = plan
         self._result = result
         self._simulation = simulation
-        self._sink = simulation.sink = TimedSink(simulation.loop)
+        self.sink = simulation.sink = TimedSink(simulation.loop)
         settings = ClusterSettings(
             chunkservers=CHUNKSERVERS,
             chunk_bytes=256 * 1024,
@@ -285,7 +289,7 @@ class _Run:
     def finish(self) -> None:
         """Judge what was seen."""
         result = self._result
-        result.records = list(zip(self._sink.times, self._sink.records, strict=True))
+        result.records = list(zip(self.sink.times, self.sink.records, strict=True))
         result.verdicts += [Verdict("loop", text) for text in self._simulation.loop.unhandled]
         for moment, record in result.records:
             if isinstance(record.event, TaskFailed):
