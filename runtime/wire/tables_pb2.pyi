@@ -623,19 +623,23 @@ class UnloadTabletRequest(_message.Message):
     MASTER_FIELD_NUMBER: _builtins.int
     SEQUENCER_FIELD_NUMBER: _builtins.int
     TABLET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     master: _builtins.int
     sequencer: _builtins.bytes
     tablet: _builtins.str
+    token: _builtins.int
+    """if it is not served here, it is not loaded any more under this token"""
     def __init__(
         self,
         *,
         master: _builtins.int = ...,
         sequencer: _builtins.bytes = ...,
         tablet: _builtins.str = ...,
+        token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "tablet", b"tablet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

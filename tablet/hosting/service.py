@@ -127,7 +127,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def UnloadTablet(self, request: wire.UnloadTabletRequest, context: Any) -> wire.UnloadTabletReply:
         """Serve a tablet no more."""
         life = await self._ordered(request.master, request.sequencer)
-        await life.unload(request.tablet)
+        await life.unload(request.tablet, request.token)
         return wire.UnloadTabletReply()
 
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:

@@ -3,7 +3,7 @@ each drawn from a stream of its own: what else a seed draws stays as it is.
 
 late writer     a tablet server stands still when a record of its log is written, for longer than it has its lock, and
                 may have another one to write when it wakes up, before it knows how late it is; only clients that wait
-                as long are told of it
+                as long are told of it. They write several rows at once, so that records wait for one another
 doubled writes  mutations come again when others have been made since
 late changes    changes of METADATA by the tablet master take effect when it does not wait for them any more
 """
@@ -12,7 +12,8 @@ import random
 from dataclasses import replace
 
 from cluster.faultplan import Fault, MessageDelayed, MessageDoubled, OnMessage, Pause, TheReceiver
-from cluster.swarm.tables.plan import Setup
+from cluster.swarm.tables.plan import Kind as Operation
+from cluster.swarm.tables.plan import Plan
 from runtime.faults.links import Kind
 
 _LATE_WRITERS = 0.15
@@ -21,20 +22,25 @@ _LATE_CHANGES = 0.2
 Faults = tuple[Fault, ...]
 
 
-def with_late_messages(seed: int, setup: Setup, faults: Faults) -> tuple[Setup, Faults]:
-    """The cluster and the faults of a seed, with these."""
-    setup, more = _late_writer(random.Random(f"table late writers {seed}"), setup)
-    more += _doubled_writes(random.Random(f"table doubled writes {seed}"))
-    more += _late_changes(random.Random(f"table late changes {seed}"))
-    return setup, (*faults, *more)
+def with_late_messages(plan: Plan) -> Plan:
+    """The plan of a seed, with these."""
+    plan = _with_late_writer(random.Random(f"table late writers {plan.seed}"), plan)
+    more = _doubled_writes(random.Random(f"table doubled writes {plan.seed}"))
+    more += _late_changes(random.Random(f"table late changes {plan.seed}"))
+    return replace(plan, faults=(*plan.faults, *more))
 
 
-def _late_writer(chance: random.Random, setup: Setup) -> tuple[Setup, Faults]:
+def _with_late_writer(chance: random.Random, plan: Plan) -> Plan:
     if chance.random() >= _LATE_WRITERS:
-        return setup, ()
-    setup = replace(setup, memtable_bytes=1 << 20, segment_bytes=3000, call_seconds=20.0)
+        return plan
+    setup = replace(plan.setup, memtable_bytes=1 << 20, segment_bytes=20_000, call_seconds=20.0)
+    operations = tuple(
+        replace(one, kind=Operation.WRITE_ROWS, count=4) if one.kind is Operation.PUT else one
+        for one in plan.operations
+    )
     when = OnMessage("Chunkserver/Write", Kind.REPLY, target="ts*", nth=chance.randint(5, 60))
-    return setup, (Fault(when, Pause(), TheReceiver(), round(chance.uniform(2.8, 4.8), 3)),)
+    late = Fault(when, Pause(), TheReceiver(), round(chance.uniform(2.8, 4.8), 3))
+    return replace(plan, setup=setup, operations=operations, faults=(*plan.faults, late))
 
 
 def _doubled_writes(chance: random.Random) -> Faults:

@@ -12,6 +12,7 @@ from tablet.engine import engine as engines
 from tablet.engine.engine import Engine
 from tablet.engine.log.sorted_log import Part, SortedLog
 from tablet.engine.maintenance import housekeeping
+from tablet.engine.maintenance.compaction import write_slice
 from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.operations import DeleteRow, SetCell
 from tablet.engine.tree.manifest import Manifest
@@ -114,7 +115,6 @@ def needed_logs_removed() -> Planted:
 def deletion_dropped_too_early() -> Planted:
     """A deletion stays until a compaction takes in everything older. Without that, what was deleted comes back from an
     older SSTable (BT 5.4)."""
-    write_slice = housekeeping.write_slice
 
     async def without_deletions(chunk: Chunk, writer: Any, *, schema: Any, now: int, drop_markers: bool) -> None:
         await write_slice(chunk, writer, schema=schema, now=now, drop_markers=True)

@@ -76,9 +76,7 @@ def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"table swarm {seed}")
     setup = draw_setup(chance)
-    operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
-    setup, faults = with_late_messages(seed, setup, faults)
-    return Plan(seed, setup, operations, faults)
+    return with_late_messages(Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup)))
 
 
 def run_plan(plan: Plan, *, watched: bool = False) -> Result:
