@@ -1,9 +1,8 @@
 """Rare meetings of messages and servers that the plain draws hardly ever bring about, each in a share of the seeds, and
 each drawn from a stream of its own: what else a seed draws stays as it is.
 
-late writer     a tablet server stands still when a record of its log is written, for longer than it has its lock, and
-                may have another one to write when it wakes up, before it knows how late it is; only clients that wait
-                as long are told of it. They write several rows at once, so that records wait for one another
+late writer     a record that a tablet server writes to its log is under way for longer than the server, which stands
+                still meanwhile, has its lock; only clients that wait as long are told what becomes of it
 doubled writes  mutations come again when others have been made since
 late changes    changes of METADATA by the tablet master take effect when it does not wait for them any more
 """
@@ -11,8 +10,7 @@ late changes    changes of METADATA by the tablet master take effect when it doe
 import random
 from dataclasses import replace
 
-from cluster.faultplan import Fault, MessageDelayed, MessageDoubled, OnMessage, Pause, TheReceiver
-from cluster.swarm.tables.plan import Kind as Operation
+from cluster.faultplan import Fault, MessageDelayed, MessageDoubled, OnMessage, Pause, TheSender
 from cluster.swarm.tables.plan import Plan
 from runtime.faults.links import Kind
 
@@ -33,14 +31,11 @@ def with_late_messages(plan: Plan) -> Plan:
 def _with_late_writer(chance: random.Random, plan: Plan) -> Plan:
     if chance.random() >= _LATE_WRITERS:
         return plan
-    setup = replace(plan.setup, memtable_bytes=1 << 20, segment_bytes=20_000, call_seconds=20.0)
-    operations = tuple(
-        replace(one, kind=Operation.WRITE_ROWS, count=4) if one.kind is Operation.PUT else one
-        for one in plan.operations
-    )
-    when = OnMessage("Chunkserver/Write", Kind.REPLY, target="ts*", nth=chance.randint(5, 60))
-    late = Fault(when, Pause(), TheReceiver(), round(chance.uniform(2.8, 4.8), 3))
-    return replace(plan, setup=setup, operations=operations, faults=(*plan.faults, late))
+    setup = replace(plan.setup, memtable_bytes=1 << 20, call_seconds=20.0)
+    seconds = round(chance.uniform(3.4, 4.6), 3)
+    when = OnMessage("Chunkserver/Write", Kind.REQUEST, source="ts*", nth=chance.randint(5, 60))
+    late = (Fault(when, MessageDelayed(seconds)), Fault(when, Pause(), TheSender(), seconds + 0.2))
+    return replace(plan, setup=setup, faults=(*plan.faults, *late))
 
 
 def _doubled_writes(chance: random.Random) -> Faults:
@@ -59,6 +54,6 @@ def _late_changes(chance: random.Random) -> Faults:
         return ()
     found = []
     for _ in range(2):
-        when = OnMessage("TabletServer/CheckAndMutateRow", Kind.REQUEST, source="tm*", nth=chance.randint(1, 12))
+        when = OnMessage("TabletServer/*MutateRow*", Kind.REQUEST, source="tm*", nth=chance.randint(1, 12))
         found.append(Fault(when, MessageDelayed(chance.choice([2.5, 4.0]))))
     return tuple(found)
