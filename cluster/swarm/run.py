@@ -24,11 +24,12 @@ from cluster.swarm.marks import marks_of
 from cluster.swarm.masters import LOOK_SECONDS, WITH_MASTERS, who_would_answer, with_masters
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
+from cluster.swarm.narrow_faults import with_narrow_faults
 from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
-from cluster.swarm.plan import Plan, PlannedOperation
+from cluster.swarm.plan import JUDGE, Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.snapshot_work import with_snapshots
-from cluster.swarm.stage import JUDGE, Stage
+from cluster.swarm.stage import Stage
 from cluster.swarm.steps import Facts, file_histories
 from cluster.swarm.stories import STORIES
 from cluster.swarm.sweep import WALL_SECONDS
@@ -100,6 +101,7 @@ def draw_plan(seed: int, *, share_with_masters: float = WITH_MASTERS) -> Plan:
     for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)
     setup, operations, faults = with_masters(seed, setup, operations, faults, share=share_with_masters)
+    faults = with_narrow_faults(seed, setup, faults, paths)
     return Plan(seed, setup, operations, faults)
 
 

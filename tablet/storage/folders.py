@@ -65,6 +65,9 @@ class GfsStorage:
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Nothing: what one reader of GFS has read, all replicas of the chunk have, or it was never acknowledged."""
 
+    async def note(self, name: str, content: bytes) -> None:
+        """Nothing: each block of GFS has copies."""
+
     async def remove(self, name: str) -> None:
         """Remove a file for good: nobody undeletes a part of a tablet."""
         with in_engine_words():
