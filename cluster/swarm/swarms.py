@@ -120,7 +120,7 @@ TABLES = Swarm(
     from_json=table_plan.Plan.from_json,
     tell=table_marks.tell,
     bugs=table_bugs.BUGS,
-    judges=("rows", "one server", "metadata", "final reads", "untyped error", "invariants", "leavings"),
+    judges=("rows", "snapshots", "one server", "metadata", "final reads", "untyped error", "invariants", "leavings"),
     marks=table_marks.all_marks(),
 )
 

@@ -60,7 +60,7 @@ class Life:
         """Tablets that were unloaded or split, and under which token: under that one they are never loaded again."""
         self.loading: dict[str, asyncio.Task[TabletopError | None]] = {}
         self.splitting: dict[str, asyncio.Task[tuple[TabletPlace, TabletPlace] | TabletopError]] = {}
-        self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
+        self.acquiring: dict[tuple[str, ...], asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world

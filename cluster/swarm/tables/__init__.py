@@ -12,6 +12,7 @@ of its own, so every read says what it sees. Judged is:
     metadata        in the end METADATA has every row of every table in exactly one tablet
     final reads     in the end every tablet is served, every row can be read, and a row can be written
     leavings        in the end no log of a dead server is left
+    snapshots       every restore of a snapshot shows the same, and in the end nothing is left of them (`snapshots.py`)
     invariants      what the servers know of themselves
     untyped error   a task failed with something that is none of our errors
 """

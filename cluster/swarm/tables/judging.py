@@ -18,6 +18,7 @@ from cluster.swarm.verdicts import Verdict
 from runtime.wire.tables_pb2 import TabletPlace
 
 _PATHS = ("row",)
+_OF_NO_ROW = (Kind.SPLIT, Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
 
 
 def judge_rows(history: History, count: int) -> tuple[list[Verdict], bool]:
@@ -46,7 +47,7 @@ def judge_cover(table: str, places: Sequence[TabletPlace]) -> list[Verdict]:
 def _step(one: Operation) -> Step | None:
     """One operation as a step; None if it says nothing."""
     is_open = one.answer in (Answer.NEVER, Answer.DOUBTFUL)
-    if one.answer is Answer.REFUSED or (one.is_read and is_open) or one.kind is Kind.SPLIT:
+    if one.answer is Answer.REFUSED or (one.is_read and is_open) or one.kind in _OF_NO_ROW:
         return None
     return Step(
         one.number,

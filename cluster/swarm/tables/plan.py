@@ -22,6 +22,9 @@ class Kind(enum.Enum):
     READ = "read"  # a row
     SCAN = "scan"  # some rows in order
     SPLIT = "split"  # the tablet that has a row, at that row
+    SNAPSHOT = "snapshot"  # the table
+    RESTORE = "restore"  # a snapshot into a new table, look at it, and drop it
+    FORGET = "forget"  # delete a snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from cluster.fault_runner import FaultBegan, FaultRunner
 from cluster.interface import wait_until
@@ -23,6 +24,7 @@ from cluster.swarm.tables.marks import marks_of
 from cluster.swarm.tables.mischief import CHUNKSERVERS, client_names, draw_faults, draw_operations, draw_setup
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.player import TABLE, Player, row_key
+from cluster.swarm.tables.snapshots import KEEPER, Keeper, draw_keeper
 from cluster.swarm.verdicts import Verdict
 from lockservice.interface import SessionState
 from runtime.errors import TabletopError, TimedOut
@@ -64,7 +66,9 @@ def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"table swarm {seed}")
     setup = draw_setup(chance)
-    return Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup))
+    operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
+    kept, strikes = draw_keeper(random.Random(f"table swarm snapshots {seed}"), setup)
+    return Plan(seed, setup, (*operations, *kept), (*faults, *strikes))
 
 
 def run_plan(plan: Plan) -> Result:
@@ -131,6 +135,10 @@ class _Run:
             player = Player(name, self._cluster.table_client(number, patience), self._result.history, setup.rows)
             planned = [one for one in self._plan.operations if one.client == name]
             work.append(loop.create_task(player.play(planned), name=name))
+        keepers = self._cluster.table_client(1, TableClientSettings(call_seconds=2.0, patience_seconds=15.0))
+        keeper = Keeper(keepers, self._result.history, setup.rows, partial(self._complain, "snapshots"))
+        kept = [one for one in self._plan.operations if one.client == KEEPER]
+        work.append(loop.create_task(keeper.play(kept), name=KEEPER))
         await asyncio.sleep(setup.trouble_seconds)
         await self._heal()
         _, unfinished = await asyncio.wait(work, timeout=FINISH_SECONDS)
@@ -141,6 +149,8 @@ class _Run:
             else:
                 task.result()
         await self._look()
+        if keeper.kept:
+            await keeper.look(self._cluster)
         watch.cancel()
         await asyncio.wait([watch, *unfinished])
 
