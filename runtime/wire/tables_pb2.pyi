@@ -416,16 +416,20 @@ class MutateRowsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MUTATIONS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mutations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowMutation]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         mutations: _abc.Iterable[Global___RowMutation] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutations", b"mutations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutations", b"mutations", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,6 +521,7 @@ class CheckAndMutateRowRequest(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     IF_FOUND_FIELD_NUMBER: _builtins.int
     OTHERWISE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     row: _builtins.bytes
     value: _builtins.bytes
@@ -527,6 +532,8 @@ class CheckAndMutateRowRequest(_message.Message):
     def if_found(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeMessage]: ...
     @_builtins.property
     def otherwise(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeMessage]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
@@ -536,10 +543,11 @@ class CheckAndMutateRowRequest(_message.Message):
         value: _builtins.bytes | None = ...,
         if_found: _abc.Iterable[Global___ChangeMessage] | None = ...,
         otherwise: _abc.Iterable[Global___ChangeMessage] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "name", b"name", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "if_found", b"if_found", "otherwise", b"otherwise", "row", b"row", "tablet", b"tablet", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "if_found", b"if_found", "name", b"name", "otherwise", b"otherwise", "row", b"row", "tablet", b"tablet", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -799,21 +807,25 @@ class CreateTableRequest(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     SPLIT_ROWS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     @_builtins.property
     def schema(self) -> _tablet_pb2.Schema: ...
     @_builtins.property
     def split_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
         schema: _tablet_pb2.Schema | None = ...,
         split_rows: _abc.Iterable[_builtins.bytes] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "split_rows", b"split_rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema", "split_rows", b"split_rows", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -839,15 +851,19 @@ class DeleteTableRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -971,6 +987,13 @@ class TabletStatus(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     TABLETS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    MASTER_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    WAITING_SECONDS_FIELD_NUMBER: _builtins.int
+    master: _builtins.str
+    """the node that acts"""
+    generation: _builtins.int
+    """of its lock"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """lives that hold their locks"""
@@ -983,20 +1006,161 @@ class TabletStatus(_message.Message):
     def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tablets that nobody serves at this moment"""
 
+    @_builtins.property
+    def waiting_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """of each of `waiting`: since when this master has seen that"""
+
     def __init__(
         self,
         *,
         servers: _abc.Iterable[_builtins.str] | None = ...,
         tablets: _abc.Iterable[Global___TabletPlace] | None = ...,
         waiting: _abc.Iterable[_builtins.str] | None = ...,
+        master: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        waiting_seconds: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers", "tablets", b"tablets", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "master", b"master", "servers", b"servers", "tablets", b"tablets", "waiting", b"waiting", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TabletStatus: _TypeAlias = TabletStatus  # noqa: Y015
+
+@_typing.final
+class DescribeTabletServerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTabletServerRequest: _TypeAlias = DescribeTabletServerRequest  # noqa: Y015
+
+@_typing.final
+class TabletServerFigures(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    LIFE_SECONDS_FIELD_NUMBER: _builtins.int
+    ROWS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MEMTABLE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMTABLE_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_SEGMENTS_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
+    TABLETS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    life: _builtins.str
+    """its present one; empty: it has no lock, and serves nothing"""
+    session: _builtins.str
+    """safe, jeopardy, expired; or none"""
+    life_seconds: _builtins.float
+    rows_per_second: _builtins.float
+    """read and written, of the last seconds"""
+    memtable_bytes: _builtins.int
+    """of all tablets"""
+    memtable_limit_bytes: _builtins.int
+    log_bytes: _builtins.int
+    """written in this life"""
+    log_segments: _builtins.int
+    """that some tablet still needs"""
+    @_builtins.property
+    def loading(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tablets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TabletFigures]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        life: _builtins.str = ...,
+        session: _builtins.str = ...,
+        life_seconds: _builtins.float = ...,
+        rows_per_second: _builtins.float = ...,
+        memtable_bytes: _builtins.int = ...,
+        memtable_limit_bytes: _builtins.int = ...,
+        log_bytes: _builtins.int = ...,
+        log_segments: _builtins.int = ...,
+        loading: _abc.Iterable[_builtins.str] | None = ...,
+        tablets: _abc.Iterable[Global___TabletFigures] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["life", b"life", "life_seconds", b"life_seconds", "loading", b"loading", "log_bytes", b"log_bytes", "log_segments", b"log_segments", "memtable_bytes", b"memtable_bytes", "memtable_limit_bytes", b"memtable_limit_bytes", "node", b"node", "rows_per_second", b"rows_per_second", "session", b"session", "tablets", b"tablets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletServerFigures: _TypeAlias = TabletServerFigures  # noqa: Y015
+
+@_typing.final
+class TabletFigures(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    MEMTABLE_BYTES_FIELD_NUMBER: _builtins.int
+    FILE_BYTES_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    token: _builtins.int
+    memtable_bytes: _builtins.int
+    file_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        token: _builtins.int = ...,
+        memtable_bytes: _builtins.int = ...,
+        file_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_bytes", b"file_bytes", "memtable_bytes", b"memtable_bytes", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletFigures: _TypeAlias = TabletFigures  # noqa: Y015
+
+@_typing.final
+class ChangeName(_message.Message):
+    """What a request to change rows, or to make or delete a table, is called: one that comes twice, or when its client has given it up, changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    client: _builtins.int
+    """a number that the client drew"""
+    number: _builtins.int
+    """rises with each request of the client"""
+    oldest: _builtins.int
+    """nobody waits for requests below this one any more"""
+    server: _builtins.str
+    """the life of the tablet server that is meant: another one knows nothing of the first;"""
+    def __init__(
+        self,
+        *,
+        client: _builtins.int = ...,
+        number: _builtins.int = ...,
+        oldest: _builtins.int = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "number", b"number", "oldest", b"oldest", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeName: _TypeAlias = ChangeName  # noqa: Y015
 
 @_typing.final
 class SnapshotRecord(_message.Message):
@@ -1100,18 +1264,22 @@ class TakeSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1176,20 +1344,24 @@ Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
 class RestoreSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    NAME_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
     table: _builtins.str
     """a new one; empty: under the name that the table had"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1218,16 +1390,20 @@ Global___RestoreSnapshotReply: _TypeAlias = RestoreSnapshotReply  # noqa: Y015
 class DeleteSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

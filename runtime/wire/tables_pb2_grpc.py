@@ -84,6 +84,11 @@ class TabletServerStub:
                 request_serializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotReply.FromString,
                 _registered_method=True)
+        self.DescribeTabletServer = channel.unary_unary(
+                '/tabletop.TabletServer/DescribeTabletServer',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.DescribeTabletServerRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.TabletServerFigures.FromString,
+                _registered_method=True)
 
 
 class TabletServerServicer:
@@ -151,6 +156,13 @@ class TabletServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeTabletServer(self, request, context):
+        """What anybody may ask: how it is, also while it serves nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TabletServerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -203,6 +215,11 @@ def add_TabletServerServicer_to_server(servicer, server):
                     servicer.AcquireSnapshot,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotReply.SerializeToString,
+            ),
+            'DescribeTabletServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTabletServer,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.DescribeTabletServerRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.TabletServerFigures.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -475,6 +492,33 @@ class TabletServer:
             '/tabletop.TabletServer/AcquireSnapshot',
             runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.SerializeToString,
             runtime_dot_wire_dot_tables__pb2.AcquireSnapshotReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeTabletServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/DescribeTabletServer',
+            runtime_dot_wire_dot_tables__pb2.DescribeTabletServerRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.TabletServerFigures.FromString,
             options,
             channel_credentials,
             insecure,

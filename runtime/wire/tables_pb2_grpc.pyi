@@ -46,6 +46,8 @@ class TabletServerStub:
     SortLog: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
     AcquireSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]
+    DescribeTabletServer: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]
+    """What anybody may ask: how it is, also while it serves nothing."""
 
 @_typing.type_check_only
 class TabletServerAsyncStub(TabletServerStub):
@@ -62,6 +64,8 @@ class TabletServerAsyncStub(TabletServerStub):
     SortLog: _aio.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]  # type: ignore[assignment]
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
     AcquireSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]  # type: ignore[assignment]
+    DescribeTabletServer: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]  # type: ignore[assignment]
+    """What anybody may ask: how it is, also while it serves nothing."""
 
 class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -135,6 +139,14 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.AcquireSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.AcquireSnapshotReply, _abc.Awaitable[_tables_pb2.AcquireSnapshotReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DescribeTabletServer(
+        self,
+        request: _tables_pb2.DescribeTabletServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.TabletServerFigures, _abc.Awaitable[_tables_pb2.TabletServerFigures]]:
+        """What anybody may ask: how it is, also while it serves nothing."""
 
 def add_TabletServerServicer_to_server(servicer: TabletServerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -39,6 +39,7 @@ from tablet.hosting.events import (
 )
 from tablet.hosting.orders import Orders
 from tablet.hosting.settings import TabletServerSettings
+from tablet.location.once import Once
 from tablet.location.places import SERVERS_PATH, GfsPaths
 from tablet.storage.closing import close_log
 from tablet.storage.folders import GfsFolders
@@ -53,6 +54,7 @@ class Life:
         self.name = f"{world.node}-{session.number}"
         self.session = session
         self.orders = Orders()
+        self.once = Once(world, self.name)
         self.over = asyncio.Event()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, TabletPlace] = {}
@@ -88,6 +90,10 @@ class Life:
         try:
             for path in paths.all():
                 await client.make_directory(path, parents=True)
+            # First the lock, then the log, then the file: whoever finds one of these without the lock knows that this
+            # life is over.
+            path = f"{SERVERS_PATH}/{life.name}"
+            await session.acquire(path, lock_delay_seconds=0.0)
             logs = GfsFolders(client, paths.logs)
             await logs.make(life.name)
             life._log = await ServerLog.open(
@@ -97,9 +103,6 @@ class Life:
                 segment_bytes=settings.segment_bytes,
                 segment_limit=settings.segment_limit,
             )
-            # First the lock, then the file: whoever finds the file without the lock knows that this life is over.
-            path = f"{SERVERS_PATH}/{life.name}"
-            await session.acquire(path, lock_delay_seconds=0.0)
             await session.create(path, address.encode())
         except BaseException:
             await session.close()

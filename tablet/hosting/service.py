@@ -19,6 +19,7 @@ from tablet.hosting.splitting import Numbers, split
 from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
 
 T = TypeVar("T")
+Figures = Callable[[], wire.TabletServerFigures]
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1024 * 1024
 
@@ -26,8 +27,9 @@ _SCAN_BYTES = 1024 * 1024
 class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     """What clients and the tablet master call. `life`: the present one. Raises NotServed while there is none."""
 
-    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers) -> None:
-        self.reads = self.scans = self.mutations = 0
+    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers, figures: Figures) -> None:
+        self.reads = self.scans = self.rows_scanned = self.mutations = 0
+        self._figures = figures
         self._life = life
         self._rows = rows
         self._numbers = numbers
@@ -62,11 +64,13 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         await _read(some)
         life.require_safe()
         self.scans += 1
+        self.rows_scanned += len(reply.rows)
         return reply
 
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
+        life.once.admit(request.name)
 
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
@@ -89,6 +93,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life, wanted = self._life(), filter_from_message(request.wanted)
         check_row(request.row)
+        life.once.admit(request.name)
         try:
             found = await life.engine(request.tablet).check_and_mutate(
                 request.row,
@@ -141,6 +146,14 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """Put tablets that are served here into a snapshot."""
         life = await self._ordered(request.master, request.sequencer)
         return wire.AcquireSnapshotReply(bytes=await acquire(life, request.folder, request.tablets))
+
+    # Anybody.
+
+    async def DescribeTabletServer(
+        self, request: wire.DescribeTabletServerRequest, context: Any
+    ) -> wire.TabletServerFigures:
+        """How it is now. Raises nothing."""
+        return self._figures()
 
     async def _ordered(self, master: int, sequencer: bytes) -> Life:
         life = self._life()

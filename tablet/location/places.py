@@ -131,6 +131,21 @@ def with_lower_half(places: Iterable[TabletPlace]) -> list[TabletPlace]:
     return found
 
 
+def has_gap(places: Iterable[TabletPlace]) -> bool:
+    """Whether there are rows of a table that none of its tablets has, from the first one on that is given.
+
+    >>> def place(start, end): return TabletPlace(table="users", start_row=start, end_row=end)
+    >>> has_gap([place(b"", b"m"), place(b"m", b"")]), has_gap([place(b"", b"k"), place(b"m", b"")])
+    (False, True)
+    """
+    last: TabletPlace | None = None
+    for place in places:
+        if last is not None and last.table == place.table and last.end_row and last.end_row < place.start_row:
+            return True
+        last = place
+    return False
+
+
 def same_place(one: TabletPlace, other: TabletPlace) -> bool:
     """Whether they are equal."""
     return encode_place(one) == encode_place(other)

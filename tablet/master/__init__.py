@@ -11,7 +11,8 @@ master reads all of that and goes on. Nobody needs it to read or to write.
     plans.py       whom to give a tablet to: pure functions        servers.py    who is alive, and burying who is not
     assigning.py   one tablet: recover its logs, choose, write it down, give the order
     tables.py      making and deleting tables                     snapshots.py  snapshots of tables
-    tenure.py      the rounds of one tenure                       service.py    the gRPC face
+    old_logs.py    removing logs that nobody needs                 tenure.py     the rounds of one tenure
+    service.py     the gRPC face
     server.py      wiring, the lock, start and stop
 
 A round: look at the servers; see that the root tablet is served; read it, and see that the METADATA tablets are; read

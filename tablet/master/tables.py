@@ -24,7 +24,7 @@ from tablet.engine.model.schema import Schema
 from tablet.engine.model.schema_message import schema_to_message
 from tablet.engine.tree.manifest import Manifest, write_manifest
 from tablet.engine.world.names import manifest_name
-from tablet.location.places import METADATA, TABLES_PATH, GfsPaths
+from tablet.location.places import METADATA, NUMBER_PATH, TABLES_PATH, GfsPaths
 from tablet.master.assigning import Assigning
 from tablet.master.events import TableCreated, TableDeleted
 from tablet.master.servers import Servers
@@ -146,17 +146,30 @@ class TableChanges:
                     await self._remove(table)
 
     async def _remove(self, table: str) -> None:
-        """Unload its tablets, take them out of METADATA, remove their files, and the table's own last."""
-        while places := await self._tables.tablets(table):
+        """Unload its tablets, take them out of METADATA, remove their files, and the table's own last. If a table of
+        this name has been made anew, whose tablets have higher numbers, that one is not touched: this may be a master
+        that was replaced long ago. Raises Conflict then, if it serves."""
+        below, generation = await self._below(table)
+        while places := [one for one in await self._tables.tablets(table) if tablet_number(one.tablet) < below]:
             await asyncio.gather(*(self._remove_tablet(place) for place in places))
+            below, generation = await self._below(table)
         folders = GfsFolders(self._client, self._paths.data)
         for name in await folders.list():
-            if tablet_number(name) and name.rpartition("-")[0] == table:
+            if 0 < tablet_number(name) < below and name.rpartition("-")[0] == table:
                 with suppress(NotFound):
                     await self._client.delete(f"{self._paths.data}/{name}", recursive=True, immediately=True)
         with suppress(NotFound):
-            await self._session.delete(f"{TABLES_PATH}/{table}")
+            await self._session.delete(f"{TABLES_PATH}/{table}", generation=generation)
         self._world.events.emit(TableDeleted(table))
+
+    async def _below(self, table: str) -> tuple[int, int]:
+        """A number that is higher than those of all tablets that a table which is to be removed had before this, and
+        the generation of its record. Raises Conflict if the table serves, NotFound if there is none."""
+        number = int((await self._session.read(NUMBER_PATH))[0])  # First this: then nothing that is new is below it.
+        contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
+        if TableRecord.FromString(contents).state == SERVING:
+            raise Conflict(f"there is a new table {table!r}, which serves; it is not to be removed")
+        return number, stat.generation
 
     async def _remove_tablet(self, place: TabletPlace) -> None:
         task = self._assigning.tasks.get(place.tablet)

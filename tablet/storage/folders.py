@@ -12,7 +12,7 @@ from gfs.client import Client
 from gfs.settings import ClientSettings
 from runtime.errors import DirectoryNotEmpty, DiskFailure, NotFound
 from tablet.engine.world.names import LOCK_NAME, home_of, is_neighbour
-from tablet.storage.errors import in_engine_words
+from tablet.storage.errors import in_engine_words, of_a_folder
 from tablet.storage.files import FoundFile, WrittenFile
 
 LOG_SUFFIX = ".log"
@@ -31,9 +31,9 @@ class GfsStorage:
         self._folder = folder
 
     async def create(self, name: str) -> WrittenFile:
-        """A new file."""
+        """A new file. Raises Superseded, too, if the folder was taken away."""
         path = self._path(name)
-        with in_engine_words():
+        with of_a_folder():
             made = await self._client.create(path)
             file = await self._client.open(path, "r+b")
         if file.file_id != made.file_id:
@@ -64,6 +64,9 @@ class GfsStorage:
 
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Nothing: what one reader of GFS has read, all replicas of the chunk have, or it was never acknowledged."""
+
+    async def note(self, name: str, content: bytes) -> None:
+        """Nothing: each block of GFS has copies."""
 
     async def remove(self, name: str) -> None:
         """Remove a file for good: nobody undeletes a part of a tablet."""

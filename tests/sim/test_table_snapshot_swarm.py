@@ -13,8 +13,8 @@ from cluster.swarm.tables.snapshots import KEEPER, KINDS, draw_keeper
 from runtime.faults.links import Kind as MessageKind
 
 SETUP = Setup(clients=1, rows=4, memtable_bytes=1 << 20, segment_bytes=20_000, tablets=2, trouble_seconds=4.0)
-MASTER_DIES = Fault(OnMessage("AcquireSnapshot", MessageKind.REPLY), Kill(), TheReceiver(), 1.0)
-SERVER_DIES = Fault(OnMessage("AcquireSnapshot", MessageKind.REQUEST), Kill(), TheReceiver(), 1.0)
+MASTER_DIES = Fault(OnMessage("TabletServer/AcquireSnapshot", MessageKind.REPLY), Kill(), TheReceiver(), 1.0)
+SERVER_DIES = Fault(OnMessage("TabletServer/AcquireSnapshot", MessageKind.REQUEST), Kill(), TheReceiver(), 1.0)
 
 
 def plan(*faults: Fault) -> Plan:

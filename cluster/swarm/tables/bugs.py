@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, nothing, replaced, together
+from cluster.swarm.tables.planted import PLANTED
 from gfs.client import Client
 from runtime.errors import TabletopError
 from tablet.client.metadata import MetadataRows
@@ -21,7 +22,7 @@ from tablet.master.servers import Servers
 from tablet.master.snapshots import Snapshots
 from tablet.storage.folders import GfsStorage
 
-BUGS: dict[str, Bug] = {}
+BUGS: dict[str, Bug] = dict(PLANTED)
 bug = noted_in(BUGS)
 
 

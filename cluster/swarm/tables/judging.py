@@ -24,8 +24,11 @@ _OF_NO_ROW = (Kind.SPLIT, Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
 def judge_rows(history: History, count: int) -> tuple[list[Verdict], bool]:
     """Judge each row; also returns whether one was given up, because there are too many orders to try."""
     verdicts, is_undecided = [], False
-    for row in range(count):
-        steps = [step for one in history.operations if one.row == row and (step := _step(one)) is not None]
+    by_row: dict[int, list[Step]] = {}
+    for one in history.operations:
+        if one.row < count and (step := _step(one)) is not None:
+            by_row.setdefault(one.row, []).append(step)
+    for row, steps in sorted(by_row.items()):
         explained = explain(steps, initial=NOTHING)
         is_undecided = is_undecided or explained.is_undecided
         if explained.failed is not None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Sequence
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import COLUMNS, History, Operation, RowState
 from cluster.swarm.tables.plan import Kind, PlannedOperation
+from cluster.swarm.tables.promises import in_order
 from runtime.errors import TabletopError
 from tablet.client.client import TableClient
 from tablet.engine.model.filters import LATEST, ReadFilter
@@ -16,8 +17,8 @@ TABLE = "users"
 
 
 def row_key(row: int) -> bytes:
-    """The key of a row."""
-    return b"row%02d" % row
+    """The key of a row; keys are in the order of their numbers, as long as those have six digits."""
+    return b"row%02d" % row if row < 100 else b"row~%06d" % row
 
 
 class Player:
@@ -85,7 +86,7 @@ class Player:
                 one.found = state_of(await tables.read(TABLE, key, LATEST))
             case Kind.SCAN:
                 end = row_key(noted[-1].row) + b"\0"
-                rows = {key: (key, cells) async for key, cells in tables.scan(TABLE, key, end, wanted=LATEST)}
+                rows = await in_order(tables.scan(TABLE, key, end, wanted=LATEST), key, end, one)
                 for one in noted:
                     one.found = state_of(rows.get(row_key(one.row)))
             case Kind.SPLIT:

@@ -40,7 +40,15 @@ from tablet.location.places import GfsPaths
 KEEPER = "keeper"
 KINDS = (Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
 Complain = Callable[[str], None]
-_METHODS = ("AcquireSnapshot", "AcquireSnapshot", "Snapshot", "MakeDirectory", "CreateLockFile", "WriteLockFile")
+_METHODS = (
+    "TabletServer/AcquireSnapshot",
+    "TabletServer/AcquireSnapshot",
+    "TabletMaster/TakeSnapshot",
+    "Master/Snapshot",
+    "Master/MakeDirectory",
+    "LockService/CreateLockFile",
+    "LockService/WriteLockFile",
+)
 _REST_SECONDS = 60.0
 
 
