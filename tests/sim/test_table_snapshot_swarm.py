@@ -6,7 +6,7 @@ import pytest
 
 from cluster.faultplan import Fault, Kill, OnMessage, TheReceiver
 from cluster.swarm.bugs import planted
-from cluster.swarm.tables.bugs import BUGS
+from cluster.swarm.tables.bugs_of_snapshots import BUGS
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation, Setup
 from cluster.swarm.tables.run import run_plan
 from cluster.swarm.tables.snapshots import KEEPER, KINDS, draw_keeper

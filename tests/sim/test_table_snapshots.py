@@ -27,7 +27,8 @@ async def content(cluster: TableCluster, table: str) -> dict[bytes, bytes]:
 
 
 async def leavings(cluster: TableCluster) -> list[str]:
-    """What lies in GFS for snapshots, and for tables that are no more."""
+    """What lies in GFS for snapshots, and for tables that are no more, after a sweep."""
+    await cluster.tenure().sweeping.sweep()
     client = cluster.client()
     tables = await cluster.table_client().tables()
     data = [status.path for status in await client.list("/tablets/data")]

@@ -31,11 +31,11 @@ from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import History, RowState
 from cluster.swarm.tables.plan import Kind, PlannedOperation, Setup
 from cluster.swarm.tables.player import TABLE, note_error, row_key, state_of
-from runtime.errors import NotFound, TabletopError, TimedOut
+from runtime.errors import TabletopError, TimedOut
 from runtime.faults.links import Kind as MessageKind
 from tablet.client.client import TableClient
 from tablet.engine.model.filters import LATEST
-from tablet.location.places import GfsPaths
+from tablet.location.places import METADATA, GfsPaths
 
 KEEPER = "keeper"
 KINDS = (Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
@@ -188,8 +188,7 @@ async def _is_bare(cluster: SimulatedCluster) -> bool:
 
 
 async def _left(cluster: SimulatedCluster) -> list[str]:
-    """The folders of snapshots."""
-    try:
-        return [status.path for status in await cluster.client().list(GfsPaths().snapshots)]
-    except NotFound:
-        return []
+    """The folders of snapshots, and of tablets of tables that are no more."""
+    client, paths = cluster.client(), GfsPaths()
+    found = [status.path for folder in (paths.snapshots, paths.data) for status in await client.list(folder)]
+    return [path for path in found if not path.startswith(f"{paths.data}/{METADATA}-")]
