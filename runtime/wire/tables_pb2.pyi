@@ -1518,18 +1518,22 @@ class TakeSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1594,20 +1598,24 @@ Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
 class RestoreSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    NAME_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
     table: _builtins.str
     """a new one; empty: under the name that the table had"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1636,16 +1644,20 @@ Global___RestoreSnapshotReply: _TypeAlias = RestoreSnapshotReply  # noqa: Y015
 class DeleteSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

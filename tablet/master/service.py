@@ -59,7 +59,9 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
 
     async def TakeSnapshot(self, request: wire.TakeSnapshotRequest, context: Any) -> wire.TakeSnapshotReply:
         """Take a snapshot of a table. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable."""
-        return wire.TakeSnapshotReply(snapshot=await self._tenure().snapshots.take(request.table, request.name))
+        tenure = self._tenure()
+        tenure.once.admit(request.name)
+        return wire.TakeSnapshotReply(snapshot=await tenure.snapshots.take(request.table, request.snapshot))
 
     async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
         """All snapshots that are there."""
@@ -67,11 +69,15 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
 
     async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
         """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
-        return wire.RestoreSnapshotReply(table=await self._tenure().snapshots.restore(request.name, request.table))
+        tenure = self._tenure()
+        tenure.once.admit(request.name)
+        return wire.RestoreSnapshotReply(table=await tenure.snapshots.restore(request.snapshot, request.table))
 
     async def DeleteSnapshot(self, request: wire.DeleteSnapshotRequest, context: Any) -> wire.DeleteSnapshotReply:
         """Delete a snapshot. Raises NotFound, Conflict."""
-        await self._tenure().snapshots.delete(request.name)
+        tenure = self._tenure()
+        tenure.once.admit(request.name)
+        await tenure.snapshots.delete(request.snapshot)
         return wire.DeleteSnapshotReply()
 
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:
