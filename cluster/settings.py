@@ -26,7 +26,8 @@ LARGEST_CHUNK_BYTES = 1 << 30
 TABLET_BYTES = 128 * MEBIBYTE
 LEAST_TABLET_BYTES = 32 * 1024
 MOST_MASTERS = 5
-LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
+LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine.
+LARGEST_SIMULATED_CLUSTER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,15 @@ class ClusterSettings:
     experiments: bool = False  # whether networks and disks of its nodes can be broken on purpose (docs/faults.md)
     removed: str = ""  # chunkservers that have left for good, with commas: their names are not given again
 
-    def check(self) -> None:
-        """Raise InvalidRequest or TooFewServers for settings that can never work."""
-        if not 1 <= self.chunkservers <= LARGEST_CLUSTER:
-            raise InvalidRequest(
-                f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {LARGEST_CLUSTER}"
-            )
+    def check(self, *, largest: int = LARGEST_CLUSTER) -> None:
+        """Raise InvalidRequest or TooFewServers for settings that can never work. `largest`: how many servers of a kind
+        there may be."""
+        if not 1 <= self.chunkservers <= largest:
+            raise InvalidRequest(f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {largest}")
         if not 1 <= self.masters <= MOST_MASTERS:
             raise InvalidRequest(f"a cluster of {self.masters} masters: expected between 1 and {MOST_MASTERS}")
-        if not 0 <= self.tablet_servers <= LARGEST_CLUSTER:
-            raise InvalidRequest(
-                f"a cluster of {self.tablet_servers} tablet servers: expected between 0 and {LARGEST_CLUSTER}"
-            )
+        if not 0 <= self.tablet_servers <= largest:
+            raise InvalidRequest(f"a cluster of {self.tablet_servers} tablet servers: expected between 0 and {largest}")
         if not 1 <= self.tablet_masters <= MOST_MASTERS:
             raise InvalidRequest(
                 f"a cluster of {self.tablet_masters} tablet masters: expected between 1 and {MOST_MASTERS}"

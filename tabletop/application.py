@@ -33,6 +33,7 @@ from tabletop import (
     story_command,
     sweep_command,
     table_commands,
+    table_snapshot_commands,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -108,6 +109,10 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+table_commands.app.command()(table_snapshot_commands.snapshot)
+table_commands.app.command()(table_snapshot_commands.snapshots)
+table_commands.app.command()(table_snapshot_commands.restore)
+table_commands.app.command("drop-snapshot")(table_snapshot_commands.drop_snapshot)
 app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")

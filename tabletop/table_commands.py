@@ -37,6 +37,8 @@ app = typer.Typer(
     tabletop table delete users ada                 a row, or a column of it
     tabletop table tablets users                    who serves which rows
     tabletop table split users-000003 m
+    tabletop table snapshot users monday
+    tabletop table restore monday users2
     tabletop table drop users
     """,
     no_args_is_help=True,
@@ -66,14 +68,14 @@ def create(
     for family in families:
         schema = schema.with_family(_family(family))
     rows = [os.fsencode(row) for row in split or ()]
-    _with_tables(cluster, lambda tables: tables.create_table(table, schema, rows))
+    with_tables(cluster, lambda tables: tables.create_table(table, schema, rows))
     output.print(f"created table {table} of {wording.count(len(rows) + 1, 'tablet')}", markup=False)
 
 
 @app.command("ls")
 def list_tables(cluster: ClusterOption = DESK, as_json: JsonOption = False) -> None:
     """List the tables and their column families."""
-    found = _with_tables(cluster, lambda tables: tables.tables())
+    found = with_tables(cluster, lambda tables: tables.tables())
     families = {table: [name.decode() for name in schema.families] for table, schema in found.items()}
     if as_json:
         print(json.dumps(families, indent=2))
@@ -94,7 +96,7 @@ def put(
 ) -> None:
     """Write one cell."""
     data = sys.stdin.buffer.read() if value == "-" else os.fsencode(value)
-    _with_tables(cluster, lambda tables: tables.put(table, os.fsencode(row), os.fsencode(column), data))
+    with_tables(cluster, lambda tables: tables.put(table, os.fsencode(row), os.fsencode(column), data))
 
 
 @app.command()
@@ -107,7 +109,7 @@ def get(table: TableArgument, row: RowArgument, column: ColumnArgument, cluster:
             raise NotFound(f"table {table} has no {shown(column)} in row {shown(row)}")
         return value
 
-    value = _with_tables(cluster, look)
+    value = with_tables(cluster, look)
     print_bytes(value + b"\n" if sys.stdout.isatty() else value)
     flush_bytes()
 
@@ -130,7 +132,7 @@ def scan(
                 value = f"{readable(cell.value)} ({wording.count(len(cell.value), 'byte')})"
                 output.print(f"{readable(key)}  {readable(cell.column)} @{cell.timestamp} = {value}", markup=False)
 
-    _with_tables(cluster, show)
+    with_tables(cluster, show)
 
 
 @app.command()
@@ -142,13 +144,13 @@ def delete(
 ) -> None:
     """Delete a row, or one column of it."""
     operation = DeleteCells(os.fsencode(column)) if column else DeleteRow()
-    _with_tables(cluster, lambda tables: tables.mutate(table, os.fsencode(row), [operation]))
+    with_tables(cluster, lambda tables: tables.mutate(table, os.fsencode(row), [operation]))
 
 
 @app.command()
 def drop(table: TableArgument, cluster: ClusterOption = DESK) -> None:
     """Delete a table with all its rows, for good."""
-    _with_tables(cluster, lambda tables: tables.delete_table(table))
+    with_tables(cluster, lambda tables: tables.delete_table(table))
     output.print(f"table {table} is gone", markup=False)
 
 
@@ -159,7 +161,7 @@ def tablets(
     as_json: JsonOption = False,
 ) -> None:
     """List the tablets: their rows, and who serves them, as METADATA has it (BT 5.1)."""
-    found = _with_tables(cluster, lambda tables: tables.tablets(table or None))
+    found = with_tables(cluster, lambda tables: tables.tablets(table or None))
     if as_json:
         print(json.dumps([_values(place) for place in found], indent=2))
         return
@@ -182,13 +184,15 @@ def split(
     cluster: ClusterOption = DESK,
 ) -> None:
     """Split a tablet, without copying its files (BT 5.2)."""
-    lower, upper = _with_tables(cluster, lambda tables: tables.split(tablet, os.fsencode(row)))
+    lower, upper = with_tables(cluster, lambda tables: tables.split(tablet, os.fsencode(row)))
     output.print(
         f"{tablet} is {lower.tablet} and {upper.tablet} now, from row {readable(upper.start_row)} on", markup=False
     )
 
 
-def _with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]]) -> T:
+def with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]]) -> T:
+    """What `use` does with a client of the cluster's tables."""
+
     async def work() -> T:
         real = RealCluster(cluster)
         tables: TableClient | None = None

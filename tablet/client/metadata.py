@@ -29,10 +29,11 @@ class MetadataRows:
     async def replace(self, before: TabletPlace | None, after: TabletPlace | None) -> bool:
         """Make the row of a tablet `after` (None: remove it), if it is `before` (None: if there is none); returns
         whether it is `after` now. Both end at the same row. Raises as `TableClient.mutate`."""
+        has_tried_with_log = self._keeps_log
         try:
             return await self._replace(before, after)
         except NotFound:
-            if not self._keeps_log:
+            if not has_tried_with_log:
                 raise
             self._keeps_log = False  # METADATA was made without the family of the logs.
             return await self._replace(before, after)

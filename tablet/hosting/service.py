@@ -14,6 +14,7 @@ from runtime.wire import tables_pb2_grpc
 from tablet.client.metadata import MetadataRows
 from tablet.engine.model.checks import check_row
 from tablet.hosting.life import Life, explained
+from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
 from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
 
@@ -69,6 +70,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
+        life.once.admit(request.name)
 
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
@@ -91,6 +93,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life, wanted = self._life(), filter_from_message(request.wanted)
         check_row(request.row)
+        life.once.admit(request.name)
         try:
             found = await life.engine(request.tablet).check_and_mutate(
                 request.row,
@@ -138,6 +141,11 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life = await self._ordered(request.master, request.sequencer)
         lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
         return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def AcquireSnapshot(self, request: wire.AcquireSnapshotRequest, context: Any) -> wire.AcquireSnapshotReply:
+        """Put tablets that are served here into a snapshot."""
+        life = await self._ordered(request.master, request.sequencer)
+        return wire.AcquireSnapshotReply(bytes=await acquire(life, request.folder, request.tablets))
 
     # Anybody.
 

@@ -108,7 +108,8 @@ async def _split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, 
 
 async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after: TabletPlace) -> bool:
     """Whether the row is `after` from now on. A try that is in doubt may take effect later, as long as the row is
-    `before`: until it is something else, nobody knows which tablets are alive."""
+    `before`: until it is something else, nobody knows which tablets are alive. A session in jeopardy ends nothing
+    either: it may be safe again, and the tablet would be served on beside its halves. The end of the life does."""
     is_in_doubt = False
     while True:
         try:
@@ -131,7 +132,6 @@ async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after:
             if found != before:
                 return False
         await life.world.clock.sleep(_ASK_SECONDS)
-        life.require_safe(definite=False)
 
 
 def _is_ours(row: TabletPlace, place: TabletPlace) -> bool:

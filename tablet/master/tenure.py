@@ -13,6 +13,7 @@ from runtime.world import World
 from tablet.client.client import TableClient
 from tablet.client.metadata import MetadataRows
 from tablet.location.numbers import new_numbers
+from tablet.location.once import Once
 from tablet.location.places import (
     FIRST_METADATA_TABLET,
     FIRST_NUMBER,
@@ -26,13 +27,15 @@ from tablet.location.places import (
     encode_place,
 )
 from tablet.master.assigning import Assigning
-from tablet.master.events import LogsOfTheDeadRemoved, TabletMoved
+from tablet.master.events import TabletMoved
+from tablet.master.old_logs import OldLogs
 from tablet.master.plans import needed_logs, tablets_by_server, to_be_relieved
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
+from tablet.master.snapshots import Snapshots
 from tablet.master.tables import SERVING, TableChanges, make_tablet
 from tablet.master.waiting import Waiting
-from tablet.storage.folders import GfsFolders, names_in
+from tablet.storage.folders import GfsFolders
 
 
 class Tenure:
@@ -50,6 +53,7 @@ class Tenure:
     ) -> None:
         self.session = session
         self.lock = lock
+        self.once = Once(world, "")
         self.places: list[TabletPlace] = []
         self.records: dict[str, TableRecord] = {}
         self.root: TabletPlace | None = None
@@ -66,6 +70,7 @@ class Tenure:
         self._progress = asyncio.Event()
         self.servers = Servers(world, settings, session, lock)
         self.assigning = Assigning(world, settings, self.servers, lock, self._progress.set)
+        self.old_logs = OldLogs(world, client, paths, self.servers, self.assigning.forget_log)
         self.changes = TableChanges(
             world,
             settings,
@@ -75,6 +80,18 @@ class Tenure:
             tables=tables,
             servers=self.servers,
             assigning=self.assigning,
+            numbers=lambda count: new_numbers(session, count),
+            paths=paths,
+        )
+        self.snapshots = Snapshots(
+            world,
+            settings,
+            session,
+            lock,
+            client=client,
+            tables=tables,
+            servers=self.servers,
+            changes=self.changes,
             numbers=lambda count: new_numbers(session, count),
             paths=paths,
         )
@@ -105,6 +122,7 @@ class Tenure:
         self._note_waiting()
         if not self.servers.are_all_known or not self.servers.alive:
             return
+        dead = await self.old_logs.of_the_dead()  # Before METADATA is read.
         root, generation = await self._root()
         self.root = root
         counts = tablets_by_server([root, *self.places], self.servers.alive)
@@ -133,8 +151,9 @@ class Tenure:
         )
         await self.changes.remove_remains(self.records)
         if are_served and not self.assigning.tasks:
-            await self._remove_logs([root, *self.places])
+            await self.old_logs.remove(dead, needed_logs([root, *self.places]))
             await self._balance(users, counts)
+            await self.snapshots.remove_remains()
 
     async def find(self, tablet: str) -> TabletPlace | None:
         """Where METADATA has a tablet now; None if it has none of this name."""
@@ -198,21 +217,6 @@ class Tenure:
             self._has_first_row = True
 
     # Housekeeping.
-
-    async def _remove_logs(self, places: Sequence[TabletPlace]) -> None:
-        """Remove the logs of the dead of which no tablet needs anything; METADATA has just been read."""
-        needed = needed_logs(places)
-        dead = dict.fromkeys(sorted(self.servers.buried))
-        for folder in (self._paths.closed, self._paths.sorted):
-            dead.update(dict.fromkeys(await names_in(self._client, folder)))
-        for life in dead:
-            if life in needed or life in self.servers.alive:
-                continue
-            for folder in (self._paths.logs, self._paths.closing, self._paths.closed, self._paths.sorted):
-                with suppress(NotFound):
-                    await self._client.delete(f"{folder}/{life}", recursive=True, immediately=True)
-            self.servers.buried.discard(life)
-            self._world.events.emit(LogsOfTheDeadRemoved(life))
 
     async def _balance(self, users: Sequence[TabletPlace], counts: dict[str, int]) -> None:
         """Move one tablet, if a server has two more than another one (BT 5.2, 6)."""

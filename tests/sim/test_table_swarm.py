@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster.faultplan import OnMessage
 from cluster.swarm.bugs import described, planted
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.bugs import BUGS
@@ -9,6 +10,7 @@ from cluster.swarm.tables.history import NOTHING, History, Operation, RowState
 from cluster.swarm.tables.judging import judge_cover, judge_rows
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.run import Result, draw_plan, run_plan
+from runtime.wire import chunkserver_pb2, lockservice_pb2, master_pb2, tables_pb2
 from runtime.wire.tables_pb2 import TabletPlace
 
 SEEDS = range(9000, 9006)
@@ -45,6 +47,20 @@ def test_seeds_use_every_kind_of_operation_and_many_faults():
     assert {one.kind for plan in plans for one in plan.operations} == set(Kind)
     kinds = {type(fault.what).__name__ for plan in plans for fault in plan.faults}
     assert kinds >= {"Kill", "Stop", "PowerCut", "Pause", "Isolate", "Partition", "BadLink", "MessageDoubled"}
+
+
+def test_every_fault_at_a_message_waits_for_a_message_that_there_is():
+    """A method without its service's name fits no message: for its first 300 seeds no such fault struck."""
+    known = {
+        f"{service.name}/{method.name}"
+        for file in (tables_pb2, lockservice_pb2, master_pb2, chunkserver_pb2)
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    faults = [fault for seed in range(200) for fault in draw_plan(seed).faults]
+    methods = {fault.when.method for fault in faults if isinstance(fault.when, OnMessage)}
+    assert len(methods) > 10
+    assert methods <= known
 
 
 def test_every_planted_bug_says_which_rule_goes():

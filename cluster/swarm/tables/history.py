@@ -29,6 +29,7 @@ class Operation:
     message: str = ""
     found: RowState = NOTHING
     value: int = 0
+    wrong: list[str] = field(default_factory=list)  # What is wrong with the answer by itself.
 
     @property
     def kind(self) -> Kind:

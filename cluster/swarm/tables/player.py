@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Sequence
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import COLUMNS, History, Operation, RowState
 from cluster.swarm.tables.plan import Kind, PlannedOperation
+from cluster.swarm.tables.promises import in_order
 from runtime.errors import TabletopError
 from tablet.client.client import TableClient
 from tablet.engine.model.filters import LATEST, ReadFilter
@@ -85,7 +86,7 @@ class Player:
                 one.found = _state(await tables.read(TABLE, key, LATEST))
             case Kind.SCAN:
                 end = row_key(noted[-1].row) + b"\0"
-                rows = {key: (key, cells) async for key, cells in tables.scan(TABLE, key, end, wanted=LATEST)}
+                rows = await in_order(tables.scan(TABLE, key, end, wanted=LATEST), key, end, one)
                 for one in noted:
                     one.found = _state(rows.get(row_key(one.row)))
             case Kind.SPLIT:
