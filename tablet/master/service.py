@@ -60,8 +60,9 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     async def TakeSnapshot(self, request: wire.TakeSnapshotRequest, context: Any) -> wire.TakeSnapshotReply:
         """Take a snapshot of a table. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable."""
         tenure = self._tenure()
-        tenure.once.admit(request.name)
-        return wire.TakeSnapshotReply(snapshot=await tenure.snapshots.take(request.table, request.snapshot))
+        take = tenure.snapshots.take
+        taken = await tenure.once.run(request.name, lambda: take(request.table, request.snapshot))
+        return wire.TakeSnapshotReply(snapshot=taken)
 
     async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
         """All snapshots that are there."""
@@ -70,14 +71,14 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
         """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
         tenure = self._tenure()
-        tenure.once.admit(request.name)
-        return wire.RestoreSnapshotReply(table=await tenure.snapshots.restore(request.snapshot, request.table))
+        restore = tenure.snapshots.restore
+        table = await tenure.once.run(request.name, lambda: restore(request.snapshot, request.table))
+        return wire.RestoreSnapshotReply(table=table)
 
     async def DeleteSnapshot(self, request: wire.DeleteSnapshotRequest, context: Any) -> wire.DeleteSnapshotReply:
         """Delete a snapshot. Raises NotFound, Conflict."""
         tenure = self._tenure()
-        tenure.once.admit(request.name)
-        await tenure.snapshots.delete(request.snapshot)
+        await tenure.once.run(request.name, lambda: tenure.snapshots.delete(request.snapshot))
         return wire.DeleteSnapshotReply()
 
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:
