@@ -1,7 +1,10 @@
 """A small fixed share of the tables' swarm, the same in every run of the tests; and what its judges find."""
 
+import fnmatch
+
 import pytest
 
+from cluster.faultplan import OnMessage
 from cluster.swarm.bugs import described, planted
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.bugs import BUGS
@@ -9,6 +12,7 @@ from cluster.swarm.tables.history import NOTHING, History, Operation, RowState
 from cluster.swarm.tables.judging import judge_cover, judge_rows
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.run import Result, draw_plan, run_plan
+from runtime.wire import chunkserver_pb2, lockservice_pb2, master_pb2, tables_pb2
 from runtime.wire.tables_pb2 import TabletPlace
 
 SEEDS = range(9000, 9006)
@@ -45,6 +49,20 @@ def test_seeds_use_every_kind_of_operation_and_many_faults():
     assert {one.kind for plan in plans for one in plan.operations} == set(Kind)
     kinds = {type(fault.what).__name__ for plan in plans for fault in plan.faults}
     assert kinds >= {"Kill", "Stop", "PowerCut", "Pause", "Isolate", "Partition", "BadLink", "MessageDoubled"}
+
+
+def test_faults_at_messages_name_methods_that_there_are():
+    files = (tables_pb2, lockservice_pb2, master_pb2, chunkserver_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    methods = [f"{service.name}/{method.name}" for service in services for method in service.methods]
+    patterns = {
+        fault.when.method
+        for seed in range(100)
+        for fault in draw_plan(seed).faults
+        if isinstance(fault.when, OnMessage)
+    }
+    assert len(patterns) > 10
+    assert [pattern for pattern in sorted(patterns) if not fnmatch.filter(methods, pattern)] == []
 
 
 def test_every_planted_bug_says_which_rule_goes():

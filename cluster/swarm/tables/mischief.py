@@ -176,7 +176,7 @@ class _Draw:
     def dies_at_a_message(self) -> list[Fault]:
         """In the middle of an assignment, of a sort, of a split."""
         when = OnMessage(
-            self.chance.choice(_METHODS),
+            f"*/{self.chance.choice(_METHODS)}",
             self.chance.choice([MessageKind.REQUEST, MessageKind.REPLY]),
             nth=self.chance.choice([1, 1, 2, 3, 5, 8]),
         )
@@ -189,7 +189,7 @@ class _Draw:
         return [Fault(self.at(), BadLink(faults), self.anyone(), self.seconds())]
 
     def messages_go_wrong(self) -> list[Fault]:
-        when = OnMessage(self.chance.choice(_METHODS), nth=self.chance.choice([1, 2, 5, 10]))
+        when = OnMessage(f"*/{self.chance.choice(_METHODS)}", nth=self.chance.choice([1, 2, 5, 10]))
         seconds = round(self.chance.choice([0.1, 1.0, 4.0]), 3)
         what: What = self.chance.choice((MessageLost(), MessageDelayed(seconds), MessageDoubled(seconds)))
         return [Fault(when, what)]
