@@ -79,6 +79,11 @@ class TabletServerStub:
                 request_serializer=runtime_dot_wire_dot_tables__pb2.SplitTabletRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.SplitTabletReply.FromString,
                 _registered_method=True)
+        self.ChangeValue = channel.unary_unary(
+                '/tabletop.TabletServer/ChangeValue',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.ChangeValueReply.FromString,
+                _registered_method=True)
 
 
 class TabletServerServicer:
@@ -140,6 +145,13 @@ class TabletServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeValue(self, request, context):
+        """For clients, as the first ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TabletServerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -187,6 +199,11 @@ def add_TabletServerServicer_to_server(servicer, server):
                     servicer.SplitTablet,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.SplitTabletRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.SplitTabletReply.SerializeToString,
+            ),
+            'ChangeValue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeValue,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.ChangeValueReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -432,6 +449,33 @@ class TabletServer:
             '/tabletop.TabletServer/SplitTablet',
             runtime_dot_wire_dot_tables__pb2.SplitTabletRequest.SerializeToString,
             runtime_dot_wire_dot_tables__pb2.SplitTabletReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeValue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/ChangeValue',
+            runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.ChangeValueReply.FromString,
             options,
             channel_credentials,
             insecure,

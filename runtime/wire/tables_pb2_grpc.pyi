@@ -45,6 +45,8 @@ class TabletServerStub:
     ListTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListTabletsRequest, _tables_pb2.ListTabletsReply]
     SortLog: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
+    ChangeValue: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]
+    """For clients, as the first ones."""
 
 @_typing.type_check_only
 class TabletServerAsyncStub(TabletServerStub):
@@ -60,6 +62,8 @@ class TabletServerAsyncStub(TabletServerStub):
     ListTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListTabletsRequest, _tables_pb2.ListTabletsReply]  # type: ignore[assignment]
     SortLog: _aio.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]  # type: ignore[assignment]
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
+    ChangeValue: _aio.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]  # type: ignore[assignment]
+    """For clients, as the first ones."""
 
 class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,6 +130,14 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.SplitTabletRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.SplitTabletReply, _abc.Awaitable[_tables_pb2.SplitTabletReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ChangeValue(
+        self,
+        request: _tables_pb2.ChangeValueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.ChangeValueReply, _abc.Awaitable[_tables_pb2.ChangeValueReply]]:
+        """For clients, as the first ones."""
 
 def add_TabletServerServicer_to_server(servicer: TabletServerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

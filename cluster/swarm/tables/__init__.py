@@ -8,6 +8,7 @@ pause and cut off tablet servers, tablet masters, chunkservers, the master and t
 of its own, so every read says what it sees. Judged is:
 
     rows            is there an order of the operations on each row that explains every answer? (`judging.py`)
+    scan order      does each scan, forwards or in reverse, give its rows in order and each once?
     one server      at no moment do two servers that hold their locks serve one row
     metadata        in the end METADATA has every row of every table in exactly one tablet
     final reads     in the end every tablet is served, every row can be read, and a row can be written

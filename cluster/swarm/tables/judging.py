@@ -12,7 +12,7 @@ from cluster.swarm.engine import rows
 from cluster.swarm.history import Answer
 from cluster.swarm.linearizability import Step, explain
 from cluster.swarm.names import Action
-from cluster.swarm.tables.history import COLUMNS, NOTHING, History, Operation
+from cluster.swarm.tables.history import CHAIN, COLUMNS, COUNTER, NOTHING, History, Operation
 from cluster.swarm.tables.plan import Kind
 from cluster.swarm.verdicts import Verdict
 from runtime.wire.tables_pb2 import TabletPlace
@@ -32,6 +32,11 @@ def judge_rows(history: History, count: int) -> tuple[list[Verdict], bool]:
             text = f"row{row:02}: no order explains: {explained.failed.text}. Before it the row could be {states}"
             verdicts.append(Verdict("rows", text, (explained.failed.operation,)))
     return verdicts, is_undecided
+
+
+def judge_scans(history: History) -> list[Verdict]:
+    """Whether each scan gave its rows in order, each once."""
+    return [Verdict("scan order", text) for text in history.disordered]
 
 
 def judge_cover(table: str, places: Sequence[TabletPlace]) -> list[Verdict]:
@@ -74,5 +79,9 @@ def _action(one: Operation, *, has_answer: bool) -> Action:
             return rows.check(one.column, {one.column: one.number}, {other: one.number}, found)
         case Kind.GET:
             return rows.get(one.column, one.value)
+        case Kind.INCREMENT:
+            return rows.increment(COUNTER, one.value if has_answer else None)
+        case Kind.APPEND:
+            return rows.append(CHAIN, one.number, one.value if has_answer else None)
         case _:
             return rows.read(one.found)

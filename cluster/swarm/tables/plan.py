@@ -22,6 +22,9 @@ class Kind(enum.Enum):
     READ = "read"  # a row
     SCAN = "scan"  # some rows in order
     SPLIT = "split"  # the tablet that has a row, at that row
+    INCREMENT = "increment"  # a counter of the row
+    APPEND = "append"  # to a value of the row
+    REVERSE_SCAN = "reverse scan"  # as SCAN, from the last row to the first
 
 
 @dataclass(frozen=True, slots=True)

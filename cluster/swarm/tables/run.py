@@ -18,11 +18,12 @@ from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.tables.history import History
-from cluster.swarm.tables.judging import judge_cover, judge_rows
+from cluster.swarm.tables.judging import judge_cover, judge_rows, judge_scans
 from cluster.swarm.tables.marks import marks_of
 from cluster.swarm.tables.mischief import CHUNKSERVERS, client_names, draw_faults, draw_operations, draw_setup
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.player import TABLE, Player, row_key
+from cluster.swarm.tables.value_work import draw_faults_of_changes, with_work_on_values
 from cluster.swarm.verdicts import Verdict
 from lockservice.interface import SessionState
 from runtime.errors import TabletopError, TimedOut
@@ -64,7 +65,10 @@ def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"table swarm {seed}")
     setup = draw_setup(chance)
-    return Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup))
+    operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
+    values = random.Random(f"table swarm values {seed}")
+    operations = with_work_on_values(values, setup, operations)
+    return Plan(seed, setup, operations, faults + draw_faults_of_changes(values))
 
 
 def run_plan(plan: Plan) -> Result:
@@ -125,7 +129,7 @@ class _Run:
         await judge.create_table(TABLE, _SCHEMA, bounds)
         watch = loop.create_task(self._watch(), name="watch who serves")
         self._faults.begin()
-        patience = TableClientSettings(call_seconds=2.0, patience_seconds=8.0)
+        patience = TableClientSettings(call_seconds=2.0, patience_seconds=8.0, scan_rows=3)
         work = []
         for number, name in enumerate(client_names(setup), 1):
             player = Player(name, self._cluster.table_client(number, patience), self._result.history, setup.rows)
@@ -197,7 +201,9 @@ class _Run:
             self._result.verdicts += judge_cover(table, await self._places(table))
         player = Player(JUDGE, tables, self._result.history, self._plan.setup.rows)
         every = PlannedOperation(JUDGE, 0.0, Kind.SCAN, 0, self._plan.setup.rows)
-        for planned in (every, PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)):
+        backwards = PlannedOperation(JUDGE, 0.0, Kind.REVERSE_SCAN, 0, self._plan.setup.rows)
+        write, read = PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)
+        for planned in (every, backwards, write, read):
             for one in await player.do(planned):
                 if one.answer is not Answer.VALUE:
                     self._complain("final reads", one.told())
@@ -249,5 +255,5 @@ class _Run:
                 kind = type(self._plan.faults[record.event.number].what).__name__
                 result.struck[kind] = result.struck.get(kind, 0) + 1
         verdicts, result.is_undecided = judge_rows(result.history, self._plan.setup.rows)
-        result.verdicts += verdicts
+        result.verdicts += verdicts + judge_scans(result.history)
         result.marks = marks_of(result.records, result.history, self._simulation.reached)
