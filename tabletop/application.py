@@ -33,6 +33,8 @@ from tabletop import (
     story_command,
     sweep_command,
     table_commands,
+    table_line_commands,
+    table_row_commands,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -108,6 +110,11 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+table_commands.app.command("get")(table_row_commands.get)
+table_commands.app.command("scan")(table_row_commands.scan)
+table_commands.app.command("count")(table_row_commands.count)
+table_commands.app.command("import")(table_line_commands.import_rows)
+table_commands.app.command("export")(table_line_commands.export)
 app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")
