@@ -41,6 +41,7 @@ from tabletop import (
     timeline_command,
     torture,
     trash_commands,
+    webtable_commands,
 )
 from tabletop.console import Commands, output
 from tabletop.plugs import plug_in
@@ -115,6 +116,7 @@ table_commands.app.command("scan")(table_row_commands.scan)
 table_commands.app.command("count")(table_row_commands.count)
 table_commands.app.command("import")(table_line_commands.import_rows)
 table_commands.app.command("export")(table_line_commands.export)
+table_commands.app.add_typer(webtable_commands.app, name="webtable")
 app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")

@@ -64,9 +64,9 @@ def test_every_planted_bug_says_which_rule_goes():
 @pytest.mark.parametrize(
     ("name", "judge", "seed"),
     [
-        ("value-changed-without-the-lock-of-its-row", "rows", 630003),
+        ("value-changed-without-the-lock-of-its-row", "rows", 630027),
         ("change-made-again-after-doubt", "rows", 630000),
-        ("reverse-scan-continued-with-the-row-it-gave", "scan order", 630004),
+        ("reverse-scan-continued-with-the-row-it-gave", "scan order", 630000),
     ],
 )
 def test_a_planted_bug_is_found_in_this_seed(name: str, judge: str, seed: int):
