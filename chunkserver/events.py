@@ -166,6 +166,15 @@ class LeaseReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AppendsEnded(Event):
+    """The file of a chunk gets a later chunk: records are appended there from now on."""
+
+    sentence: ClassVar[str] = "appends no more records to chunk {handle:#x} under version {version}: its file goes on"
+    handle: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseEnded(Event):
     """This server is no longer primary for a chunk."""
 

@@ -43,7 +43,10 @@ class ChunkserverService(ChunkserverServicer):
         return wire.AdvanceChunksReply(results=await self._advancing.advance(request.items, request.authority))
 
     async def RevokeLeases(self, request: wire.RevokeLeasesRequest, context: Any) -> wire.RevokeLeasesReply:
-        """End leases before their time (GFS 3.1)."""
+        """End leases before their time (GFS 3.1), or only the right to append records (3.3)."""
+        if request.appends_only:
+            await self._advancing.end_appends(request.leases, request.authority)
+            return wire.RevokeLeasesReply()
         states = await self._advancing.revoke(request.leases, request.authority)
         return wire.RevokeLeasesReply(states=map(to_wire, states))
 

@@ -8,7 +8,7 @@ from contextvars import Context
 from dataclasses import dataclass
 
 from cluster.fault_log import FAULTS, FaultHealed, FaultImposed, FaultStruck
-from cluster.faultplan import Ending, NoEnd, OfTrigger, Target, TheReceiver, TheSender, What, WrongFolder
+from cluster.faultplan import Ending, Node, NoEnd, OfTrigger, Target, TheReceiver, TheSender, What, WrongFolder
 from cluster.faulty import FaultyNodes
 from cluster.interface import Imposed
 from cluster.placement import Placement
@@ -43,7 +43,8 @@ class SimulatedFaults:
         require_no_trigger(what, target)
         nodes = self._striker.resolved(target)
         if not nodes:
-            raise NotFound(f"there is no {target} now, so nothing was struck")
+            missing = f"there is no {target}" if isinstance(target, Node) else f"no node is {target}"
+            raise NotFound(f"{missing} now, so nothing was struck")
         undo, words = self._striker.strike(what, nodes)
         self._numbers += 1
         lasts = undo is not None

@@ -60,6 +60,7 @@ from runtime.real.experiments.unsynced import UnsyncedFiles
 from runtime.real.world import RealWorld
 from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_grpc
 from tablet.client.client import TableClient
+from tablet.client.settings import TableClientSettings
 
 GRACE_SECONDS = 5.0
 
@@ -256,7 +257,7 @@ class RealCluster:
         names = record.settings.master_names() if record.settings.masters > 1 else []
         return dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
 
-    def table_client(self) -> TableClient:
+    def table_client(self, settings: TableClientSettings | None = None) -> TableClient:
         """A new client of this cluster's tables. Raises InvalidRequest if it has no tablet servers."""
         record = self.folder.require()
         if not record.settings.tablet_servers:
@@ -265,7 +266,7 @@ class RealCluster:
             )
         if self.is_down():
             raise Unavailable(self.down_message(), definite=True)
-        return TableClient(self.client_world, record.lock)
+        return TableClient(self.client_world, record.lock, settings)
 
     def client(self) -> Client:
         """The file system of this cluster."""

@@ -74,7 +74,7 @@ async def resolved(target: Target, cluster: Cluster, folder: ClusterFolder) -> l
         case TheSender() | TheReceiver():
             found = []
     if not found:
-        raise NotFound(f"there is no {target} in cluster {cluster.name!r}; its nodes are: {', '.join(names)}")
+        raise NotFound(f"no node of cluster {cluster.name!r} is {target} now; its nodes are: {', '.join(names)}")
     return found
 
 

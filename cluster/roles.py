@@ -42,6 +42,10 @@ SMALL_PUSH_BUFFER_BYTES = 16 * MEBIBYTE
 LOCK_LEASE_HEARTBEATS, LOCK_LEAST_LEASE_SECONDS = 1.2, 1.2
 LOCK_GRACE_HEARTBEATS, LOCK_LEAST_GRACE_SECONDS = 0.6, 0.6
 
+# A tablet of 128 MB (BT 5) goes with memtables of 16 MB and log segments of the same size; all memtables of a server
+# take as much as four of them.
+MEMTABLES_A_TABLET, MEMORIES_A_TABLET = 8, 2
+
 # A tablet master looks so often for servers that have lost their locks.
 TABLET_ROUNDS_PER_HEARTBEAT = 2
 
@@ -125,5 +129,12 @@ def _tablet_settings(
             round_seconds=settings.heartbeat_seconds / TABLET_ROUNDS_PER_HEARTBEAT,
         ).to_dict()
     return TabletServerSettings(
-        cluster=cluster, control_address=address, master_address=master_address, lock_service=lock_address
+        cluster=cluster,
+        control_address=address,
+        master_address=master_address,
+        lock_service=lock_address,
+        memtable_bytes=settings.tablet_bytes // MEMTABLES_A_TABLET,
+        memory_bytes=settings.tablet_bytes // MEMORIES_A_TABLET,
+        segment_bytes=settings.tablet_bytes // MEMTABLES_A_TABLET,
+        split_bytes=settings.tablet_bytes,
     ).to_dict()

@@ -41,7 +41,10 @@ class Server(Protocol):
 
 
 LEVELS = frozenset(
-    {"files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes", "tablets", "tablet_servers"}
+    {
+        *("files", "chunks", "leases", "clones_running", "log_bytes", "push_buffer_bytes"),
+        *("acting", "tablets", "tablet_servers", "rounds", "has_lock", "epoch", "sessions", "lock_files", "locks"),
+    }
 )
 """Those among the counters of all roles that rise and fall."""
 

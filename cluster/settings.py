@@ -16,14 +16,18 @@ from runtime.settings import (
     DURABILITIES,
     HEARTBEAT_SECONDS,
     LEASE_SECONDS,
+    MEBIBYTE,
     REPLICAS,
     TRASH_SECONDS,
     settings_from,
 )
 
 LARGEST_CHUNK_BYTES = 1 << 30
+TABLET_BYTES = 128 * MEBIBYTE
+LEAST_TABLET_BYTES = 32 * 1024
 MOST_MASTERS = 5
-LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine; the simulated world has no such limit.
+LARGEST_CLUSTER = 100  # Chunkservers as processes on one machine.
+LARGEST_SIMULATED_CLUSTER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +48,25 @@ class ClusterSettings:
     small: bool = False  # little memory: small push buffers, one arena of the allocator
     tablet_servers: int = 0  # they serve tables, with a tablet master and a lock service (BT 5)
     tablet_masters: int = 1  # if there are tablet servers: one acts, the others wait for its lock (BT 5.2)
+    tablet_bytes: int = TABLET_BYTES  # a tablet with more is split (BT 5); memtables and logs are in proportion
     experiments: bool = False  # whether networks and disks of its nodes can be broken on purpose (docs/faults.md)
     removed: str = ""  # chunkservers that have left for good, with commas: their names are not given again
 
-    def check(self) -> None:
-        """Raise InvalidRequest or TooFewServers for settings that can never work."""
-        if not 1 <= self.chunkservers <= LARGEST_CLUSTER:
-            raise InvalidRequest(
-                f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {LARGEST_CLUSTER}"
-            )
+    def check(self, *, largest: int = LARGEST_CLUSTER) -> None:
+        """Raise InvalidRequest or TooFewServers for settings that can never work. `largest`: how many servers of a kind
+        there may be."""
+        if not 1 <= self.chunkservers <= largest:
+            raise InvalidRequest(f"a cluster of {self.chunkservers} chunkservers: expected between 1 and {largest}")
         if not 1 <= self.masters <= MOST_MASTERS:
             raise InvalidRequest(f"a cluster of {self.masters} masters: expected between 1 and {MOST_MASTERS}")
-        if not 0 <= self.tablet_servers <= LARGEST_CLUSTER:
-            raise InvalidRequest(
-                f"a cluster of {self.tablet_servers} tablet servers: expected between 0 and {LARGEST_CLUSTER}"
-            )
+        if not 0 <= self.tablet_servers <= largest:
+            raise InvalidRequest(f"a cluster of {self.tablet_servers} tablet servers: expected between 0 and {largest}")
         if not 1 <= self.tablet_masters <= MOST_MASTERS:
             raise InvalidRequest(
                 f"a cluster of {self.tablet_masters} tablet masters: expected between 1 and {MOST_MASTERS}"
             )
+        if self.tablet_bytes < LEAST_TABLET_BYTES:
+            raise InvalidRequest(f"tablets of {self.tablet_bytes} bytes: expected {LEAST_TABLET_BYTES} (32K) or more")
         if self.replicas < 1:
             raise InvalidRequest(f"a replication goal of {self.replicas}: expected 1 or more")
         if self.replicas > self.chunkservers:

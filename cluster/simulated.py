@@ -44,7 +44,7 @@ from cluster.leaving import require_drained
 from cluster.placement import Placement
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, MASTER, node_settings, role_of
 from cluster.servers import Server, make_server
-from cluster.settings import ClusterSettings
+from cluster.settings import LARGEST_SIMULATED_CLUSTER, ClusterSettings
 from cluster.topology import place_of
 from gfs.client import Client
 from gfs.settings import ClientSettings
@@ -96,7 +96,7 @@ class SimulatedCluster:
         clients: int = 1,
         overrides: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        settings.check()
+        settings.check(largest=LARGEST_SIMULATED_CLUSTER)
         self.simulation = simulation
         self.name = name
         self.settings = settings
@@ -187,7 +187,7 @@ class SimulatedCluster:
         """Make the cluster larger by so many chunkservers and start them; returns their names when they serve."""
         before = self.settings.node_names()
         self.settings = replace(self.settings, chunkservers=self.settings.chunkservers + count)
-        self.settings.check()
+        self.settings.check(largest=LARGEST_SIMULATED_CLUSTER)
         added = [name for name in self.settings.node_names() if name not in before]
         for name in added:
             self._add_chunkserver(name)

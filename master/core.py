@@ -9,7 +9,7 @@ change it."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from master.balance.placement import Candidate
@@ -34,7 +34,7 @@ from master.servers.chunkservers import Chunkservers, Held
 from master.servers.safe_mode import CHANGES_NAMES, SafeMode
 from master.servers.servers import Registration, Server, ServerTable
 from master.settings import MasterSettings
-from runtime.errors import Conflict, InSafeMode, Superseded, TabletopError, TimedOut, Unavailable
+from runtime.errors import Conflict, InSafeMode, NoSpace, Superseded, TabletopError, TimedOut, Unavailable
 from runtime.events import Event
 from runtime.wire import common_pb2
 from runtime.world import World
@@ -85,6 +85,7 @@ class Core:
         self.listening: dict[str, Registration] = {}  # servers whose registration is being judged
         self.failure = ""  # why this master must not go on; empty while it may
         self.failed = asyncio.Event()
+        self.when_refused: Callable[[NoSpace], Awaitable[None]] | None = None  # told when the log has no room
         self._guards: dict[int, _Guard] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
@@ -177,6 +178,9 @@ class Core:
 
     async def _commit_all(self, records: Sequence[Record]) -> list[list[int] | TabletopError]:
         outcomes = await self.reserve.commit_all(self.log, records)
+        refused = next((one for one in outcomes if isinstance(one, NoSpace)), None)
+        if refused is not None and self.when_refused is not None:
+            await self.when_refused(refused)
         for outcome in outcomes:
             if isinstance(outcome, TabletopError):
                 if not outcome.definite:
@@ -468,6 +472,20 @@ class Core:
             self.leases.end(handle)
         self.emit(LeaseRevoked(handle=handle, primary=lease.primary, reason=reason))
         self.note_final_length(handle, lease.version, held.get(handle))
+        return True
+
+    async def end_appends(self, handle: int, *, until: float) -> bool:
+        """Have the primary append no more records to a chunk, as its file is about to have a later one (GFS 3.3);
+        writes at offsets go on under the lease. False if nobody is known to hold one, or it does not answer."""
+        lease = self.leases.holder(handle, self.now)
+        if lease is None:
+            return False
+        seconds = max(min(self.settings.revoke_seconds, lease.until - self.now, until - self.now), 0.001)
+        ask = self.calls.revoke(lease.primary, [(handle, lease.version)], seconds, appends_only=True)
+        try:
+            await self.unless_stopping(ask)
+        except (Unavailable, TimedOut, Superseded):
+            return False
         return True
 
     async def take_back(self, handle: int, reason: str) -> bool:

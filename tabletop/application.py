@@ -35,6 +35,7 @@ from tabletop import (
     table_commands,
     table_line_commands,
     table_row_commands,
+    table_snapshot_commands,
     tablet_catalogue,
     tablet_commands,
     tablet_rows,
@@ -117,6 +118,10 @@ table_commands.app.command("count")(table_row_commands.count)
 table_commands.app.command("import")(table_line_commands.import_rows)
 table_commands.app.command("export")(table_line_commands.export)
 table_commands.app.add_typer(webtable_commands.app, name="webtable")
+table_commands.app.command()(table_snapshot_commands.snapshot)
+table_commands.app.command()(table_snapshot_commands.snapshots)
+table_commands.app.command()(table_snapshot_commands.restore)
+table_commands.app.command("drop-snapshot")(table_snapshot_commands.drop_snapshot)
 app.add_typer(table_commands.app, name="table")
 app.add_typer(story_command.app, name="story")
 app.add_typer(paper_command.app, name="paper")

@@ -47,6 +47,11 @@ TabletServersOption = Annotated[
     int | None, typer.Option(help="How many serve tables (BT 5); a tablet master comes with them. Default: 0.")
 ]
 
+TabletBytesOption = Annotated[
+    str | None,
+    typer.Option(metavar="BYTES", help="A tablet with more is split. Default: 128M (BT 5); small for lessons: 1M."),
+]
+
 
 def up(
     cluster: ClusterOption = DESK,
@@ -80,6 +85,7 @@ def up(
         int | None, typer.Option(help="How many: one acts, others take over (GFS 5.1.3). Default: 1.")
     ] = None,
     tablet_servers: TabletServersOption = None,
+    tablet_bytes: TabletBytesOption = None,
     rack_count: Annotated[
         int | None,
         typer.Option("--racks", metavar="N", help="Put the chunkservers into so many racks in turn (GFS 4.2)."),
@@ -103,19 +109,17 @@ def up(
         tabletop up --cluster lesson --chunkservers 3 --chunk-size 1M --lease-seconds 10
         tabletop up --cluster three --masters 3 --tablet-servers 3
     """
-    if rack_count is not None and topology is not None:
-        raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")
     perform(
         _up(
             RealCluster(cluster),
             port,
             {
-                "topology": topology if rack_count is None else racks(rack_count),
+                "topology": _topology(rack_count, topology),
                 "placement": placement,
-                "clone_bytes_per_second": None if clone_rate is None else parse_bytes(clone_rate),
+                "clone_bytes_per_second": _bytes(clone_rate),
                 "chunkservers": chunkservers,
                 "replicas": replicas,
-                "chunk_bytes": None if chunk_size is None else parse_bytes(chunk_size),
+                "chunk_bytes": _bytes(chunk_size),
                 "lease_seconds": lease_seconds,
                 "heartbeat_seconds": heartbeat_seconds,
                 "durability": durability,
@@ -124,9 +128,23 @@ def up(
                 "small": small or None,
                 "experiments": experiments,
                 "tablet_servers": tablet_servers,
+                "tablet_bytes": _bytes(tablet_bytes),
             },
         )
     )
+
+
+def _bytes(text: str | None) -> int | None:
+    return None if text is None else parse_bytes(text)
+
+
+def _topology(rack_count: int | None, topology: str | None) -> str | None:
+    """The topology that two options ask for. Raises BadParameter if they are two."""
+    if rack_count is None:
+        return topology
+    if topology is not None:
+        raise typer.BadParameter("--racks 3 is short for --topology r1,r2,r3: give one of them")
+    return racks(rack_count)
 
 
 def down(

@@ -13,7 +13,7 @@ import typer
 from cluster.cords.explained import EXPLANATIONS
 from cluster.cords.matrix import Group, Matrix, Selection, run_matrix
 from cluster.cords.picture import svg_of
-from cluster.cords.terms import Effect, Fault, Local, Workload
+from cluster.cords.terms import Effect, Fault, Local, Subject, Workload
 from runtime.errors import InvalidRequest
 from tabletop import wording
 from tabletop.console import ExitCode, fail, notes, output
@@ -31,25 +31,38 @@ _STYLES = {
 
 
 def cords(
+    of: Annotated[Subject, typer.Option(help="What is struck: a cluster of files, or a tablet in a folder.")] = (
+        Subject.FILES
+    ),
     workload: Annotated[list[Workload] | None, typer.Option(help="Only this one; may be repeated.")] = None,
     fault: Annotated[list[Fault] | None, typer.Option(help="Only this one; may be repeated.")] = None,
     structure: Annotated[list[str] | None, typer.Option(help="Only this one, or a pattern; may be repeated.")] = None,
     node: Annotated[list[str] | None, typer.Option(help="Only this kind, or a pattern; may be repeated.")] = None,
+    block: Annotated[list[str] | None, typer.Option(help="Only this one, or a pattern; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every block, too.")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the matrix, as SVG.")] = None,
 ) -> None:
     """Strike each block of each structure of each kind of node with one fault, and judge what comes of it.
 
-    The method is that of "Redundancy Does Not Imply Fault Tolerance" (Ganesan et al., FAST 2017), in simulated
-    clusters. docs/cords.md tells how to read the matrix.
+    The method is that of "Redundancy Does Not Imply Fault Tolerance" (Ganesan et al., FAST 2017), in the simulated
+    world. docs/cords.md tells how to read the matrix.
 
     \b
         tabletop cords --jobs 2 --picture cords.svg
         tabletop cords --node chunkserver --workload restart --fault garbage
         tabletop cords --structure 'operation log' --json log.json
+        tabletop cords --of tablet --workload reopen
+        tabletop cords --of tablet --block 't/000003.sst[0:4096]' --fault zeros
     """
-    selection = Selection(tuple(node or ()), tuple(structure or ()), tuple(workload or Workload), tuple(fault or Fault))
+    selection = Selection(
+        nodes=tuple(node or ()),
+        structures=tuple(structure or ()),
+        workloads=tuple(workload or Workload),
+        faults=tuple(fault or Fault),
+        subject=of,
+        blocks=tuple(block or ()),
+    )
     try:
         with notes.status("") as status:
             matrix = run_matrix(
@@ -74,8 +87,9 @@ def _print_matrix(matrix: Matrix) -> None:
         output.print(f"\n{workload.value}", style="bold", markup=False)
         table = plain_table("NODE", "STRUCTURE", *(fault.value.upper() for fault in faults))
         for kind, structure in matrix.rows():
-            cells = [_cell(groups.get((kind, structure, workload, fault))) for fault in faults]
-            table.add_row(kind, structure, *cells)
+            found = [groups.get((kind, structure, workload, fault)) for fault in faults]
+            if any(found):
+                table.add_row(kind, structure, *map(_cell, found))
         print_table(table)
     output.print()
     for local in Local:

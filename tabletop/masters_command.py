@@ -68,6 +68,8 @@ def masters_table(found: Standings) -> Table:
         follower = in_sync.get(name)
         sync = "yes" if standing.acting or (follower is not None and follower.in_sync) else "no" if in_sync else "-"
         note = follower.problem if follower is not None and follower.problem else standing.note
+        if standing.short_of_space:
+            note = "its disk has no room for its log"
         table.add_row(
             name,
             "[green]acts[/]" if standing.acting else "shadow",
@@ -77,7 +79,7 @@ def masters_table(found: Standings) -> Table:
             f"{standing.applied_sequence:,}",
             "-" if standing.acting else lag(standing.lag_seconds),
             standing.address,
-            "" if standing.acting or note == "another master acts" else note,
+            "" if (standing.acting and not standing.short_of_space) or note == "another master acts" else note,
         )
     return table
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from cluster.interface import NodeReport, NodeState
+from cluster.roles import TABLET_MASTER_ROLE
 from cluster.topology import place_of
 from tabletop import wording
 from tabletop.tables import plain_table
@@ -46,9 +47,15 @@ def node_table(reports: list[NodeReport], topology: str = "") -> Table:
 
 
 def standing(report: NodeReport) -> str:
-    """Of several masters: whether this one acts; empty for all other nodes."""
-    acting = report.counters.get("acting")
-    return "" if acting is None else "acts" if acting else "shadow"
+    """Of masters: whether this one acts; of a tablet server: how many tablets it serves; empty for all other nodes."""
+    counters = report.counters
+    if "has_lock" in counters:
+        served = wording.count(counters.get("tablets", 0), "tablet")
+        return f"serves {served}" if counters["has_lock"] else "serves nothing: it has no lock"
+    acting = counters.get("acting")
+    if acting is None:
+        return ""
+    return "acts" if acting else "waits for the lock" if report.role == TABLET_MASTER_ROLE else "shadow"
 
 
 def node_values(report: NodeReport) -> dict[str, Any]:

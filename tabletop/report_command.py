@@ -15,6 +15,7 @@ from tabletop.file_commands import with_client, with_cluster
 from tabletop.options import DESK, ClusterOption, JsonOption
 from tabletop.status_command import capacity, safe_mode_words
 from tabletop.tables import plain_table, print_table
+from tabletop.tables_report import print_tables_report, tables_report, tables_values
 
 
 class Change(enum.Enum):
@@ -67,8 +68,9 @@ async def _safemode(client: Client, action: Change) -> None:
 async def _report(cluster: RealCluster, as_json: bool) -> None:
     found = await cluster.client().cluster_status()
     disks = cluster.disks()
+    tables = await tables_report(cluster, await cluster.nodes())
     if as_json:
-        print(json.dumps(_values(found, disks), indent=2))
+        print(json.dumps({**_values(found, disks), "tables": tables_values(tables)}, indent=2))
         return
     for label, text in _figures(found, disks):
         output.print(f"{label + ':':<27}{text}", markup=False)
@@ -95,6 +97,7 @@ async def _report(cluster: RealCluster, as_json: bool) -> None:
             f"{server.clones_out:,}",
         )
     print_table(table)
+    print_tables_report(tables)
 
 
 def _contact(server: master_pb2.ServerStatus) -> str:

@@ -25,6 +25,7 @@ from tabletop.masters_command import lag, masters_table, out_of_sync
 from tabletop.node_table import STATE_STYLES, advice, node_table, node_values, remedy
 from tabletop.options import DESK, ClusterOption, JsonOption
 from tabletop.tables import plain_table, print_table
+from tabletop.tables_report import print_tables_report, tables_report, tables_values
 
 WATCH_SECONDS = 1.0
 LOOK_SECONDS = 0.25
@@ -88,11 +89,12 @@ async def _watch(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
 
 async def _show(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
     reports = await cluster.nodes()
-    found, trouble = await _ask_master(cluster, chunks)
+    (found, trouble), tables = await asyncio.gather(_ask_master(cluster, chunks), tables_report(cluster, reports))
     if as_json:
         nodes = [node_values(report) for report in reports]
         master = None if found is None else _master_values(found)
         values = {"cluster": cluster.name, "nodes": nodes, "master": master, "faults": fault_values(cluster)}
+        values["tables"] = tables_values(tables)
         print(json.dumps(values, indent=2))
     elif found is not None:
         await _print_masters(cluster)
@@ -100,6 +102,7 @@ async def _show(cluster: RealCluster, as_json: bool, chunks: bool) -> None:
     else:
         print_table(node_table(reports))
     if not as_json:
+        print_tables_report(tables)
         print_experiments(cluster)
     if found is None:
         raise Unavailable(_no_report(cluster, reports, trouble), definite=True)

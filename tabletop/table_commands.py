@@ -38,6 +38,8 @@ app = typer.Typer(
     tabletop table delete users ada                 a row, or a column of it
     tabletop table tablets users                    who serves which rows
     tabletop table split users-000003 m
+    tabletop table snapshot users monday
+    tabletop table restore monday users2
     tabletop table drop users
     """,
     no_args_is_help=True,
@@ -175,7 +177,7 @@ def split(
 
 
 def with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]], *, changes: bool = False) -> T:
-    """Do something with a client of the cluster's tables; `changes` as for `perform`."""
+    """What `use` does with a client of the cluster's tables; `changes` as for `perform`."""
 
     async def work() -> T:
         real = RealCluster(cluster)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cluster.settings import MOST_MASTERS, ClusterSettings, parse_bytes
+from cluster.torture.judging import Counted
 from cluster.torture.run import Torture, TortureOptions, TortureVerdict, drawn_seed
 from tabletop import wording
 from tabletop.console import ExitCode, notes, output, perform, remark
@@ -19,6 +20,7 @@ LOOK_SECONDS = 0.25
 LINE_SECONDS = 10.0
 VIOLATIONS_SHOWN = 20
 HEARTBEATS_IN_A_LEASE = 4
+TABLET_MASTERS = 2
 
 
 def torture(
@@ -29,11 +31,19 @@ def torture(
     masters: Annotated[
         int, typer.Option(min=1, max=MOST_MASTERS, help="How many; with a lock service, if several.")
     ] = 1,
+    tables: Annotated[
+        bool,
+        typer.Option("--tables", help="Clients work on tables; tablet servers, tablet masters and locks are struck."),
+    ] = False,
+    tablet_servers: Annotated[int, typer.Option(min=1, max=20, help="How many, with --tables.")] = 3,
+    tablet_bytes: Annotated[
+        str, typer.Option(metavar="BYTES", help="A tablet with more is split: small, so that there are many.")
+    ] = "64K",
     chunk_bytes: Annotated[str, typer.Option(metavar="BYTES", help="Small, so that files have many chunks.")] = "256K",
     seed: Annotated[int | None, typer.Option(help="Draws operations and faults. Default: a random one.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every operation and every fault.")] = False,
 ) -> None:
-    """Kill, pause, restart and damage real processes for minutes, and compare every acknowledged byte.
+    """Kill, pause, restart, cut off and damage real processes for minutes, and compare every acknowledged byte or row.
 
     Uses a cluster of its own, which is gone at the end. A run that finds something wrong keeps its folder and says
     where. The exit code is 0 only if nothing was found.
@@ -41,6 +51,7 @@ def torture(
     \b
         scripts/torture --minutes 10 --durability fsync
         scripts/torture --masters 3 --seed 7 --verbose
+        scripts/torture --tables --minutes 10
     """
     settings = ClusterSettings(
         chunkservers=chunkservers,
@@ -51,6 +62,9 @@ def torture(
         heartbeat_seconds=min(1.0, lease_seconds / HEARTBEATS_IN_A_LEASE),
         durability=durability,
         experiments=True,
+        tablet_servers=tablet_servers if tables else 0,
+        tablet_masters=TABLET_MASTERS,
+        tablet_bytes=parse_bytes(tablet_bytes),
     )
     options = TortureOptions(minutes=minutes, seed=drawn_seed() if seed is None else seed)
     good = perform(_torture(settings, options, verbose))
@@ -59,8 +73,9 @@ def torture(
 
 async def _torture(settings: ClusterSettings, options: TortureOptions, verbose: bool) -> bool:
     run = Torture(settings, options, remark if verbose else None)
+    above = f"{wording.count(settings.tablet_servers, 'tablet server')}, " if settings.tablet_servers else ""
     output.print(
-        f"Torture with seed {options.seed}: {settings.chunkservers} chunkservers, {settings.replicas} copies, "
+        f"Torture with seed {options.seed}: {settings.chunkservers} chunkservers, {above}{settings.replicas} copies, "
         f"durability {settings.durability}, leases of {settings.lease_seconds:g} s, "
         f"for {wording.duration(options.minutes * 60)}.",
         markup=False,
@@ -120,8 +135,8 @@ def _print_verdict(run: Torture, verdict: TortureVerdict) -> None:
         f"{wording.count(history.acknowledged, 'acknowledged change')}, "
         f"{wording.count(history.reads, 'read')} compared; "
         f"{history.refused.total():,} failed operations, {history.doubtful:,} of them in doubt; faults: {faults}. "
-        f"At the end {wording.count(counted.files, 'file')}, {wording.size(counted.data_bytes)}, "
-        f"{wording.count(counted.chunks, 'chunk')}, {wording.count(counted.replicas, 'replica')}.",
+        f"At the end {_counted(counted)}. {verdict.largest[1]} took the most memory: "
+        f"{wording.size(verdict.largest[0])}.",
         markup=False,
     )
     if verdict.good:
@@ -138,4 +153,13 @@ def _print_verdict(run: Torture, verdict: TortureVerdict) -> None:
         f"{broken} broken; what led to it is in {verdict.folder}.",
         style="bold red",
         markup=False,
+    )
+
+
+def _counted(counted: Counted) -> str:
+    if counted.tablets:
+        return f"{wording.count(counted.rows, 'row')} in {wording.count(counted.tablets, 'tablet')}"
+    return (
+        f"{wording.count(counted.files, 'file')}, {wording.size(counted.data_bytes)}, "
+        f"{wording.count(counted.chunks, 'chunk')}, {wording.count(counted.replicas, 'replica')}"
     )

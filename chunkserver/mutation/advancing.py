@@ -26,7 +26,7 @@ Invariants:
 import asyncio
 from collections.abc import Callable, Sequence
 
-from chunkserver.events import LeaseEnded, LeaseReceived, UnsureReplicaAdmitted
+from chunkserver.events import AppendsEnded, LeaseEnded, LeaseReceived, UnsureReplicaAdmitted
 from chunkserver.mutation.authority import Obedience
 from chunkserver.mutation.leases import LeaseTable, Secondary
 from chunkserver.mutation.mutations import Mutations
@@ -105,6 +105,17 @@ class Advancing:
         even = [lease.handle for lease in ended if not lease.is_uneven]
         return [state for handle in even if (state := self._store.state(handle)) is not None]
 
+    async def end_appends(self, names: Sequence[LeaseName], authority: Authority) -> None:
+        """From the answer on, no record is given a place in these chunks under these leases: their files are about to
+        have later chunks (GFS 3.3). Records that have a place already are written.
+
+        Raises ForeignNamespace, Superseded.
+        """
+        await self._obedience.check(authority)
+        for name in names:
+            if self._leases.end_appends(name.handle, through_version=name.version):
+                self._world.events.emit(AppendsEnded(name.handle, name.version))
+
     async def _advance_all(self, items: Sequence[Advance], authority: Authority, now: float) -> list[AdvanceResult]:
         if len(items) == 1:
             return [await self._advance_one(items[0], authority, now)]
@@ -171,6 +182,7 @@ class Advancing:
             seconds=seconds,
             now=now,
             is_renewal=item.from_version == item.to_version,
+            file_goes_on=item.file_goes_on,
         )
         names = tuple(secondary.server for secondary in secondaries)
         self._world.events.emit(LeaseReceived(item.handle, item.to_version, seconds, names))

@@ -18,6 +18,8 @@ Invariants:
    clients have left, and readers pass over it once.
 4. Padding covers no byte that was acknowledged or is in flight. It may cover remains, which then read as zeros
    everywhere.
+5. Nothing is appended to a chunk once its file has a later one. A client that remembers the earlier chunk is sent on,
+   and the chunk is padded before: readers have left it, and no gap stays behind that may still be filled.
 """
 
 import enum
@@ -54,7 +56,7 @@ def plan_append(lease: Lease, length: int, capacity: int) -> Placed:
     """
     flight_end = lease.reach(lease.sound_end)
     end = max(flight_end, lease.tried_end)
-    if end + length <= capacity:
+    if end + length <= capacity and not lease.file_goes_on:
         return Placed(Place.HERE, end)
     if flight_end < capacity:
         return Placed(Place.PADDING, flight_end)

@@ -49,6 +49,7 @@ class Lease:
     tried_end: int = 0  # So far some replica may reach: where the mutations that failed end.
     is_revoked: bool = False
     is_uneven: bool = False  # A mutation failed, and some replicas have it perhaps: they may differ.
+    file_goes_on: bool = False  # The file has a later chunk, or is about to have one: records are appended there.
     tries: dict[int, Tries[Any]] = field(default_factory=dict)  # by client
 
     def tries_of(self, client: int) -> Tries[Any]:
@@ -91,11 +92,13 @@ class LeaseTable:
         seconds: float,
         now: float,
         is_renewal: bool = False,
+        file_goes_on: bool = False,
     ) -> Lease:
         """Become primary under a version that was raised here, and under which nothing was done yet.
 
         The same grant once more (its answer was lost, or the network repeated it) changes nothing, least of all the
-        moment at which the lease ends. A renewal gives the lease that is held other secondaries and a new term. Raises
+        moment at which the lease ends. A renewal gives the lease that is held other secondaries and a new term.
+        `file_goes_on`: it gives no right to append records. Raises
         Conflict if the version was used: its lease was revoked, or another process of this server may have used serial
         numbers under it, or another server did."""
         lease = self._leases.get(handle)
@@ -109,7 +112,9 @@ class LeaseTable:
                 "any more; grant it with a higher version"
             )
         del self._unused[handle]
-        lease = self._leases[handle] = Lease(handle, version, tuple(secondaries), now + seconds, seconds)
+        until = now + seconds
+        lease = Lease(handle, version, tuple(secondaries), until, seconds, file_goes_on=file_goes_on)
+        self._leases[handle] = lease
         return lease
 
     def extend(self, handle: int, *, version: int, until: float) -> bool:
@@ -128,6 +133,14 @@ class LeaseTable:
             return None
         lease.is_revoked = True
         return lease
+
+    def end_appends(self, handle: int, *, through_version: int) -> bool:
+        """Append no records any more, unless under a newer lease. False if there was no such right."""
+        lease = self._leases.get(handle)
+        if lease is None or lease.version > through_version or lease.is_revoked or lease.file_goes_on:
+            return False
+        lease.file_goes_on = True
+        return True
 
     def begin_version(self, handle: int, version: int) -> None:
         """The chunk's version has risen: its lease is over, and the version may be granted."""

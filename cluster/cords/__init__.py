@@ -20,6 +20,8 @@ Somebody who sees everything judges: what did the node do, and what came of it f
     run.py          one run                            observing.py  what is seen of it
     classify.py     from that to the paper's words: pure functions
     explained.py    why some cells are not "correct", each by name
+    tablet/         the same for one tablet in a folder
+    subjects.py     both, for those who run cells
     matrix.py       all runs, grouped                  picture.py    as a picture
 
 The bar. No cell has silent corruption, or has lost what was acknowledged; those are never explained. Whatever else is

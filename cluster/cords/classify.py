@@ -14,7 +14,13 @@ from cluster.cords.terms import Effect, Fault, Local
 # Records that tell what a node did. One that says more than that an error was found goes before `DETECTED`.
 _TELLING = {
     Local.PARTIAL_CRASH: {"ChunkPutAside", "ChunkUnreadable"},
-    Local.INTERNAL_REDUNDANCY: {"MetadataRepaired", "LogReplayed: passed over", "LogMovedOn"},
+    Local.INTERNAL_REDUNDANCY: {
+        "MetadataRepaired",
+        "LogReplayed: passed over",
+        "LogMovedOn",
+        "LogEndNotWritten",
+        "TablePartPassedOver",
+    },
     Local.REPLICA: {
         "BlocksMended",
         "ReplicaMended",
@@ -23,7 +29,7 @@ _TELLING = {
         "ChunkCloned",
         "CheckpointInstalled",
     },
-    Local.TRUNCATED: {"LogReplayed: dropped the last", "LockLogReplayed: dropped the last"},
+    Local.TRUNCATED: {"LogReplayed: dropped the last", "LockLogReplayed: dropped the last", "LogTailDropped"},
 }
 _DETECTED = {
     "CorruptionFound",
@@ -34,6 +40,10 @@ _DETECTED = {
     "MutationMissed",
     "ReplicaCannotGrow",
     "WriteBackFailed",
+    "SnapshotUnreadable",
+    "TableSetAside",
+    "FlushFailed",
+    "CompactionFailed",
 }
 
 

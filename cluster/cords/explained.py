@@ -37,6 +37,9 @@ class Explanation:
         )
 
 
+_CORRUPTED_OR_UNREADABLE = (Fault.ZEROS, Fault.GARBAGE, Fault.READ_ERROR)
+_TABLETS = ("tablet that syncs", "tablet closed in order")
+_OPENING = (Workload.PUT, Workload.COMPACT, Workload.REOPEN)
 _OF_THREE = ("acting master of three", "shadow master of three")
 
 EXPLANATIONS = (
@@ -101,6 +104,48 @@ EXPLANATIONS = (
         "Chubby has five replicas, ours has one (docs/decisions/0024). While it is down nobody may take over, so "
         "that after a start of all nodes no master acts. While masters run they go on until their session is over.",
         workloads=(Workload.RESTART,),
+    ),
+    Explanation(
+        "one copy on one disk",
+        _TABLETS,
+        ("SSTable, whole", "SSTable data block"),
+        Effect.QUERY_FAILURE,
+        "What a block held cannot be had from anywhere else. Reads of its rows are refused, with the file and the "
+        "offset; an older value, from an older file, is never given in its place. All other rows are served, writes go "
+        "on, and compactions leave the file alone and tell of it. In GFS each block has three copies.",
+        _CORRUPTED_OR_UNREADABLE,
+    ),
+    Explanation(
+        "an SSTable without its index",
+        _TABLETS,
+        ("SSTable, whole", "SSTable index", "SSTable footer"),
+        Effect.UNAVAILABLE,
+        "Without the index nobody knows which rows the file has, and a tablet that was opened without the file would "
+        "give older values, or none. It is not opened until the file is restored. Filters and properties are another "
+        "matter: it is opened without the first, and has the second once more in the manifest.",
+        _CORRUPTED_OR_UNREADABLE,
+        _OPENING,
+    ),
+    Explanation(
+        "the only copy of the log",
+        _TABLETS,
+        ("commit log",),
+        Effect.UNAVAILABLE,
+        "A log that is damaged before its end, or ends before its mark, has lost what was acknowledged; to go on "
+        "without it would be to lose that in silence. The tablet is not opened. Removing the mark, or putting an empty "
+        "file in the log's place, says that one can do without those rows.",
+        _CORRUPTED_OR_UNREADABLE,
+        _OPENING,
+    ),
+    Explanation(
+        "the only manifest",
+        _TABLETS,
+        ("manifest",),
+        Effect.UNAVAILABLE,
+        "The manifest alone says which files make up the tablet; the one before it may name files that are gone. In "
+        "the paper METADATA has this state, in GFS.",
+        _CORRUPTED_OR_UNREADABLE,
+        (Workload.REOPEN,),
     ),
 )
 

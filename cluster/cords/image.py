@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from cluster.cords.terms import Subject, Workload
 from cluster.roles import CHUNKSERVER_ROLE, LOCK, LOCK_ROLE, MASTER, MASTER_ROLE
 from cluster.settings import ClusterSettings
 from cluster.simulated import LOCK_ADDRESS, SimulatedCluster
@@ -54,6 +55,11 @@ class NodeKind:
     role: str
     deployment: Deployment
     node: str
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """What is done to it."""
+        return tuple(workload for workload in Workload if workload.subject is Subject.FILES)
 
 
 NODE_KINDS = (

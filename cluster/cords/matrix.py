@@ -14,11 +14,10 @@ from typing import Any
 
 from cluster.cords.classify import global_effect, in_order, local_behaviour, what_was_seen, worst
 from cluster.cords.explained import Explanation, explanation_of
-from cluster.cords.image import NODE_KINDS, NodeKind, image_of
 from cluster.cords.observing import Observation
-from cluster.cords.run import run_cell
-from cluster.cords.structures import blocks_of, structures_of
-from cluster.cords.terms import Block, Cell, Effect, Fault, Local, Workload
+from cluster.cords.structures import structures_of
+from cluster.cords.subjects import Kind, blocks_of_kind, kinds_of, run_cell_of
+from cluster.cords.terms import Block, Cell, Effect, Fault, Local, Subject, Workload
 from runtime.errors import InvalidRequest
 
 WRITING_FAULTS = (Fault.WRITE_ERROR, Fault.NO_SPACE)
@@ -26,30 +25,43 @@ WRITING_FAULTS = (Fault.WRITE_ERROR, Fault.NO_SPACE)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which part of the matrix; empty: all. Nodes and structures by their names, or patterns of them."""
+    """Which part of which matrix; empty: all. Nodes, structures and blocks by their names, or patterns of them."""
 
     nodes: tuple[str, ...] = ()
     structures: tuple[str, ...] = ()
     workloads: tuple[Workload, ...] = tuple(Workload)
     faults: tuple[Fault, ...] = tuple(Fault)
+    subject: Subject = Subject.FILES
+    blocks: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise InvalidRequest for a name that fits nothing."""
-        nodes = [kind.name for kind in NODE_KINDS]
-        structures = [structure.name for kind in NODE_KINDS for structure in structures_of(kind.role)]
-        for what, patterns, names in (("node", self.nodes, nodes), ("structure", self.structures, structures)):
+        kinds = kinds_of(self.subject)
+        nodes = [kind.name for kind in kinds]
+        structures = [structure.name for kind in kinds for structure in structures_of(kind.role)]
+        blocks = [str(block) for kind in kinds for block in blocks_of_kind(kind)] if self.blocks else []
+        for what, patterns, names in (
+            ("node", self.nodes, nodes),
+            ("structure", self.structures, structures),
+            ("block", self.blocks, blocks),
+        ):
             for pattern in patterns:
-                if not any(fnmatchcase(name, pattern) for name in names):
+                if not any(_fits(name, (pattern,)) for name in names):
                     known = ", ".join(dict.fromkeys(names))
                     raise InvalidRequest(f"there is no {what} {pattern!r} in the matrix; there are {known}")
+        workloads = [workload for workload in Workload if workload.subject is self.subject]
+        if not set(workloads) & set(self.workloads):
+            listed = ", ".join(workload.value for workload in workloads)
+            raise InvalidRequest(f"the matrix of {self.subject.value} has other workloads: {listed}")
 
-    def has(self, node: str, structure: str) -> bool:
-        """Whether this row is chosen."""
-        return _fits(node, self.nodes) and _fits(structure, self.structures)
+    def has(self, node: str, block: Block) -> bool:
+        """Whether this block is chosen."""
+        is_chosen = _fits(node, self.nodes) and _fits(block.structure, self.structures)
+        return is_chosen and _fits(str(block), self.blocks)
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    return not patterns or any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +167,12 @@ class Matrix:
         return {"runs": self.runs, "groups": [group.to_json() for group in self.groups]}
 
 
-def cells_of(kind: NodeKind, workload: Workload, selection: Selection) -> Iterator[Cell]:
+def cells_of(kind: Kind, workload: Workload, selection: Selection) -> Iterator[Cell]:
     """The runs of one kind of node under one workload. A file that is there for a moment only can be struck by errors
     of writing, and by nothing else."""
-    for block in blocks_of(kind.role, image_of(kind.deployment).disks[kind.node]):
+    for block in blocks_of_kind(kind):
         for fault in selection.faults:
-            if selection.has(kind.name, block.structure) and _can_strike(fault, block):
+            if selection.has(kind.name, block) and _can_strike(fault, block):
                 yield Cell(kind.node, block, workload, fault)
 
 
@@ -168,13 +180,13 @@ def _can_strike(fault: Fault, block: Block) -> bool:
     return fault in WRITING_FAULTS or not block.is_passing
 
 
-def run_part(kind: NodeKind, workload: Workload, selection: Selection) -> list[Result]:
+def run_part(kind: Kind, workload: Workload, selection: Selection) -> list[Result]:
     """All runs of one kind of node under one workload."""
     return [_result(kind, cell) for cell in cells_of(kind, workload, selection)]
 
 
-def _result(kind: NodeKind, cell: Cell) -> Result:
-    seen = run_cell(kind, cell)
+def _result(kind: Kind, cell: Cell) -> Result:
+    seen = run_cell_of(kind, cell)
     return Result(kind.name, cell, local_behaviour(seen, cell.fault), global_effect(seen), seen)
 
 
@@ -186,17 +198,17 @@ def run_matrix(
     Raises InvalidRequest for a selection that fits nothing."""
     selection = selection or Selection()
     selection.check()
-    kinds = [kind for kind in NODE_KINDS if _fits(kind.name, selection.nodes)]
-    parts = [(kind, workload) for kind in kinds for workload in selection.workloads]
+    kinds = [kind for kind in kinds_of(selection.subject) if _fits(kind.name, selection.nodes)]
+    parts = [(kind, workload) for kind in kinds for workload in selection.workloads if workload in kind.workloads]
     results: list[Result] = []
     for done, found in enumerate(_each(parts, selection, jobs), 1):
         results += found
         if progress is not None:
             progress(done, len(parts))
-    return Matrix(tuple(_grouped(results)))
+    return Matrix(tuple(_grouped(kinds, results)))
 
 
-def _each(parts: Sequence[tuple[NodeKind, Workload]], selection: Selection, jobs: int) -> Iterator[list[Result]]:
+def _each(parts: Sequence[tuple[Kind, Workload]], selection: Selection, jobs: int) -> Iterator[list[Result]]:
     if jobs <= 1:
         for kind, workload in parts:
             yield run_part(kind, workload, selection)
@@ -206,12 +218,12 @@ def _each(parts: Sequence[tuple[NodeKind, Workload]], selection: Selection, jobs
             yield future.result()
 
 
-def _grouped(results: Iterable[Result]) -> Iterator[Group]:
+def _grouped(kinds: Sequence[Kind], results: Iterable[Result]) -> Iterator[Group]:
     found: dict[tuple[str, str, Workload, Fault], list[Result]] = {}
     for result in results:
         cell = result.cell
         found.setdefault((result.kind, cell.block.structure, cell.workload, cell.fault), []).append(result)
-    for kind in NODE_KINDS:
+    for kind in kinds:
         for structure in structures_of(kind.role):
             for workload in Workload:
                 for fault in Fault:

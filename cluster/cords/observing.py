@@ -1,6 +1,11 @@
 """What is seen of one run, by somebody who sees everything: the input of the classification."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from cluster.cords.striking import Strike
+from cluster.cords.terms import Cell, Fault
+from runtime.events import Record
+from runtime.faults.disk import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +36,47 @@ class Observation:
     differing: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SoundRun:
+    """A workload without any fault: what came of it, and what the node's disk was asked for."""
+
+    observation: Observation
+    operations: tuple[Operation, ...]
+
+    def outcome_unless_met(self, cell: Cell) -> Observation | None:
+        """What comes of a cell whose block nobody comes upon; None if somebody does.
+
+        Up to the first access to the block a run is that without any fault, event for event. So if there nobody reads
+        the block, damage to it changes nothing, and if nobody writes it, neither does an error of writing."""
+        strike = Strike(cell.block, cell.fault)
+        for operation in self.operations:
+            strike.on_operation(operation)
+        if strike.writes if cell.fault in (Fault.WRITE_ERROR, Fault.NO_SPACE) else strike.reads:
+            return None
+        return replace(
+            self.observation,
+            changed=cell.fault.is_corruption,
+            reads=strike.reads,
+            writes=strike.writes,
+            read_first=strike.read_first,
+            cpu_seconds=0.0,
+        )
+
+
+def checked_sound(what: str, found: Observation, operations: list[Operation]) -> SoundRun:
+    """A run without a fault. Raises AssertionError if anything is amiss in it."""
+    well = Observation(events=found.events, cpu_seconds=found.cpu_seconds, virtual_seconds=found.virtual_seconds)
+    assert found == well, f"{what}, without any fault: {found}"
+    return SoundRun(found, tuple(operations))
+
+
+def kind_told(record: Record) -> str:
+    """The kind of an event; where its text says more than its kind, with that."""
+    name = type(record.event).__name__
+    note = getattr(record.event, "note", "")
+    for words in ("passed over", "dropped the last", "dropped"):
+        if words in note:
+            return f"{name}: {words}"
+    return name

@@ -12,13 +12,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from chunkserver.storage.chunk_files import data_path
 from cluster.cords.image import Image, NodeKind, image_of, new_cluster
 from cluster.cords.ledger import Ledger
-from cluster.cords.observing import Observation
+from cluster.cords.observing import Observation, SoundRun, checked_sound, kind_told
 from cluster.cords.striking import NO_BLOCK, Strike, strike
 from cluster.cords.structures import claimed_by
 from cluster.cords.terms import Cell, Fault, Workload
@@ -43,43 +43,16 @@ _LEAST_SECONDS_OF_OTHERS = 2.0
 
 
 def run_cell(kind: NodeKind, cell: Cell) -> Observation:
-    """Run one cell, unless it is known already what comes of it.
-
-    Up to the first access to the block a run is that without any fault, event for event. So if there nobody reads the
-    block, damage to it changes nothing, and if nobody writes it, neither does an error of writing."""
-    sound = sound_run(kind, cell.workload)
-    strike = Strike(cell.block, cell.fault)
-    for operation in sound.operations:
-        strike.on_operation(operation)
-    is_met = strike.writes if cell.fault in (Fault.WRITE_ERROR, Fault.NO_SPACE) else strike.reads
-    if is_met:
-        return _CellRun(kind, cell.workload, cell).run()
-    return replace(
-        sound.observation,
-        changed=cell.fault.is_corruption,
-        reads=strike.reads,
-        writes=strike.writes,
-        read_first=strike.read_first,
-        cpu_seconds=0.0,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class SoundRun:
-    """A workload without any fault: what came of it, and what the node's disk was asked for."""
-
-    observation: Observation
-    operations: tuple[Operation, ...]
+    """Run one cell, unless it is known already what comes of it."""
+    known = sound_run(kind, cell.workload).outcome_unless_met(cell)
+    return known if known is not None else _CellRun(kind, cell.workload, cell).run()
 
 
 @cache
 def sound_run(kind: NodeKind, workload: Workload) -> SoundRun:
     """Do the work without a fault. Raises AssertionError if anything is amiss then."""
     run = _CellRun(kind, workload, None)
-    found = run.run()
-    well = Observation(events=found.events, cpu_seconds=found.cpu_seconds, virtual_seconds=found.virtual_seconds)
-    assert found == well, f"{kind.name}, {workload.value}, without any fault: {found}"
-    return SoundRun(found, tuple(run.operations))
+    return checked_sound(f"{kind.name}, {workload.value}", run.run(), run.operations)
 
 
 class _CellRun:
@@ -234,20 +207,10 @@ class _CellRun:
         """What the struck node told since, and what others told about it."""
         node = self._kind.node
         return [
-            _told(record)
+            kind_told(record)
             for record in self._simulation.sink.records[self._struck_at :]
             if record.node == node or node in _named_in(record)
         ]
-
-
-def _told(record: Record) -> str:
-    """The kind of an event; where its text says more than its kind, with that."""
-    name = type(record.event).__name__
-    note = getattr(record.event, "note", "")
-    for words in ("passed over", "dropped the last", "dropped"):
-        if words in note:
-            return f"{name}: {words}"
-    return name
 
 
 def _named_in(record: Record) -> list[str]:

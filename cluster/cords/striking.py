@@ -27,15 +27,19 @@ class Strike:
     reads: int = 0
     writes: int = 0
     read_first: bool = False
+    _first_path: str = ""
+    _is_gone: bool = False
 
     def on_operation(self, operation: Operation) -> TabletopError | None:
         """Count the accesses to the block, and refuse those that the fault is about."""
         block, begin = self.block, operation.offset
+        if operation.verb == "remove" and operation.path == self._first_path:
+            self._is_gone = True
         if operation.verb not in ("read", "write") or not operation.count:
             return None
         if begin >= block.offset + block.count or begin + operation.count <= block.offset:
             return None
-        if not (fnmatchcase(operation.path, block.path) if block.is_passing else operation.path == block.path):
+        if not self._is_meant(operation.path):
             return None
         if operation.verb == "read":
             self.read_first = self.read_first or not self.writes
@@ -43,6 +47,16 @@ class Strike:
         else:
             self.writes += 1
         return self._refusal(operation)
+
+    def _is_meant(self, path: str) -> bool:
+        block = self.block
+        if not block.is_passing or not fnmatchcase(path, block.path):
+            return path == block.path
+        if not block.known:
+            return True
+        if not self._first_path and path not in block.known:
+            self._first_path = path
+        return path == self._first_path and not self._is_gone
 
     def _refusal(self, operation: Operation) -> TabletopError | None:
         what = f"cannot {operation.verb} {operation.path} at {operation.offset}"

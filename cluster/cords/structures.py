@@ -14,6 +14,14 @@ from cluster.roles import CHUNKSERVER_ROLE, LOCK_ROLE, MASTER_ROLE
 from master.log.reserve import RESERVE_BYTES
 from runtime.errors import InvalidRequest
 
+Places = tuple[tuple[int, int], ...]
+"""(offset, bytes)"""
+
+PARTS_OF_TABLES = ("data block", "filter", "index", "properties", "footer")
+
+TABLET_ROLE = "tablet"
+"""A tablet in a folder has no server; its files lie in the folder `t` of a node's disk."""
+
 _SLOT_PLACES = tuple((slot * SLOT_BYTES, SLOT_BYTES) for slot in range(SLOTS))
 # Zeros that take space, and that nobody ever reads: the first block and the last one stand for the others.
 _ENDS_OF_RESERVE = ((0, BLOCK_BYTES), (RESERVE_BYTES - BLOCK_BYTES, BLOCK_BYTES))
@@ -21,14 +29,17 @@ _ENDS_OF_RESERVE = ((0, BLOCK_BYTES), (RESERVE_BYTES - BLOCK_BYTES, BLOCK_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A kind of file, or with `places` (offset, bytes) certain parts of it. `is_passing`: such a file is there for a
-    moment only, so that nothing but its writing can be struck. `has_no_content`: there is nothing to strike."""
+    """A kind of file, or with `places` (offset, bytes) certain parts of it. `is_part`: parts that lie elsewhere in each
+    such file. `is_passing`: such a file is there for a moment only, so that nothing but its writing can be struck.
+    `is_first`: and of those that come, only the first one. `has_no_content`: there is nothing to strike."""
 
     role: str
     name: str
     pattern: str
-    places: tuple[tuple[int, int], ...] = ()
+    places: Places = ()
+    is_part: bool = False
     is_passing: bool = False
+    is_first: bool = False
     has_no_content: bool = False
 
 
@@ -51,6 +62,16 @@ STRUCTURES = (
     Structure(LOCK_ROLE, "lock service's log", "log/*.log"),
     Structure(LOCK_ROLE, "lock service's new log", "log/*.log.part", is_passing=True),
     *(Structure(role, "mark of what is durable", "durable") for role in (MASTER_ROLE, LOCK_ROLE)),
+    Structure(TABLET_ROLE, "commit log", "t/*.log"),
+    Structure(TABLET_ROLE, "new commit log", "t/*.log", is_passing=True, is_first=True),
+    Structure(TABLET_ROLE, "SSTable, whole", "t/*.sst"),
+    *(Structure(TABLET_ROLE, f"SSTable {part}", "t/*.sst", is_part=True) for part in PARTS_OF_TABLES),
+    Structure(TABLET_ROLE, "new SSTable", "t/*.sst.new", is_passing=True, is_first=True),
+    Structure(TABLET_ROLE, "manifest", "t/manifest-*[0-9]"),
+    Structure(TABLET_ROLE, "new manifest", "t/manifest-*.new", is_passing=True, is_first=True),
+    Structure(TABLET_ROLE, "snapshot", "t/snapshot-*"),
+    Structure(TABLET_ROLE, "mark of what is durable", "t/durable"),
+    Structure(TABLET_ROLE, "lock file", "t/LOCK", has_no_content=True),
     *(Structure(role, "lock file", "LOCK", has_no_content=True) for role in (CHUNKSERVER_ROLE, MASTER_ROLE, LOCK_ROLE)),
 )
 
@@ -76,9 +97,11 @@ def claimed_by(role: str, path: str) -> list[Structure]:
     return found
 
 
-def blocks_of(role: str, files: Mapping[str, bytes]) -> list[Block]:
-    """Every block of every structure of a node with these files, in the order of the table. Raises InvalidRequest for
-    a file that no structure claims.
+def blocks_of(
+    role: str, files: Mapping[str, bytes], parts: Mapping[tuple[str, str], Places] | None = None
+) -> list[Block]:
+    """Every block of every structure of a node with these files, in the order of the table. `parts`: by structure and
+    path, where those lie that lie elsewhere in each file. Raises InvalidRequest for a file that no structure claims.
 
     >>> [str(block) for block in blocks_of("master", {"LOCK": b"", "log/00000000000000000001.log": bytes(5000)})][:2]
     ['log/00000000000000000001.log[0:4096]', 'log/00000000000000000001.log[4096:8192]']
@@ -87,11 +110,14 @@ def blocks_of(role: str, files: Mapping[str, bytes]) -> list[Block]:
     found: list[Block] = []
     for structure in structures_of(role):
         if structure.is_passing:
-            found.append(Block(structure.name, structure.pattern, 0, BLOCK_BYTES, is_passing=True))
+            known = tuple(claims) if structure.is_first else ()
+            found.append(Block(structure.name, structure.pattern, 0, BLOCK_BYTES, is_passing=True, known=known))
             continue
         for path in claims:
             if structure in claims[path] and not structure.has_no_content:
                 places = structure.places or _whole_blocks(len(files[path]))
+                if structure.is_part:
+                    places = (parts or {}).get((structure.name, path), ())
                 found += [
                     Block(structure.name, path, offset, count) for offset, count in places if offset < len(files[path])
                 ]

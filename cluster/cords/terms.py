@@ -11,6 +11,13 @@ BLOCK_BYTES = 4096
 """A block of the file system below, as in the paper: the unit that one fault strikes."""
 
 
+class Subject(enum.Enum):
+    """What is struck: a cluster of the file system, or one tablet in a folder of a node."""
+
+    FILES = "files"
+    TABLET = "tablet"
+
+
 class Workload(enum.Enum):
     """What is done while the fault is there. The values are the titles of the matrix."""
 
@@ -19,6 +26,17 @@ class Workload(enum.Enum):
     APPEND = "append"
     NAMES = "names"
     RESTART = "restart"
+    PUT = "put"
+    GET = "get"
+    SCAN = "scan"
+    COMPACT = "compaction"
+    REOPEN = "reopen"
+
+    @property
+    def subject(self) -> Subject:
+        """To what it is done."""
+        of_tablet = (Workload.PUT, Workload.GET, Workload.SCAN, Workload.COMPACT, Workload.REOPEN)
+        return Subject.TABLET if self in of_tablet else Subject.FILES
 
 
 class Fault(enum.Enum):
@@ -100,13 +118,15 @@ _EFFECT_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of one file; of a file that is there for a moment only (`is_passing`), by a pattern of its path."""
+    """One block of one file; of a file that is there for a moment only (`is_passing`), by a pattern of its path.
+    `known`: such a file is none of these; and then only the first one that comes is meant."""
 
     structure: str
     path: str
     offset: int
     count: int
     is_passing: bool = False
+    known: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.path}[{self.offset}:{self.offset + self.count}]"

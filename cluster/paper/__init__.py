@@ -11,9 +11,12 @@ out is what our code makes of the paper's hardware.
     comparing.py     ours beside the paper's, and whether it is within its bar: pure
     drawing.py       the figure, as SVG
     metadata.py      6.2.1, Table 2: bytes of metadata at the master and at chunkservers
+    recovery.py      6.2.5: one chunkserver of 227 dies, then two at once
+    drawing_recovery.py   how many chunks were below their goal, as SVG
 
     tabletop paper gfs-figure-3
     tabletop paper gfs-table-2
+    tabletop paper gfs-recovery
 
 Honesty. A free number may be chosen by the paper's measurement at *one* client, where there is no contention: what the
 software of a client and its servers costs for each operation. All that happens with more clients has to come out of

@@ -59,3 +59,42 @@ TABLE_2 = {
 }
 TABLE_2_FACTOR = 2.0  # how far ours may be from the paper's
 MOST_BYTES_A_ENTRY = 64  # "less than 64 bytes" for each file and for each chunk (GFS 2.6.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """An experiment of 6.2.5: what lay on each victim, and what came of it. 0: the paper does not say."""
+
+    victims: int
+    chunks: int  # on each victim
+    bytes: float  # on each victim
+    single: int  # chunks that were left with one replica
+    whole_seconds: float  # until all chunks had their goal again
+    two_each_seconds: float  # until all chunks had two replicas
+    bytes_per_second: float
+
+    @property
+    def floor(self) -> float:
+        """How long the copies take at the limit, seconds: those of both victims."""
+        return floor_seconds(self.victims * self.bytes, RECOVERY_CLONES)
+
+
+MIB = float(1 << 20)
+RECOVERY_SERVERS = 227  # cluster B
+RECOVERY_CLONES = 91  # 40 % of them
+CLONE_BYTES_PER_SECOND = 6.25 * MIB
+# The paper's numbers agree with one another if its GB and MB are powers of two.
+RECOVERIES = {
+    1: Recovery(1, 15_000, 600 * 1024 * MIB, 0, 23.2 * 60, 0.0, 440 * MIB),
+    2: Recovery(2, 16_000, 660 * 1024 * MIB, 266, 0.0, 120.0, 0.0),
+}
+RECOVERY_BAR_SECONDS = 26.0 * 60  # ours may take so long after one death
+
+
+def floor_seconds(copied: float, clones: int) -> float:
+    """How long so many bytes take at the limit, if nothing is lost between clones.
+
+    >>> round(floor_seconds(RECOVERIES[1].bytes, RECOVERY_CLONES) / 60, 1)
+    18.0
+    """
+    return copied / (clones * CLONE_BYTES_PER_SECOND)

@@ -13,6 +13,10 @@ is looked for, and what is there besides must be explained.
 The bytes of a record are those that its operation's number decides, as a record of `gfs.records` whose writer is that
 number: so a reader finds it, and the judge knows whose it is.
 
+Some clients have the next chunk made and write nothing to it, as one does that dies then. From that moment on records
+go there: one that was appended after another one had been acknowledged is never in an earlier chunk, where readers
+that follow the file have passed.
+
 What we simplify. What a loss of power may take is reckoned as for writes. A part of a record is believed wherever it
 stands between records, if it is one piece of 8 bytes or more, or the rest of one.
 """
@@ -23,9 +27,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from cluster.swarm.copies import root_of
 from cluster.swarm.history import Answer, History, Kind, Operation, stamp
+from gfs.client import Client
+from gfs.names.identity import FileIdentity
 from gfs.records import Record, Scanner, encode_record
 from gfs.records.frames import HEADER_BYTES, MAGIC
 from runtime.settings import RECORD_SHARE
@@ -172,6 +179,31 @@ def overlaps(appends: Iterable[Append], chunk_bytes: int) -> Iterator[tuple[str,
             f"{other.offset} to {other.end}) were both acknowledged"
         )
         yield text, (one.operation, other.operation)
+
+
+def earlier_than_their_forerunners(
+    appends: Iterable[Append], chunk_bytes: int
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Acknowledged records in an earlier chunk than one that had been acknowledged before they were asked for: a
+    sentence, and the operations. Whatever is lost, the chunks of a file are not (GFS 3.3)."""
+    told = sorted((one for one in appends if one.answer is Answer.VALUE), key=lambda one: one.responded)
+    for place, first in enumerate(told):
+        for second in told[place + 1 :]:
+            chunk, before = second.offset // chunk_bytes, first.offset // chunk_bytes
+            if second.invoked > first.responded and chunk < before:
+                text = (
+                    f"the record of operation {second.operation} was appended to chunk {chunk} of its file, though "
+                    f"that of operation {first.operation} had been acknowledged in chunk {before} "
+                    f"{second.invoked - first.responded:.3f} s before"
+                )
+                yield text, (first.operation, second.operation)
+
+
+async def have_next_chunk_made(client: Client, file: FileIdentity) -> None:
+    """Have a file's next chunk made, and write nothing to it."""
+    found: Any = client
+    count = (await found._master.find_locations(file, 0, 0)).file.chunk_count
+    await found._writer.holder(file, count)
 
 
 def missing_on_replica(appends: Iterable[Append], index: int, chunk_bytes: int, data: bytes) -> Iterator[Append]:

@@ -65,3 +65,16 @@ def failed_append_is_acknowledged() -> Planted:
 
     _replicate = mutations.Mutations._replicate
     return replaced(mutations.Mutations, "_replicate", replicate)
+
+
+@bug
+def records_go_to_an_earlier_chunk() -> Planted:
+    """Records are appended to the last chunk of a file only, also by a client that remembers an earlier one.
+
+    Without the rule, a record is appended to a chunk that has room though its file goes on: a reader who follows the
+    file has left that chunk, and never sees the record (GFS 3.3)."""
+
+    def choose(lease: Lease, length: int, capacity: int) -> Placed:
+        return plan_append(replace(lease, file_goes_on=False), length, capacity)
+
+    return replaced(mutations, "plan_append", choose)

@@ -45,6 +45,7 @@ class Kind(enum.Enum):
     APPEND = "append"  # at the open file's position
     RECORD_APPEND = "record_append"  # to an open file, where the file system says (GFS 3.3)
     READ = "read"  # a range, through an open file
+    NEXT_CHUNK = "have the next chunk made of"  # and write nothing to it, as who dies then
     CLOSE = "close"
     ABANDON = "abandon"
     READ_FILE = "read_file"

@@ -152,6 +152,7 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "a client tried a write again": any_record("WriteRetried"),
     "a client tried to append a record again": any_record("AppendRetried"),
     "a chunk was padded": any_record("ChunkPadded"),
+    "a primary was told that its file goes on": any_record("AppendsEnded"),
     "a record went to the next chunk": any_record("ChunkFilledUp"),
     "a snapshot was taken": any_record("SnapshotTaken"),
     "a writer was stopped for a snapshot": says("LeaseRevoked", "reason", "a snapshot is taken"),

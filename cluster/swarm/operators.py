@@ -31,6 +31,7 @@ from master.events import (
     FileReclaimed,
     FileReplaced,
     LogReplayed,
+    MasterStoodDown,
     RemovalDecided,
     RemovalOrdered,
     SafeModeEntered,
@@ -46,7 +47,6 @@ WITH_OPERATORS = 0.4
 WITH_KEPT_DIRECTORY = 0.2
 KEPT = "/kept"
 CHUNKS_A_PAGE = 3
-_CLOCK_ERROR = 0.06  # A drifting clock may be wrong by 5 %.
 _NAMES = (FileCreated, FileDeleted, EntryRenamed, FileReclaimed, ChunkCreated, FileReplaced, SnapshotTaken)
 _ORDERS = (CloneStarted, RemovalDecided, RemovalOrdered)
 
@@ -153,26 +153,36 @@ async def check_everything(client: Client, insight: Insight) -> tuple[str, ...]:
 
 def judge_trash(history: History, records: Records, grace_seconds: float, *, judge: str) -> Iterator[str]:
     """Whether everything deleted was kept for its time, and for the time that its directory had said. For runs in which
-    no clock is set."""
-    deleted: dict[str, tuple[float, str]] = {}
+    no clock is set.
+
+    The master that forgets a name looks at its own clock, and the one that gave it looked at another, if the masters
+    changed. So the time may be shorter by as much as the two clocks, which may drift, are apart.
+    """
+    deleted: dict[str, tuple[float, float, str]] = {}
     names: dict[str, str] = {}  # what an operation was kept as
     for moment, record in records:
         event = record.event
         if isinstance(event, FileDeleted | FileReplaced):
             # The time counts from when it was decided. With several masters it is told when all in sync have it.
             waited = max(0, record.wall_microseconds - deletion_of(event.hidden).stamp) / 1e6
-            deleted[root_of(event.hidden)] = moment - waited, event.path
+            deleted[root_of(event.hidden)] = moment - waited, _ahead(moment, record), event.path
             names.setdefault(record.cause, event.hidden)
         elif isinstance(event, FileReclaimed) and not record.cause and event.path.startswith("/.deleted/"):
-            when, path = deleted.get(root_of(event.path), (moment, ""))
+            when, ahead, path = deleted.get(root_of(event.path), (moment, 0.0, ""))
+            apart = abs(_ahead(moment, record) - ahead)
             told = deletion_of(event.path).kept_seconds
             kept = grace_seconds if told is None else float(told)
-            if path and moment - when < kept * (1.0 - _CLOCK_ERROR) - 0.1:
+            if path and moment - when < kept - apart - 0.1:
                 yield (
                     f"at {moment:.3f} s: {event.path}, deleted as {path} {moment - when:.1f} s before, was forgotten; "
                     f"expected to be kept for {kept:g} s"
                 )
     yield from _judge_word(history, names, judge)
+
+
+def _ahead(moment: float, record: Record) -> float:
+    """How far the clock of a record's node is ahead of the true time, up to a constant; seconds."""
+    return record.wall_microseconds / 1e6 - moment
 
 
 def _judge_word(history: History, names: dict[str, str], judge: str) -> Iterator[str]:
@@ -192,19 +202,23 @@ def _judge_word(history: History, names: dict[str, str], judge: str) -> Iterator
 
 
 def judge_safe_mode(records: Records) -> Iterator[str]:
-    """Whether nothing was done that safe mode forbids."""
-    is_starting = is_by_hand = False
+    """Whether nothing was done that safe mode forbids, by any master."""
+    starting: dict[str, bool] = {}
+    by_hand: dict[str, bool] = {}
     for moment, record in records:
-        event = record.event
-        if record.node != "master":
+        event, node = record.event, record.node
+        if not node.startswith("master"):
             continue
-        if isinstance(event, LogReplayed):
-            is_starting, is_by_hand = True, False
+        is_by_hand = by_hand.get(node, False)
+        if isinstance(event, LogReplayed | MasterStoodDown):
+            starting[node], by_hand[node] = True, False
         elif isinstance(event, SafeModeEntered):
-            is_by_hand = True
+            by_hand[node] = True
         elif isinstance(event, SafeModeLeft):
-            is_starting, is_by_hand = False, is_by_hand and not event.by_hand
-        elif (is_by_hand and isinstance(event, _NAMES)) or ((is_starting or is_by_hand) and isinstance(event, _ORDERS)):
+            starting[node], by_hand[node] = False, is_by_hand and not event.by_hand
+        elif (is_by_hand and isinstance(event, _NAMES)) or (
+            (starting.get(node) or is_by_hand) and isinstance(event, _ORDERS)
+        ):
             why = "an operator keeps the master" if is_by_hand else "the master has just started and is"
             yield f"at {moment:.3f} s: {type(event).__name__} though {why} in safe mode"
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.interface import wait_until
-from cluster.swarm.appends import frame_of
+from cluster.swarm.appends import frame_of, have_next_chunk_made
 from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
 from cluster.swarm.insight import CAUSE
 from cluster.swarm.operators import check_everything
@@ -24,6 +24,7 @@ from cluster.swarm.plan import PlannedOperation
 from cluster.swarm.stage import Stage
 from gfs.client import Client
 from gfs.file import File
+from gfs.names.identity import FileIdentity
 from gfs.reading.lengths import FileStatus
 from runtime.errors import TabletopError
 from runtime.events import because
@@ -50,8 +51,8 @@ LOOKS = 60
 LONGEST_CHANGE_SECONDS = 60.0
 LONGEST_WRITE_SECONDS = 330.0
 LONGEST_DEATH_SECONDS = 1000.0
-_ON_OPEN_FILES = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND, Kind.READ, Kind.CLOSE, Kind.ABANDON)
-_WRITING = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND)
+_WRITING = (Kind.WRITE, Kind.APPEND, Kind.RECORD_APPEND, Kind.NEXT_CHUNK)
+_ON_OPEN_FILES = (*_WRITING, Kind.READ, Kind.CLOSE, Kind.ABANDON)
 _CREATING = (Kind.CREATE, Kind.WRITE_FILE, Kind.OPEN)
 _CHANGES = (
     Kind.CREATE,
@@ -315,6 +316,8 @@ class Player:
                 operation.lacking = self._stage.insight.lacking(
                     operation.file, *divmod(operation.offset, file.chunk_bytes), frame
                 )
+            case Kind.NEXT_CHUNK:
+                await have_next_chunk_made(self._client, FileIdentity(file.stored_path, file.file_id))
             case Kind.READ:
                 operation.data = await file.pread(operation.offset, operation.count)
             case Kind.CLOSE:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from cluster.swarm import endings, orders, placements
 from cluster.swarm.appends import appended_files
 from cluster.swarm.copies import root_of
+from cluster.swarm.full_masters import FullMasterWatch
 from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.leases import judge_leases, wrong_epochs
 from cluster.swarm.losses import Grant, Losses
@@ -23,6 +24,7 @@ from cluster.swarm.marks import marks_of
 from cluster.swarm.masters import LOOK_SECONDS, WITH_MASTERS, who_would_answer, with_masters
 from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
+from cluster.swarm.narrow_faults import with_narrow_faults
 from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
 from cluster.swarm.plan import Plan, PlannedOperation
 from cluster.swarm.player import Player
@@ -41,6 +43,7 @@ from cluster.swarm.workload import (
     with_giving_up,
     with_goals,
     with_host,
+    with_next_chunks,
 )
 from gfs.events import AppendRetried, MasterAskedAgain, WriteRetried
 from runtime.events import Record, TaskFailed
@@ -91,12 +94,14 @@ def draw_plan(seed: int, *, share_with_masters: float = WITH_MASTERS) -> Plan:
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
+    operations = with_next_chunks(random.Random(f"next chunks {seed}"), operations)
     operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
     operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
     faults = draw_faults(chance, setup, paths)
     for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)
     setup, operations, faults = with_masters(seed, setup, operations, faults, share=share_with_masters)
+    faults = with_narrow_faults(seed, setup, faults, paths)
     return Plan(seed, setup, operations, faults)
 
 
@@ -203,9 +208,13 @@ class _Run:
                     self._result.verdicts.append(Verdict("invariants", f"at {self._stage.now:.0f} s: {complaint}"))
 
     async def _watch_masters(self) -> None:
-        """At no moment would two masters answer (GFS 5.1.3)."""
+        """At no moment would two masters answer, and none stays that cannot log (GFS 5.1.3)."""
+        full = FullMasterWatch(self._stage.cluster)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if (complaint := full.look()) and "full master" not in self._broken:
+                self._broken["full master"] = None
+                self._result.verdicts.append(Verdict("full master", f"at {self._stage.now:.3f} s: {complaint}"))
             acting = who_would_answer(self._stage.cluster)
             if len(acting) > 1 and "two masters" not in self._broken:
                 self._broken["two masters"] = None

@@ -22,6 +22,8 @@ from cluster.faultplan import (
     Partition,
     Pause,
     PowerCut,
+    ReplicaTrouble,
+    RottenRecord,
     Stop,
     WrongFolder,
 )
@@ -32,12 +34,13 @@ from cluster.swarm.history import Kind
 from cluster.swarm.insight import Insight
 from cluster.swarm.losses import Hindrance
 from cluster.swarm.losses import PowerCut as Cut
+from cluster.swarm.narrow_faults import RotInLog, is_vouched_for
 from cluster.swarm.plan import Plan
 from cluster.swarm.workload import CLIENTS
 from gfs.settings import ClientSettings
 from runtime.errors import TabletopError
 from runtime.events import MemorySink, NodeStarted, Record
-from runtime.faults.disk import DroppedWrites, ReadError, SyncError, WriteError
+from runtime.faults.disk import DroppedWrites, OpenError, ReadError, SyncError, WriteError
 from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.loop import SimulatedLoop
 from runtime.simulated.tape import Plain
@@ -53,8 +56,9 @@ STOP_SECONDS = 90.0
 HEAL_SECONDS = 200.0
 # The copies of a disk that was damaged are not counted on for so long: what is wrong with them may not show yet.
 REST_SECONDS = 10.0
+_OF_DISKS = DiskTrouble | ReplicaTrouble | EmptyDisk | OperationFails
 _SILENCING = Kill | PowerCut | Stop | Pause | Isolate | Partition
-_ERRORS = (ReadError, WriteError, SyncError, DroppedWrites)
+_ERRORS = (ReadError, WriteError, SyncError, DroppedWrites, OpenError)
 
 
 class TimedSink(MemorySink):
@@ -91,6 +95,7 @@ class Stage:
         self._begun: dict[tuple[int, str], float] = {}
         self._troubled: dict[str, float] = {}  # disks, and until when nobody counts on their copies
         self._misled: dict[int, None] = {}  # faults that have a server on a wrong folder
+        self._rot: list[RotInLog] = []
         self._started = 0.0
         goals = [planned.count for planned in plan.operations if planned.kind is Kind.SET_REPLICATION]
         self._fewest_replicas = min([setup.replicas, *goals])
@@ -167,7 +172,9 @@ class Stage:
         self.faults.begin()
 
     async def heal(self) -> None:
-        """End all faults, and start every node that does not run."""
+        """End all faults, and start every node that does not run. An operator mends what has rotted in logs."""
+        for rot in self._rot:
+            rot.mend()
         try:
             async with asyncio.timeout(HEAL_SECONDS):
                 await self.faults.heal_all()
@@ -207,7 +214,7 @@ class Stage:
                 begun = self._begun.pop((event.number, node), None)
                 if begun is not None:
                     self.hindrances.append(Hindrance(begun, time, node))
-                if node in self._troubled and isinstance(fault.what, DiskTrouble | EmptyDisk | OperationFails):
+                if node in self._troubled and isinstance(fault.what, _OF_DISKS):
                     self._troubled[node] = time + REST_SECONDS
                     self.cuts.append(Cut(time, node))
 
@@ -221,7 +228,9 @@ class Stage:
         if isinstance(fault.what, Kill):
             for node in nodes:  # Nothing of it is synced before it runs again.
                 self._killed.setdefault(node, time)
-        if isinstance(fault.what, Pause | DiskTrouble | OperationFails):
+        if isinstance(fault.what, RottenRecord):
+            self._rot[-1].note()
+        if isinstance(fault.what, Pause | DiskTrouble | ReplicaTrouble | OperationFails):
             for node in nodes:
                 self._begun[event.number, node] = time
         elif isinstance(fault.what, WrongFolder):
@@ -229,13 +238,17 @@ class Stage:
 
     def _is_error(self, fault: Fault) -> bool:
         what = fault.what
-        return isinstance(what, OperationFails) or (isinstance(what, DiskTrouble) and isinstance(what.fault, _ERRORS))
+        if isinstance(what, DiskTrouble | ReplicaTrouble):
+            return isinstance(what.fault, _ERRORS)
+        return isinstance(what, OperationFails)
 
     def _forbid(self, fault: Fault, nodes: list[str]) -> str:
         """Why a fault must not strike now: it could destroy the last good copy of something."""
         what = fault.what
         if isinstance(what, WrongFolder) and (self._misled or not self._all_have_a_namespace()):
             return "a new server would join a master on a wrong folder, and the cluster would have lost it"
+        if isinstance(what, RottenRecord):
+            return self._forbid_rot(what, nodes)
         if not self._is_error(fault) and not isinstance(what, Damage | EmptyDisk):
             return self._why_alone(nodes) if isinstance(what, _SILENCING) else ""
         if self._misled:
@@ -245,12 +258,23 @@ class Stage:
         for node in nodes:
             if role_of(node) != CHUNKSERVER_ROLE:
                 continue
-            handles = [self.insight.handle_at(what.path, what.chunk)] if isinstance(what, Damage) else None
+            handles = None
+            if isinstance(what, Damage | ReplicaTrouble):
+                handles = [self.insight.handle_at(what.path, what.chunk)]
             if not self.insight.may_destroy(node, handles, self._troubled):
                 return f"{node} may have the last good copy of something"
-            if not isinstance(what, Damage) and not self.insight.others_take_chunks(node, self._troubled):
+            if handles is None and not self.insight.others_take_chunks(node, self._troubled):
                 return f"new chunks would be on {node} alone"
             self._troubled[node] = now + (fault.seconds or 0.0) + REST_SECONDS
+        return ""
+
+    def _forbid_rot(self, what: RottenRecord, nodes: list[str]) -> str:
+        """One record of one master at a time, which a later one tells from a torn end."""
+        if self._rot:
+            return "another record has rotted already"
+        if len(nodes) != 1 or not is_vouched_for(self.disk(nodes[0]), what.number):
+            return f"nothing says that record {what.number} had been durable"
+        self._rot.append(RotInLog(self.disk(nodes[0])))
         return ""
 
     def _why_alone(self, nodes: list[str]) -> str:

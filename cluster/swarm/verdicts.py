@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster.swarm import linearizability
-from cluster.swarm.appends import overlaps
+from cluster.swarm.appends import earlier_than_their_forerunners, overlaps
 from cluster.swarm.contents import FileHistory, judge_length, judge_read
 from cluster.swarm.copies import creator_of, named
 from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.names import PASSING, State
+from cluster.swarm.safe_masters import judge_kept_safe_mode
 from cluster.swarm.steps import Facts, file_histories, length_read, possible_files, read_of, steps_of
 
 
@@ -44,8 +45,14 @@ def judge_history(history: History, facts: Facts) -> Judgement:
         for text, operations in overlaps(file.appends, facts.chunk_bytes)
     ]
     verdicts += [
+        Verdict("appends", text, operations)
+        for file in files.values()
+        for text, operations in earlier_than_their_forerunners(file.appends, facts.chunk_bytes)
+    ]
+    verdicts += [
         Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas, facts.copies)
     ]
+    verdicts += [Verdict("safe mode", text, operations) for text, operations in judge_kept_safe_mode(history)]
     possible: dict[int, frozenset[int]] = {}
     for operation in history.operations:
         if operation.kind is Kind.READ_FILE and operation.answer is Answer.VALUE:

@@ -54,6 +54,8 @@ WITH_COMPANY = 0.4
 """The share of seeds in which clients write several whole files at the same time, or create several."""
 WITH_APPENDS = 0.4
 """The share of seeds in which clients append records to one file."""
+WITH_NEXT_CHUNKS = 0.5
+"""The share of these in which some have the next chunk made before the last one is full."""
 SHARED = "/records"
 SHARED_SLOT = _SLOTS
 _GIVEN_UP = (Kind.WRITE, Kind.APPEND, Kind.READ, Kind.CLOSE)
@@ -205,6 +207,21 @@ def with_appends(
         if chance.random() < 0.4 or kind in (Kind.RENAME, Kind.DELETE):
             burst.append(PlannedOperation(client, 0.1, Kind.CLOSE, slot=SHARED_SLOT))
         found[place:place] = burst
+    return tuple(found)
+
+
+def with_next_chunks(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
+    """In some of the seeds in which clients append records to one file, some of them have the file's next chunk made
+    and write nothing to it. Drawn apart from all else, so that the other seeds are what they would be without."""
+    if chance.random() >= WITH_NEXT_CHUNKS:
+        return operations
+    share = chance.choice([0.03, 0.1, 0.3])
+    found: list[PlannedOperation] = []
+    for planned in operations:
+        found.append(planned)
+        if planned.kind is Kind.RECORD_APPEND and chance.random() < share:
+            pause = chance.choice([0.0, 0.0, 0.5])
+            found.append(PlannedOperation(planned.client, pause, Kind.NEXT_CHUNK, slot=planned.slot))
     return tuple(found)
 
 

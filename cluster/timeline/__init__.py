@@ -12,6 +12,7 @@ From the events of either world a pure model is made, and from the model what pe
     subjects.py   which chunks, files and tablets an event is about: the story of one of them
     tones.py      which events tell of trouble
     bars.py       leases, down-times and pauses, from pairs of events
+    tablets.py    who served which tablet, and the lives of tablet servers        timed.py   a record at its place
     arrows.py     who caused what, where no message was seen: from cause ids and Lamport clocks
     messages.py   the messages of a simulation, which sees all of them
     building.py   the model of a real cluster, or the common part of a simulated one

@@ -8,9 +8,9 @@ other in the order of their Lamport clocks: the work is the same, and no message
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cluster.timeline.bars import Timed
 from cluster.timeline.model import Arrow, ArrowKind
 from cluster.timeline.subjects import subjects_of
+from cluster.timeline.timed import Timed
 
 Key = tuple[object, ...]
 LONGEST_ANSWER = 60_000_000
@@ -48,6 +48,14 @@ _PAIRS: tuple[tuple[str, Callable[[Timed], Key], str, Callable[[Timed], Key], st
     ),
     ("ChunkserverRegistered", _named("server"), "Registered", _named("node"), "you are registered"),
     ("RemovalOrdered", _named("server", "count"), "ChunksDeleted", _named("node", "count"), "remove replicas"),
+    (
+        "TabletLoaded",
+        _named("tablet", "token"),
+        "TabletAssigned",
+        _named("tablet", "token"),
+        "a tablet is loaded, and METADATA says so",
+    ),
+    ("TabletMoved", _named("tablet"), "TabletUnloaded", _named("tablet"), "unload this tablet"),
     ("BlocksMended", _named("handle", "node"), "ReplicaMended", _named("handle", "server"), "blocks are mended"),
 )
 

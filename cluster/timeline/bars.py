@@ -1,17 +1,18 @@
 """What lasts: leases, down-times, pauses and faults, from the events at both of their ends.
 
 A lease is drawn on the lane of the primary that holds it, from what this one recorded: what the master believes of it
-may differ, and is among the master's moments. A node is down from its stop, or its kill, to its next start.
+may differ, and is among the master's moments. A node is down from its stop, or its kill, to its next start. Tablets
+and the lives of their servers are in `tablets.py`.
 """
 
 import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cluster.timeline.model import Bar, BarKind, Tone
 from cluster.timeline.subjects import chunk
-from runtime.events import Record
+from cluster.timeline.tablets import bars_of_tablets
+from cluster.timeline.timed import Timed
 
 _KILLS = ("Kill(", "PowerCut(", "EmptyDisk(", "WrongFolder(")
 _BEGINS = {"FaultBegan": "FaultEnded", "FaultImposed": "FaultHealed"}  # and what says that it is over
@@ -21,20 +22,6 @@ _OF_A_START = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """A record with the time at which it is drawn, in microseconds, and its lane."""
-
-    time: int
-    lane: int
-    record: Record
-
-    @property
-    def kind(self) -> str:
-        """The name of the event's class."""
-        return type(self.record.event).__name__
-
-
 def bars_of(
     timed: Sequence[Timed], lanes: dict[str, int], end: int, sent: Mapping[int, Sequence[int]] | None = None
 ) -> list[Bar]:
@@ -42,6 +29,7 @@ def bars_of(
     each lane sent messages, as far as that is known: whoever sends is not down."""
     down = _down_times(timed, lanes, end, sent or {})
     bars = [*down, *_leases(timed, down, end), *_pauses(timed, lanes, end), *_faults(timed, end)]
+    bars += bars_of_tablets(timed, down, end)
     return sorted(bars, key=lambda bar: (bar.begin, bar.lane))
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from cluster.fault_log import FAULTS
 from cluster.roles import MASTER
 from cluster.timeline.arrows import inferred_arrows
-from cluster.timeline.bars import Timed, bars_of
+from cluster.timeline.bars import bars_of
 from cluster.timeline.messages import arrows_of
 from cluster.timeline.model import Arrow, Bar, Finding, Moment, Step, Timeline
 from cluster.timeline.subjects import parts_of, subjects_of
+from cluster.timeline.timed import Timed
 from cluster.timeline.tones import tone_of
 from runtime.events import Record, UnknownEvent, sentence
 from runtime.simulated.traffic import Traffic

@@ -21,6 +21,8 @@ class BarKind(enum.IntEnum):
     LEASE = 2
     OPERATION = 3
     FAULT = 4
+    LIFE = 5  # of a tablet server: it holds its lock (BT 5.2)
+    TABLET = 6  # served by a tablet server
 
 
 class ArrowKind(enum.IntEnum):

@@ -13,6 +13,7 @@ from sortedcontainers import SortedDict
 from runtime.events import Event
 
 _PATHS = ("path", "hidden")
+_TABLETS = ("tablet", "lower", "upper")  # The last two: the halves of a tablet that was split.
 
 
 def chunk(handle: int) -> str:
@@ -37,8 +38,8 @@ def subjects_of(event: Event) -> tuple[str, ...]:
     if type(event).__name__ == "EntryRenamed":
         paths += [values["source"], values["target"]]
     found += [file(path) for path in paths if path.startswith("/")]
-    if isinstance(tablet := values.get("tablet"), str):
-        found.append(f"tablet {tablet}")
+    tablets = [values[name] for name in _TABLETS if isinstance(values.get(name), str)]
+    found += [f"tablet {tablet}" for tablet in tablets]
     return tuple(dict.fromkeys(found))
 
 

@@ -7,6 +7,7 @@ _FAULTS = frozenset({"FaultBegan", "FaultImposed", "FaultStruck", "NodeKilled", 
 _TROUBLES = frozenset(
     {
         "AppendRetried",
+        "AssignmentFailed",
         "CheckpointFailed",
         "ChunkPutAside",
         "ChunkUnreadable",
@@ -39,6 +40,8 @@ _TROUBLES = frozenset(
         "SnapshotUnreadable",
         "StrangerRefused",
         "TableSetAside",
+        "TabletLoadFailed",
+        "TabletServerBuried",
         "TabletUnreadable",
         "TaskFailed",
         "WriteBackFailed",

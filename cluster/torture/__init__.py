@@ -10,7 +10,9 @@ byte for byte, every replica with its fellows.
     names.py      which file may be under which name            history.py    what happened, and what was found wrong
     workload.py   one client                                    trouble.py    the faults
     records.py    the file to which all clients append records
-    judging.py    the end                                       run.py        all of it in order
+    files.py      the clients together                          run.py        all of it in order
+    judging.py    the end                                       resting.py    what every run must come to in the end
+    tables/       the same with tables: rows in place of files, and tablet servers among the victims
 
 Rules of the faults:
 
@@ -18,8 +20,6 @@ Rules of the faults:
    lost in either durability.
 2. Bits rot in at most one replica of a chunk at a time, only while that chunk is at its goal, and no chunkserver is
    taken out before the damage was replaced. Otherwise the damaged replica could become the only current one.
-
-Messages are not cut here yet. `trouble.py` names the place for it.
 
 What we simplify. A file belongs to one client, so its changes have one order; only one file takes records of all. The
 seed decides what is asked for and which faults strike in which order; what happens at the same moment is up to the

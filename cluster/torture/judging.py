@@ -2,7 +2,7 @@
 
 In this order, and each step is a claim that can fail:
 
-1. Every node that was left alone still runs, and the cluster is at its goals again within `HEAL_SECONDS`.
+1. Every node that was left alone still runs, and the cluster is at its goals again soon (`resting.py`).
 2. Each file that must be there can be read and holds what it may hold; of each change in doubt one outcome is there.
 3. Each acknowledged record is where its client was told, and is read once, in the order of its writer; then the file
    of records is deleted, for what failed tries have left in it differs. No other file is there.
@@ -16,19 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cluster.checkers import ReplicaVerdict, judge_replicas
-from cluster.interface import NodeState, wait_until
+from cluster.interface import wait_until
 from cluster.real import RealCluster
 from cluster.torture.contents import LATE_SECONDS, Contents
 from cluster.torture.history import History, in_words
 from cluster.torture.names import Doubt, Outcome
 from cluster.torture.records import RECORDS, complaints
+from cluster.torture.resting import AtRest
 from cluster.torture.workload import SHARED, Worker, is_temporary
 from gfs.events import LeftBehind
 from gfs.records import RecordReader
 from runtime.errors import NotFound, TabletopError, TimedOut
-from runtime.events import Record, TaskFailed
+from runtime.events import Record
 
-HEAL_SECONDS = 120.0
 SETTLE_SECONDS = 60.0
 
 
@@ -40,6 +40,8 @@ class Counted:
     data_bytes: int = 0
     chunks: int = 0
     replicas: int = 0
+    rows: int = 0
+    tablets: int = 0
 
 
 class Judge:
@@ -54,45 +56,18 @@ class Judge:
 
     async def judge(self, client_records: Sequence[Record]) -> Counted:
         """Go through all claims; what does not hold becomes a violation."""
-        await self._nodes_run()
-        await self._at_rest()
+        rest = AtRest(self._cluster, self._history)
+        await rest.nodes_run()
+        await rest.at_goals()
         for worker in self._workers:
             await self._files_of(worker)
         await self._records()
         await self._no_other_names(client_records)
         await self._define_every_byte()
         verdict = await self._replicas()
-        self._no_task_failed()
+        rest.no_task_failed()
         chunks, replicas = (verdict.chunks, verdict.replicas) if verdict else (0, 0)
         return Counted(self._files, self._bytes, chunks, replicas)
-
-    async def _nodes_run(self) -> None:
-        for report in await self._cluster.nodes():
-            if report.state is not NodeState.SERVING:
-                self._history.violation(f"{report.node} is {report.state.value} though nothing ended it: {report.note}")
-
-    async def _at_rest(self) -> None:
-        last = "the master does not answer"
-
-        async def rested() -> bool:
-            nonlocal last
-            try:
-                status = await self._cluster.status()
-            except TabletopError as error:
-                last = error.message
-                return False
-            alive = sum(server.alive for server in status.servers)
-            last = (
-                f"{alive} of {self._cluster.settings.chunkservers} chunkservers alive, "
-                f"{status.under_replicated_chunks} chunks below their goal, {status.missing_chunks} missing"
-            )
-            below = status.under_replicated_chunks or status.missing_chunks
-            return alive == self._cluster.settings.chunkservers and not below
-
-        try:
-            await wait_until(rested, what="all chunks are at their goals", timeout_seconds=HEAL_SECONDS)
-        except TimedOut:
-            self._history.violation(f"{HEAL_SECONDS:g} seconds after the last fault: {last}")
 
     # Files.
 
@@ -205,13 +180,6 @@ class Judge:
         hidden = [f"-{path.replace('/', '|')} (" for path in gone]
         kept = [text for text in verdict.disagreeing if not any(name in text for name in hidden)]
         return replace(verdict, disagreeing=kept)
-
-    def _no_task_failed(self) -> None:
-        for node in self._cluster.settings.node_names():
-            for record in self._cluster.events(node):
-                if isinstance(record.event, TaskFailed):
-                    words = record.event.trace.strip().splitlines()[-1:]
-                    self._history.violation(f"a task of {node} failed: {record.event.task}: {''.join(words)}")
 
 
 def complaint_about_outcome(outcome: Outcome, found: dict[str, bytes | None]) -> str | None:

@@ -9,34 +9,24 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.real import RealCluster
 from cluster.settings import ClusterSettings
+from cluster.torture.files import FileWork
 from cluster.torture.history import History
-from cluster.torture.judging import Counted, Judge
-from cluster.torture.records import RECORDS
+from cluster.torture.judging import Counted
+from cluster.torture.resting import Memory
+from cluster.torture.tables.work import TableWork
 from cluster.torture.trouble import Trouble
-from cluster.torture.workload import SHARED, Worker
-from gfs.client import Client
-from gfs.settings import ClientSettings
 from runtime.errors import InvalidRequest
 from runtime.events import MemorySink, Record
 from runtime.real.event_file import FileSink
 from runtime.real.world import RealWorld
 
 CLIENTS = 4
-# Every second client gives up before the faults are over, so that changes are left in doubt.
-IMPATIENT = ClientSettings(
-    call_seconds=1.0,
-    read_seconds=1.0,
-    push_seconds=2.0,
-    write_seconds=2.0,
-    patience_seconds=2.0,
-    write_patience_seconds=4.0,
-)
 MOST_MINUTES = 24 * 60.0
 
 
@@ -62,6 +52,9 @@ class TortureVerdict:
     counted: Counted
     folder: Path | None
 
+    largest: tuple[int, str] = (0, "")
+    """The most memory, in bytes, that any node took, and which one."""
+
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
@@ -82,6 +75,7 @@ class Torture:
         self._settings = settings
         self._options = options
         self._cluster = RealCluster("torture", home=self.home, owned=True)
+        self._memory = Memory(self._cluster)
         self._trouble: Trouble | None = None
         self._breaking_ends: float | None = None  # by the history's clock
 
@@ -111,7 +105,7 @@ class Torture:
             await self._cluster.stop()
             if not keep:
                 shutil.rmtree(self.home, ignore_errors=True)
-        return TortureVerdict(self.history.violations, counted, self.home if keep else None)
+        return TortureVerdict(self.history.violations, counted, self.home if keep else None, self._memory.largest)
 
     async def _with_clients(self) -> Counted:
         sink = _Twice(self.home / "clients.jsonl")
@@ -120,38 +114,26 @@ class Torture:
             RealWorld(node=f"c{number}", root=folder.path, token=folder.token(), sink=sink)
             for number in range(1, self._options.clients + 1)
         ]
-        settings = (ClientSettings(), IMPATIENT)
-        clients = [
-            Client(world, folder.require().master, settings[number % len(settings)])
-            for number, world in enumerate(worlds)
-        ]
+        work = (TableWork if self._settings.tablet_servers else FileWork)(
+            self._cluster, worlds, self._options.seed, self.history
+        )
         try:
-            workers = [
-                Worker(
-                    world.node, client, f"{self._options.seed}-{world.node}", self._settings.chunk_bytes, self.history
-                )
-                for world, client in zip(worlds, clients, strict=True)
-            ]
-            return await self._tortured(workers, sink)
+            return await self._tortured(work, sink)
         finally:
-            for client in clients:
-                await client.close()
+            await work.close()
             for world in worlds:
                 await world.close()
             sink.close()
 
-    async def _tortured(self, workers: Sequence[Worker], sink: "_Twice") -> Counted:
-        for directory in SHARED:
-            await workers[0].client.make_directory(directory)
-        await workers[0].client.create(RECORDS)
-        for worker in workers:
-            await worker.prepare()
-        self._trouble = Trouble(self._cluster, workers, f"{self._options.seed}-faults", self.history)
+    async def _tortured(self, work: "TableWork | FileWork", sink: "_Twice") -> Counted:
+        await work.prepare()
+        self._trouble = work.trouble()
         self.phase = "breaking things"
         self._breaking_ends = self.history.seconds + self._options.minutes * 60
         stop_faults, stop_clients = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            working = [group.create_task(worker.run(stop_clients), name=worker.name) for worker in workers]
+            watching = group.create_task(self._memory.watch(), name="memory")
+            working = [group.create_task(worker.run(stop_clients), name=worker.name) for worker in work.workers]
             breaking = group.create_task(self._trouble.run(stop_faults), name="faults")
             await asyncio.sleep(self.seconds_left)
             self.phase = "healing"
@@ -159,8 +141,11 @@ class Torture:
             await breaking
             stop_clients.set()
             await asyncio.gather(*working)
-        self.phase = "comparing every byte"
-        return await Judge(self._cluster, workers, self.history).judge(sink.memory.records)
+            watching.cancel()
+        self.phase = f"comparing every {work.compared}"
+        for complaint in self._memory.complaints():
+            self.history.violation(complaint)
+        return await work.judge(sink.memory.records)
 
 
 class _Twice:

@@ -2,8 +2,8 @@
 
 An *episode* is one fault from begin to end: a node is killed and, some seconds later, started again. Episodes overlap:
 up to two chunkservers are out at a time, and a master may be out with them; of several masters any, the acting one or a
-shadow, and the lock service. Now and then all chunkservers are killed at once, or every node: nothing is lost by that,
-only time.
+shadow, and the lock service, if there is one. Now and then all chunkservers are killed at once, or every node: nothing
+is lost by that, only time.
 
 Bit rot has the cluster's chunkservers to itself. A chunk may lose one replica to damage and another to a version that
 passed while its server was away, and with a goal of three replicas that is one fault too many. So an episode of rot
@@ -17,7 +17,7 @@ counts as out, because a server that is cut off is as good as paused.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from chunkserver.storage.blocks import BLOCK_BYTES
 from cluster.checkers import read_replica
@@ -26,7 +26,6 @@ from cluster.interface import wait_until
 from cluster.real import RealCluster
 from cluster.roles import LOCK, MASTER
 from cluster.torture.history import History
-from cluster.torture.workload import Worker
 from runtime.errors import TabletopError, TimedOut
 from runtime.faults.links import LinkFaults
 from runtime.wire import master_pb2
@@ -36,21 +35,25 @@ LONGEST_OUT_SECONDS = 12.0
 REPAIR_SECONDS = 90.0
 CALM_SECONDS = 30.0
 
+Files = Callable[[], Awaitable[list[tuple[str, int]]]]
+"""Paths and lengths of files of which a block may rot."""
+
 
 class Trouble:
     """All faults of one run, drawn from a seed."""
 
-    def __init__(self, cluster: RealCluster, workers: Sequence[Worker], seed: str, history: History) -> None:
+    def __init__(self, cluster: RealCluster, files: Files, seed: str, history: History) -> None:
         self.out: dict[str, str] = {}  # Nodes that do not work now, and why.
-        self._cluster = cluster
-        self._workers = workers
+        self.cluster = cluster
+        self._files = files
         self._history = history
-        self._random = random.Random(seed)
+        self.random = random.Random(seed)
         self._rotting = False
-        self._chunkservers = cluster.settings.chunkserver_names()
+        self._starting = asyncio.Lock()
+        self.chunkservers = cluster.settings.chunkserver_names()
         self._masters = cluster.settings.master_names()
         self._longest_out = min(LONGEST_OUT_SECONDS, 2 * cluster.settings.lease_seconds)
-        self._episodes: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+        self.episodes: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (30, self._kill_a_chunkserver),
             (20, self._pause_a_chunkserver),
             (10, self._restart_a_chunkserver),
@@ -67,17 +70,17 @@ class Trouble:
             (2, self._kill_all_chunkservers),
             (1, self._kill_everything),
         ]
-        if len(self._masters) > 1:
-            self._episodes += [(5, self._kill_the_lock_service), (4, self._pause_the_lock_service)]
+        if cluster.settings.has_lock_service:
+            self.episodes += [(5, self._kill_the_lock_service), (4, self._pause_the_lock_service)]
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Begin one episode after the other until told to stop; returns when the last one is over."""
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
-                weights = [weight for weight, _ in self._episodes]
-                episode = self._random.choices([work for _, work in self._episodes], weights)[0]
+                weights = [weight for weight, _ in self.episodes]
+                episode = self.random.choices([work for _, work in self.episodes], weights)[0]
                 group.create_task(self._told(episode))
-                await _until(stopping, self._random.uniform(0.3, 4.0))
+                await _until(stopping, self.random.uniform(0.3, 4.0))
 
     async def _told(self, episode: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -88,84 +91,96 @@ class Trouble:
     # One node.
 
     async def _kill_a_chunkserver(self) -> None:
-        await self._out_for_a_while(self._chunkserver(), "kill", self._cluster.kill, self._cluster.restart)
+        await self.out_for_a_while(self._chunkserver(), "kill", self.cluster.kill, self.restart)
 
     async def _pause_a_chunkserver(self) -> None:
-        await self._out_for_a_while(self._chunkserver(), "pause", self._cluster.pause, self._cluster.resume)
+        await self.out_for_a_while(self._chunkserver(), "pause", self.cluster.pause, self.cluster.resume)
 
     async def _restart_a_chunkserver(self) -> None:
-        await self._out_for_a_while(self._chunkserver(), "restart", _nothing, self._cluster.restart, seconds=0.0)
+        await self.restarted(self._chunkserver())
 
     async def _kill_the_master(self) -> None:
-        await self._out_for_a_while(self._master(), "kill", self._cluster.kill, self._cluster.restart)
+        await self.out_for_a_while(self._master(), "kill", self.cluster.kill, self.restart)
 
     async def _pause_the_master(self) -> None:
-        await self._out_for_a_while(self._master(), "pause", self._cluster.pause, self._cluster.resume)
+        await self.out_for_a_while(self._master(), "pause", self.cluster.pause, self.cluster.resume)
 
     async def _restart_the_master(self) -> None:
-        await self._out_for_a_while(self._master(), "restart", _nothing, self._cluster.restart, seconds=0.0)
+        await self.restarted(self._master())
+
+    async def restart(self, node: str) -> None:
+        """Start a node. One at a time, in the order in which it is asked for: those who wait for the cluster's folder
+        have no order, and on a machine with much to do some of them would wait longer than anybody does there."""
+        async with self._starting:
+            await self.cluster.restart(node)
+
+    async def restarted(self, node: str) -> None:
+        """An episode: a node is stopped in good order and started; none if there is no node."""
+        await self.out_for_a_while(node, "restart", _nothing, self.restart, seconds=0.0)
 
     def _chunkserver(self) -> str:
         """One that may be taken out now; empty if none may."""
-        out = sum(name in self._chunkservers for name in self.out)
-        able = [name for name in self._chunkservers if name not in self.out]
-        choice = self._random.choice(self._chunkservers)
-        if self._rotting or out >= min(OUT_AT_ONCE, len(self._chunkservers) - 1):
+        out = sum(name in self.chunkservers for name in self.out)
+        able = [name for name in self.chunkservers if name not in self.out]
+        choice = self.random.choice(self.chunkservers)
+        if self._rotting or out >= min(OUT_AT_ONCE, len(self.chunkservers) - 1):
             return ""
         return choice if choice in able else able[0]
 
     async def _kill_the_lock_service(self) -> None:
-        await self._out_for_a_while(self._lock(), "kill", self._cluster.kill, self._cluster.restart)
+        await self.out_for_a_while(self._lock(), "kill", self.cluster.kill, self.restart)
 
     async def _pause_the_lock_service(self) -> None:
-        await self._out_for_a_while(self._lock(), "pause", self._cluster.pause, self._cluster.resume)
+        await self.out_for_a_while(self._lock(), "pause", self.cluster.pause, self.cluster.resume)
 
     # The network.
 
     async def _isolate_a_chunkserver(self) -> None:
-        await self._broken_for_a_while(self._chunkserver(), "isolate", Isolate())
+        await self.broken_for_a_while(self._chunkserver(), "isolate", Isolate())
 
     async def _deafen_a_chunkserver(self) -> None:
-        what = Isolate(speaks=True) if self._random.random() < 0.5 else Isolate(hears=True)
-        await self._broken_for_a_while(self._chunkserver(), "one-way isolate", what)
+        what = Isolate(speaks=True) if self.random.random() < 0.5 else Isolate(hears=True)
+        await self.broken_for_a_while(self._chunkserver(), "one-way isolate", what)
 
     async def _part_a_chunkserver_from_the_masters(self) -> None:
         others = Group(tuple(Node(name) for name in self._masters))
-        await self._broken_for_a_while(self._chunkserver(), "partition", Partition(others))
+        await self.broken_for_a_while(self._chunkserver(), "partition", Partition(others))
 
     async def _delay_a_chunkserver(self) -> None:
-        await self._broken_for_a_while(self._chunkserver(), "delay", BadLink(self._bad_link()))
+        await self.broken_for_a_while(self._chunkserver(), "delay", BadLink(self.bad_link()))
 
     async def _isolate_the_master(self) -> None:
-        await self._broken_for_a_while(self._master(), "isolate", Isolate())
+        await self.broken_for_a_while(self._master(), "isolate", Isolate())
 
     async def _delay_the_master(self) -> None:
-        await self._broken_for_a_while(self._master(), "delay", BadLink(self._bad_link()))
+        await self.broken_for_a_while(self._master(), "delay", BadLink(self.bad_link()))
 
-    def _bad_link(self) -> LinkFaults:
-        late = self._random.uniform(0.0, 0.2)
-        return LinkFaults(delay=late, jitter=late, loss=self._random.choice((0.0, 0.1)), duplication=0.2)
+    def bad_link(self) -> LinkFaults:
+        """Messages are late, overtake one another, are lost and arrive twice."""
+        late = self.random.uniform(0.0, 0.2)
+        return LinkFaults(delay=late, jitter=late, loss=self.random.choice((0.0, 0.1)), duplication=0.2)
 
-    async def _broken_for_a_while(self, node: str, kind: str, what: What) -> None:
+    async def broken_for_a_while(self, node: str, kind: str, what: What) -> None:
+        """An episode: a fault is imposed on a node for a while; none if there is no node."""
         imposed: list[int] = []
 
         async def begin(name: str) -> None:
-            imposed.append((await self._cluster.impose(what, Node(name))).number)
+            imposed.append((await self.cluster.impose(what, Node(name))).number)
 
         async def end(name: str) -> None:
             for number in imposed:
-                await self._cluster.heal(number)
+                await self.cluster.heal(number)
 
-        await self._out_for_a_while(node, kind, begin, end)
+        await self.out_for_a_while(node, kind, begin, end)
 
     def _master(self) -> str:
-        choice = self._random.choice(self._masters) if len(self._masters) > 1 else MASTER
+        choice = self.random.choice(self._masters) if len(self._masters) > 1 else MASTER
         return "" if choice in self.out else choice
 
     def _lock(self) -> str:
         return "" if LOCK in self.out else LOCK
 
-    async def _out_for_a_while(
+    async def out_for_a_while(
         self,
         node: str,
         kind: str,
@@ -174,8 +189,9 @@ class Trouble:
         *,
         seconds: float | None = None,
     ) -> None:
+        """An episode: a node is out from `begin` to `end`; none if there is no node."""
         # Drawn even when nothing comes of it, so that the next draws do not depend on how long things take.
-        drawn = self._random.uniform(0.2, self._longest_out) if self._random.random() < 0.8 else 0.0
+        drawn = self.random.uniform(0.2, self._longest_out) if self.random.random() < 0.8 else 0.0
         if not node:
             return
         seconds = drawn if seconds is None else seconds
@@ -192,21 +208,22 @@ class Trouble:
     # Many nodes.
 
     async def _kill_all_chunkservers(self) -> None:
-        await self._kill_together(self._chunkservers)
+        await self.kill_together(self.chunkservers)
 
     async def _kill_everything(self) -> None:
-        locks = [LOCK] if len(self._masters) > 1 else []
-        await self._kill_together([*self._chunkservers, *self._masters, *locks])
+        await self.kill_together(self.cluster.settings.node_names())
 
-    async def _kill_together(self, nodes: list[str]) -> None:
+    async def kill_together(self, nodes: list[str]) -> None:
+        """An episode: all of them are killed at once and started, unless one of them is out."""
         if self._rotting or any(node in self.out for node in nodes):
             return
         self.out.update(dict.fromkeys(nodes, "kill"))
         try:
             self._history.fault("kill", f"kill {', '.join(nodes)} at once")
             for node in nodes:
-                await self._cluster.kill(node)
-            await asyncio.gather(*(self._cluster.restart(node) for node in sorted(nodes, reverse=True)))
+                await self.cluster.kill(node)
+            for node in sorted(nodes, reverse=True):
+                await self.restart(node)
         finally:
             for node in nodes:
                 del self.out[node]
@@ -223,7 +240,7 @@ class Trouble:
             target = await wait_until(self._target, what="a chunk is at its goal", timeout_seconds=CALM_SECONDS)
             assert target is not None
             path, index, block, server = target
-            done = await self._cluster.corrupt(path, index, block, server)
+            done = await self.cluster.corrupt(path, index, block, server)
         except TabletopError as error:
             self._history.healed(f"no bits rot: {error.message}")
         else:
@@ -244,24 +261,19 @@ class Trouble:
             self._history.violation(f"{REPAIR_SECONDS:g} seconds after bits rotted in {where} it is not replaced")
 
     async def _is_calm(self) -> bool:
-        return not any(name in self._chunkservers for name in self.out)
+        return not any(name in self.chunkservers for name in self.out)
 
     async def _target(self) -> tuple[str, int, int, str] | None:
         """A path, an index of a chunk, a block of it and a server, if the chunk that is drawn is at its goal."""
-        files = [
-            (path, contents.length)
-            for worker in self._workers
-            for path, contents in sorted(worker.names.files.items())
-            if contents.length
-        ]
+        files = await self._files()
         if not files:
             return None
-        path, length = self._random.choice(files)
-        index, rest = divmod(self._random.randrange(length), self._cluster.settings.chunk_bytes)
+        path, length = self.random.choice(files)
+        index, rest = divmod(self.random.randrange(length), self.cluster.settings.chunk_bytes)
         for found in (await self._chunks()).values():
             whole = len(found.chunk.replicas) >= found.replication_goal > 1
             if found.path == path and found.chunk.index == index and whole:
-                server = self._random.choice(sorted(replica.server for replica in found.chunk.replicas))
+                server = self.random.choice(sorted(replica.server for replica in found.chunk.replicas))
                 return path, index, rest // BLOCK_BYTES, server
         return None
 
@@ -276,7 +288,7 @@ class Trouble:
         here = [replica for replica in found.chunk.replicas if replica.server == server]
         try:
             for replica in here:
-                await read_replica(self._cluster.client_world, replica, found.chunk)
+                await read_replica(self.cluster.client_world, replica, found.chunk)
         except TabletopError:
             return False  # Damaged still, or of another version since we asked: look again.
         return len(found.chunk.replicas) >= found.replication_goal
@@ -284,7 +296,7 @@ class Trouble:
     async def _chunks(self) -> dict[int, master_pb2.ChunkStatus]:
         """All chunks as the master knows them; none if it does not answer."""
         try:
-            return {found.chunk.handle: found for found in (await self._cluster.status(chunks=True)).chunks}
+            return {found.chunk.handle: found for found in (await self.cluster.status(chunks=True)).chunks}
         except TabletopError:
             return {}
 

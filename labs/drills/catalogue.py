@@ -14,6 +14,7 @@ MODULES = {
     "labs.drills.live.storing": ("rot", "stale-replica", "grow"),
     "labs.drills.live.naming": ("snapshot", "trash", "failover"),
     "labs.drills.simulated.lying_disk": ("lying-disk",),
+    "labs.drills.simulated.cords": ("cords",),
     "labs.drills.simulated.planted": ("bug-names", "bug-snapshots", "bug-records"),
     "labs.drills.simulated.broken_servers": ("tell-apart",),
 }

@@ -99,8 +99,12 @@ class LockServer:
     def measures(self) -> Iterator[Measure]:
         """What it can be measured by, beside its counters."""
         state = self.core.state
-        yield Measure("sessions", "Clients whose sessions go on.", {"": len(state.sessions)})
-        yield Measure("locks_held", "Locks that a session holds.", {"": len(state.locks)})
+        held = sum(entry.holder != 0 for entry in state.locks.values())
+        withheld = len(state.locks) - held
+        yield Measure("locks_held", "Locks that a session holds.", {"": held})
+        yield Measure("locks_withheld", "Locks that nobody gets until their delay is over.", {"": withheld})
+        ephemeral = sum(entry.owner != 0 for entry in state.files.values())
+        yield Measure("ephemeral_files", "Files that go with a session.", {"": ephemeral})
 
     def counters(self) -> dict[str, int]:
         """What it has, for Describe."""

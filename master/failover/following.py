@@ -161,20 +161,26 @@ class FollowedLog(OperationLog):
     # Cutting off what was never answered
 
     async def cut(self, keep_through: int) -> None:
-        """Remove the records after this one. If the files do not reach back so far, remove all: the state is asked for
-        as a whole then. Raises DiskFailure, Corrupted."""
+        """Remove the records after this one.
+
+        This one goes, too, if it opens a file that need not be: with nothing behind its opening that file would count
+        for nothing when the log is read. If the files do not reach back so far, all goes: the state is asked for as a
+        whole then. Raises DiskFailure, Corrupted."""
         if self._writer is None:
             await self.recover()  # A state was to be installed, and did not come.
-        dropped = self.last_sequence - keep_through
-        if dropped <= 0:
+        if self.last_sequence <= keep_through:
             return
         await self.close()
-        await self._forget_mark(keep_through)
         disk = self._world.disk
         names = log_files.without_hidden(await disk.list(log_files.FOLDER))
         kept = [name for name in names if _begins_by(name, keep_through)]
+        older = [name for name in kept if log_files.sequence_of(name) < keep_through]
+        if len(older) < len(kept) and _can_be_replayed(older):
+            kept, keep_through = older, keep_through - 1
         if not _can_be_replayed(kept):
             kept = []
+        dropped = self.last_sequence - keep_through
+        await self._forget_mark(keep_through)
         for name in reversed(names):  # The newest first: what is left is a log at every moment.
             if name not in kept:
                 await disk.remove(f"{log_files.FOLDER}/{name}")

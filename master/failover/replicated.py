@@ -23,11 +23,13 @@ tenure of one master; (3) a master whose log cannot be read ends.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from master.core import Core
 from master.events import MasterFailed, MasterStoodDown, MasterTookOver, TakeoverRefused
 from master.failover.following import FollowedLog
+from master.failover.handing_over import REFUSAL_COUNTS_SECONDS, HandingOver
 from master.failover.mastership import Charter, Claim, Mastership, taken_over, why_not
 from master.failover.shadow import READS, Shadow
 from master.failover.shipping import Shipping, ShippingSettings
@@ -36,7 +38,7 @@ from master.maintenance.repair import Repair
 from master.parts import Parts
 from master.serving.measures import master_measures
 from master.settings import MasterSettings
-from runtime.errors import NotActing, Superseded, TabletopError, Unavailable
+from runtime.errors import NoSpace, NotActing, Superseded, TabletopError, Unavailable
 from runtime.events import NodeStarted, NodeStopped
 from runtime.measures import Measure
 from runtime.node import NodeService
@@ -44,6 +46,8 @@ from runtime.wire import master_pb2, master_pb2_grpc, masters_pb2, masters_pb2_g
 from runtime.world import RpcServer, World
 
 _GRACE_SECONDS = 1.0
+# Of the elections that pass before a master that could not write tries for the lock again.
+_TURNS_FOR_OTHERS = 4
 
 
 class _Tenure:
@@ -55,6 +59,11 @@ class _Tenure:
         self.shipping = shipping
         self.is_open = False  # the begin of the tenure is on all masters that are in sync
         self.loops: list[asyncio.Task[None]] = []
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether another one should act rather than this one again: it could not begin, or not write its log."""
+        return not self.is_open or bool(self.parts.core.failure)
 
     async def answer(self, servicer: Any, name: str, request: Any, context: Any) -> Any:
         """What a servicer of the acting master answers, if it acts still when it has the answer: a refusal, too, may
@@ -95,6 +104,8 @@ class ReplicatedMaster:
         self._disturbed = asyncio.Event()
         self._reason = ""
         self._note = "it has just started"
+        self._reserve = Reserve(world)
+        self._refused_at = float("-inf")  # when its log had no room for a change
 
     # What tests and judges look at
 
@@ -217,11 +228,11 @@ class ReplicatedMaster:
             try:
                 taken = await self._wait_for_charge()
                 reason = await self._act(*taken) if taken is not None else self._reason
-                has_begun = self._tenure is None or self._tenure.is_open
+                gives_way = self._tenure is not None and self._tenure.gives_way
                 await self._stand_down(reason)
                 await self._become_shadow()
-                if not has_begun:  # Its disk may be full: the others get their turn before it tries again.
-                    await self._world.clock.sleep(2 * self._settings.election_seconds)
+                if gives_way:  # Its disk may be full: the others get their turn before it tries again.
+                    await self._world.clock.sleep(_TURNS_FOR_OTHERS * self._settings.election_seconds)
             except TabletopError as error:
                 self._fail(error.message)
                 return
@@ -245,9 +256,8 @@ class ReplicatedMaster:
             kept_checkpoints=settings.kept_checkpoints,
         )
         await log.recover()
-        reserve = Reserve(self._world)
-        await reserve.look()
-        await reserve.fill()  # Now, while it needs nothing of it.
+        await self._reserve.look()
+        await self._reserve.fill()  # Now, while it needs nothing of it.
         self._disturbed, self._reason = asyncio.Event(), ""
         self._shadow = Shadow(self._world, settings, log, on_broken=self._disturb)
 
@@ -320,6 +330,8 @@ class ReplicatedMaster:
         log.shipping = shipping
         core = Core(self._world, settings, log)
         self._tenure = tenure = _Tenure(Parts(core), claim, shipping)
+        handing_over = HandingOver(self._world, shipping, patience=settings.shadow_patience_seconds)
+        core.when_refused = partial(self._hand_over, tenure, handing_over)
         shipping.start()
         tenure.loops = [
             self._world.spawn(self._until_lost(claim), "watch the lock"),
@@ -341,6 +353,12 @@ class ReplicatedMaster:
         tenure.loops += tenure.parts.begin()
         sequence = tenure.shipping.begins_at
         self._world.events.emit(MasterTookOver(epoch=epoch, sequence=sequence, before=before))
+
+    async def _hand_over(self, tenure: _Tenure, handing_over: HandingOver, problem: NoSpace) -> None:
+        """The log had no room for a change. Before anybody is told: may another one have it?"""
+        self._refused_at = self._world.clock.now()
+        if tenure.is_open and (successor := await handing_over.successor()):
+            tenure.parts.core.give_up(f"its log cannot be written, and {successor} can act: {problem.message}")
 
     async def _until_lost(self, claim: Claim) -> None:
         await claim.lost.wait()
@@ -417,6 +435,15 @@ class ReplicatedMaster:
         shadow = self._shadow if self._tenure is None else None
         return masters_pb2.ReplicaReportReply(known=shadow is None or shadow.core.take_report(report))
 
+    async def standing_with_space(self) -> masters_pb2.MasterStanding:
+        """As `standing`, and whether its disk has room for the log of a master that acts."""
+        reserve = self._reserve if self._tenure is None else self._tenure.parts.core.reserve
+        has_refused = self._world.clock.now() - self._refused_at < REFUSAL_COUNTS_SECONDS
+        is_short = has_refused or not await reserve.has_room()
+        standing = self.standing()
+        standing.short_of_space = is_short
+        return standing
+
     def standing(self) -> masters_pb2.MasterStanding:
         """What this master is, and how far."""
         tenure, shadow = self._tenure, self._shadow
@@ -465,7 +492,7 @@ class _ReplicaService(masters_pb2_grpc.MasterReplicaServicer):
 
     async def GetStanding(self, request: masters_pb2.StandingRequest, context: Any) -> masters_pb2.MasterStanding:
         """What this master is."""
-        return self._master.standing()
+        return await self._master.standing_with_space()
 
 
 def _routed(base: type, service: str, answer: Callable[[str, Any, Any], Awaitable[Any]]) -> Any:

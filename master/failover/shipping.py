@@ -257,7 +257,7 @@ class Shipping:
     async def _begin_stream(self, shadow: Shadow) -> tuple[int, int]:
         """Make the shadow's log a beginning of ours; returns the stream's number and the last record that it has."""
         seconds = self._settings.patience
-        stub = self._stub(shadow)
+        stub = self.stub(shadow)
         standing = await stub.AskLog(masters_pb2.AskLogRequest(acting=self._acting()), timeout=seconds)
         namespace = self._log.state.identity
         if standing.namespace not in (0, namespace) and not standing.is_empty:
@@ -282,8 +282,9 @@ class Shipping:
         else:
             request = masters_pb2.BeginStreamRequest(acting=self._acting(), stream=stream, keep_through=keep)
             begun = await stub.BeginStream(request, timeout=max(seconds, 5.0))
-            if begun.last_sequence != keep:
+            if begun.last_sequence not in (keep, keep - 1):  # It may do without the opening of a file, if that is all.
                 raise Conflict(f"{shadow.name} has kept records up to {begun.last_sequence}, expected {keep}")
+            keep = begun.last_sequence
         self._heard(shadow, keep)
         return stream, keep
 
@@ -293,7 +294,7 @@ class Shipping:
             request = masters_pb2.InstallCheckpointRequest(
                 acting=self._acting(), stream=stream, sequence=sequence, offset=offset, data=data, is_last=is_last
             )
-            await self._stub(shadow).InstallCheckpoint(request, timeout=max(self._settings.patience, 30.0))
+            await self.stub(shadow).InstallCheckpoint(request, timeout=max(self._settings.patience, 30.0))
         return sequence
 
     async def _send_all(self, shadow: Shadow, stream: int, after: int) -> None:
@@ -329,7 +330,7 @@ class Shipping:
             confirmed=confirmed,
             last_sequence=self._recent.last,
         )
-        reply = await self._stub(shadow).AppendRecords(request, timeout=self._settings.patience)
+        reply = await self.stub(shadow).AppendRecords(request, timeout=self._settings.patience)
         if reply.last_sequence != first + len(payloads) - 1:
             raise Conflict(
                 f"{shadow.name} has records up to {reply.last_sequence}, expected {first + len(payloads) - 1}"
@@ -355,7 +356,8 @@ class Shipping:
             namespace=self._log.state.identity,
         )
 
-    def _stub(self, shadow: Shadow) -> "MasterReplicaAsyncStub":
+    def stub(self, shadow: Shadow) -> "MasterReplicaAsyncStub":
+        """To ask this one."""
         return masters_pb2_grpc.MasterReplicaStub(self._world.network.channel(shadow.address))
 
     # The charter

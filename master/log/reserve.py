@@ -114,6 +114,16 @@ class Reserve:
             self.left_bytes = RESERVE_BYTES
         self._world.events.emit(ReserveChanged(left=RESERVE_BYTES))
 
+    async def has_room(self) -> bool:
+        """Whether it is whole, or can be made so now, and the disk has room for some records beside it."""
+        await self.fill()
+        if self.left_bytes < RESERVE_BYTES:
+            return False
+        try:
+            return (await self._world.disk.usage()).free_bytes >= _ROOM_BYTES
+        except TabletopError:
+            return False
+
     async def _append(self, missing: int) -> None:
         disk = self._world.disk
         file = await disk.open(PATH, "update" if await disk.exists(PATH) else "replace")

@@ -10,6 +10,9 @@ A chunk that files share is copied before anybody gets a lease: the writer's fil
 (`first_writes.py`).
 
 A file is asked for by its path and its id. The path alone would lead to another file that has taken the name meanwhile.
+A file that gets its next chunk may have room in the present one. Its primary is told to append no records there any
+more, and later leases on it give no right to (3.3): a client that remembers it as the last is sent on.
+
 A grant holds the path's read lock, so that a rename or a deletion, which ends the leases first, cannot be overtaken by
 one.
 
@@ -106,11 +109,14 @@ class Granting:
                 _check_index(path, index, len(handles), request.allocate)
                 if not is_new:
                     raise Unavailable(f"{shown(path)} has changed meanwhile; ask again", definite=True)
+                core.refuse_in_safe_mode()
+                if index:
+                    await self._end_appends(handles[index - 1], deadline)
                 return await self._new_chunks.append(path, index)
             handle = handles[index]
             if core.state.chunks.is_frozen(handle):
                 handle = await self._first_writes.own_chunk(path, index, deadline)
-            return await self._lease_on(handle, request, deadline)
+            return await self._lease_on(handle, request, deadline, file_goes_on=index + 1 < len(handles))
 
     def _file(self, request: master_pb2.FindLeaseHolderRequest) -> FileEntry:
         return opened_file(self._core.state.namespace.file(request.path), request.path, request.file_id)
@@ -184,7 +190,9 @@ class Granting:
             return f"the disk of {request.full} is full"
         return f"{request.suspect} failed a writer" if request.suspect else "one of its servers has not come back"
 
-    async def _lease_on(self, handle: int, request: master_pb2.FindLeaseHolderRequest, deadline: float) -> Lease:
+    async def _lease_on(
+        self, handle: int, request: master_pb2.FindLeaseHolderRequest, deadline: float, *, file_goes_on: bool
+    ) -> Lease:
         core = self._core
         async with core.guard(handle, for_client=True, until=deadline):
             if handle not in core.state.chunks:
@@ -204,9 +212,9 @@ class Granting:
                 )
             if not core.participants(handle):
                 await self._settling.settle(handle)
-            return await self._grant(handle, request.suspect)
+            return await self._grant(handle, request.suspect, file_goes_on=file_goes_on)
 
-    async def _grant(self, handle: int, suspect: str) -> Lease:
+    async def _grant(self, handle: int, suspect: str, *, file_goes_on: bool) -> Lease:
         """Give the lease to one of the chunk's replicas; the caller holds the guard, and no lease lives.
 
         A secondary that clients insist on is left out when it has failed with two primaries. A primary is not: it may
@@ -230,7 +238,9 @@ class Granting:
             targets.sort(key=lambda server: (server.name not in current, server.name == suspect))
         core.leases.begin(handle)
         try:
-            raised = await self._raising.raise_version(handle, targets, reason="a lease is granted", is_grant=True)
+            raised = await self._raising.raise_version(
+                handle, targets, reason="a lease is granted", is_grant=True, file_goes_on=file_goes_on
+            )
             self._complaints.pop(handle, None)
             return core.begin_lease(handle, raised.version, raised.members, raised.answered)
         finally:
@@ -292,6 +302,13 @@ class Granting:
         return sorted(in_order(handle, servers), key=lambda server: server.name not in current)
 
     # Leases that end before their time
+
+    async def _end_appends(self, handle: int, deadline: float) -> None:
+        """Return when no record can be appended any more to the last chunk of a file that gets another one (GFS 3.3):
+        clients may remember it as the last for as long as they like, and readers may have left it. The caller holds the
+        path's write lock, so that no lease begins meanwhile. Raises as `fence`."""
+        if not await self._core.end_appends(handle, until=deadline):
+            await self.fence([handle], deadline=deadline, thoroughly=True, reason="its file goes on in another chunk")
 
     async def fence(
         self,

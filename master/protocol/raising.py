@@ -78,6 +78,7 @@ class Raising:
         *,
         reason: str,
         is_grant: bool = False,
+        file_goes_on: bool = False,
         needs_all: bool = False,
         may_be_unsure: bool = False,
         least_version: int = 0,
@@ -86,10 +87,11 @@ class Raising:
         """Give the chunk a new version on those of the targets that answer and are alike; the caller holds the guard.
 
         `is_grant`: the first of them gets a lease with it, and the length is open from now on; otherwise nobody may
-        write, and it is settled. `needs_all`: give up if a target does not answer, rather than leave it out.
-        `may_be_unsure`: go on even if no replica is sure; the caller knows that nobody has more. `least_version`: what
-        a target must have; the confirmed version, unless an operator admits an older replica. `request`: the name
-        of the operator's request, which is logged with the version, its answer.
+        write, and it is settled. `file_goes_on`: with that lease no records are appended. `needs_all`: give up if a
+        target does not answer, rather than leave it out. `may_be_unsure`: go on even if no replica is sure; the caller
+        knows that nobody has more. `least_version`: what a target must have; the confirmed version, unless an operator
+        admits an older replica. `request`: the name of the operator's request, which is logged with the version, its
+        answer.
 
         Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
         """
@@ -112,7 +114,9 @@ class Raising:
                 raise _deleted(handle)
             if is_grant:
                 chunks.unsettle_length(handle)
-            outcomes = await self._advance_all(handle, before, version, left, is_grant=is_grant and has_company)
+            outcomes = await self._advance_all(
+                handle, before, version, left, is_grant=is_grant and has_company, file_goes_on=file_goes_on
+            )
             answered = core.now
             answers = [self._answer(handle, server, outcome) for server, outcome in zip(left, outcomes, strict=True)]
             given = [answer for answer in answers if answer is not None]
@@ -230,13 +234,21 @@ class Raising:
         return [(server.name, outcome.error) for server, outcome in pairs if outcome.error is not None]
 
     async def _advance_all(
-        self, handle: int, before: int, version: int, targets: Sequence[Server], *, is_grant: bool
+        self,
+        handle: int,
+        before: int,
+        version: int,
+        targets: Sequence[Server],
+        *,
+        is_grant: bool,
+        file_goes_on: bool = False,
     ) -> list[Outcome]:
         ordered = []
         for place, server in enumerate(targets):
             item = chunkserver_pb2.Advance(handle=handle, from_version=before, to_version=version)
             if is_grant and place == 0:
                 item.lease_milliseconds = int(self._core.settings.lease_seconds * 1000)
+                item.file_goes_on = file_goes_on
                 item.secondaries.extend(location(other.address) for other in targets[1:])
             ordered.append(self._core.calls.advance(server.name, item))
         return [await outcome for outcome in ordered]

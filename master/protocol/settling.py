@@ -71,8 +71,10 @@ class Settling:
         core = self._core
         states = {replica.server: replica.state for replica in core.replicas.others(handle)}
         states |= dict.fromkeys(core.state.chunks.replicas(handle), ReplicaState.CURRENT)
-        alive = tuple(server.name for server in core.servers.alive() if core.has_reported(server.name))
-        return plan_comparison(members=core.state.chunks.members(handle), alive=alive, states=states)
+        members = core.state.chunks.members(handle)
+        # Only who has to do with the chunk is asked about: there may be hundreds of servers, and many thousand chunks.
+        alive = tuple(name for name in sorted({*states, *members}) if core.has_reported(name))
+        return plan_comparison(members=members, alive=alive, states=states)
 
     async def settle(self, handle: int) -> None:
         """Compare the chunk's unsure replicas with the others, if that is possible now; the caller holds the guard.

@@ -113,15 +113,19 @@ class Chunkservers:
             self._world.spawn(self._empty(server, outbox), f"advance chunks on {server}")
         return future
 
-    async def revoke(self, server: str, leases: list[tuple[int, int]], seconds: float) -> dict[int, Held]:
+    async def revoke(
+        self, server: str, leases: list[tuple[int, int]], seconds: float, *, appends_only: bool = False
+    ) -> dict[int, Held]:
         """End leases, given as (handle, version), at their primary; returns what it holds of the chunks.
 
-        The primary answers when no mutation under the leases is in flight any more, which may take a while. Raises
-        Unavailable, TimedOut, Superseded, ForeignNamespace.
+        The primary answers when no mutation under the leases is in flight any more, which may take a while.
+        `appends_only`: only the right to append records ends, and the answer comes at once, without a word of what it
+        holds. Raises Unavailable, TimedOut, Superseded, ForeignNamespace.
         """
         request = chunkserver_pb2.RevokeLeasesRequest(
             leases=[chunkserver_pb2.LeaseName(handle=handle, version=version) for handle, version in leases],
             authority=self._authority_over(server),
+            appends_only=appends_only,
         )
         try:
             reply = await self._stub(server).RevokeLeases(request, timeout=seconds)

@@ -429,7 +429,8 @@ class SimulatedDisk:
 
     def _settle_names(self, folder: str, begun: Changes) -> None:
         """Make those of the changes stable that touch the folder, with all earlier changes of the same names."""
-        waiting = [change for change in begun if _among(change, self._journal)]
+        journal = _identities(self._journal)
+        waiting = [change for change in begun if id(change) in journal]
         covered: Changes = []
         names: dict[str, None] = {}
         for change in reversed(waiting):
@@ -438,15 +439,16 @@ class SimulatedDisk:
                 names.update(dict.fromkeys(change.names))
         for change in reversed(covered):
             _apply(change.names, self._stable_files)
-        self._journal = [change for change in self._journal if not _among(change, covered)]
+        done = _identities(covered)
+        self._journal = [change for change in self._journal if id(change) not in done]
 
     def _rename_all(self, change: dict[str, Content | None]) -> None:
         """Change what names mean, all at once; stable only after a sync of their folder."""
         touched = [self._files[name] for name in change if name in self._files]
         _apply(change, self._files)
-        arrived = [content for content in change.values() if content is not None]
+        arrived = _identities(change.values())
         for content in touched:
-            if not _among(content, arrived):
+            if id(content) not in arrived:
                 content.linked = False
                 self._used -= len(content.cached)
         self._journal.append(_Change(change, self._now()))
@@ -491,8 +493,9 @@ class SimulatedDisk:
         return f"{self.name}:/{path}"
 
 
-def _among(item: object, items: Iterable[object]) -> bool:
-    return any(item is other for other in items)
+def _identities(items: Iterable[object]) -> set[int]:
+    """To be asked whether an object is the very same as one of `items`, which must be kept meanwhile."""
+    return {id(item) for item in items}
 
 
 def _apply(change: dict[str, Content | None], files: dict[str, Content]) -> None:

@@ -31,6 +31,7 @@ class Advance(_message.Message):
     LEASE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     SECONDARIES_FIELD_NUMBER: _builtins.int
     ADMIT_FIELD_NUMBER: _builtins.int
+    FILE_GOES_ON_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     from_version: _builtins.int
     """the least version that the replica must hold now; 0: create it, empty"""
@@ -42,6 +43,8 @@ class Advance(_message.Message):
     """
     admit: _builtins.bool
     """The master has compared this replica with the others: it is sure from here on. Then from_version = to_version."""
+    file_goes_on: _builtins.bool
+    """with a lease: its file has a later chunk, where records are appended (GFS 3.3)"""
     @_builtins.property
     def secondaries(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Location]: ...
     def __init__(
@@ -53,10 +56,11 @@ class Advance(_message.Message):
         lease_milliseconds: _builtins.int = ...,
         secondaries: _abc.Iterable[_common_pb2.Location] | None = ...,
         admit: _builtins.bool = ...,
+        file_goes_on: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "from_version", b"from_version", "handle", b"handle", "lease_milliseconds", b"lease_milliseconds", "secondaries", b"secondaries", "to_version", b"to_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "file_goes_on", b"file_goes_on", "from_version", b"from_version", "handle", b"handle", "lease_milliseconds", b"lease_milliseconds", "secondaries", b"secondaries", "to_version", b"to_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,6 +191,11 @@ class RevokeLeasesRequest(_message.Message):
 
     LEASES_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
+    APPENDS_ONLY_FIELD_NUMBER: _builtins.int
+    appends_only: _builtins.bool
+    """Only the right to append records ends, at once: the file is about to have a later chunk, where they go (GFS 3.3). Writes at
+    offsets go on under the leases.
+    """
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseName]:
         """a lease of a newer version is another one, and stays"""
@@ -198,10 +207,11 @@ class RevokeLeasesRequest(_message.Message):
         *,
         leases: _abc.Iterable[Global___LeaseName] | None = ...,
         authority: _common_pb2.Authority | None = ...,
+        appends_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "leases", b"leases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appends_only", b"appends_only", "authority", b"authority", "leases", b"leases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -662,7 +672,9 @@ class AppendRecordReply(_message.Message):
     serial: _builtins.int
     """its place in the primary's order"""
     chunk_is_full: _builtins.bool
-    """The record does not fit. Every replica is padded to the chunk's full size; the record is to go to the next chunk."""
+    """The record does not fit, or the file has a later chunk. Every replica is padded to the chunk's full size; the record is to go
+    to the next chunk.
+    """
     def __init__(
         self,
         *,

@@ -368,6 +368,7 @@ class MasterStanding(_message.Message):
     LAG_SECONDS_FIELD_NUMBER: _builtins.int
     FOLLOWERS_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    SHORT_OF_SPACE_FIELD_NUMBER: _builtins.int
     master: _builtins.str
     address: _builtins.str
     acting: _builtins.bool
@@ -383,6 +384,8 @@ class MasterStanding(_message.Message):
     """a shadow: how old its answers may be; 0 at the acting master"""
     note: _builtins.str
     """what it waits for, in words"""
+    short_of_space: _builtins.bool
+    """its disk has no room for a log that grows: it would refuse changes if it acted"""
     @_builtins.property
     def followers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FollowerStanding]:
         """the acting master: the others"""
@@ -400,10 +403,11 @@ class MasterStanding(_message.Message):
         lag_seconds: _builtins.float = ...,
         followers: _abc.Iterable[Global___FollowerStanding] | None = ...,
         note: _builtins.str = ...,
+        short_of_space: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "address", b"address", "applied_sequence", b"applied_sequence", "epoch", b"epoch", "followers", b"followers", "follows", b"follows", "lag_seconds", b"lag_seconds", "last_sequence", b"last_sequence", "master", b"master", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "address", b"address", "applied_sequence", b"applied_sequence", "epoch", b"epoch", "followers", b"followers", "follows", b"follows", "lag_seconds", b"lag_seconds", "last_sequence", b"last_sequence", "master", b"master", "note", b"note", "short_of_space", b"short_of_space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

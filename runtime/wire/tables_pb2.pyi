@@ -430,16 +430,20 @@ class MutateRowsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MUTATIONS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mutations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowMutation]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         mutations: _abc.Iterable[Global___RowMutation] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutations", b"mutations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutations", b"mutations", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,6 +535,7 @@ class CheckAndMutateRowRequest(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     IF_FOUND_FIELD_NUMBER: _builtins.int
     OTHERWISE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     row: _builtins.bytes
     value: _builtins.bytes
@@ -541,6 +546,8 @@ class CheckAndMutateRowRequest(_message.Message):
     def if_found(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeMessage]: ...
     @_builtins.property
     def otherwise(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeMessage]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
@@ -550,10 +557,11 @@ class CheckAndMutateRowRequest(_message.Message):
         value: _builtins.bytes | None = ...,
         if_found: _abc.Iterable[Global___ChangeMessage] | None = ...,
         otherwise: _abc.Iterable[Global___ChangeMessage] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "name", b"name", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "if_found", b"if_found", "otherwise", b"otherwise", "row", b"row", "tablet", b"tablet", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "if_found", b"if_found", "name", b"name", "otherwise", b"otherwise", "row", b"row", "tablet", b"tablet", "value", b"value", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -813,21 +821,25 @@ class CreateTableRequest(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     SPLIT_ROWS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     @_builtins.property
     def schema(self) -> _tablet_pb2.Schema: ...
     @_builtins.property
     def split_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
         schema: _tablet_pb2.Schema | None = ...,
         split_rows: _abc.Iterable[_builtins.bytes] | None = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "split_rows", b"split_rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema", "split_rows", b"split_rows", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -853,15 +865,19 @@ class DeleteTableRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -985,6 +1001,13 @@ class TabletStatus(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     TABLETS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    MASTER_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    WAITING_SECONDS_FIELD_NUMBER: _builtins.int
+    master: _builtins.str
+    """the node that acts"""
+    generation: _builtins.int
+    """of its lock"""
     @_builtins.property
     def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """lives that hold their locks"""
@@ -997,16 +1020,23 @@ class TabletStatus(_message.Message):
     def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tablets that nobody serves at this moment"""
 
+    @_builtins.property
+    def waiting_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """of each of `waiting`: since when this master has seen that"""
+
     def __init__(
         self,
         *,
         servers: _abc.Iterable[_builtins.str] | None = ...,
         tablets: _abc.Iterable[Global___TabletPlace] | None = ...,
         waiting: _abc.Iterable[_builtins.str] | None = ...,
+        master: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        waiting_seconds: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers", "tablets", b"tablets", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "master", b"master", "servers", b"servers", "tablets", b"tablets", "waiting", b"waiting", "waiting_seconds", b"waiting_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1230,6 +1260,7 @@ class ChangeValueRequest(_message.Message):
     COLUMN_FIELD_NUMBER: _builtins.int
     INCREMENT_FIELD_NUMBER: _builtins.int
     APPEND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     row: _builtins.bytes
     column: _builtins.bytes
@@ -1237,6 +1268,8 @@ class ChangeValueRequest(_message.Message):
     """of a counter of 8 bytes, big-endian; a missing one is 0"""
     append: _builtins.bytes
     """a missing value is empty"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
@@ -1245,10 +1278,11 @@ class ChangeValueRequest(_message.Message):
         column: _builtins.bytes = ...,
         increment: _builtins.int = ...,
         append: _builtins.bytes = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "change", b"change", "increment", b"increment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "change", b"change", "increment", b"increment", "name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "change", b"change", "column", b"column", "increment", b"increment", "row", b"row", "tablet", b"tablet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "change", b"change", "column", b"column", "increment", b"increment", "name", b"name", "row", b"row", "tablet", b"tablet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["increment", "append"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
@@ -1275,3 +1309,387 @@ class ChangeValueReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeValueReply: _TypeAlias = ChangeValueReply  # noqa: Y015
+
+@_typing.final
+class DescribeTabletServerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTabletServerRequest: _TypeAlias = DescribeTabletServerRequest  # noqa: Y015
+
+@_typing.final
+class TabletServerFigures(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    LIFE_SECONDS_FIELD_NUMBER: _builtins.int
+    ROWS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MEMTABLE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMTABLE_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_SEGMENTS_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
+    TABLETS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    life: _builtins.str
+    """its present one; empty: it has no lock, and serves nothing"""
+    session: _builtins.str
+    """safe, jeopardy, expired; or none"""
+    life_seconds: _builtins.float
+    rows_per_second: _builtins.float
+    """read and written, of the last seconds"""
+    memtable_bytes: _builtins.int
+    """of all tablets"""
+    memtable_limit_bytes: _builtins.int
+    log_bytes: _builtins.int
+    """written in this life"""
+    log_segments: _builtins.int
+    """that some tablet still needs"""
+    @_builtins.property
+    def loading(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tablets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TabletFigures]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        life: _builtins.str = ...,
+        session: _builtins.str = ...,
+        life_seconds: _builtins.float = ...,
+        rows_per_second: _builtins.float = ...,
+        memtable_bytes: _builtins.int = ...,
+        memtable_limit_bytes: _builtins.int = ...,
+        log_bytes: _builtins.int = ...,
+        log_segments: _builtins.int = ...,
+        loading: _abc.Iterable[_builtins.str] | None = ...,
+        tablets: _abc.Iterable[Global___TabletFigures] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["life", b"life", "life_seconds", b"life_seconds", "loading", b"loading", "log_bytes", b"log_bytes", "log_segments", b"log_segments", "memtable_bytes", b"memtable_bytes", "memtable_limit_bytes", b"memtable_limit_bytes", "node", b"node", "rows_per_second", b"rows_per_second", "session", b"session", "tablets", b"tablets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletServerFigures: _TypeAlias = TabletServerFigures  # noqa: Y015
+
+@_typing.final
+class TabletFigures(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    MEMTABLE_BYTES_FIELD_NUMBER: _builtins.int
+    FILE_BYTES_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    token: _builtins.int
+    memtable_bytes: _builtins.int
+    file_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        token: _builtins.int = ...,
+        memtable_bytes: _builtins.int = ...,
+        file_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_bytes", b"file_bytes", "memtable_bytes", b"memtable_bytes", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletFigures: _TypeAlias = TabletFigures  # noqa: Y015
+
+@_typing.final
+class ChangeName(_message.Message):
+    """What a request to change rows, or to make or delete a table, is called: one that comes twice, or when its client has given it up, changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    client: _builtins.int
+    """a number that the client drew"""
+    number: _builtins.int
+    """rises with each request of the client"""
+    oldest: _builtins.int
+    """nobody waits for requests below this one any more"""
+    server: _builtins.str
+    """the life of the tablet server that is meant: another one knows nothing of the first;"""
+    def __init__(
+        self,
+        *,
+        client: _builtins.int = ...,
+        number: _builtins.int = ...,
+        oldest: _builtins.int = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "number", b"number", "oldest", b"oldest", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeName: _TypeAlias = ChangeName  # noqa: Y015
+
+@_typing.final
+class SnapshotRecord(_message.Message):
+    """A snapshot of a table, in a file of the lock service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_FIELD_NUMBER: _builtins.int
+    TABLETS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    table: _builtins.str
+    state: _builtins.str
+    """taking, taken, deleting"""
+    folder: _builtins.str
+    """in GFS, of this attempt alone; a folder for each tablet is in it"""
+    taken_at: _builtins.int
+    """microseconds"""
+    tablets: _builtins.int
+    bytes: _builtins.int
+    """about those of its rows in SSTables"""
+    @_builtins.property
+    def schema(self) -> _tablet_pb2.Schema:
+        """of the table at that time"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        table: _builtins.str = ...,
+        state: _builtins.str = ...,
+        schema: _tablet_pb2.Schema | None = ...,
+        folder: _builtins.str = ...,
+        taken_at: _builtins.int = ...,
+        tablets: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "folder", b"folder", "name", b"name", "schema", b"schema", "state", b"state", "table", b"table", "tablets", b"tablets", "taken_at", b"taken_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotRecord: _TypeAlias = SnapshotRecord  # noqa: Y015
+
+@_typing.final
+class AcquireSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    SEQUENCER_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    TABLETS_FIELD_NUMBER: _builtins.int
+    master: _builtins.int
+    sequencer: _builtins.bytes
+    folder: _builtins.str
+    @_builtins.property
+    def tablets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        master: _builtins.int = ...,
+        sequencer: _builtins.bytes = ...,
+        folder: _builtins.str = ...,
+        tablets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "master", b"master", "sequencer", b"sequencer", "tablets", b"tablets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireSnapshotRequest: _TypeAlias = AcquireSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class AcquireSnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireSnapshotReply: _TypeAlias = AcquireSnapshotReply  # noqa: Y015
+
+@_typing.final
+class TakeSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeSnapshotRequest: _TypeAlias = TakeSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class TakeSnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> Global___SnapshotRecord: ...
+    def __init__(
+        self,
+        *,
+        snapshot: Global___SnapshotRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeSnapshotReply: _TypeAlias = TakeSnapshotReply  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotRecord]: ...
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___SnapshotRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
+
+@_typing.final
+class RestoreSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    table: _builtins.str
+    """a new one; empty: under the name that the table had"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        table: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreSnapshotRequest: _TypeAlias = RestoreSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class RestoreSnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreSnapshotReply: _TypeAlias = RestoreSnapshotReply  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSnapshotRequest: _TypeAlias = DeleteSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSnapshotReply: _TypeAlias = DeleteSnapshotReply  # noqa: Y015

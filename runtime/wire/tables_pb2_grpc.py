@@ -84,6 +84,16 @@ class TabletServerStub:
                 request_serializer=runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.ChangeValueReply.FromString,
                 _registered_method=True)
+        self.AcquireSnapshot = channel.unary_unary(
+                '/tabletop.TabletServer/AcquireSnapshot',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotReply.FromString,
+                _registered_method=True)
+        self.DescribeTabletServer = channel.unary_unary(
+                '/tabletop.TabletServer/DescribeTabletServer',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.DescribeTabletServerRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.TabletServerFigures.FromString,
+                _registered_method=True)
 
 
 class TabletServerServicer:
@@ -152,6 +162,19 @@ class TabletServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcquireSnapshot(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeTabletServer(self, request, context):
+        """What anybody may ask: how it is, also while it serves nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TabletServerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,6 +227,16 @@ def add_TabletServerServicer_to_server(servicer, server):
                     servicer.ChangeValue,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.ChangeValueReply.SerializeToString,
+            ),
+            'AcquireSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcquireSnapshot,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotReply.SerializeToString,
+            ),
+            'DescribeTabletServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTabletServer,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.DescribeTabletServerRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.TabletServerFigures.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +519,60 @@ class TabletServer:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def AcquireSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/AcquireSnapshot',
+            runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.AcquireSnapshotReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeTabletServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/DescribeTabletServer',
+            runtime_dot_wire_dot_tables__pb2.DescribeTabletServerRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.TabletServerFigures.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class TabletMasterStub:
     """Missing associated documentation comment in .proto file."""
@@ -520,6 +607,26 @@ class TabletMasterStub:
                 '/tabletop.TabletMaster/GetTabletStatus',
                 request_serializer=runtime_dot_wire_dot_tables__pb2.TabletStatusRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.TabletStatus.FromString,
+                _registered_method=True)
+        self.TakeSnapshot = channel.unary_unary(
+                '/tabletop.TabletMaster/TakeSnapshot',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.TakeSnapshotRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.TakeSnapshotReply.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/tabletop.TabletMaster/ListSnapshots',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.FromString,
+                _registered_method=True)
+        self.RestoreSnapshot = channel.unary_unary(
+                '/tabletop.TabletMaster/RestoreSnapshot',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.RestoreSnapshotRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.RestoreSnapshotReply.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/tabletop.TabletMaster/DeleteSnapshot',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.DeleteSnapshotReply.FromString,
                 _registered_method=True)
 
 
@@ -557,6 +664,31 @@ class TabletMasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TakeSnapshot(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreSnapshot(self, request, context):
+        """Makes a new table of a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TabletMasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -584,6 +716,26 @@ def add_TabletMasterServicer_to_server(servicer, server):
                     servicer.GetTabletStatus,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.TabletStatusRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.TabletStatus.SerializeToString,
+            ),
+            'TakeSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeSnapshot,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.TakeSnapshotRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.TakeSnapshotReply.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.SerializeToString,
+            ),
+            'RestoreSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreSnapshot,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.RestoreSnapshotRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.RestoreSnapshotReply.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.DeleteSnapshotReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -721,6 +873,114 @@ class TabletMaster:
             '/tabletop.TabletMaster/GetTabletStatus',
             runtime_dot_wire_dot_tables__pb2.TabletStatusRequest.SerializeToString,
             runtime_dot_wire_dot_tables__pb2.TabletStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/TakeSnapshot',
+            runtime_dot_wire_dot_tables__pb2.TakeSnapshotRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.TakeSnapshotReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/ListSnapshots',
+            runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/RestoreSnapshot',
+            runtime_dot_wire_dot_tables__pb2.RestoreSnapshotRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.RestoreSnapshotReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/DeleteSnapshot',
+            runtime_dot_wire_dot_tables__pb2.DeleteSnapshotRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.DeleteSnapshotReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,9 @@ class TabletServerStub:
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
     ChangeValue: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]
     """For clients, as the first ones."""
+    AcquireSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]
+    DescribeTabletServer: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]
+    """What anybody may ask: how it is, also while it serves nothing."""
 
 @_typing.type_check_only
 class TabletServerAsyncStub(TabletServerStub):
@@ -64,6 +67,9 @@ class TabletServerAsyncStub(TabletServerStub):
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
     ChangeValue: _aio.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]  # type: ignore[assignment]
     """For clients, as the first ones."""
+    AcquireSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]  # type: ignore[assignment]
+    DescribeTabletServer: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]  # type: ignore[assignment]
+    """What anybody may ask: how it is, also while it serves nothing."""
 
 class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -139,6 +145,21 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tables_pb2.ChangeValueReply, _abc.Awaitable[_tables_pb2.ChangeValueReply]]:
         """For clients, as the first ones."""
 
+    @_abc_1.abstractmethod
+    def AcquireSnapshot(
+        self,
+        request: _tables_pb2.AcquireSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.AcquireSnapshotReply, _abc.Awaitable[_tables_pb2.AcquireSnapshotReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DescribeTabletServer(
+        self,
+        request: _tables_pb2.DescribeTabletServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.TabletServerFigures, _abc.Awaitable[_tables_pb2.TabletServerFigures]]:
+        """What anybody may ask: how it is, also while it serves nothing."""
+
 def add_TabletServerServicer_to_server(servicer: TabletServerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class TabletMasterStub:
@@ -152,6 +173,11 @@ class TabletMasterStub:
     SplitTabletAt: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletAtRequest, _tables_pb2.SplitTabletAtReply]
     """Has a tablet split by its server; without a row, at its middle."""
     GetTabletStatus: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TabletStatusRequest, _tables_pb2.TabletStatus]
+    TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]
+    RestoreSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]
+    """Makes a new table of a snapshot."""
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]
 
 @_typing.type_check_only
 class TabletMasterAsyncStub(TabletMasterStub):
@@ -162,6 +188,11 @@ class TabletMasterAsyncStub(TabletMasterStub):
     SplitTabletAt: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletAtRequest, _tables_pb2.SplitTabletAtReply]  # type: ignore[assignment]
     """Has a tablet split by its server; without a row, at its middle."""
     GetTabletStatus: _aio.UnaryUnaryMultiCallable[_tables_pb2.TabletStatusRequest, _tables_pb2.TabletStatus]  # type: ignore[assignment]
+    TakeSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]  # type: ignore[assignment]
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]  # type: ignore[assignment]
+    RestoreSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]  # type: ignore[assignment]
+    """Makes a new table of a snapshot."""
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]  # type: ignore[assignment]
 
 class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -199,5 +230,34 @@ class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.TabletStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.TabletStatus, _abc.Awaitable[_tables_pb2.TabletStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def TakeSnapshot(
+        self,
+        request: _tables_pb2.TakeSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.TakeSnapshotReply, _abc.Awaitable[_tables_pb2.TakeSnapshotReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _tables_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.ListSnapshotsReply, _abc.Awaitable[_tables_pb2.ListSnapshotsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RestoreSnapshot(
+        self,
+        request: _tables_pb2.RestoreSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.RestoreSnapshotReply, _abc.Awaitable[_tables_pb2.RestoreSnapshotReply]]:
+        """Makes a new table of a snapshot."""
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _tables_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.DeleteSnapshotReply, _abc.Awaitable[_tables_pb2.DeleteSnapshotReply]]: ...
 
 def add_TabletMasterServicer_to_server(servicer: TabletMasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

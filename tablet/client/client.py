@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockservice.client.session import OwnLockService
 from lockservice.interface import Session, SessionState
-from runtime.errors import InvalidRequest, NotFound, NotServed, TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.errors import (
+    InvalidRequest,
+    NotFound,
+    NotServed,
+    Superseded,
+    TabletopError,
+    TimedOut,
+    Unavailable,
+    error_from_wire,
+)
 from runtime.wire import tables_pb2 as wire
-from runtime.wire.tables_pb2 import TabletPlace
+from runtime.wire.tables_pb2 import SnapshotRecord, TabletPlace
 from runtime.wire.tables_pb2_grpc import TabletMasterStub, TabletServerStub
 from runtime.world import World
 from tablet.client.batching import Batch, Mutation, Placed
 from tablet.client.locating import Locator, RootFinder, all_places
+from tablet.client.requests import Requests
 from tablet.client.settings import TableClientSettings
 from tablet.engine.model.checks import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, check_row
 from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, check_limit
@@ -51,7 +61,10 @@ class LockFiles:
             if self._session is None or self._session.state is SessionState.EXPIRED:
                 self._session = await self._service.open_session()
             session = self._session
-        return (await session.read(path))[0]
+        try:
+            return (await session.read(path))[0]
+        except Superseded as error:  # It is over, and the next question opens another one.
+            raise Unavailable(error.message, definite=True) from error
 
     async def find_root(self) -> TabletPlace:
         """Where the root tablet is."""
@@ -79,6 +92,7 @@ class TableClient:
         self.settings = settings or TableClientSettings()
         self._world = world
         self._files = LockFiles(world, lock_service)
+        self._requests = Requests(world)
         self.locator = Locator(world, find_root or self._files.find_root, self.settings)
 
     async def close(self) -> None:
@@ -91,12 +105,16 @@ class TableClient:
         """Create a table, of one tablet and one more for each row to split at; returns when all of them are served.
         Raises AlreadyExists, InvalidRequest."""
         request = wire.CreateTableRequest(table=table, schema=schema_to_message(schema), split_rows=split_rows)
-        await self._ask_master(lambda stub, seconds: stub.CreateTable(request, timeout=seconds))
+        await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.CreateTable, request, server="", seconds=seconds)
+        )
 
     async def delete_table(self, table: str) -> None:
         """Delete a table with all its rows. Raises NotFound."""
         request = wire.DeleteTableRequest(table=table)
-        await self._ask_master(lambda stub, seconds: stub.DeleteTable(request, timeout=seconds))
+        await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.DeleteTable, request, server="", seconds=seconds)
+        )
 
     async def tables(self) -> dict[str, Schema]:
         """All tables and their schemas."""
@@ -115,6 +133,29 @@ class TableClient:
         request = wire.SplitTabletAtRequest(tablet=tablet, row=row)
         reply = await self._ask_master(lambda stub, seconds: stub.SplitTabletAt(request, timeout=seconds))
         return reply.lower, reply.upper
+
+    async def snapshot(self, table: str, name: str) -> SnapshotRecord:
+        """Keep what a table holds under a name, without copying it: each tablet at one moment between this call and its
+        answer. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable (it was aborted)."""
+        request = wire.TakeSnapshotRequest(table=table, name=name)
+        return (await self._ask_master(lambda stub, seconds: stub.TakeSnapshot(request, timeout=seconds))).snapshot
+
+    async def snapshots(self, table: str | None = None) -> list[SnapshotRecord]:
+        """The snapshots of a table, or of all tables, by name."""
+        request = wire.ListSnapshotsRequest()
+        reply = await self._ask_master(lambda stub, seconds: stub.ListSnapshots(request, timeout=seconds))
+        return [found for found in reply.snapshots if table is None or found.table == table]
+
+    async def restore(self, name: str, table: str | None = None) -> str:
+        """Make a table of a snapshot, under the name that its table had, or a new one; returns the name when its
+        tablets are served. The snapshot stays. Raises NotFound, AlreadyExists (the table), InvalidRequest, Conflict."""
+        request = wire.RestoreSnapshotRequest(name=name, table=table or "")
+        return (await self._ask_master(lambda stub, seconds: stub.RestoreSnapshot(request, timeout=seconds))).table
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Delete a snapshot; tables that were made of it stay. Raises NotFound, Conflict."""
+        request = wire.DeleteSnapshotRequest(name=name)
+        await self._ask_master(lambda stub, seconds: stub.DeleteSnapshot(request, timeout=seconds))
 
     async def status(self) -> wire.TabletStatus:
         """What the tablet master knows."""
@@ -163,10 +204,10 @@ class TableClient:
             for number in batch.take():
                 try:
                     place = await self.locator.place_of(table, batch.row(number))
-                    groups.setdefault(place.address, []).append((number, place))
+                    groups.setdefault(place.server, []).append((number, place))
                 except TabletopError as error:
                     batch.note(number, _unasked(error), may_pass=_may_pass(error, is_read=True))
-            await _all_of([self._mutate_at(address, group, batch) for address, group in groups.items()])
+            await _all_of([self._mutate_at(group, batch) for group in groups.values()])
             if not batch.left or not await patience.pause():
                 break
         return batch.outcomes
@@ -189,7 +230,8 @@ class TableClient:
 
         async def ask(place: TabletPlace, stub: "TabletServerAsyncStub", seconds: float) -> bytes:
             request.tablet = place.tablet
-            return (await stub.ChangeValue(request, timeout=seconds)).value
+            ask = self._requests.ask(stub.ChangeValue, request, server=place.server, seconds=seconds)
+            return (await ask).value
 
         return await self._on_tablet(table, request.row, ask, is_read=False)
 
@@ -216,7 +258,8 @@ class TableClient:
                 if_found=changes_to_messages(if_found),
                 otherwise=changes_to_messages(otherwise),
             )
-            return (await stub.CheckAndMutateRow(request, timeout=seconds)).found
+            call = stub.CheckAndMutateRow
+            return (await self._requests.ask(call, request, server=place.server, seconds=seconds)).found
 
         return await self._on_tablet(table, row, ask, is_read=False)
 
@@ -259,22 +302,24 @@ class TableClient:
 
     # How it is done.
 
-    async def _mutate_at(self, address: str, group: Sequence[Placed], batch: Batch) -> None:
+    async def _mutate_at(self, group: Sequence[Placed], batch: Batch) -> None:
         """All calls to one server, several of them at a time."""
         calls = list(batch.calls(group, self.settings.mutations_a_call, self.settings.call_bytes))
         waiting = iter(calls)
 
         async def one_after_the_other() -> None:
             for call in waiting:
-                await self._mutate_in_one_call(address, call, batch)
+                await self._mutate_in_one_call(call, batch)
 
         await _all_of([one_after_the_other() for _ in calls[: self.settings.calls_in_flight]])
 
-    async def _mutate_in_one_call(self, address: str, call: Sequence[Placed], batch: Batch) -> None:
-        stub = TabletServerStub(self._world.network.channel(address))
+    async def _mutate_in_one_call(self, call: Sequence[Placed], batch: Batch) -> None:
+        server, seconds = call[0][1], self.settings.call_seconds
+        stub = TabletServerStub(self._world.network.channel(server.address))
         found: list[TabletopError | None]
         try:
-            reply = await stub.MutateRows(batch.request(call), timeout=self.settings.call_seconds)
+            request = batch.request(call)
+            reply = await self._requests.ask(stub.MutateRows, request, server=server.server, seconds=seconds)
             found = [
                 error_from_wire(outcome.error, outcome.message, definite=outcome.definite) if outcome.error else None
                 for outcome in reply.outcomes

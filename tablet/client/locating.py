@@ -23,6 +23,7 @@ from tablet.location.places import (
     ROOT_TABLET,
     USER_ROWS,
     decode_place,
+    has_gap,
     holds,
     holds_before,
     key_of,
@@ -140,13 +141,29 @@ class _Aim(NamedTuple):
 
 
 Answer = Callable[[], Awaitable[wire.ScanRowsReply]]
+_READINGS = 4
 
 
 async def all_places(
     locator: Locator, table: str | None, insist: Callable[[Answer], Awaitable[wire.ScanRowsReply]]
 ) -> list[TabletPlace]:
     """Every tablet that METADATA knows, of one table or of all but METADATA, in order. `insist` asks again where that
-    may help."""
+    may help.
+
+    The rows are not read at one moment. If a tablet is split meanwhile, it may happen that the row of the lower half
+    was not there yet when its place was read, and that the upper half's row tells nothing of it any more: so if rows
+    are missing, all is read again. While a table is being made or deleted, some are."""
+    found: list[TabletPlace] = []
+    for _ in range(_READINGS):
+        found = await _read_once(locator, table, insist)
+        if not has_gap(found):
+            break
+    return found
+
+
+async def _read_once(
+    locator: Locator, table: str | None, insist: Callable[[Answer], Awaitable[wire.ScanRowsReply]]
+) -> list[TabletPlace]:
     if table is None:
         start, end = USER_ROWS, b""
     else:

@@ -23,7 +23,7 @@ from gfs.synchronous import BackgroundLoop
 from runtime.errors import InvalidRequest, TabletopError
 from runtime.events import Record
 from runtime.real.world import RealWorld
-from runtime.wire.tables_pb2 import TabletPlace
+from runtime.wire.tables_pb2 import SnapshotRecord, TabletPlace
 from tablet.client.client import TableClient
 from tablet.client.settings import TableClientSettings
 from tablet.engine.model.checks import Text, as_bytes
@@ -100,6 +100,22 @@ class Tables:
     def tablets(self, table: str | None = None) -> list[TabletPlace]:
         """Where the tablets are."""
         return self.run(lambda client: client.tablets(table))
+
+    def snapshot(self, table: str, name: str) -> SnapshotRecord:
+        """Keep what a table holds under a name. Raises as `TableClient.snapshot`."""
+        return self.run(lambda client: client.snapshot(table, name))
+
+    def snapshots(self, table: str | None = None) -> list[SnapshotRecord]:
+        """The snapshots of a table, or of all."""
+        return self.run(lambda client: client.snapshots(table))
+
+    def restore(self, name: str, table: str | None = None) -> str:
+        """Make a table of a snapshot; returns its name. Raises as `TableClient.restore`."""
+        return self.run(lambda client: client.restore(name, table))
+
+    def delete_snapshot(self, name: str) -> None:
+        """Delete a snapshot. Raises NotFound, Conflict."""
+        self.run(lambda client: client.delete_snapshot(name))
 
     def put(self, table: str, row: Text, column: Text, value: Text, timestamp: int | None = None) -> None:
         """Write one cell. Raises as `TableClient.put`."""

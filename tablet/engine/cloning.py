@@ -5,13 +5,13 @@ costs a flush and one small file. A clone in *other* storage needs the bytes too
 referred to, then writes a manifest of its own: until that is there, the target is no tablet.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from runtime.errors import AlreadyExists, TabletopError
 from tablet.engine.engine import Engine
-from tablet.engine.tree.manifest import load_snapshot, write_manifest
+from tablet.engine.tree.manifest import Manifest, TableReference, load_snapshot, write_manifest
 from tablet.engine.world.names import TEMPORARY, manifest_name, table_name
 from tablet.engine.world.storage import Storage
 
@@ -24,27 +24,42 @@ async def copy_tablet(engine: Engine, target: Storage, snapshot: str | None = No
     Raises AlreadyExists, NotFound for the snapshot, NoSpace, DiskFailure.
     """
     state = engine.state
-    view = state.view
-    view.pins += 1
-    try:
-        manifest = await load_snapshot(state.storage, snapshot) if snapshot is not None else state.manifest
+    with pinned(engine) as present_manifest:
+        manifest = await load_snapshot(state.storage, snapshot) if snapshot is not None else present_manifest
         present = await target.list()
         if present:
             raise AlreadyExists(f"the target of the clone is not empty: it holds {present[0]!r}")
-        own = {reference: replace(reference, name=table_name(reference.number)) for reference in manifest.references()}
-        names = [reference.name for reference in own.values()]
-        tables = {group: tuple(own[other] for other in found) for group, found in manifest.tables.items()}
-        fresh = replace(manifest, number=1, logs=(), tables=tables, token=0)
+        fresh, names = standing_alone(manifest)
         try:
-            for reference, copied in own.items():
-                await _copy(state.storage, target, reference.name, copied.name)
+            for reference, name in names.items():
+                await _copy(state.storage, target, reference.name, name)
                 await state.world.breathe()
-            await write_manifest(target, fresh, manifest_name(1))
+            await write_manifest(target, replace(fresh, logs=()), manifest_name(1))
         except BaseException:
-            await _remove(target, (manifest_name(1), manifest_name(1) + TEMPORARY, *names))
+            await _remove(target, (manifest_name(1), manifest_name(1) + TEMPORARY, *names.values()))
             raise
+
+
+@contextmanager
+def pinned(engine: Engine) -> Iterator[Manifest]:
+    """What is flushed at this moment: until the block ends, the tablet removes none of these SSTables."""
+    view = engine.state.view
+    view.pins += 1
+    try:
+        yield engine.state.manifest
     finally:
         view.pins -= 1
+
+
+def standing_alone(manifest: Manifest) -> tuple[Manifest, Mapping[TableReference, str]]:
+    """A first manifest with the same content, all of whose SSTables are in its own folder; and which name each of them
+    has there."""
+    names = {reference: table_name(reference.number) for reference in manifest.references()}
+    tables = {
+        group: tuple(replace(reference, name=names[reference]) for reference in found)
+        for group, found in manifest.tables.items()
+    }
+    return replace(manifest, number=1, tables=tables, token=0), names
 
 
 async def _remove(target: Storage, names: Iterable[str]) -> None:

@@ -144,11 +144,14 @@ class Engine:
             await storage.unlock()
             raise
         engine = cls(state)
-        if former is not None:
+        if former is not None or state.must_flush:
             try:
                 share = engine._share
                 has_room = share.extend if share is not None else _always
-                await take_over(state, engine.housekeeping, former, has_room=has_room)
+                if state.must_flush:
+                    await engine._flush_all()
+                if former is not None:
+                    await take_over(state, engine.housekeeping, former, has_room=has_room)
             except BaseException:
                 await state.close()
                 if engine._share is not None:

@@ -16,6 +16,7 @@ again, so nobody mistakes one for another.
     events.py      what it tells
     life.py        one life: session, lock, log, the tablets it has loaded
     splitting.py   making two tablets of one, and saying so in METADATA
+    snapshotting.py   putting tablets into a snapshot of their table
     orders.py      whose orders count: the generation of the master's lock
     service.py     the gRPC face       server.py   wiring, start and stop
 

@@ -69,3 +69,14 @@ class LogOfDeadServerSorted(Event):
 
     sentence: ClassVar[str] = "sorted the log of {life}"
     life: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletAcquired(Event):
+    """What a tablet holds at one moment is in the folder of a snapshot, too."""
+
+    sentence: ClassVar[str] = "tablet {tablet!r} is in snapshot {folder!r}: {tables} SSTables of {size:,} bytes"
+    tablet: str
+    folder: str
+    tables: int
+    size: int

@@ -39,6 +39,7 @@ from tablet.hosting.events import (
 )
 from tablet.hosting.orders import Orders
 from tablet.hosting.settings import TabletServerSettings
+from tablet.location.once import Once
 from tablet.location.places import SERVERS_PATH, GfsPaths
 from tablet.storage.closing import close_log
 from tablet.storage.folders import GfsFolders
@@ -53,6 +54,7 @@ class Life:
         self.name = f"{world.node}-{session.number}"
         self.session = session
         self.orders = Orders()
+        self.once = Once(world, self.name)
         self.over = asyncio.Event()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, TabletPlace] = {}
@@ -60,6 +62,7 @@ class Life:
         """Tablets that were unloaded or split, and under which token: under that one they are never loaded again."""
         self.loading: dict[str, asyncio.Task[TabletopError | None]] = {}
         self.splitting: dict[str, asyncio.Task[tuple[TabletPlace, TabletPlace] | TabletopError]] = {}
+        self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world
@@ -87,6 +90,10 @@ class Life:
         try:
             for path in paths.all():
                 await client.make_directory(path, parents=True)
+            # First the lock, then the log, then the file: whoever finds one of these without the lock knows that this
+            # life is over.
+            path = f"{SERVERS_PATH}/{life.name}"
+            await session.acquire(path, lock_delay_seconds=0.0)
             logs = GfsFolders(client, paths.logs)
             await logs.make(life.name)
             life._log = await ServerLog.open(
@@ -96,9 +103,6 @@ class Life:
                 segment_bytes=settings.segment_bytes,
                 segment_limit=settings.segment_limit,
             )
-            # First the lock, then the file: whoever finds the file without the lock knows that this life is over.
-            path = f"{SERVERS_PATH}/{life.name}"
-            await session.acquire(path, lock_delay_seconds=0.0)
             await session.create(path, address.encode())
         except BaseException:
             await session.close()
@@ -238,7 +242,7 @@ class Life:
             self.log.detach(tablet)
 
     def turn(self, tablet: str) -> asyncio.Lock:
-        """Held while a tablet is loaded, unloaded or split."""
+        """Held while a tablet is loaded, unloaded, split, or acquired for a snapshot."""
         return self.busy.setdefault(tablet, asyncio.Lock())
 
     # The log of another one.
@@ -279,7 +283,8 @@ class Life:
             return
         self.reason = reason
         count = len(self.engines)
-        for task in (*self.loading.values(), *self.splitting.values(), *self._sorting.values()):
+        waiting = (self.loading, self.splitting, self._sorting, self.acquiring)
+        for task in [task for tasks in waiting for task in tasks.values()]:
             task.cancel()
         for engine in self.engines.values():
             engine.state.stop_for_another_owner(reason)

@@ -6,16 +6,17 @@ from contextlib import suppress
 
 from gfs.client import Client
 from lockservice.client.session import OwnLockService
-from lockservice.interface import Session
+from lockservice.interface import Session, SessionState
 from runtime.errors import NotServed, TabletopError
 from runtime.events import NodeStarted, NodeStopped
 from runtime.measures import Measure
 from runtime.node import NodeService
 from runtime.wire import node_pb2_grpc, tables_pb2_grpc
-from runtime.wire.tables_pb2 import TabletPlace
+from runtime.wire.tables_pb2 import TabletPlace, TabletServerFigures
 from runtime.world import RpcServer, World
 from tablet.client.client import TableClient
 from tablet.client.metadata import MetadataRows
+from tablet.hosting.figures import Pace, figures_of
 from tablet.hosting.life import Life
 from tablet.hosting.service import TabletServicer
 from tablet.hosting.settings import TabletServerSettings
@@ -40,12 +41,14 @@ class TabletServerNode:
         self._locks = OwnLockService(world, settings.lock_service)
         self._tables = TableClient(world, settings.lock_service, find_root=self._find_root)
         self._rows = MetadataRows(self._tables)
-        self._servicer = TabletServicer(self.life, self._rows, self._new_numbers)
+        self._servicer = TabletServicer(self.life, self._rows, self._new_numbers, self.figures)
         self._life: Life | None = None
         self._rpc: RpcServer | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._shutdown = asyncio.Event()
         self._lives = self._splits = 0
+        self._pace = Pace()
+        self._life_began = 0.0
 
     @property
     def control_address(self) -> str:
@@ -110,7 +113,7 @@ class TabletServerNode:
             except TabletopError:  # The lock service or the file system does not answer.
                 await self._world.clock.sleep(_AGAIN_SECONDS)
                 continue
-            self._life, self._lives = life, self._lives + 1
+            self._life, self._lives, self._life_began = life, self._lives + 1, self._world.clock.now()
             await self._until_over(life)
 
     async def _until_over(self, life: Life) -> None:
@@ -123,6 +126,7 @@ class TabletServerNode:
 
     async def _keep_house(self) -> None:
         while True:
+            self._pace.note(self._world.clock.now(), self._rows_served)
             await self._world.clock.sleep(self._settings.house_seconds)
             life = self._life
             if life is None or not self._settings.split_bytes:
@@ -144,6 +148,16 @@ class TabletServerNode:
     async def _new_numbers(self, count: int) -> int:
         return await new_numbers(await self._session(), count)
 
+    @property
+    def _rows_served(self) -> int:
+        return self._servicer.reads + self._servicer.rows_scanned + self._servicer.mutations
+
+    def figures(self) -> TabletServerFigures:
+        """How it is now: for whoever watches."""
+        now = self._world.clock.now()
+        pace = self._pace.per_second(now, self._rows_served)
+        return figures_of(self._world.node, self._life, pace, now - self._life_began)
+
     def check_invariants(self) -> None:
         """Assert what must hold at any moment."""
         if self._life is not None:
@@ -151,8 +165,15 @@ class TabletServerNode:
 
     def measures(self) -> Iterator[Measure]:
         """What it can be measured by, beside its counters."""
-        life = self._life
-        yield Measure("tablets_served", "Tablets that are served here.", {"": len(life.engines) if life else 0})
+        found = self.figures()
+        yield Measure("tablets_loading", "Tablets that are being loaded.", {"": len(found.loading)})
+        yield Measure("memtable_bytes", "In the memtables of all tablets.", {"": found.memtable_bytes})
+        yield Measure("tablet_rows_per_second", "Rows read and written lately.", {"": found.rows_per_second})
+        yield Measure("tablet_log_segments", "Segments of the log that a tablet needs.", {"": found.log_segments})
+        sizes = {tablet.tablet: tablet.file_bytes for tablet in found.tablets}
+        yield Measure("tablet_file_bytes", "SSTables of each tablet that is served here.", sizes, "tablet")
+        states = {state.value: float(found.session == state.value) for state in SessionState}
+        yield Measure("lock_session", "1 for the state of the session with the lock service.", states, "state")
 
     def counters(self) -> dict[str, int]:
         """What it has counted, for Describe."""
@@ -163,5 +184,8 @@ class TabletServerNode:
             "rows_read": self._servicer.reads,
             "scans": self._servicer.scans,
             "mutations": self._servicer.mutations,
+            "rows_scanned": self._servicer.rows_scanned,
+            "has_lock": int(life is not None and life.is_safe),
+            "log_bytes": life.log.file_bytes if life else 0,
             "splits": self._splits,
         }

@@ -18,11 +18,13 @@ from tablet.engine.model.filter_tree import families_named
 from tablet.engine.model.filters import EVERYTHING, RowFilter
 from tablet.engine.model.rows import Row
 from tablet.hosting.life import Life, explained
+from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
 from tablet.location.filter_messages import filter_from_message
 from tablet.location.messages import changes_from_messages, row_to_message
 
 T = TypeVar("T")
+Figures = Callable[[], wire.TabletServerFigures]
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1024 * 1024
 _COUNTER_BYTES = 8
@@ -31,8 +33,9 @@ _COUNTER_BYTES = 8
 class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     """What clients and the tablet master call. `life`: the present one. Raises NotServed while there is none."""
 
-    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers) -> None:
-        self.reads = self.scans = self.mutations = 0
+    def __init__(self, life: Callable[[], Life], rows: MetadataRows, numbers: Numbers, figures: Figures) -> None:
+        self.reads = self.scans = self.rows_scanned = self.mutations = 0
+        self._figures = figures
         self._life = life
         self._rows = rows
         self._numbers = numbers
@@ -78,11 +81,13 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         await _read(some)
         life.require_safe()
         self.scans += 1
+        self.rows_scanned += len(reply.rows)
         return reply
 
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
+        life.once.admit(request.name)
 
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
@@ -105,6 +110,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life = self._life()
         check_row(request.row)
+        life.once.admit(request.name)
         try:
             engine = life.engine(request.tablet)
             found = await engine.check_and_mutate(
@@ -125,6 +131,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         (no such family), NoSpace, and indefinite Unavailable, DiskFailure."""
         life = self._life()
         check_row(request.row)
+        life.once.admit(request.name)
         if request.WhichOneof("change") is None:
             raise InvalidRequest(f"it is not said how {request.column[:80]!r} is to be changed")
         try:
@@ -173,6 +180,19 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life = await self._ordered(request.master, request.sequencer)
         lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
         return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def AcquireSnapshot(self, request: wire.AcquireSnapshotRequest, context: Any) -> wire.AcquireSnapshotReply:
+        """Put tablets that are served here into a snapshot."""
+        life = await self._ordered(request.master, request.sequencer)
+        return wire.AcquireSnapshotReply(bytes=await acquire(life, request.folder, request.tablets))
+
+    # Anybody.
+
+    async def DescribeTabletServer(
+        self, request: wire.DescribeTabletServerRequest, context: Any
+    ) -> wire.TabletServerFigures:
+        """How it is now. Raises nothing."""
+        return self._figures()
 
     async def _ordered(self, master: int, sequencer: bytes) -> Life:
         life = self._life()

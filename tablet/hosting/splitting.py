@@ -24,7 +24,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.model.spans import Spans
 from tablet.engine.tree.manifest import TableReference, load_snapshot, write_manifest
 from tablet.engine.world.names import manifest_name, snapshot_file_name
-from tablet.hosting.events import TabletSplitCommitted
+from tablet.hosting.events import TabletLoaded, TabletSplitCommitted
 from tablet.hosting.life import Life
 from tablet.location.places import ROOT_TABLET, changed
 from tablet.server import reshaping
@@ -108,7 +108,8 @@ async def _split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, 
 
 async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after: TabletPlace) -> bool:
     """Whether the row is `after` from now on. A try that is in doubt may take effect later, as long as the row is
-    `before`: until it is something else, nobody knows which tablets are alive."""
+    `before`: until it is something else, nobody knows which tablets are alive. A session in jeopardy ends nothing
+    either: it may be safe again, and the tablet would be served on beside its halves. The end of the life does."""
     is_in_doubt = False
     while True:
         try:
@@ -131,7 +132,6 @@ async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after:
             if found != before:
                 return False
         await life.world.clock.sleep(_ASK_SECONDS)
-        life.require_safe(definite=False)
 
 
 def _is_ours(row: TabletPlace, place: TabletPlace) -> bool:
@@ -150,6 +150,7 @@ async def _exchange(life: Life, before: TabletPlace, lower: TabletPlace, upper: 
         alone.ClearField("lower_half")
         with suppress(TabletopError):  # The master has it loaded, here or elsewhere.
             life.take(alone, await life.opened(alone))
+            life.world.events.emit(TabletLoaded(alone.tablet, alone.token, 0))
 
 
 async def _prepare(life: Life, name: str, content: Content) -> None:

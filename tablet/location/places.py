@@ -36,6 +36,7 @@ ROOT_PATH = f"{LOCK_ROOT}/root"
 NUMBER_PATH = f"{LOCK_ROOT}/next"
 SERVERS_PATH = f"{LOCK_ROOT}/servers"
 TABLES_PATH = f"{LOCK_ROOT}/tables"
+SNAPSHOTS_PATH = f"{LOCK_ROOT}/snapshots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,14 @@ class GfsPaths:
         """Sorted logs."""
         return f"{self.root}/sorted"
 
+    @property
+    def snapshots(self) -> str:
+        """A folder for each snapshot of a table, and in it one for each tablet."""
+        return f"{self.root}/snapshots"
+
     def all(self) -> list[str]:
         """Each of them."""
-        return [self.data, self.logs, self.closing, self.closed, self.sorting, self.sorted]
+        return [self.data, self.logs, self.closing, self.closed, self.sorting, self.sorted, self.snapshots]
 
 
 def metadata_key(table: str, end_row: bytes) -> bytes:
@@ -135,6 +141,21 @@ def with_lower_half(places: Iterable[TabletPlace]) -> list[TabletPlace]:
             found.append(place.lower_half)
         found.append(place)
     return found
+
+
+def has_gap(places: Iterable[TabletPlace]) -> bool:
+    """Whether there are rows of a table that none of its tablets has, from the first one on that is given.
+
+    >>> def place(start, end): return TabletPlace(table="users", start_row=start, end_row=end)
+    >>> has_gap([place(b"", b"m"), place(b"m", b"")]), has_gap([place(b"", b"k"), place(b"m", b"")])
+    (False, True)
+    """
+    last: TabletPlace | None = None
+    for place in places:
+        if last is not None and last.table == place.table and last.end_row and last.end_row < place.start_row:
+            return True
+        last = place
+    return False
 
 
 def same_place(one: TabletPlace, other: TabletPlace) -> bool:

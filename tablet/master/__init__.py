@@ -10,8 +10,10 @@ master reads all of that and goes on. Nobody needs it to read or to write.
     settings.py    every number that the paper leaves open        events.py     what it tells
     plans.py       whom to give a tablet to: pure functions        servers.py    who is alive, and burying who is not
     assigning.py   one tablet: recover its logs, choose, write it down, give the order
-    tables.py      making and deleting tables                     tenure.py     the rounds of one tenure
-    service.py     the gRPC face                                   server.py     wiring, the lock, start and stop
+    tables.py      making and deleting tables                     snapshots.py  snapshots of tables
+    old_logs.py    removing logs that nobody needs                 tenure.py     the rounds of one tenure
+    service.py     the gRPC face
+    server.py      wiring, the lock, start and stop
 
 A round: look at the servers; see that the root tablet is served; read it, and see that the METADATA tablets are; read
 those, and see that all others are. What takes long (sorting a log, loading a tablet) runs beside the rounds.

@@ -91,6 +91,10 @@ class Assigning:
             if sorter == server and life in self._sorting:
                 self._sorting[life].cancel()
 
+    def forget_log(self, life: str) -> None:
+        """Its sorted log is removed: should a row come to name it again, it is to be sorted again, as an empty one."""
+        self._sorted.pop(life, None)
+
     def stop(self) -> None:
         """The tenure is over."""
         for task in (*self.tasks.values(), *self._sorting.values()):

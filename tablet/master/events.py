@@ -80,3 +80,41 @@ class LogsOfTheDeadRemoved(Event):
 
     sentence: ClassVar[str] = "removed the log of {life}, of which no tablet needs anything"
     life: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshotTaken(Event):
+    """All tablets of a table were acquired, and the record says that the snapshot is there."""
+
+    sentence: ClassVar[str] = "took snapshot {name!r} of table {table!r}: {tablets} tablets, {size} bytes"
+    name: str
+    table: str
+    tablets: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshotAborted(Event):
+    """A snapshot did not come about, and nothing is left of it."""
+
+    sentence: ClassVar[str] = "aborted snapshot {name!r} of table {table!r}: {reason}"
+    name: str
+    table: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshotDeleted(Event):
+    """A snapshot is gone, with its files."""
+
+    sentence: ClassVar[str] = "deleted snapshot {name!r}"
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRestored(Event):
+    """A new table has what a snapshot held."""
+
+    sentence: ClassVar[str] = "made table {table!r} of snapshot {name!r}"
+    table: str
+    name: str

@@ -140,15 +140,19 @@ class TabletMasterNode:
     def measures(self) -> Iterator[Measure]:
         """What it can be measured by, beside its counters."""
         tenure = self.tenure
-        yield Measure("tablets_known", "Tablets in METADATA.", {"": len(tenure.places) if tenure else 0})
-        yield Measure(
-            "tablet_servers", "Tablet servers that are alive.", {"": len(tenure.servers.alive) if tenure else 0}
-        )
+        since = tenure.waiting.since if tenure else {}
+        now = self._world.clock.now()
+        yield Measure("tablets_waiting", "Tablets that nobody serves.", {"": len(since)})
+        longest = max((now - begun for begun in since.values()), default=0.0)
+        yield Measure("tablet_longest_wait_seconds", "For how long nobody serves one of them.", {"": longest})
+        generation = tenure.lock.generation if tenure else 0
+        yield Measure("tablet_master_generation", "Of the lock by which it acts; 0: it does not.", {"": generation})
 
     def counters(self) -> dict[str, int]:
         """What it has counted, for Describe."""
         tenure = self.tenure
         return {
+            "acting": int(tenure is not None),
             "tenures": self._tenures,
             "rounds": tenure.rounds if tenure else 0,
             "tablets": len(tenure.places) if tenure else 0,

@@ -39,7 +39,8 @@ class Servers:
 
     def __init__(self, world: World, settings: TabletMasterSettings, session: Session, lock: Sequencer) -> None:
         self.alive: dict[str, LivingServer] = {}
-        self.buried: set[str] = set()
+        self._taken: set[str] = set()
+        """Servers of whose locks this master has taken, and whose files may be there still."""
         self._world = world
         self._settings = settings
         self._session = session
@@ -72,28 +73,31 @@ class Servers:
                 contents, stat = await self._session.read(path)
             except NotFound:
                 continue
-            if stat.lock_generation == 0 and await self._bury(name):
+            is_free = stat.lock_generation == 0 or name in self._taken
+            if is_free and await self.bury(name):
                 continue
             found[name] = self.alive.get(name) or LivingServer(name, contents.decode())
         gone = [name for name in self.alive if name not in found]
-        self.buried.update(gone)
         self.alive = found
         await asyncio.gather(*map(self._ask, found.values()))
         return gone
 
-    async def _bury(self, name: str) -> bool:
-        """Take the lock of a server that has lost it, and delete its file: it can never have it again."""
+    async def bury(self, name: str) -> bool:
+        """Take the lock of a server that has lost it, and delete its file: it can never have it again. If that is cut
+        short, the lock is ours in the next round, and is not to be mistaken for the server's. Returns whether the life
+        is over; False while somebody has its lock."""
         path = f"{SERVERS_PATH}/{name}"
         try:
             await self._session.acquire(path, lock_delay_seconds=0.0)
         except Conflict:
             return False
+        self._taken.add(name)
         with suppress(NotFound):
             await self._session.delete(path)
+        self._taken.discard(name)
+        self._world.events.emit(TabletServerBuried(name))
         with suppress(Conflict):
             await self._session.release(path)
-        self.buried.add(name)
-        self._world.events.emit(TabletServerBuried(name))
         return True
 
     async def _ask(self, server: LivingServer) -> None:

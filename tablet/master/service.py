@@ -21,14 +21,17 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
 
     async def CreateTable(self, request: wire.CreateTableRequest, context: Any) -> wire.CreateTableReply:
         """Create a table. Raises AlreadyExists, InvalidRequest."""
-        schema = schema_from_message(request.schema)
-        await self._tenure().changes.create(request.table, schema, list(request.split_rows))
+        schema, tenure = schema_from_message(request.schema), self._tenure()
+        tenure.once.admit(request.name)
+        await tenure.changes.create(request.table, schema, list(request.split_rows))
         return wire.CreateTableReply()
 
     async def DeleteTable(self, request: wire.DeleteTableRequest, context: Any) -> wire.DeleteTableReply:
         """Delete a table. Raises NotFound."""
+        tenure = self._tenure()
+        tenure.once.admit(request.name)
         try:
-            await self._tenure().changes.delete(request.table)
+            await tenure.changes.delete(request.table)
         except NotFound as error:
             raise NotFound(f"there is no table {request.table!r}; `tabletop table ls` shows which there are") from error
         return wire.DeleteTableReply()
@@ -53,8 +56,32 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
         reply = await tenure.servers.stub(place.server).SplitTablet(order, timeout=_SPLIT_SECONDS)
         return wire.SplitTabletAtReply(lower=reply.lower, upper=reply.upper)
 
+    async def TakeSnapshot(self, request: wire.TakeSnapshotRequest, context: Any) -> wire.TakeSnapshotReply:
+        """Take a snapshot of a table. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable."""
+        return wire.TakeSnapshotReply(snapshot=await self._tenure().snapshots.take(request.table, request.name))
+
+    async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
+        """All snapshots that are there."""
+        return wire.ListSnapshotsReply(snapshots=await self._tenure().snapshots.taken())
+
+    async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
+        """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
+        return wire.RestoreSnapshotReply(table=await self._tenure().snapshots.restore(request.name, request.table))
+
+    async def DeleteSnapshot(self, request: wire.DeleteSnapshotRequest, context: Any) -> wire.DeleteSnapshotReply:
+        """Delete a snapshot. Raises NotFound, Conflict."""
+        await self._tenure().snapshots.delete(request.name)
+        return wire.DeleteSnapshotReply()
+
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:
         """Servers and tablets, as of the last round."""
         tenure = self._tenure()
-        waiting = [place.tablet for place in tenure.places if not tenure.assigning.is_served(place)]
-        return wire.TabletStatus(servers=list(tenure.servers.alive), tablets=tenure.places, waiting=waiting)
+        waiting = [place.tablet for place in tenure.known() if not tenure.assigning.is_served(place)]
+        return wire.TabletStatus(
+            servers=list(tenure.servers.alive),
+            tablets=tenure.places,
+            waiting=waiting,
+            waiting_seconds=[tenure.seconds_waiting(tablet) for tablet in waiting],
+            master=tenure.node,
+            generation=tenure.lock.generation,
+        )

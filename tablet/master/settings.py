@@ -25,12 +25,13 @@ class TabletMasterSettings:
     order_seconds: float = 10.0
     patience_seconds: float = 2.0  # for one question to METADATA: who else could have it served again?
     table_seconds: float = 30.0  # until the tablets of a new table are served
+    snapshot_seconds: float = 30.0  # until each server has acquired its tablets for a snapshot, or it is aborted
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for values that can never work."""
         check = SettingsCheck(self, WHOSE)
         check.more_than_0("round_seconds", "call_seconds", "order_seconds", "patience_seconds")
-        check.more_than_0("table_seconds")
+        check.more_than_0("table_seconds", "snapshot_seconds")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object of the settings."""

@@ -7,8 +7,9 @@ deletes it: whoever asked for it was never told that it is there. One that is `d
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 
 from gfs.client import Client
@@ -23,7 +24,7 @@ from tablet.engine.model.schema import Schema
 from tablet.engine.model.schema_message import schema_to_message
 from tablet.engine.tree.manifest import Manifest, write_manifest
 from tablet.engine.world.names import manifest_name
-from tablet.location.places import METADATA, TABLES_PATH, GfsPaths
+from tablet.location.places import METADATA, NUMBER_PATH, TABLES_PATH, GfsPaths
 from tablet.master.assigning import Assigning
 from tablet.master.events import TableCreated, TableDeleted
 from tablet.master.servers import Servers
@@ -76,35 +77,47 @@ class TableChanges:
 
     async def create(self, table: str, schema: Schema, split_rows: Sequence[bytes]) -> None:
         """Create a table; returns when its tablets are served. Raises AlreadyExists, InvalidRequest."""
-        tablet_name(table, 1)
-        if table == METADATA:
-            raise InvalidRequest(f"{METADATA} is the table of tablets; choose another name")
+        check_name(table)
         if list(split_rows) != sorted({row for row in split_rows if row}):
             raise InvalidRequest("the rows to split at must rise, and none may be empty")
         if not schema.families:
             raise InvalidRequest(f"table {table!r} has no column family; give at least one")
-        record = TableRecord(table=table, state=CREATING, schema=schema_to_message(schema), split_rows=split_rows)
-        self.busy[table] = None
-        try:
+        record = TableRecord(table=table, schema=schema_to_message(schema), split_rows=split_rows)
+        make = partial(make_tablets, self._client, self._paths, table, schema, split_rows, self._numbers)
+        await self.create_of(record, make)
+
+    async def create_of(self, record: TableRecord, make: Callable[[], Awaitable[list[TabletPlace]]]) -> None:
+        """Create a table of the tablets that `make` makes, of which nobody knows yet. Raises as `create`."""
+        table = record.table
+        record.state = CREATING
+        with self.held(table):
             try:
                 await self._session.create(f"{TABLES_PATH}/{table}", record.SerializeToString())
             except Conflict:
                 raise AlreadyExists(f"there is a table {table!r}; choose another name") from None
-            places = await make_tablets(self._client, self._paths, table, schema, split_rows, self._numbers)
-            for place in places:
-                if not await self._rows.replace(None, place):
-                    raise Conflict(f"METADATA has a row for table {table!r} already; try again", definite=False)
-            record.state = SERVING
-            await self._write(record)
-        except AlreadyExists:
-            raise
-        except TabletopError as error:
-            error.definite = False  # What was made is removed in one of the next rounds, if it does not serve.
-            raise
-        finally:
-            self.busy.pop(table, None)
+            try:
+                places = await make()
+                for place in places:
+                    if not await self._rows.replace(None, place):
+                        raise Conflict(f"METADATA has a row for table {table!r} already; try again")
+                record.state = SERVING
+                await self._write(record)
+            except TabletopError as error:
+                error.definite = False  # What was made is removed in one of the next rounds, if it does not serve.
+                raise
         await self._until_served(table, len(places))
         self._world.events.emit(TableCreated(table, len(places)))
+
+    @contextmanager
+    def held(self, table: str) -> Iterator[None]:
+        """Nothing else happens to the table as a whole meanwhile. Raises Conflict if something does already."""
+        if table in self.busy:
+            raise Conflict(f"table {table!r} is being created, deleted or snapshotted at this moment; try again")
+        self.busy[table] = None
+        try:
+            yield
+        finally:
+            del self.busy[table]
 
     async def _until_served(self, table: str, count: int) -> None:
         until = self._world.clock.now() + self._settings.table_seconds
@@ -118,41 +131,45 @@ class TableChanges:
 
     async def delete(self, table: str) -> None:
         """Delete a table with its rows and files. Raises NotFound."""
-        if table in self.busy:
-            raise Conflict(f"table {table!r} is being created or deleted at this moment; try again")
-        contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
-        record = TableRecord.FromString(contents)
-        self.busy[table] = None
-        try:
+        with self.held(table):
+            contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
+            record = TableRecord.FromString(contents)
             record.state = DELETING
             await self._write(record, stat.generation)
             await self._remove(table)
-        finally:
-            self.busy.pop(table, None)
 
     async def remove_remains(self, records: dict[str, TableRecord]) -> None:
         """Delete what earlier masters have left half made or half deleted."""
         for table, record in records.items():
             if record.state != SERVING and table not in self.busy:
-                self.busy[table] = None
-                try:
-                    with suppress(TabletopError):  # Again in the next round.
-                        await self._remove(table)
-                finally:
-                    self.busy.pop(table, None)
+                with self.held(table), suppress(TabletopError):  # Again in the next round.
+                    await self._remove(table)
 
     async def _remove(self, table: str) -> None:
-        """Unload its tablets, take them out of METADATA, remove their files, and the table's own last."""
-        while places := await self._tables.tablets(table):
+        """Unload its tablets, take them out of METADATA, remove their files, and the table's own last. If a table of
+        this name has been made anew, whose tablets have higher numbers, that one is not touched: this may be a master
+        that was replaced long ago. Raises Conflict then, if it serves."""
+        below, generation = await self._below(table)
+        while places := [one for one in await self._tables.tablets(table) if tablet_number(one.tablet) < below]:
             await asyncio.gather(*(self._remove_tablet(place) for place in places))
+            below, generation = await self._below(table)
         folders = GfsFolders(self._client, self._paths.data)
         for name in await folders.list():
-            if tablet_number(name) and name.rpartition("-")[0] == table:
+            if 0 < tablet_number(name) < below and name.rpartition("-")[0] == table:
                 with suppress(NotFound):
                     await self._client.delete(f"{self._paths.data}/{name}", recursive=True, immediately=True)
         with suppress(NotFound):
-            await self._session.delete(f"{TABLES_PATH}/{table}")
+            await self._session.delete(f"{TABLES_PATH}/{table}", generation=generation)
         self._world.events.emit(TableDeleted(table))
+
+    async def _below(self, table: str) -> tuple[int, int]:
+        """A number that is higher than those of all tablets that a table which is to be removed had before this, and
+        the generation of its record. Raises Conflict if the table serves, NotFound if there is none."""
+        number = int((await self._session.read(NUMBER_PATH))[0])  # First this: then nothing that is new is below it.
+        contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
+        if TableRecord.FromString(contents).state == SERVING:
+            raise Conflict(f"there is a new table {table!r}, which serves; it is not to be removed")
+        return number, stat.generation
 
     async def _remove_tablet(self, place: TabletPlace) -> None:
         task = self._assigning.tasks.get(place.tablet)
@@ -173,6 +190,13 @@ class TableChanges:
     async def _write(self, record: TableRecord, generation: int | None = None) -> None:
         path = f"{TABLES_PATH}/{record.table}"
         await self._session.write(path, record.SerializeToString(), generation=generation, sequencer=self._lock)
+
+
+def check_name(table: str) -> None:
+    """Raise InvalidRequest for a name that a new table cannot have."""
+    tablet_name(table, 1)
+    if table == METADATA:
+        raise InvalidRequest(f"{METADATA} is the table of tablets; choose another name")
 
 
 async def make_tablets(

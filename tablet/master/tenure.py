@@ -13,6 +13,7 @@ from runtime.world import World
 from tablet.client.client import TableClient
 from tablet.client.metadata import MetadataRows
 from tablet.location.numbers import new_numbers
+from tablet.location.once import Once
 from tablet.location.places import (
     FIRST_METADATA_TABLET,
     FIRST_NUMBER,
@@ -26,12 +27,15 @@ from tablet.location.places import (
     encode_place,
 )
 from tablet.master.assigning import Assigning
-from tablet.master.events import LogsOfTheDeadRemoved, TabletMoved
+from tablet.master.events import TabletMoved
+from tablet.master.old_logs import OldLogs
 from tablet.master.plans import needed_logs, tablets_by_server, to_be_relieved
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
+from tablet.master.snapshots import Snapshots
 from tablet.master.tables import SERVING, TableChanges, make_tablet
-from tablet.storage.folders import GfsFolders, names_in
+from tablet.master.waiting import Waiting
+from tablet.storage.folders import GfsFolders
 
 
 class Tenure:
@@ -49,8 +53,11 @@ class Tenure:
     ) -> None:
         self.session = session
         self.lock = lock
+        self.once = Once(world, "")
         self.places: list[TabletPlace] = []
         self.records: dict[str, TableRecord] = {}
+        self.root: TabletPlace | None = None
+        self.waiting = Waiting()
         self.rounds = 0
         """Those in which METADATA was served and read."""
         self._has_first_row = False
@@ -63,6 +70,7 @@ class Tenure:
         self._progress = asyncio.Event()
         self.servers = Servers(world, settings, session, lock)
         self.assigning = Assigning(world, settings, self.servers, lock, self._progress.set)
+        self.old_logs = OldLogs(world, client, paths, self.servers, self.assigning.forget_log)
         self.changes = TableChanges(
             world,
             settings,
@@ -72,6 +80,18 @@ class Tenure:
             tables=tables,
             servers=self.servers,
             assigning=self.assigning,
+            numbers=lambda count: new_numbers(session, count),
+            paths=paths,
+        )
+        self.snapshots = Snapshots(
+            world,
+            settings,
+            session,
+            lock,
+            client=client,
+            tables=tables,
+            servers=self.servers,
+            changes=self.changes,
             numbers=lambda count: new_numbers(session, count),
             paths=paths,
         )
@@ -99,9 +119,12 @@ class Tenure:
     async def _round(self) -> None:
         for name in await self.servers.look():
             self.assigning.drop(name)
+        self._note_waiting()
         if not self.servers.are_all_known or not self.servers.alive:
             return
+        dead = await self.old_logs.of_the_dead()  # Before METADATA is read.
         root, generation = await self._root()
+        self.root = root
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         self.assigning.see_to(root, self._replacing_root(generation), counts)
         if not self.assigning.is_served(root):
@@ -120,6 +143,7 @@ class Tenure:
             elif place.table not in self.records:  # Left by a server that was late with its split.
                 await self._rows.replace(place, None)
         self.places = [*upper, *users]
+        self._note_waiting()
         self.rounds += 1
         counts = tablets_by_server([root, *self.places], self.servers.alive)
         are_served = await self._see_to_all(
@@ -127,13 +151,31 @@ class Tenure:
         )
         await self.changes.remove_remains(self.records)
         if are_served and not self.assigning.tasks:
-            await self._remove_logs([root, *self.places])
+            await self.old_logs.remove(dead, needed_logs([root, *self.places]))
             await self._balance(users, counts)
+            await self.snapshots.remove_remains()
 
     async def find(self, tablet: str) -> TabletPlace | None:
         """Where METADATA has a tablet now; None if it has none of this name."""
         places = await self._tables.tablets(tablet.rpartition("-")[0])
         return next((place for place in places if place.tablet == tablet), None)
+
+    def known(self) -> list[TabletPlace]:
+        """All tablets that it knows, the root tablet first."""
+        return [*([self.root] if self.root is not None else []), *self.places]
+
+    def seconds_waiting(self, tablet: str) -> float:
+        """How long nobody has served a tablet, as far as this master has seen."""
+        now = self._world.clock.now()
+        return now - self.waiting.since.get(tablet, now)
+
+    @property
+    def node(self) -> str:
+        """The node that acts."""
+        return self._world.node
+
+    def _note_waiting(self) -> None:
+        self.waiting.note(self.known(), self.assigning.is_served, self._world.clock.now())
 
     def _is_serving(self, table: str) -> bool:
         record = self.records.get(table)
@@ -175,21 +217,6 @@ class Tenure:
             self._has_first_row = True
 
     # Housekeeping.
-
-    async def _remove_logs(self, places: Sequence[TabletPlace]) -> None:
-        """Remove the logs of the dead of which no tablet needs anything; METADATA has just been read."""
-        needed = needed_logs(places)
-        dead = dict.fromkeys(sorted(self.servers.buried))
-        for folder in (self._paths.closed, self._paths.sorted):
-            dead.update(dict.fromkeys(await names_in(self._client, folder)))
-        for life in dead:
-            if life in needed or life in self.servers.alive:
-                continue
-            for folder in (self._paths.logs, self._paths.closing, self._paths.closed, self._paths.sorted):
-                with suppress(NotFound):
-                    await self._client.delete(f"{folder}/{life}", recursive=True, immediately=True)
-            self.servers.buried.discard(life)
-            self._world.events.emit(LogsOfTheDeadRemoved(life))
 
     async def _balance(self, users: Sequence[TabletPlace], counts: dict[str, int]) -> None:
         """Move one tablet, if a server has two more than another one (BT 5.2, 6)."""

@@ -50,6 +50,16 @@ def of_an_open_file() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def of_a_folder() -> Iterator[None]:
+    """Errors of making a file: if its folder is not there, somebody has taken it away."""
+    try:
+        with in_engine_words():
+            yield
+    except NotFound as error:
+        raise _taken(error) from error
+
+
 def _shortage(error: TabletopError) -> TabletopError:
     return NoSpace(error.message) if error.definite else DiskFailure(error.message)
 

@@ -12,7 +12,7 @@ from gfs.client import Client
 from gfs.settings import ClientSettings
 from runtime.errors import DirectoryNotEmpty, DiskFailure, NotFound
 from tablet.engine.world.names import LOCK_NAME, home_of, is_neighbour
-from tablet.storage.errors import in_engine_words
+from tablet.storage.errors import in_engine_words, of_a_folder
 from tablet.storage.files import FoundFile, WrittenFile
 
 LOG_SUFFIX = ".log"
@@ -31,9 +31,9 @@ class GfsStorage:
         self._folder = folder
 
     async def create(self, name: str) -> WrittenFile:
-        """A new file."""
+        """A new file. Raises Superseded, too, if the folder was taken away."""
         path = self._path(name)
-        with in_engine_words():
+        with of_a_folder():
             made = await self._client.create(path)
             file = await self._client.open(path, "r+b")
         if file.file_id != made.file_id:
@@ -43,12 +43,14 @@ class GfsStorage:
 
     async def open(self, name: str) -> FoundFile:
         """An existing file, perhaps in a folder beside this one."""
-        path = self._path(name)
-        if is_neighbour(name):
-            folder, file_name = home_of(name, "")
-            path = f"{self._folder.rpartition('/')[0]}/{folder}/{file_name}"
         with in_engine_words():
-            return FoundFile(await self._client.open(path, "rb"))
+            return FoundFile(await self._client.open(self._found(name), "rb"))
+
+    async def share(self, name: str, target: "GfsStorage", new_name: str) -> None:
+        """Let an existing file be in another folder, too, without copying a byte of it: a GFS snapshot (GFS 3.4). Each
+        of the two may be removed. Raises AlreadyExists, NotFound for the file or the folder."""
+        with in_engine_words():
+            await self._client.snapshot(self._found(name), target._path(new_name))
 
     async def rename(self, source: str, target: str) -> None:
         """Rename, unless the target is there."""
@@ -62,6 +64,9 @@ class GfsStorage:
 
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Nothing: what one reader of GFS has read, all replicas of the chunk have, or it was never acknowledged."""
+
+    async def note(self, name: str, content: bytes) -> None:
+        """Nothing: each block of GFS has copies."""
 
     async def remove(self, name: str) -> None:
         """Remove a file for good: nobody undeletes a part of a tablet."""
@@ -77,6 +82,13 @@ class GfsStorage:
 
     async def unlock(self) -> None:
         """Nothing."""
+
+    def _found(self, name: str) -> str:
+        """Where an existing file is, perhaps in a folder beside this one."""
+        if not is_neighbour(name):
+            return self._path(name)
+        folder, file_name = home_of(name, "")
+        return f"{self._folder.rpartition('/')[0]}/{folder}/{file_name}"
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

@@ -14,7 +14,7 @@ from runtime.world import Buffer
 from tablet.engine.serving.opening import open_state
 from tablet.engine.tree.manifest import Manifest, load_current
 from tablet.engine.tree.state import TabletState
-from tablet.engine.world.names import FolderListing, sorted_out
+from tablet.engine.world.names import MARK_NAME, FolderListing, sorted_out
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage, StoredFile
 
@@ -82,6 +82,9 @@ class ReadOnlyStorage:
     async def write_again(self, name: str, offset: int, count: int) -> None:
         """Nothing to do: who only looks makes nothing durable."""
 
+    async def note(self, name: str, content: bytes) -> None:
+        """Nothing to do: who only looks promises nothing."""
+
     async def remove(self, name: str) -> None:
         """Refused: a tool only reads."""
         _refuse(f"remove {name}")
@@ -112,6 +115,18 @@ class HeldFile(ReadOnlyFile):
         """Not yet: it may be opened once more."""
 
 
+class HeldMark(HeldFile):
+    """The mark of what is durable, which is written in place: as it was before the logs were opened."""
+
+    def __init__(self, file: StoredFile, content: bytes) -> None:
+        super().__init__(file, len(content))
+        self._content = content
+
+    async def read_at(self, offset: int, count: int) -> bytes:
+        """What it said."""
+        return self._content[offset : offset + count]
+
+
 class HeldStorage(ReadOnlyStorage):
     """The files of one listing, all open: a folder at one moment, whatever happens to it meanwhile."""
 
@@ -123,6 +138,9 @@ class HeldStorage(ReadOnlyStorage):
     async def hold(self) -> bool:
         """Open everything that is a tablet's; whether the folder was the same before and afterwards. What cannot be
         opened is met again by who needs it."""
+        with suppress(TabletopError):
+            mark = await super().open(MARK_NAME)
+            self._files[MARK_NAME] = HeldMark(mark, await mark.read_at(0, await mark.size()))
         listing = sorted_out(self._names)
         kinds = (listing.manifests, listing.tables, listing.logs, listing.snapshots)
         for name in (*(name for kind in kinds for name in kind.values()), *listing.temporary):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from runtime.errors import Corrupted, NotFound, TabletopError
+from tablet.engine.log.log_mark import marked_sequence, refuse_short_log
 from tablet.engine.log.records import decode_header, decode_rows
 from tablet.engine.log.replay import Replay, log_reader, refuse_foreign, zeros_at_end
 from tablet.engine.model.fragments import DELETE_CELLS, PUT, decode_fragment
@@ -342,6 +343,8 @@ async def _verify_whole(storage: Storage, manifest: Manifest, listing: FolderLis
         refuse_missing_logs(manifest, listing)
         async for _, rows in replay:
             replayed += len(rows)
+        last_sequence = max(replay.last_sequence, manifest.flushed_sequence)
+        refuse_short_log(await marked_sequence(storage), last_sequence, replay.last_name)
     except TabletopError as error:
         problems.append(error.message)
     remarks += [f"an opening drops {event.dropped_bytes} bytes of {event.log}" for event in replay.dropped]

@@ -32,9 +32,15 @@ def test_rows_outlive_the_server_that_took_them(desk: Desk):
     assert desk.run("table", "get", "users", "ada", "profile:name") == "Ada"
     [lower, _] = json.loads(desk.run("table", "tablets", "users", "--json"))
     victim = lower["server"].partition("-")[0]
+    told = desk.run("status")
+    assert "tm1 acts, under generation" in told and lower["server"] in told and "all of them served" in told
+    metrics = desk.run("metrics", victim)
+    assert 'tabletop_lock_session{state="safe"} 1.0' in metrics and "tabletop_mutations_total" in metrics
     desk.run("fault", "kill", victim)
     assert desk.run("table", "get", "users", "ada", "profile:name") == "Ada"
     assert "dead" in desk.run("ps")
+    tables = json.loads(desk.run("status", "--json"))["tables"]
+    assert tables["tablet_servers"][victim] is None and tables["tablet_master"]["master"] == "tm1"
     desk.run("fault", "restart", victim)
     with connect("desk", state=str(desk.home)) as tables:
         assert [key for key, _ in tables.scan("users")] == [b"ada", b"zoe"]

@@ -29,6 +29,14 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(desk: Desk, tmp_path: 
     assert list(tmp_path.glob("tabletop-torture-*")) == []
 
 
+def test_no_acknowledged_row_is_lost_while_tablet_servers_die(desk: Desk, tmp_path: Path):
+    printed = desk.run("torture", "--tables", *SHORT)
+    assert "Nothing acknowledged was lost." in printed
+    assert "faults: none" not in printed
+    assert " rows in " in printed or " row in " in printed
+    assert list(tmp_path.glob("tabletop-torture-*")) == []
+
+
 def test_an_interrupted_run_leaves_no_process_and_no_file(desk: Desk, tmp_path: Path):
     running = desk.start("torture", "--minutes", "10", "--chunkservers", "3", "--seed", "1")
     eventually(partial(has_files, tmp_path), "its clients have written")

@@ -115,6 +115,19 @@ def test_a_chunk_that_would_overflow_is_padded_on_all_replicas_and_the_record_go
     play(1, story)
 
 
+def test_a_client_that_remembers_an_earlier_chunk_is_sent_on_to_the_last_one_of_the_file():
+    async def story(cluster: SmallCluster) -> None:
+        one, other = cluster.client(1), cluster.client(2)
+        await one.create(PATH)
+        assert await one.record_append(PATH, b"first") == 0
+        async with await other.open(PATH, "r+b") as file:
+            await file.pwrite(CHUNK_BYTES, b"beyond the end of the first chunk")
+        assert await one.record_append(PATH, b"second") == CHUNK_BYTES + 33
+        assert set(replicas(cluster, 0).values()) == {b"first".ljust(CHUNK_BYTES, b"\0")}
+
+    play(1, story)
+
+
 def losing_to(server: str, method: str, times: int):
     """Requests of this method to a server are lost, so many times."""
     left = [times]

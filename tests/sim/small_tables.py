@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from runtime.events import Event
+from runtime.faults.links import Kind
+from runtime.faults.undo import Undo
+from runtime.simulated.messages import Delay, Message
 from runtime.simulated.world import Simulation
 from tablet.engine.model.schema import Family, Schema
 from tablet.hosting.life import Life
@@ -48,6 +51,19 @@ class TableCluster(SimulatedCluster):
     def said(self, kind: type[E]) -> list[E]:
         """All events of a kind so far."""
         return [record.event for record in self.simulation.sink.records if isinstance(record.event, kind)]
+
+    def delay_one(self, method: str, seconds: float) -> Undo:
+        """The next request of a method is late."""
+        is_done = False
+
+        def hook(message: Message) -> Delay | None:
+            nonlocal is_done
+            if is_done or message.kind is not Kind.REQUEST or not message.method.endswith(f"/{method}"):
+                return None
+            is_done = True
+            return Delay(seconds)
+
+        return self.simulation.on_message(hook)
 
     def who_serves(self, tablet: str) -> list[str]:
         """The nodes that serve a tablet now."""

@@ -4,18 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cords.tablet.image import TABLET_KINDS
+from cluster.cords.terms import Effect
 from cluster.swarm.bugs import BUGS
 from labs.drills.catalogue import drill_of
 from labs.drills.drill import FACTS, FILES, REVEALED, Simulated, judge
 from labs.drills.evidence import Evidence
 from labs.drills.questions import Answer
-from labs.drills.simulated import lying_disk
+from labs.drills.simulated import cords, lying_disk
 from labs.drills.simulated.broken_servers import BEGIN, BROKEN, FILE, letters
 from labs.drills.simulated.planted import SEEDS, drawn, facts_of, files_of, run_with
 from labs.drills.simulated.rules import LETTERS, lettered, rule
 from labs.worker import run_apart
 from runtime.errors import InternalError, TimedOut
 
+TABLETS = [kind.name for kind in TABLET_KINDS]
 GOOD = Path(__file__).with_name("labs_scenario.py").read_text(encoding="utf-8")
 
 
@@ -77,6 +80,45 @@ def test_the_run_is_shown_only_when_it_is_asked_for():
     assert list(stage.run({"draw": 4, "wants": FILES}).files) == ["plan.md"]
     assert list(stage.run({"draw": 4, "wants": REVEALED}).files) == ["run.html"]
     assert stage.run({"draw": 4, "wants": FACTS}).facts["acknowledged"] > 0
+
+
+@pytest.mark.parametrize(
+    ("pool", "effects"),
+    [
+        (cords.FATAL, {Effect.UNAVAILABLE}),
+        (cords.COSTLY, {Effect.QUERY_FAILURE, Effect.WRITE_UNAVAILABLE, Effect.REDUCED_REDUNDANCY}),
+        (cords.BORNE, {Effect.CORRECT}),
+    ],
+    ids=["fatal", "costly", "borne"],
+)
+def test_each_block_of_the_cords_drill_comes_to_what_it_is_drawn_for(
+    pool: tuple[cords.Candidate, ...], effects: set[Effect]
+):
+    found = {cell.told(): cell.run().effect for cell in pool}
+    assert {told: effect for told, effect in found.items() if effect not in effects} == {}
+
+
+def test_the_cords_drill_is_judged_by_its_own_run():
+    draw = next(draw for draw in range(100) if all(cell.node in TABLETS for cell in cords.drawn(draw).values()))
+    stage = drill_of("cords").stage
+    assert isinstance(stage, Simulated)
+    plan = stage.run({"draw": draw, "wants": FILES}).files["plan.md"]
+    assert all(f"{letter}. " in plan and cell.block() in plan for letter, cell in cords.drawn(draw).items())
+    facts = stage.run({"draw": draw, "wants": FACTS}).facts
+    fatal = next(letter for letter, cell in facts["cells"].items() if cell["effect"] == "unavailable")
+    right = {"choose": fatal} | {f"effect-{letter}": facts["cells"][letter]["effect"] for letter in "ab"}
+    right |= {f"local-{letter}": facts["cells"][letter]["local"][0] for letter in "cd"}
+    page = drill_of("cords").page
+    assert judged("cords", facts, **{name: page.question(name).read(text) for name, text in right.items()}) == {
+        "choose": 4, "effect-a": 3, "effect-b": 3, "local-c": 2, "local-d": 2, "why": 0,
+    }  # fmt: skip
+    wrong = next(letter for letter in "abcd" if letter != fatal)
+    assert judged("cords", facts, choose=wrong)["choose"] == 0
+    assert "for everybody: unavailable" in stage.run({"draw": draw, "wants": REVEALED}).files["run.md"]
+
+
+def test_neighbours_get_other_blocks_of_the_cords_drill():
+    assert len({tuple(cords.drawn(draw).values()) for draw in range(30)}) == 30
 
 
 def checked(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:

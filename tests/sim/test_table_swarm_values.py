@@ -1,13 +1,16 @@
 """What the tables' swarm says of increments, appends and scans in reverse, and of bugs planted there."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 
 from cluster.swarm.bugs import described, planted
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.bugs_of_values import BUGS
-from cluster.swarm.tables.history import NOTHING, History
-from cluster.swarm.tables.judging import judge_scans
+from cluster.swarm.tables.history import NOTHING
 from cluster.swarm.tables.plan import Kind
+from cluster.swarm.tables.promises import in_order
 from cluster.swarm.tables.run import draw_plan, run_plan
 from tests.sim.test_table_swarm import Past, cells, complaints
 
@@ -50,11 +53,21 @@ def test_an_append_that_is_lost_or_made_twice_is_found():
         assert not past.is_fine()
 
 
-def test_a_scan_out_of_order_is_found():
-    assert judge_scans(History()) == []
-    assert [verdict.judge for verdict in judge_scans(History(disordered=["client: a scan gave b, a"]))] == [
-        "scan order"
-    ]
+def test_a_scan_in_reverse_that_is_out_of_order_is_found():
+    async def rows(keys: list[bytes]) -> AsyncIterator[tuple[bytes, int]]:
+        for key in keys:
+            yield key, 0
+
+    async def judged(keys: list[bytes]) -> list[str]:
+        one = Past().add(Kind.REVERSE_SCAN)
+        await in_order(rows(keys), b"a", b"d", one, reverse=True)
+        return one.wrong
+
+    async def story() -> None:
+        assert await judged([b"c", b"b", b"a"]) == [] == await judged([])
+        assert [len(await judged(keys)) for keys in ([b"b", b"c"], [b"b", b"b"], [b"d"])] == [1, 1, 1]
+
+    asyncio.run(story())
 
 
 def test_every_planted_bug_says_which_rule_goes():
@@ -66,7 +79,7 @@ def test_every_planted_bug_says_which_rule_goes():
     [
         ("value-changed-without-the-lock-of-its-row", "rows", 630027),
         ("change-made-again-after-doubt", "rows", 630000),
-        ("reverse-scan-continued-with-the-row-it-gave", "scan order", 630000),
+        ("reverse-scan-continued-with-the-row-it-gave", "scans", 630000),
     ],
 )
 def test_a_planted_bug_is_found_in_this_seed(name: str, judge: str, seed: int):

@@ -28,6 +28,7 @@ from runtime.simulated.disk import DEFAULT_CAPACITY_BYTES, SimulatedDisk
 from runtime.simulated.world import SimulatedWorld, Simulation
 from tablet.engine.engine import Engine
 from tablet.engine.model.operations import SetCell
+from tablet.engine.world.names import MARK_NAME
 from tablet.engine.world.options import Options, PolicySettings
 from tablet.engine.world.storage import DiskStorage, StoredFile
 from tests.sim.tablet_files import check_no_leavings, check_swept
@@ -234,19 +235,35 @@ def lived(break_disk: Callable[[Life], None], *, background: bool = False, what:
             error.add_note(what)
             raise
         for record in simulation.sink.records:
-            if type(record.event).__name__ in ("FlushFailed", "CompactionFailed", "FileNotRemoved"):
+            if type(record.event).__name__ in TELLING:
                 check_message(record.event.reason)  # type: ignore[attr-defined]
                 life.failed_jobs += 1
             assert type(record.event).__name__ != "TaskFailed"
         return life
 
 
+TELLING = (
+    "FlushFailed",
+    "CompactionFailed",
+    "FileNotRemoved",
+    "TablePartPassedOver",
+    "SnapshotUnreadable",
+    "LogEndNotWritten",
+)
+"""The events that tell of an error that the engine gets over by itself."""
+OF_THE_MARK = "an operation of the mark"
+
+
 def operations_of_a_life() -> list[str]:
-    """The verbs of a life without faults, operation by operation, up to where the final checks begin."""
+    """The verbs of a life without faults, operation by operation, up to where the final checks begin. Those of the mark
+    of what is durable are told apart: of an error there nobody hears."""
     verbs: list[str] = []
 
+    def note(operation: Operation) -> None:
+        verbs.append(OF_THE_MARK if operation.path.endswith(f"/{MARK_NAME}") else operation.verb)
+
     def listen(life: Life) -> None:
-        life.ends.append(life.disk.on_operation(lambda operation: verbs.append(operation.verb)))
+        life.ends.append(life.disk.on_operation(note))
 
     lived(listen)
     return verbs
@@ -262,7 +279,7 @@ def operations(*verbs: str, stride: int = 1) -> list[int]:
     return [number for number, verb in enumerate(VERBS, start=1) if verb in verbs and number > 1][::stride]
 
 
-CHANGING = operations(*(verb for verb in VERBS if verb not in LOOKING))
+CHANGING = operations(*(verb for verb in VERBS if verb not in (*LOOKING, OF_THE_MARK)))
 
 
 def test_the_life_has_every_kind_of_operation_in_it():
@@ -293,6 +310,12 @@ def failing(first: int, count: int = 1, *, half_written: bool = False) -> Callab
         life.ends.append(life.disk.on_operation(hook))
 
     return break_disk
+
+
+def test_an_error_at_the_mark_of_what_is_durable_changes_nothing():
+    for first in operations(OF_THE_MARK, stride=STRIDE):
+        life = lived(failing(first), what=f"operation {first}")
+        assert not life.errors and not life.failed_jobs and not life.reopenings
 
 
 def test_one_error_at_any_operation():

@@ -194,3 +194,19 @@ def test_names_are_taken_once_and_errors_say_what_they_are():
             await storage.open("000001.sst")
 
     play(3, story)
+
+
+def test_a_segment_that_is_begun_in_a_log_that_was_taken_away_tells_of_another_owner():
+    """It told that a file was not found, and a client that wrote was told that its table did not exist."""
+
+    async def story(cluster: SmallCluster) -> None:
+        engine, client = await served(cluster, cluster.client_names()[0], 1)
+        await engine.create_family("f")
+        while engine.state.log.current is None or engine.state.log.current.file_bytes < 3000:
+            await engine.put(b"row", b"f:x", b"v" * 150)
+        name = cluster.client_names()[0]
+        assert await close_log(client, name, logs="/logs", closing="/closing", closed="/closed") is not None
+        with pytest.raises(Superseded):
+            await engine.put(b"row", b"f:x", b"the first of the next segment")
+
+    play(3, story)

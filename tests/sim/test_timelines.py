@@ -1,12 +1,13 @@
 """The timeline of a run of the swarm: all messages, and the same run as without them."""
 
+import itertools
 import re
 from pathlib import Path
 
 from cluster.swarm import command
 from cluster.swarm.bugs import planted
 from cluster.swarm.pictures import timeline_of
-from cluster.swarm.swarms import ENGINE, FILES
+from cluster.swarm.swarms import ENGINE, FILES, LOCKS, TABLES
 from cluster.timeline.clocks import vector_clocks
 from cluster.timeline.model import ArrowKind, BarKind, Tone
 from cluster.timeline.perfetto import perfetto_of
@@ -32,6 +33,31 @@ def test_a_run_that_is_watched_is_the_same_run_and_every_message_is_an_arrow():
     assert lost and all(arrow.trouble for arrow in lost)
     kinds = {bar.kind for bar in timeline.bars}
     assert kinds >= {BarKind.DOWN, BarKind.LEASE, BarKind.OPERATION, BarKind.FAULT}
+
+
+def test_a_run_of_tables_shows_who_served_which_tablet():
+    result = TABLES.watch(TABLES.draw(300))
+    timeline = timeline_of(result, "again")
+    timeline.check_invariants()
+    lives = [bar for bar in timeline.bars if bar.kind is BarKind.LIFE]
+    tablets = [bar for bar in timeline.bars if bar.kind is BarKind.TABLET]
+    assert {timeline.lanes[bar.lane][:2] for bar in (*lives, *tablets)} == {"ts"}
+    for bar in tablets:
+        around = [one for one in lives if one.lane == bar.lane and one.begin <= bar.begin and bar.end <= one.end]
+        assert len(around) == 1, bar.text
+    for one, other in itertools.combinations(tablets, 2):
+        if (one.lane, one.subjects) == (other.lane, other.subjects):
+            assert one.end <= other.begin or other.end <= one.begin, (one.text, other.text)
+    loaded = [moment for moment in timeline.moments if moment.kind == "TabletLoaded"]
+    assert sorted((one.lane, one.time) for one in loaded) == sorted((bar.lane, bar.begin) for bar in tablets)
+    ended = {moment.lane for moment in timeline.moments if moment.kind == "ServerLifeEnded"}
+    assert ended and any(not bar.is_open for bar in lives)
+
+
+def test_a_run_of_locks_is_a_timeline():
+    timeline = timeline_of(LOCKS.watch(LOCKS.draw(300)), "again")
+    timeline.check_invariants()
+    assert timeline.arrows and any(bar.kind is BarKind.OPERATION for bar in timeline.bars)
 
 
 def test_vector_clocks_of_a_run_agree_with_its_lamport_clocks():

@@ -343,6 +343,8 @@ class FakeChunkserver(chunkserver_pb2_grpc.ChunkserverServicer):
 
     async def RevokeLeases(self, request: Any, context: Any) -> Any:
         self._obey(request.authority)
+        if request.appends_only:
+            return chunkserver_pb2.RevokeLeasesReply()
         self.on_revoke()
         for name in request.leases:
             lease = self.leases.get(name.handle)

@@ -15,8 +15,11 @@ NAMES = ("cs1", "cs2", "cs3")
 MOST = CHUNK_BYTES // 4
 
 
-def lease_with(sound_end: int, in_flight: tuple[int, ...] = (), tried_end: int = 0) -> Lease:
+def lease_with(
+    sound_end: int, in_flight: tuple[int, ...] = (), tried_end: int = 0, *, file_goes_on: bool = False
+) -> Lease:
     lease = Lease(7, 1, (), until=60.0, duration=60.0, sound_end=sound_end, tried_end=tried_end)
+    lease.file_goes_on = file_goes_on
     lease.undecided.update(enumerate(in_flight, 1))
     return lease
 
@@ -33,6 +36,8 @@ def lease_with(sound_end: int, in_flight: tuple[int, ...] = (), tried_end: int =
         (lease_with(50, (), 100), 20, Place.PADDING, 50),
         (lease_with(100), 1, Place.FULL, 0),
         (lease_with(90, (100,)), 1, Place.LATER, 0),
+        (lease_with(50, (60,), 75, file_goes_on=True), 10, Place.PADDING, 60),
+        (lease_with(100, file_goes_on=True), 1, Place.FULL, 0),
     ],
 )
 def test_a_record_goes_after_all_that_is_or_may_be_there_and_padding_after_all_that_must_stay(

@@ -135,3 +135,16 @@ def test_serials_are_applied_in_order_whatever_order_they_come_in(coming):
         order.check_invariants()
     assert applied == list(range(1, 8))
     assert all(order.judge(serial) is Turn.LATE for serial in coming)
+
+
+def test_the_right_to_append_ends_for_good_under_one_version_and_writes_go_on():
+    leases = granted()
+    assert not leases.end_appends(7, through_version=1), "an order about an older lease"
+    assert not leases.end_appends(8, through_version=2)
+    assert leases.end_appends(7, through_version=2) and not leases.end_appends(7, through_version=2)
+    leases.grant(7, version=2, secondaries=(), seconds=60.0, now=130.0, is_renewal=True)
+    assert leases.current(7, version=2, now=140.0).file_goes_on
+    leases.begin_version(7, 3)
+    assert not leases.grant(7, version=3, secondaries=OTHERS, seconds=60.0, now=190.0).file_goes_on
+    leases.begin_version(7, 4)
+    assert leases.grant(7, version=4, secondaries=OTHERS, seconds=60.0, now=190.0, file_goes_on=True).file_goes_on

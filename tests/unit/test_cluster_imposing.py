@@ -195,7 +195,7 @@ def test_what_makes_no_sense_on_the_spot_is_refused():
         with pytest.raises(NotFound, match="there is no cs9 now"):
             await cluster.impose(Kill(), Node("cs9"))
         await asyncio.sleep(1.5 * SETTINGS.lease_seconds)
-        with pytest.raises(NotFound, match=r"there is no the primary of /a\[0\] now"):
+        with pytest.raises(NotFound, match=r"no node is the primary of /a\[0\] now"):
             await cluster.impose(Kill(), ThePrimary("/a", 0))
         assert cluster.imposed() == []
 

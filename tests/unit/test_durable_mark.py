@@ -10,7 +10,7 @@ from lockservice.state.records import EpochBegun
 from master.failover.following import FollowedLog
 from master.log.log_files import log_path
 from master.log.operation_log import OperationLog
-from master.log.records import FileCreated
+from master.log.records import FileCreated, encode
 from runtime.durable_mark import DELAY_SECONDS, PATH, DurableMark, decode_mark, encode_mark
 from runtime.errors import Corrupted, DiskFailure, NoSpace, TabletopError
 from runtime.faults.disk import Operation, ReadError, WriteError
@@ -144,6 +144,33 @@ def test_a_log_that_vanished_is_not_begun_anew():
             await desk.again()
 
     play(story)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_log_that_is_cut_down_to_the_opening_of_its_newest_file_can_be_read_again(is_killed: bool):
+    """A file with nothing but its opening counts for nothing when a log is read; the mark must not miss it then."""
+
+    async def story(desk: Desk) -> None:
+        await desk.wait()
+        log, first = desk.log, desk.log.next_sequence
+        assert isinstance(log, FollowedLog)
+        opening, record = log._opening, encode(FileCreated("/more", 1, 100, 0))
+        await desk.on(log.receive(first, [opening, record]))
+        await desk.wait()
+        await desk.on(log.cut(first))
+        await desk.wait()
+        if is_killed:
+            await desk.again()
+            log = desk.log
+            assert isinstance(log, FollowedLog)
+        assert log.last_sequence == first - 1, "the acting master sends the opening again"
+        await desk.on(log.receive(first, [opening, record]))
+        log.apply_through(first + 1)
+        await desk.wait()
+        await desk.again()
+        assert desk.names() == RECORDS + 1
+
+    play(story, kind=FollowedLog)
 
 
 def test_what_is_cut_off_for_good_is_not_missed():

@@ -49,7 +49,15 @@ from tablet.engine.model.schema import Family, LocalityGroup, MaxVersions, Schem
 from tablet.engine.sstable.bloom.blocked import BlockedPolicy
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.manifest import Manifest, write_manifest
-from tablet.engine.world.names import LOCK_NAME, TEMPORARY, log_name, manifest_name, snapshot_file_name, table_name
+from tablet.engine.world.names import (
+    LOCK_NAME,
+    MARK_NAME,
+    TEMPORARY,
+    log_name,
+    manifest_name,
+    snapshot_file_name,
+    table_name,
+)
 from tablet.engine.world.storage import DiskStorage
 from tablet.server.catalogue import CatalogueFile, TabletEntry
 
@@ -235,7 +243,7 @@ def test_the_page_shows_a_blocked_filter_with_the_bits_that_it_says():
 
 def test_the_page_of_a_tablets_folder_knows_every_kind_of_name():
     page = (PAGES / "tablet-folder.md").read_text(encoding="utf-8")
-    names = (manifest_name(2), table_name(3), log_name(4), snapshot_file_name("NAME"), LOCK_NAME, TEMPORARY)
+    names = (manifest_name(2), table_name(3), log_name(4), snapshot_file_name("NAME"), LOCK_NAME, MARK_NAME, TEMPORARY)
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

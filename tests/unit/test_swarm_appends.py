@@ -163,3 +163,18 @@ def test_a_duplicate_is_recognised():
     for content, is_duplicate in ((record(first) + record(second), False), (record(first) * 2, True)):
         read = log.read_file("/log", content, (9, 10))
         assert holds_a_duplicate(read) is is_duplicate
+
+
+def test_a_record_in_an_earlier_chunk_than_one_that_was_acknowledged_before_it_is_a_violation():
+    log = Log()
+    first, second = log.appended(CHUNK), log.appended(0)
+    content = record(second).ljust(CHUNK, b"\0") + record(first)
+    assert log.judged(content) == ["appends"]
+
+
+def test_records_that_were_under_way_at_the_same_time_may_be_in_any_chunks():
+    log = Log()
+    first = log.appended(CHUNK)
+    second = log.append(log.file, 0, COUNT, (first.invoked, first.responded + 3), client="two")
+    log.now += 4
+    assert log.judged(record(second).ljust(CHUNK, b"\0") + record(first)) == []

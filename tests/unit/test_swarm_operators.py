@@ -3,6 +3,7 @@
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.names import DIRECTORY, EMPTY, create, delete, make_directory, put_back
 from cluster.swarm.operators import KEPT, judge_safe_mode, judge_trash
+from cluster.swarm.safe_masters import judge_kept_safe_mode
 from cluster.swarm.stage import JUDGE
 from master.events import (
     CloneStarted,
@@ -16,20 +17,25 @@ from master.events import (
 )
 from master.namespace.hidden_names import hidden_name
 from runtime.events import Event, Record
+from tests.unit.swarm_histories import Past
 
 NO_HISTORY = History()
 
 
-def records(*events: tuple[float, Event], cause: str = "") -> list[tuple[float, Record]]:
-    return [(moment, Record(number, 0, "master", cause, event)) for number, (moment, event) in enumerate(events)]
+def records(*events: tuple[float, Event], cause: str = "", ahead: float = 0.0) -> list[tuple[float, Record]]:
+    """What a master recorded whose clock is so many seconds ahead."""
+    return [
+        (moment, Record(number, int((moment + ahead) * 1e6), "master", cause, event))
+        for number, (moment, event) in enumerate(events)
+    ]
 
 
 def deleted(path: str, moment: float, kept: int | None = None) -> tuple[float, Event]:
-    return moment, FileDeleted(path, hidden_name(path, int(moment), kept), 1)
+    return moment, FileDeleted(path, hidden_name(path, int(moment * 1e6), kept), 1)
 
 
 def reclaimed(path: str, moment: float, since: float, kept: int | None = None) -> tuple[float, Event]:
-    return moment, FileReclaimed(hidden_name(path, int(since), kept), 1)
+    return moment, FileReclaimed(hidden_name(path, int(since * 1e6), kept), 1)
 
 
 def test_what_is_forgotten_before_its_time_is_found():
@@ -39,6 +45,14 @@ def test_what_is_forgotten_before_its_time_is_found():
     assert "deleted as /a 21.0 s before" in text and "30 s" in text
     own = records(deleted("/a", 10.0, 50), reclaimed("/a", 31.0, 10.0, 50))
     assert len(list(judge_trash(NO_HISTORY, own, 20.0, judge=JUDGE))) == 1
+
+
+def test_a_time_may_be_shorter_by_as_much_as_two_clocks_are_apart():
+    late = records(deleted("/a", 10.0), ahead=-2.0)
+    gone = FileReclaimed(late[0][1].event.hidden, 1)
+    assert not list(judge_trash(NO_HISTORY, late + records((28.1, gone)), 20.0, judge=JUDGE))
+    [text] = judge_trash(NO_HISTORY, late + records((27.8, gone)), 20.0, judge=JUDGE)
+    assert "17.8 s before" in text
 
 
 def test_what_somebody_asked_for_may_be_forgotten_at_any_time():
@@ -74,6 +88,18 @@ def test_what_safe_mode_forbids_is_found():
         (records((0.0, SafeModeEntered()), (1.0, start), (1.1, SafeModeEntered()), (2.0, left), (3.0, name)), 1),
     ):
         assert len(list(judge_safe_mode(history))) == wrong, history
+
+
+def test_a_change_that_is_done_while_an_operator_keeps_the_names_is_found_whoever_acts():
+    past = Past()
+    past.add(Kind.ENTER_SAFE_MODE, (0.0, 1.0))
+    past.add(Kind.CREATE, (0.5, 2.0), path="/under-way")
+    past.add(Kind.CREATE, (2.0, 3.0), path="/a", answer=Answer.REFUSED)
+    assert list(judge_kept_safe_mode(past.history)) == []
+    past.add(Kind.CREATE, (3.0, 4.0), path="/b")
+    past.add(Kind.LEAVE_SAFE_MODE, (5.0, 6.0))
+    past.add(Kind.CREATE, (5.5, 7.0), path="/c")
+    assert [operations for _, operations in judge_kept_safe_mode(past.history)] == [(1, 4)]
 
 
 def test_what_is_restored_stands_where_it_is_put_and_takes_nobodys_place():

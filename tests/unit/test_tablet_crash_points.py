@@ -89,6 +89,9 @@ class MortalStorage:
         self.step()
         await self._inner.write_again(name, offset, count)
 
+    async def note(self, name: str, content: bytes) -> None:
+        await self._inner.note(name, content)  # No step of its own: nothing that counts lies before or after it.
+
     async def remove(self, name: str) -> None:
         self.step()
         await self._inner.remove(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import TimedOut, Unavailable
+from runtime.errors import NotServed, TimedOut, Unavailable
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.hosting.splitting import _committed
 
@@ -41,9 +41,10 @@ async def committed(*story: tuple[bool | Exception, TabletPlace]) -> bool:
     async def sleep(seconds: float) -> None:
         """Time passes."""
 
-    life: Any = SimpleNamespace(
-        world=SimpleNamespace(clock=SimpleNamespace(sleep=sleep)), require_safe=lambda definite: None
-    )
+    def in_jeopardy(*, definite: bool = True) -> None:
+        raise NotServed("the session is in jeopardy", definite=definite)
+
+    life: Any = SimpleNamespace(world=SimpleNamespace(clock=SimpleNamespace(sleep=sleep)), require_safe=in_jeopardy)
     rows: Any = Rows(*story)
     found = await _committed(life, rows, BEFORE, AFTER)
     assert not rows.story
@@ -63,6 +64,11 @@ async def test_a_definite_error_ends_nothing_as_long_as_an_earlier_try_may_take_
 async def test_a_row_that_somebody_else_has_changed_takes_no_try_any_more():
     assert not await committed((TimedOut("no answer"), BEFORE), (False, OTHER))
     assert not await committed((False, OTHER))
+
+
+async def test_a_session_in_jeopardy_ends_nothing_as_long_as_a_try_may_take_effect():
+    """It may be safe again. The tablet took writes again then, and METADATA named its halves: the writes were lost."""
+    assert await committed((TimedOut("no answer"), BEFORE), (TimedOut("no answer"), BEFORE), (True, AFTER))
 
 
 async def test_a_definite_error_of_the_first_try_is_told():

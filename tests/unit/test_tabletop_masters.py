@@ -45,3 +45,11 @@ def test_it_says_who_is_not_in_sync_and_that_nobody_acts():
     assert out_of_sync({"master": None, "master2": ACTING, "master3": SHADOW}) == ["master is not in sync"]
     assert remarks({"master2": ACTING}) == []
     assert "no master acts" in remarks({"master": None, "master3": SHADOW})[0]
+
+
+def test_a_master_that_has_no_room_for_its_log_says_so():
+    short = MasterStanding()
+    short.CopyFrom(SHADOW)
+    short.short_of_space = True
+    *_, line = shown(masters_table({"master3": short}))
+    assert " ".join(line).endswith("its disk has no room for its log")

@@ -27,6 +27,10 @@ from master.events import (
 )
 from runtime import events as of_all
 from runtime.events import Event, NodeStarted, NodeStopped, Record, UnknownEvent
+from tablet.engine.world.events import TabletOpened
+from tablet.hosting import events as of_tablet_servers
+from tablet.hosting.events import ServerLifeBegan, ServerLifeEnded, TabletLoaded, TabletSplitCommitted, TabletUnloaded
+from tablet.master import events as of_tablet_masters
 
 SECOND = 1_000_000
 
@@ -62,6 +66,33 @@ def started(*nodes: str) -> Telling:
 def test_lanes_are_faults_clients_the_master_and_servers_by_their_numbers():
     timeline = started("cs10", "cs9", "master", "client2", "faults").drawn()
     assert timeline.lanes == ["faults", "client2", "master", "cs9", "cs10"]
+
+
+def test_tablets_and_the_lives_of_their_servers_are_bars():
+    telling = started("ts1", "ts2")
+    telling.at(1, "ts1", ServerLifeBegan("ts1-7"))
+    telling.at(1, "ts2", ServerLifeBegan("ts2-8"))
+    telling.at(2, "ts1", TabletLoaded("users-3", 5, 0))
+    telling.at(3, "ts2", TabletLoaded("users-4", 6, 0))
+    telling.at(4, "ts2", TabletSplitCommitted("users-4", "m", "users-5", "users-6"))
+    telling.at(4, "ts2", TabletLoaded("users-5", 6, 0))
+    telling.at(4, "ts2", TabletLoaded("users-6", 6, 0))
+    telling.at(5, "ts2", TabletUnloaded("users-5", "it is to move"))
+    telling.at(6, "faults", NodeKilled("ts1"))
+    telling.at(7, "ts2", ServerLifeEnded("ts2-8", 1, "its session is over"))
+    telling.at(8, "ts2", ServerLifeBegan("ts2-9"))
+    telling.at(9, "ts2", TabletLoaded("users-3", 7, 1))
+    telling.at(10, "ts2", TabletOpened("users-3", 1, 0, 0.1))
+    timeline = telling.drawn()
+    assert sorted(bars(timeline, BarKind.LIFE)) == [
+        ("ts1", 1, 6, False), ("ts2", 1, 7, False), ("ts2", 8, 10, True),
+    ]  # fmt: skip
+    assert sorted(bars(timeline, BarKind.TABLET)) == [
+        ("ts1", 2, 6, False), ("ts2", 3, 4, False), ("ts2", 4, 5, False), ("ts2", 4, 7, False), ("ts2", 9, 10, True),
+    ]  # fmt: skip
+    [split] = [moment for moment in timeline.moments if moment.kind == "TabletSplitCommitted"]
+    assert split.subjects == ("tablet users-4", "tablet users-5", "tablet users-6")
+    assert any(bar.text.endswith("split into users-5 and users-6") for bar in timeline.bars)
 
 
 def test_a_lease_is_a_bar_from_its_receipt_to_its_end():
@@ -217,6 +248,8 @@ def test_every_kind_with_a_tone_is_an_event():
         of_master,
         of_servers,
         of_tablets,
+        of_tablet_masters,
+        of_tablet_servers,
         fault_log,
         fault_runner,
         striking,

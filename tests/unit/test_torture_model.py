@@ -1,21 +1,32 @@
 """The model of a torture run refuses what no order of its writes explains, and accepts the rest."""
 
+import asyncio
 import random
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from cluster.settings import ClusterSettings
+from cluster.swarm.tables.history import History as Operations
+from cluster.swarm.tables.judging import judge_rows
+from cluster.swarm.tables.plan import Kind, PlannedOperation
+from cluster.swarm.tables.player import row_key
 from cluster.torture.contents import LATE_SECONDS, Contents
 from cluster.torture.history import History
 from cluster.torture.judging import complaint_about_outcome
 from cluster.torture.names import Names
 from cluster.torture.payload import owner_of, stamped
 from cluster.torture.records import Ledger, complaints
+from cluster.torture.resting import MOST_RESIDENT_BYTES, Memory
 from cluster.torture.run import TortureOptions
+from cluster.torture.tables.trouble import TableTrouble
+from cluster.torture.tables.workload import NOTES_A_ROW, PLACES, ROWS_OF_A_PLACE, TableWorker, turn_of
 from cluster.torture.workload import Worker
 from gfs.records import Appended, Scanner, encode_record
 from runtime.errors import InvalidRequest, NotFound, TabletopError, TimedOut
+from tablet.engine.model.rows import Cell
+from tablet.location.messages import FoundRow
 
 FIRST, SECOND = stamped("c1", 1, 0, 500), stamped("c1", 2, 100, 50)
 
@@ -187,3 +198,82 @@ def test_records_are_looked_for_where_their_writer_was_told_and_may_be_read_in_i
     assert "record 3 of writer 0x7" in complaint(good + three) and "was never sent" in complaint(good + three)
     assert "was never sent" in complaint(good + encode_record(b"four", writer=8, sequence=1))
     assert "another payload" in complaint(good + encode_record(b"other", writer=7, sequence=2))
+
+
+class LyingTables:
+    """Tables that acknowledge each put and forget those of one column; a read may fail as it is told."""
+
+    def __init__(self) -> None:
+        self.cells: dict[bytes, dict[bytes, Cell]] = {}
+        self.error: TabletopError | None = None
+
+    async def put(self, table: str, row: bytes, column: bytes, value: bytes) -> None:
+        if column != b"f:y":
+            self.cells.setdefault(row, {})[column] = Cell(column, 1, value)
+
+    async def read(self, table: str, row: bytes, wanted: object) -> FoundRow | None:
+        if self.error is not None:
+            raise self.error
+        return (row, tuple(self.cells[row].values())) if row in self.cells else None
+
+
+async def test_a_row_that_was_acknowledged_and_is_gone_is_found(tmp_path: Path):
+    tables, operations, history = LyingTables(), Operations(), History(tmp_path / "history.jsonl")
+    one = TableWorker("c1", tables, "seed", operations, history)  # type: ignore[arg-type]
+    await one.do(PlannedOperation("c1", 0.0, Kind.PUT))
+    await one.do(PlannedOperation("c1", 0.0, Kind.READ))
+    assert history.acknowledged == 1 and history.reads == 1
+    assert judge_rows(operations, 1) == ([], False)
+    await one.do(PlannedOperation("c1", 0.0, Kind.PUT, column=1))
+    await one.do(PlannedOperation("c1", 0.0, Kind.READ))
+    [verdict], _ = judge_rows(operations, 1)
+    assert "row00: no order explains: operation 4, c1: read" in verdict.text
+    tables.error = NotFound("there is no table 'users'")
+    await one.do(PlannedOperation("c1", 0.0, Kind.READ))
+    assert "was told NotFound" in history.violations[0]
+    history.close()
+
+
+def test_rows_take_turns_all_over_the_keys_and_keys_are_in_their_order():
+    operations = Operations()
+    assert turn_of(operations) == 0
+    for _ in range(PLACES * NOTES_A_ROW):
+        operations.new("c1", PlannedOperation("c1", 0.0, Kind.PUT), 0, 0.0)
+    assert turn_of(operations) == 1
+    keys = [row_key(row) for row in range(PLACES * ROWS_OF_A_PLACE)]
+    assert keys == sorted(set(keys))
+
+
+def test_memory_that_grows_too_far_is_a_complaint():
+    memory = Memory(None)  # type: ignore[arg-type]
+    memory.most = {"ts1": MOST_RESIDENT_BYTES, "ts2": MOST_RESIDENT_BYTES + 1}
+    assert [text.split()[0] for text in memory.complaints()] == ["ts2"]
+    assert memory.largest == (MOST_RESIDENT_BYTES + 1, "ts2")
+
+
+class SlowlyStarting:
+    """A cluster whose folder is asked by one command at a time."""
+
+    def __init__(self) -> None:
+        self.settings = ClusterSettings(tablet_servers=2)
+        self.started: list[str] = []
+        self._is_busy = False
+
+    async def restart(self, node: str) -> None:
+        assert not self._is_busy, "two wait for the folder"
+        self._is_busy = True
+        await asyncio.sleep(0)
+        self._is_busy = False
+        self.started.append(node)
+
+
+async def test_nodes_are_started_one_after_the_other_in_the_order_of_asking(tmp_path: Path):
+    async def no_files() -> list[tuple[str, int]]:
+        return []
+
+    cluster, history = SlowlyStarting(), History(tmp_path / "history.jsonl")
+    trouble = TableTrouble(cluster, no_files, "seed", history)  # type: ignore[arg-type]
+    await asyncio.gather(*(trouble.restarted(node) for node in ("ts2", "cs1", "tm1", "ts1")))
+    assert cluster.started == ["ts2", "cs1", "tm1", "ts1"]
+    assert history.faults["restart"] == 4 and trouble.out == {}
+    history.close()

@@ -31,6 +31,7 @@ from lockservice.state.records import StateBegins
 from runtime.errors import TabletopError
 from runtime.events import Record, TaskFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
+from runtime.simulated.traffic import Traffic
 
 JUDGE = "judge"
 REVIVE_SECONDS = 0.5
@@ -52,6 +53,7 @@ class Result:
     marks: dict[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
+    traffic: Traffic | None = None
 
 
 def draw_plan(seed: int) -> Plan:
@@ -61,14 +63,16 @@ def draw_plan(seed: int) -> Plan:
     return Plan(seed, setup, draw_operations(chance, setup), draw_faults(chance, setup))
 
 
-def run_plan(plan: Plan) -> Result:
-    """Run a plan in a simulation of its own, and judge it."""
+def run_plan(plan: Plan, *, watched: bool = False) -> Result:
+    """Run a plan in a simulation of its own, and judge it. `watched`: keep all messages; the run is the same."""
     result = Result(plan)
     begun = time.process_time()
     host = Host(plan)
     simulation = host.simulation
     try:
         run = _Run(plan, host, result)
+        if watched:
+            result.traffic = Traffic(simulation, run.sink.records)
         try:
             simulation.run(run.play(), wall_seconds=WALL_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
@@ -87,7 +91,7 @@ class _Run:
         self._host = host
         self._result = result
         self._judge = host.simulation.add_node(JUDGE)
-        self._sink = host.simulation.sink = TimedSink(host.simulation.loop)
+        self.sink = host.simulation.sink = TimedSink(host.simulation.loop)
         self._faults = FaultRunner(host, plan.faults, revive_seconds=REVIVE_SECONDS)
         self._broken: dict[str, None] = {}
         self._is_healed = False
@@ -255,7 +259,7 @@ class _Run:
     def finish(self) -> None:
         """Judge what was seen."""
         result, host = self._result, self._host
-        result.records = list(zip(self._sink.times, self._sink.records, strict=True))
+        result.records = list(zip(self.sink.times, self.sink.records, strict=True))
         result.verdicts += [Verdict("loop", text) for text in host.simulation.loop.unhandled]
         for moment, record in result.records:
             if isinstance(record.event, TaskFailed):

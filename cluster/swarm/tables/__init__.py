@@ -8,11 +8,14 @@ pause and cut off tablet servers, tablet masters, chunkservers, the master and t
 of its own, so every read says what it sees. Judged is:
 
     rows            is there an order of the operations on each row that explains every answer? (`judging.py`)
-    scan order      does each scan, forwards or in reverse, give its rows in order and each once?
     one server      at no moment do two servers that hold their locks serve one row
-    metadata        in the end METADATA has every row of every table in exactly one tablet
-    final reads     in the end every tablet is served, every row can be read, and a row can be written
-    leavings        in the end no log of a dead server is left
+    metadata        at every moment, as a client reads it, METADATA has every row of every table in exactly one tablet
+    scans           the rows of a scan come in order, each once (`promises.py`)
+    errors          a client is told errors that the library promises, and no others
+    endless         no operation takes longer than its client's patience allows
+    served again    a minute after the faults have ended every tablet is served
+    final reads     in the end every row can be read, and a row can be written
+    leavings        in the end no log of a dead server is left, whole or in part
     invariants      what the servers know of themselves
     untyped error   a task failed with something that is none of our errors
 """

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cluster.swarm.bug_tools import Bug, Planted, noted_in, nothing, replaced, together
+from cluster.swarm.tables.planted import PLANTED
 from gfs.client import Client
 from tablet.client.metadata import MetadataRows
 from tablet.hosting import life as hosting_life
@@ -11,7 +12,7 @@ from tablet.hosting.server import TabletServerNode
 from tablet.master.servers import Servers
 from tablet.storage.folders import GfsStorage
 
-BUGS: dict[str, Bug] = {}
+BUGS: dict[str, Bug] = dict(PLANTED)
 bug = noted_in(BUGS)
 
 

@@ -32,6 +32,7 @@ class Operation:
     message: str = ""
     found: RowState = NOTHING
     value: int = 0
+    wrong: list[str] = field(default_factory=list)  # What is wrong with the answer by itself.
 
     @property
     def kind(self) -> Kind:
@@ -70,10 +71,9 @@ class Operation:
 
 @dataclass(slots=True)
 class History:
-    """All operations, and the scans whose rows came twice or out of order."""
+    """All operations."""
 
     operations: list[Operation] = field(default_factory=list)
-    disordered: list[str] = field(default_factory=list)
 
     def new(self, client: str, planned: PlannedOperation, row: int, now: float) -> Operation:
         """An operation that begins now."""

@@ -23,8 +23,11 @@ _PATHS = ("row",)
 def judge_rows(history: History, count: int) -> tuple[list[Verdict], bool]:
     """Judge each row; also returns whether one was given up, because there are too many orders to try."""
     verdicts, is_undecided = [], False
-    for row in range(count):
-        steps = [step for one in history.operations if one.row == row and (step := _step(one)) is not None]
+    by_row: dict[int, list[Step]] = {}
+    for one in history.operations:
+        if one.row < count and (step := _step(one)) is not None:
+            by_row.setdefault(one.row, []).append(step)
+    for row, steps in sorted(by_row.items()):
         explained = explain(steps, initial=NOTHING)
         is_undecided = is_undecided or explained.is_undecided
         if explained.failed is not None:
@@ -32,11 +35,6 @@ def judge_rows(history: History, count: int) -> tuple[list[Verdict], bool]:
             text = f"row{row:02}: no order explains: {explained.failed.text}. Before it the row could be {states}"
             verdicts.append(Verdict("rows", text, (explained.failed.operation,)))
     return verdicts, is_undecided
-
-
-def judge_scans(history: History) -> list[Verdict]:
-    """Whether each scan gave its rows in order, each once."""
-    return [Verdict("scan order", text) for text in history.disordered]
 
 
 def judge_cover(table: str, places: Sequence[TabletPlace]) -> list[Verdict]:

@@ -41,6 +41,7 @@ class Setup:
     split_bytes: int = 0
     tablets: int = 3
     trouble_seconds: float = 20.0
+    call_seconds: float = 2.0  # how long a client waits for one answer
 
 
 @dataclass(frozen=True, slots=True)

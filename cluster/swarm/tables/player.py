@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Sequence
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import CHAIN, COLUMNS, COUNTER, History, Operation, RowState
 from cluster.swarm.tables.plan import Kind, PlannedOperation
+from cluster.swarm.tables.promises import in_order
 from runtime.errors import TabletopError
 from tablet.client.client import TableClient
 from tablet.engine.model.filters import LATEST, ReadFilter
@@ -16,8 +17,8 @@ TABLE = "users"
 
 
 def row_key(row: int) -> bytes:
-    """The key of a row."""
-    return b"row%02d" % row
+    """The key of a row; keys are in the order of their numbers, as long as those have six digits."""
+    return b"row%02d" % row if row < 100 else b"row~%06d" % row
 
 
 class Player:
@@ -94,11 +95,8 @@ class Player:
 
     async def _scan(self, noted: Sequence[Operation], *, reverse: bool) -> None:
         start, end = row_key(noted[0].row), row_key(noted[-1].row) + b"\0"
-        found = [row async for row in self._tables.scan(TABLE, start, end, wanted=LATEST, reverse=reverse)]
-        keys = [key for key, _ in found]
-        if keys != sorted(set(keys), reverse=reverse):
-            self._history.disordered.append(f"{self.name}: a {noted[0].kind.value} gave the rows {keys}")
-        rows = {row[0]: row for row in found}
+        scan = self._tables.scan(TABLE, start, end, wanted=LATEST, reverse=reverse)
+        rows = await in_order(scan, start, end, noted[0], reverse=reverse)
         for one in noted:
             one.found = _state(rows.get(row_key(one.row)))
 

@@ -1,8 +1,9 @@
 """One seed of the tables' swarm, from its begin to its verdict.
 
-trouble      clients work, faults strike; four times a virtual second it is looked who serves which rows
-healing      all faults end, clients finish their work
-judgement    all tablets are served, METADATA covers every table, every row is read, one is written; then the history
+trouble      clients work, faults strike; four times a virtual second it is looked who serves which rows, and all the
+             time a client reads in METADATA where all tablets are
+healing      all faults end, clients finish their work; within a minute every tablet is served
+judgement    METADATA covers every table, every row is read, one is written, nothing is left; then the history
 """
 
 import asyncio
@@ -18,11 +19,19 @@ from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
 from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.tables.history import History
-from cluster.swarm.tables.judging import judge_cover, judge_rows, judge_scans
+from cluster.swarm.tables.judging import judge_cover, judge_rows
 from cluster.swarm.tables.marks import marks_of
-from cluster.swarm.tables.mischief import CHUNKSERVERS, client_names, draw_faults, draw_operations, draw_setup
+from cluster.swarm.tables.mischief import (
+    CHUNKSERVERS,
+    client_names,
+    draw_faults,
+    draw_operations,
+    draw_setup,
+    with_a_late_writer,
+)
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.player import TABLE, Player, row_key
+from cluster.swarm.tables.promises import judge_promises, strays
 from cluster.swarm.tables.value_work import draw_faults_of_changes, with_work_on_values
 from cluster.swarm.verdicts import Verdict
 from lockservice.interface import SessionState
@@ -30,6 +39,7 @@ from runtime.errors import TabletopError, TimedOut
 from runtime.events import Record, TaskFailed
 from runtime.simulated.loop import SimulationDeadlock, SimulationStuck
 from runtime.simulated.tape import Plain
+from runtime.simulated.traffic import Traffic
 from runtime.simulated.world import Simulation
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.client.settings import TableClientSettings
@@ -43,6 +53,7 @@ REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
 REST_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
+_READ_SECONDS = 0.7
 _SCHEMA = Schema().with_family(Family("f", MaxVersions(2)))
 
 
@@ -59,6 +70,7 @@ class Result:
     marks: dict[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
+    traffic: Traffic | None = None
 
 
 def draw_plan(seed: int) -> Plan:
@@ -66,18 +78,21 @@ def draw_plan(seed: int) -> Plan:
     chance = random.Random(f"table swarm {seed}")
     setup = draw_setup(chance)
     operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
+    setup, faults = with_a_late_writer(seed, setup, faults)
     values = random.Random(f"table swarm values {seed}")
     operations = with_work_on_values(values, setup, operations)
     return Plan(seed, setup, operations, faults + draw_faults_of_changes(values))
 
 
-def run_plan(plan: Plan) -> Result:
-    """Run a plan in a simulation of its own, and judge it."""
+def run_plan(plan: Plan, *, watched: bool = False) -> Result:
+    """Run a plan in a simulation of its own, and judge it. `watched`: keep all messages; the run is the same."""
     result = Result(plan)
     begun = time.process_time()
     simulation = Simulation(plan.seed, plain=[Plain(name) for name in plan.plain_streams])
     try:
         run = _Run(plan, simulation, result)
+        if watched:
+            result.traffic = Traffic(simulation, run.sink.records)
         try:
             simulation.run(run.play(), wall_seconds=WALL_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
@@ -96,7 +111,7 @@ class _Run:
         self._plan = plan
         self._result = result
         self._simulation = simulation
-        self._sink = simulation.sink = TimedSink(simulation.loop)
+        self.sink = simulation.sink = TimedSink(simulation.loop)
         settings = ClusterSettings(
             chunkservers=CHUNKSERVERS,
             chunk_bytes=256 * 1024,
@@ -127,9 +142,9 @@ class _Run:
         bounds = [row_key(setup.rows * number // setup.tablets) for number in range(1, setup.tablets)]
         judge = self._cluster.table_client(1)
         await judge.create_table(TABLE, _SCHEMA, bounds)
-        watch = loop.create_task(self._watch(), name="watch who serves")
+        watches = [loop.create_task(self._watch()), loop.create_task(self._watch_metadata())]
         self._faults.begin()
-        patience = TableClientSettings(call_seconds=2.0, patience_seconds=8.0, scan_rows=3)
+        patience = TableClientSettings(call_seconds=setup.call_seconds, patience_seconds=8.0, scan_rows=3)
         work = []
         for number, name in enumerate(client_names(setup), 1):
             player = Player(name, self._cluster.table_client(number, patience), self._result.history, setup.rows)
@@ -137,16 +152,21 @@ class _Run:
             work.append(loop.create_task(player.play(planned), name=name))
         await asyncio.sleep(setup.trouble_seconds)
         await self._heal()
-        _, unfinished = await asyncio.wait(work, timeout=FINISH_SECONDS)
+        whole = loop.create_task(self._until_whole())
+        is_whole = await whole
+        _, unfinished = await asyncio.wait(work, timeout=FINISH_SECONDS if is_whole else 0.0)
         for task in work:
-            if task in unfinished:
-                self._complain("endless", f"{task.get_name()} did not come to its end")
-                task.cancel()
-            else:
+            if task not in unfinished:
                 task.result()
-        await self._look()
-        watch.cancel()
-        await asyncio.wait([watch, *unfinished])
+                continue
+            if is_whole:  # Nobody comes to an end soon where tablets are not served.
+                self._complain("endless", f"{task.get_name()} did not come to its end")
+            task.cancel()
+        if is_whole:
+            await self._look()
+        for watch in watches:
+            watch.cancel()
+        await asyncio.wait([*watches, *unfinished])
 
     async def _heal(self) -> None:
         try:
@@ -164,6 +184,17 @@ class _Run:
                 self._cluster.check_invariants()
             except AssertionError as error:
                 self._complain_once("invariants", str(error))
+
+    async def _watch_metadata(self) -> None:
+        """Whoever reads all of METADATA, at whatever moment, finds each row of the table in one tablet."""
+        tables = self._cluster.table_client(1, TableClientSettings(call_seconds=1.0, patience_seconds=1.0))
+        while True:
+            try:
+                for verdict in judge_cover(TABLE, await tables.tablets(TABLE)):
+                    self._complain_once(verdict.judge, verdict.text)
+            except TabletopError:
+                pass  # METADATA is on its way to another server.
+            await asyncio.sleep(_READ_SECONDS)
 
     def _lives(self) -> list[Life]:
         servers = [self._cluster.server(name) for name in self._cluster.settings.tablet_node_names()]
@@ -190,12 +221,20 @@ class _Run:
 
     # The end
 
-    async def _look(self) -> None:
-        tables = self._cluster.table_client(1)
+    async def _until_whole(self) -> bool:
         try:
             await wait_until(self._is_whole, what="every tablet is served", timeout_seconds=REST_SECONDS)
         except TimedOut as error:
-            self._complain("final reads", error.message)
+            self._complain("served again", error.message)
+            return False
+        return True
+
+    async def _look(self) -> None:
+        tables = self._cluster.table_client(1)
+        try:  # Splits that clients have asked for last may be under way.
+            await wait_until(self._is_whole, what="every tablet is served", timeout_seconds=REST_SECONDS)
+        except TimedOut as error:
+            self._complain("served again", error.message)
             return
         for table in (METADATA, TABLE):
             self._result.verdicts += judge_cover(table, await self._places(table))
@@ -210,7 +249,12 @@ class _Run:
         try:
             await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=REST_SECONDS)
         except TimedOut as error:
-            self._complain("leavings", error.message)
+            self._complain("leavings", f"{error.message}: {await self._old_logs()}")
+        places = [*await self._places(METADATA), *await self._places(TABLE)]
+        named = [(place.server, place.tablet) for place in places]
+        self._result.verdicts += strays(
+            [(life.name, tablet) for life in self._lives() for tablet in life.engines], named
+        )
 
     async def _places(self, table: str) -> list[TabletPlace]:
         tables = self._cluster.table_client(1)
@@ -227,11 +271,17 @@ class _Run:
         return all((place.server, place.tablet) in serving and not place.HasField("lower_half") for place in places)
 
     async def _has_no_old_logs(self) -> bool:
-        client, paths = self._cluster.client(), GfsPaths()
         try:
-            return not [*await client.list(paths.closed), *await client.list(paths.sorted)]
+            return not await self._old_logs()
         except TabletopError:
             return False
+
+    async def _old_logs(self) -> list[str]:
+        """What is left of logs that nobody writes to."""
+        paths, alive = GfsPaths(), {life.name for life in self._lives()}
+        folders = (paths.logs, paths.closing, paths.closed, paths.sorting, paths.sorted)
+        found = [status.path for folder in folders for status in await self._cluster.client().list(folder)]
+        return [path for path in found if path not in {f"{paths.logs}/{name}" for name in alive}]
 
     def _complain(self, judge: str, text: str) -> None:
         self._result.verdicts.append(Verdict(judge, f"at {self._simulation.loop.time():.3f} s: {text}"))
@@ -244,7 +294,7 @@ class _Run:
     def finish(self) -> None:
         """Judge what was seen."""
         result = self._result
-        result.records = list(zip(self._sink.times, self._sink.records, strict=True))
+        result.records = list(zip(self.sink.times, self.sink.records, strict=True))
         result.verdicts += [Verdict("loop", text) for text in self._simulation.loop.unhandled]
         for moment, record in result.records:
             if isinstance(record.event, TaskFailed):
@@ -255,5 +305,5 @@ class _Run:
                 kind = type(self._plan.faults[record.event.number].what).__name__
                 result.struck[kind] = result.struck.get(kind, 0) + 1
         verdicts, result.is_undecided = judge_rows(result.history, self._plan.setup.rows)
-        result.verdicts += verdicts + judge_scans(result.history)
+        result.verdicts += [*verdicts, *judge_promises(result.history)]
         result.marks = marks_of(result.records, result.history, self._simulation.reached)

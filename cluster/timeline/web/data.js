@@ -5,7 +5,7 @@ const RUN = JSON.parse(document.getElementById("data").textContent);
 const LANES = RUN.lanes;
 const END = Math.max(RUN.end, 1);
 const PLAIN = 0, TROUBLE = 1, FAULT = 2, VIOLATION = 3;
-const DOWN = 0, PAUSED = 1, LEASE = 2, OPERATION = 3, FAULT_BAR = 4;
+const DOWN = 0, PAUSED = 1, LEASE = 2, OPERATION = 3, FAULT_BAR = 4, LIFE = 5, TABLET = 6;
 const CALL = 0, BULK = 1, HEARTBEAT = 2, ANSWERS = 3, SAME_WORK = 4;
 
 function summed(steps) {

@@ -7,8 +7,8 @@ const GUTTER = 92, AXIS = 26, ROW = 11, LABEL = 13;
 const COLOURS = {
   tone: ["#475569", "#b45309", "#7c3aed", "#c81e1e"],
   arrow: ["#2563eb", "#0891b2", "#cbd5e1", "#64748b", "#a8b3c0"],
-  bar: ["#9aa5b1", "#f59e0b", "#0f766e", "#64748b", "#7c3aed"],
-  barFill: ["#e4e7eb", "#fdecc8", "#a7dfd8", "#d7dee6", "#ddd0fb"],
+  bar: ["#9aa5b1", "#f59e0b", "#0f766e", "#64748b", "#7c3aed", "#b45309", "#1d4ed8"],
+  barFill: ["#e4e7eb", "#fdecc8", "#a7dfd8", "#d7dee6", "#ddd0fb", "#f5e3cd", "#cfdcf8"],
 };
 let width = 0, height = 0, laneTops = [], laneHeights = [], baselines = [], contentHeight = 0, labelRows = 2;
 let density = null;
@@ -184,6 +184,8 @@ function labelBar(paint, i, box, kind) {
   const texts = { [DOWN]: LANES[bars.lane[i]] + " is down", [PAUSED]: LANES[bars.lane[i]] + " stands still" };
   let text = texts[kind] || RUN.texts[bars.text[i]];
   if (kind === FAULT_BAR) text = text.replace(/^(\w+)\(.*\) at /, "$1 ");
+  if (kind === LIFE) text = text.replace(/^(\S+) .*/, "$1");
+  if (kind === TABLET) text = text.replace(/^tablet (\S+) on .*/, "$1");
   if (kind === LEASE) text = text.replace(/^lease on chunk (\S+), version (\d+).*/, "lease $1 v$2");
   const left = Math.max(box.left, GUTTER) + 4;
   const room = box.left + box.width - left - 4;

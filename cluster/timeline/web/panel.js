@@ -122,7 +122,7 @@ function fillLegend() {
     [(p) => { p.fillStyle = COLOURS.tone[TROUBLE]; sign(p, 11, 8, TROUBLE); }, "trouble"],
     [(p) => { p.fillStyle = COLOURS.tone[FAULT]; sign(p, 11, 7, FAULT); }, "fault, made on purpose"],
   ];
-  const kinds = { arrows: ["message", "data", "heartbeat", "one answers the other", "the same work"], bars: ["down", "stands still", "lease", "what a client asked for", "fault that lasts"] };
+  const kinds = { arrows: ["message", "data", "heartbeat", "one answers the other", "the same work"], bars: ["down", "stands still", "lease", "what a client asked for", "fault that lasts", "tablet server's life", "tablet that is served"] };
   for (const [what, table] of [["bars", bars], ["arrows", arrows]]) {
     kinds[what].forEach((text, kind) => {
       if (table.kind.includes(kind)) entries.push([(p) => (what === "bars" ? swatch(p, kind) : dash(p, COLOURS.arrow[kind], kind >= ANSWERS)), text, what, kind]);

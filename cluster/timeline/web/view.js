@@ -1,7 +1,7 @@
 // What is looked at: the window of time, what is chosen, and which rows fit what is asked for.
 
 const view = { begin: 0, end: END, scroll: 0 };
-const wanted = { subject: -1, cause: -1, text: "", arrows: [true, true, false, true, true], bars: [true, true, true, true, true] };
+const wanted = { subject: -1, cause: -1, text: "", arrows: [true, true, false, true, true], bars: [true, true, true, true, true, true, true] };
 const chosen = { table: null, row: -1 };
 const shown = { moments: [], arrows: [], bars: [], steps: [] };
 

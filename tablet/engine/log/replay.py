@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from runtime.errors import Corrupted, IncompatibleFormat
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, NoSpace, TabletopError
 from runtime.record_log import LogReader, ReadFile
 from tablet.engine.log.records import LogHeader, Mutations, RowFragment, decode_header, decode_rows, may_be_header
 from tablet.engine.world.events import CommitLogReplayed, LogTailDropped
@@ -70,6 +70,9 @@ class Replay:
     writes_again: bool = False
     """Whether what is read counts as durable afterwards: then the records of which no later one says so are written
     again. A sync of the life before may have failed, and a sync of today pass over them."""
+    not_written_again: TabletopError | None = None
+    """Why the last records are not; then they count as durable up to `durable_sequence`."""
+    durable_sequence: int | None = None
     last_sequence: int = 0
     last_timestamp: int = 0
     dropped: tuple[LogTailDropped, ...] = ()
@@ -167,8 +170,12 @@ class Replay:
                 yield record.sequence, found
             self.last_sequence = max(self.last_sequence, record.sequence)
         if unproven and self.writes_again:
-            begin = unproven[0][1]
-            await self.storage.write_again(name, begin, reader.end.offset - begin)
+            sequence, begin = unproven[0]
+            try:
+                await self.storage.write_again(name, begin, reader.end.offset - begin)
+            except (NoSpace, DiskFailure) as error:
+                if self.not_written_again is None:
+                    self.not_written_again, self.durable_sequence = error, sequence - 1
         self.replayed += (CommitLogReplayed(name, records, row_count),)
         self._before = (name, f"ends at offset {reader.end.offset} with record {self.last_sequence}")
         if zeros := zeros_at_end(reader):
@@ -179,6 +186,11 @@ class Replay:
             if later := reader.end.later_records:
                 reason += f", and {later} whole ones after it count for nothing: right after a power cut, else damage"
             self.dropped += (LogTailDropped(name, reader.end.offset, reader.end.dropped_bytes, reason),)
+
+    @property
+    def last_name(self) -> str:
+        """The log whose end was read last."""
+        return self._before[0]
 
     def _check_order(self, header: LogHeader, sequence: int, name: str, size: int) -> None:
         """The log counts only if everything that was acknowledged before it is there. What had been durable must be."""

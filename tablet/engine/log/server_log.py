@@ -30,6 +30,7 @@ from runtime.errors import Corrupted, TabletopError
 from runtime.record_log import Fence
 from runtime.tasks import to_the_end
 from tablet.engine.log.commit_log import CommitLog
+from tablet.engine.log.log_mark import LogMark
 from tablet.engine.log.records import LogHeader, Segment
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.segment_list import SegmentList
@@ -43,7 +44,8 @@ class ServerLog:
     `fence`: asked before a record is acknowledged, whether the log still has this owner (`segment_list.py`).
     `segment_bytes`: at this size a segment is full; 0: each memtable of the only tablet has one of its own.
     `segment_limit`: if there are more, the tablet that pins the oldest is asked to flush; 0: nobody is. `salt`: makes
-    the identities of this log's frames differ from those of other logs."""
+    the identities of this log's frames differ from those of other logs. `mark`: where it is noted how far the log is
+    durable; None: nowhere."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class ServerLog:
         segment_limit: int = 0,
         salt: int = 0,
         fence: Fence | None = None,
+        mark: LogMark | None = None,
     ) -> None:
         self.owner = owner
         self.storage = storage
@@ -78,6 +81,8 @@ class ServerLog:
         self._segment_limit = segment_limit
         self._salt = salt
         self._fence = fence
+        self._mark = mark
+        self._recovered_durable = self.start_sequence
         self._recovered_sequence = self.start_sequence
         self._passed_sequence = 0
         self._list: SegmentList | None = None
@@ -121,6 +126,8 @@ class ServerLog:
         replay = Replay(storage, log._files(), log.start_sequence, 0, owner, writes_again=True)
         async for _ in replay:
             pass
+        if replay.not_written_again is not None:
+            raise replay.not_written_again
         log.recovered(replay.last_sequence)
         for tablet, first in replay.first_sequences.items():  # Until it is opened, nobody knows what it has flushed.
             log.attach(tablet.decode(), partial(int, first - 1))
@@ -173,7 +180,7 @@ class ServerLog:
     @property
     def durable_sequence(self) -> int:
         """Every acknowledged record up to this one is known to be durable."""
-        return self.latest.durable_sequence if self.latest is not None else self._recovered_sequence
+        return self.latest.durable_sequence if self.latest is not None else self._recovered_durable
 
     @property
     def acknowledged_sequence(self) -> int:
@@ -190,10 +197,11 @@ class ServerLog:
         """How often the segments that are open were synced."""
         return sum(log.syncs for log in self.begun.values())
 
-    def recovered(self, last_sequence: int) -> None:
+    def recovered(self, last_sequence: int, durable_sequence: int | None = None) -> None:
         """The segments were read, up to this record. Those that begin after it hold nothing that counts: they were left
-        out, or lost their beginning."""
+        out, or lost their beginning. `durable_sequence`: how far they are durable; without it, all of them are."""
         self._recovered_sequence = last_sequence
+        self._recovered_durable = last_sequence if durable_sequence is None else durable_sequence
         self.segments = tuple(segment for segment in self.segments if segment.first_sequence <= last_sequence)
 
     def pass_over(self, sequence: int) -> None:
@@ -348,9 +356,17 @@ class ServerLog:
         with suppress(TabletopError):  # Everything is durable; only its mark is missing.
             if self.latest is not None:
                 await self.latest.write_mark()
+        await self.note_durable()
+
+    async def note_durable(self) -> None:
+        """Write down outside of the log how far it is durable: now, or soon."""
+        if self._mark is not None and self.latest is not None:
+            await self._mark.note(self.durable_sequence)
 
     async def close(self) -> None:
         """Let go of all files."""
+        if self._mark is not None:
+            await self._mark.close()
         for log in self.begun.values():
             await log.close()
         self.begun, self.latest, self._current, self.is_closed = {}, None, None, True

@@ -1,13 +1,15 @@
 """Opening a tablet: the manifest, the SSTables' indexes, and the log since the redo point (BT 5.3).
 
 What is only opened and read is not written to: the log that takes new writes is begun by the first of them
-(`writing.py`). So a tablet can be read on a full disk, and a thousand openings leave nothing behind.
+(`writing.py`). So a tablet can be read on a full disk, and a thousand openings leave nothing behind. One exception: if
+the disk takes the end of the log no more, the rows there are flushed (`Engine.open`), before anybody sees them.
 """
 
 from contextlib import suppress
 from dataclasses import replace
 
 from runtime.errors import AlreadyExists, Conflict, NotFound, Superseded
+from tablet.engine.log.log_mark import marked_sequence, refuse_short_log
 from tablet.engine.log.replay import Replay
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.tree.budget import Budget
@@ -20,7 +22,7 @@ from tablet.engine.tree.manifest import (
     write_manifest,
 )
 from tablet.engine.tree.state import HeldElsewhere, TabletState, needed_after
-from tablet.engine.world.events import LogLeftOut, TabletFound, TabletOpened
+from tablet.engine.world.events import LogEndNotWritten, LogLeftOut, TabletFound, TabletOpened
 from tablet.engine.world.names import FolderListing, manifest_name, sorted_out, staged_name
 from tablet.engine.world.options import EngineWorld, Options
 from tablet.engine.world.storage import Storage
@@ -80,11 +82,18 @@ async def open_state(
         async for sequence, rows in replay:
             for row, fragment in rows:
                 state.memtable.apply(row, fragment, sequence)
+        if log is None:
+            last_sequence = max(replay.last_sequence, manifest.flushed_sequence)
+            refuse_short_log(await marked_sequence(storage), last_sequence, replay.last_name)
         left_out = [LogLeftOut(listing.logs[number]) for number in replay.left_out]
         for event in (*replay.replayed, *replay.dropped, *left_out):
             world.events.emit(event)
         if log is None:
-            state.log.recovered(replay.last_sequence)
+            state.log.recovered(replay.last_sequence, replay.durable_sequence)
+            if replay.not_written_again is not None:
+                state.must_flush = True
+                reason = replay.not_written_again.message
+                world.events.emit(LogEndNotWritten(replay.last_name, reason))
         else:
             log.check_read(replay)
             log.attach(

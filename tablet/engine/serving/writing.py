@@ -123,6 +123,7 @@ class Writer:
             self._apply(memtable, batch, sequence)
         finally:
             self._one_ended()
+        await self._log.note_durable()
 
     async def _queue(self, memtable: Memtable, log: CommitLog, batch: Batch) -> None:
         """Log and apply a batch after what others are writing. The rows' locks are held; if the caller is cancelled
@@ -152,6 +153,7 @@ class Writer:
             if not has_ended:  # It never came to be written.
                 ended(None)
             raise
+        await self._log.note_durable()
 
     def _apply(self, memtable: Memtable, batch: Batch, sequence: int) -> None:
         rows, fragments, single_puts = batch

@@ -19,7 +19,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from runtime.errors import Corrupted, IncompatibleFormat, TabletopError
+from runtime.errors import Corrupted, DiskFailure, IncompatibleFormat, TabletopError
 from tablet.engine.model.checks import LATEST_TIMESTAMP
 from tablet.engine.model.chunks import EMPTY, Chunk, joined
 from tablet.engine.model.fragments import AFTER_MARKERS, ALL_COLUMNS, Span, decode_fragment
@@ -32,6 +32,7 @@ from tablet.engine.sstable.format import (
     PIECE_BYTES,
     TRAILER_BYTES,
     Block,
+    Footer,
     check_part,
     decode_footer,
     unseal,
@@ -101,6 +102,8 @@ class SSTable:
         self._cache_number = cache.enter(file.path)
         self._properties: TableProperties | None = None
         self.damaged_parts: dict[str, TabletopError] | None = None
+        self.passed_over: dict[str, TabletopError] = {}
+        """The parts that cannot be read, and that the file is used without: filters, and properties that are known."""
         self._block_ends: Sequence[int] = ()
         self._head_bytes: Sequence[int] = ()
         self._head_checksums: Sequence[int] = ()
@@ -123,10 +126,13 @@ class SSTable:
         cache: BlockCache,
         *,
         spans: Spans = EVERYWHERE,
+        known: TableProperties | None = None,
         only_blocks: bool = False,
     ) -> "SSTable":
-        """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `only_blocks`:
-        filters and properties may be damaged or unknown; they are not there then, and `damaged_parts` says how."""
+        """Open a file and load its index. Raises NotFound, IncompatibleFormat, Corrupted, DiskFailure. `known`: the
+        properties, as somebody else has them; then the file is used though these or the filters cannot be read.
+        `only_blocks`: filters and properties may be damaged or unknown; they are not there then, and `damaged_parts`
+        says how."""
         file = await storage.open(name)
         try:
             size = await file.size()
@@ -136,7 +142,7 @@ class SSTable:
         table = cls(name, number, file, size, cache, spans)
         try:
             table.damaged_parts = {} if only_blocks else None
-            await table._load()
+            await table._load(known)
         except BaseException:
             await table.close()
             raise
@@ -523,7 +529,7 @@ class SSTable:
         if len(data) != length:
             raise Corrupted(f"{self.name}: {length} bytes expected at offset {start}, the file has {len(data)} there")
 
-    async def _load(self) -> None:
+    async def _load(self, known: TableProperties | None) -> None:
         tail = await self._file.read_at(max(0, self.file_bytes - FOOTER_BYTES), FOOTER_BYTES)
         footer = decode_footer(tail, self.name, self.file_bytes)
         index = unsealed_body(await self._read(footer.index_offset, footer.index_bytes), self.name, footer.index_offset)
@@ -536,21 +542,36 @@ class SSTable:
         if self.damaged_parts is not None:
             await self._note_damaged_parts()
             return
+        try:
+            self._properties = await self._read_properties(footer)
+        except (Corrupted, DiskFailure) as error:
+            if known is None:
+                raise
+            self._properties, self.passed_over["properties"] = known, error
+        try:
+            self._filters = await self._read_filters([self._block_ends[-1], *found.filter_offsets])
+        except (Corrupted, DiskFailure) as error:
+            if known is None:
+                raise
+            self.passed_over["filters"] = error
+        self.column_keys = self.properties.bloom_keys == "row+column" and "filters" not in self.passed_over
+        self.marker_keys = self.column_keys and self.properties.broad_markers > 0
+        if not self.properties.markers:
+            self.max_relevant_timestamp = self.properties.newest_timestamp
+
+    async def _read_properties(self, footer: Footer) -> TableProperties:
         where = footer.properties_offset
         text = unsealed_body(await self._read(where, footer.properties_bytes), self.name, where)
-        self._properties = TableProperties.decode(text, self.name)
-        await self._load_filters([self._block_ends[-1], *found.filter_offsets])
-        self.column_keys = self._properties.bloom_keys == "row+column"
-        self.marker_keys = self.column_keys and self._properties.broad_markers > 0
-        if not self._properties.markers:
-            self.max_relevant_timestamp = self._properties.newest_timestamp
+        return TableProperties.decode(text, self.name)
 
-    async def _load_filters(self, bounds: Sequence[int]) -> None:
+    async def _read_filters(self, bounds: Sequence[int]) -> list[Filter]:
         """All filters, by the policy that the file names."""
+        found = []
         for start, end in pairwise(bounds):
             policy = policy_of(self.name, self.properties.bloom_policy)
             body = unsealed_body(await self._read(start, end - start), self.name, start)
-            self._filters.append(_decoded(policy, body, self.name, start))
+            found.append(_decoded(policy, body, self.name, start))
+        return found
 
     async def _note_damaged_parts(self) -> None:
         assert self.damaged_parts is not None

@@ -19,8 +19,17 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
-from runtime.errors import AlreadyExists, Corrupted, IncompatibleFormat, NotFound, Superseded, TabletopError
+from runtime.errors import (
+    AlreadyExists,
+    Corrupted,
+    DiskFailure,
+    IncompatibleFormat,
+    NotFound,
+    Superseded,
+    TabletopError,
+)
 from runtime.tasks import to_the_end
+from tablet.engine.log.log_mark import LogMark
 from tablet.engine.log.records import Segment
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.model.schema import Schema
@@ -32,7 +41,12 @@ from tablet.engine.tree.manifest import Manifest, TableReference, load_manifest,
 from tablet.engine.tree.memtable import Memtable
 from tablet.engine.tree.scan_cache import ScanCache
 from tablet.engine.tree.view import Tables, View, families_by_group
-from tablet.engine.world.events import FileNotRemoved, ObsoleteFilesRemoved, SnapshotUnreadable
+from tablet.engine.world.events import (
+    FileNotRemoved,
+    ObsoleteFilesRemoved,
+    SnapshotUnreadable,
+    TablePartPassedOver,
+)
 from tablet.engine.world.names import (
     TEMPORARY,
     FolderListing,
@@ -110,7 +124,10 @@ class TabletState:
             new_number=self.new_file_number,
             name=self._name_segment,
             salt=world.clock.wall_microseconds(),
+            mark=None if is_fenced else LogMark(storage, world, inline=inline),
         )
+        self.must_flush = False
+        """Whether the log holds rows that are not durable there: nobody may be served before they are flushed."""
         self.last_timestamp = manifest.last_timestamp
         self.is_closed = False
         self.growing = GrowingFiles()
@@ -312,7 +329,7 @@ class TabletState:
         for name, file_name in listing.snapshots.items():
             try:
                 manifest = await load_manifest(self.storage, file_name)
-            except (Corrupted, IncompatibleFormat) as error:
+            except (Corrupted, IncompatibleFormat, DiskFailure) as error:
                 is_blind = True
                 held.update(listing.tables.values())
                 if file_name not in self._unreadable:
@@ -434,8 +451,18 @@ class TabletState:
                 cache = self.pinned_blocks if settings is not None and settings.in_memory else self.block_cache
                 first = len(opened)
                 for reference in wanted:
-                    name, number, spans = reference.name, reference.number, reference.spans
-                    opened.append(await SSTable.open(self.storage, name, number, cache, spans=spans))
+                    table = await SSTable.open(
+                        self.storage,
+                        reference.name,
+                        reference.number,
+                        cache,
+                        spans=reference.spans,
+                        known=reference.properties,
+                    )
+                    opened.append(table)
+                    for part, error in table.passed_over.items():
+                        told = TablePartPassedOver(self.manifest.tablet, table.name, part, error.message)
+                        self.world.events.emit(told)
                 found[group] = tuple(opened[first:])
             yield found
         except BaseException:

@@ -91,6 +91,26 @@ class LogTailDropped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LogEndNotWritten(Event):
+    """The last records could not be made durable where they stand."""
+
+    sentence: ClassVar[str] = "the end of {log} takes no more writes, so its rows go to an SSTable: {reason}"
+    log: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TablePartPassedOver(Event):
+    """A part of an SSTable cannot be read, and the file is used without it."""
+
+    sentence: ClassVar[str] = "tablet {tablet!r} uses {table} without its {part}: {reason}"
+    tablet: str
+    table: str
+    part: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class MemtableFrozen(Event):
     """The memtable is full; writes go to a new one."""
 

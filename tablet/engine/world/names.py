@@ -19,6 +19,8 @@ _NUMBERED = re.compile(r"(\d{6,})\.(sst|log)$")
 _NEIGHBOUR = re.compile(r"\.\./([A-Za-z0-9_-][A-Za-z0-9_.-]*)/([^/]+)$")
 _SNAPSHOT = re.compile(r"snapshot-([A-Za-z0-9_.-]{1,64})$")
 LOCK_NAME = "LOCK"
+MARK_NAME = "durable"
+"""How far the tablet's own log is durable (`log/log_mark.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def sorted_out(names: Sequence[str]) -> FolderListing:
     listing = FolderListing({}, {}, {}, {}, (), ())
     temporary, others = [], []
     for name in names:
-        if name == LOCK_NAME:
+        if name in (LOCK_NAME, MARK_NAME):
             continue
         if name.endswith(TEMPORARY) and _ours(name.removesuffix(TEMPORARY)):
             temporary.append(name)

@@ -69,6 +69,10 @@ class Storage(Protocol):
         """Make these bytes of a file durable, which can be read, and that a sync of an earlier life may have failed to
         write: a sync alone may do nothing, for the kernel may take them for written. NotFound."""
 
+    async def note(self, name: str, content: bytes) -> None:
+        """Write the few bytes of a small file in place, not durably: after a loss of power it may be as before, or
+        gone. Nothing where one fault cannot take a block, because it has copies."""
+
     async def remove(self, name: str) -> None:
         """Remove a file. NotFound."""
 
@@ -133,6 +137,17 @@ class DiskStorage:
         try:
             await write_again(file, offset, offset + count)
             await file.sync()
+        finally:
+            await file.close()
+
+    async def note(self, name: str, content: bytes) -> None:
+        """Write the file's content in place."""
+        try:
+            file = await self._disk.open(self._prefix + name, "update")
+        except NotFound:
+            file = await self._disk.open(self._prefix + name, "replace")
+        try:
+            await file.write_at(0, content)
         finally:
             await file.close()
 
