@@ -47,6 +47,8 @@ class TabletServerStub:
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
     CompactTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]
     MergeTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]
+    ChangeValue: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]
+    """For clients, as the first ones."""
     AcquireSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]
     DescribeTabletServer: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]
     """What anybody may ask: how it is, also while it serves nothing."""
@@ -67,6 +69,8 @@ class TabletServerAsyncStub(TabletServerStub):
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
     CompactTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]  # type: ignore[assignment]
     MergeTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]  # type: ignore[assignment]
+    ChangeValue: _aio.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]  # type: ignore[assignment]
+    """For clients, as the first ones."""
     AcquireSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]  # type: ignore[assignment]
     DescribeTabletServer: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]  # type: ignore[assignment]
     """What anybody may ask: how it is, also while it serves nothing."""
@@ -150,6 +154,14 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.MergeTabletsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.MergeTabletsReply, _abc.Awaitable[_tables_pb2.MergeTabletsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ChangeValue(
+        self,
+        request: _tables_pb2.ChangeValueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.ChangeValueReply, _abc.Awaitable[_tables_pb2.ChangeValueReply]]:
+        """For clients, as the first ones."""
 
     @_abc_1.abstractmethod
     def AcquireSnapshot(

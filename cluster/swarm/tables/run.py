@@ -37,6 +37,7 @@ from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.player import TABLE, Player, row_key
 from cluster.swarm.tables.promises import judge_promises, strays
 from cluster.swarm.tables.snapshots import KEEPER, Keeper, draw_keeper
+from cluster.swarm.tables.value_work import draw_faults_of_changes, with_work_on_values
 from cluster.swarm.verdicts import Verdict
 from lockservice.interface import SessionState
 from runtime.errors import TabletopError, TimedOut
@@ -83,8 +84,10 @@ def draw_plan(seed: int) -> Plan:
     setup = draw_merging(seed, draw_setup(chance))
     operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
     kept, strikes = draw_keeper(random.Random(f"table swarm snapshots {seed}"), setup)
+    values = random.Random(f"table swarm values {seed}")
+    operations = with_work_on_values(values, setup, operations)
     operations = (*operations, *draw_orders(seed, setup), *kept)
-    return with_late_messages(Plan(seed, setup, operations, (*faults, *strikes)))
+    return with_late_messages(Plan(seed, setup, operations, (*faults, *strikes, *draw_faults_of_changes(values))))
 
 
 def run_plan(plan: Plan, *, watched: bool = False) -> Result:
@@ -146,7 +149,7 @@ class _Run:
         await judge.create_table(TABLE, _SCHEMA, bounds)
         watches = [loop.create_task(self._watch()), loop.create_task(self._watch_metadata())]
         self._faults.begin()
-        patience = TableClientSettings(call_seconds=setup.call_seconds, patience_seconds=8.0)
+        patience = TableClientSettings(call_seconds=setup.call_seconds, patience_seconds=8.0, scan_rows=3)
         work = []
         for number, name in enumerate([*client_names(setup), OPERATOR]):
             player = Player(
@@ -250,7 +253,9 @@ class _Run:
             self._result.verdicts += judge_cover(table, await self._places(table))
         player = Player(JUDGE, tables, self._result.history, self._plan.setup.rows)
         every = PlannedOperation(JUDGE, 0.0, Kind.SCAN, 0, self._plan.setup.rows)
-        for planned in (every, PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)):
+        backwards = PlannedOperation(JUDGE, 0.0, Kind.REVERSE_SCAN, 0, self._plan.setup.rows)
+        write, read = PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)
+        for planned in (every, backwards, write, read):
             for one in await player.do(planned):
                 if one.answer is not Answer.VALUE:
                     self._complain("final reads", one.told())
