@@ -1383,6 +1383,67 @@ class TabletFigures(_message.Message):
 Global___TabletFigures: _TypeAlias = TabletFigures  # noqa: Y015
 
 @_typing.final
+class TabletEvent(_message.Message):
+    """One change of a METADATA row, in the row's log (BT 5.1)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
+    OLD_TABLET_FIELD_NUMBER: _builtins.int
+    OLD_SERVER_FIELD_NUMBER: _builtins.int
+    LOWER_TABLET_FIELD_NUMBER: _builtins.int
+    SPLIT_ROW_FIELD_NUMBER: _builtins.int
+    END_ROW_FIELD_NUMBER: _builtins.int
+    IS_SERVED_FIELD_NUMBER: _builtins.int
+    IS_FINISHED_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    by: _builtins.str
+    """the node that made it"""
+    server: _builtins.str
+    """the life that has the tablet now"""
+    token: _builtins.int
+    old_tablet: _builtins.str
+    """whose row it was; empty: there was none"""
+    old_server: _builtins.str
+    lower_tablet: _builtins.str
+    """of a split: the lower half"""
+    split_row: _builtins.bytes
+    end_row: _builtins.bytes
+    is_served: _builtins.bool
+    """nothing but the logs has changed: the server has loaded it"""
+    is_finished: _builtins.bool
+    """the lower half has a row of its own"""
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        by: _builtins.str = ...,
+        server: _builtins.str = ...,
+        token: _builtins.int = ...,
+        logs: _abc.Iterable[_builtins.str] | None = ...,
+        old_tablet: _builtins.str = ...,
+        old_server: _builtins.str = ...,
+        lower_tablet: _builtins.str = ...,
+        split_row: _builtins.bytes = ...,
+        end_row: _builtins.bytes = ...,
+        is_served: _builtins.bool = ...,
+        is_finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_row", b"end_row", "is_finished", b"is_finished", "is_served", b"is_served", "logs", b"logs", "lower_tablet", b"lower_tablet", "old_server", b"old_server", "old_tablet", b"old_tablet", "server", b"server", "split_row", b"split_row", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletEvent: _TypeAlias = TabletEvent  # noqa: Y015
+
+@_typing.final
 class ChangeName(_message.Message):
     """What a request to change rows, or to make or delete a table, is called: one that comes twice, or when its client has given it up, changes nothing."""
 
@@ -1518,18 +1579,22 @@ class TakeSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1594,20 +1659,24 @@ Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
 class RestoreSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    NAME_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
     table: _builtins.str
     """a new one; empty: under the name that the table had"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1636,16 +1705,20 @@ Global___RestoreSnapshotReply: _TypeAlias = RestoreSnapshotReply  # noqa: Y015
 class DeleteSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -68,7 +68,7 @@ class Life:
         """Splits and merges that are under way."""
         self.preparing: dict[str, None] = {}
         """Tablets that these are about to make: folders that METADATA does not name yet."""
-        self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
+        self.acquiring: dict[tuple[str, ...], asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world

@@ -59,7 +59,10 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
 
     async def TakeSnapshot(self, request: wire.TakeSnapshotRequest, context: Any) -> wire.TakeSnapshotReply:
         """Take a snapshot of a table. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable."""
-        return wire.TakeSnapshotReply(snapshot=await self._tenure().snapshots.take(request.table, request.name))
+        tenure = self._tenure()
+        take = tenure.snapshots.take
+        taken = await tenure.once.run(request.name, lambda: take(request.table, request.snapshot))
+        return wire.TakeSnapshotReply(snapshot=taken)
 
     async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
         """All snapshots that are there."""
@@ -67,11 +70,15 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
 
     async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
         """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
-        return wire.RestoreSnapshotReply(table=await self._tenure().snapshots.restore(request.name, request.table))
+        tenure = self._tenure()
+        restore = tenure.snapshots.restore
+        table = await tenure.once.run(request.name, lambda: restore(request.snapshot, request.table))
+        return wire.RestoreSnapshotReply(table=table)
 
     async def DeleteSnapshot(self, request: wire.DeleteSnapshotRequest, context: Any) -> wire.DeleteSnapshotReply:
         """Delete a snapshot. Raises NotFound, Conflict."""
-        await self._tenure().snapshots.delete(request.name)
+        tenure = self._tenure()
+        await tenure.once.run(request.name, lambda: tenure.snapshots.delete(request.snapshot))
         return wire.DeleteSnapshotReply()
 
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:

@@ -61,7 +61,7 @@ class TableChanges:
         self._lock = lock
         self._client = client
         self._tables = tables
-        self._rows = MetadataRows(tables)
+        self._rows = MetadataRows(tables, world.node)
         self._servers = servers
         self._assigning = assigning
         self._numbers = numbers

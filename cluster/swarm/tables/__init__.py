@@ -18,6 +18,7 @@ its own, so every read says what it sees. Judged is:
     final reads     in the end every row can be read, and a row can be written
     leavings        in the end no log of a dead server is left, whole or in part
     files           in the end every file is there that a tablet refers to, and no other one
+    snapshots       every restore of a snapshot shows the same, and in the end nothing is left of them (`snapshots.py`)
     invariants      what the servers know of themselves
     untyped error   a task failed with something that is none of our errors
 """

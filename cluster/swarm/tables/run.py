@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cluster.fault_runner import FaultBegan, FaultRunner
@@ -35,6 +36,7 @@ from cluster.swarm.tables.mischief import (
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.player import TABLE, Player, row_key
 from cluster.swarm.tables.promises import judge_promises, strays
+from cluster.swarm.tables.snapshots import KEEPER, Keeper, draw_keeper
 from cluster.swarm.verdicts import Verdict
 from lockservice.interface import SessionState
 from runtime.errors import TabletopError, TimedOut
@@ -81,7 +83,9 @@ def draw_plan(seed: int) -> Plan:
     chance = random.Random(f"table swarm {seed}")
     setup = draw_merging(seed, draw_setup(chance))
     operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
-    return with_late_messages(Plan(seed, setup, (*operations, *draw_orders(seed, setup)), faults))
+    kept, strikes = draw_keeper(random.Random(f"table swarm snapshots {seed}"), setup)
+    operations = (*operations, *draw_orders(seed, setup), *kept)
+    return with_late_messages(Plan(seed, setup, operations, (*faults, *strikes)))
 
 
 def run_plan(plan: Plan, *, watched: bool = False) -> Result:
@@ -151,6 +155,10 @@ class _Run:
             )
             planned = [one for one in self._plan.operations if one.client == name]
             work.append(loop.create_task(player.play(planned), name=name))
+        keepers = self._cluster.table_client(1, TableClientSettings(call_seconds=2.0, patience_seconds=15.0))
+        keeper = Keeper(keepers, self._result.history, setup.rows, partial(self._complain, "snapshots"))
+        kept = [one for one in self._plan.operations if one.client == KEEPER]
+        work.append(loop.create_task(keeper.play(kept), name=KEEPER))
         await asyncio.sleep(setup.trouble_seconds)
         await self._heal()
         whole = loop.create_task(self._until_whole())
@@ -168,6 +176,8 @@ class _Run:
         for watch in watches:
             watch.cancel()
         await asyncio.wait([*watches, *unfinished])
+        if is_whole and keeper.kept:
+            await keeper.look(self._cluster)
 
     async def _heal(self) -> None:
         try:
