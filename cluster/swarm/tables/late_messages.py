@@ -5,6 +5,9 @@ late writer     a record that a tablet server writes to its log is under way for
                 still meanwhile, has its lock; only clients that wait as long are told what becomes of it
 doubled writes  mutations come again when others have been made since
 late changes    changes of METADATA by the tablet master take effect when it does not wait for them any more
+late splits     the change of METADATA by which a server splits a tablet is under way for longer than the server has
+                its lock
+late orders     orders to load a tablet come again when it may have been split or moved
 """
 
 import random
@@ -17,6 +20,8 @@ from runtime.faults.links import Kind
 _LATE_WRITERS = 0.15
 _DOUBLED_WRITES = 0.2
 _LATE_CHANGES = 0.2
+_LATE_SPLITS = 0.15
+_LATE_ORDERS = 0.15
 Faults = tuple[Fault, ...]
 
 
@@ -25,7 +30,9 @@ def with_late_messages(plan: Plan) -> Plan:
     plan = _with_late_writer(random.Random(f"table late writers {plan.seed}"), plan)
     more = _doubled_writes(random.Random(f"table doubled writes {plan.seed}"))
     more += _late_changes(random.Random(f"table late changes {plan.seed}"))
-    return replace(plan, faults=(*plan.faults, *more))
+    more += _late_splits(random.Random(f"table late splits {plan.seed}"))
+    plan = replace(plan, faults=(*plan.faults, *more))
+    return _with_late_orders(random.Random(f"table late orders {plan.seed}"), plan)
 
 
 def _with_late_writer(chance: random.Random, plan: Plan) -> Plan:
@@ -57,3 +64,21 @@ def _late_changes(chance: random.Random) -> Faults:
         when = OnMessage("TabletServer/*MutateRow*", Kind.REQUEST, source="tm*", nth=chance.randint(1, 12))
         found.append(Fault(when, MessageDelayed(chance.choice([2.5, 4.0]))))
     return tuple(found)
+
+
+def _late_splits(chance: random.Random) -> Faults:
+    if chance.random() >= _LATE_SPLITS:
+        return ()
+    seconds = round(chance.uniform(3.6, 5.0), 3)
+    when = OnMessage("TabletServer/*MutateRow*", Kind.REQUEST, source="ts*", nth=chance.randint(1, 3))
+    return (Fault(when, MessageDelayed(seconds)), Fault(when, Pause(), TheSender(), seconds + 0.2))
+
+
+def _with_late_orders(chance: random.Random, plan: Plan) -> Plan:
+    if chance.random() >= _LATE_ORDERS:
+        return plan
+    found = []
+    for _ in range(3):
+        when = OnMessage("TabletServer/LoadTablet", Kind.REQUEST, nth=chance.randint(1, 6))
+        found.append(Fault(when, MessageDoubled(chance.choice([2.0, 4.0]))))
+    return replace(plan, setup=replace(plan.setup, split_bytes=3000), faults=(*plan.faults, *found))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import History, Operation
-from cluster.swarm.tables.plan import Kind
+from cluster.swarm.tables.plan import ORDERS, Kind
 from cluster.swarm.verdicts import Verdict
 
 LONGEST_SECONDS = 60.0
@@ -28,7 +28,7 @@ PROMISED = {
     Kind.SPLIT: frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"}),
 }
 """Kinds of operations that are not here are not judged."""
-_OF_SEVERAL_CALLS = (Kind.SCAN, Kind.REVERSE_SCAN, Kind.SPLIT)
+_OF_SEVERAL_CALLS = (Kind.SCAN, Kind.REVERSE_SCAN, *ORDERS)
 Item = TypeVar("Item")
 
 

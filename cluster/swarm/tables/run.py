@@ -57,6 +57,7 @@ JUDGE = "judge"
 REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
 REST_SECONDS = 30.0
+GARBAGE_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
 _READ_SECONDS = 0.7
 _SCHEMA = Schema().with_family(Family("f", MaxVersions(2)))
@@ -260,7 +261,7 @@ class _Run:
                 if one.answer is not Answer.VALUE:
                     self._complain("final reads", one.told())
         try:
-            await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=REST_SECONDS)
+            await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=GARBAGE_SECONDS)
         except TimedOut as error:
             self._complain("leavings", f"{error.message}: {await self._old_logs()}")
         await self._look_at_strays()
@@ -290,7 +291,7 @@ class _Run:
             return not leaked
 
         try:
-            await wait_until(is_nothing_left, what="no file is left over", timeout_seconds=REST_SECONDS)
+            await wait_until(is_nothing_left, what="no file is left over", timeout_seconds=GARBAGE_SECONDS)
         except TimedOut:
             self._complain("files", f"nobody refers to, and nobody removes: {', '.join(leaked)}")
 
