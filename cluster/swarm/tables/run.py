@@ -175,6 +175,7 @@ class _Run:
                 self._complain("endless", f"{task.get_name()} did not come to its end")
             task.cancel()
         if is_whole:
+            await keeper.tidy()
             await self._look()
         for watch in watches:
             watch.cancel()
