@@ -33,7 +33,9 @@ class Kind(enum.Enum):
     REVERSE_SCAN = "reverse scan"  # as SCAN, from the last row to the first
 
 
-ORDERS = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE, Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
+LAYOUT = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE)
+"""They change which tablets there are, who serves them, or their files."""
+ORDERS = (*LAYOUT, Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
 """They change no row."""
 
 

@@ -138,6 +138,7 @@ class _Run:
         self._cluster = SimulatedCluster(simulation, settings, clients=setup.clients, overrides=overrides)
         self._faults = FaultRunner(self._cluster, plan.faults, revive_seconds=REVIVE_SECONDS)
         self._broken: dict[str, None] = {}
+        self._strays: list[Verdict] = []
 
     # The course of the run
 
@@ -265,36 +266,40 @@ class _Run:
             await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=GARBAGE_SECONDS)
         except TimedOut as error:
             self._complain("leavings", f"{error.message}: {await self._old_logs()}")
-        await self._look_at_strays()
+        try:
+            await wait_until(self._has_no_strays, what="no server serves anything else", timeout_seconds=REST_SECONDS)
+        except TimedOut:
+            self._result.verdicts += self._strays
         await self._look_at_files()
-
-    async def _look_at_strays(self) -> None:
-        """Nobody serves a tablet that METADATA gives to somebody else."""
-        named = [(place.server, place.tablet) for place in await self._all_places()]
-        served = [(life.name, tablet) for life in self._lives() for tablet in life.engines]
-        self._result.verdicts += strays(served, named)
 
     async def _look_at_files(self) -> None:
         """No file is missing, and when all was compacted, none is left over."""
         client, tables = self._cluster.client(), self._cluster.table_client(1)
-        try:
-            for missing in await missing_files(client, await self._all_places()):
-                self._complain("files", f"there is no file {missing}")
-            await compact_all(tables, TABLE)
-        except TabletopError as error:
-            self._complain("files", f"{type(error).__name__}: {error.message}")
-            return
-        leaked: list[str] = []
+        missing, leaked = list[str](), list[str]()
+
+        async def is_nothing_missing() -> bool:
+            nonlocal missing
+            missing = await missing_files(client, self._all_places)
+            return not missing
 
         async def is_nothing_left() -> bool:
             nonlocal leaked
-            leaked = await leaked_files(client, await self._all_places())
+            leaked = await leaked_files(client, self._all_places)
             return not leaked
 
         try:
+            await wait_until(is_nothing_missing, what="every file is there", timeout_seconds=REST_SECONDS)
+            await compact_all(tables, TABLE)
             await wait_until(is_nothing_left, what="no file is left over", timeout_seconds=GARBAGE_SECONDS)
-        except TimedOut:
-            self._complain("files", f"nobody refers to, and nobody removes: {', '.join(leaked)}")
+        except TabletopError as error:
+            found = f"; missing: {', '.join(missing) or 'none'}; left over: {', '.join(leaked) or 'none'}"
+            self._complain("files", f"{type(error).__name__}: {error.message}{found}")
+
+    async def _has_no_strays(self) -> bool:
+        """Whether METADATA knows of everything that is served; the master may just be merging small tablets."""
+        named = [(place.server, place.tablet) for place in await self._all_places()]
+        self._strays = strays([(life.name, tablet) for life in self._lives() for tablet in life.engines], named)
+        return not self._strays
 
     async def _all_places(self) -> list[TabletPlace]:
         return [*await self._places(METADATA), *await self._places(TABLE)]
