@@ -1,7 +1,8 @@
 """Bugs that a first version of the paper's file system is likely to have: one sentence of it, left out.
 
 Some of these sentences are guarded twice here, and both guards go: a lease that has run out is of an older version as
-well, and a stale replica is refused by its own server, too."""
+well, a stale replica is refused by its own server, too, and a chunk whose file goes on takes no more records even if it
+has room."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,11 +59,12 @@ def expired_lease_orders_on() -> Planted:
 def append_without_padding() -> Planted:
     """Before a record goes to the next chunk because it does not fit, every replica is padded to the chunk's full size.
 
-    Without the rule, the chunk that was left has room: another client, which has a smaller record or does not know of
-    the next chunk yet, appends to it, and a reader who has gone on to the next one never sees that record (GFS 3.3)."""
+    Without the rule, and without the one that ends all appends to a chunk whose file goes on, the chunk that was left
+    has room: another client, which has a smaller record or does not know of the next chunk yet, appends to it, and a
+    reader who has gone on to the next one never sees that record (GFS 3.3)."""
 
     def choose(lease: Lease, length: int, capacity: int) -> Placed:
-        placed = plan_append(lease, length, capacity)
+        placed = plan_append(replace(lease, file_goes_on=False), length, capacity)
         return Placed(Place.FULL) if placed.place is Place.PADDING else placed
 
     return replaced(mutations, "plan_append", choose)

@@ -26,7 +26,7 @@ from cluster.faultplan import (
     TheMaster,
     ThePrimary,
 )
-from cluster.swarm.masters import NAMES
+from cluster.settings import ClusterSettings
 from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
 from cluster.swarm.plan import Setup
 from cluster.swarm.workload import CLIENTS
@@ -95,7 +95,7 @@ class _Draw:
 
     def record(self) -> Fault:
         chance = self._chance
-        node = chance.choice(NAMES[: self._setup.masters])
+        node = chance.choice(ClusterSettings(masters=self._setup.masters).master_names())
         return Fault(self._at(), RottenRecord(chance.randint(1, _HIGHEST_RECORD)), Node(node))
 
 
