@@ -184,9 +184,9 @@ class Operators:
     # Safe mode.
 
     async def safe_mode(self) -> SafeMode:
-        """Whether the master is in safe mode, and why."""
-        request = SafeModeRequest(action=SafeModeRequest.GET)
-        return await self._master.ask(self._master.stub.ChangeSafeMode, request)
+        """Whether the master is in safe mode, and why. While no master acts, a shadow says whether an operator has
+        entered it: whoever takes over keeps it."""
+        return (await self._master.ask(self._master.reading_stub.GetClusterStatus, ClusterStatusRequest())).safe_mode
 
     async def enter_safe_mode(self) -> SafeMode:
         """From here on no name changes, and no replica is made or removed, until somebody leaves safe mode; what is

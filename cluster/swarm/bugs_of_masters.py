@@ -2,6 +2,7 @@
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from master.failover import replicated
+from master.failover.following import FollowedLog
 from master.failover.handing_over import HandingOver
 from master.failover.mastership import Charter
 from master.failover.shipping import Shipping
@@ -58,3 +59,18 @@ def full_master_stays() -> Planted:
         return ""
 
     return replaced(HandingOver, "successor", successor)
+
+
+@bug
+def safe_mode_ends_with_its_master() -> Planted:
+    """What an operator has said of safe mode holds for whoever acts.
+
+    Without the rule, a failover ends it: the cluster that is to hold still for an operator goes on changing, and nobody
+    has told him (GFS leaves it open; 5.1.3 for the failover)."""
+
+    def take_charge(self: FollowedLog) -> None:
+        _take_charge(self)
+        self.state.safe_mode = False
+
+    _take_charge = FollowedLog.take_charge
+    return replaced(FollowedLog, "take_charge", take_charge)

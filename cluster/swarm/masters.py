@@ -9,6 +9,7 @@ Judged beside what is judged everywhere (an acknowledged change is never lost, f
 
     two masters     at no moment would two of them answer a client, by the true time
     full disks      an acting master that cannot log does not stay while another one could act (`full_masters.py`)
+    safe mode       outlives the master under which it was entered (`safe_masters.py`)
     epochs          each epoch is the tenure of one master, and later tenures have higher ones
     convergence     after the healing all are in sync, and have one state, in memory and when their logs are replayed
 """
@@ -45,6 +46,7 @@ from cluster.simulated import SimulatedCluster
 from cluster.swarm.full_masters import full_masters
 from cluster.swarm.mischief import DOWN_SECONDS
 from cluster.swarm.plan import PlannedOperation, Setup
+from cluster.swarm.safe_masters import safe_failovers
 from master.failover.replicated import ReplicatedMaster
 from runtime.faults.links import Kind
 
@@ -70,7 +72,8 @@ def with_masters(
     drawers = [draw.ending, draw.ending, draw.pause, draw.parting, draw.isolation, draw.in_the_middle, draw.late]
     drawers += [draw.parting, draw.clock, draw.at_disk]
     more = tuple(chance.choice(drawers)() for _ in range(chance.randint(2, 8)))
-    return setup, operations, faults + more + full_masters(seed, setup)
+    entered, kills = safe_failovers(seed, setup)
+    return setup, entered + operations, faults + more + full_masters(seed, setup) + kills
 
 
 class _Draw:

@@ -31,6 +31,7 @@ from master.events import (
     FileReclaimed,
     FileReplaced,
     LogReplayed,
+    MasterStoodDown,
     RemovalDecided,
     RemovalOrdered,
     SafeModeEntered,
@@ -201,19 +202,23 @@ def _judge_word(history: History, names: dict[str, str], judge: str) -> Iterator
 
 
 def judge_safe_mode(records: Records) -> Iterator[str]:
-    """Whether nothing was done that safe mode forbids."""
-    is_starting = is_by_hand = False
+    """Whether nothing was done that safe mode forbids, by any master."""
+    starting: dict[str, bool] = {}
+    by_hand: dict[str, bool] = {}
     for moment, record in records:
-        event = record.event
-        if record.node != "master":
+        event, node = record.event, record.node
+        if not node.startswith("master"):
             continue
-        if isinstance(event, LogReplayed):
-            is_starting, is_by_hand = True, False
+        is_by_hand = by_hand.get(node, False)
+        if isinstance(event, LogReplayed | MasterStoodDown):
+            starting[node], by_hand[node] = True, False
         elif isinstance(event, SafeModeEntered):
-            is_by_hand = True
+            by_hand[node] = True
         elif isinstance(event, SafeModeLeft):
-            is_starting, is_by_hand = False, is_by_hand and not event.by_hand
-        elif (is_by_hand and isinstance(event, _NAMES)) or ((is_starting or is_by_hand) and isinstance(event, _ORDERS)):
+            starting[node], by_hand[node] = False, is_by_hand and not event.by_hand
+        elif (is_by_hand and isinstance(event, _NAMES)) or (
+            (starting.get(node) or is_by_hand) and isinstance(event, _ORDERS)
+        ):
             why = "an operator keeps the master" if is_by_hand else "the master has just started and is"
             yield f"at {moment:.3f} s: {type(event).__name__} though {why} in safe mode"
 

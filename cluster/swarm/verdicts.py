@@ -10,6 +10,7 @@ from cluster.swarm.copies import creator_of, named
 from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
 from cluster.swarm.names import PASSING, State
+from cluster.swarm.safe_masters import judge_kept_safe_mode
 from cluster.swarm.steps import Facts, file_histories, length_read, possible_files, read_of, steps_of
 
 
@@ -51,6 +52,7 @@ def judge_history(history: History, facts: Facts) -> Judgement:
     verdicts += [
         Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas, facts.copies)
     ]
+    verdicts += [Verdict("safe mode", text, operations) for text, operations in judge_kept_safe_mode(history)]
     possible: dict[int, frozenset[int]] = {}
     for operation in history.operations:
         if operation.kind is Kind.READ_FILE and operation.answer is Answer.VALUE:

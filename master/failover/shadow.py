@@ -158,6 +158,9 @@ class Shadow:
         except TabletopError as error:
             who = f"{self._world.node}, a shadow master that may be {self.lag_seconds:.1f} s behind"
             raise type(error)(f"{error.message} (says {who})", definite=error.definite) from error
+        if name == "GetClusterStatus" and not reply.safe_mode.by_hand:
+            # It waits for no server: it orders neither copies nor removals in any case.
+            reply.safe_mode.CopyFrom(master_pb2.SafeMode(chunks_found=reply.safe_mode.chunks_found))
         reply.shadow.CopyFrom(master_pb2.ShadowAnswer(master=self._world.node, lag_seconds=self.lag_seconds))
         return reply
 

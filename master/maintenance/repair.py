@@ -22,7 +22,10 @@ again after a pause; that of clones grows while nothing about the chunk's replic
 A writer waits for a copy that is being made no longer than for the lease of a dead primary. Then the copy is given up,
 if there are two replicas without it, and is made again later.
 
-What we simplify. A surplus replica waits until nobody writes the chunk. At most 20,000 chunks are ranked in one look.
+When a server with many thousand chunks has died, a look ends as soon as it has found some hundreds that could be
+copied, those in most danger first: more than that cannot be begun before the next look.
+
+What we simplify. A surplus replica waits until nobody writes the chunk.
 """
 
 import asyncio
@@ -52,7 +55,7 @@ from master.servers.servers import Server, ServerState
 from runtime.errors import TabletopError, TimedOut
 
 T = TypeVar("T")
-_RANKED_IN_ONE_LOOK = 20_000
+_NEEDS_IN_ONE_LOOK = 500
 _PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _COMPARED_IN_ONE_LOOK = 64
@@ -240,11 +243,10 @@ class Repair:
         surplus: list[int] = []
         moves = sum(handle in self._moving.moves for handle in self._running)
         handles = core.state.chunks.needing_attention()
-        if len(handles) > _RANKED_IN_ONE_LOOK:
-            start = next((place for place, handle in enumerate(handles) if handle >= self._look_from), 0)
-            handles = (handles[start:] + handles[:start])[:_RANKED_IN_ONE_LOOK]
-            self._look_from = handles[-1] + 1
-        handles = list(dict.fromkeys([*handles, *self._moving.watched()]))
+        watched = self._moving.watched()
+        if len(handles) > _NEEDS_IN_ONE_LOOK:
+            handles = [*filter(self._moving.is_waited_for, watched), *sorted(handles, key=self._rank)]
+        handles = list(dict.fromkeys([*handles, *watched]))
         for number, handle in enumerate(handles, start=1):
             if number % 1000 == 0:
                 await core.world.breathe()
@@ -258,8 +260,19 @@ class Repair:
                     continue
                 moves += is_move
                 needs.append(need)
+                if len(needs) >= _NEEDS_IN_ONE_LOOK:
+                    self._look_from = handle + 1
+                    break
         self._pauses.forget_old(core.now)
         return needs, surplus
+
+    def _rank(self, handle: int) -> tuple[bool, bool, bool, int, bool]:
+        """If there are too many for one look: those with too many replicas first, which are few, then those in most
+        danger, and of equals others than in the last look."""
+        chunk = self._core.state.chunks.chunk(handle)
+        missing = len(chunk.replicas) - chunk.goal
+        is_waited_for = self._core.is_waited_for(handle)
+        return missing <= 0, not is_waited_for, chunk.is_deleted, missing, handle < self._look_from
 
     def _need(self, handle: int) -> Need | None:
         """What a chunk needs that lacks a copy; None if it does not, something else comes first, or nothing is left to

@@ -4,6 +4,7 @@ import pytest
 
 from cluster.paper.printed import CLONE_BYTES_PER_SECOND, RECOVERIES
 from cluster.paper.recovery import RecoveryPlan, measure_recovery
+from master.maintenance import repair
 from runtime.errors import InvalidRequest
 
 
@@ -18,7 +19,10 @@ def test_one_death_is_mended_at_nearly_the_rate_that_the_limits_allow():
     assert found.floor(plan) <= copying < 1.35 * found.floor(plan), "clones run one after another in every place"
 
 
-def test_what_is_down_to_one_replica_is_copied_first():
+@pytest.mark.parametrize("needs_in_one_look", [500, 20])
+def test_what_is_down_to_one_replica_is_copied_first(needs_in_one_look: int, monkeypatch: pytest.MonkeyPatch):
+    """Also if there are more chunks to be copied than a look of the master goes through."""
+    monkeypatch.setattr(repair, "_NEEDS_IN_ONE_LOOK", needs_in_one_look)
     plan = RecoveryPlan(victims=2, share=0.06, part=0.05)
     found = measure_recovery(plan)
     assert found.single == plan.common > 0

@@ -3,6 +3,7 @@
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.names import DIRECTORY, EMPTY, create, delete, make_directory, put_back
 from cluster.swarm.operators import KEPT, judge_safe_mode, judge_trash
+from cluster.swarm.safe_masters import judge_kept_safe_mode
 from cluster.swarm.stage import JUDGE
 from master.events import (
     CloneStarted,
@@ -16,6 +17,7 @@ from master.events import (
 )
 from master.namespace.hidden_names import hidden_name
 from runtime.events import Event, Record
+from tests.unit.swarm_histories import Past
 
 NO_HISTORY = History()
 
@@ -86,6 +88,18 @@ def test_what_safe_mode_forbids_is_found():
         (records((0.0, SafeModeEntered()), (1.0, start), (1.1, SafeModeEntered()), (2.0, left), (3.0, name)), 1),
     ):
         assert len(list(judge_safe_mode(history))) == wrong, history
+
+
+def test_a_change_that_is_done_while_an_operator_keeps_the_names_is_found_whoever_acts():
+    past = Past()
+    past.add(Kind.ENTER_SAFE_MODE, (0.0, 1.0))
+    past.add(Kind.CREATE, (0.5, 2.0), path="/under-way")
+    past.add(Kind.CREATE, (2.0, 3.0), path="/a", answer=Answer.REFUSED)
+    assert list(judge_kept_safe_mode(past.history)) == []
+    past.add(Kind.CREATE, (3.0, 4.0), path="/b")
+    past.add(Kind.LEAVE_SAFE_MODE, (5.0, 6.0))
+    past.add(Kind.CREATE, (5.5, 7.0), path="/c")
+    assert [operations for _, operations in judge_kept_safe_mode(past.history)] == [(1, 4)]
 
 
 def test_what_is_restored_stands_where_it_is_put_and_takes_nobodys_place():
