@@ -35,6 +35,8 @@ from tabletop import (
     sweep_command,
     table_commands,
     table_layout_commands,
+    table_line_commands,
+    table_row_commands,
     table_snapshot_commands,
     tablet_catalogue,
     tablet_commands,
@@ -42,6 +44,7 @@ from tabletop import (
     timeline_command,
     torture,
     trash_commands,
+    webtable_commands,
 )
 from tabletop.console import Commands, output
 from tabletop.plugs import plug_in
@@ -115,6 +118,12 @@ app.add_typer(tablet_commands.app, name="tablet")
 table_commands.app.command("merge")(table_layout_commands.merge)
 table_commands.app.command("move")(table_layout_commands.move)
 table_commands.app.command("compact")(table_layout_commands.compact)
+table_commands.app.command("get")(table_row_commands.get)
+table_commands.app.command("scan")(table_row_commands.scan)
+table_commands.app.command("count")(table_row_commands.count)
+table_commands.app.command("import")(table_line_commands.import_rows)
+table_commands.app.command("export")(table_line_commands.export)
+table_commands.app.add_typer(webtable_commands.app, name="webtable")
 table_commands.app.command()(table_snapshot_commands.snapshot)
 table_commands.app.command()(table_snapshot_commands.snapshots)
 table_commands.app.command()(table_snapshot_commands.restore)
