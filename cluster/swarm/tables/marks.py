@@ -6,6 +6,7 @@ from cluster.swarm import story
 from cluster.swarm.history import Answer
 from cluster.swarm.marks import any_record
 from cluster.swarm.tables.history import History
+from cluster.swarm.tables.plan import Kind
 from runtime.events import Record
 
 Records = Sequence[tuple[float, Record]]
@@ -66,6 +67,9 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
     ),
     "a write was refused": lambda history: any(
         not one.is_read and one.answer is Answer.REFUSED for one in history.operations
+    ),
+    "an increment or an append ended in doubt": lambda history: any(
+        one.kind in (Kind.INCREMENT, Kind.APPEND) and one.answer is Answer.DOUBTFUL for one in history.operations
     ),
 }
 

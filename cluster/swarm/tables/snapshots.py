@@ -155,6 +155,15 @@ class Keeper:
                 self._complain(f"snapshot {name} does not hold still: row{row:02} was {before}, and is {now}")
         await self._tables.delete_table(clone)
 
+    async def tidy(self) -> None:
+        """Drop the tables that restores in doubt have left, before it is judged what lies in GFS."""
+        try:
+            for table in await self._tables.tables():
+                if table != TABLE:
+                    await self._tables.delete_table(table)
+        except TabletopError as error:
+            self._complain(f"{type(error).__name__} though nothing is wrong any more: {error.message}")
+
     async def look(self, cluster: SimulatedCluster) -> None:
         """When nothing strikes any more: drop the table, look at every snapshot, delete all, and see what is left."""
         tables = self._tables
@@ -169,11 +178,10 @@ class Keeper:
             for name in sorted(there):
                 await self._restore(name)
                 await tables.delete_snapshot(name)
-            for table in await tables.tables():
-                await tables.delete_table(table)
         except TabletopError as error:
             self._complain(f"{type(error).__name__} though nothing is wrong any more: {error.message}")
             return
+        await self.tidy()
         try:
             await wait_until(lambda: _is_bare(cluster), what="nothing is left of them", timeout_seconds=_REST_SECONDS)
         except TimedOut as error:
