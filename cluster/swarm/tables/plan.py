@@ -24,7 +24,7 @@ class Kind(enum.Enum):
     SPLIT = "split"  # the tablet that has a row, at that row
     MOVE = "move"  # the tablet that has a row, to the tablet server number `count`
     COMPACT = "compact"  # the tablet that has a row; `count` 1: a minor compaction, 2: a major one
-    MERGE = "merge"  # the tablet that has a row, with the one above it
+    MERGE = "merge"  # the tablet that has a row, with the one above it; the last one, with the one below
 
 
 ORDERS = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE)
