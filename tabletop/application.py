@@ -33,6 +33,7 @@ from tabletop import (
     story_command,
     sweep_command,
     table_commands,
+    table_layout_commands,
     table_line_commands,
     table_row_commands,
     table_snapshot_commands,
@@ -112,6 +113,9 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+table_commands.app.command("merge")(table_layout_commands.merge)
+table_commands.app.command("move")(table_layout_commands.move)
+table_commands.app.command("compact")(table_layout_commands.compact)
 table_commands.app.command("get")(table_row_commands.get)
 table_commands.app.command("scan")(table_row_commands.scan)
 table_commands.app.command("count")(table_row_commands.count)

@@ -18,6 +18,7 @@ from tablet.engine.model.filter_tree import families_named
 from tablet.engine.model.filters import EVERYTHING, RowFilter
 from tablet.engine.model.rows import Row
 from tablet.hosting.life import Life, explained
+from tablet.hosting.merging import merge
 from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
 from tablet.location.filter_messages import filter_from_message
@@ -166,8 +167,15 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:
         """What is served here."""
         life = await self._ordered(request.master, request.sequencer)
-        served = [life.places[name] for name, engine in life.engines.items() if not engine.state.superseded]
-        return wire.ListTabletsReply(server=life.name, serving=served, loading=list(life.loading))
+        served = [name for name, engine in life.engines.items() if not engine.state.superseded]
+        return wire.ListTabletsReply(
+            server=life.name,
+            serving=[life.places[name] for name in served],
+            loading=list(life.loading),
+            file_bytes=[life.file_bytes(name) for name in served],
+            preparing=list(life.preparing),
+            files_in_use=sorted(life.files_in_use()) if request.with_files else (),
+        )
 
     async def SortLog(self, request: wire.SortLogRequest, context: Any) -> wire.SortLogReply:
         """Close and sort the log of a life that is over."""
@@ -180,6 +188,22 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life = await self._ordered(request.master, request.sequencer)
         lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
         return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def MergeTablets(self, request: wire.MergeTabletsRequest, context: Any) -> wire.MergeTabletsReply:
+        """Merge two neighbours that are served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        made = await merge(life, self._rows, self._numbers, request.lower, request.upper)
+        return wire.MergeTabletsReply(place=made)
+
+    async def CompactTablet(self, request: wire.CompactTabletRequest, context: Any) -> wire.CompactTabletReply:
+        """A minor or a major compaction of a tablet that is served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        engine = life.engine(request.tablet)
+        try:
+            await (engine.compact() if request.major else engine.flush())
+        except TabletopError as error:
+            raise explained(error) from error
+        return wire.CompactTabletReply()
 
     async def AcquireSnapshot(self, request: wire.AcquireSnapshotRequest, context: Any) -> wire.AcquireSnapshotReply:
         """Put tablets that are served here into a snapshot."""

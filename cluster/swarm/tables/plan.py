@@ -25,6 +25,13 @@ class Kind(enum.Enum):
     INCREMENT = "increment"  # a counter of the row
     APPEND = "append"  # to a value of the row
     REVERSE_SCAN = "reverse scan"  # as SCAN, from the last row to the first
+    MOVE = "move"  # the tablet that has a row, to the tablet server number `count`
+    COMPACT = "compact"  # the tablet that has a row; `count` 1: a minor compaction, 2: a major one
+    MERGE = "merge"  # the tablet that has a row, with the one above it
+
+
+ORDERS = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE)
+"""They change no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Setup:
     tablets: int = 3
     trouble_seconds: float = 20.0
     call_seconds: float = 2.0  # how long a client waits for one answer
+    merge_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """One client of a run: it does what it was drawn to do, and notes what it was told."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import CHAIN, COLUMNS, COUNTER, History, Operation, RowState
+from cluster.swarm.tables.layout import give_order
 from cluster.swarm.tables.plan import Kind, PlannedOperation
 from cluster.swarm.tables.promises import in_order
 from runtime.errors import TabletopError
@@ -90,8 +91,8 @@ class Player:
                 one.value = await tables.increment(TABLE, key, COUNTER.encode())
             case Kind.APPEND:
                 one.value = int(await tables.append(TABLE, key, CHAIN.encode(), b"%06d" % one.number))
-            case Kind.SPLIT:
-                await self._split(tables.locator.place_of(TABLE, key), key)
+            case _:
+                await give_order(tables, TABLE, key, planned)
 
     async def _scan(self, noted: Sequence[Operation], *, reverse: bool) -> None:
         start, end = row_key(noted[0].row), row_key(noted[-1].row) + b"\0"
@@ -99,10 +100,6 @@ class Player:
         rows = await in_order(scan, start, end, noted[0], reverse=reverse)
         for one in noted:
             one.found = _state(rows.get(row_key(one.row)))
-
-    async def _split(self, finding: Awaitable[object], key: bytes) -> None:
-        place = await finding
-        await self._tables.split(place.tablet, key)  # type: ignore[attr-defined]
 
 
 def _value(one: Operation) -> bytes:
