@@ -6,6 +6,10 @@
     the primary of chunk 0 of /a                the server with the lease; chunks count from 0, as everywhere
     replica 2 of chunk 3 of /a                  the second of the servers that hold it, in order of their numbers
     rack r1 · rack r1 of dc1 · outside of rack r1
+    the tablet master                           of several the one that acts
+    the server of row m of users                the tablet server that serves the row
+    the server of tablet users-000003 · the busiest tablet server
+    the log of ts1                              the primary of the chunk to which its log is written
     cs1, cs2 and the master                     several at once
 
     replica 2 of chunk 3 of /a, block 1         stored bytes of a replica; also "header", or "checksum of block 1"
@@ -25,9 +29,11 @@ import re
 
 from cluster.faultplan import (
     AllServers,
+    BusiestTabletServer,
     Damage,
     Group,
     InRack,
+    LogOf,
     Node,
     OutsideRack,
     RandomServer,
@@ -36,9 +42,12 @@ from cluster.faultplan import (
     RottenHeader,
     RottenRecord,
     RottenTable,
+    ServerOfRow,
+    ServerOfTablet,
     Target,
     TheMaster,
     ThePrimary,
+    TheTabletMaster,
     TornBlock,
     TornHeader,
 )
@@ -54,7 +63,14 @@ _REPLICA = re.compile(rf"(?:the )?(?:replica (?P<number>\S+)|(?P<primary>primary
 _RACK = re.compile(r"(?P<outside>(?:all )?outside (?:of )?)?(?:the )?rack (?P<rack>\S+)(?: (?:of|in) (?P<centre>\S+))?")
 _PLACE = re.compile(r"(?:block (?P<block>\S+)|(?P<header>header)|checksum of block (?P<table>\S+))")
 _RECORD = re.compile(r"(?:the )?(?P<node>\S+?)(?:'s)? log,? record (?P<record>\S+)")
+_OF_TABLES = re.compile(
+    r"(?:the )?(?:server of row (?P<row>.+) of (?P<table>\S+)|server of tablet (?P<tablet>\S+)|log of (?P<node>ts\d+))"
+)
 _SIMPLE: dict[str, Target] = {
+    "the tablet master": TheTabletMaster(),
+    "the acting tablet master": TheTabletMaster(),
+    "the busiest tablet server": BusiestTabletServer(),
+    "busiest tablet server": BusiestTabletServer(),
     "the master": TheMaster(),
     "the acting master": TheMaster(),
     "all": AllServers(),
@@ -137,16 +153,26 @@ def _one(text: str) -> Target:
         if found["primary"]:
             return ThePrimary(path, chunk)
         return Replica(path, chunk, _number(found["number"], "a replica", least=1))
+    if (found := _OF_TABLES.fullmatch(words)) is not None:
+        return _of_tables(found)
     if (found := _RACK.fullmatch(words)) is not None:
         kind = OutsideRack if found["outside"] else InRack
         return kind(found["rack"], found["centre"] or "")
     raise InvalidRequest(f"{shown(text)} is no target; expected such as {EXAMPLES}{_hint(words)}")
 
 
+def _of_tables(found: re.Match[str]) -> Target:
+    if found["row"]:
+        return ServerOfRow(found["table"], found["row"])
+    return ServerOfTablet(found["tablet"]) if found["tablet"] else LogOf(found["node"])
+
+
 def _hint(words: str) -> str:
     """What somebody may have had in mind."""
     if words.startswith("/"):
         return f". For a server that holds {words}, say 'replica 1 of chunk 0 of {words}'"
+    if re.match(r"(?:the )?(?:tablet|row|log|server of)\b", words):
+        return ". Say 'the server of row m of users', 'the server of tablet users-000003', or 'the log of ts1'"
     if re.match(r"(?:the )?(?:replica|primary)", words):
         return ". Say which chunk of which file: 'replica 1 of chunk 0 of /a', 'the primary of chunk 0 of /a'"
     if re.fullmatch(r"(?:chunkserver|server|node) ?\d+", words):

@@ -4,21 +4,27 @@ from dataclasses import dataclass
 
 from cluster.faultplan import (
     AllServers,
+    BusiestTabletServer,
     Group,
     InRack,
+    LogOf,
     Node,
     OutsideRack,
     RandomServer,
     Replica,
+    ServerOfRow,
+    ServerOfTablet,
     Target,
     TheMaster,
     ThePrimary,
     TheReceiver,
     TheSender,
+    TheTabletMaster,
 )
 from cluster.faulty import FaultyNodes
 from cluster.placement import Placement
 from cluster.roles import CHUNKSERVER_ROLE, MASTER, role_of
+from cluster.tablet_targets import newest_log, simulated_nodes
 from runtime.simulated.tape import Stream
 
 
@@ -50,6 +56,10 @@ def resolved(
         case ThePrimary(path, chunk):
             found = placement.chunk(path, chunk) if placement is not None else None
             return [found.primary] if found is not None and found.primary else []
+        case LogOf(server):
+            return [] if placement is None else placement.first_of(*newest_log(placement.places(), server))
+        case TheTabletMaster() | BusiestTabletServer() | ServerOfRow() | ServerOfTablet():
+            return [] if placement is None else simulated_nodes(target, placement.cluster)
         case TheSender():
             return [trigger.sender] if trigger is not None else []
         case TheReceiver():

@@ -12,6 +12,7 @@ from cluster.faultplan import (
     EmptyDisk,
     Isolate,
     Kill,
+    LogTrouble,
     Partition,
     Pause,
     PowerCut,
@@ -62,6 +63,8 @@ def sentence_of(what: What, nodes: list[str], others: list[str], details: str = 
             return _of_disk(fault, here, details or _file(fault))
         case ReplicaTrouble(fault, path, chunk):
             return _of_disk(fault, here, details or f"the replica of chunk {chunk} of {path}")
+        case LogTrouble(fault, server):
+            return _of_disk(fault, here, details or f"the log of {server}")
     return details or f"{what!r} at {here}"
 
 

@@ -176,8 +176,59 @@ class OutsideRack:
         return f"all outside of rack {self.rack}{f' of {self.data_centre}' if self.data_centre else ''}"
 
 
+@dataclass(frozen=True, slots=True)
+class TheTabletMaster:
+    """Of several tablet masters the one that acts."""
+
+    def __str__(self) -> str:
+        return "the tablet master"
+
+
+@dataclass(frozen=True, slots=True)
+class BusiestTabletServer:
+    """The tablet server that reads and writes the most rows a second."""
+
+    def __str__(self) -> str:
+        return "the busiest tablet server"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOfRow:
+    """The tablet server that serves a row."""
+
+    table: str
+    row: str
+
+    def __str__(self) -> str:
+        return f"the server of row {self.row} of {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOfTablet:
+    """The tablet server that serves a tablet."""
+
+    tablet: str
+
+    def __str__(self) -> str:
+        return f"the server of tablet {self.tablet}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogOf:
+    """The chunkserver that is primary of the chunk to which a tablet server's log is written; if there is none, the
+    first that holds it."""
+
+    server: str
+
+    def __str__(self) -> str:
+        return f"the log of {self.server}"
+
+
+OfTables = TheTabletMaster | BusiestTabletServer | ServerOfRow | ServerOfTablet | LogOf
+"""See tablet_targets.py."""
 Target = (
-    Node
+    OfTables
+    | Node
     | TheMaster
     | AllServers
     | RandomServer
@@ -327,6 +378,14 @@ class ReplicaTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class LogTrouble:
+    """The same for the target's replica of the chunk to which a tablet server's log is written when it strikes."""
+
+    fault: FaultOfPath
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class OperationFails:
     """The disk operation that set the fault off fails; with a duration, each one that fits until its end."""
 
@@ -423,6 +482,7 @@ Lasting = (
     | WallOffset
     | DiskTrouble
     | ReplicaTrouble
+    | LogTrouble
     | RottenFile
     | RottenEnd
 )

@@ -14,6 +14,7 @@ from cluster.faultplan import (
     DiskTrouble,
     Isolate,
     Lasting,
+    LogTrouble,
     NoEnd,
     Partition,
     Pause,
@@ -27,6 +28,7 @@ from cluster.faultplan import (
 )
 from cluster.faulty import FaultyNodes
 from cluster.placement import PlacedChunk, Placement
+from cluster.tablet_targets import newest_log
 from runtime.errors import NotFound
 from runtime.faults.links import Kind, LinkFaults
 from runtime.faults.undo import Undo, all_of
@@ -41,6 +43,10 @@ def impose(
 ) -> tuple[Undo, str]:
     """Begin a fault that lasts at each of the nodes; returns what ends it, and details for its sentence."""
     details = ""
+    if isinstance(what, LogTrouble):
+        if placement is None:
+            raise NotFound("there is no file system here, and no log of a tablet server")
+        what = ReplicaTrouble(what.fault, *newest_log(placement.places(), what.server))
     if isinstance(what, ReplicaTrouble):
         chunk = known_chunk(placement, what.path, what.chunk)
         fault = replace(what.fault, path=files_of_replica(chunk.handle))
@@ -69,7 +75,7 @@ def _imposed(what: Lasting, cluster: FaultyNodes, node: str, others: list[str]) 
             if not cluster.is_running(node):
                 _rot_end(what, world.simulated_disk)
             return []
-        case ReplicaTrouble():
+        case ReplicaTrouble() | LogTrouble():
             raise AssertionError(f"{what} was made a fault of its files before")
 
 

@@ -18,6 +18,7 @@ from runtime.errors import TimedOut
 from runtime.events import Record
 from runtime.wire import master_pb2
 from runtime.world import World
+from tablet.client.client import TableClient
 
 T = TypeVar("T")
 
@@ -118,6 +119,9 @@ class Cluster(Protocol):
 
     def client(self) -> Client:
         """The file system, as an application on this cluster sees it; one for each cluster object."""
+
+    def table_client(self) -> TableClient:
+        """A new client of the cluster's tables. Raises InvalidRequest if it has none, Unavailable if it is down."""
 
     @property
     def client_world(self) -> World:

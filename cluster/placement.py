@@ -36,16 +36,16 @@ class Placement:
     """What the master knew when it was last seen, and what the disks hold now."""
 
     def __init__(self, cluster: "SimulatedCluster") -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._known: dict[tuple[str, int], PlacedChunk] = {}
 
     def acting_name(self) -> str:
         """The node of the master that acts."""
-        return self._cluster.acting_name()
+        return self.cluster.acting_name()
 
     def look(self) -> None:
         """Read the master's memory, if it serves and can be read in one go."""
-        server = self._cluster.acting_master()
+        server = self.cluster.acting_master()
         parts = None if server is None else server.acting_parts
         if parts is None:
             return
@@ -75,14 +75,25 @@ class Placement:
         self.look()
         return list(self._known.values())
 
+    def places(self) -> list[tuple[str, int]]:
+        """Path and index of all chunks."""
+        return [(chunk.path, chunk.index) for chunk in self.chunks()]
+
+    def first_of(self, path: str, index: int) -> list[str]:
+        """The primary of a chunk, or the first server that holds a replica; empty if there is none."""
+        chunk = self.chunk(path, index)
+        if chunk is not None and chunk.primary:
+            return [chunk.primary]
+        return self.holders(path, index)[:1]
+
     def holders(self, path: str, index: int) -> list[str]:
         """The servers whose disks hold a replica, in order of their names' numbers."""
         chunk = self.chunk(path, index)
         if chunk is None:
             return []
         name = metadata_path(chunk.handle)
-        names = self._cluster.settings.chunkserver_names()
-        return [node for node in names if name in self._cluster.simulation.world(node).simulated_disk.paths()]
+        names = self.cluster.settings.chunkserver_names()
+        return [node for node in names if name in self.cluster.simulation.world(node).simulated_disk.paths()]
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T | None:

@@ -26,6 +26,7 @@ from cluster.faultplan import (
     DiskTrouble,
     EmptyDisk,
     Kill,
+    LogTrouble,
     NoEnd,
     Pause,
     ReplicaTrouble,
@@ -40,7 +41,7 @@ from cluster.imposed_file import ImposedFile, ImposedList, LastingFault
 from cluster.imposing import no_such_fault, note_healed, note_imposed, require_no_trigger
 from cluster.interface import Cluster, Imposed
 from cluster.real_rules import SWITCHED, OfLinks
-from cluster.real_targets import resolved
+from cluster.real_targets import log_of, resolved
 from cluster.telling import tell_all
 from runtime.errors import Conflict, IncompatibleFormat, InvalidRequest, Unavailable
 from runtime.events import Event
@@ -209,6 +210,8 @@ class RealFaults:
         others = [] if other is None else await resolved(other, self._cluster, self._folder)
         if other is not None and set(others) <= set(fault.imposed.nodes):
             raise InvalidRequest(f"both ends are {listed(others)}; name two that are not the same")
+        if isinstance(what, LogTrouble):
+            what = ReplicaTrouble(what.fault, *await log_of(self._cluster, what.server))
         if isinstance(what, ReplicaTrouble):
             files = files_of_replica((await chunk_of(self._cluster, what.path, what.chunk)).handle)
             details = f"the replica of chunk {what.chunk} of {what.path} ({files}*)"

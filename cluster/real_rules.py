@@ -1,12 +1,12 @@
 """From faults that were imposed on a cluster of processes to the rules that each node carries out."""
 
-from cluster.faultplan import BadLink, DiskTrouble, Isolate, Partition, ReplicaTrouble, SlowNode
+from cluster.faultplan import BadLink, DiskTrouble, Isolate, LogTrouble, Partition, ReplicaTrouble, SlowNode
 from cluster.imposed_file import LastingFault
 from runtime.faults.links import LinkFaults
 from runtime.faults.table import ANY, LinkRule, Rule
 
 OfLinks = Partition | Isolate | BadLink | SlowNode
-SWITCHED = OfLinks | DiskTrouble | ReplicaTrouble
+SWITCHED = OfLinks | DiskTrouble | ReplicaTrouble | LogTrouble
 """What is carried out within the nodes: only in a cluster that was started for experiments."""
 
 
@@ -15,7 +15,7 @@ def rules_for(node: str, faults: tuple[LastingFault, ...]) -> list[Rule]:
     rules = []
     for lasting in faults:
         what, imposed = lasting.imposed.what, lasting.imposed
-        if isinstance(what, DiskTrouble | ReplicaTrouble):
+        if isinstance(what, DiskTrouble | ReplicaTrouble | LogTrouble):
             disk = lasting.troubles if node in imposed.nodes else ()
             rules.append(Rule(imposed.number, imposed.ends_at, disk=disk))
         elif isinstance(what, OfLinks):

@@ -9,22 +9,29 @@ import random
 from chunkserver.storage.chunk_files import metadata_path
 from cluster.faultplan import (
     AllServers,
+    BusiestTabletServer,
     Group,
     InRack,
+    LogOf,
     Node,
+    OfTables,
     OutsideRack,
     RandomServer,
     Replica,
+    ServerOfRow,
+    ServerOfTablet,
     Target,
     TheMaster,
     ThePrimary,
     TheReceiver,
     TheSender,
+    TheTabletMaster,
 )
 from cluster.faults import chunk_of
 from cluster.folder import ClusterFolder
 from cluster.interface import Cluster, NodeState
 from cluster.roles import CHUNKSERVER_ROLE
+from cluster.tablet_targets import newest_log, real_node
 from cluster.topology import place_of
 from runtime.errors import NotFound, shown
 from runtime.faults.table import CLIENTS
@@ -71,6 +78,10 @@ async def resolved(target: Target, cluster: Cluster, folder: ClusterFolder) -> l
         case Group(members):
             each = [await resolved(member, cluster, folder) for member in members]
             found = list(dict.fromkeys(name for nodes in each for name in nodes))
+        case LogOf(server):
+            found = await _first_of(cluster, folder, *await log_of(cluster, server))
+        case TheTabletMaster() | BusiestTabletServer() | ServerOfRow() | ServerOfTablet():
+            found = await _of_tables(target, cluster)
         case TheSender() | TheReceiver():
             found = []
     if not found:
@@ -85,6 +96,27 @@ async def holders_of(cluster: Cluster, folder: ClusterFolder, path: str, index: 
     if not holders:
         raise NotFound(f"no server holds a replica of chunk {index} of {shown(path)}")
     return holders
+
+
+async def log_of(cluster: Cluster, server: str) -> tuple[str, int]:
+    """The chunk to which a tablet server's log was written last: path and index. Raises NotFound."""
+    chunks = (await cluster.status(chunks=True)).chunks
+    return newest_log(((one.path, one.chunk.index) for one in chunks), server)
+
+
+async def _first_of(cluster: Cluster, folder: ClusterFolder, path: str, index: int) -> list[str]:
+    chunks = (await cluster.status(chunks=True)).chunks
+    primaries = [one.primary for one in chunks if (one.path, one.chunk.index) == (path, index) and one.primary]
+    return primaries or (await holders_of(cluster, folder, path, index))[:1]
+
+
+async def _of_tables(target: OfTables, cluster: Cluster) -> list[str]:
+    tables = cluster.table_client()
+    try:
+        node = await real_node(target, tables, cluster.client_world, await cluster.nodes())
+        return [node] if node else []
+    finally:
+        await tables.close()
 
 
 def _is_in(node: str, cluster: Cluster, rack: str, centre: str) -> bool:

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from cluster.aims import aim, stored
-from cluster.faultplan import DiskTrouble, EmptyDisk, Replica, ReplicaTrouble, Target, ThePrimary, What
+from cluster.faultplan import (
+    DiskTrouble,
+    EmptyDisk,
+    LogOf,
+    LogTrouble,
+    Replica,
+    ReplicaTrouble,
+    Target,
+    ThePrimary,
+    What,
+)
 from cluster.settings import parse_bytes
 from runtime.errors import InvalidRequest
 from runtime.faults.disk import (
@@ -61,6 +71,7 @@ def eio(
     \b
         tabletop fault eio "replica 2 of chunk 3 of /a" --on read
         tabletop fault eio master --on sync --file log/
+        tabletop fault eio "the log of ts1" --on write
     """
     where = aim(target)
     impose(cluster, _of_files(_ERRORS[on](path=file), where, file), where, lasting, after, every)
@@ -140,8 +151,10 @@ def torn(
 
 def _of_files(fault: FaultOfPath, target: Target, file: str) -> What:
     """The fault in the files of one replica, if one is aimed at, or else in those that were named."""
-    if not isinstance(target, Replica | ThePrimary):
+    if not isinstance(target, Replica | ThePrimary | LogOf):
         return DiskTrouble(fault)
     if file:
         raise InvalidRequest("--file is for a node; a replica has its own files")
+    if isinstance(target, LogOf):
+        return LogTrouble(fault, target.server)
     return ReplicaTrouble(fault, target.path, target.chunk)

@@ -19,7 +19,8 @@ AimArgument = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="cs2, master, 'the primary of chunk 0 of /a', 'replica 2 of chunk 3 of /a', 'rack r1', 'all servers', …",
+        help="cs2, master, ts1, 'the primary of chunk 0 of /a', 'replica 2 of chunk 3 of /a', 'rack r1', "
+        "'the server of row m of users', 'all servers', …",
     ),
 ]
 ForOption = Annotated[

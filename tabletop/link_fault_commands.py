@@ -145,15 +145,16 @@ def end_session(
     target: AimArgument,
     cluster: ClusterOption = DESK,
 ) -> None:
-    """End a master's session at the lock service, as an outage does (Chubby 2.8).
+    """End the session of a master or a tablet server at the lock service, as an outage does (Chubby 2.8).
 
     Nothing passes between the two for a lease and its grace, so that the session runs out; then both hear again.
     """
     with endings():
         settings = RealCluster(cluster).settings
-    if settings.masters == 1:
+    if not settings.has_lock_service:
         raise InvalidRequest(
-            "a cluster of one master has no lock service; start another with `tabletop up --masters 3`"
+            "a cluster of one master without tablet servers has no lock service; start another with "
+            "`tabletop up --masters 3` or `tabletop up --tablet-servers 3`"
         )
     found = node_settings(LOCK, cluster, settings, address="127.0.0.1:0", master_address="")
     seconds = found["lease_seconds"] + found["grace_seconds"] + settings.heartbeat_seconds

@@ -1,4 +1,4 @@
-"""`tabletop story`: the life of one chunk or file in English, from the records of all nodes (GFS 5.3)."""
+"""`tabletop story`: the life of one chunk, file or tablet in English, from the records of all nodes (GFS 5.3)."""
 
 import datetime
 from typing import Annotated
@@ -12,13 +12,15 @@ from tabletop.console import endings, output, remark
 from tabletop.file_commands import PathArgument
 from tabletop.lives import life_of_chunk, lives_of_file, told
 from tabletop.options import DESK, ClusterOption, chunk_handle
+from tabletop.tablet_story import tell_tablet
 
 app = typer.Typer(
-    help="""The life of one chunk or file, as all nodes have recorded it. Also of a cluster that is down.
+    help="""The life of one chunk, file or tablet, as all nodes have recorded it. Also of a cluster that is down.
 
     \b
     tabletop story file /lab/results.csv
     tabletop story chunk 0x2a
+    tabletop story tablet users-000003
     """,
     no_args_is_help=True,
 )
@@ -49,6 +51,23 @@ def of_file(path: PathArgument, cluster: ClusterOption = DESK) -> None:
     """
     with endings():
         _tell_file(RealCluster(cluster), path)
+
+
+@app.command()
+def tablet(
+    name: Annotated[str, typer.Argument(metavar="TABLET", help="As `tabletop table tablets` shows it.")],
+    cluster: ClusterOption = DESK,
+) -> None:
+    """Tell the life of a tablet: loaded, moved, split, taken over; the ends of its servers, and their logs.
+
+    Then the log that METADATA keeps beside the tablet's place (BT 5.1), if the cluster is up. Times are local.
+
+    \b
+        tabletop story tablet users-000003
+    """
+    with endings():
+        real = RealCluster(cluster)
+        tell_tablet(real, _records(real), name)
 
 
 def _tell_chunk(cluster: RealCluster, handle: int) -> None:

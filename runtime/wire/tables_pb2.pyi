@@ -645,19 +645,23 @@ class UnloadTabletRequest(_message.Message):
     MASTER_FIELD_NUMBER: _builtins.int
     SEQUENCER_FIELD_NUMBER: _builtins.int
     TABLET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     master: _builtins.int
     sequencer: _builtins.bytes
     tablet: _builtins.str
+    token: _builtins.int
+    """if it is not served here, it is not loaded any more under this token"""
     def __init__(
         self,
         *,
         master: _builtins.int = ...,
         sequencer: _builtins.bytes = ...,
         tablet: _builtins.str = ...,
+        token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "tablet", b"tablet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1073,6 +1077,226 @@ class TabletStatus(_message.Message):
 Global___TabletStatus: _TypeAlias = TabletStatus  # noqa: Y015
 
 @_typing.final
+class CompactTabletRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    SEQUENCER_FIELD_NUMBER: _builtins.int
+    TABLET_FIELD_NUMBER: _builtins.int
+    MAJOR_FIELD_NUMBER: _builtins.int
+    master: _builtins.int
+    sequencer: _builtins.bytes
+    tablet: _builtins.str
+    major: _builtins.bool
+    """else only what is in memory is written to an SSTable"""
+    def __init__(
+        self,
+        *,
+        master: _builtins.int = ...,
+        sequencer: _builtins.bytes = ...,
+        tablet: _builtins.str = ...,
+        major: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["major", b"major", "master", b"master", "sequencer", b"sequencer", "tablet", b"tablet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletRequest: _TypeAlias = CompactTabletRequest  # noqa: Y015
+
+@_typing.final
+class CompactTabletReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletReply: _TypeAlias = CompactTabletReply  # noqa: Y015
+
+@_typing.final
+class MoveTabletRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    server: _builtins.str
+    """a life of a tablet server, or its node"""
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server", "tablet", b"tablet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTabletRequest: _TypeAlias = MoveTabletRequest  # noqa: Y015
+
+@_typing.final
+class MoveTabletReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___TabletPlace: ...
+    def __init__(
+        self,
+        *,
+        place: Global___TabletPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTabletReply: _TypeAlias = MoveTabletReply  # noqa: Y015
+
+@_typing.final
+class CompactTabletsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MAJOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """of a table or of a tablet"""
+    major: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        major: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["major", b"major", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletsRequest: _TypeAlias = CompactTabletsRequest  # noqa: Y015
+
+@_typing.final
+class CompactTabletsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tablets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        tablets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tablets", b"tablets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletsReply: _TypeAlias = CompactTabletsReply  # noqa: Y015
+
+@_typing.final
+class MergeTabletsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    SEQUENCER_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    master: _builtins.int
+    sequencer: _builtins.bytes
+    lower: _builtins.str
+    upper: _builtins.str
+    def __init__(
+        self,
+        *,
+        master: _builtins.int = ...,
+        sequencer: _builtins.bytes = ...,
+        lower: _builtins.str = ...,
+        upper: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "master", b"master", "sequencer", b"sequencer", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeTabletsRequest: _TypeAlias = MergeTabletsRequest  # noqa: Y015
+
+@_typing.final
+class MergeTabletsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___TabletPlace: ...
+    def __init__(
+        self,
+        *,
+        place: Global___TabletPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeTabletsReply: _TypeAlias = MergeTabletsReply  # noqa: Y015
+
+@_typing.final
+class MergeNeighboursRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    one: _builtins.str
+    other: _builtins.str
+    def __init__(
+        self,
+        *,
+        one: _builtins.str = ...,
+        other: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["one", b"one", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeNeighboursRequest: _TypeAlias = MergeNeighboursRequest  # noqa: Y015
+
+@_typing.final
+class MergeNeighboursReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___TabletPlace: ...
+    def __init__(
+        self,
+        *,
+        place: Global___TabletPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeNeighboursReply: _TypeAlias = MergeNeighboursReply  # noqa: Y015
+
+@_typing.final
 class FilterTree(_message.Message):
     """A filter that is put together from parts: tablet/engine/model/filter_tree.py says what each does."""
 
@@ -1341,226 +1565,6 @@ class ChangeValueReply(_message.Message):
 Global___ChangeValueReply: _TypeAlias = ChangeValueReply  # noqa: Y015
 
 @_typing.final
-class CompactTabletRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MASTER_FIELD_NUMBER: _builtins.int
-    SEQUENCER_FIELD_NUMBER: _builtins.int
-    TABLET_FIELD_NUMBER: _builtins.int
-    MAJOR_FIELD_NUMBER: _builtins.int
-    master: _builtins.int
-    sequencer: _builtins.bytes
-    tablet: _builtins.str
-    major: _builtins.bool
-    """else only what is in memory is written to an SSTable"""
-    def __init__(
-        self,
-        *,
-        master: _builtins.int = ...,
-        sequencer: _builtins.bytes = ...,
-        tablet: _builtins.str = ...,
-        major: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["major", b"major", "master", b"master", "sequencer", b"sequencer", "tablet", b"tablet"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CompactTabletRequest: _TypeAlias = CompactTabletRequest  # noqa: Y015
-
-@_typing.final
-class CompactTabletReply(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CompactTabletReply: _TypeAlias = CompactTabletReply  # noqa: Y015
-
-@_typing.final
-class MoveTabletRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TABLET_FIELD_NUMBER: _builtins.int
-    SERVER_FIELD_NUMBER: _builtins.int
-    tablet: _builtins.str
-    server: _builtins.str
-    """a life of a tablet server, or its node"""
-    def __init__(
-        self,
-        *,
-        tablet: _builtins.str = ...,
-        server: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server", "tablet", b"tablet"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___MoveTabletRequest: _TypeAlias = MoveTabletRequest  # noqa: Y015
-
-@_typing.final
-class MoveTabletReply(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PLACE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def place(self) -> Global___TabletPlace: ...
-    def __init__(
-        self,
-        *,
-        place: Global___TabletPlace | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___MoveTabletReply: _TypeAlias = MoveTabletReply  # noqa: Y015
-
-@_typing.final
-class CompactTabletsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    MAJOR_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """of a table or of a tablet"""
-    major: _builtins.bool
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        major: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["major", b"major", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CompactTabletsRequest: _TypeAlias = CompactTabletsRequest  # noqa: Y015
-
-@_typing.final
-class CompactTabletsReply(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TABLETS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def tablets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    def __init__(
-        self,
-        *,
-        tablets: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tablets", b"tablets"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CompactTabletsReply: _TypeAlias = CompactTabletsReply  # noqa: Y015
-
-@_typing.final
-class MergeTabletsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MASTER_FIELD_NUMBER: _builtins.int
-    SEQUENCER_FIELD_NUMBER: _builtins.int
-    LOWER_FIELD_NUMBER: _builtins.int
-    UPPER_FIELD_NUMBER: _builtins.int
-    master: _builtins.int
-    sequencer: _builtins.bytes
-    lower: _builtins.str
-    upper: _builtins.str
-    def __init__(
-        self,
-        *,
-        master: _builtins.int = ...,
-        sequencer: _builtins.bytes = ...,
-        lower: _builtins.str = ...,
-        upper: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "master", b"master", "sequencer", b"sequencer", "upper", b"upper"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___MergeTabletsRequest: _TypeAlias = MergeTabletsRequest  # noqa: Y015
-
-@_typing.final
-class MergeTabletsReply(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PLACE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def place(self) -> Global___TabletPlace: ...
-    def __init__(
-        self,
-        *,
-        place: Global___TabletPlace | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___MergeTabletsReply: _TypeAlias = MergeTabletsReply  # noqa: Y015
-
-@_typing.final
-class MergeNeighboursRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ONE_FIELD_NUMBER: _builtins.int
-    OTHER_FIELD_NUMBER: _builtins.int
-    one: _builtins.str
-    other: _builtins.str
-    def __init__(
-        self,
-        *,
-        one: _builtins.str = ...,
-        other: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["one", b"one", "other", b"other"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___MergeNeighboursRequest: _TypeAlias = MergeNeighboursRequest  # noqa: Y015
-
-@_typing.final
-class MergeNeighboursReply(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PLACE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def place(self) -> Global___TabletPlace: ...
-    def __init__(
-        self,
-        *,
-        place: Global___TabletPlace | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___MergeNeighboursReply: _TypeAlias = MergeNeighboursReply  # noqa: Y015
-
-@_typing.final
 class DescribeTabletServerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1659,6 +1663,67 @@ class TabletFigures(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TabletFigures: _TypeAlias = TabletFigures  # noqa: Y015
+
+@_typing.final
+class TabletEvent(_message.Message):
+    """One change of a METADATA row, in the row's log (BT 5.1)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
+    OLD_TABLET_FIELD_NUMBER: _builtins.int
+    OLD_SERVER_FIELD_NUMBER: _builtins.int
+    LOWER_TABLET_FIELD_NUMBER: _builtins.int
+    SPLIT_ROW_FIELD_NUMBER: _builtins.int
+    END_ROW_FIELD_NUMBER: _builtins.int
+    IS_SERVED_FIELD_NUMBER: _builtins.int
+    IS_FINISHED_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    by: _builtins.str
+    """the node that made it"""
+    server: _builtins.str
+    """the life that has the tablet now"""
+    token: _builtins.int
+    old_tablet: _builtins.str
+    """whose row it was; empty: there was none"""
+    old_server: _builtins.str
+    lower_tablet: _builtins.str
+    """of a split: the lower half"""
+    split_row: _builtins.bytes
+    end_row: _builtins.bytes
+    is_served: _builtins.bool
+    """nothing but the logs has changed: the server has loaded it"""
+    is_finished: _builtins.bool
+    """the lower half has a row of its own"""
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        by: _builtins.str = ...,
+        server: _builtins.str = ...,
+        token: _builtins.int = ...,
+        logs: _abc.Iterable[_builtins.str] | None = ...,
+        old_tablet: _builtins.str = ...,
+        old_server: _builtins.str = ...,
+        lower_tablet: _builtins.str = ...,
+        split_row: _builtins.bytes = ...,
+        end_row: _builtins.bytes = ...,
+        is_served: _builtins.bool = ...,
+        is_finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_row", b"end_row", "is_finished", b"is_finished", "is_served", b"is_served", "logs", b"logs", "lower_tablet", b"lower_tablet", "old_server", b"old_server", "old_tablet", b"old_tablet", "server", b"server", "split_row", b"split_row", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TabletEvent: _TypeAlias = TabletEvent  # noqa: Y015
 
 @_typing.final
 class ChangeName(_message.Message):
@@ -1796,18 +1861,22 @@ class TakeSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1834,7 +1903,7 @@ class TakeSnapshotReply(_message.Message):
 Global___TakeSnapshotReply: _TypeAlias = TakeSnapshotReply  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsRequest(_message.Message):
+class ListTableSnapshotsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -1846,10 +1915,10 @@ class ListSnapshotsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+Global___ListTableSnapshotsRequest: _TypeAlias = ListTableSnapshotsRequest  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsReply(_message.Message):
+class ListTableSnapshotsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
@@ -1866,26 +1935,30 @@ class ListSnapshotsReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
+Global___ListTableSnapshotsReply: _TypeAlias = ListTableSnapshotsReply  # noqa: Y015
 
 @_typing.final
 class RestoreSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    NAME_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
     table: _builtins.str
     """a new one; empty: under the name that the table had"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1914,16 +1987,20 @@ Global___RestoreSnapshotReply: _TypeAlias = RestoreSnapshotReply  # noqa: Y015
 class DeleteSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -161,25 +161,33 @@ class TableClient:
     async def snapshot(self, table: str, name: str) -> SnapshotRecord:
         """Keep what a table holds under a name, without copying it: each tablet at one moment between this call and its
         answer. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable (it was aborted)."""
-        request = wire.TakeSnapshotRequest(table=table, name=name)
-        return (await self._ask_master(lambda stub, seconds: stub.TakeSnapshot(request, timeout=seconds))).snapshot
+        request = wire.TakeSnapshotRequest(table=table, snapshot=name)
+        reply = await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.TakeSnapshot, request, server="", seconds=seconds)
+        )
+        return reply.snapshot
 
     async def snapshots(self, table: str | None = None) -> list[SnapshotRecord]:
         """The snapshots of a table, or of all tables, by name."""
-        request = wire.ListSnapshotsRequest()
+        request = wire.ListTableSnapshotsRequest()
         reply = await self._ask_master(lambda stub, seconds: stub.ListSnapshots(request, timeout=seconds))
         return [found for found in reply.snapshots if table is None or found.table == table]
 
     async def restore(self, name: str, table: str | None = None) -> str:
         """Make a table of a snapshot, under the name that its table had, or a new one; returns the name when its
         tablets are served. The snapshot stays. Raises NotFound, AlreadyExists (the table), InvalidRequest, Conflict."""
-        request = wire.RestoreSnapshotRequest(name=name, table=table or "")
-        return (await self._ask_master(lambda stub, seconds: stub.RestoreSnapshot(request, timeout=seconds))).table
+        request = wire.RestoreSnapshotRequest(snapshot=name, table=table or "")
+        reply = await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.RestoreSnapshot, request, server="", seconds=seconds)
+        )
+        return reply.table
 
     async def delete_snapshot(self, name: str) -> None:
         """Delete a snapshot; tables that were made of it stay. Raises NotFound, Conflict."""
-        request = wire.DeleteSnapshotRequest(name=name)
-        await self._ask_master(lambda stub, seconds: stub.DeleteSnapshot(request, timeout=seconds))
+        request = wire.DeleteSnapshotRequest(snapshot=name)
+        await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.DeleteSnapshot, request, server="", seconds=seconds)
+        )
 
     async def status(self) -> wire.TabletStatus:
         """What the tablet master knows."""

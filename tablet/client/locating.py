@@ -20,6 +20,7 @@ from runtime.world import World
 from tablet.client.settings import TableClientSettings
 from tablet.location.places import (
     METADATA,
+    PLACE_COLUMN,
     ROOT_TABLET,
     USER_ROWS,
     decode_place,
@@ -82,7 +83,7 @@ class Locator:
         """METADATA rows of one METADATA tablet."""
         self.round_trips += 1
         stub = TabletServerStub(self._world.network.channel(place.address))
-        request = wire.ScanRowsRequest(tablet=place.tablet, start=start, end=end, limit=limit)
+        request = wire.ScanRowsRequest(tablet=place.tablet, start=start, end=end, limit=limit, wanted=_PLACES)
         try:
             return await stub.ScanRows(request, timeout=self._settings.call_seconds)
         except (NotServed, Unavailable, TimedOut) as error:
@@ -142,6 +143,7 @@ class _Aim(NamedTuple):
         return self.fits(place, self.table, self.row)
 
 
+_PLACES = wire.CellFilter(columns=[PLACE_COLUMN], versions=1)
 Answer = Callable[[], Awaitable[wire.ScanRowsReply]]
 _READINGS = 4
 

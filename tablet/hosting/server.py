@@ -40,7 +40,7 @@ class TabletServerNode:
         self._client = Client(world, settings.master_address, storage_settings())
         self._locks = OwnLockService(world, settings.lock_service)
         self._tables = TableClient(world, settings.lock_service, find_root=self._find_root)
-        self._rows = MetadataRows(self._tables)
+        self._rows = MetadataRows(self._tables, world.node)
         self._servicer = TabletServicer(self.life, self._rows, self._new_numbers, self.figures)
         self._life: Life | None = None
         self._rpc: RpcServer | None = None

@@ -88,8 +88,9 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
-        life.once.admit(request.name)
+        return await life.once.run(request.name, lambda: self._mutated(life, request))
 
+    async def _mutated(self, life: Life, request: wire.MutateRowsRequest) -> wire.MutateRowsReply:
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
                 check_row(mutation.row)
@@ -111,7 +112,11 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         """A conditional mutation of one row, as one atomic step."""
         life = self._life()
         check_row(request.row)
-        life.once.admit(request.name)
+        return await life.once.run(request.name, lambda: self._checked_and_mutated(life, request))
+
+    async def _checked_and_mutated(
+        self, life: Life, request: wire.CheckAndMutateRowRequest
+    ) -> wire.CheckAndMutateRowReply:
         try:
             engine = life.engine(request.tablet)
             found = await engine.check_and_mutate(
@@ -132,9 +137,11 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         (no such family), NoSpace, and indefinite Unavailable, DiskFailure."""
         life = self._life()
         check_row(request.row)
-        life.once.admit(request.name)
         if request.WhichOneof("change") is None:
             raise InvalidRequest(f"it is not said how {request.column[:80]!r} is to be changed")
+        return await life.once.run(request.name, lambda: self._changed_value(life, request))
+
+    async def _changed_value(self, life: Life, request: wire.ChangeValueRequest) -> wire.ChangeValueReply:
         try:
             engine, where = life.engine(request.tablet), (request.row, request.column)
             if request.WhichOneof("change") == "increment":
@@ -161,7 +168,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def UnloadTablet(self, request: wire.UnloadTabletRequest, context: Any) -> wire.UnloadTabletReply:
         """Serve a tablet no more."""
         life = await self._ordered(request.master, request.sequencer)
-        await life.unload(request.tablet)
+        await life.unload(request.tablet, request.token)
         return wire.UnloadTabletReply()
 
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:

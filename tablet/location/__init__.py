@@ -15,6 +15,7 @@ Rows about METADATA tablets come before all others, so the root tablet is the fi
 
     places.py      the keys of METADATA rows, the row's value, where things lie in GFS and in the lock service
     messages.py    rows, filters and mutations on the wire
+    tablet_log.py  what METADATA remembers of each tablet
     once.py        each request to change something is carried out once
 
 A METADATA row is changed by a compare-and-set on its value, and each value differs from all earlier ones by the token

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from runtime.errors import Corrupted
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.engine.model.schema import Family, MaxVersions, Schema
+from tablet.location.tablet_log import EVENTS_FAMILY
 
 METADATA = "METADATA"
 ROOT_TABLET = "METADATA-000001"
@@ -27,7 +28,7 @@ _BOUNDED = b"\x01"
 
 FAMILY = "tablet"
 PLACE_COLUMN = b"tablet:place"
-METADATA_SCHEMA = Schema().with_family(Family(FAMILY, MaxVersions(1)))
+METADATA_SCHEMA = Schema().with_family(Family(FAMILY, MaxVersions(1))).with_family(EVENTS_FAMILY)
 
 # The lock service.
 LOCK_ROOT = "/tablets"

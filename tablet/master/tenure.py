@@ -67,7 +67,7 @@ class Tenure:
         self._settings = settings
         self._client = client
         self._tables = tables
-        self._rows = MetadataRows(tables)
+        self._rows = MetadataRows(tables, world.node)
         self._paths = paths
         self._progress = asyncio.Event()
         self.servers = Servers(world, settings, session, lock)

@@ -32,6 +32,11 @@ TELLING = frozenset(
         "MergeFailed",
         "OutdatedRowRemoved",
         "TabletFilesSwept",
+        "TableSnapshotTaken",
+        "TableSnapshotAborted",
+        "TableSnapshotDeleted",
+        "TableRestored",
+        "TabletAcquired",
         "LogsOfTheDeadRemoved",
         "TabletTakenOver",
         "FlushFailed",
@@ -51,6 +56,9 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "an assignment failed": any_record("AssignmentFailed"),
     "a tablet master lost its lock": any_record("TabletMasterStepsDown"),
     "the log of a dead server was removed": any_record("LogsOfTheDeadRemoved"),
+    "a snapshot of a table was taken": any_record("TableSnapshotTaken"),
+    "a snapshot of a table was aborted": any_record("TableSnapshotAborted"),
+    "a table was made of a snapshot": any_record("TableRestored"),
     "a flush failed": any_record("FlushFailed"),
 }
 FROM_HISTORY: dict[str, Callable[[History], bool]] = {

@@ -49,7 +49,7 @@ class Player:
             await self._ask(planned, noted)
         except TabletopError as error:
             for one in noted:
-                _note_error(one, error)
+                note_error(one, error)
         for one in noted:
             if one.answer is Answer.NEVER:
                 one.answer = Answer.VALUE
@@ -68,7 +68,7 @@ class Player:
                 wanted = [(row_key(one.row), [SetCell(one.column.encode(), _value(one))]) for one in noted]
                 for one, failure in zip(noted, await tables.mutate_many(TABLE, wanted), strict=True):
                     if failure is not None:
-                        _note_error(one, failure)
+                        note_error(one, failure)
             case Kind.DELETE:
                 await tables.mutate(TABLE, key, [DeleteRow()])
             case Kind.CHECK:
@@ -84,7 +84,7 @@ class Player:
                 found = await tables.get(TABLE, key, one.column.encode())
                 one.value = 0 if found is None else _number(found)
             case Kind.READ:
-                one.found = _state(await tables.read(TABLE, key, LATEST))
+                one.found = state_of(await tables.read(TABLE, key, LATEST))
             case Kind.SCAN | Kind.REVERSE_SCAN:
                 await self._scan(noted, reverse=planned.kind is Kind.REVERSE_SCAN)
             case Kind.INCREMENT:
@@ -99,7 +99,7 @@ class Player:
         scan = self._tables.scan(TABLE, start, end, wanted=LATEST, reverse=reverse)
         rows = await in_order(scan, start, end, noted[0], reverse=reverse)
         for one in noted:
-            one.found = _state(rows.get(row_key(one.row)))
+            one.found = state_of(rows.get(row_key(one.row)))
 
 
 def _value(one: Operation) -> bytes:
@@ -113,11 +113,13 @@ def _number(value: bytes, column: str = "") -> int:
     return int(value.partition(b" ")[0])
 
 
-def _state(found: FoundRow | None) -> RowState:
+def state_of(found: FoundRow | None) -> RowState:
+    """What a row shows."""
     cells = () if found is None else found[1]
     return frozenset((cell.column.decode(), _number(cell.value, cell.column.decode())) for cell in cells)
 
 
-def _note_error(one: Operation, error: TabletopError) -> None:
+def note_error(one: Operation, error: TabletopError) -> None:
+    """An operation was not acknowledged."""
     one.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
     one.error, one.message = type(error).__name__, error.message

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import History, Operation
-from cluster.swarm.tables.plan import Kind
+from cluster.swarm.tables.plan import LAYOUT, ORDERS, Kind
 from cluster.swarm.verdicts import Verdict
 
 LONGEST_SECONDS = 60.0
@@ -24,11 +24,11 @@ _WRITES = dict.fromkeys(_WRITING, frozenset(_PASSING | _FULL))
 PROMISED = {
     **_READS,
     **_WRITES,
-    # The tablet may have been split by another client, at this row or meanwhile.
-    Kind.SPLIT: frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"}),
+    # The tablet may have been split by another client, at this row or meanwhile, or be merged.
+    **dict.fromkeys(LAYOUT, frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"})),
 }
 """Kinds of operations that are not here are not judged."""
-_OF_SEVERAL_CALLS = (Kind.SCAN, Kind.REVERSE_SCAN, Kind.SPLIT)
+_OF_SEVERAL_CALLS = (Kind.SCAN, Kind.REVERSE_SCAN, *ORDERS)
 Item = TypeVar("Item")
 
 
