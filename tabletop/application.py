@@ -33,6 +33,7 @@ from tabletop import (
     story_command,
     sweep_command,
     table_commands,
+    table_layout_commands,
     table_snapshot_commands,
     tablet_catalogue,
     tablet_commands,
@@ -109,6 +110,9 @@ tablet_commands.app.command("get")(tablet_rows.get)
 tablet_commands.app.command("scan")(tablet_rows.scan)
 tablet_commands.app.command("list")(tablet_catalogue.list_tablets)
 app.add_typer(tablet_commands.app, name="tablet")
+table_commands.app.command("merge")(table_layout_commands.merge)
+table_commands.app.command("move")(table_layout_commands.move)
+table_commands.app.command("compact")(table_layout_commands.compact)
 table_commands.app.command()(table_snapshot_commands.snapshot)
 table_commands.app.command()(table_snapshot_commands.snapshots)
 table_commands.app.command()(table_snapshot_commands.restore)

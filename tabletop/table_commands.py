@@ -37,6 +37,9 @@ app = typer.Typer(
     tabletop table delete users ada                 a row, or a column of it
     tabletop table tablets users                    who serves which rows
     tabletop table split users-000003 m
+    tabletop table merge users-000005 users-000006  two neighbours
+    tabletop table move users-000003 ts2            to another tablet server
+    tabletop table compact users
     tabletop table snapshot users monday
     tabletop table restore monday users2
     tabletop table drop users

@@ -41,18 +41,17 @@ from cluster.faultplan import (
     TheSender,
     What,
 )
-from cluster.roles import LOCK, MASTER
+from cluster.roles import LOCK
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.full_masters import full_masters
 from cluster.swarm.mischief import DOWN_SECONDS
-from cluster.swarm.plan import PlannedOperation, Setup
+from cluster.swarm.plan import MASTERS, PlannedOperation, Setup
 from cluster.swarm.safe_masters import safe_failovers
 from master.failover.replicated import ReplicatedMaster
 from runtime.faults.links import Kind
 
 WITH_MASTERS = 0.12
 LOOK_SECONDS = 0.05
-NAMES = (MASTER, "master2", "master3")
 _CALLS = ("AskLog", "BeginStream", "AppendRecords", "AppendRecords", "AppendRecords", "InstallCheckpoint")
 _LOCK_CALLS = ("KeepAlive", "AcquireLock", "WriteLockFile", "ReadLockFile", "OpenSession")
 
@@ -67,7 +66,7 @@ def with_masters(
     chance = random.Random(f"masters {seed}")
     if chance.random() >= share:
         return setup, operations, faults
-    setup = dataclasses.replace(setup, masters=len(NAMES), shadow_memory_bytes=chance.choice([400, 4096, 1 << 20]))
+    setup = dataclasses.replace(setup, masters=len(MASTERS), shadow_memory_bytes=chance.choice([400, 4096, 1 << 20]))
     draw = _Draw(chance, setup)
     drawers = [draw.ending, draw.ending, draw.pause, draw.parting, draw.isolation, draw.in_the_middle, draw.late]
     drawers += [draw.parting, draw.clock, draw.at_disk]
@@ -90,7 +89,7 @@ class _Draw:
         return round(self._chance.choice(DOWN_SECONDS) * self._chance.uniform(0.5, 1.2), 3)
 
     def _victim(self) -> Target:
-        return self._target(TheMaster(), TheMaster(), *map(Node, NAMES), Node(LOCK))
+        return self._target(TheMaster(), TheMaster(), *map(Node, MASTERS), Node(LOCK))
 
     def _what(self, *choices: What) -> What:
         return self._chance.choice(choices)
@@ -102,7 +101,7 @@ class _Draw:
         what = self._what(Kill(), Kill(), PowerCut(), PowerCut(loses_all=True), Stop())
         target = self._victim()
         if self._chance.random() < 0.15:
-            target = Group(tuple(map(Node, (*NAMES, LOCK))))
+            target = Group(tuple(map(Node, (*MASTERS, LOCK))))
         return Fault(self._at(), what, target, self._seconds())
 
     def pause(self) -> Fault:
@@ -110,8 +109,8 @@ class _Draw:
 
     def parting(self) -> Fault:
         """The acting master from the others, from the lock service, or both; chunkservers and clients reach it."""
-        others = self._chance.choice([NAMES, (LOCK,), (*NAMES, LOCK), (*NAMES, LOCK)])
-        one = self._target(TheMaster(), TheMaster(), Node(self._chance.choice(NAMES)))
+        others = self._chance.choice([MASTERS, (LOCK,), (*MASTERS, LOCK), (*MASTERS, LOCK)])
+        one = self._target(TheMaster(), TheMaster(), Node(self._chance.choice(MASTERS)))
         is_one_way = self._chance.random() < 0.2
         seconds = max(self._seconds(), self._chance.choice([0.0, 3.0]))  # Before that nobody takes over.
         return Fault(self._at(), Partition(Group(tuple(map(Node, others))), is_one_way), one, seconds)

@@ -26,9 +26,8 @@ from cluster.faultplan import (
     TheMaster,
     ThePrimary,
 )
-from cluster.swarm.masters import NAMES
 from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
-from cluster.swarm.plan import Setup
+from cluster.swarm.plan import MASTERS, Setup
 from cluster.swarm.workload import CLIENTS
 from runtime.faults.disk import OpenError, ReadError, ShortWrites, SyncError, WriteError
 from runtime.faults.links import Kind, LinkFaults
@@ -95,7 +94,7 @@ class _Draw:
 
     def record(self) -> Fault:
         chance = self._chance
-        node = chance.choice(NAMES[: self._setup.masters])
+        node = chance.choice(MASTERS[: self._setup.masters])
         return Fault(self._at(), RottenRecord(chance.randint(1, _HIGHEST_RECORD)), Node(node))
 
 

@@ -18,8 +18,7 @@ from typing import Any
 from cluster.faultplan import Fault
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.insight import CAUSE, Insight
-from cluster.swarm.plan import PlannedOperation, Setup
-from cluster.swarm.stage import JUDGE
+from cluster.swarm.plan import JUDGE, PlannedOperation, Setup
 from gfs.client import Client
 from gfs.health import Health, by_file
 from master.events import (

@@ -23,8 +23,8 @@ from typing import Any
 from cluster.faultplan import At, DiskTrouble, Fault, InRack, Kill, Node, OutsideRack, Partition, PowerCut, What
 from cluster.swarm.history import Kind
 from cluster.swarm.mischief import chunkservers
-from cluster.swarm.plan import PlannedOperation, Setup
-from cluster.swarm.stage import JUDGE, Stage
+from cluster.swarm.plan import JUDGE, PlannedOperation, Setup
+from cluster.swarm.stage import Stage
 from cluster.swarm.verdicts import Verdict
 from cluster.swarm.workload import CLIENTS
 from cluster.topology import place_of

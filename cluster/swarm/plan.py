@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 from cluster import faultplan
 from cluster.faultplan import Fault
+from cluster.roles import MASTER
 from cluster.swarm import history
 from cluster.swarm.history import Kind
 from cluster.written import Codec, types_in
 from runtime.faults import disk as disk_faults
 from runtime.faults import links
+
+JUDGE = "client4"
+"""The client that works on its own while the others do, and judges at the end."""
+MASTERS = (MASTER, "master2", "master3")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,10 @@ from cluster.swarm.mischief import draw_faults
 from cluster.swarm.names import PASSING
 from cluster.swarm.narrow_faults import with_narrow_faults
 from cluster.swarm.operators import enters_safe_mode, judge_check, judge_safe_mode, judge_trash, with_operators
-from cluster.swarm.plan import Plan, PlannedOperation
+from cluster.swarm.plan import JUDGE, Plan, PlannedOperation
 from cluster.swarm.player import Player
 from cluster.swarm.snapshot_work import with_snapshots
-from cluster.swarm.stage import JUDGE, Stage
+from cluster.swarm.stage import Stage
 from cluster.swarm.steps import Facts, file_histories
 from cluster.swarm.stories import STORIES
 from cluster.swarm.sweep import WALL_SECONDS

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from cluster.faultplan import At, Fault, Kill, TheMaster
 from cluster.swarm.history import Answer, History, Kind, Operation
-from cluster.swarm.plan import PlannedOperation, Setup
-from cluster.swarm.stage import JUDGE
+from cluster.swarm.plan import JUDGE, PlannedOperation, Setup
 
 WITH_SAFE_FAILOVERS = 0.3
 """Of the seeds with several masters."""

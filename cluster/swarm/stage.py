@@ -46,7 +46,6 @@ from runtime.simulated.loop import SimulatedLoop
 from runtime.simulated.tape import Plain
 from runtime.simulated.world import Simulation
 
-JUDGE = "client4"
 # A server that ended by itself is started again after so long, as by a supervisor.
 REVIVE_SECONDS = 2.0
 # A file that a killed client was writing is deleted when nobody has written it for so long.

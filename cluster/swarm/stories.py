@@ -39,8 +39,7 @@ from cluster.swarm import placements
 from cluster.swarm.history import Kind
 from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
 from cluster.swarm.operators import with_kept_directory
-from cluster.swarm.plan import PlannedOperation, Setup
-from cluster.swarm.stage import JUDGE
+from cluster.swarm.plan import JUDGE, PlannedOperation, Setup
 from runtime.faults import links
 
 Operations = tuple[PlannedOperation, ...]

@@ -37,6 +37,8 @@ class TabletPlace(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     LOWER_HALF_FIELD_NUMBER: _builtins.int
+    MERGING_FIELD_NUMBER: _builtins.int
+    MERGES_GIVEN_UP_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     """its name, never given twice, and that of its folder"""
     table: _builtins.str
@@ -50,13 +52,17 @@ class TabletPlace(_message.Message):
     """where that one is reached"""
     token: _builtins.int
     """rises from owner to owner"""
+    merging: _builtins.str
+    """the tablet that a merge under way makes of this one and its lower half"""
+    merges_given_up: _builtins.int
+    """so that no two values of its row are alike"""
     @_builtins.property
     def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """lives of servers whose logs may have mutations that no SSTable has, the oldest first"""
 
     @_builtins.property
     def lower_half(self) -> Global___TabletPlace:
-        """a split that was committed and whose other row is not written yet"""
+        """a split that was committed and whose other row is not written yet, or a merge"""
 
     def __init__(
         self,
@@ -70,10 +76,12 @@ class TabletPlace(_message.Message):
         token: _builtins.int = ...,
         logs: _abc.Iterable[_builtins.str] | None = ...,
         lower_half: Global___TabletPlace | None = ...,
+        merging: _builtins.str = ...,
+        merges_given_up: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lower_half", b"lower_half"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "end_row", b"end_row", "logs", b"logs", "lower_half", b"lower_half", "server", b"server", "start_row", b"start_row", "table", b"table", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "end_row", b"end_row", "logs", b"logs", "lower_half", b"lower_half", "merges_given_up", b"merges_given_up", "merging", b"merging", "server", b"server", "start_row", b"start_row", "table", b"table", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -662,17 +670,21 @@ class ListTabletsRequest(_message.Message):
 
     MASTER_FIELD_NUMBER: _builtins.int
     SEQUENCER_FIELD_NUMBER: _builtins.int
+    WITH_FILES_FIELD_NUMBER: _builtins.int
     master: _builtins.int
     sequencer: _builtins.bytes
+    with_files: _builtins.bool
+    """also which files in the folders of other tablets are in use"""
     def __init__(
         self,
         *,
         master: _builtins.int = ...,
         sequencer: _builtins.bytes = ...,
+        with_files: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "with_files", b"with_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -685,22 +697,40 @@ class ListTabletsReply(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
     LOADING_FIELD_NUMBER: _builtins.int
+    FILE_BYTES_FIELD_NUMBER: _builtins.int
+    PREPARING_FIELD_NUMBER: _builtins.int
+    FILES_IN_USE_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """its present life"""
     @_builtins.property
     def serving(self) -> _containers.RepeatedCompositeFieldContainer[Global___TabletPlace]: ...
     @_builtins.property
     def loading(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def file_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """the size of each of `serving`"""
+
+    @_builtins.property
+    def preparing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tablets that splits and merges under way are about to make"""
+
+    @_builtins.property
+    def files_in_use(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """FOLDER/NAME"""
+
     def __init__(
         self,
         *,
         server: _builtins.str = ...,
         serving: _abc.Iterable[Global___TabletPlace] | None = ...,
         loading: _abc.Iterable[_builtins.str] | None = ...,
+        file_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        preparing: _abc.Iterable[_builtins.str] | None = ...,
+        files_in_use: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loading", b"loading", "server", b"server", "serving", b"serving"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_bytes", b"file_bytes", "files_in_use", b"files_in_use", "loading", b"loading", "preparing", b"preparing", "server", b"server", "serving", b"serving"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1029,6 +1059,226 @@ class TabletStatus(_message.Message):
 Global___TabletStatus: _TypeAlias = TabletStatus  # noqa: Y015
 
 @_typing.final
+class CompactTabletRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    SEQUENCER_FIELD_NUMBER: _builtins.int
+    TABLET_FIELD_NUMBER: _builtins.int
+    MAJOR_FIELD_NUMBER: _builtins.int
+    master: _builtins.int
+    sequencer: _builtins.bytes
+    tablet: _builtins.str
+    major: _builtins.bool
+    """else only what is in memory is written to an SSTable"""
+    def __init__(
+        self,
+        *,
+        master: _builtins.int = ...,
+        sequencer: _builtins.bytes = ...,
+        tablet: _builtins.str = ...,
+        major: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["major", b"major", "master", b"master", "sequencer", b"sequencer", "tablet", b"tablet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletRequest: _TypeAlias = CompactTabletRequest  # noqa: Y015
+
+@_typing.final
+class CompactTabletReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletReply: _TypeAlias = CompactTabletReply  # noqa: Y015
+
+@_typing.final
+class MoveTabletRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    server: _builtins.str
+    """a life of a tablet server, or its node"""
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        server: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server", "tablet", b"tablet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTabletRequest: _TypeAlias = MoveTabletRequest  # noqa: Y015
+
+@_typing.final
+class MoveTabletReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___TabletPlace: ...
+    def __init__(
+        self,
+        *,
+        place: Global___TabletPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTabletReply: _TypeAlias = MoveTabletReply  # noqa: Y015
+
+@_typing.final
+class CompactTabletsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MAJOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """of a table or of a tablet"""
+    major: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        major: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["major", b"major", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletsRequest: _TypeAlias = CompactTabletsRequest  # noqa: Y015
+
+@_typing.final
+class CompactTabletsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tablets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        tablets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tablets", b"tablets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactTabletsReply: _TypeAlias = CompactTabletsReply  # noqa: Y015
+
+@_typing.final
+class MergeTabletsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTER_FIELD_NUMBER: _builtins.int
+    SEQUENCER_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    master: _builtins.int
+    sequencer: _builtins.bytes
+    lower: _builtins.str
+    upper: _builtins.str
+    def __init__(
+        self,
+        *,
+        master: _builtins.int = ...,
+        sequencer: _builtins.bytes = ...,
+        lower: _builtins.str = ...,
+        upper: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "master", b"master", "sequencer", b"sequencer", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeTabletsRequest: _TypeAlias = MergeTabletsRequest  # noqa: Y015
+
+@_typing.final
+class MergeTabletsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___TabletPlace: ...
+    def __init__(
+        self,
+        *,
+        place: Global___TabletPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeTabletsReply: _TypeAlias = MergeTabletsReply  # noqa: Y015
+
+@_typing.final
+class MergeNeighboursRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    one: _builtins.str
+    other: _builtins.str
+    def __init__(
+        self,
+        *,
+        one: _builtins.str = ...,
+        other: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["one", b"one", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeNeighboursRequest: _TypeAlias = MergeNeighboursRequest  # noqa: Y015
+
+@_typing.final
+class MergeNeighboursReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___TabletPlace: ...
+    def __init__(
+        self,
+        *,
+        place: Global___TabletPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeNeighboursReply: _TypeAlias = MergeNeighboursReply  # noqa: Y015
+
+@_typing.final
 class DescribeTabletServerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1146,6 +1396,9 @@ class TabletEvent(_message.Message):
     END_ROW_FIELD_NUMBER: _builtins.int
     IS_SERVED_FIELD_NUMBER: _builtins.int
     IS_FINISHED_FIELD_NUMBER: _builtins.int
+    MERGING_FIELD_NUMBER: _builtins.int
+    OLD_MERGING_FIELD_NUMBER: _builtins.int
+    OLD_LOWER_TABLET_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     by: _builtins.str
     """the node that made it"""
@@ -1163,6 +1416,11 @@ class TabletEvent(_message.Message):
     """nothing but the logs has changed: the server has loaded it"""
     is_finished: _builtins.bool
     """the lower half has a row of its own"""
+    merging: _builtins.str
+    """what this tablet and the lower one are about to become"""
+    old_merging: _builtins.str
+    """what they were about to become"""
+    old_lower_tablet: _builtins.str
     @_builtins.property
     def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1180,10 +1438,13 @@ class TabletEvent(_message.Message):
         end_row: _builtins.bytes = ...,
         is_served: _builtins.bool = ...,
         is_finished: _builtins.bool = ...,
+        merging: _builtins.str = ...,
+        old_merging: _builtins.str = ...,
+        old_lower_tablet: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_row", b"end_row", "is_finished", b"is_finished", "is_served", b"is_served", "logs", b"logs", "lower_tablet", b"lower_tablet", "old_server", b"old_server", "old_tablet", b"old_tablet", "server", b"server", "split_row", b"split_row", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_row", b"end_row", "is_finished", b"is_finished", "is_served", b"is_served", "logs", b"logs", "lower_tablet", b"lower_tablet", "merging", b"merging", "old_lower_tablet", b"old_lower_tablet", "old_merging", b"old_merging", "old_server", b"old_server", "old_tablet", b"old_tablet", "server", b"server", "split_row", b"split_row", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

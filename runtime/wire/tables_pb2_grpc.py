@@ -79,6 +79,16 @@ class TabletServerStub:
                 request_serializer=runtime_dot_wire_dot_tables__pb2.SplitTabletRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.SplitTabletReply.FromString,
                 _registered_method=True)
+        self.CompactTablet = channel.unary_unary(
+                '/tabletop.TabletServer/CompactTablet',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.CompactTabletRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.CompactTabletReply.FromString,
+                _registered_method=True)
+        self.MergeTablets = channel.unary_unary(
+                '/tabletop.TabletServer/MergeTablets',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsReply.FromString,
+                _registered_method=True)
         self.AcquireSnapshot = channel.unary_unary(
                 '/tabletop.TabletServer/AcquireSnapshot',
                 request_serializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.SerializeToString,
@@ -150,6 +160,18 @@ class TabletServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompactTablet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeTablets(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcquireSnapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -210,6 +232,16 @@ def add_TabletServerServicer_to_server(servicer, server):
                     servicer.SplitTablet,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.SplitTabletRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.SplitTabletReply.SerializeToString,
+            ),
+            'CompactTablet': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompactTablet,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.CompactTabletRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.CompactTabletReply.SerializeToString,
+            ),
+            'MergeTablets': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeTablets,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsReply.SerializeToString,
             ),
             'AcquireSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.AcquireSnapshot,
@@ -476,6 +508,60 @@ class TabletServer:
             _registered_method=True)
 
     @staticmethod
+    def CompactTablet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/CompactTablet',
+            runtime_dot_wire_dot_tables__pb2.CompactTabletRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.CompactTabletReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeTablets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/MergeTablets',
+            runtime_dot_wire_dot_tables__pb2.MergeTabletsRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.MergeTabletsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AcquireSnapshot(request,
             target,
             options=(),
@@ -564,6 +650,21 @@ class TabletMasterStub:
                 request_serializer=runtime_dot_wire_dot_tables__pb2.TabletStatusRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.TabletStatus.FromString,
                 _registered_method=True)
+        self.MoveTablet = channel.unary_unary(
+                '/tabletop.TabletMaster/MoveTablet',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.MoveTabletRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.MoveTabletReply.FromString,
+                _registered_method=True)
+        self.CompactTablets = channel.unary_unary(
+                '/tabletop.TabletMaster/CompactTablets',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.CompactTabletsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.CompactTabletsReply.FromString,
+                _registered_method=True)
+        self.MergeNeighbours = channel.unary_unary(
+                '/tabletop.TabletMaster/MergeNeighbours',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.MergeNeighboursRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.MergeNeighboursReply.FromString,
+                _registered_method=True)
         self.TakeSnapshot = channel.unary_unary(
                 '/tabletop.TabletMaster/TakeSnapshot',
                 request_serializer=runtime_dot_wire_dot_tables__pb2.TakeSnapshotRequest.SerializeToString,
@@ -620,6 +721,27 @@ class TabletMasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveTablet(self, request, context):
+        """Gives a tablet to another server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompactTablets(self, request, context):
+        """Has a tablet, or all tablets of a table, compacted by their servers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeNeighbours(self, request, context):
+        """Has two neighbours made one, by one server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TakeSnapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -672,6 +794,21 @@ def add_TabletMasterServicer_to_server(servicer, server):
                     servicer.GetTabletStatus,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.TabletStatusRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.TabletStatus.SerializeToString,
+            ),
+            'MoveTablet': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveTablet,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.MoveTabletRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.MoveTabletReply.SerializeToString,
+            ),
+            'CompactTablets': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompactTablets,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.CompactTabletsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.CompactTabletsReply.SerializeToString,
+            ),
+            'MergeNeighbours': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeNeighbours,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.MergeNeighboursRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.MergeNeighboursReply.SerializeToString,
             ),
             'TakeSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.TakeSnapshot,
@@ -829,6 +966,87 @@ class TabletMaster:
             '/tabletop.TabletMaster/GetTabletStatus',
             runtime_dot_wire_dot_tables__pb2.TabletStatusRequest.SerializeToString,
             runtime_dot_wire_dot_tables__pb2.TabletStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveTablet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/MoveTablet',
+            runtime_dot_wire_dot_tables__pb2.MoveTabletRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.MoveTabletReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompactTablets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/CompactTablets',
+            runtime_dot_wire_dot_tables__pb2.CompactTabletsRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.CompactTabletsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeNeighbours(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletMaster/MergeNeighbours',
+            runtime_dot_wire_dot_tables__pb2.MergeNeighboursRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.MergeNeighboursReply.FromString,
             options,
             channel_credentials,
             insecure,

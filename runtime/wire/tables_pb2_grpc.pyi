@@ -45,6 +45,8 @@ class TabletServerStub:
     ListTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListTabletsRequest, _tables_pb2.ListTabletsReply]
     SortLog: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
+    CompactTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]
+    MergeTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]
     AcquireSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]
     DescribeTabletServer: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]
     """What anybody may ask: how it is, also while it serves nothing."""
@@ -63,6 +65,8 @@ class TabletServerAsyncStub(TabletServerStub):
     ListTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListTabletsRequest, _tables_pb2.ListTabletsReply]  # type: ignore[assignment]
     SortLog: _aio.UnaryUnaryMultiCallable[_tables_pb2.SortLogRequest, _tables_pb2.SortLogReply]  # type: ignore[assignment]
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
+    CompactTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]  # type: ignore[assignment]
+    MergeTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]  # type: ignore[assignment]
     AcquireSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]  # type: ignore[assignment]
     DescribeTabletServer: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]  # type: ignore[assignment]
     """What anybody may ask: how it is, also while it serves nothing."""
@@ -134,6 +138,20 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tables_pb2.SplitTabletReply, _abc.Awaitable[_tables_pb2.SplitTabletReply]]: ...
 
     @_abc_1.abstractmethod
+    def CompactTablet(
+        self,
+        request: _tables_pb2.CompactTabletRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.CompactTabletReply, _abc.Awaitable[_tables_pb2.CompactTabletReply]]: ...
+
+    @_abc_1.abstractmethod
+    def MergeTablets(
+        self,
+        request: _tables_pb2.MergeTabletsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.MergeTabletsReply, _abc.Awaitable[_tables_pb2.MergeTabletsReply]]: ...
+
+    @_abc_1.abstractmethod
     def AcquireSnapshot(
         self,
         request: _tables_pb2.AcquireSnapshotRequest,
@@ -161,6 +179,12 @@ class TabletMasterStub:
     SplitTabletAt: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletAtRequest, _tables_pb2.SplitTabletAtReply]
     """Has a tablet split by its server; without a row, at its middle."""
     GetTabletStatus: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TabletStatusRequest, _tables_pb2.TabletStatus]
+    MoveTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MoveTabletRequest, _tables_pb2.MoveTabletReply]
+    """Gives a tablet to another server."""
+    CompactTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletsRequest, _tables_pb2.CompactTabletsReply]
+    """Has a tablet, or all tablets of a table, compacted by their servers."""
+    MergeNeighbours: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]
+    """Has two neighbours made one, by one server."""
     TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]
     ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]
     RestoreSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]
@@ -176,6 +200,12 @@ class TabletMasterAsyncStub(TabletMasterStub):
     SplitTabletAt: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletAtRequest, _tables_pb2.SplitTabletAtReply]  # type: ignore[assignment]
     """Has a tablet split by its server; without a row, at its middle."""
     GetTabletStatus: _aio.UnaryUnaryMultiCallable[_tables_pb2.TabletStatusRequest, _tables_pb2.TabletStatus]  # type: ignore[assignment]
+    MoveTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.MoveTabletRequest, _tables_pb2.MoveTabletReply]  # type: ignore[assignment]
+    """Gives a tablet to another server."""
+    CompactTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletsRequest, _tables_pb2.CompactTabletsReply]  # type: ignore[assignment]
+    """Has a tablet, or all tablets of a table, compacted by their servers."""
+    MergeNeighbours: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]  # type: ignore[assignment]
+    """Has two neighbours made one, by one server."""
     TakeSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]  # type: ignore[assignment]
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]  # type: ignore[assignment]
     RestoreSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]  # type: ignore[assignment]
@@ -218,6 +248,30 @@ class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
         request: _tables_pb2.TabletStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tables_pb2.TabletStatus, _abc.Awaitable[_tables_pb2.TabletStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def MoveTablet(
+        self,
+        request: _tables_pb2.MoveTabletRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.MoveTabletReply, _abc.Awaitable[_tables_pb2.MoveTabletReply]]:
+        """Gives a tablet to another server."""
+
+    @_abc_1.abstractmethod
+    def CompactTablets(
+        self,
+        request: _tables_pb2.CompactTabletsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.CompactTabletsReply, _abc.Awaitable[_tables_pb2.CompactTabletsReply]]:
+        """Has a tablet, or all tablets of a table, compacted by their servers."""
+
+    @_abc_1.abstractmethod
+    def MergeNeighbours(
+        self,
+        request: _tables_pb2.MergeNeighboursRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.MergeNeighboursReply, _abc.Awaitable[_tables_pb2.MergeNeighboursReply]]:
+        """Has two neighbours made one, by one server."""
 
     @_abc_1.abstractmethod
     def TakeSnapshot(

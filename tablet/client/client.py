@@ -28,7 +28,7 @@ from tablet.engine.model.operations import Operation, SetCell
 from tablet.engine.model.schema import Schema
 from tablet.engine.model.schema_message import schema_from_message, schema_to_message
 from tablet.location.messages import FoundRow, changes_to_messages, filter_to_message, row_from_message
-from tablet.location.places import MASTER_PATH, ROOT_PATH
+from tablet.location.places import MASTER_PATH, ROOT_PATH, living
 
 if TYPE_CHECKING:
     from runtime.wire.tables_pb2_grpc import TabletMasterAsyncStub, TabletServerAsyncStub
@@ -114,15 +114,39 @@ class TableClient:
 
     async def tablets(self, table: str | None = None) -> list[TabletPlace]:
         """Where the tablets of a table, or of all tables, are, as METADATA has it."""
+        return (await self.layout(table))[0]
+
+    async def layout(self, table: str | None = None) -> tuple[list[TabletPlace], list[TabletPlace]]:
+        """The tablets of a table, or of all, and the rows of METADATA that do not count any more."""
         found = await all_places(self.locator, table, lambda call: self._insisting(call, is_read=True))
-        # A half that is being given a row of its own may be seen there, and in the other half's row still.
-        return list({place.tablet: place for place in found}.values())
+        alive = living(found)
+        names = {place.tablet for place in alive}
+        return alive, [place for place in found if place.tablet not in names]
 
     async def split(self, tablet: str, row: bytes = b"") -> tuple[TabletPlace, TabletPlace]:
         """Have a tablet split at a row, or at its middle. Raises NotFound, InvalidRequest, Conflict."""
         request = wire.SplitTabletAtRequest(tablet=tablet, row=row)
         reply = await self._ask_master(lambda stub, seconds: stub.SplitTabletAt(request, timeout=seconds))
         return reply.lower, reply.upper
+
+    async def merge(self, one: str, other: str) -> TabletPlace:
+        """Have two neighbours made one tablet. Raises NotFound, InvalidRequest, Conflict."""
+        request = wire.MergeNeighboursRequest(one=one, other=other)
+        return (await self._ask_master(lambda stub, seconds: stub.MergeNeighbours(request, timeout=seconds))).place
+
+    async def move(self, tablet: str, server: str) -> TabletPlace:
+        """Have a tablet served by another server: a life's name, or a node's. Raises NotFound, Conflict, and indefinite
+        Unavailable, TimedOut: it may have moved."""
+        request = wire.MoveTabletRequest(tablet=tablet, server=server)
+        return (await self._ask_master(lambda stub, seconds: stub.MoveTablet(request, timeout=seconds))).place
+
+    async def compact(self, name: str, *, major: bool = True) -> list[str]:
+        """Have a tablet, or all tablets of a table, compacted; returns which. Without `major`, only what is in memory
+        is written to SSTables. Raises NotFound, NoSpace, DiskFailure, TimedOut."""
+        request = wire.CompactTabletsRequest(name=name, major=major)
+        return list(
+            (await self._ask_master(lambda stub, seconds: stub.CompactTablets(request, timeout=seconds))).tablets
+        )
 
     async def snapshot(self, table: str, name: str) -> SnapshotRecord:
         """Keep what a table holds under a name, without copying it: each tablet at one moment between this call and its

@@ -26,6 +26,7 @@ from tablet.location.places import (
     has_gap,
     holds,
     key_of,
+    living,
     search_range,
     with_lower_half,
 )
@@ -94,7 +95,8 @@ class Locator:
         while True:
             parent = await self.place_of(METADATA, start)
             reply = await self.rows_of(parent, start, end, self._settings.prefetched)
-            places = with_lower_half(decode_place(found.cells[0].value, found.key) for found in reply.rows)
+            rows = (decode_place(found.cells[0].value, found.key) for found in reply.rows)
+            places = living(with_lower_half(rows))
             for place in places:
                 self._remember(place)
             for place in places:

@@ -5,7 +5,16 @@ from runtime.wire.tables_pb2 import TabletEvent, TabletPlace
 from tablet.client.client import TableClient
 from tablet.engine.model.filters import ReadFilter
 from tablet.engine.model.operations import DeleteRow, Operation, SetCell
-from tablet.location.places import METADATA, PLACE_COLUMN, changed, decode_place, encode_place, key_of
+from tablet.location.places import (
+    METADATA,
+    PLACE_COLUMN,
+    alone,
+    decode_place,
+    encode_place,
+    key_of,
+    merge_given_up,
+    version,
+)
 from tablet.location.tablet_log import EVENTS_COLUMN, decode_log, event_of
 
 _PLACE = ReadFilter(columns=[PLACE_COLUMN], versions=1)
@@ -62,10 +71,21 @@ class MetadataRows:
         found = await self._tables.read(METADATA, key_of(place), ReadFilter(columns=[EVENTS_COLUMN]))
         return [] if found is None else decode_log(found[1])
 
-    async def finish_split(self, upper: TabletPlace) -> None:
-        """Give the lower half a row of its own, and take it out of the upper half's (`tablet/location`). May be done
-        again, by another one too."""
-        await self.replace(None, upper.lower_half)
-        alone = changed(upper)
-        alone.ClearField("lower_half")
-        await self.replace(upper, alone)
+    async def settle(self, upper: TabletPlace) -> None:
+        """Give the lower half a row of its own, and take it out of the upper one's (`tablet/location`). A merge under
+        way is given up. May be done again, by another one too."""
+        if upper.merging:
+            given_up = merge_given_up(upper)
+            if not await self.replace(upper, given_up):
+                return  # It is merged, or another one has given it up.
+            upper = given_up
+        await self._give_own_row(upper.lower_half)
+        await self.replace(upper, alone(upper))
+
+    async def _give_own_row(self, lower: TabletPlace) -> None:
+        while not await self.replace(None, lower):
+            now = await self.read(lower)
+            if now is None:
+                continue
+            if version(now) >= version(lower) or await self.replace(now, lower):
+                return

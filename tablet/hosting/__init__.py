@@ -15,7 +15,7 @@ again, so nobody mistakes one for another.
     settings.py    every number that the paper leaves open
     events.py      what it tells
     life.py        one life: session, lock, log, the tablets it has loaded
-    splitting.py   making two tablets of one, and saying so in METADATA
+    splitting.py   making two tablets of one, and saying so in METADATA       merging.py    one of two
     snapshotting.py   putting tablets into a snapshot of their table
     orders.py      whose orders count: the generation of the master's lock
     service.py     the gRPC face       server.py   wiring, start and stop
@@ -24,5 +24,5 @@ Writes are fenced by the log, which is taken away from a life that is over (`tab
 GFS has acknowledged is read by the tablet's next server. Reads are fenced by the session.
 
 What we simplify. The paper's server tries to get its lock back while its file is there; ours begins a new life. A
-table's families are given when it is created. Tablets are not merged.
+table's families are given when it is created.
 """

@@ -64,6 +64,25 @@ class TabletSplitCommitted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TabletMergeCommitted(Event):
+    """METADATA says that one tablet is in the place of two."""
+
+    sentence: ClassVar[str] = "merged tablets {lower!r} and {upper!r} into {tablet!r}"
+    lower: str
+    upper: str
+    tablet: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletMergeGivenUp(Event):
+    """Somebody else has changed METADATA before the merge was committed."""
+
+    sentence: ClassVar[str] = "gave up merging tablets {lower!r} and {upper!r}"
+    lower: str
+    upper: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogOfDeadServerSorted(Event):
     """The log of a life that has ended is sorted for those who take over its tablets."""
 

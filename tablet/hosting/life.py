@@ -6,10 +6,10 @@ is served, and no engine changes a file any more.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from gfs.client import Client
 from lockservice.interface import LockService, Session, SessionState
@@ -29,6 +29,7 @@ from tablet.engine.engine import Engine
 from tablet.engine.log.server_log import ServerLog
 from tablet.engine.log.sorted_log import SortedLog, sort_log
 from tablet.engine.tree.budget import Budget
+from tablet.engine.world.names import home_of, is_neighbour
 from tablet.hosting.events import (
     LogOfDeadServerSorted,
     ServerLifeBegan,
@@ -43,6 +44,8 @@ from tablet.location.once import Once
 from tablet.location.places import SERVERS_PATH, GfsPaths
 from tablet.storage.closing import close_log
 from tablet.storage.folders import GfsFolders
+
+T = TypeVar("T")
 
 
 class Life:
@@ -61,7 +64,10 @@ class Life:
         self._spent: dict[str, int] = {}
         """Tablets that were unloaded or split, and under which token: under that one they are never loaded again."""
         self.loading: dict[str, asyncio.Task[TabletopError | None]] = {}
-        self.splitting: dict[str, asyncio.Task[tuple[TabletPlace, TabletPlace] | TabletopError]] = {}
+        self.reshaping: dict[str, asyncio.Task[Any]] = {}
+        """Splits and merges that are under way."""
+        self.preparing: dict[str, None] = {}
+        """Tablets that these are about to make: folders that METADATA does not name yet."""
         self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
@@ -128,6 +134,16 @@ class Life:
         if engine is None or engine.state.superseded:
             raise NotServed(f"{self.name} does not serve tablet {tablet!r}; ask METADATA who does")
         return engine
+
+    def file_bytes(self, tablet: str) -> int:
+        """About how large the SSTables of a tablet are that is served here."""
+        return sum(table.charged_bytes for table in self.engines[tablet].state.manifest.references())
+
+    def files_in_use(self) -> set[str]:
+        """The files in the folders of other tablets, as FOLDER/NAME, to which a tablet refers that is served here, or
+        that one of its readers still reads."""
+        names = {name for engine in self.engines.values() for name in engine.state.names_in_use()}
+        return {"/".join(home_of(name, "")) for name in names if is_neighbour(name)}
 
     def require_safe(self, *, definite: bool = True) -> None:
         """Raise NotServed if the lock is in doubt."""
@@ -245,6 +261,24 @@ class Life:
         """Held while a tablet is loaded, unloaded, split, or acquired for a snapshot."""
         return self.busy.setdefault(tablet, asyncio.Lock())
 
+    async def reshape(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Split or merge tablets. Once begun, that comes to its end though nobody waits for it any more: halfway nobody
+        knows which tablets are alive. Whoever asks for the same meanwhile waits for the one that is under way. Raises
+        what it raises, and NotServed if this life ends."""
+        task = self.reshaping.get(key)
+        if task is None:
+            task = self.reshaping[key] = self.world.spawn(_result(work), f"reshape {key}")
+            task.add_done_callback(lambda _: self.reshaping.pop(key, None))
+        try:
+            outcome: T | TabletopError = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise NotServed("this server's life has ended meanwhile", definite=False) from None
+            raise
+        if isinstance(outcome, TabletopError):
+            raise outcome
+        return outcome
+
     # The log of another one.
 
     async def sort(self, life: str) -> None:
@@ -283,7 +317,7 @@ class Life:
             return
         self.reason = reason
         count = len(self.engines)
-        waiting = (self.loading, self.splitting, self._sorting, self.acquiring)
+        waiting = (self.loading, self.reshaping, self._sorting, self.acquiring)
         for task in [task for tasks in waiting for task in tasks.values()]:
             task.cancel()
         for engine in self.engines.values():
@@ -325,6 +359,13 @@ async def _outcome(work: Coroutine[Any, Any, None]) -> TabletopError | None:
     except TabletopError as error:
         return error
     return None
+
+
+async def _result(work: Callable[[], Coroutine[Any, Any, T]]) -> T | TabletopError:
+    try:
+        return await work()
+    except TabletopError as error:
+        return error
 
 
 async def _raised(task: "asyncio.Task[TabletopError | None]") -> None:

@@ -131,9 +131,10 @@ class TabletServerNode:
             life = self._life
             if life is None or not self._settings.split_bytes:
                 continue
-            for name, engine in list(life.engines.items()):
-                size = sum(table.charged_bytes for table in engine.state.manifest.references())
-                if size < self._settings.split_bytes or name == ROOT_TABLET:
+            for name in list(life.engines):
+                if name not in life.engines or name == ROOT_TABLET:
+                    continue  # While others were split, it was split, merged or unloaded.
+                if life.file_bytes(name) < self._settings.split_bytes:
                     continue
                 with suppress(TabletopError):  # It is tried again.
                     await split(life, self._rows, self._new_numbers, name)

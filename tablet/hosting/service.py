@@ -14,6 +14,7 @@ from runtime.wire import tables_pb2_grpc
 from tablet.client.metadata import MetadataRows
 from tablet.engine.model.checks import check_row
 from tablet.hosting.life import Life, explained
+from tablet.hosting.merging import merge
 from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
 from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
@@ -127,8 +128,15 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:
         """What is served here."""
         life = await self._ordered(request.master, request.sequencer)
-        served = [life.places[name] for name, engine in life.engines.items() if not engine.state.superseded]
-        return wire.ListTabletsReply(server=life.name, serving=served, loading=list(life.loading))
+        served = [name for name, engine in life.engines.items() if not engine.state.superseded]
+        return wire.ListTabletsReply(
+            server=life.name,
+            serving=[life.places[name] for name in served],
+            loading=list(life.loading),
+            file_bytes=[life.file_bytes(name) for name in served],
+            preparing=list(life.preparing),
+            files_in_use=sorted(life.files_in_use()) if request.with_files else (),
+        )
 
     async def SortLog(self, request: wire.SortLogRequest, context: Any) -> wire.SortLogReply:
         """Close and sort the log of a life that is over."""
@@ -141,6 +149,22 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life = await self._ordered(request.master, request.sequencer)
         lower, upper = await split(life, self._rows, self._numbers, request.tablet, request.row)
         return wire.SplitTabletReply(lower=lower, upper=upper)
+
+    async def MergeTablets(self, request: wire.MergeTabletsRequest, context: Any) -> wire.MergeTabletsReply:
+        """Merge two neighbours that are served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        made = await merge(life, self._rows, self._numbers, request.lower, request.upper)
+        return wire.MergeTabletsReply(place=made)
+
+    async def CompactTablet(self, request: wire.CompactTabletRequest, context: Any) -> wire.CompactTabletReply:
+        """A minor or a major compaction of a tablet that is served here."""
+        life = await self._ordered(request.master, request.sequencer)
+        engine = life.engine(request.tablet)
+        try:
+            await (engine.compact() if request.major else engine.flush())
+        except TabletopError as error:
+            raise explained(error) from error
+        return wire.CompactTabletReply()
 
     async def AcquireSnapshot(self, request: wire.AcquireSnapshotRequest, context: Any) -> wire.AcquireSnapshotReply:
         """Put tablets that are served here into a snapshot."""

@@ -12,12 +12,11 @@ If it is not known whether step 3 took effect, the row is read until somebody an
 tablets are alive. Meanwhile the old one is read and not written.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from runtime.errors import Conflict, InvalidRequest, NotServed, TabletopError
+from runtime.errors import Conflict, InvalidRequest, TabletopError
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.client.metadata import MetadataRows
 from tablet.engine.engine import Engine
@@ -26,12 +25,12 @@ from tablet.engine.tree.manifest import TableReference, load_snapshot, write_man
 from tablet.engine.world.names import manifest_name, snapshot_file_name
 from tablet.hosting.events import TabletLoaded, TabletSplitCommitted
 from tablet.hosting.life import Life
-from tablet.location.places import ROOT_TABLET, changed
+from tablet.location.places import ROOT_TABLET, alone, changed
 from tablet.server import reshaping
 from tablet.server.catalogue import tablet_name
 from tablet.server.reshaping import Content
 
-_ASK_SECONDS = 0.5
+ASK_SECONDS = 0.5
 
 
 Halves = tuple[TabletPlace, TabletPlace]
@@ -42,29 +41,8 @@ Numbers = Callable[[int], Awaitable[int]]
 
 async def split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes = b"") -> Halves:
     """Make two tablets of one, without rewriting a byte of its SSTables; `row`: the first of the upper one, without it
-    one that halves the bytes. Once begun it comes to its end though nobody waits for it any more: halfway nobody knows
-    which tablets are alive. Raises NotServed, InvalidRequest, NoSpace, DiskFailure, Conflict."""
-    task = life.splitting.get(tablet)
-    if task is None:
-        work = _outcome(life, rows, numbers, tablet, row)
-        task = life.splitting[tablet] = life.world.spawn(work, f"split {tablet}")
-        task.add_done_callback(lambda _: life.splitting.pop(tablet, None))
-    try:
-        outcome = await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if task.cancelled():
-            raise NotServed("this server's life has ended meanwhile", definite=False) from None
-        raise
-    if isinstance(outcome, TabletopError):
-        raise outcome
-    return outcome
-
-
-async def _outcome(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes) -> Halves | TabletopError:
-    try:
-        return await _split(life, rows, numbers, tablet, row)
-    except TabletopError as error:
-        return error
+    one that halves the bytes. Raises NotServed, InvalidRequest, NoSpace, DiskFailure, Conflict."""
+    return await life.reshape(tablet, lambda: _split(life, rows, numbers, tablet, row))
 
 
 async def _split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, row: bytes) -> Halves:
@@ -83,27 +61,30 @@ async def _split(life: Life, rows: MetadataRows, numbers: Numbers, tablet: str, 
                     at = row or reshaping.middle_row(engine.state.view.all_tables(), before.start_row, before.end_row)
                     if not at:
                         raise InvalidRequest(f"tablet {tablet} holds no row to split at; give one")
-                    content = await _content(engine)
+                    content = await content_of(engine)
                     share = partial(_share, engine)
                     lower = changed(before, tablet=names[0], end_row=at)
                     upper = changed(before, tablet=names[1], start_row=at)
                     for place in (lower, upper):
+                        life.preparing[place.tablet] = None
                         part = content.part(place.tablet, place.start_row, place.end_row, share)
-                        await _prepare(life, place.tablet, part)
+                        await prepare(life, place.tablet, part)
                     upper.lower_half.CopyFrom(lower)
                     if not await _committed(life, rows, before, upper):
                         raise Conflict(f"the METADATA row of tablet {tablet} has changed; it is not split")
-                await _exchange(life, before, lower, upper)
+                await exchange(life, [before], [lower, upper])
         except BaseException:
             if life.engines.get(tablet) is engine:
                 engine.stay()
             raise
+        finally:
+            for name in names:
+                life.preparing.pop(name, None)
     shown = at.decode("utf-8", "backslashreplace")
     life.world.events.emit(TabletSplitCommitted(tablet, shown, lower.tablet, upper.tablet))
     with suppress(TabletopError):  # The master does what is left.
-        await rows.finish_split(upper)
-    upper.ClearField("lower_half")
-    return lower, upper
+        await rows.settle(upper)
+    return lower, alone(upper)
 
 
 async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after: TabletPlace) -> bool:
@@ -117,7 +98,7 @@ async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after:
                 return True
             if not is_in_doubt:
                 now = await rows.read(after)
-                if now is None or now == before or not _is_ours(now, before):
+                if now is None or now == before or not is_ours(now, before):
                     return False
                 before = now  # The master has taken out of the row the logs that the tablet needs no more.
                 continue
@@ -131,29 +112,32 @@ async def _committed(life: Life, rows: MetadataRows, before: TabletPlace, after:
                 return True
             if found != before:
                 return False
-        await life.world.clock.sleep(_ASK_SECONDS)
+        await life.world.clock.sleep(ASK_SECONDS)
 
 
-def _is_ours(row: TabletPlace, place: TabletPlace) -> bool:
-    return (row.tablet, row.server, row.token) == (place.tablet, place.server, place.token)
+def is_ours(row: TabletPlace, place: TabletPlace) -> bool:
+    """Whether the row says of the tablet what this server knows, and of no other tablet; its logs may be others."""
+    is_same = (row.tablet, row.server, row.token) == (place.tablet, place.server, place.token)
+    return is_same and not row.HasField("lower_half")
 
 
-async def _exchange(life: Life, before: TabletPlace, lower: TabletPlace, upper: TabletPlace) -> None:
-    engine = life.engines.pop(before.tablet)
-    del life.places[before.tablet]
-    life.spend(before)
-    with suppress(TabletopError):  # Nothing is left in its memory that anybody needs.
-        await engine.close()
-    life.forget_in_log(before.tablet)
-    for place in (lower, upper):
-        alone = changed(place)
-        alone.ClearField("lower_half")
+async def exchange(life: Life, gone: Sequence[TabletPlace], come: Sequence[TabletPlace]) -> None:
+    """Serve other tablets in the place of some, whose rows they have, when METADATA says so."""
+    for place in gone:
+        engine = life.engines.pop(place.tablet)
+        del life.places[place.tablet]
+        life.spend(place)
+        with suppress(TabletopError):  # Nothing is left in its memory that anybody needs.
+            await engine.close()
+        life.forget_in_log(place.tablet)
+    for place in map(alone, come):
         with suppress(TabletopError):  # The master has it loaded, here or elsewhere.
-            life.take(alone, await life.opened(alone))
-            life.world.events.emit(TabletLoaded(alone.tablet, alone.token, 0))
+            life.take(place, await life.opened(place))
+            life.world.events.emit(TabletLoaded(place.tablet, place.token, 0))
 
 
-async def _prepare(life: Life, name: str, content: Content) -> None:
+async def prepare(life: Life, name: str, content: Content) -> None:
+    """Make the folder of a new tablet."""
     await life.data.make(name)
     storage = life.data.storage(name)
     for snapshot, held in content.snapshots.items():
@@ -161,7 +145,8 @@ async def _prepare(life: Life, name: str, content: Content) -> None:
     await write_manifest(storage, content.manifest, manifest_name(1))
 
 
-async def _content(engine: Engine) -> Content:
+async def content_of(engine: Engine) -> Content:
+    """The tablet and its snapshots."""
     storage = engine.state.storage
     held = {name: await load_snapshot(storage, name) for name in await engine.snapshots()}
     return Content(engine.state.manifest, held)

@@ -24,4 +24,13 @@ of the assignment: whoever acts on something old finds another value there and c
 A split replaces one tablet by two, so it changes two rows; but only one row can be changed at once. So the row of the
 upper half is written first, and it names the lower half as well (`lower_half`). That is the split. Then the lower half
 gets its row, and last it is taken out of the other one. Whoever finds both in one row knows both.
+
+A merge goes the same way back. The row of the upper tablet names the lower one too, and what is to become of both
+(`merging`); then the row of the lower one is removed; then, in one step, the row of the two becomes that of one. That
+is the merge. Before it there are two tablets, which whoever comes next gives a row each; after it there is one.
+
+A change that was sent once may arrive late. One of a row that is there changes nothing then, since no two values of a
+row are alike. But a row that is missing says nothing of what it was: so the row of a lower half, written late, may come
+back after the merge. Therefore of two tablets that have a row in common, the one with the higher number is alive, for
+it comes from the other one (`places.living`), and the master removes the row of the other one.
 """

@@ -132,6 +132,61 @@ def with_lower_half(places: Iterable[TabletPlace]) -> list[TabletPlace]:
     return found
 
 
+def version(place: TabletPlace) -> tuple[int, int, int]:
+    """Of two places that have a row in common, the one with the higher version is the one that counts: a tablet that
+    comes from others has a higher number than they have, and the token rises with each change of one tablet."""
+    return int(place.tablet.rpartition("-")[2]), place.token, place.merges_given_up
+
+
+def living(places: Iterable[TabletPlace]) -> list[TabletPlace]:
+    """The tablets that are alive, of all of which METADATA rows tell, in the order of the rows.
+
+    >>> def place(number, start, end, token=0):
+    ...     return TabletPlace(tablet=f"users-{number:06}", table="users", start_row=start, end_row=end, token=token)
+    >>> names = lambda places: [(one.tablet[-1], one.token) for one in living(places)]
+    >>> names([place(3, b"", b"m"), place(4, b"m", b"")])
+    [('3', 0), ('4', 0)]
+    >>> names([place(3, b"", b"m"), place(5, b"", b"")])  # 3 was merged into 5, and its row came late
+    [('5', 0)]
+    >>> names([place(3, b"", b"m", 7), place(3, b"", b"m", 6), place(4, b"m", b"")])  # a lower half, and its own row
+    [('3', 7), ('4', 0)]
+    """
+    found: list[TabletPlace] = []
+    for place in places:
+        position, rivals = len(found), list[int]()
+        while position and _is_behind(found[position - 1], place):
+            position -= 1
+            if not place.end_row or found[position].start_row < place.end_row:
+                rivals.append(position)
+        if any(version(found[rival]) >= version(place) for rival in rivals):
+            continue
+        for rival in rivals:
+            del found[rival]
+        found.insert(position, place)
+    return found
+
+
+def _is_behind(one: TabletPlace, other: TabletPlace) -> bool:
+    """Whether a place ends behind the begin of another one."""
+    return one.table == other.table and (not one.end_row or one.end_row > other.start_row)
+
+
+def alone(upper: TabletPlace, **fields: object) -> TabletPlace:
+    """The place without its lower half, and with some fields changed."""
+    made = changed(upper, merging="", **fields)
+    made.ClearField("lower_half")
+    return made
+
+
+def merge_given_up(upper: TabletPlace) -> TabletPlace:
+    """The row of two tablets that were to be merged, when they are not: as after a split. Both differ from what they
+    were before, so that no change by whoever was about to merge them takes effect any more."""
+    given_up = changed(upper, merging="", merges_given_up=upper.merges_given_up + 1)
+    lower = upper.lower_half
+    given_up.lower_half.CopyFrom(changed(lower, merges_given_up=lower.merges_given_up + 1))
+    return given_up
+
+
 def has_gap(places: Iterable[TabletPlace]) -> bool:
     """Whether there are rows of a table that none of its tablets has, from the first one on that is given.
 
@@ -145,11 +200,6 @@ def has_gap(places: Iterable[TabletPlace]) -> bool:
             return True
         last = place
     return False
-
-
-def same_place(one: TabletPlace, other: TabletPlace) -> bool:
-    """Whether they are equal."""
-    return encode_place(one) == encode_place(other)
 
 
 def changed(place: TabletPlace, **fields: object) -> TabletPlace:

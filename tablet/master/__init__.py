@@ -10,10 +10,11 @@ master reads all of that and goes on. Nobody needs it to read or to write.
     settings.py    every number that the paper leaves open        events.py     what it tells
     plans.py       whom to give a tablet to: pure functions        servers.py    who is alive, and burying who is not
     assigning.py   one tablet: recover its logs, choose, write it down, give the order
+    moving.py      moves, by order and to make servers even       compacting.py  compactions by order
+    merging.py     merges, by order and of small neighbours       sweeping.py    files that no tablet refers to
     tables.py      making and deleting tables                     snapshots.py  snapshots of tables
     old_logs.py    removing logs that nobody needs                 tenure.py     the rounds of one tenure
-    service.py     the gRPC face
-    server.py      wiring, the lock, start and stop
+    service.py     the gRPC face                                   server.py     wiring, the lock, start and stop
 
 A round: look at the servers; see that the root tablet is served; read it, and see that the METADATA tablets are; read
 those, and see that all others are. What takes long (sorting a log, loading a tablet) runs beside the rounds.
@@ -27,6 +28,5 @@ given to another server only after the lock of the one before was taken and the 
 closed and sorted; (3) METADATA names the new server, and the log that the tablet will write to, before the order to
 load goes out.
 
-What we simplify. Locks are looked at once a round, and no watch is set. SSTables that a split has left behind in the
-folder of the old tablet stay until the table is deleted.
+What we simplify. Locks are looked at once a round, and no watch is set.
 """

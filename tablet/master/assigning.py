@@ -5,13 +5,16 @@
                                                  tablet; write into METADATA who has it from now on, under a higher
                                                  token, and that the new one's log may have mutations too; then order
     it is served                                 write into METADATA that the old logs are not needed any more
+    it is to move                                order its server to unload it, which puts everything into SSTables;
+                                                 write into METADATA who has it from now on; order that one to load it
 
 A server that is alive and does not load is asked again and again: the tablet may be half loaded there, and nobody else
 may have it before that server's lock is lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from lockservice.interface import Sequencer
 from runtime.errors import Conflict, StaleVersion, TabletopError, Unavailable
@@ -24,6 +27,7 @@ from tablet.master.plans import least_loaded
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
 
+T = TypeVar("T")
 Replace = Callable[[TabletPlace, TabletPlace], Awaitable[bool]]
 """Compare-and-set of the place in METADATA, or in the lock service for the root tablet."""
 _TOKENS_A_TENURE = 1 << 24
@@ -40,8 +44,11 @@ class Assigning:
         lock: Sequencer,
         progress: Callable[[], None],
     ) -> None:
-        self.tasks: dict[str, asyncio.Task[None]] = {}
-        self._targets: dict[str, str] = {}
+        self.tasks: dict[str, asyncio.Task[Any]] = {}
+        self.given_at: dict[str, float] = {}
+        """When tablets came to their servers, by the clock; those of this tenure."""
+        self._involved: dict[str, tuple[str, ...]] = {}
+        """For whom the work for a tablet waits."""
         self._sorted: dict[str, None] = {}
         self._sorting: dict[str, asyncio.Task[TabletopError | None]] = {}
         self._world = world
@@ -58,6 +65,11 @@ class Assigning:
         server = self._servers.alive.get(place.server)
         return server is not None and server.serving.get(place.tablet, -1) >= place.token
 
+    def has_rested(self, place: TabletPlace) -> bool:
+        """Whether it is not just a moment ago that a tablet came to its server."""
+        since = self.given_at.get(place.tablet)
+        return since is None or self._world.clock.now() - since >= self._settings.rest_seconds
+
     def see_to(self, place: TabletPlace, replace: Replace, counts: dict[str, int]) -> None:
         """Do what is needed, beside the rounds, unless that is being done. `counts`: how many tablets each living
         server has; the one that is chosen is counted."""
@@ -72,20 +84,28 @@ class Assigning:
             if chosen is None:
                 return
             target, counts[chosen] = chosen, counts.get(chosen, 0) + 1
-        self._targets[place.tablet] = target
-        task = self._world.spawn(self._see_to(place, target, replace), f"see that {place.tablet} is served")
-        self.tasks[place.tablet] = task
-        task.add_done_callback(lambda _: self._done(place.tablet))
+        self._begin(place.tablet, self._see_to(place, target, replace), f"see that {place.tablet} is served", target)
+
+    def move(self, place: TabletPlace, target: str, replace: Replace) -> "asyncio.Task[TabletPlace | TabletopError]":
+        """Begin to move a tablet that is served, beside the rounds; nothing else is being done for it."""
+        work = self._move(place, target, replace)
+        return self._begin(place.tablet, work, f"move {place.tablet}", place.server, target)
+
+    def _begin(self, tablet: str, work: Coroutine[Any, Any, T], name: str, *involved: str) -> "asyncio.Task[T]":
+        self._involved[tablet] = involved
+        task = self.tasks[tablet] = self._world.spawn(work, name)
+        task.add_done_callback(lambda _: self._done(tablet))
+        return task
 
     def _done(self, tablet: str) -> None:
         self.tasks.pop(tablet, None)
-        self._targets.pop(tablet, None)
+        self._involved.pop(tablet, None)
         self._progress()
 
     def drop(self, server: str) -> None:
         """A server is dead: nobody waits for what it was ordered."""
-        for tablet, target in list(self._targets.items()):
-            if target == server and tablet in self.tasks:
+        for tablet, involved in list(self._involved.items()):
+            if server in involved and tablet in self.tasks:
                 self.tasks[tablet].cancel()
         for life, sorter in list(self._sorters.items()):
             if sorter == server and life in self._sorting:
@@ -119,7 +139,32 @@ class Assigning:
         except TabletopError as error:
             self._world.events.emit(AssignmentFailed(place.tablet, error.message))
 
-    async def _given_to(self, place: TabletPlace, target: str, replace: Replace) -> TabletPlace:
+    async def _move(self, place: TabletPlace, target: str, replace: Replace) -> TabletPlace | TabletopError:
+        try:
+            await self._unload(place)
+            given = await self._given_to(place, target, replace, logs=())
+            await self._order(given)
+        except TabletopError as error:  # It is wherever METADATA has it, and the next round sees to that.
+            self._world.events.emit(AssignmentFailed(place.tablet, error.message))
+            return error
+        self._world.events.emit(TabletAssigned(given.tablet, given.server, given.token))
+        return given
+
+    async def _unload(self, place: TabletPlace) -> None:
+        """Everything that was written to it is in SSTables when this returns, and its server serves it no more."""
+        request = wire.UnloadTabletRequest(
+            master=self._lock.generation, sequencer=self._lock.to_bytes(), tablet=place.tablet
+        )
+        await self._servers.stub(place.server).UnloadTablet(request, timeout=self._settings.order_seconds)
+        server = self._servers.alive.get(place.server)
+        if server is not None:
+            server.serving.pop(place.tablet, None)
+
+    async def _given_to(
+        self, place: TabletPlace, target: str, replace: Replace, *, logs: Sequence[str] | None = None
+    ) -> TabletPlace:
+        """METADATA has given it to a server under a higher token when this returns. `logs`: those that may have
+        mutations of it, if they are not the same as before."""
         self._tokens += 1
         server = self._servers.alive.get(target)
         if server is None:
@@ -129,10 +174,12 @@ class Assigning:
             server=target,
             address=server.address,
             token=self._lock.generation * _TOKENS_A_TENURE + self._tokens,
-            logs=list(dict.fromkeys([*place.logs, target])),
+            logs=list(dict.fromkeys([*(place.logs if logs is None else logs), target])),
         )
         if not await replace(place, given):
             raise Conflict("its METADATA row was changed by somebody else")
+        if target != place.server:
+            self.given_at[place.tablet] = self._world.clock.now()
         return given
 
     async def _order(self, place: TabletPlace) -> None:

@@ -50,11 +50,51 @@ class AssignmentFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TabletMoved(Event):
-    """A tablet was taken from a server that has more than others."""
+    """A tablet begins to move to another server."""
 
-    sentence: ClassVar[str] = "takes tablet {tablet!r} from {life}, which has more than others"
+    sentence: ClassVar[str] = "moves tablet {tablet!r} from {life} to {target}: {reason}"
     tablet: str
     life: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOrdered(Event):
+    """Two neighbours are brought to one server, and merged there."""
+
+    sentence: ClassVar[str] = "has tablets {lower!r} and {upper!r} merged: {reason}"
+    lower: str
+    upper: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeFailed(Event):
+    """Two neighbours were not merged."""
+
+    sentence: ClassVar[str] = "could not have tablets {lower!r} and {upper!r} merged: {reason}"
+    lower: str
+    upper: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutdatedRowRemoved(Event):
+    """A METADATA row told of a tablet that had become others."""
+
+    sentence: ClassVar[str] = "removed the METADATA row of tablet {tablet!r}, which is no more"
+    tablet: str
+
+
+@dataclass(frozen=True, slots=True)
+class TabletFilesSwept(Event):
+    """Files in the folder of a tablet that is no more were removed, because no tablet refers to them."""
+
+    sentence: ClassVar[str] = "removed {files} files of tablet {tablet!r}, which is no more; {kept} are needed"
+    tablet: str
+    files: int
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)

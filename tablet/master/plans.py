@@ -2,8 +2,6 @@
 
 >>> least_loaded({"ts1-1": 3, "ts2-4": 1, "ts3-9": 1})
 'ts2-4'
->>> to_be_relieved({"ts1-1": 3, "ts2-4": 1}), to_be_relieved({"ts1-1": 2, "ts2-4": 1})
-('ts1-1', None)
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,14 +12,6 @@ from runtime.wire.tables_pb2 import TabletPlace
 def least_loaded(tablets: Mapping[str, int]) -> str | None:
     """The server with the fewest tablets; None if there is none."""
     return min(tablets, key=lambda name: (tablets[name], name), default=None)
-
-
-def to_be_relieved(tablets: Mapping[str, int]) -> str | None:
-    """The server from which a tablet should move to another one, because it has two more than that has."""
-    if not tablets:
-        return None
-    most = max(tablets, key=lambda name: (tablets[name], name))
-    return most if tablets[most] - min(tablets.values()) >= 2 else None
 
 
 def tablets_by_server(places: Sequence[TabletPlace], alive: Collection[str]) -> dict[str, int]:

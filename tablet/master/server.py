@@ -65,7 +65,9 @@ class TabletMasterNode:
     async def start(self) -> None:
         """Answer, and wait for the lock. Raises Conflict (port in use)."""
         rpc = self._world.network.rpc_server(self._settings.control_address)
-        tables_pb2_grpc.add_TabletMasterServicer_to_server(TabletMasterServicer(self._acting), rpc.registrar)
+        tables_pb2_grpc.add_TabletMasterServicer_to_server(
+            TabletMasterServicer(self._world, self._acting), rpc.registrar
+        )
         node = NodeService(
             self._world,
             role="tabletmaster",

@@ -28,6 +28,9 @@ class LivingServer:
     answers: bool = False
     serving: dict[str, int] = field(default_factory=dict)  # tokens by tablet
     loading: frozenset[str] = frozenset()
+    file_bytes: dict[str, int] = field(default_factory=dict)  # by tablet
+    preparing: frozenset[str] = frozenset()  # tablets that splits and merges under way are about to make
+    files_in_use: tuple[str, ...] = ()  # in the folders of other tablets, if that was asked
 
     def has(self, tablet: str, token: int) -> bool:
         """Whether it serves the tablet under this token or a later one, or is loading it."""
@@ -82,6 +85,12 @@ class Servers:
         await asyncio.gather(*map(self._ask, found.values()))
         return gone
 
+    async def with_files(self) -> dict[str, LivingServer]:
+        """Ask the living once more, and for the files that are in use; what those say that answer."""
+        asked = [LivingServer(server.name, server.address) for server in self.alive.values()]
+        await asyncio.gather(*(self._ask(server, with_files=True) for server in asked))
+        return {server.name: server for server in asked if server.answers}
+
     async def bury(self, name: str) -> bool:
         """Take the lock of a server that has lost it, and delete its file: it can never have it again. If that is cut
         short, the lock is ours in the next round, and is not to be mistaken for the server's. Returns whether the life
@@ -100,8 +109,10 @@ class Servers:
             await self._session.release(path)
         return True
 
-    async def _ask(self, server: LivingServer) -> None:
-        request = wire.ListTabletsRequest(master=self._lock.generation, sequencer=self._lock.to_bytes())
+    async def _ask(self, server: LivingServer, *, with_files: bool = False) -> None:
+        request = wire.ListTabletsRequest(
+            master=self._lock.generation, sequencer=self._lock.to_bytes(), with_files=with_files
+        )
         stub = TabletServerStub(self._world.network.channel(server.address))
         try:
             reply = await stub.ListTablets(request, timeout=self._settings.call_seconds)
@@ -114,3 +125,6 @@ class Servers:
         server.has_answered = server.answers = True
         server.serving = {place.tablet: place.token for place in reply.serving}
         server.loading = frozenset(reply.loading)
+        server.file_bytes = dict(zip(server.serving, reply.file_bytes, strict=False))
+        server.preparing = frozenset(reply.preparing)
+        server.files_in_use = tuple(reply.files_in_use)

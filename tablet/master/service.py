@@ -6,7 +6,9 @@ from typing import Any
 from runtime.errors import NotFound
 from runtime.wire import tables_pb2 as wire
 from runtime.wire import tables_pb2_grpc
+from runtime.world import World
 from tablet.engine.model.schema_message import schema_from_message
+from tablet.master.compacting import compact
 from tablet.master.tables import SERVING
 from tablet.master.tenure import Tenure
 
@@ -16,7 +18,8 @@ _SPLIT_SECONDS = 60.0
 class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     """`tenure`: the present one. Raises NotActing while this master does not act."""
 
-    def __init__(self, tenure: Callable[[], Tenure]) -> None:
+    def __init__(self, world: World, tenure: Callable[[], Tenure]) -> None:
+        self._world = world
         self._tenure = tenure
 
     async def CreateTable(self, request: wire.CreateTableRequest, context: Any) -> wire.CreateTableReply:
@@ -32,6 +35,7 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
         tenure.once.admit(request.name)
         try:
             await tenure.changes.delete(request.table)
+            tenure.sweeping.hurry()
         except NotFound as error:
             raise NotFound(f"there is no table {request.table!r}; `tabletop table ls` shows which there are") from error
         return wire.DeleteTableReply()
@@ -44,9 +48,7 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     async def SplitTabletAt(self, request: wire.SplitTabletAtRequest, context: Any) -> wire.SplitTabletAtReply:
         """Have a tablet split by the server that has it. Raises NotFound, InvalidRequest, NotServed, Unavailable."""
         tenure = self._tenure()
-        place = await tenure.find(request.tablet)
-        if place is None:
-            raise NotFound(f"there is no tablet {request.tablet!r}; `tabletop table tablets` shows which there are")
+        place, _ = await tenure.find(request.tablet)
         order = wire.SplitTabletRequest(
             master=tenure.lock.generation,
             sequencer=tenure.lock.to_bytes(),
@@ -85,3 +87,16 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
             master=tenure.node,
             generation=tenure.lock.generation,
         )
+
+    async def MergeNeighbours(self, request: wire.MergeNeighboursRequest, context: Any) -> wire.MergeNeighboursReply:
+        """Have two neighbours made one tablet. Raises NotFound, InvalidRequest, Conflict, NotServed, Unavailable."""
+        return wire.MergeNeighboursReply(place=await self._tenure().merging.merge(request.one, request.other))
+
+    async def MoveTablet(self, request: wire.MoveTabletRequest, context: Any) -> wire.MoveTabletReply:
+        """Give a tablet to another server. Raises NotFound, Conflict, Unavailable."""
+        return wire.MoveTabletReply(place=await self._tenure().moving.move(request.tablet, request.server))
+
+    async def CompactTablets(self, request: wire.CompactTabletsRequest, context: Any) -> wire.CompactTabletsReply:
+        """Have a tablet, or all of a table, compacted. Raises NotFound, NoSpace, DiskFailure, Unavailable."""
+        done = await compact(self._world, self._tenure(), request.name, major=request.major)
+        return wire.CompactTabletsReply(tablets=done)

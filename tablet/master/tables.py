@@ -130,7 +130,7 @@ class TableChanges:
         raise TimedOut(f"table {table!r} was made, and its tablets are not served yet; see `tabletop table tablets`")
 
     async def delete(self, table: str) -> None:
-        """Delete a table with its rows and files. Raises NotFound."""
+        """Delete a table with its rows; its files go with the next sweep. Raises NotFound."""
         with self.held(table):
             contents, stat = await self._session.read(f"{TABLES_PATH}/{table}")
             record = TableRecord.FromString(contents)
@@ -146,18 +146,13 @@ class TableChanges:
                     await self._remove(table)
 
     async def _remove(self, table: str) -> None:
-        """Unload its tablets, take them out of METADATA, remove their files, and the table's own last. If a table of
-        this name has been made anew, whose tablets have higher numbers, that one is not touched: this may be a master
-        that was replaced long ago. Raises Conflict then, if it serves."""
+        """Unload its tablets, take them out of METADATA, and remove the table's own file. The sweep removes theirs. If
+        a table of this name has been made anew, whose tablets have higher numbers, that one is not touched: this may be
+        a master that was replaced long ago. Raises Conflict then, if it serves."""
         below, generation = await self._below(table)
         while places := [one for one in await self._tables.tablets(table) if tablet_number(one.tablet) < below]:
             await asyncio.gather(*(self._remove_tablet(place) for place in places))
             below, generation = await self._below(table)
-        folders = GfsFolders(self._client, self._paths.data)
-        for name in await folders.list():
-            if 0 < tablet_number(name) < below and name.rpartition("-")[0] == table:
-                with suppress(NotFound):
-                    await self._client.delete(f"{self._paths.data}/{name}", recursive=True, immediately=True)
         with suppress(NotFound):
             await self._session.delete(f"{TABLES_PATH}/{table}", generation=generation)
         self._world.events.emit(TableDeleted(table))
@@ -183,7 +178,7 @@ class TableChanges:
             with suppress(NotFound):
                 await self._servers.stub(place.server).UnloadTablet(request, timeout=self._settings.order_seconds)
         if place.HasField("lower_half"):
-            await self._rows.finish_split(place)
+            await self._rows.settle(place)
             return
         await self._rows.replace(place, None)
 

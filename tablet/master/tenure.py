@@ -7,7 +7,6 @@ from contextlib import suppress
 from gfs.client import Client
 from lockservice.interface import Sequencer, Session, SessionState
 from runtime.errors import Conflict, NotFound, TabletopError
-from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2 import TableRecord, TabletPlace
 from runtime.world import World
 from tablet.client.client import TableClient
@@ -26,13 +25,16 @@ from tablet.location.places import (
     GfsPaths,
     encode_place,
 )
-from tablet.master.assigning import Assigning
-from tablet.master.events import TabletMoved
+from tablet.master.assigning import Assigning, Replace
+from tablet.master.events import OutdatedRowRemoved
+from tablet.master.merging import Merging
+from tablet.master.moving import Moving
 from tablet.master.old_logs import OldLogs
-from tablet.master.plans import needed_logs, tablets_by_server, to_be_relieved
+from tablet.master.plans import needed_logs, tablets_by_server
 from tablet.master.servers import Servers
 from tablet.master.settings import TabletMasterSettings
 from tablet.master.snapshots import Snapshots
+from tablet.master.sweeping import Sweeping
 from tablet.master.tables import SERVING, TableChanges, make_tablet
 from tablet.master.waiting import Waiting
 from tablet.storage.folders import GfsFolders
@@ -70,6 +72,10 @@ class Tenure:
         self._progress = asyncio.Event()
         self.servers = Servers(world, settings, session, lock)
         self.assigning = Assigning(world, settings, self.servers, lock, self._progress.set)
+        self.moving = Moving(world, settings, self.servers, self.assigning, self.find)
+        self.merging = Merging(
+            world, settings, self.servers, lock, assigning=self.assigning, moving=self.moving, find=self.find
+        )
         self.old_logs = OldLogs(world, client, paths, self.servers, self.assigning.forget_log)
         self.changes = TableChanges(
             world,
@@ -82,6 +88,16 @@ class Tenure:
             assigning=self.assigning,
             numbers=lambda count: new_numbers(session, count),
             paths=paths,
+        )
+        self.sweeping = Sweeping(
+            world,
+            settings,
+            client=client,
+            tables=tables,
+            servers=self.servers,
+            changes=self.changes,
+            paths=paths,
+            root=self._root_place,
         )
         self.snapshots = Snapshots(
             world,
@@ -114,6 +130,8 @@ class Tenure:
                         await self._progress.wait()
                         await self._world.clock.sleep(self._settings.round_seconds / 10)
         finally:
+            self.sweeping.stop()
+            self.merging.stop()
             self.assigning.stop()
 
     async def _round(self) -> None:
@@ -130,35 +148,58 @@ class Tenure:
         if not self.assigning.is_served(root):
             return
         await self._begin_metadata()
-        upper = await self._tables.tablets(METADATA)
+        upper = await self._settled(*await self._tables.layout(METADATA))
         if not await self._see_to_all(upper, counts):
             return
-        users = await self._tables.tablets()
+        users, outdated = await self._tables.layout()
         # Read after METADATA: a table has its record before it has rows, and as long as it has some.
         self.records = await self.changes.records()
-        for place in users:
-            if place.HasField("lower_half"):
-                await self._rows.finish_split(place)
-                self._progress.set()
-            elif place.table not in self.records:  # Left by a server that was late with its split.
+        whole = await self._settled(users, outdated)
+        for place in whole:
+            if place.table not in self.records:  # Left by a server that was late with its split.
                 await self._rows.replace(place, None)
         self.places = [*upper, *users]
         self._note_waiting()
         self.rounds += 1
         counts = tablets_by_server([root, *self.places], self.servers.alive)
-        are_served = await self._see_to_all(
-            [place for place in users if self._is_serving(place.table) and not place.HasField("lower_half")], counts
-        )
+        are_served = await self._see_to_all([place for place in whole if self._is_serving(place.table)], counts)
         await self.changes.remove_remains(self.records)
         if are_served and not self.assigning.tasks:
             await self.old_logs.remove(dead, needed_logs([root, *self.places]))
-            await self._balance(users, counts)
+            quiet = [place for place in whole if place.tablet not in self.merging.busy]
+            self.moving.balance(quiet, counts, self._rows.replace)
+            self.merging.merge_small(quiet)
+            self.sweeping.begin()
             await self.snapshots.remove_remains()
 
-    async def find(self, tablet: str) -> TabletPlace | None:
-        """Where METADATA has a tablet now; None if it has none of this name."""
-        places = await self._tables.tablets(tablet.rpartition("-")[0])
-        return next((place for place in places if place.tablet == tablet), None)
+    async def _settled(self, places: Sequence[TabletPlace], outdated: Sequence[TabletPlace]) -> list[TabletPlace]:
+        """Bring splits and merges to their end that nobody else does, and remove rows that do not count any more;
+        returns the tablets that have a row for themselves."""
+        whole = []
+        for place in places:
+            if not place.HasField("lower_half"):
+                whole.append(place)
+            elif not (place.merging and place.server in self.servers.alive):  # A living server brings it to its end.
+                await self._rows.settle(place)
+                self._progress.set()
+        for place in outdated:
+            if await self._rows.replace(place, None):
+                self._world.events.emit(OutdatedRowRemoved(place.tablet))
+        return whole
+
+    async def find(self, tablet: str) -> tuple[TabletPlace, Replace]:
+        """Where METADATA has a tablet now, and how that is changed. Raises NotFound."""
+        if tablet == ROOT_TABLET:
+            root, generation = await self._root()
+            return root, self._replacing_root(generation)
+        for place in await self.tablets_of(tablet.rpartition("-")[0]):
+            if place.tablet == tablet:
+                return place, self._rows.replace
+        raise NotFound(f"there is no tablet {tablet!r}; `tabletop table tablets` shows which there are")
+
+    async def tablets_of(self, table: str) -> list[TabletPlace]:
+        """The tablets of a table, as METADATA has them now; none if there is no such table."""
+        return await self._tables.tablets(table)
 
     def known(self) -> list[TabletPlace]:
         """All tablets that it knows, the root tablet first."""
@@ -205,6 +246,9 @@ class Tenure:
         stat = await self.session.create(ROOT_PATH, encode_place(root))
         return root, stat.generation
 
+    async def _root_place(self) -> TabletPlace:
+        return (await self._root())[0]
+
     def _replacing_root(self, generation: int) -> "_RootFile":
         return _RootFile(self.session, self.lock, generation)
 
@@ -215,28 +259,6 @@ class Tenure:
             if not await self._tables.tablets(METADATA):
                 await self._rows.replace(None, first)
             self._has_first_row = True
-
-    # Housekeeping.
-
-    async def _balance(self, users: Sequence[TabletPlace], counts: dict[str, int]) -> None:
-        """Move one tablet, if a server has two more than another one (BT 5.2, 6)."""
-        usable = {name: counts[name] for name in self.servers.usable()}
-        source = to_be_relieved(usable)
-        moving = next((place for place in users if place.server == source), None)
-        if source is None or moving is None:
-            return
-        self._world.events.emit(TabletMoved(moving.tablet, source))
-        request = wire.UnloadTabletRequest(
-            master=self.lock.generation, sequencer=self.lock.to_bytes(), tablet=moving.tablet
-        )
-        await self.servers.stub(source).UnloadTablet(request, timeout=self._settings.order_seconds)
-        self.servers.alive[source].serving.pop(moving.tablet, None)
-        free = TabletPlace()
-        free.CopyFrom(moving)
-        free.server = free.address = ""
-        del free.logs[:]
-        await self._rows.replace(moving, free)
-        self._progress.set()
 
 
 class _RootFile:

@@ -53,7 +53,13 @@ def test_rows_outlive_the_server_that_took_them(desk: Desk):
         tables.delete("users", "zoe")
     assert "ada" in desk.run("table", "scan", "users") and "zoe" not in desk.run("table", "scan", "users")
     desk.run("table", "split", lower["tablet"], "b")
-    assert len(json.loads(desk.run("table", "tablets", "users", "--json"))) == 3
+    [half, *others] = json.loads(desk.run("table", "tablets", "users", "--json"))
+    assert len(others) == 2
+    target = next(node for node in ("ts1", "ts2") if not half["server"].startswith(node))
+    assert f"served by {target}-" in desk.run("table", "move", half["tablet"], target)
+    assert "3 tablets" in desk.run("table", "compact", "users")
+    desk.run("table", "merge", half["tablet"], others[0]["tablet"])
+    assert len(json.loads(desk.run("table", "tablets", "users", "--json"))) == 2
     assert desk.run("table", "get", "users", "ada", "log:seen") == "1"
     assert desk.run("table", "get", "users", "nobody", "log:seen", expect=1)
     desk.run("table", "drop", "users")

@@ -1,8 +1,11 @@
 """What the tests of tables share: a small cluster with tablet servers, and a story in it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from cluster.fault_runner import FaultRunner
+from cluster.faultplan import Fault, Kill, Node, OnMessage
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from runtime.events import Event
@@ -15,6 +18,7 @@ from tablet.hosting.life import Life
 from tablet.hosting.server import TabletServerNode
 from tablet.master.server import TabletMasterNode
 from tablet.master.tenure import Tenure
+from tests.sim.small_clusters import outcome
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -91,3 +95,17 @@ def play(
             return found
 
         return simulation.run(begin())
+
+
+async def cut_short(
+    cluster: TableCluster, method: str, kind: Kind, node: str, work: Coroutine[Any, Any, object], *, nth: int = 1
+) -> bool:
+    """Do something, and kill a node at the nth message of this kind from here on; it starts again two seconds later.
+    Whatever comes of the work, return whether the node was killed."""
+    fault = Fault(OnMessage(f"TabletServer/{method}", kind, nth=nth), Kill(), Node(node), 2.0)
+    faults = FaultRunner(cluster, [fault], revive_seconds=0.5)
+    faults.begin()
+    await outcome(work)
+    await asyncio.sleep(3.0)
+    await faults.heal_all()
+    return bool(faults.began())

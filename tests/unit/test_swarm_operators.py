@@ -3,8 +3,8 @@
 from cluster.swarm.history import Answer, History, Kind
 from cluster.swarm.names import DIRECTORY, EMPTY, create, delete, make_directory, put_back
 from cluster.swarm.operators import KEPT, judge_safe_mode, judge_trash
+from cluster.swarm.plan import JUDGE
 from cluster.swarm.safe_masters import judge_kept_safe_mode
-from cluster.swarm.stage import JUDGE
 from master.events import (
     CloneStarted,
     FileCreated,

@@ -72,4 +72,4 @@ def silent_server_given_up_without_its_lock() -> Planted:
 @bug
 def split_left_half_done() -> Planted:
     """Without writing the METADATA row of the lower half, a split leaves two tablets in one row for ever (BT 5.2)."""
-    return replaced(MetadataRows, "finish_split", nothing)
+    return replaced(MetadataRows, "settle", nothing)

@@ -13,7 +13,7 @@ from cluster.swarm.history import Answer
 from cluster.swarm.linearizability import Step, explain
 from cluster.swarm.names import Action
 from cluster.swarm.tables.history import COLUMNS, NOTHING, History, Operation
-from cluster.swarm.tables.plan import Kind
+from cluster.swarm.tables.plan import ORDERS, Kind
 from cluster.swarm.verdicts import Verdict
 from runtime.wire.tables_pb2 import TabletPlace
 
@@ -49,7 +49,7 @@ def judge_cover(table: str, places: Sequence[TabletPlace]) -> list[Verdict]:
 def _step(one: Operation) -> Step | None:
     """One operation as a step; None if it says nothing."""
     is_open = one.answer in (Answer.NEVER, Answer.DOUBTFUL)
-    if one.answer is Answer.REFUSED or (one.is_read and is_open) or one.kind is Kind.SPLIT:
+    if one.answer is Answer.REFUSED or (one.is_read and is_open) or one.kind in ORDERS:
         return None
     return Step(
         one.number,

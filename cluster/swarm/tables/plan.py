@@ -22,6 +22,13 @@ class Kind(enum.Enum):
     READ = "read"  # a row
     SCAN = "scan"  # some rows in order
     SPLIT = "split"  # the tablet that has a row, at that row
+    MOVE = "move"  # the tablet that has a row, to the tablet server number `count`
+    COMPACT = "compact"  # the tablet that has a row; `count` 1: a minor compaction, 2: a major one
+    MERGE = "merge"  # the tablet that has a row, with the one above it
+
+
+ORDERS = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE)
+"""They change no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Setup:
     tablets: int = 3
     trouble_seconds: float = 20.0
     call_seconds: float = 2.0  # how long a client waits for one answer
+    merge_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

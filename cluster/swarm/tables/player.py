@@ -1,10 +1,11 @@
 """One client of a run: it does what it was drawn to do, and notes what it was told."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import COLUMNS, History, Operation, RowState
+from cluster.swarm.tables.layout import give_order
 from cluster.swarm.tables.plan import Kind, PlannedOperation
 from cluster.swarm.tables.promises import in_order
 from runtime.errors import TabletopError
@@ -89,12 +90,8 @@ class Player:
                 rows = await in_order(tables.scan(TABLE, key, end, wanted=LATEST), key, end, one)
                 for one in noted:
                     one.found = _state(rows.get(row_key(one.row)))
-            case Kind.SPLIT:
-                await self._split(tables.locator.place_of(TABLE, key), key)
-
-    async def _split(self, finding: Awaitable[object], key: bytes) -> None:
-        place = await finding
-        await self._tables.split(place.tablet, key)  # type: ignore[attr-defined]
+            case _:
+                await give_order(tables, TABLE, key, planned)
 
 
 def _value(one: Operation) -> bytes:

@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.fault_runner import FaultBegan, FaultRunner
 from cluster.interface import wait_until
@@ -18,8 +19,10 @@ from cluster.simulated import SimulatedCluster
 from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
 from cluster.swarm.sweep import WALL_SECONDS
+from cluster.swarm.tables.files import compact_all, leaked_files, missing_files
 from cluster.swarm.tables.history import History
 from cluster.swarm.tables.judging import judge_cover, judge_rows
+from cluster.swarm.tables.layout import OPERATOR, draw_merging, draw_orders, layout_settings
 from cluster.swarm.tables.marks import marks_of
 from cluster.swarm.tables.mischief import (
     CHUNKSERVERS,
@@ -75,8 +78,9 @@ class Result:
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"table swarm {seed}")
-    setup = draw_setup(chance)
+    setup = draw_merging(seed, draw_setup(chance))
     operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
+    operations = (*operations, *draw_orders(seed, setup))
     setup, faults = with_a_late_writer(seed, setup, faults)
     return Plan(seed, setup, operations, faults)
 
@@ -124,9 +128,8 @@ class _Run:
             "segment_bytes": setup.segment_bytes,
             "split_bytes": setup.split_bytes,
         }
-        self._cluster = SimulatedCluster(
-            simulation, settings, clients=setup.clients, overrides={"tabletserver": server}
-        )
+        overrides: dict[str, dict[str, Any]] = {"tabletserver": server, "tabletmaster": layout_settings(setup)}
+        self._cluster = SimulatedCluster(simulation, settings, clients=setup.clients, overrides=overrides)
         self._faults = FaultRunner(self._cluster, plan.faults, revive_seconds=REVIVE_SECONDS)
         self._broken: dict[str, None] = {}
 
@@ -143,8 +146,10 @@ class _Run:
         self._faults.begin()
         patience = TableClientSettings(call_seconds=setup.call_seconds, patience_seconds=8.0)
         work = []
-        for number, name in enumerate(client_names(setup), 1):
-            player = Player(name, self._cluster.table_client(number, patience), self._result.history, setup.rows)
+        for number, name in enumerate([*client_names(setup), OPERATOR]):
+            player = Player(
+                name, self._cluster.table_client(number % setup.clients + 1, patience), self._result.history, setup.rows
+            )
             planned = [one for one in self._plan.operations if one.client == name]
             work.append(loop.create_task(player.play(planned), name=name))
         await asyncio.sleep(setup.trouble_seconds)
@@ -245,11 +250,39 @@ class _Run:
             await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=REST_SECONDS)
         except TimedOut as error:
             self._complain("leavings", f"{error.message}: {await self._old_logs()}")
-        places = [*await self._places(METADATA), *await self._places(TABLE)]
-        named = [(place.server, place.tablet) for place in places]
-        self._result.verdicts += strays(
-            [(life.name, tablet) for life in self._lives() for tablet in life.engines], named
-        )
+        await self._look_at_strays()
+        await self._look_at_files()
+
+    async def _look_at_strays(self) -> None:
+        """Nobody serves a tablet that METADATA gives to somebody else."""
+        named = [(place.server, place.tablet) for place in await self._all_places()]
+        served = [(life.name, tablet) for life in self._lives() for tablet in life.engines]
+        self._result.verdicts += strays(served, named)
+
+    async def _look_at_files(self) -> None:
+        """No file is missing, and when all was compacted, none is left over."""
+        client, tables = self._cluster.client(), self._cluster.table_client(1)
+        try:
+            for missing in await missing_files(client, await self._all_places()):
+                self._complain("files", f"there is no file {missing}")
+            await compact_all(tables, TABLE)
+        except TabletopError as error:
+            self._complain("files", f"{type(error).__name__}: {error.message}")
+            return
+        leaked: list[str] = []
+
+        async def is_nothing_left() -> bool:
+            nonlocal leaked
+            leaked = await leaked_files(client, await self._all_places())
+            return not leaked
+
+        try:
+            await wait_until(is_nothing_left, what="no file is left over", timeout_seconds=REST_SECONDS)
+        except TimedOut:
+            self._complain("files", f"nobody refers to, and nobody removes: {', '.join(leaked)}")
+
+    async def _all_places(self) -> list[TabletPlace]:
+        return [*await self._places(METADATA), *await self._places(TABLE)]
 
     async def _places(self, table: str) -> list[TabletPlace]:
         tables = self._cluster.table_client(1)
@@ -259,11 +292,13 @@ class _Run:
     async def _is_whole(self) -> bool:
         """Whether METADATA and the servers agree about every tablet, and no split is half done."""
         try:
-            places = [*await self._places(METADATA), *await self._places(TABLE)]
+            places = await self._all_places()
+            outdated = (await self._cluster.table_client(1).layout(TABLE))[1]
         except TabletopError:
             return False
         serving = {(life.name, tablet) for life in self._lives() for tablet in life.engines}
-        return all((place.server, place.tablet) in serving and not place.HasField("lower_half") for place in places)
+        are_served = all((place.server, place.tablet) in serving for place in places)
+        return are_served and not outdated and not any(place.HasField("lower_half") for place in places)
 
     async def _has_no_old_logs(self) -> bool:
         try:
