@@ -29,6 +29,7 @@ from tabletop import (
     scenario_commands,
     server_commands,
     setrep_command,
+    snapshots_command,
     status_command,
     story_command,
     sweep_command,
@@ -102,6 +103,7 @@ file_commands.app.command("test")(file_reading.test)
 file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
 file_commands.app.add_typer(trash_commands.app, name="trash")
+file_commands.app.command("snapshots")(snapshots_command.snapshots)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
 admin_commands.app.command("masters")(masters_command.masters)

@@ -31,9 +31,8 @@ from cluster.faultplan import (
     ThePrimary,
     TheReceiver,
 )
-from cluster.settings import ClusterSettings
 from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
-from cluster.swarm.plan import Setup
+from cluster.swarm.plan import MASTERS, Setup
 from cluster.swarm.workload import CLIENTS
 from runtime.faults.disk import OpenError, ReadError, ShortWrites, SyncError, WriteError
 from runtime.faults.links import Kind, LinkFaults
@@ -105,7 +104,7 @@ class _Draw:
 
     def record(self) -> Fault:
         chance = self._chance
-        node = chance.choice(ClusterSettings(masters=self._setup.masters).master_names())
+        node = chance.choice(MASTERS[: self._setup.masters])
         return Fault(self._at(), RottenRecord(chance.randint(1, _HIGHEST_RECORD)), Node(node))
 
     def unheard_primary(self) -> Fault:

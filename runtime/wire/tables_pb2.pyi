@@ -1903,7 +1903,7 @@ class TakeSnapshotReply(_message.Message):
 Global___TakeSnapshotReply: _TypeAlias = TakeSnapshotReply  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsRequest(_message.Message):
+class ListTableSnapshotsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -1915,10 +1915,10 @@ class ListSnapshotsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+Global___ListTableSnapshotsRequest: _TypeAlias = ListTableSnapshotsRequest  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsReply(_message.Message):
+class ListTableSnapshotsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
@@ -1935,7 +1935,7 @@ class ListSnapshotsReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
+Global___ListTableSnapshotsReply: _TypeAlias = ListTableSnapshotsReply  # noqa: Y015
 
 @_typing.final
 class RestoreSnapshotRequest(_message.Message):

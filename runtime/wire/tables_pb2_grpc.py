@@ -716,8 +716,8 @@ class TabletMasterStub:
                 _registered_method=True)
         self.ListSnapshots = channel.unary_unary(
                 '/tabletop.TabletMaster/ListSnapshots',
-                request_serializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.SerializeToString,
-                response_deserializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.FromString,
+                request_serializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsReply.FromString,
                 _registered_method=True)
         self.RestoreSnapshot = channel.unary_unary(
                 '/tabletop.TabletMaster/RestoreSnapshot',
@@ -861,8 +861,8 @@ def add_TabletMasterServicer_to_server(servicer, server):
             ),
             'ListSnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSnapshots,
-                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.FromString,
-                    response_serializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.SerializeToString,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsReply.SerializeToString,
             ),
             'RestoreSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.RestoreSnapshot,
@@ -1143,8 +1143,8 @@ class TabletMaster:
             request,
             target,
             '/tabletop.TabletMaster/ListSnapshots',
-            runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.SerializeToString,
-            runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.FromString,
+            runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsReply.FromString,
             options,
             channel_credentials,
             insecure,

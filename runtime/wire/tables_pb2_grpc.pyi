@@ -198,7 +198,7 @@ class TabletMasterStub:
     MergeNeighbours: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]
     """Has two neighbours made one, by one server."""
     TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]
-    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListTableSnapshotsRequest, _tables_pb2.ListTableSnapshotsReply]
     RestoreSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]
     """Makes a new table of a snapshot."""
     DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]
@@ -219,7 +219,7 @@ class TabletMasterAsyncStub(TabletMasterStub):
     MergeNeighbours: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]  # type: ignore[assignment]
     """Has two neighbours made one, by one server."""
     TakeSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]  # type: ignore[assignment]
-    ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]  # type: ignore[assignment]
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListTableSnapshotsRequest, _tables_pb2.ListTableSnapshotsReply]  # type: ignore[assignment]
     RestoreSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]  # type: ignore[assignment]
     """Makes a new table of a snapshot."""
     DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]  # type: ignore[assignment]
@@ -295,9 +295,9 @@ class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListSnapshots(
         self,
-        request: _tables_pb2.ListSnapshotsRequest,
+        request: _tables_pb2.ListTableSnapshotsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_tables_pb2.ListSnapshotsReply, _abc.Awaitable[_tables_pb2.ListSnapshotsReply]]: ...
+    ) -> _typing.Union[_tables_pb2.ListTableSnapshotsReply, _abc.Awaitable[_tables_pb2.ListTableSnapshotsReply]]: ...
 
     @_abc_1.abstractmethod
     def RestoreSnapshot(

@@ -169,7 +169,7 @@ class TableClient:
 
     async def snapshots(self, table: str | None = None) -> list[SnapshotRecord]:
         """The snapshots of a table, or of all tables, by name."""
-        request = wire.ListSnapshotsRequest()
+        request = wire.ListTableSnapshotsRequest()
         reply = await self._ask_master(lambda stub, seconds: stub.ListSnapshots(request, timeout=seconds))
         return [found for found in reply.snapshots if table is None or found.table == table]
 

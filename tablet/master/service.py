@@ -64,9 +64,11 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
         taken = await tenure.once.run(request.name, lambda: take(request.table, request.snapshot))
         return wire.TakeSnapshotReply(snapshot=taken)
 
-    async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
+    async def ListSnapshots(
+        self, request: wire.ListTableSnapshotsRequest, context: Any
+    ) -> wire.ListTableSnapshotsReply:
         """All snapshots that are there."""
-        return wire.ListSnapshotsReply(snapshots=await self._tenure().snapshots.taken())
+        return wire.ListTableSnapshotsReply(snapshots=await self._tenure().snapshots.taken())
 
     async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
         """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
