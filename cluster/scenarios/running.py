@@ -102,7 +102,7 @@ def run_simulated(plan: ScenarioPlan, *, recorded: bool = False, watched: bool =
     try:
         try:
             with _alarm(plan.scenario.wall_seconds + ALARM_SECONDS):
-                stage.simulation.run(run.play(), wall_seconds=plan.scenario.wall_seconds)
+                stage.simulation.run(run.play(), processor_seconds=plan.scenario.wall_seconds)
         except (SimulationDeadlock, SimulationStuck) as error:
             run.stuck(error)
         run.finish()

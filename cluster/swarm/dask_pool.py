@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.swarm.sweep import SILENCE_SECONDS, WALL_SECONDS, Batch, WorkerEnded, worker_environment
+from cluster.swarm.sweep import PROCESSOR_SECONDS, SILENCE_SECONDS, Batch, WorkerEnded, worker_environment
 from runtime.errors import InvalidRequest, Unavailable
 
 CONNECT_SECONDS = 10.0
@@ -80,7 +80,7 @@ def run_batch(batch: Batch, files: Mapping[str, bytes]) -> tuple[list[dict[str, 
             (Path(folder) / name).write_bytes(content)
         worker = subprocess.Popen(batch.arguments(), stdout=subprocess.PIPE, cwd=folder, env=worker_environment())
         try:
-            output, _ = worker.communicate(timeout=batch.count * WALL_SECONDS + SILENCE_SECONDS)
+            output, _ = worker.communicate(timeout=batch.count * PROCESSOR_SECONDS + SILENCE_SECONDS)
             exit_code: int | None = worker.returncode
         except subprocess.TimeoutExpired:
             worker.kill()

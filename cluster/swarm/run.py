@@ -33,7 +33,7 @@ from cluster.swarm.snapshot_work import with_snapshots
 from cluster.swarm.stage import Stage
 from cluster.swarm.steps import Facts, file_histories
 from cluster.swarm.stories import STORIES
-from cluster.swarm.sweep import WALL_SECONDS
+from cluster.swarm.sweep import PROCESSOR_SECONDS
 from cluster.swarm.verdicts import Verdict, judge_history
 from cluster.swarm.workload import (
     CLIENTS,
@@ -117,7 +117,7 @@ def run_plan(plan: Plan, *, watched: bool = False) -> Result:
     try:
         run = _Run(plan, stage, result)
         try:
-            stage.simulation.run(run.play(), wall_seconds=WALL_SECONDS)
+            stage.simulation.run(run.play(), processor_seconds=PROCESSOR_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
             result.verdicts.append(Verdict("standstill", f"{type(error).__name__}: {error}"))
         run.finish()

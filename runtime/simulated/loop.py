@@ -145,7 +145,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._numbers = 0
         self._instant_steps = 0
         self._next_collection = STEPS_BETWEEN_COLLECTIONS
-        self._wall_deadline = math.inf
+        self._processor_deadline = math.inf
         self._next_look: float = math.inf  # the step at which to look whether the run takes too long
         self.unhandled: list[str] = []
         self.set_exception_handler(self._note_unhandled)
@@ -219,7 +219,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self._instant_steps > STEPS_AT_ONE_INSTANT:
             raise SimulationStuck(f"{STEPS_AT_ONE_INSTANT} steps at {self.time():.9f} s; next: {handle!r}")
         if self.steps >= self._next_look:
-            self._look_at_the_wall(handle)
+            self._look_at_the_clock(handle)
         handle._run()
 
     def _other_life_first(self, due: deque[asyncio.Handle]) -> Any:
@@ -274,21 +274,24 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 gc.enable()
 
     @contextlib.contextmanager
-    def watch(self, wall_seconds: float | None) -> Iterator[None]:
-        """Raise SimulationStuck from what runs in this block when it takes longer than so many seconds of real time.
+    def watch(self, processor_seconds: float | None) -> Iterator[None]:
+        """Raise SimulationStuck from what runs in this block when it takes longer than so many seconds of the processor.
         This is no part of the simulation: a run that ends is the same with and without it. A callback that never
         comes back is not noticed."""
-        before = self._wall_deadline, self._next_look
-        if wall_seconds is not None:
-            self._wall_deadline, self._next_look = time.monotonic() + wall_seconds, self.steps + STEPS_BETWEEN_LOOKS
+        before = self._processor_deadline, self._next_look
+        if processor_seconds is not None:
+            self._processor_deadline, self._next_look = (
+                time.process_time() + processor_seconds,
+                self.steps + STEPS_BETWEEN_LOOKS,
+            )
         try:
             yield
         finally:
-            self._wall_deadline, self._next_look = before
+            self._processor_deadline, self._next_look = before
 
-    def _look_at_the_wall(self, handle: asyncio.Handle) -> None:
+    def _look_at_the_clock(self, handle: asyncio.Handle) -> None:
         self._next_look = self.steps + STEPS_BETWEEN_LOOKS
-        if time.monotonic() > self._wall_deadline:
+        if time.process_time() > self._processor_deadline:
             self._next_look = math.inf  # What ends because of this error may take its time.
             lines = [f"the run takes too long: step {self.steps}, {self.time():.6f} virtual s; next: {handle!r}"]
             raise SimulationStuck("\n".join(lines + self._waiting_tasks()))

@@ -185,10 +185,10 @@ class Simulation:
         self._tokens: dict[str, str] = {}
         OPEN_SIMULATIONS.add(self)
 
-    def run(self, main: Coroutine[Any, Any, T], *, wall_seconds: float | None = None) -> T:
-        """Run `main` to its end in virtual time. May be called again: time goes on where it stood. With `wall_seconds`
+    def run(self, main: Coroutine[Any, Any, T], *, processor_seconds: float | None = None) -> T:
+        """Run `main` to its end in virtual time. May be called again: time goes on where it stood. With `processor_seconds`
         a run that takes longer than that by the clock on the wall is ended by SimulationStuck."""
-        with self.loop.watch(wall_seconds):
+        with self.loop.watch(processor_seconds):
             return self.loop.run(main)
 
     def close(self) -> None:

@@ -452,6 +452,8 @@ class Tablets:
         return found
 
     async def _sweep(self) -> None:
+        for engine in [engine for engine in self._engines.values() if engine.state.is_blind]:
+            await engine.state.sweep()  # What the disk did not give when it was looked at last, it may give now.
         if self._is_blind() or self._catalogue.in_doubt or not self._options.sweeps:
             return
         files, folders = await sweep_folders(self._folders, self._catalogue, self._references(), self._preparing)

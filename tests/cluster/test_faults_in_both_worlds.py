@@ -155,7 +155,7 @@ def test_the_story_in_the_simulated_world():
             await cluster.start()
             await told(cluster)
 
-        simulation.run(whole(), wall_seconds=60)
+        simulation.run(whole(), processor_seconds=60)
 
 
 def test_the_story_in_the_real_world_and_what_only_processes_do(tmp_path: Path):

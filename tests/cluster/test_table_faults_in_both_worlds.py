@@ -134,7 +134,7 @@ def test_the_story_in_the_simulated_world():
             await cluster.start()
             await told(cluster)
 
-        simulation.run(whole(), wall_seconds=120)
+        simulation.run(whole(), processor_seconds=120)
 
 
 def test_the_story_in_the_real_world(tmp_path: Path):

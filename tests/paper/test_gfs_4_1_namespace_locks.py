@@ -100,7 +100,7 @@ async def test_a_file_is_never_created_in_a_directory_while_a_snapshot_of_it_is_
     )
     assert results[0] == len(await scene.listed("/save/user")) and len(await scene.listed("/home/user")) == 7
     # What was created before the snapshot is in it, and what was created after it is not.
-    assert order.index("SnapshotTaken") == results[0] - 2
+    assert order.index("SnapshotTakenAt") == results[0] - 2
     core.check_invariants()
 
 

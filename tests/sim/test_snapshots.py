@@ -262,7 +262,7 @@ def test_a_master_that_dies_while_it_takes_a_snapshot_has_taken_all_of_it_or_not
         commit = core.commit
 
         async def die(record: object) -> list[int]:
-            if type(record).__name__ != "SnapshotTaken":
+            if type(record).__name__ != "SnapshotTakenAt":
                 return await commit(record)
             if victim == "after":
                 await core.log.commit_all([record])

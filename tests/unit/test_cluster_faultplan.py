@@ -109,7 +109,7 @@ def told(story, seed=0):
             await scene.runner.heal_all()
             assert set((await scene.states()).values()) == {NodeState.SERVING}
 
-        simulation.run(whole(), wall_seconds=60)
+        simulation.run(whole(), processor_seconds=60)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_a_seed_gives_the_same_faults_again():
                 await asyncio.sleep(12)
                 await runner.heal_all()
 
-            simulation.run(story(), wall_seconds=60)
+            simulation.run(story(), processor_seconds=60)
             return simulation.event_bytes()
 
     assert events() == events()

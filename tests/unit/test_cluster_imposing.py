@@ -51,7 +51,7 @@ def told(story):
             assert cluster.imposed() == []
             assert {report.state for report in await cluster.nodes()} == {NodeState.SERVING}
 
-        simulation.run(whole(), wall_seconds=60)
+        simulation.run(whole(), processor_seconds=60)
 
 
 async def seconds_to_reach(cluster: SimulatedCluster, source: str, target: str) -> float | None:

@@ -26,7 +26,7 @@ def told(story, seed=0, **options):
             await cluster.start()
             await story(cluster)
 
-        simulation.run(whole(), wall_seconds=60)
+        simulation.run(whole(), processor_seconds=60)
 
 
 async def states(cluster: SimulatedCluster) -> dict[str, NodeState]:

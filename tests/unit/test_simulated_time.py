@@ -63,8 +63,8 @@ def test_a_run_that_takes_too_long_is_ended_and_says_who_waits_where():
     with Simulation(0) as simulation:
         desk = simulation.add_node("desk")
         with pytest.raises(SimulationStuck, match=r"takes too long(.|\n)*the one that waits at .*wait_for_ever"):
-            simulation.run(story(desk), wall_seconds=0.05)
-        simulation.run(asyncio.sleep(1e6), wall_seconds=1e6)
+            simulation.run(story(desk), processor_seconds=0.05)
+        simulation.run(asyncio.sleep(1e6), processor_seconds=1e6)
 
 
 def choices(tape: Tape) -> list[int]:

@@ -40,7 +40,7 @@ def at_the_end_of(story: Callable[[Stage], Awaitable[None]]) -> list[str]:
         return endings.unfinished(stage)
 
     try:
-        return stage.simulation.run(whole(), wall_seconds=60)
+        return stage.simulation.run(whole(), processor_seconds=60)
     finally:
         stage.simulation.close()
 
@@ -183,7 +183,7 @@ def test_a_memory_that_the_log_does_not_explain_is_a_finding():
         return before, [verdict.text for verdict in await endings.judge_replay(stage)]
 
     try:
-        before, after = stage.simulation.run(whole(), wall_seconds=60)
+        before, after = stage.simulation.run(whole(), processor_seconds=60)
     finally:
         endings._REPLAY = "replay"
         stage.simulation.close()

@@ -21,6 +21,7 @@ from tablet.engine.sstable.properties import TableProperties
 from tablet.engine.sstable.writer import SSTableWriter
 from tablet.engine.tree.manifest import FILE, load_current, load_manifest
 from tablet.engine.world.events import TabletOpened
+from tablet.engine.world.names import LOCK_NAME, MARK_NAME
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 from tablet.tools.dumping import Part, dump, kind_of
@@ -28,6 +29,9 @@ from tablet.tools.inspection import inspect
 from tablet.tools.read_only import ReadOnlyStorage, held, opened_for_reading
 from tablet.tools.verification import Verdict, verify_file, verify_folder
 from tests.unit.tablet_support import chunk_of, make_table
+
+BESIDE = (LOCK_NAME, MARK_NAME)
+"""Files that no manifest speaks of."""
 
 T = TypeVar("T")
 
@@ -94,7 +98,7 @@ def test_the_tree_shows_files_ranges_filters_and_what_a_read_costs(folder: Path)
     assert (group.amplification.scan_tables, group.amplification.space) == (1, 1.0)
     assert group.next_compaction == "none is due"
     assert {file.kind for file in report.files if file.needed} == {"manifest", "log"}
-    assert report.file_bytes == sum(len(data) for name, data in bytes_of(folder).items() if name != "LOCK")
+    assert report.file_bytes == sum(len(data) for name, data in bytes_of(folder).items() if name not in BESIDE)
     assert report.problems == []
 
 
@@ -104,7 +108,7 @@ def test_no_report_changes_a_byte(folder: Path):
     verified(folder)
     run(recovery(folder))
     for name in before:
-        if name != "LOCK":
+        if name not in BESIDE:
             run(collected(dump(storage_of(folder), name, cells=True)))
     assert bytes_of(folder) == before
 
@@ -261,6 +265,9 @@ def test_a_torn_tail_is_a_remark_and_no_problem(folder: Path):
     as_after_a_kill(folder)
     path = only(folder, "*.log")
     path.write_bytes(path.read_bytes()[:-3])
+    [problem] = problems_in(folder)
+    assert "had been durable" in problem, "no write that was torn had been"
+    (folder / MARK_NAME).unlink()
     assert problems_in(folder) == []
     assert any("torn write" in remark for remark in remarks_in(folder))
 
@@ -459,6 +466,7 @@ def test_an_opening_for_reading_tells_of_a_torn_tail(folder: Path):
     as_after_a_kill(folder)
     path = only(folder, "*.log")
     path.write_bytes(path.read_bytes()[:-3])
+    (folder / MARK_NAME).unlink()
     _, replayed, dropped, _ = run(recovery(folder))
     assert (replayed.log, replayed.records, dropped.log) == (path.name, 2, path.name)
 

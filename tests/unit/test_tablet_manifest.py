@@ -25,7 +25,7 @@ from tablet.engine.tree.manifest import (
     load_snapshot,
     write_manifest,
 )
-from tablet.engine.world.names import log_name, manifest_name, snapshot_file_name, sorted_out
+from tablet.engine.world.names import MARK_NAME, log_name, manifest_name, snapshot_file_name, sorted_out
 from tablet.engine.world.options import Options
 from tablet.engine.world.storage import DiskStorage
 from tablet.tools.read_only import opened_for_reading
@@ -134,7 +134,7 @@ async def test_the_sweep_takes_what_is_ours_and_obsolete_and_nothing_else(tmp_pa
     async with open_engine(tmp_path) as engine:
         found = await engine.state.storage.list()
         assert {"notes.txt", "x.sst", "000001.sst.bak"} <= set(found)
-        assert len(found) == len(expected) + 3
+        assert len(found) == len({*expected, MARK_NAME}) + 3
         await engine.put(b"r", b"f:q", b"v2")
         await engine.flush()
 
@@ -220,6 +220,10 @@ async def test_a_log_that_is_gone_is_missed(tmp_path):
 async def test_an_empty_file_in_the_place_of_a_lost_log_gives_its_rows_up(tmp_path):
     log = await folder_with_a_log_that_the_manifest_names(tmp_path)
     log.write_bytes(b"")
+    with pytest.raises(Corrupted, match="or remove durable to do without the rows that are lost"):
+        async with open_engine(tmp_path):
+            pass
+    (tmp_path / MARK_NAME).unlink()
     async with open_engine(tmp_path) as engine:
         assert (await engine.get(b"r", b"f:q"), await engine.get(b"s", b"f:q")) == (b"v", None)
         await engine.create_family("g")

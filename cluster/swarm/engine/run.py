@@ -31,7 +31,7 @@ from cluster.swarm.engine.workload import (
 )
 from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
-from cluster.swarm.sweep import WALL_SECONDS
+from cluster.swarm.sweep import PROCESSOR_SECONDS
 from cluster.swarm.verdicts import Verdict
 from runtime.errors import TabletopError
 from runtime.events import Record, TaskFailed
@@ -97,7 +97,7 @@ def run_plan(plan: Plan) -> Result:
     try:
         run = _Run(plan, Host(simulation, plan, result.history), result)
         try:
-            simulation.run(run.play(), wall_seconds=WALL_SECONDS)
+            simulation.run(run.play(), processor_seconds=PROCESSOR_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
             result.verdicts.append(Verdict("standstill", f"{type(error).__name__}: {error}"))
         run.finish()

@@ -22,7 +22,7 @@ from cluster.swarm.locks.mischief import LOCK, draw_faults, draw_operations, dra
 from cluster.swarm.locks.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.locks.player import Player, followed, lock_path, look_at, register_path
 from cluster.swarm.stage import TimedSink
-from cluster.swarm.sweep import WALL_SECONDS
+from cluster.swarm.sweep import PROCESSOR_SECONDS
 from cluster.swarm.verdicts import Verdict
 from lockservice.client.session import OwnSession
 from lockservice.interface import Sequencer, SessionState
@@ -74,7 +74,7 @@ def run_plan(plan: Plan, *, watched: bool = False) -> Result:
         if watched:
             result.traffic = Traffic(simulation, run.sink.records)
         try:
-            simulation.run(run.play(), wall_seconds=WALL_SECONDS)
+            simulation.run(run.play(), processor_seconds=PROCESSOR_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
             result.verdicts.append(Verdict("standstill", f"{type(error).__name__}: {error}"))
         run.finish()

@@ -19,7 +19,7 @@ from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
 from cluster.swarm.history import Answer
 from cluster.swarm.stage import TimedSink
-from cluster.swarm.sweep import WALL_SECONDS
+from cluster.swarm.sweep import PROCESSOR_SECONDS
 from cluster.swarm.tables.files import compact_all, leaked_files, missing_files
 from cluster.swarm.tables.history import History
 from cluster.swarm.tables.judging import judge_cover, judge_rows
@@ -101,7 +101,7 @@ def run_plan(plan: Plan, *, watched: bool = False) -> Result:
         if watched:
             result.traffic = Traffic(simulation, run.sink.records)
         try:
-            simulation.run(run.play(), wall_seconds=WALL_SECONDS)
+            simulation.run(run.play(), processor_seconds=PROCESSOR_SECONDS)
         except (SimulationDeadlock, SimulationStuck) as error:
             result.verdicts.append(Verdict("standstill", f"{type(error).__name__}: {error}"))
         run.finish()
