@@ -20,6 +20,7 @@ from runtime.wire.master_pb2 import (
     ClusterStatus,
     ClusterStatusRequest,
     DrainRequest,
+    ListSnapshotsRequest,
     ListTrashRequest,
     RemoveServerRequest,
     SafeMode,
@@ -42,6 +43,23 @@ class Deletion:
     length: int  # Bytes, of all files, as last reported.
     deleted_microseconds: int
     goes_microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenSnapshot:
+    """A snapshot that somebody took (GFS 3.4). What is shared counts chunks and bytes that belong to another file, too:
+    to the source, another snapshot, or something in the trash."""
+
+    source: str  # The path that it was taken of, whatever is there now.
+    target: str  # The path that it has now.
+    is_directory: bool
+    taken_microseconds: int  # By the master's clock; 0 if that was not noted.
+    files: int  # When it was taken.
+    files_left: int  # Of these, those that are still at or below the target; what follows is about them.
+    chunks: int
+    length: int  # Bytes, as last reported.
+    shared_chunks: int
+    shared_bytes: int
 
 
 class Names(Protocol):
@@ -157,6 +175,35 @@ class Operators:
                 if not inside or (deletion.is_directory and await self._names.exists(hidden)):
                     return hidden, deletion.path and deletion.path + inside
         raise NotFound(f"nothing that was called {shown(path)} is in the trash; see `tabletop fs trash ls`")
+
+    # Snapshots.
+
+    async def snapshots(self, path: Path = "/") -> list[TakenSnapshot]:
+        """The snapshots of what was at or below a path when they were taken, the oldest first. Those that lie in the
+        trash are left out. Raises InvalidRequest."""
+        found: list[TakenSnapshot] = []
+        after, is_last = "", False
+        while not is_last:
+            request = ListSnapshotsRequest(path=checked_path(path), after=after)
+            reply = await self._master.ask(self._master.stub.ListSnapshots, request)
+            is_last = reply.is_last or not reply.entries
+            for entry in reply.entries:
+                after = entry.target
+                found.append(
+                    TakenSnapshot(
+                        entry.source,
+                        entry.target,
+                        entry.is_directory,
+                        entry.taken_microseconds,
+                        entry.files,
+                        entry.files_left,
+                        entry.chunks,
+                        entry.length,
+                        entry.shared_chunks,
+                        entry.shared_bytes,
+                    )
+                )
+        return sorted(found, key=lambda snapshot: (snapshot.taken_microseconds, snapshot.target))
 
     # What a directory says for all that is below it.
 

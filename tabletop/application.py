@@ -29,11 +29,14 @@ from tabletop import (
     scenario_commands,
     server_commands,
     setrep_command,
+    snapshots_command,
     status_command,
     story_command,
     sweep_command,
     table_commands,
     table_layout_commands,
+    table_line_commands,
+    table_row_commands,
     table_snapshot_commands,
     tablet_catalogue,
     tablet_commands,
@@ -41,6 +44,7 @@ from tabletop import (
     timeline_command,
     torture,
     trash_commands,
+    webtable_commands,
 )
 from tabletop.console import Commands, output
 from tabletop.plugs import plug_in
@@ -99,6 +103,7 @@ file_commands.app.command("test")(file_reading.test)
 file_commands.app.command("append")(record_commands.append)
 file_commands.app.command("setrep")(setrep_command.setrep)
 file_commands.app.add_typer(trash_commands.app, name="trash")
+file_commands.app.command("snapshots")(snapshots_command.snapshots)
 app.add_typer(file_commands.app, name="fs")
 app.add_typer(fault_commands.app, name="fault")
 admin_commands.app.command("masters")(masters_command.masters)
@@ -113,6 +118,12 @@ app.add_typer(tablet_commands.app, name="tablet")
 table_commands.app.command("merge")(table_layout_commands.merge)
 table_commands.app.command("move")(table_layout_commands.move)
 table_commands.app.command("compact")(table_layout_commands.compact)
+table_commands.app.command("get")(table_row_commands.get)
+table_commands.app.command("scan")(table_row_commands.scan)
+table_commands.app.command("count")(table_row_commands.count)
+table_commands.app.command("import")(table_line_commands.import_rows)
+table_commands.app.command("export")(table_line_commands.export)
+table_commands.app.add_typer(webtable_commands.app, name="webtable")
 table_commands.app.command()(table_snapshot_commands.snapshot)
 table_commands.app.command()(table_snapshot_commands.snapshots)
 table_commands.app.command()(table_snapshot_commands.restore)

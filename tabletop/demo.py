@@ -1,15 +1,16 @@
-"""`tabletop demo`: the story of `tabletop/story.py`, told with real processes to people who watch.
+"""`tabletop demo`: the stories of `story.py` and `table_story.py`, told with real processes to people who watch.
 
-The cluster has a folder and a name of its own, so that it can run beside any other; it belongs to this process, so that
-it ends when this process ends, however that may be.
+Each has a cluster of its own, one after the other, with a folder and a name of its own, so that it can run beside any
+other; it belongs to this process, so that it ends when this process ends, however that may be.
 """
 
+import asyncio
 import platform
 import sysconfig
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,16 +23,23 @@ from rich.table import Table
 from cluster.real import RealCluster
 from cluster.settings import MOST_MASTERS, ClusterSettings, parse_bytes
 from runtime.errors import InvalidRequest, NotADirectory
-from tabletop import wording
+from tabletop import webtable, wording
 from tabletop.console import ExitCode, notes, output, perform
 from tabletop.progress import Meter, shown_progress
 from tabletop.sources import LocalTree, SourceFile, Tree, local_source
 from tabletop.story import Story
+from tabletop.table_story import TableStory
 
 IGNORED = ("__pycache__", "site-packages", "dist-packages")
 LONG_FILE_CHUNKS = 6
 LINE_WIDTH = 110
 LEAST_LONG_FILE_BYTES = 64 * 1024
+TABLET_SERVERS = 3
+TABLE_CHUNKSERVERS = 4
+TABLE_CHUNK_BYTES = 1024 * 1024
+TABLE_LEASE_SECONDS = 3.0
+TABLE_HEARTBEAT_SECONDS = 0.5
+TABLE_PACKAGES = ("json", "html", "http", "urllib")
 
 
 def demo(
@@ -47,8 +55,9 @@ def demo(
     """Store a folder tree on a cluster, break the cluster on purpose, and watch it heal.
 
     Starts masters and chunkservers as real processes, kills a primary in the middle of a write, flips bits on a disk,
-    kills the acting master in the middle of another write (or restarts the only one), and compares every byte. Takes
-    less than two minutes. The exit code is 0 only if every comparison held.
+    kills the acting master in the middle of another write (or restarts the only one), and compares every byte. Then
+    starts a cluster with tablet servers, loads the paper's Webtable, kills a tablet server and a chunkserver during a
+    scan, and compares again. Takes about two minutes. The exit code is 0 only if every comparison held.
 
     \b
         tabletop demo
@@ -134,13 +143,33 @@ async def _demo(source: Path | None, settings: ClusterSettings, keep: bool) -> b
     long_file = LongFile(tree, settings.chunk_bytes * LONG_FILE_CHUNKS - settings.chunk_bytes // 3)
     narrator = TerminalNarrator()
     home = Path(tempfile.mkdtemp(prefix="tabletop-demo-"))
-    cluster = RealCluster("demo", home=home, owned=True)
+    with_tables = ClusterSettings(
+        chunkservers=TABLE_CHUNKSERVERS,
+        replicas=3,
+        chunk_bytes=min(settings.chunk_bytes, TABLE_CHUNK_BYTES),
+        lease_seconds=min(settings.lease_seconds, TABLE_LEASE_SECONDS),
+        heartbeat_seconds=TABLE_HEARTBEAT_SECONDS,
+        tablet_servers=TABLET_SERVERS,
+    )
     try:
-        held = await _tell(cluster, settings, tree, long_file, description, narrator)
+        async with _cluster("demo", home, keep) as cluster:
+            held = await _tell(cluster, settings, tree, long_file, description, narrator)
+        async with _cluster("demo-tables", home, keep) as cluster:
+            held += await _tell_of_tables(cluster, with_tables, narrator)
     finally:
-        await _take_down(cluster, home, keep, narrator)
+        _say_what_is_left(home, keep, narrator)
     _print_verdict(held, narrator)
     return all(result for _, result in held)
+
+
+@asynccontextmanager
+async def _cluster(name: str, home: Path, keep: bool) -> AsyncIterator[RealCluster]:
+    """A cluster that is taken down in the end."""
+    cluster = RealCluster(name, home=home, owned=True)
+    try:
+        yield cluster
+    finally:
+        await cluster.stop(purge=not keep)
 
 
 async def _tell(
@@ -187,9 +216,33 @@ def _masters_in_words(settings: ClusterSettings) -> str:
     return f"{settings.masters} masters, of which one acts, a lock service that says which,"
 
 
-async def _take_down(cluster: RealCluster, home: Path, keep: bool, narrator: TerminalNarrator) -> None:
+async def _tell_of_tables(
+    cluster: RealCluster, settings: ClusterSettings, narrator: TerminalNarrator
+) -> list[tuple[str, bool]]:
+    narrator.chapter("A second cluster starts, with tablet servers")
+    with notes.status("starting processes, and having Python write pages …"):
+        writing = asyncio.to_thread(list, webtable.python_pages(TABLE_PACKAGES))
+        pages, _ = await asyncio.gather(writing, cluster.start(settings))
+    narrator.say(
+        f"A master, {settings.chunkservers} chunkservers, a lock service, a tablet master and "
+        f"{settings.tablet_servers} tablet servers: Bigtable on GFS. No tablet server keeps anything on its own disk "
+        "(BT 4, 5)."
+    )
+    narrator.say(
+        f"What goes in: the pages that pydoc writes about Python's packages {', '.join(TABLE_PACKAGES)}, "
+        f"as {webtable.PYTHON_HOST}, with their links."
+    )
+    tables = cluster.table_client()
+    try:
+        story = TableStory(cluster, tables, pages, narrator)
+        await story.tell()
+    finally:
+        await tables.close()
+    return story.checks
+
+
+def _say_what_is_left(home: Path, keep: bool, narrator: TerminalNarrator) -> None:
     narrator.chapter("Everything is taken down")
-    await cluster.stop(purge=not keep)
     if keep:
         narrator.say(f"No process is left; the files are in {home}.")
     else:

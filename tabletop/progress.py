@@ -5,7 +5,7 @@ standard error. Work that is done sooner than the first line is due prints nothi
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from tabletop import wording
 from tabletop.console import notes
 
 LINE_SECONDS = 2.0
+COUNT_SECONDS = 0.2
 
 
 class Meter(Protocol):
@@ -93,6 +94,36 @@ class BarMeter(SilentMeter):
 
     def _words(self) -> str:
         return f"{self._verb} {self.files_done:,}/{wording.count(self._total_files, self._noun)}"
+
+
+class CountMeter(SilentMeter):
+    """Tells from time to time how much is done of something whose size nobody knows."""
+
+    def __init__(self, verb: str, noun: str, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._verb = verb
+        self._noun = noun
+        self._show = show
+        self._shown = asyncio.get_running_loop().time()
+
+    def advance(self, *, bytes_done: int = 0, files_done: int = 0) -> None:
+        """Count, and show it when it is time."""
+        super().advance(bytes_done=bytes_done, files_done=files_done)
+        now = asyncio.get_running_loop().time()
+        if now - self._shown >= (COUNT_SECONDS if notes.is_terminal else LINE_SECONDS):
+            self._shown = now
+            done = f"{wording.count(self.files_done, self._noun)}, {wording.size(self.bytes_done)}"
+            self._show(f"{self._verb} {done}")
+
+
+@contextmanager
+def shown_count(verb: str, noun: str) -> Iterator[Meter]:
+    """A meter for work of unknown size: a line that changes, or lines."""
+    if not notes.is_terminal:
+        yield CountMeter(verb, noun, lambda text: notes.print(text, markup=False))
+        return
+    with notes.status(verb) as status:
+        yield CountMeter(verb, noun, status.update)
 
 
 @contextmanager

@@ -12,13 +12,11 @@ from cluster.real import RealCluster
 from runtime.errors import InvalidRequest, NotFound, shown
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.client.client import TableClient
-from tablet.engine.model.filters import LATEST, ReadFilter, RowFilter
 from tablet.engine.model.operations import DeleteCells, DeleteRow
-from tablet.engine.model.ranges import RowRange
-from tablet.engine.model.schema import Family, MaxVersions, Schema
+from tablet.engine.model.schema import Family, GarbageRule, Intersection, MaxAge, MaxVersions, Schema, Union
 from tablet.tools.dumping import readable
 from tabletop import wording
-from tabletop.console import flush_bytes, output, perform, print_bytes
+from tabletop.console import output, perform
 from tabletop.options import DESK, ClusterOption, JsonOption
 from tabletop.tables import plain_table, print_table
 
@@ -32,8 +30,11 @@ app = typer.Typer(
     tabletop table create users profile log:1       families, with the versions that are kept
     tabletop table ls
     tabletop table put users ada profile:name Ada
-    tabletop table get users ada profile:name
-    tabletop table scan users --prefix a
+    tabletop table get users ada profile:name       one value, or the row
+    tabletop table scan users --prefix a            or --reverse, --start, --end, --versions, --regex
+    tabletop table count users
+    tabletop table schema users
+    tabletop table import users users.csv           and export: CSV or JSON lines
     tabletop table delete users ada                 a row, or a column of it
     tabletop table tablets users                    who serves which rows
     tabletop table split users-000003 m
@@ -90,6 +91,27 @@ def list_tables(cluster: ClusterOption = DESK, as_json: JsonOption = False) -> N
 
 
 @app.command()
+def schema(table: TableArgument, cluster: ClusterOption = DESK, as_json: JsonOption = False) -> None:
+    """Show the column families of a table, and which versions of a cell each keeps (BT 2)."""
+
+    async def look(tables: TableClient) -> Schema:
+        found = (await tables.tables()).get(table)
+        if found is None:
+            raise NotFound(f"there is no table {shown(table)}; `tabletop table ls` shows which there are")
+        return found
+
+    found = with_tables(cluster, look)
+    families = [(family.name, told_rule(family.rule), family.group) for family in found.families.values()]
+    if as_json:
+        print(json.dumps([dict(zip(("family", "keeps", "group"), one, strict=True)) for one in families], indent=2))
+        return
+    listing = plain_table("FAMILY", "KEEPS", "LOCALITY GROUP")
+    for one in families:
+        listing.add_row(*one)
+    print_table(listing)
+
+
+@app.command()
 def put(
     table: TableArgument,
     row: RowArgument,
@@ -100,42 +122,6 @@ def put(
     """Write one cell."""
     data = sys.stdin.buffer.read() if value == "-" else os.fsencode(value)
     with_tables(cluster, lambda tables: tables.put(table, os.fsencode(row), os.fsencode(column), data))
-
-
-@app.command()
-def get(table: TableArgument, row: RowArgument, column: ColumnArgument, cluster: ClusterOption = DESK) -> None:
-    """Print the newest value of one column, byte for byte. Exit code 1 if there is none."""
-
-    async def look(tables: TableClient) -> bytes:
-        value = await tables.get(table, os.fsencode(row), os.fsencode(column))
-        if value is None:
-            raise NotFound(f"table {table} has no {shown(column)} in row {shown(row)}")
-        return value
-
-    value = with_tables(cluster, look)
-    print_bytes(value + b"\n" if sys.stdout.isatty() else value)
-    flush_bytes()
-
-
-@app.command()
-def scan(
-    table: TableArgument,
-    prefix: Annotated[str, typer.Option("--prefix", help="Only rows that begin with it.")] = "",
-    column: Annotated[str, typer.Option("--column", help="Only this one, written family:qualifier.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after so many rows; 0: show all.")] = 0,
-    cluster: ClusterOption = DESK,
-) -> None:
-    """Print rows in order, a line for each column: its newest value and the timestamp, in microseconds."""
-    wanted: RowFilter = ReadFilter(columns=[os.fsencode(column)], versions=1) if column else LATEST
-    rows = RowRange.with_prefix(os.fsencode(prefix))
-
-    async def show(tables: TableClient) -> None:
-        async for key, cells in tables.scan(table, rows.start, rows.end, wanted=wanted, limit=limit or None):
-            for cell in cells:
-                value = f"{readable(cell.value)} ({wording.count(len(cell.value), 'byte')})"
-                output.print(f"{readable(key)}  {readable(cell.column)} @{cell.timestamp} = {value}", markup=False)
-
-    with_tables(cluster, show)
 
 
 @app.command()
@@ -193,8 +179,8 @@ def split(
     )
 
 
-def with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]]) -> T:
-    """What `use` does with a client of the cluster's tables."""
+def with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]], *, changes: bool = False) -> T:
+    """What `use` does with a client of the cluster's tables; `changes` as for `perform`."""
 
     async def work() -> T:
         real = RealCluster(cluster)
@@ -207,7 +193,7 @@ def with_tables(cluster: str, use: Callable[[TableClient], Awaitable[T]]) -> T:
                 await tables.close()
             await real.close()
 
-    return perform(work())
+    return perform(work(), changes=changes)
 
 
 def _family(text: str) -> Family:
@@ -223,6 +209,25 @@ def _family(text: str) -> Family:
         return Family(name, MaxVersions(int(versions or _KEPT_VERSIONS)))
     except InvalidRequest as error:
         raise typer.BadParameter(error.message) from None
+
+
+def told_rule(rule: GarbageRule | None) -> str:
+    """A version policy in words.
+
+    >>> told_rule(None), told_rule(MaxVersions(3)), told_rule(Union((MaxVersions(1), MaxAge(60_000_000))))
+    ('every version', '3 versions', '1 version and at most 1 min 0 s')
+    """
+    match rule:
+        case None:
+            return "every version"
+        case MaxVersions(versions):
+            return wording.count(versions, "version")
+        case MaxAge(microseconds):
+            return f"at most {wording.duration(microseconds / 1e6)}"
+        case Union(rules):
+            return " and ".join(map(told_rule, rules))
+        case Intersection(rules):
+            return " or ".join(map(told_rule, rules))
 
 
 def _values(place: TabletPlace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from master.balance.heat import Heat
 from master.balance.racks import Topology
 from master.balance.standing import Standing, plan_standing
 from master.maintenance import repair
+from master.maintenance.salvaging import Salvaging
 from master.protocol import moving
 from master.protocol.moving import Moving
 
@@ -89,3 +90,16 @@ def sick_disk_keeps_others_from_being_copied() -> Planted:
     Without the rule, a chunk that has lost one replica for good and has another one on such a disk stays below its
     goal, though whole replicas and free servers are there (GFS 4.3)."""
     return replaced(repair, "_TRIES_WITH_ALL", 10**9)
+
+
+@bug
+def last_replica_waits_for_its_disk() -> Planted:
+    """A chunk whose replicas are all on disks that take no version is copied as it is, once nobody can be writing it.
+
+    Without the rule, the last replica on a disk that fails every write is read, and never copied, until that disk fails
+    altogether (GFS 4.3, 5.2)."""
+
+    async def sources(self: Salvaging, handle: int, servers: object) -> tuple[str, ...]:
+        return ()
+
+    return replaced(Salvaging, "sources", sources)

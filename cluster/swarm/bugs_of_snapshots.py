@@ -1,13 +1,14 @@
 """Bugs in snapshots, and in the first write after one (GFS 3.4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cluster.swarm.bug_tools import Planted, bug, nothing, replaced, together
 from gfs.names.location_cache import LocationCache
 from master.chunks.chunk_table import ChunkTable
 from master.chunks.sharing import Owner
 from master.core import Core
-from master.log.state import MasterState
+from master.log import checkpoint
+from master.log.state import MasterState, Snapshot
 from master.protocol.snapshotting import Snapshotting
 
 _change_owner = ChunkTable.change_owner
@@ -70,3 +71,17 @@ def own_write_hidden_by_the_old_chunk() -> Planted:
 
     Without the rule, it reads the chunk of the snapshot, as if it had not written (GFS 2.7.1, 3.4)."""
     return replaced(LocationCache, "_least_handle", lambda self, file, index: 0)
+
+
+@bug
+def checkpoints_forget_of_what_snapshots_were_taken() -> Planted:
+    """Of what each snapshot was taken is in the log, and in the checkpoint that takes its place.
+
+    Without the rule, the list of snapshots is empty after a start that has read a checkpoint, though all of them are
+    there (GFS 2.6.3, 3.4)."""
+
+    def rules(snapshot: Snapshot) -> Iterator[bytes]:
+        yield from (row for row in _rules(snapshot) if not row.startswith(b"o"))
+
+    _rules = checkpoint._rules
+    return replaced(checkpoint, "_rules", rules)

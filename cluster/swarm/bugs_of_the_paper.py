@@ -1,16 +1,19 @@
 """Bugs that a first version of the paper's file system is likely to have: one sentence of it, left out.
 
-Some of these sentences are guarded twice here, and both guards go: a lease that has run out is of an older version as
-well, and a stale replica is refused by its own server, too."""
+Some of these sentences are guarded twice here or three times, and all guards go: a lease that has run out is of an
+older version as well, a stale replica is no member of the newest version and is refused by its own server, too, and a
+chunk whose file goes on takes no more records even if it has room."""
 
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import crc32c
 
 from chunkserver.mutation import mutations
 from chunkserver.mutation.appending import Place, Placed, plan_append
 from chunkserver.mutation.leases import Lease, LeaseTable
+from chunkserver.mutation.serial_order import SerialOrder
 from chunkserver.storage.chunk_store import ChunkStore
 from chunkserver.storage.verification import Verifier
 from cluster.swarm.bug_tools import Planted, bug, replaced, together
@@ -38,9 +41,14 @@ def expired_lease_orders_on() -> Planted:
     def current(self: LeaseTable, handle: int, *, version: int, now: float) -> Lease:
         return _current(self, handle, version=version, now=float("-inf"))
 
+    older: WeakKeyDictionary[mutations.Mutations, dict[tuple[int, int], Any]] = WeakKeyDictionary()
+
     def queue(self: mutations.Mutations, handle: int, version: int) -> Any:
         state = self._store.state(handle)
-        return _queue(self, handle, version if state is None else max(version, state.version))
+        if state is None or state.version <= version:
+            return _queue(self, handle, version)
+        queues = older.setdefault(self, {})
+        return queues.setdefault((handle, version), mutations._Queue(SerialOrder(version)))
 
     async def write(self: ChunkStore, handle: int, *, version: int, **facts: Any) -> int:
         state = self.state(handle)
@@ -58,11 +66,12 @@ def expired_lease_orders_on() -> Planted:
 def append_without_padding() -> Planted:
     """Before a record goes to the next chunk because it does not fit, every replica is padded to the chunk's full size.
 
-    Without the rule, the chunk that was left has room: another client, which has a smaller record or does not know of
-    the next chunk yet, appends to it, and a reader who has gone on to the next one never sees that record (GFS 3.3)."""
+    Without the rule, and without the one that ends all appends to a chunk whose file goes on, the chunk that was left
+    has room: another client, which has a smaller record or does not know of the next chunk yet, appends to it, and a
+    reader who has gone on to the next one never sees that record (GFS 3.3)."""
 
     def choose(lease: Lease, length: int, capacity: int) -> Placed:
-        placed = plan_append(lease, length, capacity)
+        placed = plan_append(replace(lease, file_goes_on=False), length, capacity)
         return Placed(Place.FULL) if placed.place is Place.PADDING else placed
 
     return replaced(mutations, "plan_append", choose)
@@ -103,8 +112,10 @@ def stale_replica_accepted() -> Planted:
     Without these rules, a server that was down while others were written gives readers what was there before (GFS
     4.5)."""
 
-    def judge(report: Reported, *, version: int | None, **facts: Any) -> ReplicaState:
-        return judge_report(replace(report, version=max(report.version, version or 0)), version=version, **facts)
+    def judge(report: Reported, *, version: int | None, is_member: bool, **facts: Any) -> ReplicaState:
+        is_old = version is not None and report.version < version
+        newest = replace(report, version=max(report.version, version or 0))
+        return judge_report(newest, version=version, is_member=is_member or is_old, **facts)
 
     def reading(self: ChunkStore, handle: int, *, least_version: int, offset: int, count: int) -> Any:
         return _reading(self, handle, least_version=0, offset=offset, count=count)

@@ -218,4 +218,7 @@ def persistent_facts(state: Any) -> dict[str, Any]:
         "requests": snapshot.requests,
         "tenures": snapshot.tenures,
         "shared chunks": list(snapshot.sharings.rows()),
+        "policies": snapshot.policies,
+        "safe mode": snapshot.safe_mode,
+        "origins of snapshots": snapshot.origins,
     }

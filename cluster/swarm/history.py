@@ -56,6 +56,7 @@ class Kind(enum.Enum):
     MAKE_DIRECTORY = "make_directory"
     SET_REPLICATION = "set_replication"
     SNAPSHOT = "snapshot"  # of a file or a tree (GFS 3.4)
+    LIST_SNAPSHOTS = "list the snapshots of"
     COMPARE = "compare"  # an operator has the replicas of a file's first chunks read
     RESTORE = "restore"  # what was deleted, from the trash
     EMPTY_TRASH = "empty_trash"
@@ -123,6 +124,7 @@ class Operation:
     lacking: tuple[str, ...] = ()  # servers whose replica lacked a record when its client was told where it is
     data: bytes = b""  # what was read; or written, if that is not the stamp of the operation
     seen: tuple[Seen, ...] = ()
+    listed: tuple[tuple[str, str], ...] = ()  # by LIST_SNAPSHOTS: sources and where the snapshots are
     is_given_up: bool = False  # its caller cancelled it: in doubt
     is_taken: bool = False  # the file had taken all bytes to write, though perhaps not yet sent them
     is_final: bool = False  # asked by the judge after everything was healed

@@ -5,6 +5,8 @@ In a share of the seeds a few of them are added to what was drawn before, from a
     the files of one replica fail, at each read, write, sync or opening, while the same disk serves all others
     requests alone, or replies alone, are late, lost or doubled on the way to somebody; or all of them, evenly late
     bits flip in one record of a master's log, until an operator puts a sound copy in its place when all faults end
+    a server to which somebody writes as to a primary is cut off from the master alone, until its lease is over and its
+    chunk was given to others (GFS 3.1): clients and secondaries reach it all the time
 
 What they may excuse. A replica that fails is one whose copy nobody may count on for a while, as with any damage
 (`stage.py`). A bad link excuses nothing but time. A master with a rotten record may refuse to start until the record
@@ -19,12 +21,15 @@ from cluster.faultplan import (
     BadLink,
     Fault,
     Node,
+    OnMessage,
+    Partition,
     Replica,
     ReplicaTrouble,
     RottenRecord,
     Target,
     TheMaster,
     ThePrimary,
+    TheReceiver,
 )
 from cluster.swarm.mischief import DOWN_SECONDS, chunkservers
 from cluster.swarm.plan import MASTERS, Setup
@@ -36,6 +41,8 @@ from runtime.simulated.disk import SimulatedDisk
 from runtime.simulated.disk_image import Content
 
 WITH_NARROW = 0.2
+_UNHEARD = 0.6
+_LONGEST_LEASE = 15.0
 _HIGHEST_RECORD = 60
 
 
@@ -46,7 +53,10 @@ def with_narrow_faults(seed: int, setup: Setup, faults: tuple[Fault, ...], paths
         return faults
     draw = _Draw(chance, setup, paths)
     drawers = [draw.replica, draw.replica, draw.link, draw.link, draw.record]
-    return faults + tuple(chance.choice(drawers)() for _ in range(chance.randint(2, 5)))
+    found = tuple(chance.choice(drawers)() for _ in range(chance.randint(2, 5)))
+    if setup.lease_seconds <= _LONGEST_LEASE and chance.random() < _UNHEARD:
+        found += (draw.unheard_primary(),)
+    return faults + found
 
 
 class _Draw:
@@ -96,6 +106,12 @@ class _Draw:
         chance = self._chance
         node = chance.choice(MASTERS[: self._setup.masters])
         return Fault(self._at(), RottenRecord(chance.randint(1, _HIGHEST_RECORD)), Node(node))
+
+    def unheard_primary(self) -> Fault:
+        chance = self._chance
+        method = chance.choice(["Chunkserver/Write", "Chunkserver/AppendRecord", "Chunkserver/AppendRecord"])
+        when = OnMessage(method, Kind.REQUEST, nth=chance.randint(2, 40))
+        return Fault(when, Partition(TheMaster()), TheReceiver(), self._setup.lease_seconds + chance.uniform(6.0, 16.0))
 
 
 def is_vouched_for(disk: SimulatedDisk, number: int) -> bool:

@@ -180,12 +180,12 @@ async def judge_lasting(stage: Stage) -> list[Verdict]:
 
 
 def out_of_reach(stage: Stage) -> list[int]:
-    """Chunks of which no replica is left but on a disk that takes nothing: before a copy or a write its version would
-    have to rise there (decision 22)."""
+    """Chunks of which no replica is left but on a full disk: before a copy or a write its version would have to rise
+    there (decision 22). From one that fails every write it is copied as it is (decision 34)."""
     core = stage.insight.core()
-    sick = {name for fault in stage.plan.faults for name in _disks_of(fault)}
+    full = {name for fault in stage.plan.faults for name in _full_disks_of(fault)}
     chunks = core.state.chunks if core is not None else None
-    return [] if chunks is None else [one for one in chunks.handles() if sick.issuperset(chunks.replicas(one))]
+    return [] if chunks is None else [one for one in chunks.handles() if full.issuperset(chunks.replicas(one))]
 
 
 def _below(stage: Stage) -> Iterable[tuple[int, str]]:
@@ -200,5 +200,6 @@ def _below(stage: Stage) -> Iterable[tuple[int, str]]:
             yield handle, f"chunk {handle:#x} has {len(chunk.replicas)} replicas ({names}), expected {chunk.goal},"
 
 
-def _disks_of(fault: Fault) -> list[str]:
-    return [fault.target.name] if isinstance(fault.what, DiskTrouble) and isinstance(fault.target, Node) else []
+def _full_disks_of(fault: Fault) -> list[str]:
+    is_full = isinstance(fault.what, DiskTrouble) and isinstance(fault.what.fault, FullDisk)
+    return [fault.target.name] if is_full and isinstance(fault.target, Node) else []

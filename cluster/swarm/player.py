@@ -19,6 +19,7 @@ from cluster.interface import wait_until
 from cluster.swarm.appends import frame_of, have_next_chunk_made
 from cluster.swarm.history import Answer, History, Kind, Operation, Seen, stamp
 from cluster.swarm.insight import CAUSE
+from cluster.swarm.listed_snapshots import listed
 from cluster.swarm.operators import check_everything
 from cluster.swarm.plan import PlannedOperation
 from cluster.swarm.stage import Stage
@@ -219,6 +220,8 @@ class Player:
                 await client.rename(path, operation.target, replace=operation.replace)
             case Kind.SNAPSHOT:
                 await client.snapshot(path, operation.target)
+            case Kind.LIST_SNAPSHOTS:
+                operation.listed = await listed(client)
             case Kind.DELETE:
                 operation.count = await client.delete(
                     path, recursive=operation.recursive, immediately=operation.immediately

@@ -19,6 +19,7 @@ from cluster.swarm.copies import root_of
 from cluster.swarm.full_masters import FullMasterWatch
 from cluster.swarm.history import Answer, History, Kind, Seen
 from cluster.swarm.leases import judge_leases, wrong_epochs
+from cluster.swarm.listed_snapshots import with_lists
 from cluster.swarm.losses import Grant, Losses
 from cluster.swarm.marks import marks_of
 from cluster.swarm.masters import LOOK_SECONDS, WITH_MASTERS, who_would_answer, with_masters
@@ -94,9 +95,10 @@ def draw_plan(seed: int, *, share_with_masters: float = WITH_MASTERS) -> Plan:
     operations = with_goals(random.Random(f"goals {seed}"), setup, operations, paths)
     operations = with_giving_up(random.Random(f"gives up {seed}"), operations)
     operations = with_appends(random.Random(f"appends {seed}"), setup, operations)
-    operations = with_next_chunks(random.Random(f"next chunks {seed}"), operations)
     operations = with_snapshots(random.Random(f"snapshots {seed}"), setup, operations, paths)
     operations = with_operators(random.Random(f"operators {seed}"), setup, operations, paths)
+    operations = with_next_chunks(random.Random(f"next chunks {seed}"), operations)
+    operations = with_lists(random.Random(f"listed snapshots {seed}"), operations)
     faults = draw_faults(chance, setup, paths)
     for story in STORIES:
         setup, operations, faults = story(seed, setup, operations, faults)

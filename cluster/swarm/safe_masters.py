@@ -23,11 +23,11 @@ def safe_failovers(seed: int, setup: Setup) -> tuple[tuple[PlannedOperation, ...
     chance = random.Random(f"safe failovers {seed}")
     if chance.random() >= WITH_SAFE_FAILOVERS:
         return (), ()
-    when, seconds = chance.uniform(2.0, 0.5 * setup.trouble_seconds), chance.uniform(8.0, 25.0)
+    when, seconds = chance.uniform(2.0, 0.5 * setup.trouble_seconds), chance.uniform(12.0, 30.0)
     enter = PlannedOperation(JUDGE, when, Kind.ENTER_SAFE_MODE)
     leave = PlannedOperation(JUDGE, seconds, Kind.LEAVE_SAFE_MODE)
-    ends = [when + chance.uniform(0.5, seconds) for _ in range(chance.randint(1, 2))]
-    kills = [Fault(At(round(end, 3)), Kill(), TheMaster(), chance.choice([1.0, 8.0])) for end in sorted(ends)]
+    ends = [when + chance.uniform(0.5, 4.0), when + chance.uniform(6.0, seconds)][: chance.randint(1, 2)]
+    kills = [Fault(At(round(end, 3)), Kill(), TheMaster(), chance.choice([1.0, 8.0])) for end in ends]
     return (enter, leave), tuple(kills)
 
 

@@ -24,6 +24,8 @@ from cluster.swarm.plan import Plan
 from cluster.swarm.run import draw_plan, run_plan
 from cluster.swarm.tables import bugs as table_bugs
 from cluster.swarm.tables import bugs_of_layout as table_layout_bugs
+from cluster.swarm.tables import bugs_of_snapshots as table_snapshot_bugs
+from cluster.swarm.tables import bugs_of_values as value_bugs
 from cluster.swarm.tables import marks as table_marks
 from cluster.swarm.tables import plan as table_plan
 from cluster.swarm.tables import run as table_run
@@ -120,8 +122,18 @@ TABLES = Swarm(
     watch=partial(table_run.run_plan, watched=True),
     from_json=table_plan.Plan.from_json,
     tell=table_marks.tell,
-    bugs={**table_bugs.BUGS, **table_layout_bugs.BUGS},
-    judges=("rows", "one server", "metadata", "final reads", "untyped error", "invariants", "leavings", "files"),
+    bugs={**table_bugs.BUGS, **table_layout_bugs.BUGS, **table_snapshot_bugs.BUGS, **value_bugs.BUGS},
+    judges=(
+        "rows",
+        "snapshots",
+        "one server",
+        "metadata",
+        "final reads",
+        "untyped error",
+        "invariants",
+        "leavings",
+        "files",
+    ),
     marks=table_marks.all_marks(),
 )
 

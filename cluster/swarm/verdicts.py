@@ -9,6 +9,7 @@ from cluster.swarm.contents import FileHistory, judge_length, judge_read
 from cluster.swarm.copies import creator_of, named
 from cluster.swarm.goals import judge_goals
 from cluster.swarm.history import Answer, History, Kind, Operation
+from cluster.swarm.listed_snapshots import judge_lists
 from cluster.swarm.names import PASSING, State
 from cluster.swarm.safe_masters import judge_kept_safe_mode
 from cluster.swarm.steps import Facts, file_histories, length_read, possible_files, read_of, steps_of
@@ -52,6 +53,7 @@ def judge_history(history: History, facts: Facts) -> Judgement:
     verdicts += [
         Verdict("goals", text, (number,)) for text, number in judge_goals(history, facts.replicas, facts.copies)
     ]
+    verdicts += [Verdict("snapshots", text, operations) for text, operations in judge_lists(history)]
     verdicts += [Verdict("safe mode", text, operations) for text, operations in judge_kept_safe_mode(history)]
     possible: dict[int, frozenset[int]] = {}
     for operation in history.operations:

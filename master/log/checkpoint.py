@@ -15,7 +15,9 @@ says what it holds:
     R   answers to the last requests of clients: u64 client, oldest, number and answer each
     M   tenures of several masters: u64 epoch and u64 number of its first record each
     T   rows, each as u32 length and bytes: "s" (an operator has entered safe mode), or "p" and a directory's policy:
-        u8 goal (0: none), u8 1 if there is a trash time, u64 of that in seconds, and the path in UTF-8
+        u8 goal (0: none), u8 1 if there is a trash time, u64 of that in seconds, and the path in UTF-8; or "o" and of
+        what a snapshot was taken: u64 when, in microseconds (0: not known), u64 id of its first file, u64 files, u32
+        length of the source's path, both paths in UTF-8
     E   u64 count of the frames before: the checkpoint is complete
 
 The leaves are the very bytes that lie in memory, so restoring a million files parses nothing but lengths. A file
@@ -34,6 +36,7 @@ from itertools import islice
 from master.chunks.sharing import Row, Sharings
 from master.log.records import FORMAT, READABLE_FORMATS
 from master.log.state import MasterState, Snapshot, Totals
+from master.namespace.origins import Origin
 from master.namespace.policies import Policy
 from runtime.errors import Conflict, Corrupted, IncompatibleFormat, TabletopError
 from runtime.record_log import PAYLOAD_LIMIT_BYTES, LogReader, encode_frame
@@ -43,6 +46,7 @@ _HEADER = struct.Struct("<IQ8Q")
 _HEADER_BEFORE_5 = struct.Struct("<IQ7Q")  # without the size of chunks
 _PAIR = struct.Struct("<QQ")
 _POLICY = struct.Struct("<BBQ")
+_ORIGIN = struct.Struct("<3QI")
 _ROW = struct.Struct("<4Q")
 _LENGTH = struct.Struct("<I")
 _SLICE_BYTES = 256 * 1024
@@ -165,6 +169,7 @@ async def _restored(path: str, frames: AsyncIterator[bytes]) -> tuple[MasterStat
         safe_mode=b"s" in rules,
         draining=tuple(draining),
         tenures=tuple(tenures),
+        origins=tuple(_origin(row[1:]) for row in rules if row[:1] == b"o"),
     )
     return MasterState.restored(snapshot), header[1]
 
@@ -174,12 +179,22 @@ def _policy(row: bytes) -> tuple[str, Policy]:
     return row[_POLICY.size :].decode(), Policy(goal, trash_seconds if has_trash else None)
 
 
-def _policy_rows(snapshot: Snapshot) -> Iterator[bytes]:
+def _origin(row: bytes) -> tuple[str, Origin]:
+    taken, first, files, length = _ORIGIN.unpack_from(row)
+    source, target = row[_ORIGIN.size : _ORIGIN.size + length], row[_ORIGIN.size + length :]
+    return target.decode(), Origin(source.decode(), taken, first, files)
+
+
+def _rules(snapshot: Snapshot) -> Iterator[bytes]:
     if snapshot.safe_mode:
         yield b"s"
     for path, policy in snapshot.policies:
         trash = policy.trash_seconds
         yield b"p" + _POLICY.pack(policy.goal, trash is not None, trash or 0) + path.encode()
+    for target, origin in snapshot.origins:
+        source = origin.source.encode()
+        facts = _ORIGIN.pack(origin.taken_microseconds, origin.first_file_id, origin.files, len(source))
+        yield b"o" + facts + source + target.encode()
 
 
 def _header(path: str, body: bytes) -> tuple[int, ...]:
@@ -214,7 +229,7 @@ def _payloads(snapshot: Snapshot, first_sequence: int) -> Iterator[bytes]:
         count += 1
         yield b"P" + "\0".join(snapshot.draining).encode()
     groups = ["\0".join(group).encode() for group in snapshot.groups]
-    rules = list(_policy_rows(snapshot))
+    rules = list(_rules(snapshot))
     for kind, parts in ((b"N", snapshot.leaves), (b"G", groups), (b"C", snapshot.segments), (b"T", rules)):
         for body in _joined(parts):
             count += 1

@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields
 
 from runtime.errors import Corrupted, IncompatibleFormat
 
-FORMAT = 7
-# Format 6 lacks the kinds from 20 on, and its hidden names have one part; format 5 lacks kind 18, format 4 those from
-# 16 on, format 3 those from 15 on, format 2 those from 14 on; all are read as they are.
-READABLE_FORMATS = (2, 3, 4, 5, 6, 7)
+FORMAT = 8
+# Format 7 lacks kind 40; format 6 those from 20 on, and its hidden names have one part; format 5 lacks kind 18, format
+# 4 those from 16 on, format 3 those from 15 on, format 2 those from 14 on; all are read as they are.
+READABLE_FORMATS = (2, 3, 4, 5, 6, 7, 8)
 _INT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<H")
 
@@ -242,6 +242,14 @@ class SnapshotTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotTakenAt(SnapshotTaken):
+    """The same, and when, in microseconds since the epoch by the master's clock. Logs before format 8 do not say when
+    snapshots were taken."""
+
+    taken_microseconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkReplaced:
     """The `index`-th chunk of a file is another one from here on, which has the same content: its replicas exist on the
     servers `members`. The one before may be shared with other files, and stays with them."""
@@ -313,6 +321,7 @@ Record = (
     | FileSystemFounded
     | TenureBegun
     | SnapshotTaken
+    | SnapshotTakenAt
     | ChunkReplaced
     | PolicySet
     | SafeModeSet
@@ -341,6 +350,7 @@ KINDS: dict[int, type[Record]] = {
     18: AdmissionAttempted,
     31: TenureBegun,
     20: SnapshotTaken,
+    40: SnapshotTakenAt,
     21: ChunkReplaced,
     24: PolicySet,
     25: SafeModeSet,

@@ -10,7 +10,7 @@ record was written.
 Invariants: (1) every chunk belongs to a file, or to several, which share it; (2) it knows how many they are, which
 goals they have and which of them have hidden names, and is frozen if they are more than one; (3) handles and file ids
 are different numbers below the reserved limit; (4) hidden names carry stamps up to the last; (5) policies belong to
-directories; (6) a server that is to leave is one that has joined.
+directories, and origins to entries; (6) a server that is to leave is one that has joined.
 """
 
 from dataclasses import dataclass, field
@@ -42,6 +42,7 @@ from master.log.records import (
     ServerJoined,
     ServerRemoved,
     SnapshotTaken,
+    SnapshotTakenAt,
     TenureBegun,
     VersionAttempted,
     VersionConfirmed,
@@ -50,6 +51,7 @@ from master.log.requests import RequestTable
 from master.namespace import paths
 from master.namespace.hidden_names import deleted_at, hidden_name
 from master.namespace.namespace import DirectoryEntry, Namespace
+from master.namespace.origins import Origin, Origins
 from master.namespace.policies import Policies, Policy
 from master.namespace.prefix_table import PrefixTable
 from runtime.errors import Corrupted
@@ -109,6 +111,7 @@ class Snapshot:
     safe_mode: bool = False
     tenures: tuple[tuple[int, int], ...] = ()
     draining: tuple[str, ...] = ()
+    origins: tuple[tuple[str, Origin], ...] = ()
 
 
 class MasterState:
@@ -121,6 +124,7 @@ class MasterState:
         self.draining: dict[str, None] = {}  # those of them that an operator wants to leave
         self.requests = RequestTable()
         self.policies = Policies()
+        self.origins = Origins()  # of what the snapshots were taken
         self.safe_mode = False  # entered by an operator, and not left since
         self.identity = 0  # the namespace's number; 0 before it is founded
         self.chunk_bytes = 0  # of all files; 0 if an older program has founded the namespace, and did not say
@@ -191,6 +195,7 @@ class MasterState:
             case EntryRemoved():
                 forgotten = self._remove(record.path)
                 self.policies.forget(record.path)
+                self.origins.forget(record.path)
                 self._note_request(record, record.answer)
             case GoalChanged():
                 self._set_goal(record.path, record.goal)
@@ -201,6 +206,9 @@ class MasterState:
                 for goal, shared in copied.items():
                     self.chunks.share(shared, Owner(goal))
                 self.policies.copy(record.source, record.target)
+                taken = record.taken_microseconds if isinstance(record, SnapshotTakenAt) else 0
+                origin = Origin(record.source, taken, record.first_file_id, record.answer)
+                self.origins.set(record.target, origin)
                 self._note_request(record, record.answer)
             case PolicySet():
                 trash = record.trash_seconds if record.has_trash else None
@@ -279,6 +287,7 @@ class MasterState:
             safe_mode=self.safe_mode,
             draining=tuple(self.draining),
             tenures=tuple(self.tenures),
+            origins=tuple(self.origins.items()),
         )
 
     @classmethod
@@ -304,6 +313,8 @@ class MasterState:
         state.tenures = list(snapshot.tenures)
         for path, policy in snapshot.policies:
             state.policies.set(path, policy)
+        for path, origin in snapshot.origins:
+            state.origins.set(path, origin)
         state.safe_mode = snapshot.safe_mode
         state.identity, state.epoch, state.chunk_bytes = totals.namespace, totals.epoch, totals.chunk_bytes
         return state
@@ -325,6 +336,8 @@ class MasterState:
             assert not paths.is_hidden(path) or deleted_at(path) <= self.last_stamp
         for path, _ in self.policies.items():
             assert isinstance(self.namespace.find(path), DirectoryEntry), f"a policy for {path}, which is no directory"
+        for path, _ in self.origins.items():
+            assert self.namespace.find(path) is not None, f"a snapshot at {path}, where nothing is"
         for handle, owners in owned.items():
             assert self.chunks.owners(handle) == owners, f"chunk {handle:#x}: {self.chunks.owners(handle)}, {owners}"
         assert owned.keys() == set(self.chunks.handles()), "a chunk belongs to no file"
@@ -355,6 +368,7 @@ class MasterState:
                     self.chunks.change_owner(handle, before, after)
         self.namespace.move(source, target)
         self.policies.move(source, target)
+        self.origins.move(source, target)
 
     def _remove(self, path: str) -> list[int]:
         """Forget an entry and all below it; returns the chunks that belong to no file any more."""

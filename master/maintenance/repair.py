@@ -16,8 +16,9 @@ what they hold, and compared every block with its checksum. Until then it is the
 replicas may have rotted unnoticed. The order to remove it holds for seconds: one that comes late would take what has
 become the last good copy meanwhile. If it is over and nobody has confirmed it, all begins anew with the verification.
 
-A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. What fails is tried
-again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
+A chunk that has only damaged replicas left is mended first (`mending.py`), and cloned after that. One whose replicas
+are all on disks that take no version is copied as it is, once nobody can be writing it (`salvaging.py`). What fails is
+tried again after a pause; that of clones grows while nothing about the chunk's replicas changes (`pauses.py`).
 
 A writer waits for a copy that is being made no longer than for the lease of a dead primary. Then the copy is given up,
 if there are two replicas without it, and is made again later.
@@ -46,13 +47,15 @@ from master.events import (
     RemovalDecided,
 )
 from master.log.records import ReplicaAdded
+from master.maintenance.repair_events import CopiedAsItIs
+from master.maintenance.salvaging import Salvaging
 from master.protocol.mending import Mending
 from master.protocol.moving import Moving
 from master.protocol.raising import Raising, in_order
 from master.protocol.settling import Settling
 from master.servers.pauses import Pauses
 from master.servers.servers import Server, ServerState
-from runtime.errors import TabletopError, TimedOut
+from runtime.errors import TabletopError, TimedOut, Unavailable
 
 T = TypeVar("T")
 _NEEDS_IN_ONE_LOOK = 500
@@ -71,6 +74,7 @@ class Repair:
         self._raising = raising
         self._settling = settling
         self._mending = mending
+        self._salvaging = Salvaging(core)
         self._running: dict[int, CloneOrder] = {}
         self._busy: dict[int, None] = {}  # chunks whose replicas are compared or mended now
         self._verified: dict[int, None] = {}  # chunks whose replicas are verified now, before others are removed
@@ -337,11 +341,9 @@ class Repair:
         incarnation = target.incarnation
         # A replica that cannot take a version, for its disk is broken, must not keep the others from being copied.
         needs_all = self._pauses.failures(handle, self._situation(handle)) < _TRIES_WITH_ALL
-        raised = await self._raising.raise_version(
-            handle, in_order(handle, sources), reason="the chunk is to be cloned", needs_all=needs_all
-        )
+        version, members = await self._fenced(handle, in_order(handle, sources), needs_all=needs_all)
         # Each piece comes from the first that has it undamaged.
-        copied_from = [server.address for server in sources if server.name in raised.members]
+        copied_from = [server.address for server in sources if server.name in members]
         copied_from.sort(key=lambda address: (address.server == destination, address.server != order.source))
         if core.holds_still:
             return  # An operator has entered safe mode meanwhile.
@@ -353,20 +355,20 @@ class Repair:
             copying = core.calls.clone(
                 destination,
                 handle=handle,
-                version=raised.version,
+                version=version,
                 sources=copied_from,
                 bytes_per_second=core.settings.clone_bytes_per_second,
                 stall_seconds=core.settings.clone_stall_seconds,
                 seconds=core.settings.longest_clone_seconds,
             )
             try:
-                held = await self._while_bearable(handle, raised.members, core.unless_stopping(copying))
+                held = await self._while_bearable(handle, members, core.unless_stopping(copying))
             except TabletopError:
                 target.note_trouble(core.now)  # Perhaps a source is to blame: then all places are alike in this.
                 raise
             if handle not in core.state.chunks or held.version != core.state.chunks.version(handle):
                 return
-            await self._count_in(handle, target, incarnation, raised.version, held.length)
+            await self._count_in(handle, target, incarnation, version, held.length)
         finally:
             if core.replicas.state(handle, destination) is ReplicaState.FORMING:
                 core.judge(handle, destination, ReplicaState.ABSENT)
@@ -374,8 +376,24 @@ class Repair:
                 if before is not None and is_same and handle in core.state.chunks:
                     # What was there is there still: a copy takes its place only when it is complete. (A server that
                     # has started again says itself what it has.)
-                    state = ReplicaState.CORRUPT if destination in raised.members else ReplicaState.STALE
+                    state = ReplicaState.CORRUPT if destination in members else ReplicaState.STALE
                     core.judge(handle, destination, state, version=before.version, reason=before.reason)
+
+    async def _fenced(self, handle: int, sources: list[Server], *, needs_all: bool) -> tuple[int, tuple[str, ...]]:
+        """See that nothing can change the replicas any more that are copied now; returns their version, and where they
+        are. Raises as the raise of a version."""
+        try:
+            raised = await self._raising.raise_version(
+                handle, sources, reason="the chunk is to be cloned", needs_all=needs_all
+            )
+        except Unavailable as error:
+            refused = [server for server in sources if server.name in error.servers]
+            members = await self._salvaging.sources(handle, refused)
+            if not members:
+                raise
+            self._core.emit(CopiedAsItIs(handle=handle, servers=members))
+            return self._core.state.chunks.version(handle), members
+        return raised.version, raised.members
 
     async def _while_bearable(self, handle: int, members: Sequence[str], copying: Coroutine[Any, Any, T]) -> T:
         """Do `copying`, and give it up if writers have waited as long for it as for the lease of a dead primary: on a

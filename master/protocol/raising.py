@@ -46,7 +46,7 @@ from master.events import LeaseRevoked, LoneReplicaHeldBack, VersionRaised
 from master.log.records import AdmissionAttempted, AdmissionConfirmed, VersionAttempted, VersionConfirmed
 from master.servers.chunkservers import Outcome, location
 from master.servers.servers import Server, ServerState
-from runtime.errors import NotFound, TabletopError, Unavailable
+from runtime.errors import DiskFailure, NotFound, TabletopError, Unavailable
 from runtime.wire import chunkserver_pb2, master_pb2
 
 _TRIES = 2  # orders that a server leaves unanswered in one raise, before it is left out
@@ -90,14 +90,15 @@ class Raising:
         write, and it is settled. `file_goes_on`: with that lease no records are appended. `needs_all`: give up if a
         target does not answer, rather than leave it out. `may_be_unsure`: go on even if no replica is sure; the caller
         knows that nobody has more. `least_version`: what a target must have; the confirmed version, unless an operator
-        admits an older replica. `request`: the name of the operator's request, which is logged with the version, its
-        answer.
+        admits an older replica. `request`: the operator's, whose name is logged with the version, its answer.
 
-        Raises Unavailable (definite: try again), NotFound (the chunk was deleted meanwhile), and what the log raises.
+        Raises Unavailable (definite: try again; `servers`: all who were asked, if the disk of each of them takes no
+        version), NotFound (the chunk was deleted meanwhile), and what the log raises.
         """
         core, chunks = self._core, self._core.state.chunks
         left, problem = list(targets), "none of its replicas is on a live server"
         silences = {server.name: 0 for server in targets}
+        refused: tuple[str, ...] = ()
         if not least_version:
             self._refuse_unless_heard(handle)
         if is_grant and len(left) >= len(core.participants(handle)) and self._lacks_company(handle, left):
@@ -121,16 +122,15 @@ class Raising:
             answers = [self._answer(handle, server, outcome) for server, outcome in zip(left, outcomes, strict=True)]
             given = [answer for answer in answers if answer is not None]
             problems = [outcome.error.message for outcome in outcomes if outcome.error is not None]
+            refused = _all_that_refuse(left, outcomes)
             if problems and needs_all:
-                raise Unavailable(f"chunk {handle:#x}: {'; '.join(problems)}; try again", definite=True)
+                raise _unraised(handle, "; ".join(problems), refused)
             self._note_unsure(handle, version, given)
             if given and not may_be_unsure and all(answer.is_unsure for answer in given):
                 problem = "every replica that answered has lost power, and others may hold more"
                 break
             members = plan_members(given)
-            restarted = [
-                server.name for server, was in zip(left, incarnations, strict=True) if server.incarnation != was
-            ]
+            restarted = _restarted(left, incarnations)
             if len(members) == len(left) and not restarted:
                 await self._confirm(_confirmation(handle, version, members, request), given, reason)
                 # What an earlier primary told of bytes that were never acknowledged is no part of the chunk.
@@ -150,7 +150,7 @@ class Raising:
             if again:  # The comparison is made when all have answered.
                 members = tuple(answer.server for answer in given) + tuple(again)
             left = self._going_on(handle, left, members, silent, restarted)
-        raise Unavailable(f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True)
+        raise _unraised(handle, problem, refused)
 
     def _going_on(
         self,
@@ -314,6 +314,22 @@ def in_order(handle: int, servers: Sequence[Server]) -> list[Server]:
         return []
     turn = handle % len(servers)
     return sorted([*servers[turn:], *servers[:turn]], key=lambda server: server.state is not ServerState.LIVE)
+
+
+def _all_that_refuse(servers: Sequence[Server], outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """All of the servers, if the disk of each of them takes no version; otherwise none."""
+    is_refused = all(isinstance(outcome.error, DiskFailure) for outcome in outcomes)
+    return tuple(server.name for server in servers) if is_refused else ()
+
+
+def _restarted(servers: Sequence[Server], incarnations: Sequence[int]) -> list[str]:
+    return [server.name for server, was in zip(servers, incarnations, strict=True) if server.incarnation != was]
+
+
+def _unraised(handle: int, problem: str, refused: tuple[str, ...]) -> Unavailable:
+    return Unavailable(
+        f"chunk {handle:#x} cannot be given a new version now: {problem}; try again", definite=True, servers=refused
+    )
 
 
 def _confirmation(

@@ -24,7 +24,7 @@ from itertools import islice
 
 from master.core import Core
 from master.events import SnapshotPrepared, SnapshotTaken
-from master.log.records import SnapshotTaken as SnapshotTakenRecord
+from master.log.records import SnapshotTakenAt
 from master.namespace import paths
 from master.namespace.namespace import FileEntry
 from master.namespace.namespace_locks import plan_locks
@@ -63,10 +63,9 @@ class Snapshotting:
             files, handles = await self._survey(source, target)
             await self._end_writing(handles, deadline)
             first = await self._new_chunks.new_numbers(files)
+            who = named.client, named.number, named.oldest
             core.emit(SnapshotPrepared(source=source, target=target, files=files, first_file_id=first))
-            await core.commit(
-                SnapshotTakenRecord(source, target, first, files, named.client, named.number, named.oldest)
-            )
+            await core.commit(SnapshotTakenAt(source, target, first, files, *who, core.world.clock.wall_microseconds()))
             core.emit(SnapshotTaken(source=source, target=target, files=files))
         return files
 

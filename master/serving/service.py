@@ -31,6 +31,7 @@ from master.protocol.snapshotting import Snapshotting
 from master.servers.chunkservers import location, locations
 from master.serving.creating import Creating, checked_goal, default_goal
 from master.serving.once import Once
+from master.serving.snapshots import list_snapshots
 from master.serving.status import cluster_status, safe_mode_status
 from master.serving.trash import Trash, add_policies
 from runtime.errors import Conflict, InvalidRequest, NotADirectory, TabletopError, Unavailable, shown
@@ -386,6 +387,12 @@ class MasterService(master_pb2_grpc.MasterServicer):
     async def ListTrash(self, request: master_pb2.ListTrashRequest, context: Any) -> master_pb2.ListTrashReply:
         """What was deleted and can be had back. Raises InvalidRequest."""
         return await self._trash.list(request)
+
+    async def ListSnapshots(
+        self, request: master_pb2.ListSnapshotsRequest, context: Any
+    ) -> master_pb2.ListSnapshotsReply:
+        """What snapshots there are of a file or a tree. Raises InvalidRequest."""
+        return await list_snapshots(self._core, request)
 
     async def SetPolicy(self, request: master_pb2.SetPolicyRequest, context: Any) -> master_pb2.SetPolicyReply:
         """Let a directory say something for all below it. Raises NotFound, NotADirectory, InvalidRequest,

@@ -1801,3 +1801,110 @@ class CorruptionReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CorruptionReply: _TypeAlias = CorruptionReply  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """snapshots of the entry that was here when they were taken, or of one below; empty: all"""
+    after: _builtins.str
+    """go on behind this target, the last of the page before; empty: from the first"""
+    limit: _builtins.int
+    """0: as many as the master likes"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    IS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    TAKEN_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    FILES_LEFT_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    SHARED_CHUNKS_FIELD_NUMBER: _builtins.int
+    SHARED_BYTES_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """the path that its source had then"""
+    target: _builtins.str
+    """the path that the snapshot has now"""
+    is_directory: _builtins.bool
+    taken_microseconds: _builtins.int
+    """since the epoch, the master's clock; 0: not known"""
+    files: _builtins.int
+    """when it was taken"""
+    files_left: _builtins.int
+    """of these, those that are still at or below the target; the rest is about them"""
+    chunks: _builtins.int
+    length: _builtins.int
+    """bytes, as last reported"""
+    shared_chunks: _builtins.int
+    """that belong to another file, too: to the source, another snapshot, or one in the trash"""
+    shared_bytes: _builtins.int
+    """in these"""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        is_directory: _builtins.bool = ...,
+        taken_microseconds: _builtins.int = ...,
+        files: _builtins.int = ...,
+        files_left: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        length: _builtins.int = ...,
+        shared_chunks: _builtins.int = ...,
+        shared_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "files", b"files", "files_left", b"files_left", "is_directory", b"is_directory", "length", b"length", "shared_bytes", b"shared_bytes", "shared_chunks", b"shared_chunks", "source", b"source", "taken_microseconds", b"taken_microseconds", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotEntry: _TypeAlias = SnapshotEntry  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    IS_LAST_FIELD_NUMBER: _builtins.int
+    is_last: _builtins.bool
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotEntry]:
+        """in the order of their targets"""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___SnapshotEntry] | None = ...,
+        is_last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "is_last", b"is_last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015

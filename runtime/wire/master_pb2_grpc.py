@@ -129,6 +129,11 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.RemoveServerRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.RemoveServerReply.FromString,
                 _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/tabletop.Master/ListSnapshots',
+                request_serializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsReply.FromString,
+                _registered_method=True)
 
 
 class MasterServicer:
@@ -255,6 +260,13 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSnapshots(self, request, context):
+        """What snapshots there are of a file or a tree (GFS 3.4).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -352,6 +364,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.RemoveServer,
                     request_deserializer=runtime_dot_wire_dot_master__pb2.RemoveServerRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.RemoveServerReply.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -867,6 +884,33 @@ class Master:
             '/tabletop.Master/RemoveServer',
             runtime_dot_wire_dot_master__pb2.RemoveServerRequest.SerializeToString,
             runtime_dot_wire_dot_master__pb2.RemoveServerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.Master/ListSnapshots',
+            runtime_dot_wire_dot_master__pb2.ListSnapshotsRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.ListSnapshotsReply.FromString,
             options,
             channel_credentials,
             insecure,

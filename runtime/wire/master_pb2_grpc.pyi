@@ -57,6 +57,8 @@ class MasterStub:
     """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
     RemoveServer: _grpc.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]
     """For operators: forget a chunkserver on which nothing is left."""
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListSnapshotsRequest, _master_pb2.ListSnapshotsReply]
+    """What snapshots there are of a file or a tree (GFS 3.4)."""
 
 @_typing.type_check_only
 class MasterAsyncStub(MasterStub):
@@ -87,6 +89,8 @@ class MasterAsyncStub(MasterStub):
     """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
     RemoveServer: _aio.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]  # type: ignore[assignment]
     """For operators: forget a chunkserver on which nothing is left."""
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_master_pb2.ListSnapshotsRequest, _master_pb2.ListSnapshotsReply]  # type: ignore[assignment]
+    """What snapshots there are of a file or a tree (GFS 3.4)."""
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -228,6 +232,14 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_master_pb2.RemoveServerReply, _abc.Awaitable[_master_pb2.RemoveServerReply]]:
         """For operators: forget a chunkserver on which nothing is left."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _master_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_master_pb2.ListSnapshotsReply, _abc.Awaitable[_master_pb2.ListSnapshotsReply]]:
+        """What snapshots there are of a file or a tree (GFS 3.4)."""
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

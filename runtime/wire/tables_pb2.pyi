@@ -178,6 +178,7 @@ class CellFilter(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     START_TIMESTAMP_FIELD_NUMBER: _builtins.int
     END_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    TREE_FIELD_NUMBER: _builtins.int
     column_pattern: _builtins.bytes
     versions: _builtins.int
     start_timestamp: _builtins.int
@@ -186,6 +187,10 @@ class CellFilter(_message.Message):
     def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def tree(self) -> Global___FilterTree:
+        """in place of all the others"""
+
     def __init__(
         self,
         *,
@@ -195,10 +200,11 @@ class CellFilter(_message.Message):
         versions: _builtins.int | None = ...,
         start_timestamp: _builtins.int | None = ...,
         end_timestamp: _builtins.int | None = ...,
+        tree: Global___FilterTree | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_column_pattern", b"_column_pattern", "_end_timestamp", b"_end_timestamp", "_start_timestamp", b"_start_timestamp", "_versions", b"_versions", "column_pattern", b"column_pattern", "end_timestamp", b"end_timestamp", "start_timestamp", b"start_timestamp", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_column_pattern", b"_column_pattern", "_end_timestamp", b"_end_timestamp", "_start_timestamp", b"_start_timestamp", "_tree", b"_tree", "_versions", b"_versions", "column_pattern", b"column_pattern", "end_timestamp", b"end_timestamp", "start_timestamp", b"start_timestamp", "tree", b"tree", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_column_pattern", b"_column_pattern", "_end_timestamp", b"_end_timestamp", "_start_timestamp", b"_start_timestamp", "_versions", b"_versions", "column_pattern", b"column_pattern", "columns", b"columns", "end_timestamp", b"end_timestamp", "families", b"families", "start_timestamp", b"start_timestamp", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_column_pattern", b"_column_pattern", "_end_timestamp", b"_end_timestamp", "_start_timestamp", b"_start_timestamp", "_tree", b"_tree", "_versions", b"_versions", "column_pattern", b"column_pattern", "columns", b"columns", "end_timestamp", b"end_timestamp", "families", b"families", "start_timestamp", b"start_timestamp", "tree", b"tree", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__column_pattern: _TypeAlias = _typing.Literal["column_pattern"]  # noqa: Y015
     _WhichOneofArgType__column_pattern: _TypeAlias = _typing.Literal["_column_pattern", b"_column_pattern"]  # noqa: Y015
@@ -206,6 +212,8 @@ class CellFilter(_message.Message):
     _WhichOneofArgType__end_timestamp: _TypeAlias = _typing.Literal["_end_timestamp", b"_end_timestamp"]  # noqa: Y015
     _WhichOneofReturnType__start_timestamp: _TypeAlias = _typing.Literal["start_timestamp"]  # noqa: Y015
     _WhichOneofArgType__start_timestamp: _TypeAlias = _typing.Literal["_start_timestamp", b"_start_timestamp"]  # noqa: Y015
+    _WhichOneofReturnType__tree: _TypeAlias = _typing.Literal["tree"]  # noqa: Y015
+    _WhichOneofArgType__tree: _TypeAlias = _typing.Literal["_tree", b"_tree"]  # noqa: Y015
     _WhichOneofReturnType__versions: _TypeAlias = _typing.Literal["versions"]  # noqa: Y015
     _WhichOneofArgType__versions: _TypeAlias = _typing.Literal["_versions", b"_versions"]  # noqa: Y015
     @_typing.overload
@@ -214,6 +222,8 @@ class CellFilter(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_timestamp) -> _WhichOneofReturnType__end_timestamp | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start_timestamp) -> _WhichOneofReturnType__start_timestamp | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tree) -> _WhichOneofReturnType__tree | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__versions) -> _WhichOneofReturnType__versions | None: ...
 
@@ -369,11 +379,14 @@ class ScanRowsRequest(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    REVERSE_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     start: _builtins.bytes
     end: _builtins.bytes
     limit: _builtins.int
     """rows of one answer"""
+    reverse: _builtins.bool
+    """from the last row to the first"""
     @_builtins.property
     def wanted(self) -> Global___CellFilter: ...
     def __init__(
@@ -384,10 +397,11 @@ class ScanRowsRequest(_message.Message):
         end: _builtins.bytes = ...,
         wanted: Global___CellFilter | None = ...,
         limit: _builtins.int = ...,
+        reverse: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "limit", b"limit", "start", b"start", "tablet", b"tablet", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "limit", b"limit", "reverse", b"reverse", "start", b"start", "tablet", b"tablet", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,7 +414,7 @@ class ScanRowsReply(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     next: _builtins.bytes
-    """where to continue in this tablet; absent: that were all of it"""
+    """the start to continue with in this tablet, or the end if it goes in reverse; absent:"""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowMessage]: ...
     def __init__(
@@ -631,19 +645,23 @@ class UnloadTabletRequest(_message.Message):
     MASTER_FIELD_NUMBER: _builtins.int
     SEQUENCER_FIELD_NUMBER: _builtins.int
     TABLET_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     master: _builtins.int
     sequencer: _builtins.bytes
     tablet: _builtins.str
+    token: _builtins.int
+    """if it is not served here, it is not loaded any more under this token"""
     def __init__(
         self,
         *,
         master: _builtins.int = ...,
         sequencer: _builtins.bytes = ...,
         tablet: _builtins.str = ...,
+        token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "tablet", b"tablet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["master", b"master", "sequencer", b"sequencer", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1279,6 +1297,274 @@ class MergeNeighboursReply(_message.Message):
 Global___MergeNeighboursReply: _TypeAlias = MergeNeighboursReply  # noqa: Y015
 
 @_typing.final
+class FilterTree(_message.Message):
+    """A filter that is put together from parts: tablet/engine/model/filter_tree.py says what each does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    INTERLEAVE_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    ROW_PATTERN_FIELD_NUMBER: _builtins.int
+    FAMILY_PATTERN_FIELD_NUMBER: _builtins.int
+    QUALIFIER_PATTERN_FIELD_NUMBER: _builtins.int
+    VALUE_PATTERN_FIELD_NUMBER: _builtins.int
+    QUALIFIER_RANGE_FIELD_NUMBER: _builtins.int
+    VALUE_RANGE_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_RANGE_FIELD_NUMBER: _builtins.int
+    CELLS_PER_ROW_FIELD_NUMBER: _builtins.int
+    CELLS_PER_ROW_OFFSET_FIELD_NUMBER: _builtins.int
+    CELLS_PER_COLUMN_FIELD_NUMBER: _builtins.int
+    PASS_ALL_FIELD_NUMBER: _builtins.int
+    BLOCK_ALL_FIELD_NUMBER: _builtins.int
+    ROW_SAMPLE_FIELD_NUMBER: _builtins.int
+    STRIP_VALUE_FIELD_NUMBER: _builtins.int
+    SINK_FIELD_NUMBER: _builtins.int
+    row_pattern: _builtins.bytes
+    family_pattern: _builtins.bytes
+    qualifier_pattern: _builtins.bytes
+    value_pattern: _builtins.bytes
+    cells_per_row: _builtins.int
+    cells_per_row_offset: _builtins.int
+    cells_per_column: _builtins.int
+    pass_all: _builtins.bool
+    block_all: _builtins.bool
+    row_sample: _builtins.float
+    strip_value: _builtins.bool
+    sink: _builtins.bool
+    @_builtins.property
+    def cells(self) -> Global___CellFilter: ...
+    @_builtins.property
+    def chain(self) -> Global___FilterTrees: ...
+    @_builtins.property
+    def interleave(self) -> Global___FilterTrees: ...
+    @_builtins.property
+    def condition(self) -> Global___FilterCondition: ...
+    @_builtins.property
+    def qualifier_range(self) -> Global___FilterRange: ...
+    @_builtins.property
+    def value_range(self) -> Global___FilterRange: ...
+    @_builtins.property
+    def timestamp_range(self) -> Global___TimestampSpan: ...
+    def __init__(
+        self,
+        *,
+        cells: Global___CellFilter | None = ...,
+        chain: Global___FilterTrees | None = ...,
+        interleave: Global___FilterTrees | None = ...,
+        condition: Global___FilterCondition | None = ...,
+        row_pattern: _builtins.bytes = ...,
+        family_pattern: _builtins.bytes = ...,
+        qualifier_pattern: _builtins.bytes = ...,
+        value_pattern: _builtins.bytes = ...,
+        qualifier_range: Global___FilterRange | None = ...,
+        value_range: Global___FilterRange | None = ...,
+        timestamp_range: Global___TimestampSpan | None = ...,
+        cells_per_row: _builtins.int = ...,
+        cells_per_row_offset: _builtins.int = ...,
+        cells_per_column: _builtins.int = ...,
+        pass_all: _builtins.bool = ...,
+        block_all: _builtins.bool = ...,
+        row_sample: _builtins.float = ...,
+        strip_value: _builtins.bool = ...,
+        sink: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_all", b"block_all", "cells", b"cells", "cells_per_column", b"cells_per_column", "cells_per_row", b"cells_per_row", "cells_per_row_offset", b"cells_per_row_offset", "chain", b"chain", "condition", b"condition", "family_pattern", b"family_pattern", "filter", b"filter", "interleave", b"interleave", "pass_all", b"pass_all", "qualifier_pattern", b"qualifier_pattern", "qualifier_range", b"qualifier_range", "row_pattern", b"row_pattern", "row_sample", b"row_sample", "sink", b"sink", "strip_value", b"strip_value", "timestamp_range", b"timestamp_range", "value_pattern", b"value_pattern", "value_range", b"value_range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_all", b"block_all", "cells", b"cells", "cells_per_column", b"cells_per_column", "cells_per_row", b"cells_per_row", "cells_per_row_offset", b"cells_per_row_offset", "chain", b"chain", "condition", b"condition", "family_pattern", b"family_pattern", "filter", b"filter", "interleave", b"interleave", "pass_all", b"pass_all", "qualifier_pattern", b"qualifier_pattern", "qualifier_range", b"qualifier_range", "row_pattern", b"row_pattern", "row_sample", b"row_sample", "sink", b"sink", "strip_value", b"strip_value", "timestamp_range", b"timestamp_range", "value_pattern", b"value_pattern", "value_range", b"value_range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_filter: _TypeAlias = _typing.Literal["cells", "chain", "interleave", "condition", "row_pattern", "family_pattern", "qualifier_pattern", "value_pattern", "qualifier_range", "value_range", "timestamp_range", "cells_per_row", "cells_per_row_offset", "cells_per_column", "pass_all", "block_all", "row_sample", "strip_value", "sink"]  # noqa: Y015
+    _WhichOneofArgType_filter: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_filter) -> _WhichOneofReturnType_filter | None: ...
+
+Global___FilterTree: _TypeAlias = FilterTree  # noqa: Y015
+
+@_typing.final
+class FilterTrees(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterTree]: ...
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___FilterTree] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterTrees: _TypeAlias = FilterTrees  # noqa: Y015
+
+@_typing.final
+class FilterCondition(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICATE_FIELD_NUMBER: _builtins.int
+    IF_TRUE_FIELD_NUMBER: _builtins.int
+    IF_FALSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def predicate(self) -> Global___FilterTree: ...
+    @_builtins.property
+    def if_true(self) -> Global___FilterTree: ...
+    @_builtins.property
+    def if_false(self) -> Global___FilterTree: ...
+    def __init__(
+        self,
+        *,
+        predicate: Global___FilterTree | None = ...,
+        if_true: Global___FilterTree | None = ...,
+        if_false: Global___FilterTree | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_false", b"_if_false", "_if_true", b"_if_true", "if_false", b"if_false", "if_true", b"if_true", "predicate", b"predicate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_false", b"_if_false", "_if_true", b"_if_true", "if_false", b"if_false", "if_true", b"if_true", "predicate", b"predicate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__if_false: _TypeAlias = _typing.Literal["if_false"]  # noqa: Y015
+    _WhichOneofArgType__if_false: _TypeAlias = _typing.Literal["_if_false", b"_if_false"]  # noqa: Y015
+    _WhichOneofReturnType__if_true: _TypeAlias = _typing.Literal["if_true"]  # noqa: Y015
+    _WhichOneofArgType__if_true: _TypeAlias = _typing.Literal["_if_true", b"_if_true"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__if_false) -> _WhichOneofReturnType__if_false | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__if_true) -> _WhichOneofReturnType__if_true | None: ...
+
+Global___FilterCondition: _TypeAlias = FilterCondition  # noqa: Y015
+
+@_typing.final
+class FilterRange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    START_OPEN_FIELD_NUMBER: _builtins.int
+    END_CLOSED_FIELD_NUMBER: _builtins.int
+    family: _builtins.bytes
+    """of qualifiers; empty for values"""
+    start: _builtins.bytes
+    end: _builtins.bytes
+    start_open: _builtins.bool
+    end_closed: _builtins.bool
+    def __init__(
+        self,
+        *,
+        family: _builtins.bytes = ...,
+        start: _builtins.bytes | None = ...,
+        end: _builtins.bytes | None = ...,
+        start_open: _builtins.bool = ...,
+        end_closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "end_closed", b"end_closed", "family", b"family", "start", b"start", "start_open", b"start_open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___FilterRange: _TypeAlias = FilterRange  # noqa: Y015
+
+@_typing.final
+class TimestampSpan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    end: _builtins.int
+    def __init__(
+        self,
+        *,
+        start: _builtins.int | None = ...,
+        end: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___TimestampSpan: _TypeAlias = TimestampSpan  # noqa: Y015
+
+@_typing.final
+class ChangeValueRequest(_message.Message):
+    """Read one column of a row, change its newest value, and write it: one atomic step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLET_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    INCREMENT_FIELD_NUMBER: _builtins.int
+    APPEND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    tablet: _builtins.str
+    row: _builtins.bytes
+    column: _builtins.bytes
+    increment: _builtins.int
+    """of a counter of 8 bytes, big-endian; a missing one is 0"""
+    append: _builtins.bytes
+    """a missing value is empty"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
+    def __init__(
+        self,
+        *,
+        tablet: _builtins.str = ...,
+        row: _builtins.bytes = ...,
+        column: _builtins.bytes = ...,
+        increment: _builtins.int = ...,
+        append: _builtins.bytes = ...,
+        name: Global___ChangeName | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "change", b"change", "increment", b"increment", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "change", b"change", "column", b"column", "increment", b"increment", "name", b"name", "row", b"row", "tablet", b"tablet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["increment", "append"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___ChangeValueRequest: _TypeAlias = ChangeValueRequest  # noqa: Y015
+
+@_typing.final
+class ChangeValueReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    """the new one"""
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeValueReply: _TypeAlias = ChangeValueReply  # noqa: Y015
+
+@_typing.final
 class DescribeTabletServerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1586,18 +1872,22 @@ class TakeSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     table: _builtins.str
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
         table: _builtins.str = ...,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1624,7 +1914,7 @@ class TakeSnapshotReply(_message.Message):
 Global___TakeSnapshotReply: _TypeAlias = TakeSnapshotReply  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsRequest(_message.Message):
+class ListTableSnapshotsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -1636,10 +1926,10 @@ class ListSnapshotsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+Global___ListTableSnapshotsRequest: _TypeAlias = ListTableSnapshotsRequest  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsReply(_message.Message):
+class ListTableSnapshotsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
@@ -1656,26 +1946,30 @@ class ListSnapshotsReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
+Global___ListTableSnapshotsReply: _TypeAlias = ListTableSnapshotsReply  # noqa: Y015
 
 @_typing.final
 class RestoreSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    NAME_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
     table: _builtins.str
     """a new one; empty: under the name that the table had"""
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
         table: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1704,16 +1998,20 @@ Global___RestoreSnapshotReply: _TypeAlias = RestoreSnapshotReply  # noqa: Y015
 class DeleteSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
+    snapshot: _builtins.str
+    @_builtins.property
+    def name(self) -> Global___ChangeName: ...
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
+        snapshot: _builtins.str = ...,
+        name: Global___ChangeName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

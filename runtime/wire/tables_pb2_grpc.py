@@ -89,6 +89,11 @@ class TabletServerStub:
                 request_serializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsReply.FromString,
                 _registered_method=True)
+        self.ChangeValue = channel.unary_unary(
+                '/tabletop.TabletServer/ChangeValue',
+                request_serializer=runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.ChangeValueReply.FromString,
+                _registered_method=True)
         self.AcquireSnapshot = channel.unary_unary(
                 '/tabletop.TabletServer/AcquireSnapshot',
                 request_serializer=runtime_dot_wire_dot_tables__pb2.AcquireSnapshotRequest.SerializeToString,
@@ -172,6 +177,13 @@ class TabletServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeValue(self, request, context):
+        """For clients, as the first ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcquireSnapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -242,6 +254,11 @@ def add_TabletServerServicer_to_server(servicer, server):
                     servicer.MergeTablets,
                     request_deserializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_tables__pb2.MergeTabletsReply.SerializeToString,
+            ),
+            'ChangeValue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeValue,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.ChangeValueReply.SerializeToString,
             ),
             'AcquireSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.AcquireSnapshot,
@@ -562,6 +579,33 @@ class TabletServer:
             _registered_method=True)
 
     @staticmethod
+    def ChangeValue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tabletop.TabletServer/ChangeValue',
+            runtime_dot_wire_dot_tables__pb2.ChangeValueRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.ChangeValueReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AcquireSnapshot(request,
             target,
             options=(),
@@ -672,8 +716,8 @@ class TabletMasterStub:
                 _registered_method=True)
         self.ListSnapshots = channel.unary_unary(
                 '/tabletop.TabletMaster/ListSnapshots',
-                request_serializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.SerializeToString,
-                response_deserializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.FromString,
+                request_serializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsReply.FromString,
                 _registered_method=True)
         self.RestoreSnapshot = channel.unary_unary(
                 '/tabletop.TabletMaster/RestoreSnapshot',
@@ -817,8 +861,8 @@ def add_TabletMasterServicer_to_server(servicer, server):
             ),
             'ListSnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSnapshots,
-                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.FromString,
-                    response_serializer=runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.SerializeToString,
+                    request_deserializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsReply.SerializeToString,
             ),
             'RestoreSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.RestoreSnapshot,
@@ -1099,8 +1143,8 @@ class TabletMaster:
             request,
             target,
             '/tabletop.TabletMaster/ListSnapshots',
-            runtime_dot_wire_dot_tables__pb2.ListSnapshotsRequest.SerializeToString,
-            runtime_dot_wire_dot_tables__pb2.ListSnapshotsReply.FromString,
+            runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsRequest.SerializeToString,
+            runtime_dot_wire_dot_tables__pb2.ListTableSnapshotsReply.FromString,
             options,
             channel_credentials,
             insecure,

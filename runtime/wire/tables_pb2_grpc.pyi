@@ -47,6 +47,8 @@ class TabletServerStub:
     SplitTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]
     CompactTablet: _grpc.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]
     MergeTablets: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]
+    ChangeValue: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]
+    """For clients, as the first ones."""
     AcquireSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]
     DescribeTabletServer: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]
     """What anybody may ask: how it is, also while it serves nothing."""
@@ -67,6 +69,8 @@ class TabletServerAsyncStub(TabletServerStub):
     SplitTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.SplitTabletRequest, _tables_pb2.SplitTabletReply]  # type: ignore[assignment]
     CompactTablet: _aio.UnaryUnaryMultiCallable[_tables_pb2.CompactTabletRequest, _tables_pb2.CompactTabletReply]  # type: ignore[assignment]
     MergeTablets: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeTabletsRequest, _tables_pb2.MergeTabletsReply]  # type: ignore[assignment]
+    ChangeValue: _aio.UnaryUnaryMultiCallable[_tables_pb2.ChangeValueRequest, _tables_pb2.ChangeValueReply]  # type: ignore[assignment]
+    """For clients, as the first ones."""
     AcquireSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.AcquireSnapshotRequest, _tables_pb2.AcquireSnapshotReply]  # type: ignore[assignment]
     DescribeTabletServer: _aio.UnaryUnaryMultiCallable[_tables_pb2.DescribeTabletServerRequest, _tables_pb2.TabletServerFigures]  # type: ignore[assignment]
     """What anybody may ask: how it is, also while it serves nothing."""
@@ -152,6 +156,14 @@ class TabletServerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tables_pb2.MergeTabletsReply, _abc.Awaitable[_tables_pb2.MergeTabletsReply]]: ...
 
     @_abc_1.abstractmethod
+    def ChangeValue(
+        self,
+        request: _tables_pb2.ChangeValueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tables_pb2.ChangeValueReply, _abc.Awaitable[_tables_pb2.ChangeValueReply]]:
+        """For clients, as the first ones."""
+
+    @_abc_1.abstractmethod
     def AcquireSnapshot(
         self,
         request: _tables_pb2.AcquireSnapshotRequest,
@@ -186,7 +198,7 @@ class TabletMasterStub:
     MergeNeighbours: _grpc.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]
     """Has two neighbours made one, by one server."""
     TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]
-    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_tables_pb2.ListTableSnapshotsRequest, _tables_pb2.ListTableSnapshotsReply]
     RestoreSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]
     """Makes a new table of a snapshot."""
     DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]
@@ -207,7 +219,7 @@ class TabletMasterAsyncStub(TabletMasterStub):
     MergeNeighbours: _aio.UnaryUnaryMultiCallable[_tables_pb2.MergeNeighboursRequest, _tables_pb2.MergeNeighboursReply]  # type: ignore[assignment]
     """Has two neighbours made one, by one server."""
     TakeSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.TakeSnapshotRequest, _tables_pb2.TakeSnapshotReply]  # type: ignore[assignment]
-    ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListSnapshotsRequest, _tables_pb2.ListSnapshotsReply]  # type: ignore[assignment]
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_tables_pb2.ListTableSnapshotsRequest, _tables_pb2.ListTableSnapshotsReply]  # type: ignore[assignment]
     RestoreSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.RestoreSnapshotRequest, _tables_pb2.RestoreSnapshotReply]  # type: ignore[assignment]
     """Makes a new table of a snapshot."""
     DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_tables_pb2.DeleteSnapshotRequest, _tables_pb2.DeleteSnapshotReply]  # type: ignore[assignment]
@@ -283,9 +295,9 @@ class TabletMasterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListSnapshots(
         self,
-        request: _tables_pb2.ListSnapshotsRequest,
+        request: _tables_pb2.ListTableSnapshotsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_tables_pb2.ListSnapshotsReply, _abc.Awaitable[_tables_pb2.ListSnapshotsReply]]: ...
+    ) -> _typing.Union[_tables_pb2.ListTableSnapshotsReply, _abc.Awaitable[_tables_pb2.ListTableSnapshotsReply]]: ...
 
     @_abc_1.abstractmethod
     def RestoreSnapshot(

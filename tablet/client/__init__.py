@@ -11,7 +11,8 @@ master is asked only about tables as a whole. If the server says that the tablet
 it knew and looks again, and once more one level higher if that was wrong too.
 
     settings.py      how long to try            locating.py     three levels of places, and a cache of them
-    client.py        the asynchronous client    synchronous.py  the same for plain programs
+    client.py        the asynchronous client    batching.py     mutations of many rows
+    metadata.py      rows about tablets         synchronous.py  the same for plain programs
 
 Errors are those of `runtime.errors`. A definite one is repeated by the client itself as long as the tablet may just be
 on its way to another server. After an indefinite one a read is repeated; a mutation is not: it may have happened, and

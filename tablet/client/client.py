@@ -4,37 +4,47 @@
     await client.put("users", b"ada", b"profile:name", b"Ada")
     async for key, cells in client.scan("users"): ...
 
-Mutations of many rows are grouped by tablet server: one call for each server that has some of them, and each row has
-its own outcome.
+Mutations of many rows are grouped by tablet server (`batching.py`), and each row has its own outcome.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockservice.client.session import OwnLockService
 from lockservice.interface import Session, SessionState
-from runtime.errors import NotFound, NotServed, Superseded, TabletopError, TimedOut, Unavailable, error_from_wire
+from runtime.errors import (
+    InvalidRequest,
+    NotFound,
+    NotServed,
+    Superseded,
+    TabletopError,
+    TimedOut,
+    Unavailable,
+    error_from_wire,
+)
 from runtime.wire import tables_pb2 as wire
 from runtime.wire.tables_pb2 import SnapshotRecord, TabletPlace
 from runtime.wire.tables_pb2_grpc import TabletMasterStub, TabletServerStub
 from runtime.world import World
+from tablet.client.batching import Batch, Mutation, Placed
 from tablet.client.locating import Locator, RootFinder, all_places
 from tablet.client.requests import Requests
 from tablet.client.settings import TableClientSettings
-from tablet.engine.model.checks import check_row
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter
+from tablet.engine.model.checks import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, check_row
+from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter, check_limit
 from tablet.engine.model.operations import Operation, SetCell
 from tablet.engine.model.schema import Schema
 from tablet.engine.model.schema_message import schema_from_message, schema_to_message
-from tablet.location.messages import FoundRow, changes_to_messages, filter_to_message, row_from_message
+from tablet.location.filter_messages import filter_to_message
+from tablet.location.messages import FoundRow, changes_to_messages, row_from_message
 from tablet.location.places import MASTER_PATH, ROOT_PATH, living
 
 if TYPE_CHECKING:
     from runtime.wire.tables_pb2_grpc import TabletMasterAsyncStub, TabletServerAsyncStub
 
 T = TypeVar("T")
-Mutation = tuple[bytes, Sequence[Operation]]
+_Part = tuple[wire.ScanRowsReply, TabletPlace]
 
 
 class LockFiles:
@@ -151,25 +161,33 @@ class TableClient:
     async def snapshot(self, table: str, name: str) -> SnapshotRecord:
         """Keep what a table holds under a name, without copying it: each tablet at one moment between this call and its
         answer. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable (it was aborted)."""
-        request = wire.TakeSnapshotRequest(table=table, name=name)
-        return (await self._ask_master(lambda stub, seconds: stub.TakeSnapshot(request, timeout=seconds))).snapshot
+        request = wire.TakeSnapshotRequest(table=table, snapshot=name)
+        reply = await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.TakeSnapshot, request, server="", seconds=seconds)
+        )
+        return reply.snapshot
 
     async def snapshots(self, table: str | None = None) -> list[SnapshotRecord]:
         """The snapshots of a table, or of all tables, by name."""
-        request = wire.ListSnapshotsRequest()
+        request = wire.ListTableSnapshotsRequest()
         reply = await self._ask_master(lambda stub, seconds: stub.ListSnapshots(request, timeout=seconds))
         return [found for found in reply.snapshots if table is None or found.table == table]
 
     async def restore(self, name: str, table: str | None = None) -> str:
         """Make a table of a snapshot, under the name that its table had, or a new one; returns the name when its
         tablets are served. The snapshot stays. Raises NotFound, AlreadyExists (the table), InvalidRequest, Conflict."""
-        request = wire.RestoreSnapshotRequest(name=name, table=table or "")
-        return (await self._ask_master(lambda stub, seconds: stub.RestoreSnapshot(request, timeout=seconds))).table
+        request = wire.RestoreSnapshotRequest(snapshot=name, table=table or "")
+        reply = await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.RestoreSnapshot, request, server="", seconds=seconds)
+        )
+        return reply.table
 
     async def delete_snapshot(self, name: str) -> None:
         """Delete a snapshot; tables that were made of it stay. Raises NotFound, Conflict."""
-        request = wire.DeleteSnapshotRequest(name=name)
-        await self._ask_master(lambda stub, seconds: stub.DeleteSnapshot(request, timeout=seconds))
+        request = wire.DeleteSnapshotRequest(snapshot=name)
+        await self._ask_master(
+            lambda stub, seconds: self._requests.ask(stub.DeleteSnapshot, request, server="", seconds=seconds)
+        )
 
     async def status(self) -> wire.TabletStatus:
         """What the tablet master knows."""
@@ -208,34 +226,46 @@ class TableClient:
             raise failure
 
     async def mutate_many(self, table: str, mutations: Iterable[Mutation]) -> list[TabletopError | None]:
-        """Apply operations to many rows, each row atomically, all of a tablet server in one call; returns the failure
-        of each, or None. There is no order between different rows."""
-        wanted = [(row, changes_to_messages(operations)) for row, operations in mutations]
-        outcomes: list[TabletopError | None] = [None] * len(wanted)
+        """Apply operations to many rows, each row atomically; returns the failure of each, or None. The rows of a
+        tablet server go to it in calls of many rows, several calls at a time. There is no order between different
+        rows. Errors as those of `mutate`."""
+        batch = Batch.of(mutations)
         patience = _Patience(self._world, self.settings)
-        left = list(range(len(wanted)))
-        while left:
-            groups: dict[str, list[tuple[int, TabletPlace]]] = {}
-            again: list[int] = []
-            for number in left:
+        while batch.left:
+            groups: dict[str, list[Placed]] = {}
+            for number in batch.take():
                 try:
-                    place = await self.locator.place_of(table, wanted[number][0])
+                    place = await self.locator.place_of(table, batch.row(number))
                     groups.setdefault(place.server, []).append((number, place))
                 except TabletopError as error:
-                    outcomes[number] = error
-                    if _may_pass(error, is_read=True):
-                        again.append(number)
-            calls = [
-                self._mutate_at(group[first : first + self.settings.mutations_a_call], wanted, outcomes)
-                for group in groups.values()
-                for first in range(0, len(group), self.settings.mutations_a_call)
-            ]
-            for failed in await asyncio.gather(*calls):
-                again += failed
-            if not again or not await patience.pause():
+                    batch.note(number, _unasked(error), may_pass=_may_pass(error, is_read=True))
+            await _all_of([self._mutate_at(group, batch) for group in groups.values()])
+            if not batch.left or not await patience.pause():
                 break
-            left = sorted(again)
-        return outcomes
+        return batch.outcomes
+
+    async def increment(self, table: str, row: bytes, column: bytes, delta: int = 1) -> int:
+        """Add to a counter, a value of 8 bytes (a missing one is 0), as one atomic step; returns its new value. It
+        wraps around as hardware does. Raises as `mutate`, and InvalidRequest for a value of another length."""
+        if type(delta) is not int or not EARLIEST_TIMESTAMP <= delta <= LATEST_TIMESTAMP:
+            raise InvalidRequest(f"delta is {delta!r}; give a whole number that fits into 64 bits")
+        request = wire.ChangeValueRequest(row=row, column=column, increment=delta)
+        return int.from_bytes(await self._change_value(table, request), "big", signed=True)
+
+    async def append(self, table: str, row: bytes, column: bytes, data: bytes) -> bytes:
+        """Append to the newest value of a column (a missing one is empty), as one atomic step; returns the new value.
+        Raises as `mutate`."""
+        return await self._change_value(table, wire.ChangeValueRequest(row=row, column=column, append=data))
+
+    async def _change_value(self, table: str, request: wire.ChangeValueRequest) -> bytes:
+        check_row(request.row)
+
+        async def ask(place: TabletPlace, stub: "TabletServerAsyncStub", seconds: float) -> bytes:
+            request.tablet = place.tablet
+            ask = self._requests.ask(stub.ChangeValue, request, server=place.server, seconds=seconds)
+            return (await ask).value
+
+        return await self._on_tablet(table, request.row, ask, is_read=False)
 
     async def check_and_mutate(
         self,
@@ -273,67 +303,65 @@ class TableClient:
         *,
         wanted: RowFilter = EVERYTHING,
         limit: int | None = None,
+        reverse: bool = False,
     ) -> AsyncIterator[FoundRow]:
         """The rows with start <= row < end (empty: no bound) that have cells which the filter wants, in order, through
-        all tablets. Each row is read atomically; different rows at different moments. Raises as `read`."""
-        message, left = filter_to_message(wanted), limit
+        all tablets; `reverse`: from the last to the first. Each row is read atomically; different rows at different
+        moments. Raises as `read`."""
+        check_limit(limit)
+        request = wire.ScanRowsRequest(start=start, end=end, wanted=filter_to_message(wanted), reverse=reverse)
+
+        async def ask(place: TabletPlace, stub: "TabletServerAsyncStub", seconds: float) -> _Part:
+            request.tablet = place.tablet
+            return await stub.ScanRows(request, timeout=seconds), place
+
+        left = limit
         while left is None or left > 0:
-            most = self.settings.scan_rows if left is None else min(left, self.settings.scan_rows)
-
-            async def ask(
-                place: TabletPlace,
-                stub: "TabletServerAsyncStub",
-                seconds: float,
-                start: bytes = start,
-                most: int = most,
-            ) -> tuple[wire.ScanRowsReply, bytes]:
-                request = wire.ScanRowsRequest(tablet=place.tablet, start=start, end=end, wanted=message, limit=most)
-                return await stub.ScanRows(request, timeout=seconds), place.end_row
-
-            reply, stop = await self._on_tablet(table, start, ask, is_read=True)
+            request.limit = self.settings.scan_rows if left is None else min(left, self.settings.scan_rows)
+            where = request.end if reverse else request.start
+            reply, place = await self._on_tablet(table, where, ask, is_read=True, before=reverse)
             for found in reply.rows:
                 yield row_from_message(found)
             left = None if left is None else left - len(reply.rows)
-            if reply.HasField("next"):
-                start = reply.next
-            elif not stop or (end and stop >= end):
-                return
+            if reverse:
+                request.end = reply.next if reply.HasField("next") else place.start_row
+                if not request.end or request.end <= start:
+                    return
             else:
-                start = stop
+                request.start = reply.next if reply.HasField("next") else place.end_row
+                if not request.start or (end and request.start >= end):
+                    return
 
     # How it is done.
 
-    async def _mutate_at(
-        self,
-        group: Sequence[tuple[int, TabletPlace]],
-        wanted: Sequence[tuple[bytes, list[wire.ChangeMessage]]],
-        outcomes: list[TabletopError | None],
-    ) -> list[int]:
-        """One call; returns the numbers of the mutations that certainly have not happened and may succeed later."""
-        request = wire.MutateRowsRequest(
-            mutations=[
-                wire.RowMutation(tablet=place.tablet, row=wanted[number][0], changes=wanted[number][1])
-                for number, place in group
-            ]
-        )
-        server, seconds = group[0][1], self.settings.call_seconds
+    async def _mutate_at(self, group: Sequence[Placed], batch: Batch) -> None:
+        """All calls to one server, several of them at a time."""
+        calls = list(batch.calls(group, self.settings.mutations_a_call, self.settings.call_bytes))
+        waiting = iter(calls)
+
+        async def one_after_the_other() -> None:
+            for call in waiting:
+                await self._mutate_in_one_call(call, batch)
+
+        await _all_of([one_after_the_other() for _ in calls[: self.settings.calls_in_flight]])
+
+    async def _mutate_in_one_call(self, call: Sequence[Placed], batch: Batch) -> None:
+        server, seconds = call[0][1], self.settings.call_seconds
         stub = TabletServerStub(self._world.network.channel(server.address))
+        found: list[TabletopError | None]
         try:
+            request = batch.request(call)
             reply = await self._requests.ask(stub.MutateRows, request, server=server.server, seconds=seconds)
             found = [
                 error_from_wire(outcome.error, outcome.message, definite=outcome.definite) if outcome.error else None
                 for outcome in reply.outcomes
             ]
         except TabletopError as error:
-            found = [error] * len(group)
-        again = []
-        for (number, place), failure in zip(group, found, strict=True):
-            outcomes[number] = failure
+            found = [error] * len(call)
+        for (number, place), failure in zip(call, found, strict=True):
             if failure is not None and _tells_of_moving(failure):
                 self.locator.forget(place)
-            if failure is not None and _may_pass(failure, is_read=False):
-                again.append(number)
-        return again
+            batch.note(number, failure, may_pass=failure is not None and _may_pass(failure, is_read=False))
 
     async def _on_tablet(
         self,
@@ -342,12 +370,16 @@ class TableClient:
         ask: Callable[[TabletPlace, "TabletServerAsyncStub", float], Awaitable[T]],
         *,
         is_read: bool,
+        before: bool = False,
     ) -> T:
+        """Ask the server of the tablet that has a row, or the rows just `before` it."""
+        find = self.locator.place_before if before else self.locator.place_of
+
         async def attempt() -> T:
             try:
-                place = await self.locator.place_of(table, row)
-            except (Unavailable, TimedOut) as error:  # So far nothing was asked of any tablet.
-                raise type(error)(error.message, definite=True) from error
+                place = await find(table, row)
+            except (Unavailable, TimedOut) as error:
+                raise _unasked(error) from error
             try:
                 stub = TabletServerStub(self._world.network.channel(place.address))
                 return await ask(place, stub, self.settings.call_seconds)
@@ -405,6 +437,19 @@ class _Patience:
             return False
         await self._world.clock.sleep(length)
         return True
+
+
+async def _all_of(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """All of it at the same time; a single one without a task of its own."""
+    if len(work) == 1:
+        await work[0]
+    else:
+        await asyncio.gather(*work)
+
+
+def _unasked(error: TabletopError) -> TabletopError:
+    """The error of one who looked for a tablet, as it is for what was to be asked of the tablet: definite."""
+    return type(error)(error.message, definite=True) if _tells_of_moving(error) else error
 
 
 def _tells_of_moving(error: TabletopError) -> bool:

@@ -8,8 +8,9 @@ to six round trips.
 An answer has the rows of the next tablets, too.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from runtime.errors import NotFound, NotServed, TimedOut, Unavailable
 from runtime.wire import tables_pb2 as wire
@@ -25,9 +26,11 @@ from tablet.location.places import (
     decode_place,
     has_gap,
     holds,
+    holds_before,
     key_of,
     living,
     search_range,
+    search_range_before,
     with_lower_half,
 )
 
@@ -50,9 +53,18 @@ class Locator:
     async def place_of(self, table: str, row: bytes) -> TabletPlace:
         """The tablet that has a row. Raises NotFound (no such table), NotServed (nobody has it at this moment, or what
         was remembered is old), and what the calls raise."""
-        found = self._remembered(table, row)
+        is_root = table == METADATA and row < USER_ROWS
+        return await self._found(_Aim(table, row, search_range(table, row), holds, is_root))
+
+    async def place_before(self, table: str, end: bytes) -> TabletPlace:
+        """The tablet that has the rows just before `end`; empty: the last ones of the table. Raises as `place_of`."""
+        is_root = table == METADATA and b"" < end <= USER_ROWS
+        return await self._found(_Aim(table, end, search_range_before(table, end), holds_before, is_root))
+
+    async def _found(self, aim: "_Aim") -> TabletPlace:
+        found = self._remembered(aim)
         if found is None:
-            found = await self._root_place() if _is_root(table, row) else await self._searched(table, row)
+            found = await self._root_place() if aim.is_root else await self._searched(aim)
         if not found.server:
             self.forget(found)
             raise NotServed(f"tablet {found.tablet} is not assigned to a server at this moment; try again")
@@ -78,20 +90,20 @@ class Locator:
             self.forget(place)
             raise NotServed(f"METADATA tablet {place.tablet} is not where it was: {error.message}") from error
 
-    def _remembered(self, table: str, row: bytes) -> TabletPlace | None:
-        if _is_root(table, row):
+    def _remembered(self, aim: "_Aim") -> TabletPlace | None:
+        if aim.is_root:
             return self._root
-        position = bisect_right(self._keys, search_range(table, row)[0][:-1])
+        position = bisect_left(self._keys, aim.keys[0])
         place = self._known[self._keys[position]] if position < len(self._keys) else None
-        return place if place is not None and holds(place, table, row) else None
+        return place if place is not None and aim.is_met_by(place) else None
 
     async def _root_place(self) -> TabletPlace:
         self.round_trips += 1
         self._root = await self._find_root()
         return self._root
 
-    async def _searched(self, table: str, row: bytes) -> TabletPlace:
-        start, end = search_range(table, row)
+    async def _searched(self, aim: "_Aim") -> TabletPlace:
+        start, end = aim.keys
         while True:
             parent = await self.place_of(METADATA, start)
             reply = await self.rows_of(parent, start, end, self._settings.prefetched)
@@ -100,12 +112,12 @@ class Locator:
             for place in places:
                 self._remember(place)
             for place in places:
-                if holds(place, table, row):
+                if aim.is_met_by(place):
                     return place
             if places:
-                raise NotServed(f"the tablets of {table!r} are just being split or merged; try again")
+                raise NotServed(f"the tablets of {aim.table!r} are just being split or merged; try again")
             if not parent.end_row or parent.end_row >= end:
-                raise NotFound(f"there is no table {table!r}; `tabletop table ls` shows which there are")
+                raise NotFound(f"there is no table {aim.table!r}; `tabletop table ls` shows which there are")
             start = parent.end_row
 
     def _remember(self, place: TabletPlace) -> None:
@@ -115,6 +127,20 @@ class Locator:
         if key not in self._known:
             self._keys.insert(bisect_right(self._keys, key), key)
         self._known[key] = place
+
+
+class _Aim(NamedTuple):
+    """The tablet that is looked for: the one that `fits` the row, and where in METADATA it would be."""
+
+    table: str
+    row: bytes
+    keys: tuple[bytes, bytes]
+    fits: Callable[[TabletPlace, str, bytes], bool]
+    is_root: bool
+
+    def is_met_by(self, place: TabletPlace) -> bool:
+        """Whether it is this one."""
+        return self.fits(place, self.table, self.row)
 
 
 _PLACES = wire.CellFilter(columns=[PLACE_COLUMN], versions=1)
@@ -161,7 +187,3 @@ async def _read_once(
         if not reply.HasField("next"):
             return found
         start = reply.next
-
-
-def _is_root(table: str, row: bytes) -> bool:
-    return table == METADATA and row < USER_ROWS

@@ -14,6 +14,7 @@ import json
 import tempfile
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -147,6 +148,16 @@ class Tables:
         key, held = as_bytes("the row", row), None if value is None else as_bytes("the value", value)
         return self.run(lambda client: client.check_and_mutate(table, key, wanted, if_found, otherwise, value=held))
 
+    def increment(self, table: str, row: Text, column: Text, delta: int = 1) -> int:
+        """As `TableClient.increment`."""
+        key, name = as_bytes("the row", row), as_bytes("the column", column)
+        return self.run(lambda client: client.increment(table, key, name, delta))
+
+    def append(self, table: str, row: Text, column: Text, data: Text) -> bytes:
+        """As `TableClient.append`."""
+        key, name, more = as_bytes("the row", row), as_bytes("the column", column), as_bytes("the data", data)
+        return self.run(lambda client: client.append(table, key, name, more))
+
     def delete(self, table: str, row: Text, column: Text | None = None) -> None:
         """Delete a row, or one column of it. Raises as `TableClient.mutate`."""
         self.mutate(table, row, [DeleteRow() if column is None else DeleteCells(column)])
@@ -170,8 +181,9 @@ class Tables:
         prefix: Text = b"",
         wanted: RowFilter = EVERYTHING,
         limit: int | None = None,
+        reverse: bool = False,
     ) -> Iterator[FoundRow]:
-        """Rows in order, as `TableClient.scan` gives them, some hundred at a time."""
+        """Rows in order, or in reverse, as `TableClient.scan` gives them, some hundred at a time."""
         low, high = as_bytes("the start", start), as_bytes("the end", end)
         if prefix:
             if low or high:
@@ -181,12 +193,15 @@ class Tables:
         left = limit
         while left is None or left > 0:
             most = _SCANNED if left is None else min(left, _SCANNED)
-            found = self.run(lambda client, low=low, most=most: _some(client, table, low, high, wanted, most))  # type: ignore[misc]
+            found = self.run(partial(_some, table=table, bounds=(low, high), wanted=wanted, most=most, reverse=reverse))
             yield from found
             left = None if left is None else left - len(found)
             if len(found) < most:
                 return
-            low = found[-1][0] + b"\0"
+            if reverse:
+                high = found[-1][0]
+            else:
+                low = found[-1][0] + b"\0"
 
 
 def connect(
@@ -212,6 +227,7 @@ class _Unrecorded:
 
 
 async def _some(
-    client: TableClient, table: str, start: bytes, end: bytes, wanted: RowFilter, most: int
+    client: TableClient, *, table: str, bounds: tuple[bytes, bytes], wanted: RowFilter, most: int, reverse: bool
 ) -> list[FoundRow]:
-    return [row async for row in client.scan(table, start, end, wanted=wanted, limit=most)]
+    rows = client.scan(table, *bounds, wanted=wanted, limit=most, reverse=reverse)
+    return [row async for row in rows]

@@ -68,7 +68,7 @@ class Life:
         """Splits and merges that are under way."""
         self.preparing: dict[str, None] = {}
         """Tablets that these are about to make: folders that METADATA does not name yet."""
-        self.acquiring: dict[str, asyncio.Task[int | TabletopError]] = {}
+        self.acquiring: dict[tuple[str, ...], asyncio.Task[int | TabletopError]] = {}
         self.busy: dict[str, asyncio.Lock] = {}
         self.settings = settings
         self.world = world
@@ -229,12 +229,14 @@ class Life:
             found.append(log)
         return found
 
-    async def unload(self, tablet: str) -> None:
-        """Serve a tablet no more; everything that was written to it is in SSTables when this returns. Raises NotFound,
-        NoSpace, DiskFailure: then it is served as before."""
+    async def unload(self, tablet: str, token: int = 0) -> None:
+        """Serve a tablet no more; everything that was written to it is in SSTables when this returns. Raises NotFound:
+        then an order to load it under this token, which is late, is not obeyed any more; NoSpace, DiskFailure: then it
+        is served as before."""
         async with self.turn(tablet):
             engine = self.engines.get(tablet)
             if engine is None:
+                self._spent[tablet] = max(token, self._spent.get(tablet, 0))
                 raise NotFound(f"{self.name} does not serve tablet {tablet!r}")
             await engine.prepare_move()
             self.spend(self.places[tablet])

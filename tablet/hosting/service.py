@@ -12,17 +12,23 @@ from runtime.errors import DiskFailure, InvalidRequest, NotFound, NotServed, Tab
 from runtime.wire import tables_pb2 as wire
 from runtime.wire import tables_pb2_grpc
 from tablet.client.metadata import MetadataRows
+from tablet.engine.engine import Engine
 from tablet.engine.model.checks import check_row
+from tablet.engine.model.filter_tree import families_named
+from tablet.engine.model.filters import EVERYTHING, RowFilter
+from tablet.engine.model.rows import Row
 from tablet.hosting.life import Life, explained
 from tablet.hosting.merging import merge
 from tablet.hosting.snapshotting import acquire
 from tablet.hosting.splitting import Numbers, split
-from tablet.location.messages import changes_from_messages, filter_from_message, row_to_message
+from tablet.location.filter_messages import filter_from_message
+from tablet.location.messages import changes_from_messages, row_to_message
 
 T = TypeVar("T")
 Figures = Callable[[], wire.TabletServerFigures]
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1024 * 1024
+_COUNTER_BYTES = 8
 
 
 class TabletServicer(tables_pb2_grpc.TabletServerServicer):
@@ -39,27 +45,38 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
 
     async def ReadRow(self, request: wire.ReadRowRequest, context: Any) -> wire.ReadRowReply:
         """One row. Raises NotServed, InvalidRequest, Unavailable."""
-        life, wanted = self._life(), filter_from_message(request.wanted)
+        life = self._life()
         check_row(request.row)
-        found = await _read(lambda: life.engine(request.tablet).read(request.row, wanted))
+
+        async def one() -> Row | None:
+            engine = life.engine(request.tablet)
+            return await engine.read(request.row, _wanted(engine, request.wanted))
+
+        found = await _read(one)
         life.require_safe()
         self.reads += 1
         return wire.ReadRowReply(row=None if found is None else row_to_message(request.row, found.cells))
 
     async def ScanRows(self, request: wire.ScanRowsRequest, context: Any) -> wire.ScanRowsReply:
         """Some rows of one tablet, and where to continue. Raises as `ReadRow`."""
-        life, wanted = self._life(), filter_from_message(request.wanted)
+        life = self._life()
         most = min(request.limit or _SCAN_ROWS, _SCAN_ROWS)
         reply = wire.ScanRowsReply()
 
         async def some() -> None:
-            size = 0
-            rows = life.engine(request.tablet).scan(request.start, request.end, wanted=wanted)
-            async for row in rows:
-                reply.rows.append(row_to_message(row.key, row.cells))
+            size, engine = 0, life.engine(request.tablet)
+            bounds, wanted = (request.start, request.end), _wanted(engine, request.wanted)
+            async for row in engine.scan(*bounds, wanted=wanted, reverse=request.reverse):
+                try:
+                    reply.rows.append(row_to_message(row.key, row.cells))
+                except InvalidRequest:  # Too large. It is refused when it is the first one.
+                    if not reply.rows:
+                        raise
+                    reply.next = row.key + b"\0" if request.reverse else row.key
+                    return
                 size += reply.rows[-1].ByteSize()
                 if len(reply.rows) >= most or size >= _SCAN_BYTES:
-                    reply.next = row.key + b"\0"
+                    reply.next = row.key if request.reverse else row.key + b"\0"
                     return
 
         await _read(some)
@@ -71,8 +88,9 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def MutateRows(self, request: wire.MutateRowsRequest, context: Any) -> wire.MutateRowsReply:
         """Mutations of many rows; each has its own outcome. They share commits of the log (BT 5.3)."""
         life = self._life()
-        life.once.admit(request.name)
+        return await life.once.run(request.name, lambda: self._mutated(life, request))
 
+    async def _mutated(self, life: Life, request: wire.MutateRowsRequest) -> wire.MutateRowsReply:
         async def one(mutation: wire.RowMutation) -> wire.MutationOutcome:
             try:
                 check_row(mutation.row)
@@ -92,13 +110,18 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         self, request: wire.CheckAndMutateRowRequest, context: Any
     ) -> wire.CheckAndMutateRowReply:
         """A conditional mutation of one row, as one atomic step."""
-        life, wanted = self._life(), filter_from_message(request.wanted)
+        life = self._life()
         check_row(request.row)
-        life.once.admit(request.name)
+        return await life.once.run(request.name, lambda: self._checked_and_mutated(life, request))
+
+    async def _checked_and_mutated(
+        self, life: Life, request: wire.CheckAndMutateRowRequest
+    ) -> wire.CheckAndMutateRowReply:
         try:
-            found = await life.engine(request.tablet).check_and_mutate(
+            engine = life.engine(request.tablet)
+            found = await engine.check_and_mutate(
                 request.row,
-                wanted,
+                _wanted(engine, request.wanted),
                 changes_from_messages(request.if_found),
                 changes_from_messages(request.otherwise),
                 value=request.value if request.HasField("value") else None,
@@ -108,6 +131,29 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life.require_safe(definite=False)
         self.mutations += 1
         return wire.CheckAndMutateRowReply(found=found)
+
+    async def ChangeValue(self, request: wire.ChangeValueRequest, context: Any) -> wire.ChangeValueReply:
+        """Read, change and write one column of a row, as one atomic step. Raises NotServed, InvalidRequest, NotFound
+        (no such family), NoSpace, and indefinite Unavailable, DiskFailure."""
+        life = self._life()
+        check_row(request.row)
+        if request.WhichOneof("change") is None:
+            raise InvalidRequest(f"it is not said how {request.column[:80]!r} is to be changed")
+        return await life.once.run(request.name, lambda: self._changed_value(life, request))
+
+    async def _changed_value(self, life: Life, request: wire.ChangeValueRequest) -> wire.ChangeValueReply:
+        try:
+            engine, where = life.engine(request.tablet), (request.row, request.column)
+            if request.WhichOneof("change") == "increment":
+                total = await engine.increment(*where, request.increment)
+                value = total.to_bytes(_COUNTER_BYTES, "big", signed=True)
+            else:
+                value = await engine.append(*where, request.append)
+        except TabletopError as error:
+            raise explained(error) from error
+        life.require_safe(definite=False)
+        self.mutations += 1
+        return wire.ChangeValueReply(value=value)
 
     # The tablet master.
 
@@ -122,7 +168,7 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
     async def UnloadTablet(self, request: wire.UnloadTabletRequest, context: Any) -> wire.UnloadTabletReply:
         """Serve a tablet no more."""
         life = await self._ordered(request.master, request.sequencer)
-        await life.unload(request.tablet)
+        await life.unload(request.tablet, request.token)
         return wire.UnloadTabletReply()
 
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:
@@ -184,6 +230,15 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         life.require_safe()
         await life.orders.admit(life.session, master, sequencer)
         return life
+
+
+def _wanted(engine: Engine, message: wire.CellFilter) -> RowFilter:
+    """The filter of a request. Raises InvalidRequest, and NotFound for a family that the table does not have."""
+    wanted = filter_from_message(message)
+    if wanted is not EVERYTHING:
+        for family in sorted(families_named(wanted) - engine.schema.families.keys()):
+            engine.schema.family(family.decode("utf-8", "replace"))
+    return wanted
 
 
 async def _read(ask: Callable[[], Awaitable[T]]) -> T:

@@ -12,11 +12,13 @@ finds no folder, and leaves nothing.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from runtime.errors import NotServed, TabletopError
 from tablet.engine.cloning import pinned, standing_alone
-from tablet.engine.tree.manifest import write_manifest
+from tablet.engine.engine import Engine
+from tablet.engine.tree.manifest import Manifest, write_manifest
 from tablet.engine.world.names import manifest_name
 from tablet.hosting.events import TabletAcquired
 from tablet.hosting.life import Life
@@ -28,10 +30,11 @@ async def acquire(life: Life, folder: str, tablets: Sequence[str]) -> int:
     """Put the content of some tablets into a folder of their own in the snapshot's `folder`; returns about how many
     bytes of SSTables that is. Ends with the life of the server. Raises NotServed, AlreadyExists (it was asked for
     before), NotFound (the snapshot was aborted), NoSpace, DiskFailure."""
-    task = life.acquiring.get(folder)
+    wanted = (folder, *tablets)  # The tablets, too: METADATA may still give some of them to an earlier life of ours.
+    task = life.acquiring.get(wanted)
     if task is None:
-        task = life.acquiring[folder] = life.world.spawn(_outcome(life, folder, tablets), f"acquire for {folder}")
-        task.add_done_callback(lambda _: life.acquiring.pop(folder, None))
+        task = life.acquiring[wanted] = life.world.spawn(_outcome(life, folder, tablets), f"acquire for {folder}")
+        task.add_done_callback(lambda _: life.acquiring.pop(wanted, None))
     try:
         outcome = await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -41,6 +44,14 @@ async def acquire(life: Life, folder: str, tablets: Sequence[str]) -> int:
     if isinstance(outcome, TabletopError):
         raise outcome
     return outcome
+
+
+@asynccontextmanager
+async def content_of(engine: Engine) -> AsyncIterator[Manifest]:
+    """What was acknowledged before this, in SSTables that stay until the block ends."""
+    await engine.flush()
+    with pinned(engine) as manifest:
+        yield manifest
 
 
 async def _outcome(life: Life, folder: str, tablets: Sequence[str]) -> int | TabletopError:
@@ -56,8 +67,7 @@ async def _acquire(life: Life, folder: str, tablet: str) -> int:
         engine = life.engine(tablet)
         with in_engine_words():
             await life.client.make_directory(target)
-        await engine.flush()
-        with pinned(engine) as manifest:
+        async with content_of(engine) as manifest:
             held, names = standing_alone(manifest)
             storage = GfsStorage(life.client, target)
             for reference, name in names.items():

@@ -1,57 +1,35 @@
-"""Rows, filters and mutations on the wire (`proto/tables.proto`), and back."""
+"""Rows and mutations on the wire (`proto/tables.proto`), and back."""
 
 from collections.abc import Iterable, Sequence
 
 from runtime.errors import InvalidRequest
 from runtime.wire import tables_pb2 as wire
-from tablet.engine.model.filters import EVERYTHING, ReadFilter, RowFilter
+from tablet.engine.model.checks import check_timestamp
 from tablet.engine.model.operations import DeleteCells, DeleteFamily, DeleteRow, Operation, SetCell
 from tablet.engine.model.rows import Cell
 
 FoundRow = tuple[bytes, tuple[Cell, ...]]
-
-
-def filter_to_message(wanted: RowFilter) -> wire.CellFilter:
-    """Raises InvalidRequest for a filter that is put together from parts."""
-    if wanted is EVERYTHING:
-        return wire.CellFilter()
-    if not isinstance(wanted, ReadFilter):
-        raise InvalidRequest(f"{wanted!r} cannot be sent to a tablet server; give a ReadFilter")
-    return wire.CellFilter(
-        families=sorted(wanted.families or ()),
-        columns=sorted(wanted.columns or ()),
-        column_pattern=wanted.column_pattern,
-        versions=wanted.versions,
-        start_timestamp=wanted.start_timestamp,
-        end_timestamp=wanted.end_timestamp,
-    )
-
-
-def filter_from_message(message: wire.CellFilter) -> RowFilter:
-    """Raises InvalidRequest for conditions that nothing could meet."""
-    if not message.ByteSize():
-        return EVERYTHING
-    return ReadFilter(
-        families=list(message.families) or None,
-        columns=list(message.columns) or None,
-        column_pattern=message.column_pattern if message.HasField("column_pattern") else None,
-        versions=message.versions if message.HasField("versions") else None,
-        start_timestamp=message.start_timestamp if message.HasField("start_timestamp") else None,
-        end_timestamp=message.end_timestamp if message.HasField("end_timestamp") else None,
-    )
+ROW_ANSWER_LIMIT_BYTES = 256 * 1024 * 1024
+"""The most of one row that is given in one answer: a row is in memory as a whole here and there, and in one message."""
 
 
 def change_to_message(operation: Operation) -> wire.ChangeMessage:
-    """One operation."""
+    """One operation. Raises InvalidRequest for a value or a timestamp that no tablet takes."""
     match operation:
         case SetCell(column, value, timestamp):
+            if timestamp is not None:
+                check_timestamp(timestamp)
             return wire.ChangeMessage(set_cell=wire.SetCellMessage(column=column, value=value, timestamp=timestamp))
         case DeleteCells(column, start, end):
+            for bound in (start, end):
+                if bound is not None:
+                    check_timestamp(bound)
             return wire.ChangeMessage(delete_cells=wire.DeleteCellsMessage(column=column, start=start, end=end))
         case DeleteFamily(family):
             return wire.ChangeMessage(delete_family=family)
         case DeleteRow():
             return wire.ChangeMessage(delete_row=True)
+    raise InvalidRequest(f"{operation!r} is no operation; give SetCell(column, value), for example")
 
 
 def changes_to_messages(operations: Iterable[Operation]) -> list[wire.ChangeMessage]:
@@ -81,9 +59,16 @@ def changes_from_messages(messages: Sequence[wire.ChangeMessage]) -> list[Operat
 
 
 def row_to_message(key: bytes, cells: Iterable[Cell]) -> wire.RowMessage:
-    """A row that was read."""
+    """A row that was read. Raises InvalidRequest if it is too large for one answer."""
+    found = tuple(cells)
+    size = sum(len(cell[0]) + len(cell[2]) for cell in found)
+    if size > ROW_ANSWER_LIMIT_BYTES:
+        raise InvalidRequest(
+            f"row {key[:80]!r} has {size:,} bytes, and at most {ROW_ANSWER_LIMIT_BYTES:,} are given in one answer; "
+            f"ask for some of its columns, or for fewer versions"
+        )
     return wire.RowMessage(
-        key=key, cells=[wire.CellMessage(column=cell[0], timestamp=cell[1], value=cell[2]) for cell in cells]
+        key=key, cells=[wire.CellMessage(column=cell[0], timestamp=cell[1], value=cell[2]) for cell in found]
     )
 
 

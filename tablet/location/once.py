@@ -4,16 +4,20 @@ The problem. A message may be late, and may come twice. A mutation that comes ag
 under a newer timestamp.
 
 The idea. A client names its requests (`ChangeName`): a number of its own, numbers that rise, and the number below which
-it waits for none any more. A server carries out a number that it has not seen, and none that nobody waits for. It
+it waits for none any more. A server carries out a number that it has not seen, and none that nobody waits for; a number
+that it has seen gets the first one's answer, for of two messages the second may be the one whose answer is taken. It
 remembers that for as long as it lives; the name says which life is meant, so the next one, which remembers nothing,
 refuses what was sent to the one before.
 
 Invariant: a number is carried out at most once, and not after a request has come that calls it given up.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from runtime.errors import InvalidRequest, NotServed, Superseded
+from runtime.errors import InvalidRequest, NotServed, Superseded, TabletopError, TimedOut
 from runtime.wire.tables_pb2 import ChangeName
 from runtime.world import World
 
@@ -22,10 +26,22 @@ _SILENT_SECONDS = 3600.0
 """Where there are many clients, those are forgotten that have asked for nothing for so long: no message is as late."""
 
 
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What became of a request, as soon as `is_there`: a reply, or an error."""
+
+    is_there: asyncio.Event = field(default_factory=asyncio.Event)
+    reply: Any = None
+    error: TabletopError | None = None
+
+
 @dataclass(slots=True)
 class _Client:
     oldest: int = 0
-    seen: set[int] = field(default_factory=set)
+    answers: dict[int, _Answer] = field(default_factory=dict)
     asked_at: float = 0.0
 
 
@@ -37,11 +53,33 @@ class Once:
         self._life = life
         self._clients: dict[int, _Client] = {}
 
-    def admit(self, name: ChangeName) -> None:
-        """Return if the request is to be carried out, by whoever asked this; nobody else may from then on. Raises
-        NotServed (another life was meant), Superseded (it came before, or was given up), InvalidRequest (no name)."""
+    async def run(self, name: ChangeName, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what a request asks for, or give the answer of the one that came before. Raises what the work raises,
+        NotServed (another life was meant), Superseded (its client has given it up), InvalidRequest (no name)."""
+        client = self._client(name)
+        answer = client.answers.get(name.number)
+        if answer is not None:
+            await answer.is_there.wait()
+            if answer.error is not None:
+                raise answer.error
+            found: T = answer.reply
+            return found
+        answer = client.answers[name.number] = _Answer()
+        try:
+            answer.reply = reply = await work()
+            return reply
+        except TabletopError as error:
+            answer.error = error
+            raise
+        except BaseException:
+            answer.error = TimedOut("the first of two equal requests was given up while it was carried out")
+            raise
+        finally:
+            answer.is_there.set()
+
+    def _client(self, name: ChangeName) -> _Client:
         if not name.client or not name.number:
-            raise InvalidRequest("a request to change rows has no name; ask through a TableClient")
+            raise InvalidRequest("a request to change something has no name; ask through a TableClient")
         if name.server != self._life:
             raise NotServed(f"this is {self._life}, and {name.server} was asked; ask METADATA again")
         client = self._clients.get(name.client)
@@ -51,10 +89,11 @@ class Once:
         client.asked_at = self._world.clock.now()
         if name.oldest > client.oldest:
             client.oldest = name.oldest
-            client.seen = {number for number in client.seen if number >= name.oldest}
-        if name.number < client.oldest or name.number in client.seen:
-            raise Superseded(f"request {name.number} of a client came before, or was given up by it", definite=False)
-        client.seen.add(name.number)
+            for number in [number for number in client.answers if number < name.oldest]:
+                del client.answers[number]
+        if name.number < client.oldest:
+            raise Superseded(f"request {name.number} of a client was given up by it, or has its answer", definite=False)
+        return client
 
     def _forget_the_silent(self) -> None:
         if len(self._clients) >= _MANY_CLIENTS:

@@ -104,9 +104,21 @@ def search_range(table: str, row: bytes) -> tuple[bytes, bytes]:
     return prefix + _BOUNDED + row + b"\0", prefix + _END + b"\0"
 
 
+def search_range_before(table: str, end: bytes) -> tuple[bytes, bytes]:
+    """The same for the tablet that has the rows just before `end`; empty: the last ones of the table."""
+    return metadata_key(table, end), search_range(table, b"")[1]
+
+
 def holds(place: TabletPlace, table: str, row: bytes) -> bool:
     """Whether a tablet has a row."""
     return place.table == table and place.start_row <= row and (not place.end_row or row < place.end_row)
+
+
+def holds_before(place: TabletPlace, table: str, end: bytes) -> bool:
+    """Whether a tablet has the rows just before `end`; empty: the last ones of the table."""
+    if not end:
+        return place.table == table and not place.end_row
+    return place.table == table and place.start_row < end and (not place.end_row or end <= place.end_row)
 
 
 def encode_place(place: TabletPlace) -> bytes:

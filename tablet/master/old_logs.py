@@ -51,7 +51,7 @@ class OldLogs:
             found.update(dict.fromkeys(await self._names(folder)))
         found.update(dict.fromkeys(map(sorted_life, await self._names(paths.sorting))))
         for life in await self._names(paths.logs):
-            if life not in found and life not in self._servers.alive and await self._servers.bury(life):
+            if life not in self._servers.alive and (life in self._servers.over or await self._servers.bury(life)):
                 found[life] = None
         return [life for life in found if life not in self._servers.alive]
 
@@ -61,6 +61,7 @@ class OldLogs:
             if life in needed:
                 continue
             self._forget(life)
+            self._servers.over.discard(life)
             paths = self._paths
             for folder in (paths.logs, paths.closing, paths.closed, paths.sorted):
                 await self._remove(f"{folder}/{life}")

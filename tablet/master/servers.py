@@ -42,6 +42,8 @@ class Servers:
 
     def __init__(self, world: World, settings: TabletMasterSettings, session: Session, lock: Sequencer) -> None:
         self.alive: dict[str, LivingServer] = {}
+        self.over: set[str] = set()
+        """Lives that this master has buried, and whose logs are not removed yet."""
         self._taken: set[str] = set()
         """Servers of whose locks this master has taken, and whose files may be there still."""
         self._world = world
@@ -104,6 +106,7 @@ class Servers:
         with suppress(NotFound):
             await self._session.delete(path)
         self._taken.discard(name)
+        self.over.add(name)
         self._world.events.emit(TabletServerBuried(name))
         with suppress(Conflict):
             await self._session.release(path)

@@ -25,16 +25,15 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
     async def CreateTable(self, request: wire.CreateTableRequest, context: Any) -> wire.CreateTableReply:
         """Create a table. Raises AlreadyExists, InvalidRequest."""
         schema, tenure = schema_from_message(request.schema), self._tenure()
-        tenure.once.admit(request.name)
-        await tenure.changes.create(request.table, schema, list(request.split_rows))
+        split_rows = list(request.split_rows)
+        await tenure.once.run(request.name, lambda: tenure.changes.create(request.table, schema, split_rows))
         return wire.CreateTableReply()
 
     async def DeleteTable(self, request: wire.DeleteTableRequest, context: Any) -> wire.DeleteTableReply:
         """Delete a table. Raises NotFound."""
         tenure = self._tenure()
-        tenure.once.admit(request.name)
         try:
-            await tenure.changes.delete(request.table)
+            await tenure.once.run(request.name, lambda: tenure.changes.delete(request.table))
             tenure.sweeping.hurry()
         except NotFound as error:
             raise NotFound(f"there is no table {request.table!r}; `tabletop table ls` shows which there are") from error
@@ -60,19 +59,28 @@ class TabletMasterServicer(tables_pb2_grpc.TabletMasterServicer):
 
     async def TakeSnapshot(self, request: wire.TakeSnapshotRequest, context: Any) -> wire.TakeSnapshotReply:
         """Take a snapshot of a table. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Unavailable."""
-        return wire.TakeSnapshotReply(snapshot=await self._tenure().snapshots.take(request.table, request.name))
+        tenure = self._tenure()
+        take = tenure.snapshots.take
+        taken = await tenure.once.run(request.name, lambda: take(request.table, request.snapshot))
+        return wire.TakeSnapshotReply(snapshot=taken)
 
-    async def ListSnapshots(self, request: wire.ListSnapshotsRequest, context: Any) -> wire.ListSnapshotsReply:
+    async def ListSnapshots(
+        self, request: wire.ListTableSnapshotsRequest, context: Any
+    ) -> wire.ListTableSnapshotsReply:
         """All snapshots that are there."""
-        return wire.ListSnapshotsReply(snapshots=await self._tenure().snapshots.taken())
+        return wire.ListTableSnapshotsReply(snapshots=await self._tenure().snapshots.taken())
 
     async def RestoreSnapshot(self, request: wire.RestoreSnapshotRequest, context: Any) -> wire.RestoreSnapshotReply:
         """Make a table of a snapshot. Raises NotFound, AlreadyExists, InvalidRequest, Conflict, Corrupted."""
-        return wire.RestoreSnapshotReply(table=await self._tenure().snapshots.restore(request.name, request.table))
+        tenure = self._tenure()
+        restore = tenure.snapshots.restore
+        table = await tenure.once.run(request.name, lambda: restore(request.snapshot, request.table))
+        return wire.RestoreSnapshotReply(table=table)
 
     async def DeleteSnapshot(self, request: wire.DeleteSnapshotRequest, context: Any) -> wire.DeleteSnapshotReply:
         """Delete a snapshot. Raises NotFound, Conflict."""
-        await self._tenure().snapshots.delete(request.name)
+        tenure = self._tenure()
+        await tenure.once.run(request.name, lambda: tenure.snapshots.delete(request.snapshot))
         return wire.DeleteSnapshotReply()
 
     async def GetTabletStatus(self, request: wire.TabletStatusRequest, context: Any) -> wire.TabletStatus:

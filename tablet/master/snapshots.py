@@ -265,7 +265,8 @@ class Snapshots:
                 found.append((tablet, manifest))
         found.sort(key=lambda one: one[1].start_row)
         if not covers([(manifest.start_row, manifest.end_row) for _, manifest in found]):
-            raise Corrupted(f"snapshot {record.name!r} does not hold each row of table {record.table} once")
+            held = "; ".join(f"{name} [{one.start_row!r}, {one.end_row!r})" for name, one in found) or "nothing"
+            raise Corrupted(f"snapshot {record.name!r} does not hold each row of table {record.table} once: {held}")
         return found
 
 

@@ -173,7 +173,10 @@ class TableChanges:
             return  # It may be elsewhere now: look again.
         if place.server in self._servers.alive:
             request = wire.UnloadTabletRequest(
-                master=self._lock.generation, sequencer=self._lock.to_bytes(), tablet=place.tablet
+                master=self._lock.generation,
+                sequencer=self._lock.to_bytes(),
+                tablet=place.tablet,
+                token=place.token,
             )
             with suppress(NotFound):
                 await self._servers.stub(place.server).UnloadTablet(request, timeout=self._settings.order_seconds)

@@ -1,5 +1,6 @@
 """`tabletop fs snapshot`, as a user meets it, on real processes."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,9 @@ def test_a_directory_is_copied_at_once_written_on_and_brought_back(desk: Desk) -
         fs.write_file("/courses/notes", content)
         told = desk.run("fs", "snapshot", "/courses", "/monday")
         assert "/monday is /courses as of now (1 file)" in told
+        [taken] = json.loads(desk.run("fs", "snapshots", "/courses", "--json"))
+        assert (taken["source"], taken["target"], taken["files"]) == ("/courses", "/monday", 1)
+        assert taken["shared_chunks"] == 3 and taken["shared_bytes"] == len(content)
         before = [chunk.handle for chunk in fs.locations("/courses/notes")]
         with fs.open("/courses/notes", "r+b") as file:
             file.seek(CHUNK_BYTES + 5)
@@ -44,5 +48,9 @@ def test_a_directory_is_copied_at_once_written_on_and_brought_back(desk: Desk) -
         desk.run("fault", "restart", "master")
         desk.run("fs", "rm", "-r", "/courses")
         desk.run("fs", "snapshot", "/monday", "/courses")
+        assert [line.split()[-2:] for line in desk.run("fs", "snapshots").splitlines()[1:]] == [
+            ["/courses", "/monday"],
+            ["/monday", "/courses"],
+        ]
         desk.run("fs", "rm", "-r", "/monday")
         assert fs.read_file("/courses/notes") == content

@@ -10,8 +10,11 @@ BUGS = {
     "version-not-durable": (9240, {"convergence"}),
     "append-forgets-what-is-in-flight": (9260, {"appends"}),
     "first-write-in-place": (9246, {"contents", "lengths", "namespace"}),
+    "expired-lease-orders-on": (16, {"appends", "lengths"}),
+    "append-without-padding": (156, {"appends"}),
+    "blocks-unverified": (205, {"contents", "convergence"}),
 }
-"""The first seeds from 9240 on that find them, so that the suite need not look again."""
+"""Seeds that find them, so that the suite need not look again."""
 
 
 @pytest.mark.parametrize("name", BUGS)

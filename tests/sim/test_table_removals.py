@@ -2,9 +2,11 @@
 
 import pytest
 
+from runtime.errors import NotFound, StaleVersion
 from runtime.wire.tables_pb2 import TableRecord, TabletPlace
 from tablet.client.client import TableClient
 from tablet.engine.model.operations import SetCell
+from tablet.location.places import changed
 from tablet.master.tables import DELETING
 from tests.sim.small_clusters import outcome
 from tests.sim.small_tables import SCHEMA, TableCluster, play
@@ -56,5 +58,20 @@ def test_a_master_that_wakes_up_in_the_middle_of_a_removal_touches_nothing_of_a_
         changes.busy.pop("users")
         await outcome(removing)
         assert [key async for key, _ in tables.scan("users")] == ROWS
+
+    play(1, story)
+
+
+def test_an_order_to_load_a_tablet_that_comes_after_the_one_to_unload_it_is_not_obeyed():
+    """It was late, and the tablet belongs to nobody by then: it would be served for ever, and its folder is removed."""
+
+    async def story(cluster: TableCluster) -> None:
+        tables = await made(cluster)
+        [place] = await tables.tablets("users")
+        [node] = cluster.who_serves(place.tablet)
+        life = next(life for name, life in cluster.lives().items() if name != node)
+        late = changed(place, server=life.name, token=place.token + 1)
+        assert isinstance(await outcome(life.unload(late.tablet, late.token)), NotFound)
+        assert isinstance(await outcome(life.load(late)), StaleVersion)
 
     play(1, story)

@@ -6,6 +6,8 @@ from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from tablet.engine.model.filters import LATEST
 from tablet.engine.model.operations import DeleteRow, SetCell
 from tablet.hosting.events import TabletAcquired
+from tablet.hosting.snapshotting import acquire
+from tablet.location.places import GfsPaths
 from tablet.master.events import TableSnapshotAborted
 from tests.sim.small_clusters import outcome
 from tests.sim.small_tables import SCHEMA, TableCluster, play
@@ -25,7 +27,8 @@ async def content(cluster: TableCluster, table: str) -> dict[bytes, bytes]:
 
 
 async def leavings(cluster: TableCluster) -> list[str]:
-    """What lies in GFS for snapshots, and for tables that are no more."""
+    """What lies in GFS for snapshots, and for tables that are no more, after a sweep."""
+    await cluster.tenure().sweeping.sweep()
     client = cluster.client()
     tables = await cluster.table_client().tables()
     data = [status.path for status in await client.list("/tablets/data")]
@@ -132,6 +135,24 @@ def test_a_server_that_is_asked_too_late_finds_no_folder_and_leaves_nothing():
         assert await content(cluster, "clone") == dict.fromkeys(ROWS, b"old")
 
     play(5, story)
+
+
+def test_a_server_that_is_asked_twice_for_one_snapshot_acquires_all_its_tablets():
+    """METADATA may give a tablet to an earlier life of the same server: then the master asks it twice."""
+
+    async def story(cluster: TableCluster) -> None:
+        tables = cluster.table_client()
+        await tables.create_table("users", SCHEMA)
+        [whole] = await tables.tablets("users")
+        halves = await tables.split(whole.tablet, ROWS[6])
+        [node] = cluster.who_serves(halves[0].tablet)
+        life, folder = cluster.lives()[node], f"{GfsPaths().snapshots}/monday"
+        await cluster.client().make_directory(folder)
+        await asyncio.gather(*(acquire(life, "monday", [half.tablet]) for half in halves))
+        names = [status.path.rpartition("/")[2] for status in await cluster.client().list(folder)]
+        assert names == [half.tablet for half in halves]
+
+    play(6, story)
 
 
 def test_a_table_is_not_dropped_while_it_is_snapshotted():

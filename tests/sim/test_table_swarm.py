@@ -1,5 +1,7 @@
 """A small fixed share of the tables' swarm, the same in every run of the tests; and what its judges find."""
 
+import fnmatch
+
 import pytest
 
 from cluster.faultplan import OnMessage
@@ -60,7 +62,7 @@ def test_every_fault_at_a_message_waits_for_a_message_that_there_is():
     faults = [fault for seed in range(200) for fault in draw_plan(seed).faults]
     methods = {fault.when.method for fault in faults if isinstance(fault.when, OnMessage)}
     assert len(methods) > 10
-    assert methods <= known
+    assert all(fnmatch.filter(known, method) for method in methods)
 
 
 def test_every_planted_bug_says_which_rule_goes():
@@ -73,6 +75,8 @@ def test_every_planted_bug_says_which_rule_goes():
         ("tablet-served-after-its-lock-is-lost", {"rows"}),
         ("log-of-the-dead-not-read", {"rows", "final reads", "metadata"}),
         ("silent-server-given-up-without-its-lock", {"one server", "rows"}),
+        ("replay-stops-early", {"rows", "metadata", "served again"}),
+        ("moved-with-its-memory-unflushed", {"rows", "metadata", "served again"}),
     ],
 )
 def test_a_planted_bug_is_found_within_a_few_seeds(name: str, judges: set[str]):

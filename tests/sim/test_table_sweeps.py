@@ -60,7 +60,7 @@ def test_the_files_of_a_split_tablet_stay_while_a_half_refers_to_them_and_go_the
         assert left is not None and [name.startswith("manifest") for name in left] == [False, True], (
             "the newest manifest stays as long as anything does: it keeps a former owner from changing the folder"
         )
-        assert await missing_files(cluster.client(), await everything(tables)) == []
+        assert await missing_files(cluster.client(), lambda: everything(tables)) == []
         await tables.merge(lower, upper)
         await asyncio.sleep(5.0)
         assert await keys(cluster.table_client(2)) == ROWS
@@ -68,7 +68,7 @@ def test_the_files_of_a_split_tablet_stay_while_a_half_refers_to_them_and_go_the
         await compact_all(tables, "users")
 
         async def is_nothing_left() -> bool:
-            return not await leaked_files(cluster.client(), await everything(tables))
+            return not await leaked_files(cluster.client(), lambda: everything(tables))
 
         await wait_until(is_nothing_left, what="only living tablets have folders", timeout_seconds=30.0)
         assert {whole, lower, upper} <= {event.tablet for event in cluster.said(TabletFilesSwept)}

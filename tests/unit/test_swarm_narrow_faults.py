@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from cluster.faultplan import At, BadLink, Fault, Kill, Node, ReplicaTrouble, RottenRecord
+from cluster.faultplan import At, BadLink, Fault, Kill, Node, Partition, ReplicaTrouble, RottenRecord
 from cluster.swarm.narrow_faults import RotInLog, is_vouched_for, with_narrow_faults
 from cluster.swarm.run import draw_plan, run_plan
 from cluster.swarm.workload import draw_setup
@@ -16,12 +16,12 @@ LOG = "log/00000000000000000001.log"
 
 
 def test_every_kind_is_drawn_and_what_was_drawn_before_stays():
-    setup = draw_setup(random.Random(1))
+    setup = replace(draw_setup(random.Random(1)), lease_seconds=8.0)
     before = (Fault(At(1.0), Kill(), Node("cs1"), 1.0),)
     drawn = [with_narrow_faults(seed, setup, before, ["/a", "/b"]) for seed in range(300)]
     assert all(faults[:1] == before for faults in drawn)
     more = [fault.what for faults in drawn for fault in faults[1:]]
-    assert {type(what) for what in more} == {ReplicaTrouble, RottenRecord, BadLink}
+    assert {type(what) for what in more} == {ReplicaTrouble, RottenRecord, BadLink, Partition}
     assert {what.kind for what in more if isinstance(what, BadLink)} == {Kind.REQUEST, Kind.REPLY, None}
     assert 0.1 < sum(len(faults) > 1 for faults in drawn) / len(drawn) < 0.3
     assert drawn == [with_narrow_faults(seed, setup, before, ["/a", "/b"]) for seed in range(300)]

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.swarm.copies import Copy, copy_of
 from cluster.swarm.history import Answer, Kind, Operation, Seen
+from cluster.swarm.listed_snapshots import judge_lists
 from cluster.swarm.verdicts import judge_history
 from tests.unit.swarm_histories import FOREVER, Past, facts, record, written
 
@@ -132,3 +133,17 @@ def test_a_snapshot_that_was_refused_without_a_reason_is_a_violation() -> None:
 
 def _seen(path: str, file: int, length: int) -> Seen:
     return Seen(path, is_directory=False, file=file, length=length)
+
+
+def test_a_snapshot_that_is_not_listed_and_one_that_nobody_took_are_found():
+    past = Past()
+    past.add(Kind.SNAPSHOT, (0.0, 1.0), path="/a", target="/s")
+    past.add(Kind.SNAPSHOT, (1.0, 2.0), path="/b", target="/t/u")
+    past.add(Kind.LIST_SNAPSHOTS, (3.0, 4.0), path="/", listed=(("/a", "/s"), ("/b", "/t/u")))
+    assert list(judge_lists(past.history)) == []
+    past.add(Kind.LIST_SNAPSHOTS, (5.0, 6.0), path="/", listed=(("/b", "/t/u"), ("/c", "/x")))
+    assert [operations for _, operations in judge_lists(past.history)] == [(1, 4), (4,)]
+    past.add(Kind.RENAME, (5.5, 9.0), path="/t", target="/v", answer=Answer.DOUBTFUL)
+    past.add(Kind.LIST_SNAPSHOTS, (10.0, 11.0), path="/", listed=(("/a", "/s"), ("/b", "/v/u")))
+    past.add(Kind.LIST_SNAPSHOTS, (12.0, 13.0), path="/", listed=(("/a", "/s"),))
+    assert len(list(judge_lists(past.history))) == 2

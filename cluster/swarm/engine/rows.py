@@ -37,6 +37,16 @@ def increment(column: str, answered: int | None) -> Action:
     return act
 
 
+def append(column: str, number: int, answered: int | None) -> Action:
+    """Append a number of six digits; what was answered, if anything was, must be the whole of it."""
+
+    def act(state: RowState) -> Outcome:
+        value = dict(state).get(column, 0) * 10**6 + number
+        return _IMPOSSIBLE if answered not in (None, value) else put({column: value})(state)
+
+    return act
+
+
 def check(column: str, if_found: Mapping[str, int], otherwise: Mapping[str, int], answered: bool | None) -> Action:
     """Write some cells if there is one, others if there is none."""
 

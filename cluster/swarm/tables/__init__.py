@@ -14,10 +14,11 @@ its own, so every read says what it sees. Judged is:
     scans           the rows of a scan come in order, each once (`promises.py`)
     errors          a client is told errors that the library promises, and no others
     endless         no operation takes longer than its client's patience allows
-    served again    a minute after the faults have ended every tablet is served
+    served again    half a minute after the faults have ended every tablet is served
     final reads     in the end every row can be read, and a row can be written
     leavings        in the end no log of a dead server is left, whole or in part
     files           in the end every file is there that a tablet refers to, and no other one
+    snapshots       every restore of a snapshot shows the same, and in the end nothing is left of them (`snapshots.py`)
     invariants      what the servers know of themselves
     untyped error   a task failed with something that is none of our errors
 """

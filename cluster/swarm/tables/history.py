@@ -9,14 +9,17 @@ from cluster.swarm.history import Answer
 from cluster.swarm.tables.plan import Kind, PlannedOperation
 
 COLUMNS = ("f:x", "f:y")
+COUNTER, CHAIN = "f:n", "f:a"
+"""A row's counter, and the value that is only appended to: what has been, six digits for each operation."""
+_WITH_VALUE = (Kind.GET, Kind.CHECK, Kind.INCREMENT, Kind.APPEND)
 RowState = frozenset[tuple[str, int]]
 NOTHING: RowState = frozenset()
 
 
 @dataclass(slots=True)
 class Operation:
-    """One operation on one row. `found`: the cells that a read gave; `value`: what a get gave (0 for nothing), or
-    whether a check has found its cell."""
+    """One operation on one row. `found`: the cells that a read gave; `value`: what a get gave (0 for nothing), whether
+    a check has found its cell, or what a change has made of a value."""
 
     number: int
     client: str
@@ -44,16 +47,21 @@ class Operation:
     @property
     def is_read(self) -> bool:
         """Whether it changes nothing."""
-        return self.kind in (Kind.GET, Kind.READ, Kind.SCAN)
+        return self.kind is Kind.GET or self.is_of_rows
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it reads whole rows."""
+        return self.kind in (Kind.READ, Kind.SCAN, Kind.REVERSE_SCAN)
 
     def told(self) -> str:
         """In words."""
         what = f"operation {self.number}, {self.client}: {self.kind.value} row{self.row:02} {self.column}"
         match self.answer:
-            case Answer.VALUE if self.kind in (Kind.READ, Kind.SCAN):
+            case Answer.VALUE if self.is_of_rows:
                 outcome = f"gave {sorted(self.found)}"
             case Answer.VALUE:
-                outcome = f"gave {self.value}" if self.kind in (Kind.GET, Kind.CHECK) else "was acknowledged"
+                outcome = f"gave {self.value}" if self.kind in _WITH_VALUE else "was acknowledged"
             case Answer.NEVER:
                 outcome = "was never answered"
             case answer:

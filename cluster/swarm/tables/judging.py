@@ -12,7 +12,7 @@ from cluster.swarm.engine import rows
 from cluster.swarm.history import Answer
 from cluster.swarm.linearizability import Step, explain
 from cluster.swarm.names import Action
-from cluster.swarm.tables.history import COLUMNS, NOTHING, History, Operation
+from cluster.swarm.tables.history import CHAIN, COLUMNS, COUNTER, NOTHING, History, Operation
 from cluster.swarm.tables.plan import ORDERS, Kind
 from cluster.swarm.verdicts import Verdict
 from runtime.wire.tables_pb2 import TabletPlace
@@ -77,5 +77,9 @@ def _action(one: Operation, *, has_answer: bool) -> Action:
             return rows.check(one.column, {one.column: one.number}, {other: one.number}, found)
         case Kind.GET:
             return rows.get(one.column, one.value)
+        case Kind.INCREMENT:
+            return rows.increment(COUNTER, one.value if has_answer else None)
+        case Kind.APPEND:
+            return rows.append(CHAIN, one.number, one.value if has_answer else None)
         case _:
             return rows.read(one.found)

@@ -6,6 +6,7 @@ from cluster.swarm import story
 from cluster.swarm.history import Answer
 from cluster.swarm.marks import any_record
 from cluster.swarm.tables.history import History
+from cluster.swarm.tables.plan import Kind
 from runtime.events import Record
 
 Records = Sequence[tuple[float, Record]]
@@ -31,6 +32,11 @@ TELLING = frozenset(
         "MergeFailed",
         "OutdatedRowRemoved",
         "TabletFilesSwept",
+        "TableSnapshotTaken",
+        "TableSnapshotAborted",
+        "TableSnapshotDeleted",
+        "TableRestored",
+        "TabletAcquired",
         "LogsOfTheDeadRemoved",
         "TabletTakenOver",
         "FlushFailed",
@@ -50,6 +56,9 @@ FROM_RECORDS: dict[str, Callable[[Records], bool]] = {
     "an assignment failed": any_record("AssignmentFailed"),
     "a tablet master lost its lock": any_record("TabletMasterStepsDown"),
     "the log of a dead server was removed": any_record("LogsOfTheDeadRemoved"),
+    "a snapshot of a table was taken": any_record("TableSnapshotTaken"),
+    "a snapshot of a table was aborted": any_record("TableSnapshotAborted"),
+    "a table was made of a snapshot": any_record("TableRestored"),
     "a flush failed": any_record("FlushFailed"),
 }
 FROM_HISTORY: dict[str, Callable[[History], bool]] = {
@@ -58,6 +67,9 @@ FROM_HISTORY: dict[str, Callable[[History], bool]] = {
     ),
     "a write was refused": lambda history: any(
         not one.is_read and one.answer is Answer.REFUSED for one in history.operations
+    ),
+    "an increment or an append ended in doubt": lambda history: any(
+        one.kind in (Kind.INCREMENT, Kind.APPEND) and one.answer is Answer.DOUBTFUL for one in history.operations
     ),
 }
 

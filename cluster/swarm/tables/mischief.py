@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from cluster.faultplan import (
     At,
@@ -57,9 +56,6 @@ _METHODS = (
 )
 
 
-_LATE_WRITERS = 0.15
-
-
 def client_names(setup: Setup) -> list[str]:
     """The nodes of the clients."""
     return ["client"] if setup.clients == 1 else [f"client{number}" for number in range(1, setup.clients + 1)]
@@ -84,18 +80,6 @@ def draw_setup(chance: random.Random) -> Setup:
         tablets=chance.choice([1, 2, 4]),
         trouble_seconds=chance.choice([12.0, 20.0]),
     )
-
-
-def with_a_late_writer(seed: int, setup: Setup, faults: tuple[Fault, ...]) -> tuple[Setup, tuple[Fault, ...]]:
-    """In some seeds a tablet server stands still while it begins a segment of its log, for longer than it has its lock,
-    and has a write to make when it wakes up. Only clients that wait as long would be told of it. Drawn from a stream of
-    its own."""
-    chance = random.Random(f"table late writers {seed}")
-    if chance.random() >= _LATE_WRITERS:
-        return setup, faults
-    setup = replace(setup, memtable_bytes=1 << 20, segment_bytes=3000, call_seconds=20.0)
-    when = OnMessage("Master/Create", MessageKind.REPLY, target="ts*", nth=chance.randint(1, 12))
-    return setup, (*faults, Fault(when, Pause(), TheReceiver(), round(chance.uniform(2.8, 4.8), 3)))
 
 
 def draw_operations(chance: random.Random, setup: Setup) -> tuple[PlannedOperation, ...]:

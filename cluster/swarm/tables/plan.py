@@ -22,12 +22,20 @@ class Kind(enum.Enum):
     READ = "read"  # a row
     SCAN = "scan"  # some rows in order
     SPLIT = "split"  # the tablet that has a row, at that row
+    SNAPSHOT = "snapshot"  # the table
+    RESTORE = "restore"  # a snapshot into a new table, look at it, and drop it
+    FORGET = "forget"  # delete a snapshot
     MOVE = "move"  # the tablet that has a row, to the tablet server number `count`
     COMPACT = "compact"  # the tablet that has a row; `count` 1: a minor compaction, 2: a major one
     MERGE = "merge"  # the tablet that has a row, with the one above it
+    INCREMENT = "increment"  # a counter of the row
+    APPEND = "append"  # to a value of the row
+    REVERSE_SCAN = "reverse scan"  # as SCAN, from the last row to the first
 
 
-ORDERS = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE)
+LAYOUT = (Kind.SPLIT, Kind.MOVE, Kind.COMPACT, Kind.MERGE)
+"""They change which tablets there are, who serves them, or their files."""
+ORDERS = (*LAYOUT, Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
 """They change no row."""
 
 

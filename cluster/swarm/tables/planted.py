@@ -11,7 +11,9 @@ from tablet.client.metadata import MetadataRows
 from tablet.engine import engine as engines
 from tablet.engine.engine import Engine
 from tablet.engine.log.sorted_log import Part, SortedLog
-from tablet.engine.maintenance.housekeeping import Housekeeping
+from tablet.engine.maintenance import housekeeping
+from tablet.engine.maintenance.compaction import write_slice
+from tablet.engine.model.chunks import Chunk
 from tablet.engine.model.operations import DeleteRow, SetCell
 from tablet.engine.tree.manifest import Manifest
 from tablet.hosting.life import Life
@@ -61,7 +63,11 @@ def replay_stops_early() -> Planted:
 def requests_to_tablets_made_twice() -> Planted:
     """Without remembering which requests it has carried out, a server makes a mutation again whose message came twice,
     and puts old values over what was written since (BT 3)."""
-    return replaced(Once, "admit", _silent)
+
+    async def each_time(self: Once, name: Any, work: Callable[[], Any]) -> Any:
+        return await work()
+
+    return replaced(Once, "run", each_time)
 
 
 @bug
@@ -109,12 +115,11 @@ def needed_logs_removed() -> Planted:
 def deletion_dropped_too_early() -> Planted:
     """A deletion stays until a compaction takes in everything older. Without that, what was deleted comes back from an
     older SSTable (BT 5.4)."""
-    write_merged: Callable[..., Any] = Housekeeping._write_merged
 
-    async def without_deletions(self: Housekeeping, group: str, tables: Any, *, drop_markers: bool) -> Any:
-        return await write_merged(self, group, tables, drop_markers=True)
+    async def without_deletions(chunk: Chunk, writer: Any, *, schema: Any, now: int, drop_markers: bool) -> None:
+        await write_slice(chunk, writer, schema=schema, now=now, drop_markers=True)
 
-    return replaced(Housekeeping, "_write_merged", without_deletions)
+    return replaced(housekeeping, "write_slice", without_deletions)
 
 
 @bug

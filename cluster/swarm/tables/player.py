@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from cluster.swarm.history import Answer
-from cluster.swarm.tables.history import COLUMNS, History, Operation, RowState
+from cluster.swarm.tables.history import CHAIN, COLUMNS, COUNTER, History, Operation, RowState
 from cluster.swarm.tables.layout import give_order
 from cluster.swarm.tables.plan import Kind, PlannedOperation
 from cluster.swarm.tables.promises import in_order
@@ -40,7 +40,7 @@ class Player:
     async def do(self, planned: PlannedOperation) -> list[Operation]:
         """One operation."""
         numbers = range(planned.row, min(planned.row + planned.count, self._rows))
-        several = planned.kind in (Kind.SCAN, Kind.WRITE_ROWS)
+        several = planned.kind in (Kind.SCAN, Kind.REVERSE_SCAN, Kind.WRITE_ROWS)
         loop = asyncio.get_running_loop()
         noted = [
             self._history.new(self.name, planned, row, loop.time()) for row in (numbers if several else [planned.row])
@@ -49,7 +49,7 @@ class Player:
             await self._ask(planned, noted)
         except TabletopError as error:
             for one in noted:
-                _note_error(one, error)
+                note_error(one, error)
         for one in noted:
             if one.answer is Answer.NEVER:
                 one.answer = Answer.VALUE
@@ -68,7 +68,7 @@ class Player:
                 wanted = [(row_key(one.row), [SetCell(one.column.encode(), _value(one))]) for one in noted]
                 for one, failure in zip(noted, await tables.mutate_many(TABLE, wanted), strict=True):
                     if failure is not None:
-                        _note_error(one, failure)
+                        note_error(one, failure)
             case Kind.DELETE:
                 await tables.mutate(TABLE, key, [DeleteRow()])
             case Kind.CHECK:
@@ -84,14 +84,22 @@ class Player:
                 found = await tables.get(TABLE, key, one.column.encode())
                 one.value = 0 if found is None else _number(found)
             case Kind.READ:
-                one.found = _state(await tables.read(TABLE, key, LATEST))
-            case Kind.SCAN:
-                end = row_key(noted[-1].row) + b"\0"
-                rows = await in_order(tables.scan(TABLE, key, end, wanted=LATEST), key, end, one)
-                for one in noted:
-                    one.found = _state(rows.get(row_key(one.row)))
+                one.found = state_of(await tables.read(TABLE, key, LATEST))
+            case Kind.SCAN | Kind.REVERSE_SCAN:
+                await self._scan(noted, reverse=planned.kind is Kind.REVERSE_SCAN)
+            case Kind.INCREMENT:
+                one.value = await tables.increment(TABLE, key, COUNTER.encode())
+            case Kind.APPEND:
+                one.value = int(await tables.append(TABLE, key, CHAIN.encode(), b"%06d" % one.number))
             case _:
                 await give_order(tables, TABLE, key, planned)
+
+    async def _scan(self, noted: Sequence[Operation], *, reverse: bool) -> None:
+        start, end = row_key(noted[0].row), row_key(noted[-1].row) + b"\0"
+        scan = self._tables.scan(TABLE, start, end, wanted=LATEST, reverse=reverse)
+        rows = await in_order(scan, start, end, noted[0], reverse=reverse)
+        for one in noted:
+            one.found = state_of(rows.get(row_key(one.row)))
 
 
 def _value(one: Operation) -> bytes:
@@ -99,15 +107,19 @@ def _value(one: Operation) -> bytes:
     return b"%d " % one.number + b"%x" % (one.number * 0x9E3779B97F4A7C15 % (1 << 400))
 
 
-def _number(value: bytes) -> int:
+def _number(value: bytes, column: str = "") -> int:
+    if column == COUNTER:
+        return int.from_bytes(value, "big")
     return int(value.partition(b" ")[0])
 
 
-def _state(found: FoundRow | None) -> RowState:
+def state_of(found: FoundRow | None) -> RowState:
+    """What a row shows."""
     cells = () if found is None else found[1]
-    return frozenset((cell.column.decode(), _number(cell.value)) for cell in cells)
+    return frozenset((cell.column.decode(), _number(cell.value, cell.column.decode())) for cell in cells)
 
 
-def _note_error(one: Operation, error: TabletopError) -> None:
+def note_error(one: Operation, error: TabletopError) -> None:
+    """An operation was not acknowledged."""
     one.answer = Answer.REFUSED if error.definite else Answer.DOUBTFUL
     one.error, one.message = type(error).__name__, error.message

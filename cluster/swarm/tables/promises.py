@@ -2,7 +2,7 @@
 
 errors       the errors of each operation are those that the client library promises, and no others
 endless      no operation on a row takes longer than the client's patience and the calls that may be under way then
-scans        the rows of a scan come in their order, each once, and only such as were asked for
+scans        the rows of a scan come in their order, or in reverse, each once, and only such as were asked for
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -10,23 +10,25 @@ from typing import TypeVar
 
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import History, Operation
-from cluster.swarm.tables.plan import Kind
+from cluster.swarm.tables.plan import LAYOUT, ORDERS, Kind
 from cluster.swarm.verdicts import Verdict
 
 LONGEST_SECONDS = 60.0
 """For one operation of a client whose patience is 8 s: it may end with a session to be opened and three calls."""
 _PASSING = {"NotServed", "Unavailable", "TimedOut"}
 _FULL = {"NoSpace", "DiskFailure"}
-_READS = dict.fromkeys((Kind.GET, Kind.READ, Kind.SCAN), frozenset(_PASSING))
-_WRITES = dict.fromkeys((Kind.PUT, Kind.WRITE, Kind.WRITE_ROWS, Kind.DELETE, Kind.CHECK), frozenset(_PASSING | _FULL))
+_READING = (Kind.GET, Kind.READ, Kind.SCAN, Kind.REVERSE_SCAN)
+_WRITING = (Kind.PUT, Kind.WRITE, Kind.WRITE_ROWS, Kind.DELETE, Kind.CHECK, Kind.INCREMENT, Kind.APPEND)
+_READS = dict.fromkeys(_READING, frozenset(_PASSING))
+_WRITES = dict.fromkeys(_WRITING, frozenset(_PASSING | _FULL))
 PROMISED = {
     **_READS,
     **_WRITES,
-    # The tablet may have been split by another client, at this row or meanwhile.
-    Kind.SPLIT: frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"}),
+    # The tablet may have been split by another client, at this row or meanwhile, or be merged.
+    **dict.fromkeys(LAYOUT, frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"})),
 }
 """Kinds of operations that are not here are not judged."""
-_OF_SEVERAL_CALLS = (Kind.SCAN, Kind.SPLIT)
+_OF_SEVERAL_CALLS = (Kind.SCAN, Kind.REVERSE_SCAN, *ORDERS)
 Item = TypeVar("Item")
 
 
@@ -45,20 +47,20 @@ def judge_promises(history: History) -> list[Verdict]:
 
 
 async def in_order(
-    rows: AsyncIterator[tuple[bytes, Item]], start: bytes, end: bytes, noted: Operation
+    rows: AsyncIterator[tuple[bytes, Item]], start: bytes, end: bytes, noted: Operation, *, reverse: bool = False
 ) -> dict[bytes, tuple[bytes, Item]]:
     """What a scan gives, by key. What is wrong with it is noted."""
     found: dict[bytes, tuple[bytes, Item]] = {}
-    last = b""
+    last: bytes | None = None
     async for key, item in rows:
         if key in found:
             noted.wrong.append(f"row {key!r} came twice")
-        elif key < last:
+        elif last is not None and (key > last if reverse else key < last):
             noted.wrong.append(f"row {key!r} came after {last!r}")
         if not start <= key < end:
             noted.wrong.append(f"row {key!r} was not asked for")
         found.setdefault(key, (key, item))
-        last = max(last, key)
+        last = key if last is None else (min if reverse else max)(last, key)
     return found
 
 

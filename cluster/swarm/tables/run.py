@@ -2,7 +2,7 @@
 
 trouble      clients work, faults strike; four times a virtual second it is looked who serves which rows, and all the
              time a client reads in METADATA where all tablets are
-healing      all faults end, clients finish their work; within a minute every tablet is served
+healing      all faults end, clients finish their work; within half a minute every tablet is served
 judgement    METADATA covers every table, every row is read, one is written, nothing is left; then the history
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cluster.fault_runner import FaultBegan, FaultRunner
@@ -22,6 +23,7 @@ from cluster.swarm.sweep import WALL_SECONDS
 from cluster.swarm.tables.files import compact_all, leaked_files, missing_files
 from cluster.swarm.tables.history import History
 from cluster.swarm.tables.judging import judge_cover, judge_rows
+from cluster.swarm.tables.late_messages import with_late_messages
 from cluster.swarm.tables.layout import OPERATOR, draw_merging, draw_orders, layout_settings
 from cluster.swarm.tables.marks import marks_of
 from cluster.swarm.tables.mischief import (
@@ -30,11 +32,12 @@ from cluster.swarm.tables.mischief import (
     draw_faults,
     draw_operations,
     draw_setup,
-    with_a_late_writer,
 )
 from cluster.swarm.tables.plan import Kind, Plan, PlannedOperation
 from cluster.swarm.tables.player import TABLE, Player, row_key
 from cluster.swarm.tables.promises import judge_promises, strays
+from cluster.swarm.tables.snapshots import KEEPER, Keeper, draw_keeper
+from cluster.swarm.tables.value_work import draw_faults_of_changes, with_work_on_values
 from cluster.swarm.verdicts import Verdict
 from lockservice.interface import SessionState
 from runtime.errors import TabletopError, TimedOut
@@ -53,7 +56,8 @@ from tablet.location.places import METADATA, GfsPaths
 JUDGE = "judge"
 REVIVE_SECONDS = 0.5
 FINISH_SECONDS = 600.0
-REST_SECONDS = 60.0
+REST_SECONDS = 30.0
+GARBAGE_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
 _READ_SECONDS = 0.7
 _SCHEMA = Schema().with_family(Family("f", MaxVersions(2)))
@@ -80,9 +84,11 @@ def draw_plan(seed: int) -> Plan:
     chance = random.Random(f"table swarm {seed}")
     setup = draw_merging(seed, draw_setup(chance))
     operations, faults = draw_operations(chance, setup), draw_faults(chance, setup)
-    operations = (*operations, *draw_orders(seed, setup))
-    setup, faults = with_a_late_writer(seed, setup, faults)
-    return Plan(seed, setup, operations, faults)
+    kept, strikes = draw_keeper(random.Random(f"table swarm snapshots {seed}"), setup)
+    values = random.Random(f"table swarm values {seed}")
+    operations = with_work_on_values(values, setup, operations)
+    operations = (*operations, *draw_orders(seed, setup), *kept)
+    return with_late_messages(Plan(seed, setup, operations, (*faults, *strikes, *draw_faults_of_changes(values))))
 
 
 def run_plan(plan: Plan, *, watched: bool = False) -> Result:
@@ -132,6 +138,7 @@ class _Run:
         self._cluster = SimulatedCluster(simulation, settings, clients=setup.clients, overrides=overrides)
         self._faults = FaultRunner(self._cluster, plan.faults, revive_seconds=REVIVE_SECONDS)
         self._broken: dict[str, None] = {}
+        self._strays: list[Verdict] = []
 
     # The course of the run
 
@@ -144,7 +151,7 @@ class _Run:
         await judge.create_table(TABLE, _SCHEMA, bounds)
         watches = [loop.create_task(self._watch()), loop.create_task(self._watch_metadata())]
         self._faults.begin()
-        patience = TableClientSettings(call_seconds=setup.call_seconds, patience_seconds=8.0)
+        patience = TableClientSettings(call_seconds=setup.call_seconds, patience_seconds=8.0, scan_rows=3)
         work = []
         for number, name in enumerate([*client_names(setup), OPERATOR]):
             player = Player(
@@ -152,6 +159,10 @@ class _Run:
             )
             planned = [one for one in self._plan.operations if one.client == name]
             work.append(loop.create_task(player.play(planned), name=name))
+        keepers = self._cluster.table_client(1, TableClientSettings(call_seconds=2.0, patience_seconds=15.0))
+        keeper = Keeper(keepers, self._result.history, setup.rows, partial(self._complain, "snapshots"))
+        kept = [one for one in self._plan.operations if one.client == KEEPER]
+        work.append(loop.create_task(keeper.play(kept), name=KEEPER))
         await asyncio.sleep(setup.trouble_seconds)
         await self._heal()
         whole = loop.create_task(self._until_whole())
@@ -165,10 +176,13 @@ class _Run:
                 self._complain("endless", f"{task.get_name()} did not come to its end")
             task.cancel()
         if is_whole:
+            await keeper.tidy()
             await self._look()
         for watch in watches:
             watch.cancel()
         await asyncio.wait([*watches, *unfinished])
+        if is_whole and keeper.kept:
+            await keeper.look(self._cluster)
 
     async def _heal(self) -> None:
         try:
@@ -217,7 +231,7 @@ class _Run:
             for other, second in served[number + 1 :]:
                 starts = max(one.start_row, other.start_row)
                 ends = [place.end_row for place in (one, other) if place.end_row]
-                if one.table == other.table and first != second and all(starts < end for end in ends):
+                if one.table == other.table and all(starts < end for end in ends):
                     text = f"{first} serves {one.tablet} and {second} serves {other.tablet}, both have row {starts!r}"
                     self._complain_once("one server", text)
 
@@ -242,44 +256,50 @@ class _Run:
             self._result.verdicts += judge_cover(table, await self._places(table))
         player = Player(JUDGE, tables, self._result.history, self._plan.setup.rows)
         every = PlannedOperation(JUDGE, 0.0, Kind.SCAN, 0, self._plan.setup.rows)
-        for planned in (every, PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)):
+        backwards = PlannedOperation(JUDGE, 0.0, Kind.REVERSE_SCAN, 0, self._plan.setup.rows)
+        write, read = PlannedOperation(JUDGE, 0.0, Kind.PUT), PlannedOperation(JUDGE, 0.0, Kind.READ)
+        for planned in (every, backwards, write, read):
             for one in await player.do(planned):
                 if one.answer is not Answer.VALUE:
                     self._complain("final reads", one.told())
         try:
-            await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=REST_SECONDS)
+            await wait_until(self._has_no_old_logs, what="no old log is left", timeout_seconds=GARBAGE_SECONDS)
         except TimedOut as error:
             self._complain("leavings", f"{error.message}: {await self._old_logs()}")
-        await self._look_at_strays()
+        try:
+            await wait_until(self._has_no_strays, what="no server serves anything else", timeout_seconds=REST_SECONDS)
+        except TimedOut:
+            self._result.verdicts += self._strays
         await self._look_at_files()
-
-    async def _look_at_strays(self) -> None:
-        """Nobody serves a tablet that METADATA gives to somebody else."""
-        named = [(place.server, place.tablet) for place in await self._all_places()]
-        served = [(life.name, tablet) for life in self._lives() for tablet in life.engines]
-        self._result.verdicts += strays(served, named)
 
     async def _look_at_files(self) -> None:
         """No file is missing, and when all was compacted, none is left over."""
         client, tables = self._cluster.client(), self._cluster.table_client(1)
-        try:
-            for missing in await missing_files(client, await self._all_places()):
-                self._complain("files", f"there is no file {missing}")
-            await compact_all(tables, TABLE)
-        except TabletopError as error:
-            self._complain("files", f"{type(error).__name__}: {error.message}")
-            return
-        leaked: list[str] = []
+        missing, leaked = list[str](), list[str]()
+
+        async def is_nothing_missing() -> bool:
+            nonlocal missing
+            missing = await missing_files(client, self._all_places)
+            return not missing
 
         async def is_nothing_left() -> bool:
             nonlocal leaked
-            leaked = await leaked_files(client, await self._all_places())
+            leaked = await leaked_files(client, self._all_places)
             return not leaked
 
         try:
-            await wait_until(is_nothing_left, what="no file is left over", timeout_seconds=REST_SECONDS)
-        except TimedOut:
-            self._complain("files", f"nobody refers to, and nobody removes: {', '.join(leaked)}")
+            await wait_until(is_nothing_missing, what="every file is there", timeout_seconds=REST_SECONDS)
+            await compact_all(tables, TABLE)
+            await wait_until(is_nothing_left, what="no file is left over", timeout_seconds=GARBAGE_SECONDS)
+        except TabletopError as error:
+            found = f"; missing: {', '.join(missing) or 'none'}; left over: {', '.join(leaked) or 'none'}"
+            self._complain("files", f"{type(error).__name__}: {error.message}{found}")
+
+    async def _has_no_strays(self) -> bool:
+        """Whether METADATA knows of everything that is served; the master may just be merging small tablets."""
+        named = [(place.server, place.tablet) for place in await self._all_places()]
+        self._strays = strays([(life.name, tablet) for life in self._lives() for tablet in life.engines], named)
+        return not self._strays
 
     async def _all_places(self) -> list[TabletPlace]:
         return [*await self._places(METADATA), *await self._places(TABLE)]

@@ -25,10 +25,10 @@ REPLAY = "this run was made for you, with one rule taken out"
 # Seeds in which a bug shows in an operation of a client, and which are clean without it. Only the seeds are written
 # down: what there is to find in them is found by running them.
 SEEDS = {
-    "path-instead-of-file-id": (9200,),
-    "requests-without-identity": (9201, 9208),
-    "first-write-in-place": (9246,),
-    "append-forgets-what-is-in-flight": (9260,),
+    "path-instead-of-file-id": (9200, 9207, 9377),
+    "requests-without-identity": (9201, 9208, 9213, 9414),
+    "first-write-in-place": (9207, 9224, 9246, 9278, 9377),
+    "append-forgets-what-is-in-flight": (9260, 9370),
 }
 
 
