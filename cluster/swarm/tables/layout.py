@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.swarm.tables.plan import Kind, PlannedOperation, Setup
 from tablet.client.client import TableClient
+from tablet.location.places import holds
 
 OPERATOR = "operator"
 _WORK = ((Kind.MOVE, 4), (Kind.COMPACT, 2), (Kind.MERGE, 5), (Kind.SPLIT, 3))
@@ -40,12 +41,16 @@ def draw_orders(seed: int, setup: Setup) -> tuple[PlannedOperation, ...]:
 
 
 async def give_order(tables: TableClient, table: str, key: bytes, planned: PlannedOperation) -> None:
-    """One order about the tablet that has a row. Raises as these do."""
-    place = await tables.locator.place_of(table, key)
+    """One order about the tablet that has a row, as METADATA has it now. Raises as these do."""
+    places = await tables.tablets(table)
+    place = next((place for place in places if holds(place, table, key)), None)
+    if place is None:
+        return  # METADATA was read while the tablet was split or merged.
     match planned.kind:
         case Kind.MERGE:
-            if place.end_row:
-                await tables.merge(place.tablet, (await tables.locator.place_of(table, place.end_row)).tablet)
+            if len(places) > 1:
+                number = places.index(place)
+                await tables.merge(place.tablet, places[number + (1 if place.end_row else -1)].tablet)
         case Kind.SPLIT:
             await tables.split(place.tablet, key)
         case Kind.MOVE:

@@ -27,7 +27,7 @@ class Kind(enum.Enum):
     FORGET = "forget"  # delete a snapshot
     MOVE = "move"  # the tablet that has a row, to the tablet server number `count`
     COMPACT = "compact"  # the tablet that has a row; `count` 1: a minor compaction, 2: a major one
-    MERGE = "merge"  # the tablet that has a row, with the one above it
+    MERGE = "merge"  # the tablet that has a row, with the one above it; the last one, with the one below
     INCREMENT = "increment"  # a counter of the row
     APPEND = "append"  # to a value of the row
     REVERSE_SCAN = "reverse scan"  # as SCAN, from the last row to the first
