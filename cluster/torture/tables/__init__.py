@@ -1,9 +1,10 @@
 """The torture of tables: the same faults, and tablet servers, tablet masters and the lock service are struck, too.
 
-Four clients put, write, delete, read and scan rows that they share, change them under conditions, and split tablets,
-through `tablet.client`. What is asked for, noted and judged is the swarm's (`cluster/swarm/tables`): for each row there
-must be an order of all operations on it that explains every answer. So that this can be found out, a row is worked on
-for a while only; then others take its place, all over the key space. Old rows are still scanned.
+Four clients put, write, count, append, delete, read and scan rows that they share, change them under conditions, and
+split, merge and compact tablets, through `tablet.client`. What is asked for, noted and judged is the swarm's
+(`cluster/swarm/tables`): for each row there must be an order of all operations on it that explains every answer. So
+that this can be found out, a row is worked on for a while only; then others take its place, all over the key space. Old
+rows are still scanned.
 
     workload.py    one client                trouble.py    the faults that strike the nodes of tables
     judging.py     the end

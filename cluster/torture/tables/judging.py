@@ -13,6 +13,7 @@ In this order, and each step is a claim that can fail:
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from cluster.interface import wait_until
 from cluster.real import RealCluster
@@ -24,7 +25,7 @@ from cluster.torture.history import History
 from cluster.torture.resting import AtRest
 from cluster.torture.tables.workload import PLACES, ROWS_OF_A_PLACE, TableWorker, turn_of
 from gfs.client import Client
-from runtime.errors import TabletopError, TimedOut
+from runtime.errors import NotFound, TabletopError, TimedOut
 from runtime.wire.tables_pb2 import TabletPlace
 from tablet.client.client import TableClient
 from tablet.engine.model.filters import LATEST
@@ -149,14 +150,23 @@ class TableJudge:
         return [entry.path for folder in folders for entry in await self._client.list(folder)]
 
     async def _deleted(self) -> None:
-        try:
-            await self._tables.delete_table(TABLE)
-            left = [entry.path for entry in await self._client.list(self._paths.data)]
-        except TabletopError as error:
-            self._history.violation(f"the table cannot be deleted though no fault is left: {error.message}")
-            return
-        if left := [path for path in left if not path.startswith(f"{self._paths.data}/{METADATA}-")]:
-            self._history.violation(f"the table is deleted, and there still is {', '.join(left)}")
+        """Delete the table, again if it is in doubt whether it is; the tablet master sweeps its files (BT 6)."""
+        last = ""
+
+        async def swept() -> bool:
+            nonlocal last
+            try:
+                with suppress(NotFound):
+                    await self._tables.delete_table(TABLE)
+                folders = [entry.path for entry in await self._client.list(self._paths.data)]
+            except TabletopError as error:
+                last = error.message
+                return False
+            left = [path for path in folders if not path.startswith(f"{self._paths.data}/{METADATA}-")]
+            last = f"left are {', '.join(left)}"
+            return not left
+
+        await self._in_time(swept, "the table is deleted, and no file of it is left", lambda: last)
 
 
 async def places_of(tables: TableClient, table: str) -> list[TabletPlace]:

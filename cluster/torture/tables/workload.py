@@ -6,7 +6,7 @@ import random
 from cluster.swarm.history import Answer
 from cluster.swarm.tables.history import History as Operations
 from cluster.swarm.tables.history import Operation
-from cluster.swarm.tables.plan import Kind, PlannedOperation
+from cluster.swarm.tables.plan import LAYOUT, Kind, PlannedOperation
 from cluster.swarm.tables.player import Player
 from cluster.torture.history import History
 from cluster.torture.workload import PATIENCE_SECONDS, UNEXPLAINED
@@ -25,8 +25,13 @@ _WEIGHTS = {
     Kind.CHECK: 15.0,
     Kind.GET: 14.0,
     Kind.READ: 10.0,
-    Kind.SCAN: 9.0,
+    Kind.SCAN: 6.0,
+    Kind.REVERSE_SCAN: 3.0,
+    Kind.INCREMENT: 6.0,
+    Kind.APPEND: 5.0,
     Kind.SPLIT: 1.0,
+    Kind.MERGE: 0.7,
+    Kind.COMPACT: 0.7,
 }
 
 
@@ -57,10 +62,13 @@ class TableWorker:
             self._violation(words, f"had no answer after {PATIENCE_SECONDS:g} seconds")
         except Exception as error:
             self._violation(words, f"it broke with {type(error).__name__}: {error}")
+        for one in noted:
+            for complaint in one.wrong:
+                self._violation(words, complaint)
         failed = [one for one in noted if one.answer is not Answer.VALUE]
         for failure in {one.error: _error(one) for one in failed}.values():
             self._history.failure(self.name, words, failure)
-            is_unexplained = failure.definite and isinstance(failure, UNEXPLAINED) and planned.kind is not Kind.SPLIT
+            is_unexplained = failure.definite and isinstance(failure, UNEXPLAINED) and planned.kind not in LAYOUT
             if is_unexplained or isinstance(failure, InternalError):
                 self._violation(words, f"was told {type(failure).__name__}: {failure.message}")
         if noted and not failed:
@@ -74,7 +82,7 @@ class TableWorker:
         turn, place = turn_of(self.operations), self._random.randrange(PLACES)
         back, column = self._random.randrange(min(NEIGHBOURS, turn + 1)), self._random.randrange(2)
         row = place * ROWS_OF_A_PLACE + turn
-        if kind in (Kind.SCAN, Kind.WRITE_ROWS):
+        if kind in (Kind.SCAN, Kind.REVERSE_SCAN, Kind.WRITE_ROWS):
             return PlannedOperation(self.name, 0.0, kind, row - back, back + 1, column)
         return PlannedOperation(self.name, 0.0, kind, row, 1, column)
 
