@@ -275,15 +275,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     @contextlib.contextmanager
     def watch(self, processor_seconds: float | None) -> Iterator[None]:
-        """Raise SimulationStuck from what runs in this block when it takes longer than so many seconds of the processor.
+        """Raise SimulationStuck from what runs in this block when it takes more seconds of the processor than these.
         This is no part of the simulation: a run that ends is the same with and without it. A callback that never
         comes back is not noticed."""
         before = self._processor_deadline, self._next_look
         if processor_seconds is not None:
-            self._processor_deadline, self._next_look = (
-                time.process_time() + processor_seconds,
-                self.steps + STEPS_BETWEEN_LOOKS,
-            )
+            self._processor_deadline = time.process_time() + processor_seconds
+            self._next_look = self.steps + STEPS_BETWEEN_LOOKS
         try:
             yield
         finally:

@@ -186,8 +186,8 @@ class Simulation:
         OPEN_SIMULATIONS.add(self)
 
     def run(self, main: Coroutine[Any, Any, T], *, processor_seconds: float | None = None) -> T:
-        """Run `main` to its end in virtual time. May be called again: time goes on where it stood. With `processor_seconds`
-        a run that takes longer than that by the clock on the wall is ended by SimulationStuck."""
+        """Run `main` to its end in virtual time. May be called again: time goes on where it stood. A run that takes
+        more than `processor_seconds` of the processor is ended by SimulationStuck."""
         with self.loop.watch(processor_seconds):
             return self.loop.run(main)
 

@@ -4,6 +4,7 @@ import pytest
 
 from cluster.swarm.bugs import planted
 from cluster.swarm.history import Kind
+from cluster.swarm.narrow_faults import with_narrow_faults
 from cluster.swarm.run import draw_plan, run_plan
 from cluster.swarm.swarms import MASTERS
 
@@ -40,4 +41,5 @@ def test_every_seed_of_the_sweep_with_masters_has_several_and_is_otherwise_the_s
         assert found.setup.masters == 3
         others = [operation for operation in found.operations if operation.kind not in SAFE_MODE]
         assert others == [operation for operation in plain.operations if operation.kind not in SAFE_MODE]
-        assert found.faults[: len(plain.faults)] == plain.faults
+        if not with_narrow_faults(seed, plain.setup, (), ["/a"]):  # Those come last, and depend on the masters.
+            assert found.faults[: len(plain.faults)] == plain.faults
