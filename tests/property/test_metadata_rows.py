@@ -18,7 +18,16 @@ from tablet.client.metadata import MetadataRows
 from tablet.engine.model.operations import DeleteRow, Operation, SetCell
 from tablet.engine.model.rows import Cell
 from tablet.hosting import merging
-from tablet.location.places import alone, changed, decode_place, encode_place, living, metadata_key, with_lower_half
+from tablet.location.places import (
+    PLACE_COLUMN,
+    alone,
+    changed,
+    decode_place,
+    encode_place,
+    living,
+    metadata_key,
+    with_lower_half,
+)
 
 
 class Dead(Exception):
@@ -65,10 +74,9 @@ class Metadata:
         key, if_found, otherwise, value = call
         is_found = key in self.rows if value is None else self.rows.get(key) == value
         for operation in if_found if is_found else otherwise:
-            if isinstance(operation, SetCell):
+            if isinstance(operation, SetCell) and operation.column == PLACE_COLUMN:
                 self.rows[key] = operation.value
-            else:
-                assert isinstance(operation, DeleteRow)
+            elif isinstance(operation, DeleteRow):
                 self.rows.pop(key, None)
         return is_found
 
