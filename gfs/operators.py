@@ -20,7 +20,7 @@ from runtime.wire.master_pb2 import (
     ClusterStatus,
     ClusterStatusRequest,
     DrainRequest,
-    ListSnapshotsRequest,
+    FileSnapshotsRequest,
     ListTrashRequest,
     RemoveServerRequest,
     SafeMode,
@@ -184,8 +184,8 @@ class Operators:
         found: list[TakenSnapshot] = []
         after, is_last = "", False
         while not is_last:
-            request = ListSnapshotsRequest(path=checked_path(path), after=after)
-            reply = await self._master.ask(self._master.stub.ListSnapshots, request)
+            request = FileSnapshotsRequest(path=checked_path(path), after=after)
+            reply = await self._master.ask(self._master.stub.ListFileSnapshots, request)
             is_last = reply.is_last or not reply.entries
             for entry in reply.entries:
                 after = entry.target

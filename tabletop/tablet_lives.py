@@ -13,6 +13,7 @@ from tablet.hosting.events import (
     ServerLifeBegan,
     ServerLifeEnded,
     TabletLoaded,
+    TabletMergeCommitted,
     TabletSplitCommitted,
     TabletUnloaded,
 )
@@ -29,7 +30,7 @@ class TabletLife:
     def __init__(self, tablet: str) -> None:
         self.tablet = tablet
         self.records: list[Record] = []
-        self.parent = ""
+        self.parents: tuple[str, ...] = ()
         self.children: tuple[str, ...] = ()
         self.loads = 0
         self.holder = ""  # the life that serves it
@@ -66,7 +67,11 @@ class TabletLife:
             case TabletSplitCommitted(tablet=self.tablet, lower=lower, upper=upper):
                 self.children, self.holder = (lower, upper), ""
             case TabletSplitCommitted(tablet=parent):
-                self.parent = parent
+                self.parents = (parent,)
+            case TabletMergeCommitted(lower=lower, upper=upper, tablet=self.tablet):
+                self.parents = (lower, upper)
+            case TabletMergeCommitted(tablet=whole):
+                self.children, self.holder = (whole,), ""
 
     def _serve(self, life: str) -> None:
         self.holder = life
@@ -79,8 +84,8 @@ class TabletLife:
         if self.children:
             now = f"is {' and '.join(self.children)} now"
         told = f"As of the last of {events}, tablet {self.tablet} {now}, after {loads}."
-        if self.parent:
-            told += f" It came of the split of {self.parent}: see `tabletop story tablet {self.parent}`."
+        if self.parents:
+            told += f" It came of {' and '.join(self.parents)}: see `tabletop story tablet {self.parents[0]}`."
         return told
 
 

@@ -28,6 +28,7 @@ from cluster.swarm.stage import Stage
 from cluster.swarm.verdicts import Verdict
 from cluster.swarm.workload import CLIENTS
 from cluster.topology import place_of
+from master.chunks.replicas import ReplicaState
 from runtime.faults.disk import FullDisk, SyncError, WriteError
 
 Operations = tuple[PlannedOperation, ...]
@@ -184,8 +185,14 @@ def out_of_reach(stage: Stage) -> list[int]:
     there (decision 22). From one that fails every write it is copied as it is (decision 34)."""
     core = stage.insight.core()
     full = {name for fault in stage.plan.faults for name in _full_disks_of(fault)}
-    chunks = core.state.chunks if core is not None else None
-    return [] if chunks is None else [one for one in chunks.handles() if full.issuperset(chunks.replicas(one))]
+    handles = core.state.chunks.handles() if core is not None else ()
+    return [handle for handle in handles if full.issuperset(_holders(core, handle))]
+
+
+def _holders(core: Any, handle: int) -> tuple[str, ...]:
+    """The servers whose replicas count, or else those whose replicas are damaged; none if all are away."""
+    damaged = core.live_servers(core.replicas.servers_in(handle, ReplicaState.CORRUPT))
+    return core.state.chunks.replicas(handle) or tuple(server.name for server in damaged)
 
 
 def _below(stage: Stage) -> Iterable[tuple[int, str]]:

@@ -388,9 +388,9 @@ class MasterService(master_pb2_grpc.MasterServicer):
         """What was deleted and can be had back. Raises InvalidRequest."""
         return await self._trash.list(request)
 
-    async def ListSnapshots(
-        self, request: master_pb2.ListSnapshotsRequest, context: Any
-    ) -> master_pb2.ListSnapshotsReply:
+    async def ListFileSnapshots(
+        self, request: master_pb2.FileSnapshotsRequest, context: Any
+    ) -> master_pb2.FileSnapshotsReply:
         """What snapshots there are of a file or a tree. Raises InvalidRequest."""
         return await list_snapshots(self._core, request)
 

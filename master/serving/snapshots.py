@@ -10,12 +10,12 @@ _ENTRIES_A_REPLY = 200
 _FILES_BETWEEN_BREATHS = 1000
 
 
-async def list_snapshots(core: Core, request: master_pb2.ListSnapshotsRequest) -> master_pb2.ListSnapshotsReply:
+async def list_snapshots(core: Core, request: master_pb2.FileSnapshotsRequest) -> master_pb2.FileSnapshotsReply:
     """Some snapshots of an entry at or below a path, in the order of their own paths. Raises InvalidRequest."""
     path, after = paths.check_path(request.path or "/"), request.after and paths.check_path(request.after)
     limit = min(request.limit or _ENTRIES_A_REPLY, _ENTRIES_A_REPLY)
     found = [(target, origin) for target, origin in core.state.origins.taken_of(path) if target > after]
-    reply = master_pb2.ListSnapshotsReply(is_last=len(found) <= limit)
+    reply = master_pb2.FileSnapshotsReply(is_last=len(found) <= limit)
     for target, origin in found[:limit]:
         entry = core.state.namespace.find(target)
         if entry is not None:  # It may have gone while others were looked at.
@@ -24,9 +24,9 @@ async def list_snapshots(core: Core, request: master_pb2.ListSnapshotsRequest) -
     return reply
 
 
-async def _described(core: Core, target: str, origin: Origin, *, is_directory: bool) -> master_pb2.SnapshotEntry:
+async def _described(core: Core, target: str, origin: Origin, *, is_directory: bool) -> master_pb2.FileSnapshot:
     chunks = core.state.chunks
-    told = master_pb2.SnapshotEntry(
+    told = master_pb2.FileSnapshot(
         source=origin.source,
         target=target,
         is_directory=is_directory,

@@ -1803,7 +1803,7 @@ class CorruptionReply(_message.Message):
 Global___CorruptionReply: _TypeAlias = CorruptionReply  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsRequest(_message.Message):
+class FileSnapshotsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
@@ -1828,10 +1828,10 @@ class ListSnapshotsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+Global___FileSnapshotsRequest: _TypeAlias = FileSnapshotsRequest  # noqa: Y015
 
 @_typing.final
-class SnapshotEntry(_message.Message):
+class FileSnapshot(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SOURCE_FIELD_NUMBER: _builtins.int
@@ -1882,23 +1882,23 @@ class SnapshotEntry(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SnapshotEntry: _TypeAlias = SnapshotEntry  # noqa: Y015
+Global___FileSnapshot: _TypeAlias = FileSnapshot  # noqa: Y015
 
 @_typing.final
-class ListSnapshotsReply(_message.Message):
+class FileSnapshotsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     IS_LAST_FIELD_NUMBER: _builtins.int
     is_last: _builtins.bool
     @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotEntry]:
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileSnapshot]:
         """in the order of their targets"""
 
     def __init__(
         self,
         *,
-        entries: _abc.Iterable[Global___SnapshotEntry] | None = ...,
+        entries: _abc.Iterable[Global___FileSnapshot] | None = ...,
         is_last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -1907,4 +1907,4 @@ class ListSnapshotsReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListSnapshotsReply: _TypeAlias = ListSnapshotsReply  # noqa: Y015
+Global___FileSnapshotsReply: _TypeAlias = FileSnapshotsReply  # noqa: Y015

@@ -129,10 +129,10 @@ class MasterStub:
                 request_serializer=runtime_dot_wire_dot_master__pb2.RemoveServerRequest.SerializeToString,
                 response_deserializer=runtime_dot_wire_dot_master__pb2.RemoveServerReply.FromString,
                 _registered_method=True)
-        self.ListSnapshots = channel.unary_unary(
-                '/tabletop.Master/ListSnapshots',
-                request_serializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsRequest.SerializeToString,
-                response_deserializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsReply.FromString,
+        self.ListFileSnapshots = channel.unary_unary(
+                '/tabletop.Master/ListFileSnapshots',
+                request_serializer=runtime_dot_wire_dot_master__pb2.FileSnapshotsRequest.SerializeToString,
+                response_deserializer=runtime_dot_wire_dot_master__pb2.FileSnapshotsReply.FromString,
                 _registered_method=True)
 
 
@@ -260,7 +260,7 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListSnapshots(self, request, context):
+    def ListFileSnapshots(self, request, context):
         """What snapshots there are of a file or a tree (GFS 3.4).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -365,10 +365,10 @@ def add_MasterServicer_to_server(servicer, server):
                     request_deserializer=runtime_dot_wire_dot_master__pb2.RemoveServerRequest.FromString,
                     response_serializer=runtime_dot_wire_dot_master__pb2.RemoveServerReply.SerializeToString,
             ),
-            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSnapshots,
-                    request_deserializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsRequest.FromString,
-                    response_serializer=runtime_dot_wire_dot_master__pb2.ListSnapshotsReply.SerializeToString,
+            'ListFileSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFileSnapshots,
+                    request_deserializer=runtime_dot_wire_dot_master__pb2.FileSnapshotsRequest.FromString,
+                    response_serializer=runtime_dot_wire_dot_master__pb2.FileSnapshotsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -895,7 +895,7 @@ class Master:
             _registered_method=True)
 
     @staticmethod
-    def ListSnapshots(request,
+    def ListFileSnapshots(request,
             target,
             options=(),
             channel_credentials=None,
@@ -908,9 +908,9 @@ class Master:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tabletop.Master/ListSnapshots',
-            runtime_dot_wire_dot_master__pb2.ListSnapshotsRequest.SerializeToString,
-            runtime_dot_wire_dot_master__pb2.ListSnapshotsReply.FromString,
+            '/tabletop.Master/ListFileSnapshots',
+            runtime_dot_wire_dot_master__pb2.FileSnapshotsRequest.SerializeToString,
+            runtime_dot_wire_dot_master__pb2.FileSnapshotsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,7 +57,7 @@ class MasterStub:
     """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
     RemoveServer: _grpc.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]
     """For operators: forget a chunkserver on which nothing is left."""
-    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_master_pb2.ListSnapshotsRequest, _master_pb2.ListSnapshotsReply]
+    ListFileSnapshots: _grpc.UnaryUnaryMultiCallable[_master_pb2.FileSnapshotsRequest, _master_pb2.FileSnapshotsReply]
     """What snapshots there are of a file or a tree (GFS 3.4)."""
 
 @_typing.type_check_only
@@ -89,7 +89,7 @@ class MasterAsyncStub(MasterStub):
     """For operators: chunkservers that are to leave. Nothing new is placed on them, and what they hold is copied elsewhere."""
     RemoveServer: _aio.UnaryUnaryMultiCallable[_master_pb2.RemoveServerRequest, _master_pb2.RemoveServerReply]  # type: ignore[assignment]
     """For operators: forget a chunkserver on which nothing is left."""
-    ListSnapshots: _aio.UnaryUnaryMultiCallable[_master_pb2.ListSnapshotsRequest, _master_pb2.ListSnapshotsReply]  # type: ignore[assignment]
+    ListFileSnapshots: _aio.UnaryUnaryMultiCallable[_master_pb2.FileSnapshotsRequest, _master_pb2.FileSnapshotsReply]  # type: ignore[assignment]
     """What snapshots there are of a file or a tree (GFS 3.4)."""
 
 class MasterServicer(metaclass=_abc_1.ABCMeta):
@@ -234,11 +234,11 @@ class MasterServicer(metaclass=_abc_1.ABCMeta):
         """For operators: forget a chunkserver on which nothing is left."""
 
     @_abc_1.abstractmethod
-    def ListSnapshots(
+    def ListFileSnapshots(
         self,
-        request: _master_pb2.ListSnapshotsRequest,
+        request: _master_pb2.FileSnapshotsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_master_pb2.ListSnapshotsReply, _abc.Awaitable[_master_pb2.ListSnapshotsReply]]:
+    ) -> _typing.Union[_master_pb2.FileSnapshotsReply, _abc.Awaitable[_master_pb2.FileSnapshotsReply]]:
         """What snapshots there are of a file or a tree (GFS 3.4)."""
 
 def add_MasterServicer_to_server(servicer: MasterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

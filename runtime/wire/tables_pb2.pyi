@@ -1682,6 +1682,9 @@ class TabletEvent(_message.Message):
     END_ROW_FIELD_NUMBER: _builtins.int
     IS_SERVED_FIELD_NUMBER: _builtins.int
     IS_FINISHED_FIELD_NUMBER: _builtins.int
+    MERGING_FIELD_NUMBER: _builtins.int
+    OLD_MERGING_FIELD_NUMBER: _builtins.int
+    OLD_LOWER_TABLET_FIELD_NUMBER: _builtins.int
     tablet: _builtins.str
     by: _builtins.str
     """the node that made it"""
@@ -1699,6 +1702,11 @@ class TabletEvent(_message.Message):
     """nothing but the logs has changed: the server has loaded it"""
     is_finished: _builtins.bool
     """the lower half has a row of its own"""
+    merging: _builtins.str
+    """what this tablet and the lower one are about to become"""
+    old_merging: _builtins.str
+    """what they were about to become"""
+    old_lower_tablet: _builtins.str
     @_builtins.property
     def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1716,10 +1724,13 @@ class TabletEvent(_message.Message):
         end_row: _builtins.bytes = ...,
         is_served: _builtins.bool = ...,
         is_finished: _builtins.bool = ...,
+        merging: _builtins.str = ...,
+        old_merging: _builtins.str = ...,
+        old_lower_tablet: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_row", b"end_row", "is_finished", b"is_finished", "is_served", b"is_served", "logs", b"logs", "lower_tablet", b"lower_tablet", "old_server", b"old_server", "old_tablet", b"old_tablet", "server", b"server", "split_row", b"split_row", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "end_row", b"end_row", "is_finished", b"is_finished", "is_served", b"is_served", "logs", b"logs", "lower_tablet", b"lower_tablet", "merging", b"merging", "old_lower_tablet", b"old_lower_tablet", "old_merging", b"old_merging", "old_server", b"old_server", "old_tablet", b"old_tablet", "server", b"server", "split_row", b"split_row", "tablet", b"tablet", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,9 +31,11 @@ def event_of(before: TabletPlace | None, after: TabletPlace, by: str) -> TabletE
     if before is not None:
         event.old_tablet, event.old_server = before.tablet, before.server
         event.is_served = (before.server, before.token) == (after.server, after.token) and bool(after.server)
+        event.old_merging, event.old_lower_tablet = before.merging, before.lower_half.tablet
         if before.HasField("lower_half") and not after.HasField("lower_half"):
             event.is_finished = True
     if after.HasField("lower_half"):
+        event.merging = after.merging
         event.lower_tablet, event.split_row = after.lower_half.tablet, after.lower_half.end_row
     return event
 
@@ -51,6 +53,12 @@ def in_words(event: TabletEvent) -> str:
 
 def _what(event: TabletEvent) -> str:
     tablet, server, others = event.tablet, event.server, [log for log in event.logs if log != event.server]
+    if event.merging:
+        return f"{event.lower_tablet} and {tablet} are about to be merged into {event.merging}"
+    if event.old_merging == tablet:
+        return f"{event.old_lower_tablet} and {event.old_tablet} were merged into {tablet}"
+    if event.old_merging:
+        return f"{event.lower_tablet} and {tablet} are not merged into {event.old_merging}: that was given up"
     if event.lower_tablet and event.old_tablet != tablet:
         row = event.split_row.decode("utf-8", "backslashreplace")
         return f"{event.old_tablet} was split at row {row!r} into {event.lower_tablet} and {tablet}"

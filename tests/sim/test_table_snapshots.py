@@ -2,6 +2,7 @@
 
 import asyncio
 
+from cluster.interface import wait_until
 from runtime.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from tablet.engine.model.filters import LATEST
 from tablet.engine.model.operations import DeleteRow, SetCell
@@ -27,13 +28,15 @@ async def content(cluster: TableCluster, table: str) -> dict[bytes, bytes]:
 
 
 async def leavings(cluster: TableCluster) -> list[str]:
-    """What lies in GFS for snapshots, and for tables that are no more, after a sweep."""
-    await cluster.tenure().sweeping.sweep()
-    client = cluster.client()
-    tables = await cluster.table_client().tables()
-    data = [status.path for status in await client.list("/tablets/data")]
-    dead = [path for path in data if path.rpartition("/")[2].rpartition("-")[0] not in {*tables, "METADATA"}]
-    return [*dead, *[status.path for status in await client.list("/tablets/snapshots")]]
+    """What lies in GFS for snapshots, when the files of tables that are no more were swept."""
+    client, tables = cluster.client(), {*await cluster.table_client().tables(), "METADATA"}
+
+    async def is_swept() -> bool:
+        folders = [status.path.rpartition("/")[2] for status in await client.list(GfsPaths().data)]
+        return {folder.rpartition("-")[0] for folder in folders} <= tables
+
+    await wait_until(is_swept, what="the files of dropped tables are gone", timeout_seconds=60.0)
+    return [status.path for status in await client.list(GfsPaths().snapshots)]
 
 
 def test_a_snapshot_holds_still_and_its_table_is_one_like_any_other():

@@ -79,6 +79,23 @@ def test_a_tablet_is_followed_through_the_death_of_its_server_to_its_split():
     play(303, story)
 
 
+def test_a_merge_is_told_from_both_ends():
+    async def story(cluster: TableCluster) -> None:
+        tables = await made(cluster)
+        [place] = await tables.tablets("users")
+        lower, upper = await tables.split(place.tablet, b"row10")
+        await asyncio.sleep(2.0)
+        whole = await tables.merge(lower.tablet, upper.tablet)
+        records = cluster.simulation.sink.records
+        assert f"is {whole.tablet} now" in life_of_tablet(records, lower.tablet).summary()
+        assert f"It came of {lower.tablet} and {upper.tablet}" in life_of_tablet(records, whole.tablet).summary()
+        found = "\n".join(await remembered(tables, whole.tablet))
+        assert f"{lower.tablet} and {upper.tablet} are about to be merged into {whole.tablet}" in found
+        assert f"{lower.tablet} and {upper.tablet} were merged into {whole.tablet}" in found
+
+    play(306, story)
+
+
 def test_the_log_of_a_row_is_bounded_and_goes_with_the_row():
     async def story(cluster: TableCluster) -> None:
         tables = await made(cluster)

@@ -47,7 +47,8 @@ def snapshot_refers_to_the_files_of_the_tablet() -> Planted:
 
 @bug
 def snapshot_taken_before_all_have_reached_it() -> Planted:
-    """Without waiting for every server to acquire its tablets, a snapshot is there that lacks some of them."""
+    """Without waiting for every server to acquire its tablets, a snapshot is there that lacks some of them
+    (BT 5.2: METADATA says who has which)."""
     order = Snapshots._order
 
     async def forgiving(self: Snapshots, record: Any, server: str, tablets: Sequence[str]) -> int | TabletopError:
@@ -59,5 +60,6 @@ def snapshot_taken_before_all_have_reached_it() -> Planted:
 
 @bug
 def snapshot_of_a_dead_master_not_aborted() -> Planted:
-    """Without aborting what a master that died had begun, its successor leaves half a snapshot in GFS for ever."""
+    """Without aborting what a master that died had begun, its successor leaves half a snapshot in GFS for ever (BT
+    5.2: a master's start)."""
     return replaced(Snapshots, "remove_remains", nothing)

@@ -19,6 +19,7 @@ _PASSING = {"NotServed", "Unavailable", "TimedOut"}
 _FULL = {"NoSpace", "DiskFailure"}
 _READING = (Kind.GET, Kind.READ, Kind.SCAN, Kind.REVERSE_SCAN)
 _WRITING = (Kind.PUT, Kind.WRITE, Kind.WRITE_ROWS, Kind.DELETE, Kind.CHECK, Kind.INCREMENT, Kind.APPEND)
+_KEEPING = (Kind.SNAPSHOT, Kind.RESTORE, Kind.FORGET)
 _READS = dict.fromkeys(_READING, frozenset(_PASSING))
 _WRITES = dict.fromkeys(_WRITING, frozenset(_PASSING | _FULL))
 PROMISED = {
@@ -26,6 +27,8 @@ PROMISED = {
     **_WRITES,
     # The tablet may have been split by another client, at this row or meanwhile, or be merged.
     **dict.fromkeys(LAYOUT, frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"})),
+    # The master may have been replaced meanwhile, or be at something that was given up by its client.
+    **dict.fromkeys(_KEEPING, frozenset(_PASSING | _FULL | {"AlreadyExists", "Conflict", "NotFound", "Superseded"})),
 }
 """Kinds of operations that are not here are not judged."""
 _OF_SEVERAL_CALLS = (Kind.SCAN, Kind.REVERSE_SCAN, *ORDERS)

@@ -163,8 +163,11 @@ def _stale_version(evidence: Evidence) -> Truth:
 
 
 def _new_version(evidence: Evidence) -> Truth:
-    kill, _, lease = _left_behind(evidence)
-    return values("a number", (lease.event.version,), f"the master logged {lease.event.version}", deed=kill.at)
+    kill, before, lease = _left_behind(evidence)
+    handle, newest = lease.event.handle, lease.event.version
+    raised = evidence.all_of(VersionRaised, lambda event: event.handle == handle and before < event.version <= newest)
+    said = ", ".join(f"{one.event.version} ({one.event.reason})" for one in raised)
+    return values("a number", (newest,), f"the master logged {said or newest}", deed=kill.at)
 
 
 def _fate(evidence: Evidence) -> Truth:

@@ -317,7 +317,8 @@ class TabletState:
 
     def names_in_use(self) -> set[str]:
         """The SSTables that the manifest, a snapshot or a reader refers to, as seen from the tablet's folder."""
-        tables = [table for view in (self.view, *self._old_views) for table in view.all_tables()]
+        read = [view for view in self._old_views if view.pins]  # The others wait for the next sweep.
+        tables = [table for view in (self.view, *read) for table in view.all_tables()]
         references = {reference.name for reference in self.manifest.references()}
         return references | {table.name for table in tables} | self._held_by_snapshots
 
