@@ -15,7 +15,8 @@ from cluster.swarm.plan import PlannedOperation
 from gfs.client import Client
 
 WITH_LISTS = 0.5
-_TOUCHING = (Kind.RENAME, Kind.DELETE, Kind.RESTORE, Kind.WRITE_FILE, Kind.OPEN)
+# A file that was opened to be replaced takes its name when it is closed.
+_TOUCHING = (Kind.RENAME, Kind.DELETE, Kind.RESTORE, Kind.WRITE_FILE, Kind.OPEN, Kind.CLOSE)
 
 
 def with_lists(chance: random.Random, operations: tuple[PlannedOperation, ...]) -> tuple[PlannedOperation, ...]:
