@@ -74,11 +74,9 @@ class Metadata:
         key, if_found, otherwise, value = call
         is_found = key in self.rows if value is None else self.rows.get(key) == value
         for operation in if_found if is_found else otherwise:
-            if isinstance(operation, SetCell):
-                if operation.column == PLACE_COLUMN:
-                    self.rows[key] = operation.value
-            else:
-                assert isinstance(operation, DeleteRow)
+            if isinstance(operation, SetCell) and operation.column == PLACE_COLUMN:
+                self.rows[key] = operation.value
+            elif isinstance(operation, DeleteRow):
                 self.rows.pop(key, None)
         return is_found
 

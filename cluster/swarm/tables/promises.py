@@ -26,7 +26,9 @@ PROMISED = {
     **_READS,
     **_WRITES,
     # The tablet may have been split by another client, at this row or meanwhile, or be merged.
-    **dict.fromkeys(LAYOUT, frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotFound", "Superseded"})),
+    **dict.fromkeys(
+        LAYOUT, frozenset(_PASSING | _FULL | {"Conflict", "InvalidRequest", "NotActing", "NotFound", "Superseded"})
+    ),
     # The master may have been replaced meanwhile, or be at something that was given up by its client.
     **dict.fromkeys(_KEEPING, frozenset(_PASSING | _FULL | {"AlreadyExists", "Conflict", "NotFound", "Superseded"})),
 }
