@@ -232,13 +232,15 @@ class Life:
     async def unload(self, tablet: str, token: int = 0) -> None:
         """Serve a tablet no more; everything that was written to it is in SSTables when this returns. Raises NotFound:
         then an order to load it under this token, which is late, is not obeyed any more; NoSpace, DiskFailure: then it
-        is served as before."""
+        is served as before; NotServed: meanwhile this life has ended, or another owner has the tablet."""
         async with self.turn(tablet):
             engine = self.engines.get(tablet)
             if engine is None:
                 self._spent[tablet] = max(token, self._spent.get(tablet, 0))
                 raise NotFound(f"{self.name} does not serve tablet {tablet!r}")
             await engine.prepare_move()
+            if self.engines.get(tablet) is not engine:
+                raise NotServed(f"{self.name} has lost tablet {tablet!r} while it was to be unloaded")
             self.spend(self.places[tablet])
             await self._drop(tablet, "it is to move")
             self.forget_in_log(tablet)
