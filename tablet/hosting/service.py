@@ -166,9 +166,12 @@ class TabletServicer(tables_pb2_grpc.TabletServerServicer):
         return wire.LoadTabletReply()
 
     async def UnloadTablet(self, request: wire.UnloadTabletRequest, context: Any) -> wire.UnloadTabletReply:
-        """Serve a tablet no more."""
+        """Serve a tablet no more. Raises as `Life.unload`."""
         life = await self._ordered(request.master, request.sequencer)
-        await life.unload(request.tablet, request.token)
+        try:
+            await life.unload(request.tablet, request.token)
+        except TabletopError as error:
+            raise explained(error) from error  # It may just be being closed, for this life has ended.
         return wire.UnloadTabletReply()
 
     async def ListTablets(self, request: wire.ListTabletsRequest, context: Any) -> wire.ListTabletsReply:
