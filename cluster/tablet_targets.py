@@ -94,7 +94,7 @@ async def real_node(target: OfTables, tables: TableClient, world: World, nodes: 
     if isinstance(target, TheTabletMaster):
         return (await tables.status()).master
     if isinstance(target, BusiestTabletServer):
-        found = [await _figures(world, one) for one in nodes if one.role == TABLET_SERVER_ROLE]
+        found = [await figures_of(world, one) for one in nodes if one.role == TABLET_SERVER_ROLE]
         return _busiest(figures for figures in found if figures is not None)
     place = await _place(target, tables)
     if not place.server:
@@ -113,7 +113,8 @@ async def _place(target: ServerOfRow | ServerOfTablet, tables: TableClient) -> w
     raise NotFound(f"there is no tablet {shown(target.tablet)}; `tabletop table tablets` shows which there are")
 
 
-async def _figures(world: World, report: NodeReport) -> wire.TabletServerFigures | None:
+async def figures_of(world: World, report: NodeReport) -> wire.TabletServerFigures | None:
+    """What a tablet server says of itself; None if it does not."""
     if report.state is not NodeState.SERVING:
         return None
     stub = TabletServerStub(world.network.channel(report.control_address))

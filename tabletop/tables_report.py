@@ -12,12 +12,12 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from cluster.interface import DESCRIBE_SECONDS, NodeReport, NodeState
+from cluster.interface import NodeReport, NodeState
 from cluster.real import RealCluster
 from cluster.roles import LOCK, TABLET_MASTER_ROLE, TABLET_SERVER_ROLE
+from cluster.tablet_targets import figures_of
 from runtime.errors import TabletopError
 from runtime.wire import tables_pb2 as wire
-from runtime.wire.tables_pb2_grpc import TabletServerStub
 from tablet.client.settings import TableClientSettings
 from tablet.tools.dumping import readable
 from tabletop import wording
@@ -49,18 +49,9 @@ async def tables_report(cluster: RealCluster, nodes: Sequence[NodeReport]) -> Ta
     """Ask everybody, for two seconds at most; None if the cluster has no tablet servers, or is down."""
     if not cluster.settings.tablet_servers or cluster.is_down():
         return None
-
-    async def figures(report: NodeReport) -> wire.TabletServerFigures | None:
-        if report.state is not NodeState.SERVING:
-            return None
-        stub = TabletServerStub(cluster.client_world.network.channel(report.control_address))
-        try:
-            return await stub.DescribeTabletServer(wire.DescribeTabletServerRequest(), timeout=DESCRIBE_SECONDS)
-        except TabletopError:
-            return None
-
     servers = [report for report in nodes if report.role == TABLET_SERVER_ROLE]
-    (master, trouble), found = await asyncio.gather(_ask_master(cluster), asyncio.gather(*map(figures, servers)))
+    asked = asyncio.gather(*(figures_of(cluster.client_world, report) for report in servers))
+    (master, trouble), found = await asyncio.gather(_ask_master(cluster), asked)
     told = {report.node: figure for report, figure in zip(servers, found, strict=True)}
     return TablesReport(nodes, master, trouble, told)
 

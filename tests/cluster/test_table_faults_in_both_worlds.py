@@ -20,7 +20,7 @@ from cluster.interface import Cluster, NodeState, wait_until
 from cluster.real import RealCluster
 from cluster.settings import ClusterSettings
 from cluster.simulated import SimulatedCluster
-from cluster.tablet_targets import node_of
+from cluster.tablet_targets import figures_of, node_of
 from runtime.errors import NotFound, TabletopError
 from runtime.faults.disk import WriteError
 from runtime.simulated.world import Simulation
@@ -108,9 +108,18 @@ async def of_a_session(cluster: Cluster, tables: TableClient) -> None:
 
 async def of_the_busiest_and_the_master(cluster: Cluster, tables: TableClient) -> None:
     await wait_until(lambda: is_quiet(tables), what="every tablet is served", timeout_seconds=60.0)
-    for _ in range(60):
-        await tables.get("users", b"a", b"f:x")
-    await asyncio.sleep(1.5)
+
+    async def is_busy() -> bool:
+        for _ in range(20):
+            await tables.get("users", b"a", b"f:x")
+        found = [
+            await figures_of(cluster.client_world, report)
+            for report in await cluster.nodes()
+            if report.node.startswith("ts")
+        ]
+        return any(figures is not None and figures.rows_per_second > 0 for figures in found)
+
+    await wait_until(is_busy, what="some tablet server says that it is read", timeout_seconds=30.0)
     fault = await cluster.impose(Kill(), BusiestTabletServer())
     assert len(fault.nodes) == 1 and fault.nodes[0].startswith("ts")
     fault = await cluster.impose(Kill(), TheTabletMaster())
